@@ -1,0 +1,91 @@
+//! A conversation in no vendor's words: prompt, turns, parts, and what an answer used.
+//!
+//! Texts borrow from the client's body; nothing here knows a wire format or a price.
+
+use crate::money::PicoUsd;
+use std::borrow::Cow;
+
+/// What the client sent, in the order it was sent.
+#[derive(Clone, Debug, Default)]
+pub struct Prompt<'a> {
+    /// System or developer instructions, wherever the dialect keeps them.
+    pub system: Vec<Cow<'a, str>>,
+    /// The turns, oldest first, without the system instructions.
+    pub turns: Vec<Turn<'a>>,
+    /// How many tools the model may call.
+    pub tools: usize,
+    /// A structured answer (JSON schema or JSON mode) is demanded.
+    pub structured: bool,
+}
+
+/// One message.
+#[derive(Clone, Debug)]
+pub struct Turn<'a> {
+    /// Who speaks.
+    pub role: Role,
+    /// What is said, in order.
+    pub parts: Vec<Part<'a>>,
+}
+
+/// Who speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The person (or the app on their behalf).
+    User,
+    /// The model.
+    Assistant,
+    /// A tool's result in a message of its own (OpenAI). Anthropic sends results inside user turns.
+    Tool,
+}
+
+/// One piece of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part<'a> {
+    /// Words.
+    Text(Cow<'a, str>),
+    /// A picture, inline or by address.
+    Image,
+    /// Sound.
+    Audio,
+    /// A document, inline or by reference.
+    File,
+    /// The model asks for a tool.
+    ToolCall,
+    /// A tool answered; its text.
+    ToolResult(Cow<'a, str>),
+    /// The model's own reasoning, sent back.
+    Reasoning,
+}
+
+/// Tokens of one answer, split into the classes that are priced apart. Counts never overlap,
+/// except that `reasoning` is a part of `output`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Input that was neither read from nor written to a prompt cache.
+    pub input: u64,
+    /// Input read from a prompt cache.
+    pub cached: u64,
+    /// Input written to a prompt cache (Anthropic: for 5 minutes).
+    pub cache_write: u64,
+    /// Input written to a prompt cache for an hour or longer.
+    pub cache_write_long: u64,
+    /// Everything billed as output, hidden reasoning included.
+    pub output: u64,
+    /// The part of `output` that was reasoning, as far as the provider tells.
+    pub reasoning: u64,
+    /// What the provider itself says it cost.
+    pub reported_cost: Option<PicoUsd>,
+    /// The provider's numbers contradict each other (a difference had to be clamped).
+    pub anomaly: bool,
+}
+
+impl Usage {
+    /// All input tokens, whatever class they were billed in.
+    #[must_use]
+    pub fn input_total(&self) -> u64 {
+        self.input
+            .saturating_add(self.cached)
+            .saturating_add(self.cache_write)
+            .saturating_add(self.cache_write_long)
+    }
+}

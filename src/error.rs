@@ -1,0 +1,168 @@
+//! One error: what happened, whose fault it is, what to do next, and two sentences: one public
+//! without hosts, keys or prompts, one for the operator's log.
+//!
+//! Errors are values here; only `exchange` turns one into HTTP, in the caller's dialect.
+
+use std::fmt;
+use std::time::Duration;
+
+/// What kind of thing went wrong; decides the HTTP status and the dialect's error type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The request cannot be understood or must not be sent on. 400.
+    BadRequest,
+    /// No valid virtual key. 401.
+    Unauthorized,
+    /// A foreign origin or host, or a model that this key may not use. 403.
+    Forbidden,
+    /// No such path, model or request. 404.
+    NotFound,
+    /// The method does not fit the path. 405.
+    MethodNotAllowed,
+    /// The client was too slow to send its request. 408.
+    ClientTimeout,
+    /// The body or the head is larger than the limit. 413.
+    TooLarge,
+    /// A spend cap has no room. 402.
+    CapReached,
+    /// The request must stay local and no local model can take it. 403.
+    PrivateOnly,
+    /// flyball cannot take the request now. 503.
+    Overloaded,
+    /// The model's server could not be reached or broke off before its first byte. 502.
+    UpstreamFailed,
+    /// The model's server did not answer in time. 504.
+    UpstreamTimeout,
+    /// A defect in flyball. 500.
+    Internal,
+}
+
+/// Who has to act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The app that sent the request.
+    Client,
+    /// Whoever runs flyball (configuration, caps, disk).
+    Operator,
+    /// The provider.
+    Upstream,
+    /// flyball itself.
+    Flyball,
+}
+
+/// Whether sending the same request again can help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// It cannot; SDKs are told not to.
+    Never,
+    /// It may, after this long.
+    After(Duration),
+    /// Left to the client.
+    Unsaid,
+}
+
+/// A failed exchange or attempt.
+#[derive(Clone, Debug)]
+pub struct Error {
+    /// What happened.
+    pub kind: Kind,
+    /// Who has to act.
+    pub fault: Fault,
+    /// Whether to try again.
+    pub retry: Retry,
+    /// The field of the request at fault, where one is.
+    pub field: Option<String>,
+    /// A machine-readable code for the dialect's error body, e.g. `flyball_cap`.
+    pub code: Option<&'static str>,
+    /// For the client: no hosts, keys or prompts.
+    pub public: String,
+    /// For the operator's log.
+    pub detail: String,
+}
+
+impl Error {
+    /// An error whose fault and retry follow from its kind.
+    #[must_use]
+    pub fn new(kind: Kind, public: impl Into<String>) -> Error {
+        let (fault, retry) = match kind {
+            Kind::BadRequest
+            | Kind::Unauthorized
+            | Kind::Forbidden
+            | Kind::NotFound
+            | Kind::MethodNotAllowed
+            | Kind::ClientTimeout
+            | Kind::TooLarge => (Fault::Client, Retry::Never),
+            Kind::CapReached | Kind::PrivateOnly => (Fault::Operator, Retry::Never),
+            Kind::Overloaded => (Fault::Operator, Retry::After(Duration::from_secs(1))),
+            Kind::UpstreamFailed | Kind::UpstreamTimeout => (Fault::Upstream, Retry::Unsaid),
+            Kind::Internal => (Fault::Flyball, Retry::Never),
+        };
+        let public = public.into();
+        Error {
+            kind,
+            fault,
+            retry,
+            field: None,
+            code: None,
+            detail: public.clone(),
+            public,
+        }
+    }
+
+    /// A 400 that names the field at fault.
+    #[must_use]
+    pub fn bad_field(field: impl Into<String>, public: impl Into<String>) -> Error {
+        Error {
+            field: Some(field.into()),
+            ..Error::new(Kind::BadRequest, public)
+        }
+    }
+
+    /// The same error with what the operator should read.
+    #[must_use]
+    pub fn detail(mut self, detail: impl Into<String>) -> Error {
+        self.detail = detail.into();
+        self
+    }
+
+    /// The same error with a machine-readable code.
+    #[must_use]
+    pub fn code(mut self, code: &'static str) -> Error {
+        self.code = Some(code);
+        self
+    }
+
+    /// The same error with another advice on retrying.
+    #[must_use]
+    pub fn retry(mut self, retry: Retry) -> Error {
+        self.retry = retry;
+        self
+    }
+
+    /// The HTTP status of this kind.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self.kind {
+            Kind::BadRequest => 400,
+            Kind::Unauthorized => 401,
+            Kind::CapReached => 402,
+            Kind::Forbidden | Kind::PrivateOnly => 403,
+            Kind::NotFound => 404,
+            Kind::MethodNotAllowed => 405,
+            Kind::ClientTimeout => 408,
+            Kind::TooLarge => 413,
+            Kind::Internal => 500,
+            Kind::UpstreamFailed => 502,
+            Kind::Overloaded => 503,
+            Kind::UpstreamTimeout => 504,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,4 @@
+//! The books: reserve, then post, void or expire, then close.
+#![deny(clippy::float_arithmetic)]
+
+pub mod price;

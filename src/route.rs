@@ -1,0 +1,3 @@
+//! Which arms may answer, in which order, and why. Pure: no IO, no clock.
+
+pub mod arm;
