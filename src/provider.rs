@@ -1,0 +1,157 @@
+//! Vendors: which dialects each one speaks, how it wants its key, what it does with a stream that
+//! nobody reads. Data only; opens no sockets.
+//!
+//! A new vendor is one file beside these and one line in [`ALL`]; a new OpenAI-compatible one is
+//! configuration alone (`kind = "openai-compatible"`).
+
+pub mod anthropic;
+pub mod compatible;
+pub mod deepseek;
+pub mod gemini;
+pub mod groq;
+pub mod llamacpp;
+pub mod lmstudio;
+pub mod mistral;
+pub mod ollama;
+pub mod openai;
+pub mod openrouter;
+pub mod simulated;
+pub mod vllm;
+pub mod xai;
+
+use crate::dialect::UsageRule;
+use crate::route::arm::Tier;
+use crate::route::effort::Family;
+use secrecy::SecretString;
+use std::fmt;
+
+/// Every kind of provider, in the order in which they are looked for.
+pub static ALL: &[&Kind] = &[
+    &openai::KIND,
+    &anthropic::KIND,
+    &gemini::KIND,
+    &deepseek::KIND,
+    &mistral::KIND,
+    &groq::KIND,
+    &xai::KIND,
+    &openrouter::KIND,
+    &ollama::KIND,
+    &lmstudio::KIND,
+    &llamacpp::KIND,
+    &vllm::KIND,
+    &compatible::KIND,
+    &simulated::KIND,
+];
+
+/// What is known about one vendor's servers.
+#[derive(Debug)]
+pub struct Kind {
+    /// The name used in configuration.
+    pub name: &'static str,
+    /// The environment variable that holds a key, as the vendor's own SDK reads it.
+    pub key_env: Option<&'static str>,
+    /// Where its servers are, without a trailing slash; `None` when configuration must say.
+    pub base_url: Option<&'static str>,
+    /// How it wants the key.
+    pub auth: Auth,
+    /// Dialects it speaks (names of `dialect`) and the path of each under the base URL.
+    pub speaks: &'static [(&'static str, &'static str)],
+    /// How effort is written for it.
+    pub family: Family,
+    /// Where its usage differs from the dialect.
+    pub usage: UsageRule,
+    /// What it does when the connection is closed in mid-answer.
+    pub on_cancel: OnCancel,
+    /// The field that its OpenAI dialect takes as token limit.
+    pub limit_field: &'static str,
+    /// Its models run on the operator's machines and cost nothing per token.
+    pub free: bool,
+    /// Models to start with when there is no configuration, cheapest first.
+    pub starters: &'static [(&'static str, Tier)],
+    /// How a local server of this kind is recognised.
+    pub signature: Option<Signature>,
+}
+
+/// How a vendor wants its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// `Authorization: Bearer …`; left out where there is no key.
+    Bearer,
+    /// `x-api-key: …` (Anthropic).
+    XApiKey,
+}
+
+/// What happens to generation, and to the bill, when the connection is closed in mid-answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnCancel {
+    /// It stops: charge what arrived plus a margin for what was in flight.
+    Stops,
+    /// Not known: charge the bound.
+    Unknown,
+}
+
+/// How a local server is recognised: an HTTP GET that sends no prompt.
+#[derive(Debug)]
+pub struct Signature {
+    /// The vendor's default address.
+    pub base_url: &'static str,
+    /// The path that only this vendor answers in this way.
+    pub path: &'static str,
+    /// A piece of the JSON answer that proves it.
+    pub proof: &'static str,
+    /// The path that lists the models; read in OpenAI's shape (`data[].id`) or Ollama's (`models[].name`).
+    pub models: &'static str,
+}
+
+/// One configured vendor.
+#[derive(Clone)]
+pub struct Provider {
+    /// The operator's name for it; a metric label.
+    pub name: String,
+    /// What is known about it.
+    pub kind: &'static Kind,
+    /// Where it is, without a trailing slash.
+    pub base_url: String,
+    /// Our key for it.
+    pub api_key: Option<SecretString>,
+    /// It runs on the operator's own machines: the address is loopback or configuration says so.
+    pub local: bool,
+}
+
+impl fmt::Debug for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Provider({} {} at {})", self.name, self.kind.name, self.base_url)
+    }
+}
+
+impl Provider {
+    /// The address of this dialect's endpoint, if the vendor speaks it.
+    #[must_use]
+    pub fn endpoint(&self, dialect: &str) -> Option<String> {
+        let (_, path) = self.kind.speaks.iter().find(|(name, _)| *name == dialect)?;
+        Some(format!("{}{path}", self.base_url))
+    }
+}
+
+/// The kind of this name.
+#[must_use]
+pub fn kind(name: &str) -> Option<&'static Kind> {
+    ALL.iter().copied().find(|k| k.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_speaks_a_known_dialect_and_has_a_name_of_its_own() {
+        for kind in ALL {
+            assert_eq!(ALL.iter().filter(|k| k.name == kind.name).count(), 1, "{}", kind.name);
+            for (dialect, path) in kind.speaks {
+                assert!(crate::dialect::named(dialect).is_some(), "{}: {dialect}", kind.name);
+                assert!(path.starts_with('/'));
+            }
+            assert!(kind.base_url.is_none_or(|url| !url.ends_with('/')));
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! Anthropic.
+
+use super::{Auth, Kind, OnCancel};
+use crate::dialect::UsageRule;
+use crate::route::arm::Tier;
+use crate::route::effort::Family;
+
+/// Anthropic, Messages.
+pub static KIND: Kind = Kind {
+    name: "anthropic",
+    key_env: Some("ANTHROPIC_API_KEY"),
+    base_url: Some("https://api.anthropic.com"),
+    auth: Auth::XApiKey,
+    speaks: &[("anthropic_messages", "/v1/messages")],
+    family: Family::Anthropic,
+    usage: UsageRule::Dialect,
+    // How a cancelled stream is billed is not documented.
+    on_cancel: OnCancel::Unknown,
+    limit_field: "max_tokens",
+    free: false,
+    starters: &[("claude-haiku-5-5", Tier::Small), ("claude-sonnet-5-5", Tier::Standard), ("claude-opus-5-5", Tier::Reasoning)],
+    signature: None,
+};

@@ -1,0 +1,22 @@
+//! Any server that speaks Chat Completions: configuration says where it is and what it costs.
+
+use super::{Auth, Kind, OnCancel};
+use crate::dialect::UsageRule;
+use crate::route::effort::Family;
+
+/// An OpenAI-compatible server.
+pub static KIND: Kind = Kind {
+    name: "openai-compatible",
+    key_env: None,
+    base_url: None,
+    auth: Auth::Bearer,
+    speaks: &[("openai_chat", "/v1/chat/completions")],
+    family: Family::Compatible,
+    usage: UsageRule::Dialect,
+    // How a cancelled stream is billed is not documented.
+    on_cancel: OnCancel::Unknown,
+    limit_field: "max_tokens",
+    free: false,
+    starters: &[],
+    signature: None,
+};

@@ -1,0 +1,23 @@
+//! DeepSeek.
+
+use super::{Auth, Kind, OnCancel};
+use crate::dialect::UsageRule;
+use crate::route::arm::Tier;
+use crate::route::effort::Family;
+
+/// DeepSeek, Chat Completions and Messages.
+pub static KIND: Kind = Kind {
+    name: "deepseek",
+    key_env: Some("DEEPSEEK_API_KEY"),
+    base_url: Some("https://api.deepseek.com"),
+    auth: Auth::Bearer,
+    speaks: &[("openai_chat", "/chat/completions"), ("anthropic_messages", "/anthropic/v1/messages")],
+    family: Family::DeepSeek,
+    usage: UsageRule::Dialect,
+    // How a cancelled stream is billed is not documented.
+    on_cancel: OnCancel::Unknown,
+    limit_field: "max_tokens",
+    free: false,
+    starters: &[("deepseek-flash", Tier::Standard), ("deepseek-v4-pro", Tier::Reasoning)],
+    signature: None,
+};

@@ -1,0 +1,23 @@
+//! Google Gemini through its OpenAI-compatible endpoint.
+
+use super::{Auth, Kind, OnCancel};
+use crate::dialect::UsageRule;
+use crate::route::arm::Tier;
+use crate::route::effort::Family;
+
+/// Gemini, Chat Completions.
+pub static KIND: Kind = Kind {
+    name: "gemini",
+    key_env: Some("GEMINI_API_KEY"),
+    base_url: Some("https://generativelanguage.googleapis.com"),
+    auth: Auth::Bearer,
+    speaks: &[("openai_chat", "/v1beta/openai/chat/completions")],
+    family: Family::Gemini,
+    usage: UsageRule::TotalMinusPrompt,
+    // How a cancelled stream is billed is not documented.
+    on_cancel: OnCancel::Unknown,
+    limit_field: "max_tokens",
+    free: false,
+    starters: &[("gemini-2.5-flash-lite", Tier::Small), ("gemini-3.8-flash", Tier::Standard), ("gemini-4-argon", Tier::Reasoning)],
+    signature: None,
+};

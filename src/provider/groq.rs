@@ -1,0 +1,23 @@
+//! Groq.
+
+use super::{Auth, Kind, OnCancel};
+use crate::dialect::UsageRule;
+use crate::route::arm::Tier;
+use crate::route::effort::Family;
+
+/// Groq, Chat Completions.
+pub static KIND: Kind = Kind {
+    name: "groq",
+    key_env: Some("GROQ_API_KEY"),
+    base_url: Some("https://api.groq.com/openai"),
+    auth: Auth::Bearer,
+    speaks: &[("openai_chat", "/v1/chat/completions")],
+    family: Family::Groq,
+    usage: UsageRule::Dialect,
+    // How a cancelled stream is billed is not documented.
+    on_cancel: OnCancel::Unknown,
+    limit_field: "max_completion_tokens",
+    free: false,
+    starters: &[("openai/gpt-oss-20b", Tier::Small), ("openai/gpt-oss-120b", Tier::Standard)],
+    signature: None,
+};

@@ -1,0 +1,22 @@
+//! LM Studio, a local server.
+
+use super::{Auth, Kind, OnCancel, Signature};
+use crate::dialect::UsageRule;
+use crate::route::effort::Family;
+
+/// LM Studio, Chat Completions and (from 0.4.1) Messages.
+pub static KIND: Kind = Kind {
+    name: "lmstudio",
+    key_env: None,
+    base_url: Some("http://127.0.0.1:1234"),
+    auth: Auth::Bearer,
+    speaks: &[("openai_chat", "/v1/chat/completions"), ("anthropic_messages", "/v1/messages")],
+    family: Family::LmStudio,
+    usage: UsageRule::Dialect,
+    // How a cancelled stream is billed is not documented.
+    on_cancel: OnCancel::Unknown,
+    limit_field: "max_tokens",
+    free: true,
+    starters: &[],
+    signature: Some(Signature { base_url: "http://127.0.0.1:1234", path: "/api/v1/models", proof: "\"models\"", models: "/v1/models" }),
+};

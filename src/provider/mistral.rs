@@ -1,0 +1,23 @@
+//! Mistral.
+
+use super::{Auth, Kind, OnCancel};
+use crate::dialect::UsageRule;
+use crate::route::arm::Tier;
+use crate::route::effort::Family;
+
+/// Mistral, Chat Completions.
+pub static KIND: Kind = Kind {
+    name: "mistral",
+    key_env: Some("MISTRAL_API_KEY"),
+    base_url: Some("https://api.mistral.ai"),
+    auth: Auth::Bearer,
+    speaks: &[("openai_chat", "/v1/chat/completions")],
+    family: Family::Mistral,
+    usage: UsageRule::Dialect,
+    // How a cancelled stream is billed is not documented.
+    on_cancel: OnCancel::Unknown,
+    limit_field: "max_tokens",
+    free: false,
+    starters: &[("mistral-small-latest", Tier::Small), ("mistral-large-latest", Tier::Standard)],
+    signature: None,
+};

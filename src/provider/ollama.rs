@@ -1,0 +1,22 @@
+//! Ollama, a local server.
+
+use super::{Auth, Kind, OnCancel, Signature};
+use crate::dialect::UsageRule;
+use crate::route::effort::Family;
+
+/// Ollama through its OpenAI- and Anthropic-compatible endpoints.
+pub static KIND: Kind = Kind {
+    name: "ollama",
+    key_env: None,
+    base_url: Some("http://127.0.0.1:11434"),
+    auth: Auth::Bearer,
+    speaks: &[("openai_chat", "/v1/chat/completions"), ("anthropic_messages", "/v1/messages")],
+    family: Family::Ollama,
+    usage: UsageRule::Dialect,
+    // How a cancelled stream is billed is not documented.
+    on_cancel: OnCancel::Unknown,
+    limit_field: "max_tokens",
+    free: true,
+    starters: &[],
+    signature: Some(Signature { base_url: "http://127.0.0.1:11434", path: "/api/version", proof: "\"version\"", models: "/api/tags" }),
+};

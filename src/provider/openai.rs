@@ -1,0 +1,23 @@
+//! OpenAI.
+
+use super::{Auth, Kind, OnCancel};
+use crate::dialect::UsageRule;
+use crate::route::arm::Tier;
+use crate::route::effort::Family;
+
+/// OpenAI, Chat Completions.
+pub static KIND: Kind = Kind {
+    name: "openai",
+    key_env: Some("OPENAI_API_KEY"),
+    base_url: Some("https://api.openai.com"),
+    auth: Auth::Bearer,
+    speaks: &[("openai_chat", "/v1/chat/completions")],
+    family: Family::OpenAi,
+    usage: UsageRule::Dialect,
+    // How a cancelled stream is billed is not documented.
+    on_cancel: OnCancel::Unknown,
+    limit_field: "max_completion_tokens",
+    free: false,
+    starters: &[("gpt-6-luna", Tier::Small), ("gpt-6.1-terra", Tier::Standard), ("gpt-6.1-sol", Tier::Reasoning)],
+    signature: None,
+};

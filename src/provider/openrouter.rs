@@ -1,0 +1,22 @@
+//! OpenRouter.
+
+use super::{Auth, Kind, OnCancel};
+use crate::dialect::UsageRule;
+use crate::route::effort::Family;
+
+/// OpenRouter, Chat Completions. Its models are named in configuration.
+pub static KIND: Kind = Kind {
+    name: "openrouter",
+    key_env: Some("OPENROUTER_API_KEY"),
+    base_url: Some("https://openrouter.ai/api"),
+    auth: Auth::Bearer,
+    speaks: &[("openai_chat", "/v1/chat/completions")],
+    family: Family::OpenRouter,
+    usage: UsageRule::Dialect,
+    // How a cancelled stream is billed is not documented.
+    on_cancel: OnCancel::Unknown,
+    limit_field: "max_tokens",
+    free: false,
+    starters: &[],
+    signature: None,
+};

@@ -1,0 +1,22 @@
+//! vLLM, a local server.
+
+use super::{Auth, Kind, OnCancel};
+use crate::dialect::UsageRule;
+use crate::route::effort::Family;
+
+/// vLLM, Chat Completions.
+pub static KIND: Kind = Kind {
+    name: "vllm",
+    key_env: None,
+    base_url: None,
+    auth: Auth::Bearer,
+    speaks: &[("openai_chat", "/v1/chat/completions")],
+    family: Family::Vllm,
+    usage: UsageRule::Dialect,
+    // How a cancelled stream is billed is not documented.
+    on_cancel: OnCancel::Unknown,
+    limit_field: "max_tokens",
+    free: true,
+    starters: &[],
+    signature: None,
+};

@@ -1,0 +1,23 @@
+//! xAI.
+
+use super::{Auth, Kind, OnCancel};
+use crate::dialect::UsageRule;
+use crate::route::arm::Tier;
+use crate::route::effort::Family;
+
+/// xAI, Chat Completions.
+pub static KIND: Kind = Kind {
+    name: "xai",
+    key_env: Some("XAI_API_KEY"),
+    base_url: Some("https://api.x.ai"),
+    auth: Auth::Bearer,
+    speaks: &[("openai_chat", "/v1/chat/completions")],
+    family: Family::Xai,
+    usage: UsageRule::ReasoningOnTop,
+    // How a cancelled stream is billed is not documented.
+    on_cancel: OnCancel::Unknown,
+    limit_field: "max_completion_tokens",
+    free: false,
+    starters: &[("grok-4.3", Tier::Standard), ("grok-4.7", Tier::Reasoning)],
+    signature: None,
+};
