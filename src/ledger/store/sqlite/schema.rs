@@ -1,0 +1,160 @@
+//! The schema and its forward migrations: each in one transaction, after a backup copy.
+
+use super::{failed, sql};
+use crate::error::Error;
+use rusqlite::Connection;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What this flyball writes.
+pub const SCHEMA_VERSION: i64 = 2;
+
+/// `MIGRATIONS[n]` leads from version n to n + 1.
+const MIGRATIONS: [&str; 2] = [
+    // 1: attempts, what they add up to, and keys.
+    "CREATE TABLE key (
+        id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, hash BLOB NOT NULL UNIQUE, created INTEGER NOT NULL,
+        expires INTEGER, revoked INTEGER NOT NULL DEFAULT 0,
+        cap_day INTEGER, cap_month INTEGER, cap_total INTEGER,
+        models TEXT NOT NULL DEFAULT '[]', tags TEXT NOT NULL DEFAULT '[]') STRICT;
+    CREATE TABLE attempt (
+        attempt TEXT PRIMARY KEY, request TEXT NOT NULL, at_ms INTEGER NOT NULL, key INTEGER REFERENCES key(id),
+        provider TEXT NOT NULL, model TEXT NOT NULL, effort TEXT NOT NULL, tier TEXT NOT NULL, task TEXT NOT NULL,
+        rule TEXT NOT NULL, difficulty_milli INTEGER NOT NULL, dialect TEXT NOT NULL, simulated INTEGER NOT NULL,
+        bound INTEGER NOT NULL, catalogue TEXT NOT NULL,
+        outcome TEXT, basis TEXT, cost INTEGER, baseline INTEGER, reported_cost INTEGER, excess INTEGER,
+        input INTEGER, cached INTEGER, cache_write INTEGER, cache_write_long INTEGER, output INTEGER, reasoning INTEGER
+        ) STRICT;
+    CREATE INDEX attempt_request ON attempt(request);
+    CREATE INDEX attempt_at ON attempt(at_ms);
+    CREATE INDEX attempt_open ON attempt(attempt) WHERE outcome IS NULL;
+    CREATE TABLE spent (node INTEGER NOT NULL, window TEXT NOT NULL, id INTEGER NOT NULL, posted INTEGER NOT NULL,
+        PRIMARY KEY (node, window, id)) STRICT;",
+    // 2: keys whose traffic stays on local models.
+    "ALTER TABLE key ADD COLUMN private INTEGER NOT NULL DEFAULT 0;",
+];
+
+/// The ledger's file in `data_dir`.
+#[must_use]
+pub fn file(data_dir: &Path) -> PathBuf {
+    data_dir.join("ledger.sqlite")
+}
+
+pub(super) fn open(data_dir: &Path) -> Result<Connection, Error> {
+    make_private_dir(data_dir)?;
+    let path = file(data_dir);
+    let mut db = Connection::open(&path).map_err(sql(&path))?;
+    prepare(&db).map_err(sql(&path))?;
+    migrate(&mut db, &path)?;
+    Ok(db)
+}
+
+fn make_private_dir(dir: &Path) -> Result<(), Error> {
+    let made = fs::create_dir_all(dir).map_err(|e| failed(format!("cannot make the data folder {}: {e}", dir.display())));
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        made.and_then(|()| {
+            fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
+                .map_err(|e| failed(format!("cannot make {} private: {e}", dir.display())))
+        })
+    }
+    #[cfg(not(unix))]
+    made
+}
+
+fn prepare(db: &Connection) -> rusqlite::Result<()> {
+    db.busy_timeout(Duration::from_secs(5))?;
+    db.pragma_update(None, "journal_mode", "WAL")?;
+    // A commit is on the disk when it returns: the caps depend on it.
+    db.pragma_update(None, "synchronous", "FULL")?;
+    db.pragma_update(None, "foreign_keys", true)
+}
+
+fn version(db: &Connection) -> rusqlite::Result<i64> {
+    db.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+pub(super) fn check_current(db: &Connection, path: &Path) -> Result<(), Error> {
+    match version(db).map_err(sql(path))? {
+        SCHEMA_VERSION => Ok(()),
+        found => Err(other_version(path, found)),
+    }
+}
+
+fn other_version(path: &Path, found: i64) -> Error {
+    let advice = if found > SCHEMA_VERSION {
+        "use the newer flyball that wrote it, or another --data-dir"
+    } else {
+        "start `flyball serve` once: it migrates the file"
+    };
+    failed(format!("{}: ledger schema {found}, this flyball writes {SCHEMA_VERSION}; {advice}", path.display()))
+}
+
+fn migrate(db: &mut Connection, path: &Path) -> Result<(), Error> {
+    let found = version(db).map_err(sql(path))?;
+    if found == SCHEMA_VERSION {
+        return Ok(());
+    }
+    let from = usize::try_from(found).ok().filter(|n| *n < MIGRATIONS.len()).ok_or_else(|| other_version(path, found))?;
+    if from > 0 {
+        backup(db, path, found)?;
+    }
+    let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(sql(path))?;
+    // Another process may have migrated while this one waited for the lock.
+    if version(&tx).map_err(sql(path))? == found {
+        for step in &MIGRATIONS[from..] {
+            tx.execute_batch(step).map_err(sql(path))?;
+        }
+        tx.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(sql(path))?;
+    }
+    tx.commit().map_err(sql(path))
+}
+
+fn backup(db: &Connection, path: &Path, version: i64) -> Result<(), Error> {
+    let copy = path.with_extension(format!("v{version}.backup.sqlite"));
+    let failed_copy = |e: rusqlite::Error| failed(format!("cannot back up the ledger to {}: {e}", copy.display()));
+    if copy.exists() {
+        return Ok(());
+    }
+    let mut to = Connection::open(&copy).map_err(failed_copy)?;
+    rusqlite::backup::Backup::new(db, &mut to)
+        .and_then(|b| b.run_to_completion(1_000, Duration::ZERO, None))
+        .map_err(failed_copy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_older_schema_migrates_after_a_backup_and_keeps_its_rows() {
+        for old in 1..SCHEMA_VERSION {
+            let dir = tempfile::tempdir().expect("a folder");
+            let db = Connection::open(file(dir.path())).expect("a file");
+            for step in &MIGRATIONS[..usize::try_from(old).expect("small")] {
+                db.execute_batch(step).expect("the old schema");
+            }
+            db.pragma_update(None, "user_version", old).expect("a version");
+            db.execute("INSERT INTO spent VALUES (0, 'day', 1, 42)", []).expect("a row");
+            drop(db);
+            let db = open(dir.path()).expect("migrates");
+            assert_eq!(version(&db).expect("a version"), SCHEMA_VERSION);
+            let posted: i64 = db.query_row("SELECT posted FROM spent", [], |r| r.get(0)).expect("the row");
+            assert_eq!(posted, 42);
+            let copy = Connection::open(file(dir.path()).with_extension(format!("v{old}.backup.sqlite"))).expect("a backup");
+            assert_eq!(version(&copy).expect("a version"), old);
+        }
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused_and_left_alone() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let db = Connection::open(file(dir.path())).expect("a file");
+        db.pragma_update(None, "user_version", SCHEMA_VERSION + 1).expect("a version");
+        let error = open(dir.path()).expect_err("refused");
+        assert!(error.detail.contains("newer flyball"), "{}", error.detail);
+        assert_eq!(version(&db).expect("a version"), SCHEMA_VERSION + 1);
+    }
+}
