@@ -1,3 +1,4 @@
 //! Which arms may answer, in which order, and why. Pure: no IO, no clock.
 
 pub mod arm;
+pub mod effort;
