@@ -1,7 +1,7 @@
 //! What a simulated model answers: pure, a function of the seed and the request. Reads no clock.
 
 use super::ask::{Ask, Cache};
-use super::words::{Dice, pieces, tokens, u64_len};
+use super::words::{Dice, SENTENCE_TOKENS_MAX, pieces, tokens, u64_len};
 use crate::route::arm::Effort;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -97,14 +97,15 @@ fn answer(seed: u64, ask: &Ask, choice: u64) -> Answer {
     let wanted = reasoning(seed, ask, &choice);
     let reasoning = wanted.min(limit);
     let (low, high) = length(&ask.prompt.last);
-    let text = dice.between(low, high);
+    let most = dice.between(low + SENTENCE_TOKENS_MAX, high);
+    let mut said = pieces(&mut dice, most);
+    let text = u64_len(&said);
     let visible = text.min(limit - reasoning);
-    let mark = dice.roll();
-    let mut said = pieces(&mut dice, text);
     said.truncate(usize::try_from(visible).expect("at most 400"));
+    let mark = dice.roll();
     let summary = match reasoning {
         0 => Vec::new(),
-        _ => pieces(&mut dice, (reasoning / 8).clamp(12, 60)),
+        _ => pieces(&mut dice, (reasoning / 8).clamp(16, 60)),
     };
     Answer {
         reasoning,

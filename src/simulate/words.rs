@@ -52,38 +52,35 @@ impl Dice {
     }
 }
 
-/// `count` pieces of text, one a token: the mark, then words of whole sentences; the last ends with a full stop.
-pub(super) fn pieces(dice: &mut Dice, count: u64) -> Vec<Cow<'static, str>> {
-    let mut pieces = Vec::new();
-    if count > 0 {
-        pieces.push(Cow::Borrowed(MARK));
-    }
+/// Pieces of text, one a token: the mark, then as many whole sentences as fit into `most`. It is full but for fewer
+/// pieces than [`SENTENCE_TOKENS_MAX`].
+pub(super) fn pieces(dice: &mut Dice, most: u64) -> Vec<Cow<'static, str>> {
+    let mut pieces = vec![Cow::Borrowed(MARK)];
     let sentences = SENTENCES.len();
     let mut at = usize::try_from(dice.roll() % 1024).expect("below 1024") % sentences;
-    while u64_len(&pieces) < count {
+    loop {
         // A step that shares no factor with the number of sentences visits them all before one returns.
         at = (at + SENTENCES_STEP) % sentences;
-        for word in SENTENCES[at].split(' ') {
-            if u64_len(&pieces) == count {
-                break;
-            }
-            pieces.push(if pieces.len() == 1 {
-                Cow::Borrowed(word)
-            } else {
-                Cow::Owned(format!(" {word}"))
+        let words: Vec<&str> = SENTENCES[at].split(' ').collect();
+        if u64_len(&pieces) + u64_len(&words) > most {
+            return pieces;
+        }
+        for word in words {
+            pieces.push(match pieces.len() {
+                1 => Cow::Borrowed(word),
+                _ => Cow::Owned(format!(" {word}")),
             });
         }
     }
-    if let Some(last) = pieces.last_mut().filter(|_| count > 1) {
-        *last = Cow::Owned(format!("{}.", last.trim_end_matches(['.', ',', ':'])));
-    }
-    pieces
 }
 
 /// A length as a count of tokens.
 pub(super) fn u64_len<T>(items: &[T]) -> u64 {
     u64::try_from(items.len()).expect("no machine holds more items")
 }
+
+/// The longest sentence.
+pub(super) const SENTENCE_TOKENS_MAX: u64 = 14;
 
 const SENTENCES_STEP: usize = 5;
 
@@ -137,13 +134,13 @@ mod tests {
     }
 
     #[test]
-    fn pieces_are_as_many_as_asked_and_carry_the_mark() {
-        for count in [0_u64, 1, 2, 20, 400] {
-            let pieces = pieces(&mut Dice::new(1, &["x"]), count);
-            assert_eq!(u64_len(&pieces), count);
+    fn pieces_fill_what_is_asked_with_whole_sentences() {
+        for most in 16..400 {
+            let pieces = pieces(&mut Dice::new(most, &["x"]), most);
+            let length = u64_len(&pieces);
+            assert!(length <= most && length + SENTENCE_TOKENS_MAX > most);
             let text = pieces.concat();
-            assert_eq!(text.starts_with(MARK), count > 0);
-            assert_eq!(text.ends_with('.'), count > 1);
+            assert!(text.starts_with(MARK) && text.ends_with('.'), "{text}");
         }
     }
 
