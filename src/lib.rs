@@ -8,3 +8,4 @@ pub mod json;
 pub mod ledger;
 pub mod money;
 pub mod route;
+pub mod simulate;
