@@ -1,0 +1,43 @@
+//! How much, how many and how long: the limits of a connection and of an exchange, each with its reason.
+
+use std::time::Duration;
+
+/// The limits that keep memory bounded and every wait finite.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest request body, in bytes.
+    pub body_bytes_max: usize,
+    /// Client connections open at once.
+    pub connections_max: usize,
+    /// How long connecting to a provider may take, TLS included.
+    pub connect: Duration,
+    /// How long a provider may take from the whole request to the first byte of its answer.
+    pub first_byte: Duration,
+    /// The longest silence inside an answer.
+    pub idle: Duration,
+    /// The longest exchange, first byte to last.
+    pub total: Duration,
+    /// How long a client may take to send its whole request.
+    pub client_body: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            // Anthropic takes at most 32 MB in a Messages request; nobody takes a larger prompt inline.
+            body_bytes_max: 32 * 1024 * 1024,
+            // Each may hold two file descriptors, its own and the provider's, and some tens of KiB; a small machine has room for that.
+            connections_max: 4096,
+            // Three SYN packets (0 s, 1 s, 3 s) and a handshake fit; a host that needs longer is down, and another arm can still answer.
+            connect: Duration::from_secs(5),
+            // A reasoning model that does not stream its thoughts is silent for a minute or two; longer is a hung server more often than an answer.
+            first_byte: Duration::from_secs(120),
+            // A stream pauses longest for hidden reasoning, which is the same work as before a first byte.
+            idle: Duration::from_secs(120),
+            // 128,000 tokens, the longest answer on offer, at 75 tokens a second take just under 30 minutes; the usual SDK gives up after 10.
+            total: Duration::from_secs(30 * 60),
+            // 32 MiB in 30 s is 9 Mbit/s, a modest uplink; slower than that is most likely somebody holding connections open.
+            client_body: Duration::from_secs(30),
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! The models that may be used, each with its provider, tier, price and limits. Built once by
+//! configuration; never changes and never asks a server anything.
+
+use super::arm::{Effort, Tier};
+use super::effort::Accepts;
+use crate::ledger::price::Price;
+use crate::provider::Provider;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// One model at one provider.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// The name that is sent upstream; unique in the fleet.
+    pub name: String,
+    /// Who serves it.
+    pub provider: Arc<Provider>,
+    /// Its class.
+    pub tier: Tier,
+    /// The efforts that it takes.
+    pub accepts: Accepts,
+    /// What it costs; `None` is unknown, which is never zero.
+    pub price: Option<Price>,
+    /// Tokens of prompt and answer together, where known.
+    pub context_tokens: Option<u64>,
+    /// The longest answer, in tokens, where known.
+    pub answer_tokens_max: Option<u64>,
+    /// It runs on the operator's own machines, so confidential requests may go to it.
+    pub local: bool,
+    /// It only pretends.
+    pub simulated: bool,
+}
+
+impl Model {
+    /// Whether this effort may be asked of it. Of a model that nobody knows, anything may.
+    #[must_use]
+    pub fn takes(&self, effort: Effort) -> bool {
+        !self.accepts.known || self.accepts.efforts.contains(&effort)
+    }
+}
+
+/// A model and the effort asked of it; without an effort, the model's own default.
+pub type Arm = (Arc<Model>, Option<Effort>);
+
+/// All models, in the order of configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Fleet {
+    /// The models.
+    pub models: Vec<Arc<Model>>,
+    /// Their providers.
+    pub providers: Vec<Arc<Provider>>,
+}
+
+impl Fleet {
+    /// The model of this name.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<&Arc<Model>> {
+        self.models.iter().find(|m| m.name == name)
+    }
+
+    /// The models of a tier, in the order of configuration.
+    pub fn in_tier(&self, tier: Tier) -> impl Iterator<Item = &Arc<Model>> {
+        self.models.iter().filter(move |m| m.tier == tier)
+    }
+
+    /// The arm that is written `model@effort` or `model`. `None` if there is no such model or it
+    /// does not take that effort.
+    #[must_use]
+    pub fn arm(&self, text: &str) -> Option<Arm> {
+        if let Some(model) = self.named(text) {
+            return Some((Arc::clone(model), None));
+        }
+        let (name, effort) = split_arm(text);
+        let model = self.named(name)?;
+        effort
+            .is_none_or(|e| model.takes(e))
+            .then(|| (Arc::clone(model), effort))
+    }
+
+    /// The same fleet with the simulated models served at this address.
+    #[must_use]
+    pub fn with_simulated_at(&self, address: SocketAddr) -> Fleet {
+        let providers: Vec<Arc<Provider>> = self
+            .providers
+            .iter()
+            .map(
+                |p| match p.kind.name == crate::provider::simulated::KIND.name {
+                    true => Arc::new(Provider {
+                        base_url: format!("http://{address}"),
+                        ..Provider::clone(p)
+                    }),
+                    false => Arc::clone(p),
+                },
+            )
+            .collect();
+        let moved = |m: &Arc<Model>| match providers.iter().find(|p| p.name == m.provider.name) {
+            Some(p) if m.simulated => Arc::new(Model {
+                provider: Arc::clone(p),
+                ..Model::clone(m)
+            }),
+            _ => Arc::clone(m),
+        };
+        Fleet {
+            models: self.models.iter().map(moved).collect(),
+            providers,
+        }
+    }
+}
+
+/// An arm's model and effort. A suffix that is no effort belongs to the model's name (`gemma@q4`).
+#[must_use]
+pub fn split_arm(text: &str) -> (&str, Option<Effort>) {
+    match text.rsplit_once('@').map(|(m, e)| (m, Effort::parse(e))) {
+        Some((model, Some(effort))) => (model, Some(effort)),
+        _ => (text, None),
+    }
+}
+
+/// Whether a model of this name runs in somebody's cloud although a local server lists it
+/// (Ollama's `gpt-oss:120b-cloud`, `glm-5:cloud`; <https://docs.ollama.com/cloud>).
+#[must_use]
+pub fn is_remote_name(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.ends_with("-cloud") || name.ends_with(":cloud")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider;
+
+    fn model(name: &str, tier: Tier, provider: &Arc<Provider>) -> Arc<Model> {
+        Arc::new(Model {
+            name: name.to_owned(),
+            provider: Arc::clone(provider),
+            tier,
+            accepts: Accepts::listed(vec![Effort::Low, Effort::High]),
+            price: None,
+            context_tokens: None,
+            answer_tokens_max: None,
+            local: false,
+            simulated: provider.kind.name == "simulated",
+        })
+    }
+
+    fn provider(kind: &str) -> Arc<Provider> {
+        Arc::new(Provider {
+            name: kind.to_owned(),
+            kind: provider::kind(kind).expect("a kind of this name"),
+            base_url: "http://127.0.0.1:0".to_owned(),
+            api_key: None,
+            local: false,
+        })
+    }
+
+    fn fleet() -> Fleet {
+        let (real, sim) = (provider("openai"), provider("simulated"));
+        Fleet {
+            models: vec![
+                model("terra", Tier::Standard, &real),
+                model("odd@low", Tier::Small, &real),
+                model("sim-small", Tier::Small, &sim),
+            ],
+            providers: vec![real, sim],
+        }
+    }
+
+    #[test]
+    fn an_arm_is_a_model_with_or_without_an_effort_that_it_takes() {
+        let fleet = fleet();
+        for (text, found) in [
+            ("terra", Some(("terra", None))),
+            ("terra@low", Some(("terra", Some(Effort::Low)))),
+            ("terra@max", None),
+            ("terra@hot", None),
+            ("tera@low", None),
+            ("odd@low", Some(("odd@low", None))),
+            ("odd@low@high", Some(("odd@low", Some(Effort::High)))),
+        ] {
+            let arm = fleet.arm(text);
+            let arm = arm.as_ref().map(|(m, e)| (m.name.as_str(), *e));
+            assert_eq!(arm, found, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_simulated_models_move_to_the_simulated_server() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 4000));
+        let moved = fleet().with_simulated_at(address);
+        for (name, url) in [
+            ("terra", "http://127.0.0.1:0"),
+            ("sim-small", "http://127.0.0.1:4000"),
+        ] {
+            let model = moved.named(name).expect("a model of this name");
+            assert_eq!(model.provider.base_url, url);
+        }
+        assert_eq!(moved.providers[1].base_url, "http://127.0.0.1:4000");
+    }
+
+    #[test]
+    fn a_tier_keeps_the_order_of_configuration() {
+        let fleet = fleet();
+        let small: Vec<&str> = fleet
+            .in_tier(Tier::Small)
+            .map(|m| m.name.as_str())
+            .collect();
+        assert_eq!(small, ["odd@low", "sim-small"]);
+    }
+
+    #[test]
+    fn ollamas_cloud_models_are_known_by_their_names() {
+        for (name, remote) in [
+            ("gpt-oss:120b-cloud", true),
+            ("glm-5:cloud", true),
+            ("GLM-5:Cloud", true),
+            ("qwen3:8b", false),
+            ("cloudy:8b", false),
+        ] {
+            assert_eq!(is_remote_name(name), remote, "{name}");
+        }
+    }
+}

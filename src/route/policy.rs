@@ -1,0 +1,383 @@
+//! Routing rules: typed conditions, compiled once from TOML, and where a request goes that meets
+//! them. Pure: the files' text is given, nothing is opened.
+//!
+//! The rules are tried in order of file and line; the first whose conditions all hold decides. The
+//! last one is always [`DEFAULT`], which holds for everything.
+
+mod parse;
+
+pub use parse::{no_arm, parse};
+
+use super::arm::{Effort, Objective, Tier};
+use crate::classify::{Difficulty, Task};
+
+/// The name of the built-in last rule.
+pub const DEFAULT: &str = "default";
+
+/// The starter rules, in the order in which they are tried.
+static EMBEDDED: &[(&str, &str)] = &[
+    (
+        "rules/00-privacy.toml",
+        include_str!("../../rules/00-privacy.toml"),
+    ),
+    (
+        "rules/10-thinking.toml",
+        include_str!("../../rules/10-thinking.toml"),
+    ),
+    (
+        "rules/20-everyday.toml",
+        include_str!("../../rules/20-everyday.toml"),
+    ),
+    (
+        "rules/30-plain.toml",
+        include_str!("../../rules/30-plain.toml"),
+    ),
+    (
+        "rules/90-unknown.toml",
+        include_str!("../../rules/90-unknown.toml"),
+    ),
+];
+
+/// The starter rules as (file name, text), for [`parse`].
+#[must_use]
+pub fn embedded() -> Vec<(String, String)> {
+    let owned = |(file, text): &(&str, &str)| ((*file).to_owned(), (*text).to_owned());
+    EMBEDDED.iter().map(owned).collect()
+}
+
+/// One rule.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule {
+    /// Its name, unique over all files.
+    pub name: String,
+    /// Why it exists, in one sentence.
+    pub why: String,
+    /// What must hold.
+    pub when: When,
+    /// Where the request goes.
+    pub route: Route,
+    /// Prompts that this rule must decide; `flyball check` tries them.
+    pub examples: Vec<String>,
+    /// The file that it is in.
+    pub file: String,
+    /// The line in which it begins, from 1; 0 for the built-in one.
+    pub line: usize,
+}
+
+/// The conditions of a rule. All that are set must hold; inside a list one is enough.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct When {
+    /// The task is one of these.
+    pub task: Vec<Task>,
+    /// The difficulty lies here.
+    pub difficulty: Option<Span<f64>>,
+    /// The confidence in it lies here.
+    pub confidence: Option<Span<f64>>,
+    /// The prompt has so many tokens, by estimate.
+    pub tokens: Option<Span<u64>>,
+    /// The prompt offers tools, or does not.
+    pub tools: Option<bool>,
+    /// The answer must follow a JSON schema, or need not.
+    pub structured: Option<bool>,
+    /// The prompt has images, or has none.
+    pub images: Option<bool>,
+    /// The conversation has so many turns.
+    pub turns: Option<Span<u64>>,
+    /// The model asked for is like one of these patterns.
+    pub model: Vec<String>,
+    /// The request bears all of these tags.
+    pub tag: Vec<(String, String)>,
+    /// The request has all of these headers (names in lower case).
+    pub header: Vec<(String, String)>,
+    /// The virtual key is one of these, by name.
+    pub key: Vec<String>,
+    /// The objective is one of these.
+    pub objective: Vec<Objective>,
+    /// The request must stay on the operator's own machines.
+    pub private: bool,
+}
+
+/// From `from` up to, not including, `to`; an open end has no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span<T> {
+    /// The least value that lies inside.
+    pub from: Option<T>,
+    /// The least value above that lies outside.
+    pub to: Option<T>,
+}
+
+impl<T: PartialOrd + Copy> Span<T> {
+    /// Whether the value lies inside.
+    #[must_use]
+    pub fn holds(&self, value: T) -> bool {
+        self.from.is_none_or(|from| value >= from) && self.to.is_none_or(|to| value < to)
+    }
+}
+
+/// Where a request goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The tier or the model.
+    pub to: Target,
+    /// The efforts that may be chosen; `None` leaves it to the model and the decider.
+    pub effort: Option<Efforts>,
+    /// Only `to` may answer first. Otherwise the decider may prefer another arm that meets the objective for less.
+    pub strict: bool,
+    /// What may answer where `to` fails, in this order. Nothing else is ever a paid fallback.
+    pub fallback: Vec<Target>,
+}
+
+/// A tier, or one model with or without an effort.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Any model of this tier.
+    Tier(Tier),
+    /// This model.
+    Arm(String, Option<Effort>),
+}
+
+/// From the least effort to the most, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Efforts {
+    /// The weakest that may be chosen.
+    pub least: Effort,
+    /// The strongest that may be chosen.
+    pub most: Effort,
+}
+
+/// What a rule can ask about a request.
+pub struct Facts<'a> {
+    /// Task, difficulty and confidence.
+    pub difficulty: &'a Difficulty,
+    /// Estimated tokens of the prompt.
+    pub tokens: u64,
+    /// Tools are offered.
+    pub tools: bool,
+    /// The answer must follow a schema.
+    pub structured: bool,
+    /// There are images.
+    pub images: bool,
+    /// Turns of the conversation.
+    pub turns: usize,
+    /// The model asked for.
+    pub model: &'a str,
+    /// Tags of the request and its key.
+    pub tags: &'a [(String, String)],
+    /// The value of a header, by its name in lower case.
+    pub header: &'a dyn Fn(&str) -> Option<&'a str>,
+    /// The name of the virtual key.
+    pub key: Option<&'a str>,
+    /// The objective in force.
+    pub objective: Objective,
+    /// The request must stay local.
+    pub private: bool,
+}
+
+impl Rule {
+    /// Whether all conditions hold.
+    #[must_use]
+    pub fn matches(&self, facts: &Facts<'_>) -> bool {
+        let when = &self.when;
+        when.fits_prompt(facts) && when.fits_request(facts)
+    }
+}
+
+impl When {
+    fn fits_prompt(&self, facts: &Facts<'_>) -> bool {
+        let turns = u64::try_from(facts.turns).unwrap_or(u64::MAX);
+        let grade = facts.difficulty;
+        any(&self.task, |t| *t == grade.task)
+            && self.difficulty.is_none_or(|s| s.holds(grade.difficulty))
+            && self.confidence.is_none_or(|s| s.holds(grade.confidence))
+            && self.tokens.is_none_or(|s| s.holds(facts.tokens))
+            && self.turns.is_none_or(|s| s.holds(turns))
+            && self.tools.is_none_or(|b| b == facts.tools)
+            && self.structured.is_none_or(|b| b == facts.structured)
+            && self.images.is_none_or(|b| b == facts.images)
+    }
+
+    fn fits_request(&self, facts: &Facts<'_>) -> bool {
+        let has_header = |(name, value): &(String, String)| {
+            (facts.header)(name).is_some_and(|found| found == value)
+        };
+        (!self.private || facts.private)
+            && any(&self.model, |pattern| like(pattern, facts.model))
+            && any(&self.key, |name| facts.key == Some(name))
+            && any(&self.objective, |o| *o == facts.objective)
+            && self.tag.iter().all(|tag| facts.tags.contains(tag))
+            && self.header.iter().all(has_header)
+    }
+}
+
+/// An empty list sets no condition.
+fn any<T>(list: &[T], holds: impl Fn(&T) -> bool) -> bool {
+    list.is_empty() || list.iter().any(holds)
+}
+
+/// Whether `name` is like the pattern, in which `*` stands for any letters, none included.
+#[must_use]
+pub fn like(pattern: &str, name: &str) -> bool {
+    let Some((head, tail)) = pattern.split_once('*') else {
+        return pattern == name;
+    };
+    let Some(rest) = name.strip_prefix(head) else {
+        return false;
+    };
+    // Greedy from the left is enough: the earliest place of each middle piece leaves the most for the others.
+    let mut rest = rest;
+    let mut pieces = tail.split('*').peekable();
+    while let Some(piece) = pieces.next() {
+        if pieces.peek().is_none() {
+            return rest.ends_with(piece);
+        }
+        match rest.find(piece) {
+            Some(at) => rest = &rest[at + piece.len()..],
+            None => return false,
+        }
+    }
+    true
+}
+
+/// The rule for what no other rule decides.
+#[must_use]
+pub fn default_rule() -> Rule {
+    Rule {
+        name: DEFAULT.to_owned(),
+        why: "No rule decides; the everyday model with a little thinking is a cautious choice."
+            .to_owned(),
+        when: When::default(),
+        route: Route {
+            to: Target::Tier(Tier::Standard),
+            effort: Some(Efforts {
+                least: Effort::Low,
+                most: Effort::Medium,
+            }),
+            strict: false,
+            fallback: Vec::new(),
+        },
+        examples: Vec::new(),
+        file: "built in".to_owned(),
+        line: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn when(conditions: &str) -> Rule {
+        let text = format!(
+            "[[rule]]
+name = \"a\"
+why = \"w\"
+when = {{ {conditions} }}
+route = {{ tier = \"small\" }}"
+        );
+        let rules = parse(&[("r.toml".to_owned(), text)], None);
+        rules
+            .unwrap_or_else(|told| panic!("{conditions}: {told:?}"))
+            .swap_remove(0)
+    }
+
+    fn with_facts(change: impl FnOnce(&mut Facts<'_>), rule: &Rule) -> bool {
+        let difficulty = Difficulty {
+            difficulty: 0.5,
+            confidence: 0.3,
+            task: Task::ALL[0],
+        };
+        let tags = [
+            ("team".to_owned(), "x".to_owned()),
+            ("env".to_owned(), "p".to_owned()),
+        ];
+        let header = |name: &str| (name == "x-app").then_some("y");
+        let mut facts = Facts {
+            difficulty: &difficulty,
+            tokens: 4000,
+            tools: true,
+            structured: false,
+            images: false,
+            turns: 3,
+            model: "gpt-6-luna",
+            tags: &tags,
+            header: &header,
+            key: Some("ci"),
+            objective: Objective::Fast,
+            private: false,
+        };
+        change(&mut facts);
+        rule.matches(&facts)
+    }
+
+    #[test]
+    fn every_condition_can_hold_and_can_fail() {
+        let (task, other) = (Task::ALL[0].name(), Task::ALL[1].name());
+        for (conditions, holds) in [
+            ("", true),
+            (&*format!("task = [\"{task}\"]"), true),
+            (&*format!("task = [\"{other}\"]"), false),
+            (&*format!("task = [\"{other}\", \"{task}\"]"), true),
+            ("difficulty = \"0.5..\"", true),
+            ("difficulty = \"..0.5\"", false),
+            ("difficulty = \"0.51..\"", false),
+            ("confidence = \"..0.3\"", false),
+            ("confidence = \"0.2..0.31\"", true),
+            ("tokens = \"..4000\"", false),
+            ("tokens = \"..4001\"", true),
+            ("tools = true", true),
+            ("tools = false", false),
+            ("structured = true", false),
+            ("images = true", false),
+            ("images = false", true),
+            ("turns = \"3..\"", true),
+            ("turns = \"4..\"", false),
+            ("model = [\"claude-*\", \"gpt-*\"]", true),
+            ("model = \"gpt-6\"", false),
+            ("tag = { team = \"x\", env = \"p\" }", true),
+            ("tag = { team = \"y\" }", false),
+            ("header = { X-App = \"y\" }", true),
+            ("header = { x-app = \"z\" }", false),
+            ("header = { x-none = \"y\" }", false),
+            ("key = [\"ci\"]", true),
+            ("key = [\"other\"]", false),
+            ("objective = [\"fast\", \"best\"]", true),
+            ("objective = [\"cheap\"]", false),
+            ("privacy = \"local\"", false),
+            ("tools = true, images = true", false),
+        ] {
+            assert_eq!(with_facts(|_| (), &when(conditions)), holds, "{conditions}");
+        }
+        assert!(with_facts(
+            |f| f.private = true,
+            &when("privacy = \"local\"")
+        ));
+        assert!(!with_facts(|f| f.key = None, &when("key = [\"ci\"]")));
+    }
+
+    #[test]
+    fn the_starter_rules_are_valid_and_the_default_comes_last() {
+        let rules = parse(&embedded(), None).unwrap_or_else(|told| panic!("{told:?}"));
+        assert!(rules.len() > 1);
+        let last = rules.last().expect("the default rule");
+        assert_eq!(last, &default_rule());
+        assert!(with_facts(|_| (), last));
+    }
+
+    #[test]
+    fn a_star_stands_for_any_letters() {
+        for (pattern, name, alike) in [
+            ("*", "", true),
+            ("gpt-*", "gpt-6", true),
+            ("gpt-*", "gpt-", true),
+            ("gpt-*", "my-gpt-6", false),
+            ("*-mini", "gpt-6-mini", true),
+            ("*-mini", "gpt-mini-6", false),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "acb", false),
+            ("ab*ba", "aba", false),
+            ("gpt", "gpt-6", false),
+            ("**x", "x", true),
+        ] {
+            assert_eq!(like(pattern, name), alike, "{pattern} {name}");
+        }
+    }
+}
