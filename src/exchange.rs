@@ -180,15 +180,16 @@ impl Exchange<'_> {
     /// One attempt on one arm, with a reservation of its own.
     async fn attempt(&self, arm: &Arm) -> Result<Response<Answer>, Attempted> {
         let decided = self.arrived.elapsed();
-        let plan = ask::plan(self, arm).map_err(final_error)?;
+        let mut plan = ask::plan(self, arm).map_err(final_error)?;
         let attempt = uuid::Uuid::now_v7().to_string();
-        let mut job = plan.job(self, arm, attempt);
+        let job = plan.job(self, arm, attempt.clone());
         let facts = settle::facts(&job, self.caller.key.as_ref().map(|k| k.id), ask::milli(self.difficulty.difficulty), &self.policy.catalogue.version);
 
         let reservation = ask::reserve(self, arm, &plan, facts).await.map_err(final_error)?;
         let limit = plan.limit_to_send(reservation.tokens());
-        let out = plan.body(self, limit);
+        let out = plan.body(self, arm, limit);
         let reserved = self.arrived.elapsed();
+        let mut job = plan.job(self, arm, attempt);
         job.phases = vec![("read", self.read), ("decide", decided - self.read), ("reserve", reserved - decided)];
         let mut settlement = Settlement::new(job, reservation, self.state.telemetry.clone());
 

@@ -13,7 +13,7 @@ use crate::error::{Error, Kind};
 use crate::ledger::price::Catalogue;
 use arm::{Effort, Objective, Tier};
 use fleet::{Fleet, Model};
-use policy::{Facts, Rule};
+use policy::{Efforts, Facts, Rule, Target};
 use std::sync::Arc;
 
 /// Everything that decisions are made from; one exchange uses one of these from its beginning to its end.
@@ -128,7 +128,7 @@ const AUTO: &str = "auto";
 pub fn decide(policy: &Policy, asked: &Asked<'_>, difficulty: &Difficulty, features: &Features) -> Result<Decision, Error> {
     let variant = auto_variant(asked.model)?;
     let simulated_only = !policy.fleet.models.is_empty() && policy.fleet.models.iter().all(|m| m.simulated);
-    let intercepted = simulated_only || policy.intercept.iter().any(|p| crate::caller::wildcard(p, asked.model));
+    let intercepted = simulated_only || policy.intercept.iter().any(|p| policy::like(p, asked.model));
     if variant.is_none() && !intercepted {
         return as_asked(policy, asked);
     }
@@ -212,12 +212,12 @@ fn routed(policy: &Policy, asked: &Asked<'_>, difficulty: &Difficulty, features:
         turns: asked.turns,
         model: asked.model,
         tags: asked.tags,
-        header: asked.header,
+        header: &|name| (asked.header)(name),
         key: asked.key,
         objective: wants.objective,
         private: wants.private,
     };
-    let rule = policy.rules.iter().find(|r| r.matches(&facts)).cloned().unwrap_or_else(policy::default_rule);
+    let rule = policy.rules.iter().find(|r| r.matches(&facts)).cloned().unwrap_or_else(|| Arc::new(policy::default_rule()));
     let mut considered = Vec::new();
     let eligible = eligible(policy, asked, features, wants, &mut considered);
     if eligible.is_empty() {
@@ -317,8 +317,8 @@ fn rank(rule: &Rule, asked: &Asked<'_>, difficulty: &Difficulty, wants: &Wants, 
     let effort = |model: &Model| asked.effort.map_or_else(|| pick_effort(rule, model, difficulty, wants.objective), |e| effort::clamp(&model.accepts, e));
     let mut tiers = tiers(rule, wants);
     let mut ranked = Vec::new();
-    if let Some(named) = rule.route.arm_in(eligible) {
-        ranked.push(Arm { effort: Some(effort(&named)), model: named });
+    if let Some((named, fixed)) = named_arm(&rule.route.to, eligible) {
+        ranked.push(Arm { effort: Some(fixed.unwrap_or_else(|| effort(&named))), model: named });
         if rule.route.strict {
             tiers.clear();
         }
@@ -336,13 +336,31 @@ fn rank(rule: &Rule, asked: &Asked<'_>, difficulty: &Difficulty, wants: &Wants, 
     ranked
 }
 
+/// The model that a rule names, if it may answer, with the effort that the rule names with it.
+fn named_arm(target: &Target, eligible: &[Arc<Model>]) -> Option<(Arc<Model>, Option<Effort>)> {
+    match target {
+        Target::Tier(_) => None,
+        Target::Arm(name, effort) => eligible.iter().find(|m| m.name == *name).map(|m| (m.clone(), *effort)),
+    }
+}
+
+fn names(target: &Target, model: &Model) -> bool {
+    match target {
+        Target::Tier(tier) => model.tier == *tier,
+        Target::Arm(name, _) => model.name == *name,
+    }
+}
+
 /// The tiers to look in, best first: the rule's, then the dearer ones, then the cheaper ones.
 fn tiers(rule: &Rule, wants: &Wants) -> Vec<Tier> {
     if wants.local {
         return vec![Tier::Local, Tier::Small, Tier::Standard, Tier::Reasoning];
     }
     let all = Tier::ALL;
-    let home = rule.route.tier.unwrap_or(Tier::Standard);
+    let home = match rule.route.to {
+        Target::Tier(tier) => tier,
+        Target::Arm(..) => Tier::Standard,
+    };
     let at = all.iter().position(|t| *t == home).unwrap_or(0);
     let shifted = match wants.objective {
         _ if rule.route.strict => at,
@@ -360,7 +378,7 @@ fn tiers(rule: &Rule, wants: &Wants) -> Vec<Tier> {
 
 /// The effort within the rule's range: low for cheap and fast, high for best, by difficulty in between.
 fn pick_effort(rule: &Rule, model: &Model, difficulty: &Difficulty, objective: Objective) -> Effort {
-    let (low, high) = rule.route.effort;
+    let Some(Efforts { least: low, most: high }) = rule.route.effort else { return fleet::default_effort(model) };
     let range: Vec<Effort> = Effort::ALL.into_iter().filter(|e| *e >= low && *e <= high).collect();
     let last = range.len().saturating_sub(1);
     let wanted = match objective {
@@ -395,7 +413,7 @@ fn with_fallbacks(rule: &Rule, ranked: Vec<Arm>, eligible: &[Arc<Model>], diffic
     let mut ranked = ranked.into_iter();
     let mut attempts: Vec<Arm> = ranked.next().into_iter().collect();
     for step in &rule.route.fallback {
-        for model in eligible.iter().filter(|m| step.names(m)) {
+        for model in eligible.iter().filter(|m| names(step, m)) {
             if !attempts.iter().any(|a| Arc::ptr_eq(&a.model, model)) {
                 let effort = asked.effort.map_or_else(|| pick_effort(rule, model, difficulty, wants.objective), |e| effort::clamp(&model.accepts, e));
                 attempts.push(Arm { model: model.clone(), effort: Some(effort) });

@@ -33,7 +33,7 @@ pub async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, Error>
 /// Accepts until `stop` turns true, then lets open answers finish for at most `grace`.
 pub async fn accept<H, F, B>(listener: TcpListener, limits: Limits, mut stop: watch::Receiver<bool>, grace: Duration, handle: H)
 where
-    H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+    H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body + Send + 'static,
     B::Data: Send,

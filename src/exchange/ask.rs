@@ -9,7 +9,7 @@ use crate::ledger::store::Facts;
 use crate::ledger::{Refused, Reservation};
 use crate::money::PicoUsd;
 use crate::route::arm::Effort;
-use crate::route::effort::{self, Family};
+use crate::route::effort::{self, Family, Written};
 use crate::route::Arm;
 use crate::settle::Job;
 use crate::tokens;
@@ -23,13 +23,11 @@ const TURN_TOKENS: u64 = 16;
 
 /// One attempt before its money is reserved.
 pub(super) struct Plan {
-    /// Changes to the client's body, without the token limit.
-    edits: Vec<Edit>,
-    /// Parameters that the arm rejects and that were taken out.
-    pub(super) removed: Vec<String>,
-    /// The effort that is really asked.
+    /// How the effort is asked for; `None` leaves the client's own words as they are.
+    written: Option<Written>,
+    /// The effort for header, metric and ledger.
     pub(super) effort: Effort,
-    /// flyball asked for usage and the client did not.
+    /// flyball asks for usage and the client did not.
     pub(super) usage_added: bool,
     /// A cap, or the caller's own limit of cost, counts this attempt.
     capped: bool,
@@ -39,56 +37,46 @@ pub(super) struct Plan {
     /// The model's own maximum.
     model_max: Option<u64>,
     client_limit: Option<u64>,
-    limit_field: &'static str,
 }
 
 pub(super) fn plan(exchange: &Exchange<'_>, arm: &Arm) -> Result<Plan, Error> {
-    let Exchange { request, policy, dialect, state, caller, decision, .. } = exchange;
-    let kind = arm.model.provider.kind;
+    let Exchange { request, policy, state, caller, .. } = exchange;
     let client_limit = request.limit.map(|l| l.tokens);
-    let capped = state.ledger.capped(&caller.nodes());
-    let priced = capped || exchange.wishes.max_cost.is_some();
-    let price = arm.model.price.clone();
-    let mut edits = Vec::new();
-    if request.model != arm.model.name {
-        edits.push(Edit::set_text(&["model"], &arm.model.name));
-    }
-    let version = exchange.head.headers.get("anthropic-version").and_then(|v| v.to_str().ok());
-    let written = (!decision.untouched).then_some(arm.effort).flatten().map(|wanted| {
-        effort::write(kind.family, &arm.model.name, dialect.name(), wanted, &request.fields, client_limit, version)
-    });
-    let usage_added = request.stream && !request.usage_asked;
-    if usage_added {
-        edits.extend(dialect.ask_usage());
-    }
-    let (least_reasoning, allowance) = match &written {
-        Some(w) => (w.least_reasoning_tokens, w.reasoning_allowance),
-        None => (0, effort::allowance(arm.effort_or(request.effort))),
-    };
-    let mut removed = Vec::new();
-    let mut effort = arm.effort_or(request.effort);
-    let mut limit_field = request.limit.map_or(if dialect.name() == "openai_chat" { kind.limit_field } else { "max_tokens" }, |l| l.field);
-    if let Some(w) = written {
-        if w.edits.contains(&Edit::remove(&["max_tokens"])) {
-            limit_field = "max_completion_tokens";
-        }
-        edits.extend(w.edits);
-        removed = w.removed;
-        effort = w.effort;
-    }
-    if priced {
+    let capped = state.ledger.capped(&caller.nodes()) || exchange.wishes.max_cost.is_some();
+    let price = arm.model.price;
+    if capped {
         check_bounded(exchange, arm, price.as_ref())?;
     }
-    let model_max = arm.model.answer_tokens_max.or_else(|| price.as_ref().and_then(|p| p.output_tokens_max));
+    let written = write_effort(exchange, arm, client_limit);
+    let effort = written.as_ref().map_or_else(|| arm.effort_or(request.effort), |w| w.effort);
+    let (least_reasoning, allowance) = match &written {
+        Some(w) => (w.least_reasoning_tokens, w.reasoning_allowance),
+        None => (0, effort::reasoning_allowance(effort)),
+    };
+    let model_max = arm.model.answer_tokens_max.or_else(|| price.and_then(|p| p.output_tokens_max));
     let default_limit = policy.answer_tokens_max.saturating_add(allowance).min(model_max.unwrap_or(u64::MAX));
     let wanted = client_limit.unwrap_or(default_limit);
     let least = policy.answer_tokens_min.saturating_add(least_reasoning).min(wanted);
-    let input_max = input_bound(exchange);
-    let mut ask = ask(price.as_ref(), input_max, request.choices, wanted, if policy.lower_limits { least } else { wanted });
+    let tokens_min = if policy.lower_limits { least } else { wanted };
+    let mut ask = ask(price.as_ref(), input_bound(exchange), request.choices, wanted, tokens_min);
     if let Some(most) = exchange.wishes.max_cost {
         hold_to_cost(&mut ask, most)?;
     }
-    Ok(Plan { edits, removed, effort, usage_added, capped: priced, price, ask, model_max, client_limit, limit_field })
+    let usage_added = request.stream && !request.usage_asked;
+    Ok(Plan { written, effort, usage_added, capped, price, ask, model_max, client_limit })
+}
+
+fn write_effort(exchange: &Exchange<'_>, arm: &Arm, limit: Option<u64>) -> Option<Written> {
+    let wanted = arm.effort.filter(|_| !exchange.decision.untouched)?;
+    let target = effort::Target {
+        family: arm.model.provider.kind.family,
+        model: &arm.model.name,
+        dialect: exchange.dialect.name(),
+        asked: &exchange.request.fields,
+        limit_tokens: limit,
+        anthropic_version: exchange.head.headers.get("anthropic-version").and_then(|v| v.to_str().ok()),
+    };
+    Some(effort::write_as(&target, &arm.model.accepts, wanted))
 }
 
 /// At most this many input tokens: one a byte of the body (its JSON is never shorter than its text), and what is put around it.
@@ -176,16 +164,38 @@ impl Plan {
         }
     }
 
-    /// The body that goes out: the client's own bytes where nothing is to be changed.
-    pub(super) fn body(&self, exchange: &Exchange<'_>, limit: Option<u64>) -> Bytes {
-        let mut edits = self.edits.clone();
-        if let Some(limit) = limit {
-            edits.push(Edit::set(&[self.limit_field], limit.to_string()));
+    /// The body that goes out: the client's own bytes where nothing is to be changed. A lowered limit may leave less room to think.
+    pub(super) fn body(&mut self, exchange: &Exchange<'_>, arm: &Arm, limit: Option<u64>) -> Bytes {
+        let request = exchange.request;
+        let mut edits = Vec::new();
+        if request.model != arm.model.name {
+            edits.push(Edit::set_text(&["model"], &arm.model.name));
         }
-        match exchange.request.fields.edited(&edits) {
+        if limit.is_some() {
+            self.written = write_effort(exchange, arm, limit);
+        }
+        if let Some(written) = &self.written {
+            self.effort = written.effort;
+            edits.extend(written.edits.iter().cloned());
+        }
+        if self.usage_added {
+            edits.extend(exchange.dialect.ask_usage());
+        }
+        if let Some(limit) = limit {
+            let own = request.limit.map(|l| l.field).filter(|_| self.written.is_none());
+            let family = arm.model.provider.kind.family;
+            let field = own.unwrap_or_else(|| effort::limit_field(family, &arm.model.name, exchange.dialect.name(), &request.fields));
+            edits.push(Edit::set(&[field], limit.to_string()));
+        }
+        match request.fields.edited(&edits) {
             Some(text) => Bytes::from(text),
             None => exchange.body.clone(),
         }
+    }
+
+    /// Parameters that the arm rejects and that were taken out.
+    pub(super) fn removed(&self) -> &[String] {
+        self.written.as_ref().map_or(&[], |w| &w.removed)
     }
 
     /// What the settlement needs.
@@ -193,7 +203,7 @@ impl Plan {
         Job {
             arm: arm.clone(),
             effort: self.effort,
-            price: self.price.clone(),
+            price: self.price,
             baseline: exchange.decision.baseline.clone(),
             capped: self.capped,
             dialect: exchange.dialect,

@@ -196,8 +196,8 @@ pub(super) fn decided(headers: &mut HeaderMap, exchange: &Exchange<'_>, arm: &Ar
     if let Some(limit) = limit {
         set("x-flyball-limit-tokens", &limit.to_string());
     }
-    if !plan.removed.is_empty() {
-        set("x-flyball-removed", &plan.removed.join(", "));
+    if !plan.removed().is_empty() {
+        set("x-flyball-removed", &plan.removed().join(", "));
     }
     if model.simulated {
         set("x-flyball-simulated", "1");

@@ -72,6 +72,7 @@ struct ContextManagement<'a> {
 /// Reads a request.
 pub(super) fn decode(bytes: &[u8]) -> Result<Request<'_>, Error> {
     let fields = body::object(bytes, OBJECTS)?;
+    let effort = crate::route::effort::asked("anthropic_messages", &fields);
     let model = body::model(&fields)?;
     let stream = body::flag(&fields, "stream")?;
     // 0 warms the prompt cache and answers nothing.
@@ -102,7 +103,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Request<'_>, Error> {
             tokens,
         }),
         choices: 1,
-        effort: None,
+        effort,
         prompt: reading.prompt,
         unbounded: reading.unbounded,
     })

@@ -64,6 +64,7 @@ struct ResponseFormat<'a> {
 /// Reads a request.
 pub(super) fn decode(bytes: &[u8]) -> Result<Request<'_>, Error> {
     let fields = body::object(bytes, OBJECTS)?;
+    let effort = crate::route::effort::asked("openai_chat", &fields);
     let model = body::model(&fields)?;
     let stream = body::flag(&fields, "stream")?;
     let usage_asked = usage_asked(&fields)?;
@@ -93,7 +94,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Request<'_>, Error> {
         usage_asked,
         limit,
         choices,
-        effort: None,
+        effort,
         prompt,
         unbounded,
     })
