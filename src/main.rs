@@ -1,1 +1,8 @@
-fn main() {}
+//! The `flyball` program: see `flyball help`.
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    flyball::cli::run()
+}

@@ -1,0 +1,146 @@
+//! The command line: what each command takes, and its help. The work is in the files beside this.
+
+mod books;
+mod client;
+mod demo;
+mod inspect;
+mod keys;
+mod prices;
+mod serve;
+
+use crate::config::Overrides;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// A reverse proxy that sends each LLM request to the cheapest model and effort that will answer it well, under caps that hold.
+#[derive(Parser, Debug)]
+#[command(name = "flyball", version, about, propagate_version = true)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What every command understands.
+#[derive(Args, Clone, Debug, Default)]
+struct Common {
+    /// The configuration file [default: flyball.toml here, if there is one]
+    #[arg(long, global = true, env = "FLYBALL_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The folder of the ledger [default: the user-data folder of this platform, /flyball]
+    #[arg(long, global = true, env = "FLYBALL_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Serve (what flyball does without a command)
+    Serve(ServeArgs),
+    /// Send a mixed stream of prompts through a proxy and show what it cost and saved
+    Demo(demo::DemoArgs),
+    /// Check the configuration and the rules, with their examples
+    Check(inspect::CheckArgs),
+    /// Show how a prompt would be graded and routed, and why; sends nothing
+    Explain(inspect::ExplainArgs),
+    /// Grade prompts; with --jsonl one JSON a line from standard input
+    Classify(inspect::ClassifyArgs),
+    /// Export or verify the ledger
+    #[command(subcommand)]
+    Ledger(books::LedgerCommand),
+    /// Sum up what was spent and saved
+    Report(books::ReportArgs),
+    /// Make, list and revoke virtual keys
+    #[command(subcommand)]
+    Key(keys::KeyCommand),
+    /// Show or refresh the price catalogue
+    #[command(subcommand)]
+    Prices(prices::PricesCommand),
+}
+
+/// How to serve.
+#[derive(Args, Clone, Debug, Default)]
+struct ServeArgs {
+    /// Where traffic comes in [default: 127.0.0.1:8484]
+    #[arg(long, env = "FLYBALL_LISTEN", value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Where metrics, health and administration are [default: 127.0.0.1:8485]
+    #[arg(long, env = "FLYBALL_ADMIN_LISTEN", value_name = "ADDRESS")]
+    admin_listen: Option<String>,
+    /// Real model names to route like "auto", with *; several by comma
+    #[arg(long, env = "FLYBALL_INTERCEPT", value_name = "PATTERN", value_delimiter = ',')]
+    intercept: Vec<String>,
+    /// Serve the built-in simulated models
+    #[arg(long)]
+    simulate: bool,
+}
+
+impl Common {
+    fn overrides(&self, serve: &ServeArgs) -> Overrides {
+        Overrides {
+            config: self.config.clone(),
+            listen: serve.listen.clone(),
+            admin_listen: serve.admin_listen.clone(),
+            data_dir: self.data_dir.clone(),
+            intercept: serve.intercept.clone(),
+            simulate: serve.simulate,
+        }
+    }
+}
+
+/// Runs the command line.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let common = cli.common;
+    let done = match cli.command.unwrap_or_else(|| Command::Serve(serve_from_env())) {
+        Command::Serve(args) => serve::run(&common, &args),
+        Command::Demo(args) => demo::run(&common, &args),
+        Command::Check(args) => inspect::check(&common, &args),
+        Command::Explain(args) => inspect::explain(&common, &args),
+        Command::Classify(args) => inspect::classify(&args),
+        Command::Ledger(command) => books::ledger(&common, &command),
+        Command::Report(args) => books::report(&common, &args),
+        Command::Key(command) => keys::run(&common, &command),
+        Command::Prices(command) => prices::run(&common, &command),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(said) => {
+            eprintln!("{said}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Without a command the variables still count.
+fn serve_from_env() -> ServeArgs {
+    #[derive(Parser)]
+    struct OnlyServe {
+        #[command(flatten)]
+        args: ServeArgs,
+    }
+    OnlyServe::try_parse_from(["flyball"]).map(|s| s.args).unwrap_or_default()
+}
+
+/// One line for each mistake.
+fn joined(complaints: &[crate::config::Complaint]) -> String {
+    complaints.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// The data folder that this configuration names; commands that only read the books need no provider.
+fn data_dir(common: &Common) -> Result<PathBuf, String> {
+    match &common.data_dir {
+        Some(dir) => Ok(dir.clone()),
+        None => {
+            let overrides = Overrides { simulate: true, ..common.overrides(&ServeArgs::default()) };
+            crate::config::load(&overrides).map(|c| c.data_dir).map_err(|all| joined(&all))
+        }
+    }
+}
+
+/// A runtime for the commands that talk.
+fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| format!("flyball cannot start its runtime: {e}"))
+}

@@ -1,0 +1,99 @@
+//! `flyball serve`: starts, says what it found and how to try it, and serves until it is told to stop.
+
+use super::{Common, ServeArgs, client, joined, runtime};
+use crate::config::{self, Config, Overrides};
+use crate::process::{self, Running};
+use crate::route;
+use crate::route::arm::Tier;
+use serde_json::json;
+use std::io::Write;
+use tokio::signal::unix::{SignalKind, signal};
+
+pub(super) fn run(common: &Common, args: &ServeArgs) -> Result<(), String> {
+    let overrides = common.overrides(args);
+    let config = config::load(&overrides).map_err(|all| joined(&all))?;
+    start_log(config.log_json);
+    // tiktoken and SQLite never run on these threads, so as many as cores are enough.
+    runtime()?.block_on(serve(config, overrides))
+}
+
+pub(super) fn start_log(json: bool) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_env("FLYBALL_LOG").unwrap_or_else(|_| EnvFilter::new("warn,flyball=info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // A second start in one process (tests) keeps the first log.
+    let _ = if json { log.json().try_init() } else { log.try_init() };
+}
+
+async fn serve(config: Config, overrides: Overrides) -> Result<(), String> {
+    let (notes, sources) = (config.providers_note.clone(), config.sources.clone());
+    let intro = introduction(&config);
+    let running = process::start(config, overrides).await.map_err(|e| e.detail)?;
+    say(&format!("flyball listens on http://{} (metrics and health on http://{})", running.listen, running.admin));
+    for note in notes {
+        say(&note);
+    }
+    say(&intro);
+    try_it(&running).await;
+    let _watching = config::watch::start(sources, running.reloading());
+    wait_for_the_end(&running).await?;
+    running.stop().await;
+    Ok(())
+}
+
+/// Output that nobody reads must not end the server.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+fn introduction(config: &Config) -> String {
+    let mut lines = Vec::new();
+    for tier in Tier::ALL {
+        let names: Vec<&str> = config.fleet.in_tier(tier).map(|m| m.name.as_str()).collect();
+        if !names.is_empty() {
+            lines.push(format!("  {:<10} {}", tier.name(), names.join(", ")));
+        }
+    }
+    let baseline = match &config.baseline {
+        Some((model, Some(effort))) => format!("{}@{effort}", model.name),
+        Some((model, None)) => model.name.clone(),
+        None => route::dearest(&config.fleet, &|_| true).map_or_else(|| "none".into(), |m| format!("{} (the dearest)", m.name)),
+    };
+    lines.push(format!("  baseline of \"auto\": {baseline}"));
+    lines.join("\n")
+}
+
+/// Prints a request to try; where only simulated models would answer, also what they answered.
+async fn try_it(running: &Running) {
+    let at = running.listen;
+    let body = r#"{"model":"auto","messages":[{"role":"user","content":"What is the capital of France?"}]}"#;
+    say(&format!("\nTry it:\n  curl -si http://{at}/v1/chat/completions -H 'content-type: application/json' -d '{body}'"));
+    let policy = running.state.policy.load_full();
+    if running.state.callers.load().open() && policy.fleet.models.iter().all(|m| m.simulated) {
+        let body = json!({"model": "auto", "messages": [{"role": "user", "content": "What is the capital of France?"}]});
+        match client::post(&format!("http://{at}"), "/v1/chat/completions", None, &[], &body).await {
+            Ok(answer) => say(&format!("It answers:\n{}", answer.excerpt())),
+            Err(why) => say(&format!("It does not answer: {why}")),
+        }
+        say("\nOnly simulated models answer: no key was found in the environment and no local server on this machine.\nSet OPENAI_API_KEY or ANTHROPIC_API_KEY, start Ollama, LM Studio or llama.cpp, or write a flyball.toml, and start again.");
+    }
+    say(&format!("\nPoint an SDK at it: base_url = \"http://{at}/v1\" (OpenAI), \"http://{at}\" (Anthropic). Ctrl-C stops."));
+}
+
+async fn wait_for_the_end(running: &Running) -> Result<(), String> {
+    let on = |kind| signal(kind).map_err(|e| format!("cannot listen for signals: {e}"));
+    let (mut terminate, mut interrupt, mut hangup) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?, on(SignalKind::hangup())?);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => drop(running.reload()),
+        }
+    }
+    // A second signal does not wait for anybody.
+    tokio::spawn(async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        std::process::exit(130);
+    });
+    Ok(())
+}

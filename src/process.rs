@@ -1,0 +1,278 @@
+//! A running flyball: from a configuration to listeners, and back to nothing.
+//!
+//! Everything is composed here and nowhere else; what a reload may change is swapped as a whole.
+
+use crate::admin::{self, Admin};
+use crate::affinity::Affinity;
+use crate::caller::Callers;
+use crate::config::{self, Complaint, Config, Overrides};
+use crate::error::{Error, Kind};
+use crate::exchange::{self, State};
+use crate::ledger::store::sqlite::{self, keys};
+use crate::ledger::{Caps, Ledger};
+use crate::route::Policy;
+use crate::server;
+use crate::simulate::{self, Simulated};
+use crate::telemetry::Telemetry;
+use crate::upstream::Upstream;
+use arc_swap::ArcSwap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// How long answers may go on after a stop is asked for.
+const GRACE: Duration = Duration::from_secs(30);
+/// How often keys made by another process are looked for; they must work, or stop working, within 5 s.
+const KEYS_EVERY: Duration = Duration::from_secs(1);
+
+/// A flyball that serves.
+pub struct Running {
+    /// Where traffic goes.
+    pub listen: SocketAddr,
+    /// Where metrics and health are.
+    pub admin: SocketAddr,
+    /// What the exchanges work with.
+    pub state: Arc<State>,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+    reloader: Arc<Reloader>,
+    keys_end: Arc<AtomicBool>,
+    keys_thread: Option<std::thread::JoinHandle<()>>,
+    /// Kept alive: dropping it ends the simulated models.
+    pub simulated: Option<Simulated>,
+}
+
+/// Reads the configuration again and swaps what may change.
+struct Reloader {
+    state: Arc<State>,
+    overrides: Overrides,
+    simulated_at: Option<SocketAddr>,
+    caps: Mutex<Caps>,
+    running: (SocketAddr, SocketAddr, std::path::PathBuf),
+}
+
+/// Starts serving.
+///
+/// # Errors
+/// A busy port, a data folder in use, a ledger that is too new, a listener that needs keys.
+pub async fn start(mut config: Config, overrides: Overrides) -> Result<Running, Error> {
+    let simulated = start_simulated(&config).await?;
+    if let Some(models) = &simulated {
+        config = config.with_simulated_at(models.address);
+    }
+    // The ports first: a second flyball by mistake should hear of the port, not of the ledger.
+    let traffic = server::bind(config.listen, "--listen").await?;
+    let admin_listener = server::bind(config.admin_listen, "--admin-listen").await?;
+    let local = |l: &tokio::net::TcpListener| l.local_addr().map_err(|e| Error::new(Kind::Internal, "no address").detail(e.to_string()));
+    let (listen, admin_at) = (local(&traffic)?, local(&admin_listener)?);
+
+    let ledger = Ledger::open(&config.data_dir)?;
+    let key_list = keys::all(&sqlite::open_read_only(&config.data_dir)?)?;
+    let callers = Callers::new(key_list.clone());
+    check_exposure(&config, &callers)?;
+    let caps = caps_of(&config);
+    ledger.set_caps(&caps, &key_list);
+
+    let telemetry = Arc::new(Telemetry::new(&config.catalogue.version));
+    let state = Arc::new(State {
+        ledger,
+        upstream: Upstream::new(&config.limits),
+        telemetry,
+        callers: ArcSwap::from_pointee(callers),
+        affinity: Affinity::default(),
+        policy: ArcSwap::from_pointee(policy_of(&config)),
+        limits: config.limits.clone(),
+        loopback: listen.ip().is_loopback(),
+        alive: Arc::new(()),
+    });
+    publish_known(&state);
+    let running = (config.listen, config.admin_listen, config.data_dir.clone());
+    let reloader = Arc::new(Reloader { state: state.clone(), overrides, simulated_at: simulated.as_ref().map(|s| s.address), caps: Mutex::new(caps), running });
+
+    let (stop, stopped) = watch::channel(false);
+    let tasks = vec![
+        tokio::spawn(serve_traffic(traffic, state.clone(), stopped.clone())),
+        tokio::spawn(serve_admin(admin_listener, admin_of(&config, &state, &reloader, admin_at), state.limits.clone(), stopped)),
+    ];
+    let keys_end = Arc::new(AtomicBool::new(false));
+    let keys_thread = watch_keys(state.clone(), reloader.clone(), keys_end.clone());
+    Ok(Running { listen, admin: admin_at, state, stop, tasks, reloader, keys_end, keys_thread, simulated })
+}
+
+async fn start_simulated(config: &Config) -> Result<Option<Simulated>, Error> {
+    let Some((speed, seed)) = config.simulate else { return Ok(None) };
+    let started = simulate::start(simulate::Settings { seed, speed }).await;
+    started.map(Some).map_err(|e| Error::new(Kind::Internal, "the simulated models cannot start").detail(e.to_string()))
+}
+
+/// Whoever can reach a listener that is not loopback needs a key, and the admin listener a token.
+fn check_exposure(config: &Config, callers: &Callers) -> Result<(), Error> {
+    let refuse = |detail: String| Err(Error::new(Kind::Internal, "refused to listen").detail(detail));
+    if !config.listen.ip().is_loopback() && callers.open() {
+        return refuse(format!("{} can be reached from other machines, so callers need keys: make one first with `flyball key create NAME`, or use --listen 127.0.0.1:{}", config.listen, config.listen.port()));
+    }
+    if !config.admin_listen.ip().is_loopback() && config.admin_token.is_none() {
+        return refuse(format!("{} can be reached from other machines, so it needs a token: set admin_token = \"env:FLYBALL_ADMIN_TOKEN\" in flyball.toml, or use --admin-listen 127.0.0.1:{}", config.admin_listen, config.admin_listen.port()));
+    }
+    Ok(())
+}
+
+fn caps_of(config: &Config) -> Caps {
+    Caps { global: config.caps.clone(), each_key: config.key_caps.clone() }
+}
+
+/// What decisions are made from, by this configuration.
+#[must_use]
+pub fn policy_of(config: &Config) -> Policy {
+    Policy {
+        fleet: config.fleet.clone(),
+        rules: config.rules.iter().cloned().map(Arc::new).collect(),
+        objective: config.objective,
+        intercept: config.intercept.clone(),
+        baseline: config.baseline.clone(),
+        catalogue: config.catalogue.clone(),
+        answer_tokens_max: config.answer_tokens_max,
+        answer_tokens_min: config.answer_tokens_min,
+        lower_limits: config.lower_limits,
+    }
+}
+
+fn publish_known(state: &State) {
+    let policy = state.policy.load();
+    let rules = policy.rules.iter().map(|r| r.name.clone()).chain(["asked".to_owned(), "default".to_owned()]).collect();
+    let models = policy.fleet.models.iter().map(|m| m.name.clone()).collect();
+    let providers = policy.fleet.providers.iter().map(|p| p.name.clone()).collect();
+    state.telemetry.known(models, rules, providers);
+}
+
+async fn serve_traffic(listener: tokio::net::TcpListener, state: Arc<State>, stop: watch::Receiver<bool>) {
+    let limits = state.limits.clone();
+    let handle = move |request| {
+        let state = state.clone();
+        async move { exchange::handle(&state, request).await }
+    };
+    server::accept(listener, limits, stop, GRACE, handle).await;
+}
+
+async fn serve_admin(listener: tokio::net::TcpListener, admin: Arc<Admin>, limits: crate::limits::Limits, stop: watch::Receiver<bool>) {
+    let handle = move |request| {
+        let admin = admin.clone();
+        async move { admin::handle(&admin, &request) }
+    };
+    server::accept(listener, limits, stop, Duration::from_secs(1), handle).await;
+}
+
+fn admin_of(config: &Config, state: &Arc<State>, reloader: &Arc<Reloader>, at: SocketAddr) -> Arc<Admin> {
+    let reloader = reloader.clone();
+    let reload = Box::new(move || reloader.reload().map_err(|all| all.iter().map(ToString::to_string).collect()));
+    Arc::new(Admin { state: state.clone(), token: config.admin_token.clone(), loopback: at.ip().is_loopback(), reload })
+}
+
+impl Reloader {
+    /// Reads everything again; a mistake leaves what is in force as it is.
+    fn reload(&self) -> Result<(), Vec<Complaint>> {
+        match config::load(&self.overrides) {
+            Ok(config) => {
+                self.take(config);
+                self.state.telemetry.reloaded(true);
+                tracing::info!("the configuration was read again");
+                Ok(())
+            }
+            Err(complaints) => {
+                self.state.telemetry.reloaded(false);
+                for complaint in &complaints {
+                    tracing::error!("{complaint}; the old configuration stays in force");
+                }
+                Err(complaints)
+            }
+        }
+    }
+
+    fn take(&self, mut config: Config) {
+        if (config.listen, config.admin_listen, &config.data_dir) != (self.running.0, self.running.1, &self.running.2) {
+            tracing::warn!("listeners and data_dir change only with a restart");
+        }
+        match self.simulated_at {
+            Some(address) => config = config.with_simulated_at(address),
+            None if config.simulate.is_some() => tracing::warn!("simulated models start only with a restart"),
+            None => {}
+        }
+        let caps = caps_of(&config);
+        self.state.policy.store(Arc::new(policy_of(&config)));
+        publish_known(&self.state);
+        *self.caps.lock().unwrap_or_else(PoisonError::into_inner) = caps;
+        match sqlite::open_read_only(self.state.ledger.data_dir()).and_then(|db| keys::all(&db)) {
+            Ok(list) => self.take_keys(list),
+            Err(error) => tracing::error!(%error, "the keys cannot be read"),
+        }
+    }
+
+    fn take_keys(&self, list: Vec<crate::ledger::store::Key>) {
+        let caps = self.caps.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.state.ledger.set_caps(&caps, &list);
+        self.state.callers.store(Arc::new(Callers::new(list)));
+    }
+}
+
+/// Follows the keys that `flyball key` writes from another process.
+fn watch_keys(state: Arc<State>, reloader: Arc<Reloader>, end: Arc<AtomicBool>) -> Option<std::thread::JoinHandle<()>> {
+    let work = move || {
+        let Ok(db) = sqlite::open_read_only(state.ledger.data_dir()) else { return };
+        let mut known = keys::all(&db).unwrap_or_default();
+        while !end.load(Ordering::Relaxed) {
+            std::thread::park_timeout(KEYS_EVERY);
+            match keys::all(&db) {
+                Ok(list) if list != known => {
+                    known.clone_from(&list);
+                    reloader.take_keys(list);
+                }
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "the keys cannot be read"),
+            }
+        }
+    };
+    std::thread::Builder::new().name("keys".into()).spawn(work).ok()
+}
+
+impl Running {
+    /// Reads the configuration again, as SIGHUP and a changed file do.
+    ///
+    /// # Errors
+    /// Every mistake; the old configuration stays in force.
+    pub fn reload(&self) -> Result<(), Vec<Complaint>> {
+        self.reloader.reload()
+    }
+
+    /// A function that reads the configuration again.
+    pub fn reloading(&self) -> impl FnMut() + Send + 'static + use<> {
+        let reloader = self.reloader.clone();
+        move || drop(reloader.reload())
+    }
+
+    /// Stops accepting, lets answers finish, settles and writes everything.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        for task in self.tasks.drain(..) {
+            // A panicked listener has said so itself.
+            let _ = task.await;
+        }
+        self.keys_end.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.keys_thread.take() {
+            thread.thread().unpark();
+            let _ = thread.join();
+        }
+        // Tokens that are being counted off the I/O threads still close their reservations.
+        let settled = async {
+            while Arc::strong_count(&self.state.alive) > 1 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if tokio::time::timeout(Duration::from_secs(5), settled).await.is_err() {
+            tracing::warn!("some attempts were not settled in time; the next start charges them at their bound");
+        }
+        self.state.ledger.flush().await;
+    }
+}
