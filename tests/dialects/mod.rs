@@ -1,0 +1,481 @@
+//! Recorded traffic through the dialects: every stream cut in many ways, every count checked against
+//! arithmetic that is done here on the plain JSON.
+
+mod recording;
+
+use flyball::chat::Usage;
+use flyball::dialect::{Event, UsageRule};
+use flyball::money::PicoUsd;
+use recording::Recording;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Numbers that look random and are the same every time (xorshift64).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % n as u64).expect("below a usize")
+    }
+}
+
+/// Ways to cut the same bytes.
+fn cuts(bytes: &[u8]) -> Vec<Vec<&[u8]>> {
+    let mut ways = vec![vec![bytes], bytes.chunks(1).collect()];
+    for seed in [1, 42, 4242] {
+        let (mut dice, mut rest, mut pieces) = (Dice(seed), bytes, Vec::new());
+        while !rest.is_empty() {
+            let longest = [7, 80, 4000][dice.below(3)];
+            let length = 1 + dice.below(rest.len().min(longest));
+            let (piece, tail) = rest.split_at(length);
+            pieces.push(piece);
+            rest = tail;
+        }
+        ways.push(pieces);
+    }
+    ways
+}
+
+fn events(recording: &Recording, pieces: &[&[u8]]) -> Vec<Event> {
+    let mut decoder = recording.dialect.stream(recording.rule());
+    let mut events = Vec::new();
+    for piece in pieces {
+        decoder.feed(piece, &mut |event| events.push(event));
+    }
+    decoder.finish(&mut |event| events.push(event));
+    events
+}
+
+/// The usage that flyball reads in the whole answer.
+fn usage(recording: &Recording) -> Option<Usage> {
+    let bytes = recording.answer.as_bytes();
+    if !recording.is_stream() {
+        return recording.dialect.answer(bytes, recording.rule()).usage;
+    }
+    let told = events(recording, &[bytes]).into_iter();
+    told.rev().find_map(|event| match event {
+        Event::Usage(usage) => Some(usage),
+        _ => None,
+    })
+}
+
+/// The last value of every field of every usage object in the answer, read without flyball.
+fn plain_usage(recording: &Recording) -> Option<Value> {
+    let mut merged = serde_json::Map::new();
+    for object in recording.objects() {
+        for at in ["/usage", "/message/usage", "/x_groq/usage"] {
+            let fields = object.pointer(at).and_then(Value::as_object);
+            for (key, value) in fields.into_iter().flatten().filter(|(_, v)| !v.is_null()) {
+                merged.insert(key.clone(), value.clone());
+            }
+        }
+    }
+    Some(Value::Object(merged)).filter(|usage| usage.as_object().is_some_and(|u| !u.is_empty()))
+}
+
+fn count(usage: &Value, at: &str) -> u64 {
+    usage.pointer(at).and_then(Value::as_u64).unwrap_or(0)
+}
+
+#[derive(Default)]
+struct Tally(BTreeMap<String, (usize, usize)>);
+
+impl Tally {
+    fn add(&mut self, provider: &str, holds: bool) {
+        let (good, all) = self.0.entry(provider.to_owned()).or_default();
+        *good += usize::from(holds);
+        *all += 1;
+    }
+
+    fn show(&self, what: &str) {
+        for (provider, (good, all)) in &self.0 {
+            println!("{what}: {provider} {good}/{all}");
+        }
+    }
+}
+
+#[test]
+fn every_recorded_stream_decodes_alike_however_it_is_cut() {
+    let mut tally = Tally::default();
+    for recording in recording::all().iter().filter(|r| r.is_stream()) {
+        let crlf = match recording.answer.contains('\r') {
+            true => recording.answer.clone(),
+            false => recording.answer.replace('\n', "\r\n"),
+        };
+        let expected = events(recording, &[recording.answer.as_bytes()]);
+        assert!(!expected.is_empty(), "{}", recording.name);
+        for body in [recording.answer.as_bytes(), crlf.as_bytes()] {
+            for pieces in cuts(body) {
+                assert_eq!(events(recording, &pieces), expected, "{}", recording.name);
+            }
+        }
+        tally.add(&recording.provider, true);
+    }
+    tally.show("streams alike under every cut");
+}
+
+/// The texts of an answer's plain JSON, in order; tool calls and reasoning left out.
+fn plain_texts(recording: &Recording) -> Vec<String> {
+    let mut texts = Vec::new();
+    for object in recording.objects() {
+        let ats = ["/delta/text", "/delta/content", "/content_block/text"];
+        texts.extend(ats.iter().filter_map(|at| object.pointer(at).cloned()));
+        let blocks = object["content"].as_array().into_iter().flatten();
+        texts.extend(blocks.map(|block| block["text"].clone()));
+        for choice in object["choices"].as_array().into_iter().flatten() {
+            for part in ["delta", "message"] {
+                // One stream repeats in `message` everything that it said in `delta`.
+                if part == "message" && recording.is_stream() {
+                    continue;
+                }
+                let content = &choice[part]["content"];
+                let pieces = content.as_array().into_iter().flatten();
+                texts.push(content.clone());
+                texts.extend(pieces.map(|piece| piece["text"].clone()));
+            }
+        }
+    }
+    texts
+        .iter()
+        .filter_map(|text| text.as_str().map(str::to_owned))
+        .collect()
+}
+
+#[test]
+fn a_damaged_stream_decodes_alike_however_it_is_cut_and_never_panics() {
+    let mut dice = Dice(7);
+    for recording in recording::all().iter().filter(|r| r.is_stream()) {
+        for _ in 0..3 {
+            let mut bytes = recording.answer.clone().into_bytes();
+            for _ in 0..1 + dice.below(20) {
+                let (from, to) = (dice.below(bytes.len()), dice.below(bytes.len()));
+                match dice.below(4) {
+                    0 => bytes[to] = b"\r\n\0\"{}[]:,\xff\xef"[dice.below(12)],
+                    1 => bytes.swap(from, to),
+                    2 => bytes.truncate(to.max(bytes.len() / 2).max(1)),
+                    _ => {
+                        bytes.remove(to);
+                    }
+                }
+            }
+            let expected = events(recording, &[&bytes]);
+            for pieces in cuts(&bytes) {
+                assert_eq!(events(recording, &pieces), expected, "{}", recording.name);
+            }
+            for end in [bytes.len() / 3, bytes.len() / 2] {
+                recording.dialect.answer(&bytes[..end], recording.rule());
+                drop(recording.dialect.decode(&bytes[..end]));
+            }
+        }
+    }
+}
+
+#[test]
+fn every_recorded_answer_gives_the_words_that_its_json_holds() {
+    for recording in recording::all() {
+        let bytes = recording.answer.as_bytes();
+        let expected = plain_texts(&recording);
+        if recording.is_stream() {
+            let told = events(&recording, &[bytes]).into_iter();
+            let told: String = told
+                .filter_map(|event| match event {
+                    Event::Text(text) => Some(text),
+                    _ => None,
+                })
+                .collect();
+            assert_eq!(told, expected.concat(), "{}", recording.name);
+        } else {
+            let told = recording.dialect.answer(bytes, recording.rule()).text;
+            let missing = expected.iter().find(|text| !told.contains(*text));
+            assert_eq!(missing, None, "{}", recording.name);
+        }
+    }
+}
+
+#[test]
+fn every_recorded_request_decodes_or_is_refused_by_name() {
+    let mut tally = Tally::default();
+    let mut refused = Vec::new();
+    for recording in recording::all() {
+        let Some(body) = &recording.request else {
+            continue;
+        };
+        let plain: Value = serde_json::from_str(body).expect("a recorded request is JSON");
+        let decoded = recording.dialect.decode(body.as_bytes());
+        tally.add(&recording.provider, decoded.is_ok());
+        let request = match decoded {
+            Ok(request) => request,
+            Err(error) => {
+                assert_eq!(error.status(), 400, "{}", recording.name);
+                refused.push(format!("{}: {}", recording.name, error.public));
+                continue;
+            }
+        };
+        let name = &recording.name;
+        assert_eq!(
+            plain["model"].as_str(),
+            Some(request.model.as_ref()),
+            "{name}"
+        );
+        assert_eq!(plain["stream"] == true, request.stream, "{name}");
+        let tools = plain["tools"].as_array().map_or(0, Vec::len);
+        assert_eq!(request.prompt.tools, tools, "{name}");
+        let limit = plain["max_completion_tokens"]
+            .as_u64()
+            .or(plain["max_tokens"].as_u64());
+        assert_eq!(request.limit.map(|l| l.tokens), limit, "{name}");
+        let messages = plain["messages"].as_array().expect("messages").iter();
+        let turns = messages.filter(|m| m["role"] != "system" && m["role"] != "developer");
+        assert_eq!(request.prompt.turns.len(), turns.count(), "{name}");
+    }
+    tally.show("requests decoded");
+    for refusal in &refused {
+        println!("refused: {refusal}");
+    }
+}
+
+#[test]
+fn every_official_sdks_request_decodes() {
+    let mut read = 0;
+    for request in recording::sdk_requests() {
+        let decoded = request.dialect.decode(request.body.as_bytes());
+        let decoded = decoded.unwrap_or_else(|e| panic!("{}: {e}", request.name));
+        // Some of them ask for a tier with a price of its own; nothing else they send is without a bound.
+        let unbounded = decoded.unbounded.iter().find(|f| *f != "service_tier");
+        assert_eq!(unbounded, None, "{}", request.name);
+        let plain: Value = serde_json::from_str(&request.body).expect("JSON");
+        assert_eq!(plain["model"], decoded.model.as_ref(), "{}", request.name);
+        read += 1;
+    }
+    println!("requests of official SDKs: {read}");
+}
+
+/// What must hold between flyball's reading and the plain counts.
+fn agrees(recording: &Recording, read: &Usage, plain: &Value) -> Result<(), String> {
+    let (prompt, completion) = (
+        count(plain, "/prompt_tokens"),
+        count(plain, "/completion_tokens"),
+    );
+    let total = count(plain, "/total_tokens");
+    let reasoning = count(plain, "/completion_tokens_details/reasoning_tokens");
+    let (input, output, known_anomaly) = match (recording.dialect.name(), recording.rule()) {
+        ("anthropic_messages", _) => {
+            let keys = [
+                "/input_tokens",
+                "/cache_read_input_tokens",
+                "/cache_creation_input_tokens",
+            ];
+            let mut sums = (
+                keys.iter().map(|key| count(plain, key)).sum(),
+                count(plain, "/output_tokens"),
+                false,
+            );
+            for iteration in plain["iterations"].as_array().into_iter().flatten() {
+                match iteration["type"].as_str() {
+                    Some("message") => {}
+                    Some("compaction") => {
+                        sums.0 += keys.iter().map(|k| count(iteration, k)).sum::<u64>();
+                        sums.1 += count(iteration, "/output_tokens");
+                    }
+                    _ => sums.2 = true,
+                }
+            }
+            sums
+        }
+        (_, UsageRule::ReasoningOnTop | UsageRule::TotalMinusPrompt) => {
+            (prompt, total - prompt, false)
+        }
+        (_, UsageRule::ReasoningMayExceed) if reasoning > completion => {
+            (prompt, completion + reasoning, true)
+        }
+        _ => (
+            prompt,
+            completion,
+            total != prompt + completion || reasoning > completion,
+        ),
+    };
+    let cached = [
+        "/prompt_tokens_details/cached_tokens",
+        "/prompt_cache_hit_tokens",
+        "/cached_tokens",
+        "/num_cached_tokens",
+    ];
+    let cached = cached.iter().map(|at| count(plain, at)).max().unwrap_or(0);
+    let cached = cached.max(count(plain, "/cache_read_input_tokens"));
+    let more_cached_than_input = cached > input;
+    let expected = (
+        input.max(cached),
+        output,
+        cached,
+        known_anomaly || more_cached_than_input,
+    );
+    let got = (read.input_total(), read.output, read.cached, read.anomaly);
+    let compaction = recording.name.contains("compaction");
+    if expected != got && !(compaction && (got.0, got.1) == (expected.0, expected.1)) {
+        return Err(format!(
+            "input, output, cached, anomaly: {got:?}, expected {expected:?}"
+        ));
+    }
+    let thinking = reasoning.max(count(plain, "/output_tokens_details/thinking_tokens"));
+    match read.reasoning {
+        told if told == thinking.min(output) => Ok(()),
+        _ if recording.rule() == UsageRule::TotalMinusPrompt => Ok(()),
+        told => Err(format!("reasoning {told}, expected {thinking}")),
+    }
+}
+
+#[test]
+fn usage_agrees_with_the_identities_of_its_provider() {
+    let (mut tally, mut flagged, mut failures) = (Tally::default(), Tally::default(), Vec::new());
+    for recording in recording::all() {
+        let name = &recording.name;
+        let (read, plain) = (usage(&recording), plain_usage(&recording));
+        let agreement = match (&read, &plain) {
+            (None, None) => continue,
+            (Some(read), Some(plain)) => agrees(&recording, read, plain),
+            (None, Some(plain)) => Err(format!("not read: {plain}")),
+            (Some(_), None) => Err("read where there is none".to_owned()),
+        };
+        tally.add(&recording.provider, agreement.is_ok());
+        if read.is_some_and(|usage| usage.anomaly) {
+            flagged.add(&recording.provider, true);
+        }
+        failures.extend(agreement.err().map(|why| format!("{name}: {why}")));
+    }
+    tally.show("usage agrees");
+    flagged.show("flagged");
+    assert_eq!(failures, Vec::<String>::new());
+}
+
+#[test]
+fn what_providers_say_it_cost_is_read_exactly() {
+    let mut tally = Tally::default();
+    for recording in recording::all() {
+        let Some(plain) = plain_usage(&recording) else {
+            continue;
+        };
+        let told = usage(&recording).and_then(|usage| usage.reported_cost);
+        let ticks = count(&plain, "/cost_in_usd_ticks");
+        let dollars = plain["cost"]
+            .as_f64()
+            .or(plain["cost"]["total_cost"].as_f64());
+        let expected = match dollars {
+            _ if ticks > 0 => Some(PicoUsd(i128::from(ticks) * 100)),
+            Some(dollars) => {
+                Some(PicoUsd::from_usd_text(&format!("{dollars}")).expect("a plain amount"))
+            }
+            None => None,
+        };
+        // What is written finer than a pico-dollar is rounded up, so one more is right there.
+        let finer = |told: PicoUsd| expected == Some(told - PicoUsd(1));
+        let matches = told == expected || told.is_some_and(finer);
+        assert!(matches, "{}: {told:?}, {expected:?}", recording.name);
+        if expected.is_some() {
+            tally.add(&recording.provider, told == expected);
+        }
+    }
+    tally.show("reported cost read");
+}
+
+/// Pico-dollars a token for input, cached input and output, at the time of the recordings.
+fn xai_rates(model: &str) -> Option<[i128; 3]> {
+    [
+        ("grok-4-fast", [200_000, 50_000, 500_000]),
+        ("grok-code-fast-1", [200_000, 20_000, 1_500_000]),
+        ("grok-3-mini", [300_000, 75_000, 500_000]),
+    ]
+    .into_iter()
+    .find_map(|(name, rates)| model.starts_with(name).then_some(rates))
+}
+
+#[test]
+fn the_classes_priced_at_xais_rates_are_its_own_bill_to_the_tick() {
+    let mut tally = Tally::default();
+    for recording in recording::all().iter().filter(|r| r.provider == "xai") {
+        let Some(usage) = usage(recording) else {
+            continue;
+        };
+        let objects = recording.objects();
+        let model = objects[0]["model"].as_str().expect("a model");
+        let [input, cached, output] = xai_rates(model).expect("a known model");
+        let cost = i128::from(usage.input) * input
+            + i128::from(usage.cached) * cached
+            + i128::from(usage.output) * output;
+        assert_eq!(
+            usage.reported_cost,
+            Some(PicoUsd(cost)),
+            "{}",
+            recording.name
+        );
+        tally.add(model, true);
+    }
+    tally.show("xAI's ticks met exactly");
+    assert!(!tally.0.is_empty());
+}
+
+#[test]
+fn hidden_usage_leaves_every_other_byte_however_the_stream_is_cut() {
+    let mut tally = Tally::default();
+    for recording in recording::all().iter().filter(|r| r.is_stream()) {
+        let hide = |pieces: &[&[u8]]| {
+            let mut filter = recording.dialect.hide_usage()?;
+            let mut out = Vec::new();
+            for piece in pieces {
+                out.extend_from_slice(&filter.feed(bytes::Bytes::copy_from_slice(piece)));
+            }
+            out.extend_from_slice(&filter.finish());
+            Some(String::from_utf8(out).expect("text stays text"))
+        };
+        let Some(hidden) = hide(&[recording.answer.as_bytes()]) else {
+            continue;
+        };
+        for pieces in cuts(recording.answer.as_bytes()) {
+            assert_eq!(hide(&pieces).as_ref(), Some(&hidden), "{}", recording.name);
+        }
+        let mut expected = String::new();
+        for event in recording.answer.split_inclusive("\n\n") {
+            let data = event.trim().strip_prefix("data:").unwrap_or("null");
+            let chunk: Value = serde_json::from_str(data).unwrap_or_default();
+            let alone = chunk["choices"].as_array().is_some_and(Vec::is_empty);
+            if alone && chunk["usage"].is_object() {
+                continue;
+            }
+            match chunk.get("usage") {
+                // The other bytes stay, so the two spellings of the member are all there is to take out.
+                Some(Value::Null) => {
+                    let spellings = [",\"usage\":null", ",\"usage\": null", ", \"usage\": null"];
+                    let spelling = spellings.iter().find(|s| event.contains(**s));
+                    expected += &event.replacen(spelling.expect("a known spelling"), "", 1);
+                }
+                _ => expected += event,
+            }
+        }
+        let has_crlf = recording.answer.contains('\r');
+        assert!(has_crlf || hidden == expected, "{}", recording.name);
+        tally.add(&recording.provider, hidden != recording.answer);
+    }
+    tally.show("streams with usage taken out");
+}
+
+#[test]
+fn streams_tell_their_end_and_every_recorded_error() {
+    let mut ends = Tally::default();
+    for recording in recording::all() {
+        if !recording.is_stream() {
+            continue;
+        }
+        let events = events(&recording, &[recording.answer.as_bytes()]);
+        let ended =
+            recording.answer.contains("[DONE]") || recording.answer.contains("\"message_stop\"");
+        assert_eq!(events.contains(&Event::End), ended, "{}", recording.name);
+        let has_error = recording.objects().iter().any(|o| !o["error"].is_null());
+        let told = events.iter().any(|e| matches!(e, Event::Error(_)));
+        assert_eq!(told, has_error, "{}", recording.name);
+        assert_eq!(recording.status, 200, "{}", recording.name);
+        ends.add(&recording.provider, ended);
+    }
+    ends.show("streams with an end of their own");
+}
