@@ -4,6 +4,8 @@
 //! A new dialect is one file beside these and one line in [`ALL`].
 
 pub mod anthropic;
+mod body;
+mod lenient;
 pub mod openai_chat;
 pub mod sse;
 
@@ -15,7 +17,7 @@ use bytes::Bytes;
 use std::borrow::Cow;
 
 /// Every dialect that flyball speaks.
-pub static ALL: &[&dyn Dialect] = &[];
+pub static ALL: &[&dyn Dialect] = &[&openai_chat::OpenAiChat, &anthropic::Anthropic];
 
 /// One wire language.
 pub trait Dialect: Send + Sync {

@@ -17,6 +17,10 @@ pub struct Limits {
     pub idle: Duration,
     /// The longest exchange, first byte to last.
     pub total: Duration,
+    /// The largest request head, in bytes.
+    pub head_bytes_max: usize,
+    /// How long a client may take to send a request's head; also how long an idle connection stays open.
+    pub client_head: Duration,
     /// How long a client may take to send its whole request.
     pub client_body: Duration,
 }
@@ -36,6 +40,10 @@ impl Default for Limits {
             idle: Duration::from_secs(120),
             // 128,000 tokens, the longest answer on offer, at 75 tokens a second take just under 30 minutes; the usual SDK gives up after 10.
             total: Duration::from_secs(30 * 60),
+            // Keys, tags and trace headers fit many times over; hyper's own default would be 400 KB a connection.
+            head_bytes_max: 64 * 1024,
+            // A head is one packet; SDKs keep idle connections for a few seconds to a minute and open new ones when these are closed.
+            client_head: Duration::from_secs(30),
             // 32 MiB in 30 s is 9 Mbit/s, a modest uplink; slower than that is most likely somebody holding connections open.
             client_body: Duration::from_secs(30),
         }

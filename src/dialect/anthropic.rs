@@ -1,1 +1,110 @@
-//! (being written)
+//! Anthropic Messages.
+//!
+//! Opens no sockets. A stream always tells its usage, so nothing is asked for and nothing is hidden.
+
+mod answer;
+mod request;
+mod usage;
+
+use super::{Answer, Dialect, Request, StreamDecoder, StreamFilter, UsageRule};
+use crate::error::{Error, Kind};
+use crate::json::Edit;
+use bytes::Bytes;
+use serde::Serialize;
+
+/// The dialect.
+pub struct Anthropic;
+
+impl Dialect for Anthropic {
+    fn name(&self) -> &'static str {
+        "anthropic_messages"
+    }
+
+    fn path(&self) -> &'static str {
+        "/v1/messages"
+    }
+
+    fn decode<'a>(&self, body: &'a [u8]) -> Result<Request<'a>, Error> {
+        request::decode(body)
+    }
+
+    /// No provider differs from the dialect's own rule here.
+    fn stream(&self, _rule: UsageRule) -> Box<dyn StreamDecoder> {
+        Box::new(answer::Decoder::default())
+    }
+
+    fn answer(&self, body: &[u8], _rule: UsageRule) -> Answer {
+        answer::whole(body)
+    }
+
+    fn hide_usage(&self) -> Option<Box<dyn StreamFilter>> {
+        None
+    }
+
+    fn ask_usage(&self) -> Vec<Edit> {
+        Vec::new()
+    }
+
+    fn error_body(&self, error: &Error, id: &str) -> Bytes {
+        Bytes::from(error_json(error, id))
+    }
+
+    fn error_event(&self, error: &Error, id: &str) -> Bytes {
+        Bytes::from(format!("event: error\ndata: {}\n\n", error_json(error, id)))
+    }
+}
+
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    r#type: &'static str,
+    error: ErrorFields<'a>,
+    request_id: &'a str,
+}
+
+#[derive(Serialize)]
+struct ErrorFields<'a> {
+    r#type: &'static str,
+    message: &'a str,
+}
+
+fn error_json(error: &Error, id: &str) -> String {
+    let body = ErrorBody {
+        r#type: "error",
+        error: ErrorFields {
+            r#type: error_type(error.kind),
+            message: &error.public,
+        },
+        request_id: id,
+    };
+    serde_json::to_string(&body).expect("strings are JSON")
+}
+
+fn error_type(kind: Kind) -> &'static str {
+    match kind {
+        Kind::BadRequest | Kind::MethodNotAllowed => "invalid_request_error",
+        Kind::Unauthorized => "authentication_error",
+        Kind::CapReached => "billing_error",
+        Kind::Forbidden | Kind::PrivateOnly => "permission_error",
+        Kind::NotFound => "not_found_error",
+        Kind::TooLarge => "request_too_large",
+        Kind::ClientTimeout | Kind::UpstreamTimeout => "timeout_error",
+        Kind::Overloaded => "overloaded_error",
+        Kind::UpstreamFailed | Kind::Internal => "api_error",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_speak_anthropic_and_name_the_request() {
+        let cap = Error::new(Kind::CapReached, "Full.").detail("key 7");
+        let json = r#"{"type":"error","error":{"type":"billing_error","message":"Full."},"request_id":"r1"}"#;
+        assert_eq!(Anthropic.error_body(&cap, "r1"), json);
+        assert_eq!(
+            Anthropic.error_event(&cap, "r1"),
+            format!("event: error\ndata: {json}\n\n")
+        );
+    }
+}

@@ -1,1 +1,136 @@
-//! (being written)
+//! OpenAI Chat Completions, as OpenAI and the many vendors that followed it speak it.
+//!
+//! Opens no sockets; knows vendors only by the spelling of their fields, never by their address.
+
+mod answer;
+mod fields;
+mod hide;
+mod request;
+mod usage;
+
+use super::{Answer, Dialect, Request, StreamDecoder, StreamFilter, UsageRule};
+use crate::error::{Error, Kind};
+use crate::json::Edit;
+use bytes::Bytes;
+use serde::Serialize;
+
+/// The dialect.
+pub struct OpenAiChat;
+
+impl Dialect for OpenAiChat {
+    fn name(&self) -> &'static str {
+        "openai_chat"
+    }
+
+    fn path(&self) -> &'static str {
+        "/v1/chat/completions"
+    }
+
+    fn decode<'a>(&self, body: &'a [u8]) -> Result<Request<'a>, Error> {
+        request::decode(body)
+    }
+
+    fn stream(&self, rule: UsageRule) -> Box<dyn StreamDecoder> {
+        Box::new(answer::Decoder::new(rule))
+    }
+
+    fn answer(&self, body: &[u8], rule: UsageRule) -> Answer {
+        answer::whole(body, rule)
+    }
+
+    fn hide_usage(&self) -> Option<Box<dyn StreamFilter>> {
+        Some(Box::new(hide::HideUsage::default()))
+    }
+
+    fn ask_usage(&self) -> Vec<Edit> {
+        vec![Edit::set(&["stream_options", "include_usage"], "true")]
+    }
+
+    fn error_body(&self, error: &Error, _id: &str) -> Bytes {
+        Bytes::from(error_json(error))
+    }
+
+    fn error_event(&self, error: &Error, _id: &str) -> Bytes {
+        Bytes::from(format!("data: {}\n\n", error_json(error)))
+    }
+}
+
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    error: ErrorFields<'a>,
+}
+
+#[derive(Serialize)]
+struct ErrorFields<'a> {
+    message: &'a str,
+    r#type: &'static str,
+    param: Option<&'a str>,
+    code: Option<&'static str>,
+}
+
+fn error_json(error: &Error) -> String {
+    let code = match error.kind {
+        Kind::CapReached => Some(error.code.unwrap_or("flyball_cap")),
+        _ => error.code,
+    };
+    let body = ErrorBody {
+        error: ErrorFields {
+            message: &error.public,
+            r#type: error_type(error.kind),
+            param: error.field.as_deref(),
+            code,
+        },
+    };
+    serde_json::to_string(&body).expect("strings are JSON")
+}
+
+fn error_type(kind: Kind) -> &'static str {
+    match kind {
+        Kind::BadRequest | Kind::MethodNotAllowed | Kind::TooLarge | Kind::ClientTimeout => {
+            "invalid_request_error"
+        }
+        Kind::Unauthorized => "authentication_error",
+        Kind::Forbidden | Kind::PrivateOnly => "permission_error",
+        Kind::NotFound => "not_found_error",
+        Kind::CapReached => "insufficient_quota",
+        Kind::Overloaded | Kind::UpstreamFailed | Kind::UpstreamTimeout | Kind::Internal => {
+            "server_error"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_speak_openai_and_never_tell_the_operators_sentence() {
+        let cap = Error::new(Kind::CapReached, "The cap \"a\" is reached.").detail("key 7");
+        assert_eq!(
+            OpenAiChat.error_body(&cap, "r1"),
+            r#"{"error":{"message":"The cap \"a\" is reached.","type":"insufficient_quota","param":null,"code":"flyball_cap"}}"#
+        );
+        let missing = Error::new(Kind::NotFound, "No such model.").code("model_not_found");
+        assert_eq!(
+            OpenAiChat.error_body(&missing, "r1"),
+            r#"{"error":{"message":"No such model.","type":"not_found_error","param":null,"code":"model_not_found"}}"#
+        );
+        let field = Error::bad_field("n", "Bad\nn.");
+        assert_eq!(
+            OpenAiChat.error_event(&field, "r1"),
+            "data: {\"error\":{\"message\":\"Bad\\nn.\",\"type\":\"invalid_request_error\",\"param\":\"n\",\"code\":null}}\n\n"
+        );
+    }
+
+    #[test]
+    fn asking_for_usage_keeps_the_other_stream_options() {
+        let body = br#"{"stream_options":{"include_obfuscation":false},"model":"m"}"#;
+        let object = crate::json::Object::read(body).expect("valid");
+        assert_eq!(
+            object.edited(&OpenAiChat.ask_usage()).as_deref(),
+            Some(
+                r#"{"stream_options":{"include_usage":true,"include_obfuscation":false},"model":"m"}"#
+            )
+        );
+    }
+}

@@ -2,8 +2,8 @@
 //! configuration; never changes and never asks a server anything.
 
 use super::arm::{Effort, Tier};
-use super::effort::Accepts;
-use crate::ledger::price::Price;
+use super::effort::{self, Accepts};
+use crate::ledger::price::{Catalogue, Price};
 use crate::provider::Provider;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -77,6 +77,39 @@ impl Fleet {
             .then(|| (Arc::clone(model), effort))
     }
 
+    /// The model of a real name: one of the fleet, or any that a configured provider is known to have.
+    /// With one provider for the dialect, every name is its.
+    #[must_use]
+    pub fn resolve(&self, name: &str, dialect: &str, catalogue: &Catalogue) -> Option<Arc<Model>> {
+        if let Some(model) = self.named(name) {
+            return Some(Arc::clone(model));
+        }
+        let speaks: Vec<&Arc<Provider>> = self
+            .providers
+            .iter()
+            .filter(|p| p.endpoint(dialect).is_some() && p.kind.name != "simulated")
+            .collect();
+        let priced = speaks
+            .iter()
+            .find_map(|p| catalogue.find(p.kind.name, name).map(|price| (*p, Some(*price))));
+        let (provider, price) = match (priced, speaks.as_slice()) {
+            (Some(found), _) => found,
+            (None, [only]) => (*only, only.kind.free.then(Price::free)),
+            _ => return None,
+        };
+        Some(Arc::new(Model {
+            name: name.to_owned(),
+            provider: Arc::clone(provider),
+            tier: if provider.local { Tier::Local } else { Tier::Standard },
+            accepts: effort::accepts(provider.kind.family, name),
+            price,
+            context_tokens: price.and_then(|p| p.input_tokens_max),
+            answer_tokens_max: price.and_then(|p| p.output_tokens_max),
+            local: provider.local && !is_remote_name(name),
+            simulated: false,
+        }))
+    }
+
     /// The same fleet with the simulated models served at this address.
     #[must_use]
     pub fn with_simulated_at(&self, address: SocketAddr) -> Fleet {
@@ -104,6 +137,15 @@ impl Fleet {
             models: self.models.iter().map(moved).collect(),
             providers,
         }
+    }
+}
+
+/// The effort of a model that is told nothing: medium where it thinks by itself, else none.
+#[must_use]
+pub fn default_effort(model: &Model) -> Effort {
+    match model.accepts.on_by_default {
+        true => effort::clamp(&model.accepts, Effort::Medium),
+        false => Effort::None,
     }
 }
 

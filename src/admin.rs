@@ -1,0 +1,119 @@
+//! The admin listener: metrics, health, and what an operator looks at or sets off.
+
+use crate::exchange::State;
+use crate::ledger::balance::Node;
+use crate::money::PicoUsd;
+use crate::relay::Answer;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use subtle::ConstantTimeEq;
+
+/// What the admin listener works with.
+pub struct Admin {
+    /// The exchanges' state.
+    pub state: Arc<State>,
+    /// Needed for writes, and for everything where the listener is not loopback.
+    pub token: Option<SecretString>,
+    /// The admin listener is loopback.
+    pub loopback: bool,
+    /// Reads the configuration again.
+    pub reload: Box<dyn Fn() -> Result<(), Vec<String>> + Send + Sync>,
+}
+
+/// Answers one admin request.
+pub fn handle(admin: &Admin, request: &Request<Incoming>) -> Response<Answer> {
+    if request.headers().contains_key(http::header::ORIGIN) {
+        return say(StatusCode::FORBIDDEN, "requests from web pages are refused");
+    }
+    let write = request.method() != Method::GET;
+    if (write || !admin.loopback) && !authorised(admin, request) {
+        return say(StatusCode::UNAUTHORIZED, "this needs the admin token: set admin_token in flyball.toml and send it as Authorization: Bearer …");
+    }
+    match (request.method(), request.uri().path()) {
+        (&Method::GET, "/metrics") => metrics(admin),
+        (&Method::GET, "/healthz") => say(StatusCode::OK, "ok"),
+        (&Method::GET, "/readyz") if admin.state.ledger.healthy() => say(StatusCode::OK, "ready"),
+        (&Method::GET, "/readyz") => say(StatusCode::SERVICE_UNAVAILABLE, "the ledger cannot write; no request is admitted"),
+        (&Method::GET, "/admin/v1/caps") => caps(admin),
+        (&Method::GET, "/admin/v1/models") => models(admin),
+        (&Method::POST, "/admin/v1/reload") => match (admin.reload)() {
+            Ok(()) => say(StatusCode::OK, "reloaded"),
+            Err(complaints) => say(StatusCode::UNPROCESSABLE_ENTITY, &complaints.join("\n")),
+        },
+        _ => say(StatusCode::NOT_FOUND, "the admin listener has /metrics /healthz /readyz /admin/v1/caps /admin/v1/models, and POST /admin/v1/reload"),
+    }
+}
+
+fn authorised(admin: &Admin, request: &Request<Incoming>) -> bool {
+    let Some(token) = &admin.token else { return false };
+    let given = request.headers().get(AUTHORIZATION).and_then(|v| v.as_bytes().strip_prefix(b"Bearer "));
+    given.is_some_and(|g| g.ct_eq(token.expose_secret().as_bytes()).into())
+}
+
+fn say(status: StatusCode, text: &str) -> Response<Answer> {
+    typed(status, "text/plain; charset=utf-8", format!("{text}\n"))
+}
+
+fn typed(status: StatusCode, kind: &'static str, body: String) -> Response<Answer> {
+    let mut answer = Response::new(Answer::whole(body));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer
+}
+
+fn metrics(admin: &Admin) -> Response<Answer> {
+    publish_caps(&admin.state);
+    admin.state.telemetry.ledger_up(admin.state.ledger.healthy());
+    typed(StatusCode::OK, "text/plain; version=0.0.4", admin.state.telemetry.encode())
+}
+
+/// Brings the cap gauges up to date: the global caps as they are, those of the keys as one sum, since keys are no labels.
+fn publish_caps(state: &State) {
+    let mut sums: BTreeMap<(&'static str, &'static str), (PicoUsd, PicoUsd, PicoUsd, Option<i64>)> = BTreeMap::new();
+    for (node, window, standing) in state.ledger.standings() {
+        let Some(limit) = standing.limit else { continue };
+        let scope = if node == Node::Global { "global" } else { "keys" };
+        let sum = sums.entry((scope, window.name())).or_default();
+        sum.0 += limit;
+        sum.1 += standing.posted;
+        sum.2 += standing.reserved;
+        sum.3 = window.resets_at(standing.id);
+    }
+    for ((scope, window), (limit, spent, reserved, reset)) in sums {
+        state.telemetry.cap(scope, window, limit, spent, reserved, reset);
+    }
+}
+
+fn caps(admin: &Admin) -> Response<Answer> {
+    let rows: Vec<_> = admin
+        .state
+        .ledger
+        .standings()
+        .into_iter()
+        .filter(|(_, _, s)| s.limit.is_some() || s.posted != PicoUsd::ZERO || s.reserved != PicoUsd::ZERO)
+        .map(|(node, window, s)| {
+            let node = match node {
+                Node::Global => "global".to_owned(),
+                Node::Key(id) => format!("key {id}"),
+            };
+            json!({"node": node, "window": window.name(), "limit_usd": s.limit.map(PicoUsd::usd_text), "spent_usd": s.posted.usd_text(), "reserved_usd": s.reserved.usd_text(), "resets_at": window.resets_at(s.id)})
+        })
+        .collect();
+    typed(StatusCode::OK, "application/json", json!({ "caps": rows }).to_string())
+}
+
+fn models(admin: &Admin) -> Response<Answer> {
+    let policy = admin.state.policy.load();
+    let rows: Vec<_> = policy
+        .fleet
+        .models
+        .iter()
+        .map(|m| json!({"model": m.name, "provider": m.provider.name, "tier": m.tier.name(), "local": m.local, "simulated": m.simulated, "priced": m.price.is_some()}))
+        .collect();
+    typed(StatusCode::OK, "application/json", json!({ "models": rows }).to_string())
+}

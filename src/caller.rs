@@ -1,0 +1,154 @@
+//! Who calls: a credential becomes a caller, whose caps count and whose models may be used.
+//!
+//! Keys are compared by the SHA-256 of the whole secret, so that no prefix tells anything; a secret is never kept.
+
+use crate::error::{Error, Kind};
+use crate::ledger::balance::Node;
+use crate::ledger::store::Key;
+use crate::route::policy::like;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Whoever sent a request.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The virtual key; `None` is the one caller `local` of open mode.
+    pub key: Option<Arc<Key>>,
+}
+
+impl Caller {
+    /// The name in logs and in the ledger.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.key.as_ref().map_or("local", |k| &k.name)
+    }
+
+    /// The nodes whose caps count, root first.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<Node> {
+        std::iter::once(Node::Global).chain(self.key.iter().map(|k| Node::Key(k.id))).collect()
+    }
+
+    /// The caller may use a model of this name.
+    #[must_use]
+    pub fn may_use(&self, model: &str) -> bool {
+        self.key.as_ref().is_none_or(|k| k.models.is_empty() || k.models.iter().any(|p| like(p, model)))
+    }
+}
+
+/// Everybody who may call.
+#[derive(Clone, Debug, Default)]
+pub struct Callers {
+    by_hash: HashMap<[u8; 32], Arc<Key>>,
+}
+
+impl Callers {
+    /// The callers with these keys. As long as there has never been a key, anybody on this machine may call.
+    #[must_use]
+    pub fn new(keys: Vec<Key>) -> Callers {
+        Callers { by_hash: keys.into_iter().map(|k| (k.hash, Arc::new(k))).collect() }
+    }
+
+    /// No virtual key exists: any or no credential is caller `local`.
+    #[must_use]
+    pub fn open(&self) -> bool {
+        self.by_hash.is_empty()
+    }
+
+    /// Finds who calls. `now` is in seconds since 1970.
+    ///
+    /// # Errors
+    /// A 401 that does not tell a wrong key from a revoked or expired one.
+    pub fn identify(&self, headers: &HeaderMap, now: i64) -> Result<Caller, Error> {
+        if self.open() {
+            return Ok(Caller { key: None });
+        }
+        let refused = || {
+            Error::new(Kind::Unauthorized, "This flyball needs a valid key. Send one made by `flyball key create` as API key.")
+                .code("invalid_api_key")
+        };
+        let secret = credential(headers).ok_or_else(refused)?;
+        let key = self.by_hash.get(&hash(secret)).ok_or_else(refused)?;
+        if key.revoked || key.expires.is_some_and(|end| end <= now) {
+            return Err(refused());
+        }
+        Ok(Caller { key: Some(key.clone()) })
+    }
+}
+
+/// The SHA-256 under which a secret is kept.
+#[must_use]
+pub fn hash(secret: &[u8]) -> [u8; 32] {
+    Sha256::digest(secret).into()
+}
+
+/// The one credential of a request, wherever its dialect keeps it. Two different ones are none.
+fn credential(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut found: Option<&[u8]> = None;
+    for name in [AUTHORIZATION.as_str(), "x-api-key", "api-key", "x-goog-api-key"] {
+        for value in headers.get_all(name) {
+            let bytes = value.as_bytes();
+            let secret = match bytes.split_at_checked(7) {
+                Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"bearer ") => rest.trim_ascii(),
+                _ => bytes.trim_ascii(),
+            };
+            if found.is_some_and(|f| f != secret) {
+                return None;
+            }
+            found = Some(secret);
+        }
+    }
+    found.filter(|secret| !secret.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(secret: &str) -> Key {
+        Key {
+            id: 1,
+            name: "app".into(),
+            hash: hash(secret.as_bytes()),
+            created: 0,
+            expires: Some(100),
+            revoked: false,
+            private: false,
+            caps: Vec::new(),
+            models: vec!["gpt-*".into()],
+            tags: Vec::new(),
+        }
+    }
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in pairs {
+            map.append(*name, value.parse().expect("a value"));
+        }
+        map
+    }
+
+    #[test]
+    fn a_key_is_found_wherever_a_dialect_keeps_it_and_nowhere_else() {
+        let callers = Callers::new(vec![key("fb_secret")]);
+        for (pairs, ok) in [
+            (vec![("authorization", "Bearer fb_secret")], true),
+            (vec![("authorization", "bearer fb_secret")], true),
+            (vec![("x-api-key", "fb_secret")], true),
+            (vec![("x-goog-api-key", "fb_secret")], true),
+            (vec![("authorization", "Bearer fb_secret"), ("x-api-key", "fb_secret")], true),
+            (vec![("authorization", "Bearer fb_secret"), ("x-api-key", "other")], false),
+            (vec![("authorization", "Bearer fb_secre")], false),
+            (vec![("authorization", "Bearer ")], false),
+            (vec![], false),
+        ] {
+            assert_eq!(callers.identify(&headers(&pairs), 0).is_ok(), ok, "{pairs:?}");
+        }
+        assert!(callers.identify(&headers(&[("x-api-key", "fb_secret")]), 100).is_err(), "expired");
+        let revoked = Key { revoked: true, ..key("fb_secret") };
+        assert!(Callers::new(vec![revoked]).identify(&headers(&[("x-api-key", "fb_secret")]), 0).is_err());
+    }
+}

@@ -1,0 +1,320 @@
+//! Answers of Anthropic Messages, streamed and whole.
+
+use super::usage::{Seen, Wire};
+use crate::dialect::lenient::{Content, Maybe, Text};
+use crate::dialect::sse::{Frame, Reader};
+use crate::dialect::{Answer, Event, StreamDecoder, body};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// Any event of a stream.
+#[derive(Deserialize)]
+struct Said<'a> {
+    #[serde(default, borrow, rename = "type")]
+    kind: Text<'a>,
+    #[serde(default, borrow)]
+    message: Maybe<Message<'a>>,
+    #[serde(default, borrow)]
+    content_block: Maybe<Block<'a>>,
+    #[serde(default, borrow)]
+    delta: Maybe<Delta<'a>>,
+    #[serde(default, borrow)]
+    usage: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    error: Maybe<Fault<'a>>,
+}
+
+/// The head of a stream, or a whole answer.
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(default, borrow)]
+    model: Text<'a>,
+    #[serde(default, borrow)]
+    content: Content<'a, Maybe<Block<'a>>>,
+    #[serde(default, borrow)]
+    stop_reason: Text<'a>,
+    #[serde(default, borrow)]
+    usage: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Block<'a> {
+    #[serde(default, borrow, rename = "type")]
+    kind: Text<'a>,
+    #[serde(default, borrow)]
+    text: Text<'a>,
+    #[serde(default, borrow)]
+    thinking: Text<'a>,
+    #[serde(default, borrow)]
+    name: Text<'a>,
+    #[serde(default, borrow)]
+    input: Option<&'a RawValue>,
+    /// Of a compaction: its text. Of a server tool's result: not the model's words.
+    #[serde(default, borrow)]
+    content: Text<'a>,
+}
+
+#[derive(Deserialize)]
+struct Delta<'a> {
+    #[serde(default, borrow)]
+    text: Text<'a>,
+    #[serde(default, borrow)]
+    thinking: Text<'a>,
+    #[serde(default, borrow)]
+    partial_json: Text<'a>,
+    #[serde(default, borrow)]
+    content: Text<'a>,
+    #[serde(default, borrow)]
+    stop_reason: Text<'a>,
+}
+
+#[derive(Deserialize)]
+struct Fault<'a> {
+    #[serde(default, borrow)]
+    message: Text<'a>,
+    #[serde(default, borrow, rename = "type")]
+    kind: Text<'a>,
+}
+
+impl Block<'_> {
+    fn tell(&self, on: &mut dyn FnMut(Event)) {
+        if let Some(words) = self.thinking.words() {
+            on(Event::Reasoning(words.to_owned()));
+        }
+        if let Some(words) = self.text.words() {
+            on(Event::Text(words.to_owned()));
+        }
+        if let Some(words) = self.content.words()
+            && self.kind.text() == Some("compaction")
+        {
+            on(Event::Text(words.to_owned()));
+        }
+        if let Some(name) = self.name.words() {
+            on(Event::ToolCall(name.to_owned()));
+        }
+        // A streamed call starts with an empty input and sends it in pieces.
+        if let Some(input) = self.input.map(RawValue::get).filter(|raw| *raw != "{}") {
+            on(Event::ToolCall(input.to_owned()));
+        }
+    }
+}
+
+impl Delta<'_> {
+    fn tell(&self, on: &mut dyn FnMut(Event)) {
+        if let Some(words) = self.thinking.words() {
+            on(Event::Reasoning(words.to_owned()));
+        }
+        for words in [&self.text, &self.content] {
+            if let Some(words) = words.words() {
+                on(Event::Text(words.to_owned()));
+            }
+        }
+        if let Some(words) = self.partial_json.words() {
+            on(Event::ToolCall(words.to_owned()));
+        }
+        if let Some(reason) = self.stop_reason.words() {
+            on(Event::Finish(reason.to_owned()));
+        }
+    }
+}
+
+/// A decoder for one stream.
+#[derive(Default)]
+pub(super) struct Decoder {
+    reader: Reader,
+    state: State,
+}
+
+#[derive(Default)]
+struct State {
+    model: String,
+    seen: Seen,
+}
+
+impl StreamDecoder for Decoder {
+    fn feed(&mut self, bytes: &[u8], on: &mut dyn FnMut(Event)) {
+        let state = &mut self.state;
+        self.reader.feed(bytes, &mut |frame| state.tell(frame, on));
+    }
+
+    fn finish(&mut self, on: &mut dyn FnMut(Event)) {
+        let state = &mut self.state;
+        self.reader.finish(&mut |frame| state.tell(frame, on));
+    }
+}
+
+impl State {
+    fn tell(&mut self, frame: Frame<'_>, on: &mut dyn FnMut(Event)) {
+        let said = serde_json::from_slice::<Said<'_>>(frame.data).ok();
+        let kind = said.as_ref().and_then(|said| said.kind.text());
+        if frame.name == b"error" || kind == Some("error") {
+            let fault = said.as_ref().and_then(|said| said.error.0.as_ref());
+            let words = fault.and_then(|f| f.message.words().or_else(|| f.kind.words()));
+            return on(Event::Error(
+                words.map_or_else(|| body::error_bytes(frame.data), body::error_text),
+            ));
+        }
+        let Some(said) = &said else { return };
+        if let Some(message) = &said.message.0 {
+            self.tell_start(message, on);
+        }
+        if let Some(block) = &said.content_block.0 {
+            block.tell(on);
+        }
+        if let Some(delta) = &said.delta.0 {
+            delta.tell(on);
+        }
+        if let Some(raw) = said.usage {
+            self.tell_usage(raw, on);
+        }
+        if kind == Some("message_stop") {
+            on(Event::End);
+        }
+    }
+
+    fn tell_start(&mut self, message: &Message<'_>, on: &mut dyn FnMut(Event)) {
+        if let Some(model) = message.model.words().filter(|model| *model != self.model) {
+            model.clone_into(&mut self.model);
+            on(Event::Model(model.to_owned()));
+        }
+        if let Some(raw) = message.usage {
+            self.tell_usage(raw, on);
+        }
+    }
+
+    fn tell_usage(&mut self, raw: &RawValue, on: &mut dyn FnMut(Event)) {
+        take_usage(raw, &mut self.seen);
+        if let Some(usage) = self.seen.usage() {
+            on(Event::Usage(usage));
+        }
+    }
+}
+
+fn take_usage(raw: &RawValue, seen: &mut Seen) {
+    match serde_json::from_str::<Maybe<Wire<'_>>>(raw.get()) {
+        Ok(Maybe(Some(wire))) => seen.take(&wire),
+        _ => seen.spoil(),
+    }
+}
+
+/// Reads a whole answer. One object can say each count once only, so a wrong count leaves no usage at all.
+pub(super) fn whole(bytes: &[u8]) -> Answer {
+    let Ok(Maybe(Some(message))) = serde_json::from_slice::<Maybe<Message<'_>>>(bytes) else {
+        return Answer::default();
+    };
+    let mut text = String::new();
+    for block in message.content.list().iter().filter_map(|b| b.0.as_ref()) {
+        block.tell(&mut |event| body::push_words(&mut text, &event));
+    }
+    let mut seen = Seen::default();
+    if let Some(raw) = message.usage {
+        take_usage(raw, &mut seen);
+    }
+    Answer {
+        usage: seen.usage().filter(|_| seen.is_readable()),
+        model: message.model.words().map(str::to_owned),
+        text,
+        finish: message.stop_reason.words().map(str::to_owned),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::Usage;
+
+    fn decode(text: &str) -> Vec<Event> {
+        let mut decoder = Decoder::default();
+        let mut events = Vec::new();
+        decoder.feed(text.as_bytes(), &mut |e| events.push(e));
+        decoder.finish(&mut |e| events.push(e));
+        events
+    }
+
+    #[test]
+    fn a_stream_tells_its_words_usage_and_end() {
+        let stream = r#"event: message_start
+data: {"type":"message_start","message":{"model":"claude","content":[],"stop_reason":null,"usage":{"input_tokens":9,"cache_read_input_tokens":4,"output_tokens":1}}}
+
+event: ping
+data: {"type":"ping"}
+
+data: {"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":"","signature":""}}
+
+data: {"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"hm"}}
+
+data: {"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"abc"}}
+
+data: {"type":"content_block_start","index":1,"content_block":{"type":"tool_use","name":"f","input":{}}}
+
+data: {"type":"content_block_delta","index":1,"delta":{"type":"input_json_delta","partial_json":"{}"}}
+
+data: {"type":"content_block_start","index":2,"content_block":{"type":"web_search_tool_result","content":"page"}}
+
+data: {"type":"content_block_delta","index":3,"delta":{"type":"text_delta","text":"42"}}
+
+data: {"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":20}}
+
+event: message_stop
+data: {"type":"message_stop"}"#;
+        let usage = |output| {
+            Event::Usage(Usage {
+                input: 9,
+                cached: 4,
+                output,
+                ..Usage::default()
+            })
+        };
+        assert_eq!(
+            decode(stream),
+            [
+                Event::Model("claude".into()),
+                usage(1),
+                Event::Reasoning("hm".into()),
+                Event::ToolCall("f".into()),
+                Event::ToolCall("{}".into()),
+                Event::Text("42".into()),
+                Event::Finish("end_turn".into()),
+                usage(20),
+                Event::End,
+            ]
+        );
+    }
+
+    #[test]
+    fn errors_inside_a_stream_are_told() {
+        for (stream, said) in [
+            (
+                "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"busy\"}}\n\n",
+                "busy",
+            ),
+            (
+                "data: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\"}}\n\n",
+                "overloaded_error",
+            ),
+            ("event: error\ndata: what?\n\n", "what?"),
+        ] {
+            assert_eq!(decode(stream), [Event::Error(said.to_owned())]);
+        }
+        assert_eq!(decode("data: {\"type\":\n\ndata: 7\n\n"), []);
+    }
+
+    #[test]
+    fn a_whole_answer_is_read_and_a_wrong_count_leaves_no_usage() {
+        let body = |output: &str| {
+            format!(
+                r#"{{"type":"message","model":"c","content":[{{"type":"thinking","thinking":"a"}},{{"type":"text","text":"b"}},
+                {{"type":"tool_use","name":"f","input":{{"x":1}}}}],"stop_reason":"tool_use","usage":{{"input_tokens":3,"output_tokens":{output}}}}}"#
+            )
+        };
+        let answer = whole(body("5").as_bytes());
+        assert_eq!(answer.text, "abf{\"x\":1}");
+        assert_eq!(answer.finish.as_deref(), Some("tool_use"));
+        assert_eq!(answer.model.as_deref(), Some("c"));
+        assert_eq!(answer.usage.map(|u| (u.input, u.output)), Some((3, 5)));
+        for wrong in ["null", "-5", "5.5", "\"5\""] {
+            assert_eq!(whole(body(wrong).as_bytes()).usage, None, "{wrong}");
+        }
+        assert_eq!(whole(b"<html>"), Answer::default());
+    }
+}

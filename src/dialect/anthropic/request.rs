@@ -1,0 +1,467 @@
+//! An Anthropic Messages request into a [`Request`].
+
+use crate::chat::{Part, Prompt, Role, Turn};
+use crate::dialect::body;
+use crate::dialect::lenient::{Content, Maybe, Text};
+use crate::dialect::{Limit, Request};
+use crate::error::Error;
+use crate::json::{self, Object};
+use serde::Deserialize;
+use std::borrow::Cow;
+use std::fmt;
+
+/// The fields whose cost the token limit bounds. Sorted. `context_management` and `service_tier` depend on their value.
+const BOUNDED: &[&str] = &[
+    "cache_control",
+    "max_tokens",
+    "messages",
+    "metadata",
+    "model",
+    "output_config",
+    "output_format",
+    "stop_sequences",
+    "stream",
+    "system",
+    "temperature",
+    "thinking",
+    "tool_choice",
+    "tools",
+    "top_k",
+    "top_p",
+];
+
+/// Tools that the client runs itself; each name goes on with a date.
+const CLIENT_TOOLS: &[&str] = &["bash_", "computer_", "memory_", "text_editor_"];
+
+/// Fields that flyball edits one level down or reads there.
+const OBJECTS: &[&str] = &["metadata", "output_config", "thinking"];
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(default, borrow)]
+    role: Text<'a>,
+    #[serde(default, borrow)]
+    content: Content<'a, Maybe<Block<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct Block<'a> {
+    #[serde(default, borrow, rename = "type")]
+    kind: Text<'a>,
+    #[serde(default, borrow)]
+    text: Text<'a>,
+    #[serde(default, borrow)]
+    source: Maybe<Source<'a>>,
+    #[serde(default, borrow)]
+    content: Content<'a, Maybe<Block<'a>>>,
+}
+
+/// Something that is known by its type alone: a tool, a document's source, an edit of the context.
+#[derive(Deserialize)]
+struct Source<'a> {
+    #[serde(default, borrow, rename = "type")]
+    kind: Text<'a>,
+}
+
+#[derive(Deserialize)]
+struct ContextManagement<'a> {
+    #[serde(default, borrow)]
+    edits: Content<'a, Maybe<Source<'a>>>,
+}
+
+/// Reads a request.
+pub(super) fn decode(bytes: &[u8]) -> Result<Request<'_>, Error> {
+    let fields = body::object(bytes, OBJECTS)?;
+    let effort = crate::route::effort::asked("anthropic_messages", &fields);
+    let model = body::model(&fields)?;
+    let stream = body::flag(&fields, "stream")?;
+    // 0 warms the prompt cache and answers nothing.
+    let tokens = body::count(&fields, "max_tokens", 0..=body::TOKENS_MAX)?.ok_or_else(|| {
+        let raw = fields.get("max_tokens").unwrap_or_default();
+        body::wrong("max_tokens", "a whole number", body::found(raw))
+    })?;
+    let tools: Vec<Maybe<Source<'_>>> = body::list(&fields, "tools")?.unwrap_or_default();
+    let mut reading = Reading::default();
+    reading.unbounded_fields(&fields, &tools);
+    reading.prompt.tools = tools.len();
+    reading.prompt.structured = structured(&fields);
+    reading.add_system(&fields)?;
+    for (i, message) in body::messages(&fields)?.into_iter().enumerate() {
+        let message: Maybe<Message<'_>> = message;
+        let message = message
+            .0
+            .ok_or_else(|| body::wrong(format!("messages[{i}]"), "an object", "something else"))?;
+        reading.add_message(message, i)?;
+    }
+    Ok(Request {
+        fields,
+        model,
+        stream,
+        usage_asked: true,
+        limit: Some(Limit {
+            field: "max_tokens",
+            tokens,
+        }),
+        choices: 1,
+        effort,
+        prompt: reading.prompt,
+        unbounded: reading.unbounded,
+    })
+}
+
+fn structured(fields: &Object<'_>) -> bool {
+    fields.some("output_format").is_some()
+        || fields
+            .some("output_config")
+            .and_then(|raw| Object::read_str(raw).ok())
+            .is_some_and(|config| config.some("format").is_some())
+}
+
+/// What is known of the request so far.
+#[derive(Default)]
+struct Reading<'a> {
+    prompt: Prompt<'a>,
+    unbounded: Vec<String>,
+}
+
+impl<'a> Reading<'a> {
+    fn unbounded_fields(&mut self, fields: &Object<'_>, tools: &[Maybe<Source<'_>>]) {
+        for (key, raw) in fields.iter().filter(|(_, raw)| *raw != "null") {
+            let bounded = match key {
+                "service_tier" => json::text(raw)
+                    .is_some_and(|tier| matches!(tier.as_ref(), "auto" | "standard_only")),
+                "context_management" => only_clears(raw),
+                _ => BOUNDED.binary_search(&key).is_ok(),
+            };
+            if !bounded {
+                body::unbounded(&mut self.unbounded, || body::shown(key));
+            }
+        }
+        for (i, tool) in tools.iter().enumerate() {
+            if !tool.0.as_ref().is_some_and(is_the_clients) {
+                body::unbounded(&mut self.unbounded, || format!("tools[{i}]"));
+            }
+        }
+    }
+
+    fn add_system(&mut self, fields: &Object<'a>) -> Result<(), Error> {
+        let Some(raw) = fields.some("system") else {
+            return Ok(());
+        };
+        if let Some(text) = json::text(raw) {
+            self.prompt.system.push(text);
+            return Ok(());
+        }
+        if !raw.starts_with('[') {
+            let expected = "a string or an array of text blocks";
+            return Err(body::wrong("system", expected, body::found(raw)));
+        }
+        let blocks = body::list(fields, "system")?.unwrap_or_default();
+        let parts = self.parts(blocks, &"system")?;
+        self.prompt.system.extend(texts(parts));
+        Ok(())
+    }
+
+    fn add_message(&mut self, message: Message<'a>, i: usize) -> Result<(), Error> {
+        let role = body::text_at(message.role, format_args!("messages[{i}].role"))?;
+        let at = format!("messages[{i}].content");
+        let parts = match message.content {
+            Content::Text(text) => vec![Part::Text(text)],
+            Content::List(blocks) => self.parts(blocks, &at)?,
+            other => {
+                let expected = "a string or an array of blocks";
+                return Err(body::wrong(at, expected, other.kind()));
+            }
+        };
+        let role = match role.as_ref() {
+            "system" => {
+                self.prompt.system.extend(texts(parts));
+                return Ok(());
+            }
+            "assistant" => Role::Assistant,
+            _ => Role::User,
+        };
+        self.prompt.turns.push(Turn { role, parts });
+        Ok(())
+    }
+
+    fn parts(
+        &mut self,
+        blocks: Vec<Maybe<Block<'a>>>,
+        at: &dyn fmt::Display,
+    ) -> Result<Vec<Part<'a>>, Error> {
+        let mut parts = Vec::with_capacity(blocks.len());
+        for (j, block) in blocks.into_iter().enumerate() {
+            let at = format_args!("{at}[{j}]");
+            let block = block
+                .0
+                .ok_or_else(|| body::wrong(at, "an object", "something else"))?;
+            if !add_block(block, at, &mut parts)? {
+                body::unbounded(&mut self.unbounded, || at.to_string());
+            }
+        }
+        Ok(parts)
+    }
+}
+
+/// Adds the block's parts; says whether its bytes bound its cost.
+fn add_block<'a>(
+    block: Block<'a>,
+    at: fmt::Arguments<'_>,
+    parts: &mut Vec<Part<'a>>,
+) -> Result<bool, Error> {
+    let kind = body::text_at(block.kind, format_args!("{at}.type"))?;
+    match kind.as_ref() {
+        "text" => {
+            let text = body::text_at(block.text, format_args!("{at}.text"))?;
+            parts.push(Part::Text(text));
+        }
+        "tool_use" | "server_tool_use" | "mcp_tool_use" => parts.push(Part::ToolCall),
+        "thinking" | "redacted_thinking" => parts.push(Part::Reasoning),
+        "image" => {
+            parts.push(Part::Image);
+            return Ok(false);
+        }
+        "document" => {
+            parts.push(Part::File);
+            let source = block.source.0.as_ref().and_then(|s| s.kind.text());
+            return Ok(source == Some("text"));
+        }
+        "search_result" | "compaction" => {
+            let (texts, others) = inner(block.content);
+            parts.push(Part::Text(body::joined(texts)));
+            parts.extend(others);
+        }
+        kind if kind.ends_with("tool_result") => {
+            let (texts, others) = inner(block.content);
+            let bounded = others.is_empty();
+            parts.push(Part::ToolResult(body::joined(texts)));
+            parts.extend(others);
+            return Ok(bounded);
+        }
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+/// The texts inside a block, and the pictures and files beside them.
+fn inner<'a>(content: Content<'a, Maybe<Block<'a>>>) -> (Vec<Cow<'a, str>>, Vec<Part<'a>>) {
+    let (mut texts, mut others) = (Vec::new(), Vec::new());
+    match content {
+        Content::Text(text) => texts.push(text),
+        Content::List(blocks) => {
+            for block in blocks.into_iter().filter_map(|block| block.0) {
+                match block.kind.text() {
+                    Some("image") => others.push(Part::Image),
+                    Some("document") => others.push(Part::File),
+                    _ => texts.extend(block.text.into_text()),
+                }
+            }
+        }
+        Content::Nothing | Content::Other(_) => {}
+    }
+    (texts, others)
+}
+
+fn texts(parts: Vec<Part<'_>>) -> impl Iterator<Item = Cow<'_, str>> {
+    parts.into_iter().filter_map(|part| match part {
+        Part::Text(text) => Some(text),
+        _ => None,
+    })
+}
+
+/// Clearing old turns makes a request cheaper; every other edit (compaction) runs the model once more.
+fn only_clears(raw: &str) -> bool {
+    serde_json::from_str::<Maybe<ContextManagement<'_>>>(raw)
+        .ok()
+        .and_then(|management| management.0)
+        .is_some_and(|management| {
+            management.edits.list().iter().all(|edit| {
+                let kind = edit.0.as_ref().and_then(|edit| edit.kind.text());
+                kind.is_some_and(|kind| kind.starts_with("clear_"))
+            })
+        })
+}
+
+fn is_the_clients(tool: &Source<'_>) -> bool {
+    match &tool.kind {
+        Content::Nothing => true,
+        kind => kind.text().is_some_and(|kind| {
+            kind == "custom" || CLIENT_TOOLS.iter().any(|name| kind.starts_with(name))
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(fields: &str) -> String {
+        format!(
+            "{{\"model\":\"m\",\"max_tokens\":9,\"messages\":[{{\"role\":\"user\",\"content\":\"hi\"}}]{fields}}}"
+        )
+    }
+
+    #[test]
+    fn a_request_that_cannot_be_understood_is_refused_by_name() {
+        for (body, field, sentence) in [
+            ("", None, "cannot be read"),
+            (
+                "{\"model\":\"m\",\"messages\":[]}",
+                Some("max_tokens"),
+                "a whole number, found nothing",
+            ),
+            (
+                "{\"model\":\"m\",\"max_tokens\":null}",
+                Some("max_tokens"),
+                "found null",
+            ),
+            (
+                "{\"model\":\"m\",\"max_tokens\":-1}",
+                Some("max_tokens"),
+                "from 0 to 4294967296, found -1",
+            ),
+            (
+                "{\"model\":\"m\",\"max_tokens\":1}",
+                Some("messages"),
+                "found nothing",
+            ),
+            (&with(",\"max_tokens\":9"), Some("max_tokens"), "twice"),
+            (
+                &with(",\"output_config\":{\"effort\":\"low\",\"effort\":\"max\"}"),
+                Some("output_config.effort"),
+                "twice",
+            ),
+            (&with(",\"system\":7"), Some("system"), "found 7"),
+            (
+                &with(",\"system\":[{\"type\":\"text\"}]"),
+                Some("system[0].text"),
+                "must be a string, found nothing",
+            ),
+            (
+                &with(",\"system\":[{}]"),
+                Some("system[0].type"),
+                "must be a string, found nothing",
+            ),
+            (
+                "{\"model\":\"m\",\"max_tokens\":1,\"messages\":[{\"role\":\"user\"}]}",
+                Some("messages[0].content"),
+                "found nothing",
+            ),
+            (
+                "{\"model\":\"m\",\"max_tokens\":1,\"messages\":[{\"role\":\"user\",\"content\":[[]]}]}",
+                Some("messages[0].content[0]"),
+                "must be an object",
+            ),
+        ] {
+            let error = decode(body.as_bytes()).expect_err(body);
+            assert_eq!(
+                (error.status(), error.field.as_deref()),
+                (400, field),
+                "{body}"
+            );
+            assert!(error.public.contains(sentence), "{body}: {}", error.public);
+        }
+        let warm = with("").replace("\"max_tokens\":9", "\"max_tokens\":0");
+        let warm = decode(warm.as_bytes()).expect("0 warms the cache");
+        assert_eq!(warm.limit.map(|l| l.tokens), Some(0));
+    }
+
+    #[test]
+    fn fields_without_a_bound_are_named() {
+        for (fields, expected) in [
+            (
+                ",\"temperature\":1,\"mcp_servers\":null,\"service_tier\":\"auto\"",
+                &[][..],
+            ),
+            (
+                ",\"context_management\":{\"edits\":[{\"type\":\"clear_tool_uses_20250919\"}]}",
+                &[],
+            ),
+            (
+                ",\"context_management\":{\"edits\":[{\"type\":\"compact_20260112\"}]}",
+                &["context_management"],
+            ),
+            (
+                ",\"mcp_servers\":[],\"container\":\"c\",\"speed\":\"fast\",\"inference_geo\":\"us\",\"fallbacks\":[]",
+                &[
+                    "mcp_servers",
+                    "container",
+                    "speed",
+                    "inference_geo",
+                    "fallbacks",
+                ],
+            ),
+            (",\"service_tier\":\"priority\"", &["service_tier"]),
+            (
+                ",\"tools\":[{\"name\":\"f\"},{\"type\":\"custom\"},{\"type\":\"bash_20250124\"},{\"type\":\"web_search_20250305\"},{\"type\":3},0]",
+                &["tools[3]", "tools[4]", "tools[5]"],
+            ),
+        ] {
+            let body = with(fields);
+            assert_eq!(
+                decode(body.as_bytes()).expect(fields).unbounded,
+                expected,
+                "{fields}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_conversation_is_told_in_no_vendors_words() {
+        let body = r#"{"model":"m","max_tokens":9,"output_config":{"format":{}},"tools":[{},{}],
+            "system":[{"type":"text","text":"be"},{"type":"text","text":"brief"}],"messages":[
+            {"role":"user","content":[{"type":"text","text":"see"},{"type":"image","source":{"type":"base64"}},
+              {"type":"document","source":{"type":"text"}},{"type":"document","source":{"type":"url"}}]},
+            {"role":"assistant","content":[{"type":"thinking","thinking":"x"},{"type":"tool_use"},{"type":"odd"}]},
+            {"role":"user","content":[{"type":"tool_result","content":"4"},
+              {"type":"tool_result","content":[{"type":"text","text":"a"},{"type":"image"},{"type":"text","text":"b"}]},
+              {"type":"tool_result"}]},
+            {"role":"system","content":"now"},
+            {"role":"user","content":"go"}]}"#;
+        let request = decode(body.as_bytes()).expect("valid");
+        let prompt = &request.prompt;
+        assert_eq!(prompt.system, ["be", "brief", "now"]);
+        assert_eq!((prompt.tools, prompt.structured), (2, true));
+        let turns: Vec<_> = prompt
+            .turns
+            .iter()
+            .map(|t| (t.role, t.parts.as_slice()))
+            .collect();
+        let result = |text: &'static str| Part::ToolResult(text.into());
+        assert_eq!(
+            turns,
+            [
+                (
+                    Role::User,
+                    &[
+                        Part::Text("see".into()),
+                        Part::Image,
+                        Part::File,
+                        Part::File
+                    ][..]
+                ),
+                (Role::Assistant, &[Part::Reasoning, Part::ToolCall]),
+                (
+                    Role::User,
+                    &[result("4"), result("a\nb"), Part::Image, result("")]
+                ),
+                (Role::User, &[Part::Text("go".into())]),
+            ]
+        );
+        assert_eq!(
+            request.unbounded,
+            [
+                "messages[0].content[1]",
+                "messages[0].content[3]",
+                "messages[1].content[2]",
+                "messages[2].content[1]"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_bounded_fields_are_sorted_so_that_all_of_them_are_found() {
+        assert!(BOUNDED.is_sorted());
+    }
+}

@@ -1,0 +1,290 @@
+//! Anthropic's `usage`, whose fields come in several events: the last value of each counts.
+//!
+//! `input_tokens` excludes what was read from and written to the cache, `output_tokens` includes thinking.
+
+use crate::chat::Usage;
+use crate::dialect::lenient::{Content, Count, Maybe, Text};
+use serde::Deserialize;
+
+/// The object as it comes; an entry of its own `iterations` has the same fields.
+#[derive(Deserialize)]
+pub(super) struct Wire<'a> {
+    #[serde(default, borrow, rename = "type")]
+    kind: Text<'a>,
+    #[serde(default)]
+    input_tokens: Count,
+    #[serde(default)]
+    output_tokens: Count,
+    #[serde(default)]
+    cache_creation_input_tokens: Count,
+    #[serde(default)]
+    cache_read_input_tokens: Count,
+    #[serde(default)]
+    cache_creation: Maybe<Writes>,
+    #[serde(default)]
+    output_tokens_details: Maybe<OutputDetails>,
+    #[serde(default, borrow)]
+    iterations: Content<'a, Maybe<Wire<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct Writes {
+    #[serde(default)]
+    ephemeral_5m_input_tokens: Count,
+    #[serde(default)]
+    ephemeral_1h_input_tokens: Count,
+}
+
+#[derive(Deserialize)]
+struct OutputDetails {
+    #[serde(default)]
+    thinking_tokens: Count,
+}
+
+/// The last value of every count, as far as they have come.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    input: Option<u64>,
+    output: Option<u64>,
+    write: Option<u64>,
+    read: Option<u64>,
+    write_short: Option<u64>,
+    write_long: Option<u64>,
+    thinking: Option<u64>,
+    /// Counts of `iterations` that the sums above leave out; part of the last object that had any.
+    beside: Option<Box<Beside>>,
+    /// A count came that is no count: what is known is not the last word.
+    unreadable: bool,
+}
+
+/// What `iterations` tell and the counts beside them leave out.
+#[derive(Debug, Default)]
+struct Beside {
+    /// Compaction: the same model's tokens.
+    compaction: Seen,
+    /// Another model's tokens (an advisor, a fallback): they cannot be priced here.
+    of_others: bool,
+}
+
+impl Seen {
+    /// Takes the counts that `wire` has; the others stay.
+    pub(super) fn take(&mut self, wire: &Wire<'_>) {
+        self.take_counts(wire);
+        let iterations = wire.iterations.list();
+        if iterations.is_empty() {
+            return;
+        }
+        let mut beside = Beside::default();
+        for iteration in iterations {
+            match iteration.0.as_ref().map(|i| (i, i.kind.text())) {
+                Some((_, Some("message"))) => {}
+                Some((iteration, Some("compaction"))) => beside.compaction.add(iteration),
+                _ => beside.of_others = true,
+            }
+        }
+        self.beside = Some(Box::new(beside));
+    }
+
+    fn take_counts(&mut self, wire: &Wire<'_>) {
+        let (short, long) = wire
+            .cache_creation
+            .0
+            .as_ref()
+            .map(|w| (w.ephemeral_5m_input_tokens, w.ephemeral_1h_input_tokens))
+            .unwrap_or_default();
+        let thinking = match &wire.output_tokens_details.0 {
+            Some(details) => details.thinking_tokens,
+            None => Count::Missing,
+        };
+        for (place, count) in [
+            (&mut self.input, wire.input_tokens),
+            (&mut self.output, wire.output_tokens),
+            (&mut self.write, wire.cache_creation_input_tokens),
+            (&mut self.read, wire.cache_read_input_tokens),
+            (&mut self.write_short, short),
+            (&mut self.write_long, long),
+            (&mut self.thinking, thinking),
+        ] {
+            self.unreadable |= count == Count::Wrong;
+            *place = count.get().or(*place);
+        }
+    }
+
+    fn add(&mut self, wire: &Wire<'_>) {
+        let mut one = Seen::default();
+        one.take_counts(wire);
+        for (sum, count) in [
+            (&mut self.input, one.input),
+            (&mut self.output, one.output),
+            (&mut self.write, one.write),
+            (&mut self.read, one.read),
+            (&mut self.write_short, one.write_short),
+            (&mut self.write_long, one.write_long),
+        ] {
+            *sum = Some(sum.unwrap_or(0).saturating_add(count.unwrap_or(0)));
+        }
+        self.unreadable |= one.unreadable || one.input.is_none() || one.output.is_none();
+    }
+
+    /// The full best knowledge so far; `None` while input or output was never told.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        let mut usage = self.own_usage()?;
+        let Some(beside) = &self.beside else {
+            return Some(usage);
+        };
+        usage.anomaly |= beside.of_others;
+        if let Some(more) = beside.compaction.own_usage() {
+            usage.input = usage.input.saturating_add(more.input);
+            usage.cached = usage.cached.saturating_add(more.cached);
+            usage.cache_write = usage.cache_write.saturating_add(more.cache_write);
+            usage.cache_write_long = usage.cache_write_long.saturating_add(more.cache_write_long);
+            usage.output = usage.output.saturating_add(more.output);
+            usage.anomaly |= more.anomaly;
+        }
+        Some(usage)
+    }
+
+    fn own_usage(&self) -> Option<Usage> {
+        let (input, output) = (self.input?, self.output?);
+        let told_long = self.write_long.unwrap_or(0);
+        let apart = told_long.saturating_add(self.write_short.unwrap_or(0));
+        let write = self.write.unwrap_or(apart);
+        let thinking = self.thinking.unwrap_or(0);
+        Some(Usage {
+            input,
+            cached: self.read.unwrap_or(0),
+            // What grew after the split was told counts as the short kind.
+            cache_write: write.saturating_sub(told_long),
+            cache_write_long: told_long,
+            output,
+            reasoning: thinking.min(output),
+            reported_cost: None,
+            anomaly: self.unreadable || apart > write || thinking > output,
+        })
+    }
+
+    /// Every count that came was a count.
+    pub(super) fn is_readable(&self) -> bool {
+        !self.unreadable
+    }
+
+    /// A usage came that could not be read at all.
+    pub(super) fn spoil(&mut self) {
+        self.unreadable = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// input, cached, write, write long, output, reasoning, anomaly
+    type Row = (u64, u64, u64, u64, u64, u64, bool);
+
+    fn read(objects: &[&str]) -> Option<Row> {
+        let mut seen = Seen::default();
+        for json in objects {
+            seen.take(&serde_json::from_str(json).expect("any object is read"));
+        }
+        seen.usage().map(|u| {
+            let writes = (u.cache_write, u.cache_write_long);
+            (
+                u.input,
+                u.cached,
+                writes.0,
+                writes.1,
+                u.output,
+                u.reasoning,
+                u.anomaly,
+            )
+        })
+    }
+
+    #[test]
+    fn the_last_value_of_every_field_counts() {
+        let start = r#"{"input_tokens":10,"cache_creation_input_tokens":100,"cache_read_input_tokens":7,
+            "cache_creation":{"ephemeral_5m_input_tokens":60,"ephemeral_1h_input_tokens":40},"output_tokens":1}"#;
+        for (objects, expected) in [
+            (&[start][..], (10, 7, 60, 40, 1, 0, false)),
+            (
+                &[start, r#"{"output_tokens":9}"#],
+                (10, 7, 60, 40, 9, 0, false),
+            ),
+            (
+                &[
+                    start,
+                    r#"{"input_tokens":30,"cache_read_input_tokens":0,"output_tokens":9,"output_tokens_details":{"thinking_tokens":4}}"#,
+                ],
+                (30, 0, 60, 40, 9, 4, false),
+            ),
+            (
+                &[
+                    start,
+                    r#"{"input_tokens":null,"cache_creation_input_tokens":120,"output_tokens":9}"#,
+                ],
+                (10, 7, 80, 40, 9, 0, false),
+            ),
+            (
+                &[r#"{"input_tokens":1,"output_tokens":2}"#],
+                (1, 0, 0, 0, 2, 0, false),
+            ),
+        ] {
+            assert_eq!(read(objects), Some(expected), "{objects:?}");
+        }
+    }
+
+    #[test]
+    fn contradictions_and_what_is_no_count_are_flagged_or_refused() {
+        assert_eq!(read(&["{\"output_tokens\":3}"]), None);
+        assert_eq!(read(&["{\"input_tokens\":-3,\"output_tokens\":3}"]), None);
+        for (objects, expected) in [
+            (
+                &[
+                    "{\"input_tokens\":1,\"output_tokens\":2}",
+                    "{\"output_tokens\":-3}",
+                ][..],
+                (1, 0, 0, 0, 2, 0, true),
+            ),
+            (
+                &[
+                    r#"{"input_tokens":1,"output_tokens":2,"cache_creation_input_tokens":5,"cache_creation":{"ephemeral_1h_input_tokens":9}}"#,
+                ],
+                (1, 0, 0, 9, 2, 0, true),
+            ),
+            (
+                &[
+                    r#"{"input_tokens":1,"output_tokens":2,"output_tokens_details":{"thinking_tokens":5}}"#,
+                ],
+                (1, 0, 0, 0, 2, 2, true),
+            ),
+        ] {
+            assert_eq!(read(objects), Some(expected), "{objects:?}");
+        }
+    }
+
+    #[test]
+    fn compaction_is_added_and_another_models_tokens_are_flagged() {
+        let with = |iterations: &str| {
+            format!("{{\"input_tokens\":612,\"output_tokens\":2819,\"iterations\":[{iterations}]}}")
+        };
+        let message = r#"{"type":"message","input_tokens":612,"output_tokens":2819}"#;
+        let compaction = r#"{"type":"compaction","input_tokens":60385,"output_tokens":522,"cache_read_input_tokens":3}"#;
+        for (iterations, expected) in [
+            (message.to_owned(), (612, 0, 0, 0, 2819, 0, false)),
+            (
+                format!("{compaction},{message}"),
+                (60_997, 3, 0, 0, 3341, 0, false),
+            ),
+            (
+                format!("{message},{{\"type\":\"advisor_message\"}}"),
+                (612, 0, 0, 0, 2819, 0, true),
+            ),
+            (
+                "{\"type\":\"compaction\"}".to_owned(),
+                (612, 0, 0, 0, 2819, 0, true),
+            ),
+        ] {
+            assert_eq!(read(&[&with(&iterations)]), Some(expected), "{iterations}");
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The fields of a request that flyball reads itself, whatever the dialect calls them: checked here,
+//! with a sentence that says what was expected and what was found.
+//!
+//! No sentence repeats a prompt: it may name a key, a number or a type, never a text.
+
+use super::Event;
+use super::lenient::Content;
+use crate::error::{Error, Kind};
+use crate::json::{self, Object};
+use serde::de::{Deserialize, Deserializer as _, SeqAccess, Visitor};
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+
+/// Longer model names are refused: they go into headers, logs and metrics.
+const MODEL_BYTES_MAX: usize = 256;
+
+/// The largest token limit taken: 2^32, far above every model's.
+pub(super) const TOKENS_MAX: u64 = 1 << 32;
+
+/// As many unbounded fields as are named in an error; the first one already refuses the request.
+const UNBOUNDED_MAX: usize = 16;
+
+/// The longest key that is repeated in an error, in characters.
+const KEY_CHARS_MAX: usize = 64;
+
+/// Finds the fields of the request's object; `objects` are those fields that are edited one level down.
+pub(super) fn object<'a>(body: &'a [u8], objects: &[&str]) -> Result<Object<'a>, Error> {
+    let first = body.trim_ascii_start();
+    if !first.is_empty() && first[0] != b'{' {
+        let found = std::str::from_utf8(&first[..1]).map_or("bytes that are no text", found);
+        return Err(bad(format!(
+            "The body must be a JSON object, found {found}."
+        )));
+    }
+    let fields =
+        Object::read(body).map_err(|flaw| bad(format!("The body cannot be read: {flaw}.")))?;
+    if let Some(key) = fields.duplicate() {
+        return Err(twice(&shown(key)));
+    }
+    for outer in objects {
+        let Some(raw) = fields.some(outer).filter(|raw| raw.starts_with('{')) else {
+            continue;
+        };
+        let inner = Object::read_str(raw)
+            .map_err(|flaw| Error::bad_field(*outer, format!("\"{outer}\": {flaw}.")))?;
+        if let Some(key) = inner.duplicate() {
+            return Err(twice(&format!("{outer}.{}", shown(key))));
+        }
+    }
+    Ok(fields)
+}
+
+/// A 400 without a field.
+fn bad(sentence: String) -> Error {
+    Error::new(Kind::BadRequest, sentence)
+}
+
+fn twice(key: &str) -> Error {
+    Error::bad_field(
+        key,
+        format!("\"{key}\" must occur once, found it twice: two readers could disagree."),
+    )
+}
+
+/// A 400 for a field of the wrong shape.
+pub(super) fn wrong(field: impl fmt::Display, expected: &str, found: &str) -> Error {
+    Error::bad_field(
+        field.to_string(),
+        format!("\"{field}\" must be {expected}, found {found}."),
+    )
+}
+
+/// What a JSON text is, in words; a number is shown where it is short.
+pub(super) fn found(raw: &str) -> &str {
+    match raw.as_bytes().first() {
+        None => "nothing",
+        Some(b'{') => "an object",
+        Some(b'[') => "an array",
+        Some(b'"') => "a string",
+        Some(b't' | b'f') => "a boolean",
+        Some(b'n') => "null",
+        Some(b'-' | b'0'..=b'9') if raw.len() <= 24 => raw,
+        Some(b'-' | b'0'..=b'9') => "a number",
+        Some(_) => "something that is not JSON",
+    }
+}
+
+/// A key as it may be repeated in an error.
+pub(super) fn shown(key: &str) -> String {
+    key.chars()
+        .filter(|c| !c.is_control())
+        .take(KEY_CHARS_MAX)
+        .collect()
+}
+
+/// The model asked for.
+pub(super) fn model<'a>(fields: &Object<'a>) -> Result<Cow<'a, str>, Error> {
+    let expected = "the name of a model (a string of 1 to 256 bytes without control characters)";
+    let raw = fields.get("model").unwrap_or_default();
+    let Some(name) = json::text(raw) else {
+        return Err(wrong("model", expected, found(raw)));
+    };
+    let flaw = match name.len() {
+        0 => "an empty string",
+        n if n > MODEL_BYTES_MAX => "a longer one",
+        _ if name.chars().any(char::is_control) => "a control character",
+        _ => return Ok(name),
+    };
+    Err(wrong("model", expected, flaw))
+}
+
+/// A boolean; missing and `null` are false.
+pub(super) fn flag(fields: &Object<'_>, key: &str) -> Result<bool, Error> {
+    match fields.some(key) {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(raw) => Err(wrong(key, "true or false", found(raw))),
+    }
+}
+
+/// A whole number in a range; missing and `null` are `None`.
+pub(super) fn count(
+    fields: &Object<'_>,
+    key: &str,
+    range: std::ops::RangeInclusive<u64>,
+) -> Result<Option<u64>, Error> {
+    let Some(raw) = fields.some(key) else {
+        return Ok(None);
+    };
+    match raw.parse().ok().filter(|n| range.contains(n)) {
+        // `+1` is no JSON, so what parses here is digits only.
+        Some(n) => Ok(Some(n)),
+        None => {
+            let expected = format!("a whole number from {} to {}", range.start(), range.end());
+            Err(wrong(key, &expected, found(raw)))
+        }
+    }
+}
+
+/// An array of `T`; missing and `null` are `None`.
+pub(super) fn list<'a, T: Deserialize<'a>>(
+    fields: &Object<'a>,
+    key: &str,
+) -> Result<Option<Vec<T>>, Error> {
+    let Some(raw) = fields.some(key) else {
+        return Ok(None);
+    };
+    if !raw.starts_with('[') {
+        return Err(wrong(key, "an array", found(raw)));
+    }
+    let mut reader = serde_json::Deserializer::from_str(raw);
+    let mut read = 0;
+    let elements = Elements {
+        read: &mut read,
+        element: PhantomData,
+    };
+    reader.deserialize_seq(elements).map(Some).map_err(|e| {
+        // serde's sentence may hold the client's text, except when it is about a repeated field.
+        let why = e.to_string();
+        let why = match why.split(" at line ").next() {
+            Some(safe) if safe.starts_with("duplicate field ") => safe,
+            _ => "it cannot be read",
+        };
+        let field = format!("{key}[{read}]");
+        let sentence = format!("\"{field}\": {why}.");
+        Error::bad_field(field, sentence)
+    })
+}
+
+/// The messages: a non-empty array.
+pub(super) fn messages<'a, T: Deserialize<'a>>(fields: &Object<'a>) -> Result<Vec<T>, Error> {
+    let expected = "an array of at least one message";
+    match list(fields, "messages")? {
+        Some(messages) if !messages.is_empty() => Ok(messages),
+        Some(_) => Err(wrong("messages", expected, "an empty one")),
+        None => {
+            let raw = fields.get("messages").unwrap_or_default();
+            Err(wrong("messages", expected, found(raw)))
+        }
+    }
+}
+
+struct Elements<'n, T> {
+    read: &'n mut usize,
+    element: PhantomData<T>,
+}
+
+impl<'a, T: Deserialize<'a>> Visitor<'a> for Elements<'_, T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'a>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {
+        let mut list = Vec::new();
+        while let Some(element) = seq.next_element()? {
+            list.push(element);
+            *self.read += 1;
+        }
+        Ok(list)
+    }
+}
+
+/// The text of a part or a role: must be a string where it is there.
+pub(super) fn text_at<'a, T>(
+    content: Content<'a, T>,
+    field: impl fmt::Display,
+) -> Result<Cow<'a, str>, Error> {
+    let kind = content.kind();
+    content
+        .into_text()
+        .ok_or_else(|| wrong(field, "a string", kind))
+}
+
+/// Several texts as one, borrowed where there is one.
+pub(super) fn joined<'a>(mut texts: Vec<Cow<'a, str>>) -> Cow<'a, str> {
+    match texts.len() {
+        0 => Cow::Borrowed(""),
+        1 => texts.remove(0),
+        _ => Cow::Owned(texts.join("\n")),
+    }
+}
+
+/// Remembers a field whose cost has no bound.
+pub(super) fn unbounded(list: &mut Vec<String>, field: impl FnOnce() -> String) {
+    if list.len() < UNBOUNDED_MAX {
+        list.push(field());
+    }
+}
+
+/// The most of an upstream's error that is kept, in characters: it goes into logs.
+const ERROR_CHARS_MAX: usize = 2000;
+
+/// An upstream's error, cut to a length for the log.
+pub(super) fn error_text(text: &str) -> String {
+    text.chars().take(ERROR_CHARS_MAX).collect()
+}
+
+/// As [`error_text`], for bytes that may be anything.
+pub(super) fn error_bytes(bytes: &[u8]) -> String {
+    error_text(&String::from_utf8_lossy(bytes))
+}
+
+/// Adds an event's words to those of the answer so far.
+pub(super) fn push_words(text: &mut String, event: &Event) {
+    if let Event::Text(words) | Event::Reasoning(words) | Event::ToolCall(words) = event {
+        text.push_str(words);
+    }
+}

@@ -1,0 +1,434 @@
+//! Answers of Chat Completions, streamed and whole, in all their vendors' spellings.
+
+use super::usage::Wire;
+use crate::chat::Usage;
+use crate::dialect::lenient::{Content, Maybe, Text};
+use crate::dialect::sse::{Frame, Reader};
+use crate::dialect::{Answer, Event, StreamDecoder, UsageRule, body};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// A chunk of a stream, or a whole answer: they differ in `delta` or `message`.
+#[derive(Deserialize)]
+struct Chunk<'a> {
+    #[serde(default, borrow)]
+    object: Text<'a>,
+    #[serde(default, borrow)]
+    message: Text<'a>,
+    #[serde(default, borrow)]
+    model: Text<'a>,
+    #[serde(default, borrow)]
+    choices: Content<'a, Maybe<Choice<'a>>>,
+    #[serde(default, borrow)]
+    usage: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    x_groq: Maybe<XGroq<'a>>,
+    #[serde(default, borrow)]
+    error: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct XGroq<'a> {
+    #[serde(default, borrow)]
+    usage: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Choice<'a> {
+    #[serde(default, borrow)]
+    delta: Maybe<Message<'a>>,
+    #[serde(default, borrow)]
+    message: Maybe<Message<'a>>,
+    #[serde(default, borrow)]
+    finish_reason: Text<'a>,
+}
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(default, borrow)]
+    content: Content<'a, Maybe<Piece<'a>>>,
+    #[serde(default, borrow)]
+    refusal: Text<'a>,
+    #[serde(default, borrow)]
+    reasoning_content: Text<'a>,
+    #[serde(default, borrow)]
+    reasoning: Text<'a>,
+    #[serde(default, borrow)]
+    reasoning_details: Content<'a, Maybe<Thought<'a>>>,
+    #[serde(default, borrow)]
+    tool_calls: Content<'a, Maybe<ToolCall<'a>>>,
+    #[serde(default, borrow)]
+    function_call: Maybe<Call<'a>>,
+}
+
+/// Mistral's content: an array of text and thinking.
+#[derive(Deserialize)]
+struct Piece<'a> {
+    #[serde(default, borrow)]
+    text: Text<'a>,
+    #[serde(default, borrow)]
+    thinking: Content<'a, Maybe<Thought<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct Thought<'a> {
+    #[serde(default, borrow)]
+    text: Text<'a>,
+    #[serde(default, borrow)]
+    summary: Text<'a>,
+}
+
+#[derive(Deserialize)]
+struct ToolCall<'a> {
+    #[serde(default, borrow)]
+    function: Maybe<Call<'a>>,
+    #[serde(default, borrow)]
+    custom: Maybe<Call<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Call<'a> {
+    #[serde(default, borrow)]
+    name: Text<'a>,
+    #[serde(default, borrow)]
+    arguments: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    input: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Fault<'a> {
+    #[serde(default, borrow)]
+    message: Text<'a>,
+    #[serde(default, borrow)]
+    r#type: Text<'a>,
+}
+
+impl Message<'_> {
+    /// Tells the words in the order: reasoning, text, tool calls.
+    fn tell(&self, on: &mut dyn FnMut(Event)) {
+        self.tell_reasoning(on);
+        match &self.content {
+            Content::Text(text) if !text.is_empty() => on(Event::Text(text.to_string())),
+            Content::List(pieces) => {
+                for piece in pieces.iter().filter_map(|p| p.0.as_ref()) {
+                    tell_thoughts(&piece.thinking, on);
+                    if let Some(text) = piece.text.words() {
+                        on(Event::Text(text.to_owned()));
+                    }
+                }
+            }
+            _ => {}
+        }
+        if let Some(refusal) = self.refusal.words() {
+            on(Event::Text(refusal.to_owned()));
+        }
+        let calls = self
+            .tool_calls
+            .list()
+            .iter()
+            .filter_map(|call| call.0.as_ref());
+        for call in calls.flat_map(|call| [&call.function, &call.custom]) {
+            tell_call(call, on);
+        }
+        tell_call(&self.function_call, on);
+    }
+
+    /// Vendors that send two of the three fields send the same words in both.
+    fn tell_reasoning(&self, on: &mut dyn FnMut(Event)) {
+        let plain = self.reasoning_content.words();
+        match plain.or_else(|| self.reasoning.words()) {
+            Some(words) => on(Event::Reasoning(words.to_owned())),
+            None => tell_thoughts(&self.reasoning_details, on),
+        }
+    }
+}
+
+fn tell_thoughts(thoughts: &Content<'_, Maybe<Thought<'_>>>, on: &mut dyn FnMut(Event)) {
+    if let Some(words) = thoughts.words() {
+        on(Event::Reasoning(words.to_owned()));
+    }
+    for thought in thoughts.list().iter().filter_map(|t| t.0.as_ref()) {
+        if let Some(words) = thought.text.words().or_else(|| thought.summary.words()) {
+            on(Event::Reasoning(words.to_owned()));
+        }
+    }
+}
+
+fn tell_call(call: &Maybe<Call<'_>>, on: &mut dyn FnMut(Event)) {
+    let Some(call) = &call.0 else { return };
+    if let Some(name) = call.name.words() {
+        on(Event::ToolCall(name.to_owned()));
+    }
+    for raw in [call.arguments, call.input].into_iter().flatten() {
+        let words = crate::json::text(raw.get()).unwrap_or(raw.get().into());
+        if !words.is_empty() {
+            on(Event::ToolCall(words.into_owned()));
+        }
+    }
+}
+
+/// What an `error` value says; `None` where it is no error.
+fn fault(raw: &str) -> Option<String> {
+    if matches!(raw, "null" | "false" | "\"\"") {
+        return None;
+    }
+    if let Some(text) = crate::json::text(raw) {
+        return Some(body::error_text(&text));
+    }
+    let fault = serde_json::from_str::<Maybe<Fault<'_>>>(raw).ok()?.0;
+    let said = fault.as_ref().and_then(|f| {
+        let message = f.message.words();
+        message.or_else(|| f.r#type.words()).map(body::error_text)
+    });
+    Some(said.unwrap_or_else(|| "the upstream reported an error without words".to_owned()))
+}
+
+/// A decoder for one stream.
+pub(super) struct Decoder {
+    reader: Reader,
+    state: State,
+}
+
+struct State {
+    rule: UsageRule,
+    model: String,
+    usage: Option<Usage>,
+}
+
+impl Decoder {
+    pub(super) fn new(rule: UsageRule) -> Decoder {
+        Decoder {
+            reader: Reader::default(),
+            state: State {
+                rule,
+                model: String::new(),
+                usage: None,
+            },
+        }
+    }
+}
+
+impl StreamDecoder for Decoder {
+    fn feed(&mut self, bytes: &[u8], on: &mut dyn FnMut(Event)) {
+        let state = &mut self.state;
+        self.reader.feed(bytes, &mut |frame| state.tell(frame, on));
+    }
+
+    fn finish(&mut self, on: &mut dyn FnMut(Event)) {
+        let state = &mut self.state;
+        self.reader.finish(&mut |frame| state.tell(frame, on));
+    }
+}
+
+impl State {
+    fn tell(&mut self, frame: Frame<'_>, on: &mut dyn FnMut(Event)) {
+        if frame.data.trim_ascii() == b"[DONE]" {
+            return on(Event::End);
+        }
+        let chunk = serde_json::from_slice::<Chunk<'_>>(frame.data).ok();
+        let error = chunk.as_ref().and_then(|chunk| {
+            let said = chunk.error.and_then(|raw| fault(raw.get()));
+            said.or_else(|| match chunk.object.text() {
+                Some("error") => chunk.message.words().map(body::error_text),
+                _ => None,
+            })
+        });
+        let error = match error {
+            None if frame.name == b"error" => Some(
+                chunk
+                    .as_ref()
+                    .and_then(|c| c.message.words())
+                    .map_or_else(|| body::error_bytes(frame.data), body::error_text),
+            ),
+            error => error,
+        };
+        if let Some(chunk) = chunk {
+            self.tell_chunk(&chunk, on);
+        }
+        if let Some(error) = error {
+            on(Event::Error(error));
+        }
+    }
+
+    fn tell_chunk(&mut self, chunk: &Chunk<'_>, on: &mut dyn FnMut(Event)) {
+        if let Some(model) = chunk.model.words().filter(|model| *model != self.model) {
+            model.clone_into(&mut self.model);
+            on(Event::Model(model.to_owned()));
+        }
+        for choice in chunk.choices.list().iter().filter_map(|c| c.0.as_ref()) {
+            if let Some(delta) = &choice.delta.0 {
+                delta.tell(on);
+            }
+            if let Some(reason) = choice.finish_reason.words() {
+                on(Event::Finish(reason.to_owned()));
+            }
+        }
+        let groq = chunk.x_groq.0.as_ref().and_then(|x| x.usage);
+        for raw in [groq, chunk.usage].into_iter().flatten() {
+            self.tell_usage(raw, on);
+        }
+    }
+
+    fn tell_usage(&mut self, raw: &RawValue, on: &mut dyn FnMut(Event)) {
+        match (read_usage(raw, self.rule), self.usage) {
+            (Some(usage), _) => self.usage = Some(usage),
+            // What was read before is no longer the last word, and the last word cannot be read.
+            (None, Some(before)) => {
+                self.usage = Some(Usage {
+                    anomaly: true,
+                    ..before
+                });
+            }
+            (None, None) => return,
+        }
+        on(Event::Usage(self.usage.expect("it was just set")));
+    }
+}
+
+fn read_usage(raw: &RawValue, rule: UsageRule) -> Option<Usage> {
+    serde_json::from_str::<Maybe<Wire<'_>>>(raw.get())
+        .ok()?
+        .0?
+        .read(rule)
+}
+
+/// Reads a whole answer.
+pub(super) fn whole(bytes: &[u8], rule: UsageRule) -> Answer {
+    let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(bytes) else {
+        return Answer::default();
+    };
+    let mut text = String::new();
+    let mut finish = None;
+    for choice in chunk.choices.list().iter().filter_map(|c| c.0.as_ref()) {
+        if let Some(message) = &choice.message.0 {
+            message.tell(&mut |event| body::push_words(&mut text, &event));
+        }
+        finish = finish.or_else(|| choice.finish_reason.words().map(str::to_owned));
+    }
+    let groq = chunk.x_groq.0.as_ref().and_then(|x| x.usage);
+    Answer {
+        usage: chunk.usage.or(groq).and_then(|raw| read_usage(raw, rule)),
+        model: chunk.model.words().map(str::to_owned),
+        text,
+        finish,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode(text: &str) -> Vec<Event> {
+        let mut decoder = Decoder::new(UsageRule::Dialect);
+        let mut events = Vec::new();
+        decoder.feed(text.as_bytes(), &mut |e| events.push(e));
+        decoder.finish(&mut |e| events.push(e));
+        events
+    }
+
+    fn delta(delta: &str) -> Vec<Event> {
+        decode(&format!(
+            "data: {{\"choices\":[{{\"delta\":{delta}}}]}}\n\n"
+        ))
+    }
+
+    #[test]
+    fn words_are_found_under_every_vendors_name() {
+        let text = |t: &str| Event::Text(t.to_owned());
+        let thought = |t: &str| Event::Reasoning(t.to_owned());
+        let call = |t: &str| Event::ToolCall(t.to_owned());
+        for (json, expected) in [
+            (r#"{"content":"a","role":"assistant"}"#, vec![text("a")]),
+            (r#"{"content":"","reasoning":null}"#, vec![]),
+            (r#"{"refusal":"no"}"#, vec![text("no")]),
+            (r#"{"reasoning_content":"r"}"#, vec![thought("r")]),
+            (
+                r#"{"reasoning":"r","reasoning_content":"","reasoning_details":[{"text":"r"}],"content":"a"}"#,
+                vec![thought("r"), text("a")],
+            ),
+            (
+                r#"{"reasoning_details":[{"text":"r"},{"summary":"s"},{"data":"x"},7]}"#,
+                vec![thought("r"), thought("s")],
+            ),
+            (
+                r#"{"content":[{"type":"thinking","thinking":[{"type":"text","text":"r"}]},{"type":"text","text":"a"}]}"#,
+                vec![thought("r"), text("a")],
+            ),
+            (
+                r#"{"tool_calls":[{"function":{"name":"f","arguments":"{\"a\""}},{"custom":{"name":"c","input":"i"}},{"function":{"arguments":{"b":1}}}]}"#,
+                vec![
+                    call("f"),
+                    call("{\"a\""),
+                    call("c"),
+                    call("i"),
+                    call("{\"b\":1}"),
+                ],
+            ),
+            (
+                r#"{"function_call":{"name":"f","arguments":""}}"#,
+                vec![call("f")],
+            ),
+            (r#"{"content":5,"tool_calls":"x"}"#, vec![]),
+            ("7", vec![]),
+        ] {
+            assert_eq!(delta(json), expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn errors_inside_a_stream_are_told_in_every_form() {
+        let error = |t: &str| vec![Event::Error(t.to_owned())];
+        for (stream, expected) in [
+            (
+                "data: {\"error\":{\"message\":\"m\",\"code\":429}}\n\n",
+                error("m"),
+            ),
+            ("data: {\"error\":\"m\",\"code\":\"c\"}\n\n", error("m")),
+            (
+                "data: {\"error\":{\"type\":\"overloaded\"}}\n\n",
+                error("overloaded"),
+            ),
+            ("data: {\"error\":null}\n\n", vec![]),
+            (
+                "data: {\"object\":\"error\",\"message\":\"m\"}\n\n",
+                error("m"),
+            ),
+            (
+                "event: error\ndata: {\"error\":{\"message\":\"m\"}}\n\n",
+                error("m"),
+            ),
+            ("event: error\ndata: {\"message\":\"m\"}\n\n", error("m")),
+            ("event: error\ndata: plain words\n\n", error("plain words")),
+            ("data: not json\n\ndata: {\"choices\":[{\n\n", vec![]),
+        ] {
+            assert_eq!(decode(stream), expected, "{stream}");
+        }
+    }
+
+    #[test]
+    fn an_unreadable_last_usage_flags_the_one_before_it() {
+        let read = |last: &str| {
+            let first = "data: {\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":1}}\n\n";
+            let stream =
+                format!("{first}data: {{\"choices\":[],\"usage\":{last}}}\n\ndata: [DONE]");
+            let mut usages = decode(&stream);
+            assert_eq!(usages.pop(), Some(Event::End));
+            usages
+        };
+        let usage = |output, anomaly| {
+            Event::Usage(Usage {
+                input: 5,
+                output,
+                anomaly,
+                ..Usage::default()
+            })
+        };
+        let good = "{\"prompt_tokens\":5,\"completion_tokens\":3}";
+        assert_eq!(read(good), [usage(1, false), usage(3, false)]);
+        assert_eq!(read("null"), [usage(1, false)]);
+        let bad = "{\"prompt_tokens\":5,\"completion_tokens\":-3}";
+        assert_eq!(read(bad), [usage(1, false), usage(1, true)]);
+        assert_eq!(read("\"much\""), [usage(1, false), usage(1, true)]);
+    }
+}

@@ -1,0 +1,232 @@
+//! What goes to the provider, and what it may cost at most: the body's edits, the token limit, the bound.
+
+use super::Exchange;
+use crate::error::{Error, Kind};
+use crate::json::Edit;
+use crate::ledger::balance::Ask;
+use crate::ledger::price::Price;
+use crate::ledger::store::Facts;
+use crate::ledger::{Refused, Reservation};
+use crate::money::PicoUsd;
+use crate::route::arm::Effort;
+use crate::route::effort::{self, Family, Written};
+use crate::route::Arm;
+use crate::settle::Job;
+use crate::tokens;
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// Tokens that a provider adds around a request (tool and system scaffolding), at most.
+const FRAME_TOKENS: u64 = 512;
+/// Tokens that a chat template adds around one message, at most.
+const TURN_TOKENS: u64 = 16;
+
+/// One attempt before its money is reserved.
+pub(super) struct Plan {
+    /// How the effort is asked for; `None` leaves the client's own words as they are.
+    written: Option<Written>,
+    /// The effort for header, metric and ledger.
+    pub(super) effort: Effort,
+    /// flyball asks for usage and the client did not.
+    pub(super) usage_added: bool,
+    /// A cap, or the caller's own limit of cost, counts this attempt.
+    capped: bool,
+    price: Option<Price>,
+    /// The bound: input fixed, so much per answer token, so many tokens.
+    ask: Ask,
+    /// The model's own maximum.
+    model_max: Option<u64>,
+    client_limit: Option<u64>,
+}
+
+pub(super) fn plan(exchange: &Exchange<'_>, arm: &Arm) -> Result<Plan, Error> {
+    let Exchange { request, policy, state, caller, .. } = exchange;
+    let client_limit = request.limit.map(|l| l.tokens);
+    let capped = state.ledger.capped(&caller.nodes()) || exchange.wishes.max_cost.is_some();
+    let price = arm.model.price;
+    if capped {
+        check_bounded(exchange, arm, price.as_ref())?;
+    }
+    let written = write_effort(exchange, arm, client_limit);
+    let effort = written.as_ref().map_or_else(|| arm.effort_or(request.effort), |w| w.effort);
+    let (least_reasoning, allowance) = match &written {
+        Some(w) => (w.least_reasoning_tokens, w.reasoning_allowance),
+        None => (0, effort::reasoning_allowance(effort)),
+    };
+    let model_max = arm.model.answer_tokens_max.or_else(|| price.and_then(|p| p.output_tokens_max));
+    let default_limit = policy.answer_tokens_max.saturating_add(allowance).min(model_max.unwrap_or(u64::MAX));
+    let wanted = client_limit.unwrap_or(default_limit);
+    let least = policy.answer_tokens_min.saturating_add(least_reasoning).min(wanted);
+    let tokens_min = if policy.lower_limits { least } else { wanted };
+    let mut ask = ask(price.as_ref(), input_bound(exchange), request.choices, wanted, tokens_min);
+    if let Some(most) = exchange.wishes.max_cost {
+        hold_to_cost(&mut ask, most)?;
+    }
+    let usage_added = request.stream && !request.usage_asked;
+    Ok(Plan { written, effort, usage_added, capped, price, ask, model_max, client_limit })
+}
+
+fn write_effort(exchange: &Exchange<'_>, arm: &Arm, limit: Option<u64>) -> Option<Written> {
+    let wanted = arm.effort.filter(|_| !exchange.decision.untouched)?;
+    let target = effort::Target {
+        family: arm.model.provider.kind.family,
+        model: &arm.model.name,
+        dialect: exchange.dialect.name(),
+        asked: &exchange.request.fields,
+        limit_tokens: limit,
+        anthropic_version: exchange.head.headers.get("anthropic-version").and_then(|v| v.to_str().ok()),
+    };
+    Some(effort::write_as(&target, &arm.model.accepts, wanted))
+}
+
+/// At most this many input tokens: one a byte of the body (its JSON is never shorter than its text), and what is put around it.
+fn input_bound(exchange: &Exchange<'_>) -> u64 {
+    let turns = u64::try_from(exchange.request.prompt.turns.len()).unwrap_or(u64::MAX);
+    tokens::bound(exchange.body.len()).saturating_add(turns.saturating_mul(TURN_TOKENS)).saturating_add(FRAME_TOKENS)
+}
+
+fn ask(price: Option<&Price>, input_max: u64, choices: u64, tokens: u64, tokens_min: u64) -> Ask {
+    let zero = PicoUsd::ZERO;
+    let (input, output) = price.map_or((zero, zero), |p| (p.bound_input(input_max), p.bound_per_output_token(input_max)));
+    Ask { fixed: input.times(input_max), per_token: output.times(choices), tokens, tokens_min }
+}
+
+/// On a capped key everything must have a price and a bound, or the cap would be a guess.
+fn check_bounded(exchange: &Exchange<'_>, arm: &Arm, price: Option<&Price>) -> Result<(), Error> {
+    let Some(price) = price else {
+        return Err(Error::bad_field(
+            "model",
+            format!("The price of \"{}\" is not known, so a spend cap cannot count it. Set input_usd_per_mtok and output_usd_per_mtok for it.", arm.model.name),
+        )
+        .code("flyball_no_price"));
+    };
+    if price.is_free() {
+        return Ok(());
+    }
+    match exchange.request.unbounded.first() {
+        None => Ok(()),
+        Some(field) => Err(Error::bad_field(
+            field.clone(),
+            format!("The cost of \"{field}\" has no bound that flyball knows, so it cannot be used under a spend cap."),
+        )
+        .code("flyball_unbounded")),
+    }
+}
+
+/// The caller's own `x-flyball-max-cost-usd`: lowers the limit, or refuses.
+fn hold_to_cost(ask: &mut Ask, most: PicoUsd) -> Result<(), Error> {
+    let room = most - ask.fixed;
+    let tokens = if ask.per_token > PicoUsd::ZERO {
+        u64::try_from(room.0.max(0) / ask.per_token.0).unwrap_or(u64::MAX)
+    } else {
+        ask.tokens
+    };
+    if room < PicoUsd::ZERO || tokens < ask.tokens_min {
+        let needed = ask.fixed + ask.per_token.times(ask.tokens_min);
+        return Err(Error::new(Kind::CapReached, format!("This request may cost up to {needed}, more than its x-flyball-max-cost-usd of {most}.")).code("flyball_cap"));
+    }
+    ask.tokens = ask.tokens.min(tokens);
+    Ok(())
+}
+
+/// Reserves the bound. Where only the rough bound of the input is in the way, its tokens are counted exactly and it is tried once more.
+pub(super) async fn reserve(exchange: &Exchange<'_>, arm: &Arm, plan: &Plan, facts: Facts) -> Result<Reservation, Error> {
+    let nodes = exchange.caller.nodes();
+    let refused = match exchange.state.ledger.reserve(&nodes, plan.ask, facts.clone()).await {
+        Ok(reservation) => return Ok(reservation),
+        Err(refused) => refused,
+    };
+    if !(matches!(refused, Refused::Full(_)) && arm.model.provider.kind.family == Family::OpenAi) {
+        return Err(refusal(exchange, &refused));
+    }
+    let body = exchange.body.clone();
+    // Tool schemas are in the body too, so the whole body is counted: its JSON is never shorter in tokens than the prompt made of it.
+    let counted = tokio::task::spawn_blocking(move || std::str::from_utf8(&body).map_or(u64::MAX, tokens::count)).await.unwrap_or(u64::MAX);
+    let around = input_bound(exchange) - tokens::bound(exchange.body.len());
+    let input_max = counted.saturating_add(around);
+    let exact = ask(plan.price.as_ref(), input_max, exchange.request.choices, plan.ask.tokens, plan.ask.tokens_min);
+    exchange.state.ledger.reserve(&nodes, exact, facts).await.map_err(|refused| refusal(exchange, &refused))
+}
+
+fn refusal(exchange: &Exchange<'_>, refused: &Refused) -> Error {
+    if let Refused::Full(full) = refused {
+        exchange.state.telemetry.cap_refused(full.place.node, full.only_reserved());
+    }
+    refused.error()
+}
+
+impl Plan {
+    /// The limit to write into the body: none where the client's own, or the model's own, says the same.
+    pub(super) fn limit_to_send(&self, granted: u64) -> Option<u64> {
+        match self.client_limit {
+            Some(limit) => (granted < limit).then_some(granted),
+            None => (self.capped && self.price.as_ref().is_some_and(|p| !p.is_free()) && granted < self.model_max.unwrap_or(u64::MAX)).then_some(granted),
+        }
+    }
+
+    /// The body that goes out: the client's own bytes where nothing is to be changed. A lowered limit may leave less room to think.
+    pub(super) fn body(&mut self, exchange: &Exchange<'_>, arm: &Arm, limit: Option<u64>) -> Bytes {
+        let request = exchange.request;
+        let mut edits = Vec::new();
+        if request.model != arm.model.name {
+            edits.push(Edit::set_text(&["model"], &arm.model.name));
+        }
+        if limit.is_some() {
+            self.written = write_effort(exchange, arm, limit);
+        }
+        if let Some(written) = &self.written {
+            self.effort = written.effort;
+            edits.extend(written.edits.iter().cloned());
+        }
+        if self.usage_added {
+            edits.extend(exchange.dialect.ask_usage());
+        }
+        if let Some(limit) = limit {
+            let own = request.limit.map(|l| l.field).filter(|_| self.written.is_none());
+            let family = arm.model.provider.kind.family;
+            let field = own.unwrap_or_else(|| effort::limit_field(family, &arm.model.name, exchange.dialect.name(), &request.fields));
+            edits.push(Edit::set(&[field], limit.to_string()));
+        }
+        match request.fields.edited(&edits) {
+            Some(text) => Bytes::from(text),
+            None => exchange.body.clone(),
+        }
+    }
+
+    /// Parameters that the arm rejects and that were taken out.
+    pub(super) fn removed(&self) -> &[String] {
+        self.written.as_ref().map_or(&[], |w| &w.removed)
+    }
+
+    /// What the settlement needs.
+    pub(super) fn job(&self, exchange: &Exchange<'_>, arm: &Arm, attempt: String) -> Job {
+        Job {
+            arm: arm.clone(),
+            effort: self.effort,
+            price: self.price,
+            baseline: exchange.decision.baseline.clone(),
+            capped: self.capped,
+            dialect: exchange.dialect,
+            body: exchange.body.clone(),
+            request: exchange.id.to_owned(),
+            attempt,
+            rule: exchange.decision.rule.clone(),
+            task: exchange.difficulty.task.name(),
+            stream: exchange.request.stream,
+            arrived: exchange.arrived,
+            phases: Vec::new(),
+            alive: Arc::clone(&exchange.state.alive),
+        }
+    }
+}
+
+/// Thousandths, for the ledger.
+pub(super) fn milli(difficulty: f64) -> i64 {
+    // Counting avoids a float-to-integer cast, which the lints forbid; ten comparisons find the place.
+    let (mut low, mut high) = (0_i32, 1_000_i32);
+    while low < high {
+        let middle = (low + high + 1) / 2;
+        if f64::from(middle) <= difficulty * 1_000.0 + 0.5 { low = middle } else { high = middle - 1 }
+    }
+    i64::from(low)
+}

@@ -1,0 +1,86 @@
+//! What a client may ask besides a completion: the models it may use, and what a request of its own did.
+
+use super::{State, reply};
+use crate::caller::Caller;
+use crate::error::{Error, Kind};
+use crate::ledger::store::{Attempt, sqlite};
+use crate::relay::Answer;
+use http::request::Parts;
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+pub(super) async fn get(state: &Arc<State>, head: &Parts, caller: &Caller) -> Result<Response<Answer>, Error> {
+    match head.uri.path() {
+        "/v1/models" => Ok(models(state, head, caller)),
+        path => match path.strip_prefix("/flyball/requests/") {
+            Some(id) => request(state, caller, id).await,
+            None => Err(Error::new(Kind::NotFound, format!("flyball has no {path}."))),
+        },
+    }
+}
+
+/// The routed names first, then every model that the key may use.
+fn models(state: &State, head: &Parts, caller: &Caller) -> Response<Answer> {
+    let policy = state.policy.load();
+    let mut names = vec!["auto", "auto:cheap", "auto:best", "auto:fast", "auto:local"];
+    names.extend(policy.fleet.models.iter().map(|m| m.name.as_str()).filter(|m| caller.may_use(m)));
+    let anthropic = head.headers.contains_key("anthropic-version");
+    let list: Vec<Value> = names
+        .iter()
+        .map(|name| match anthropic {
+            true => json!({"type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z"}),
+            false => json!({"id": name, "object": "model", "created": 0, "owned_by": "flyball"}),
+        })
+        .collect();
+    let body = match anthropic {
+        true => json!({"data": list, "has_more": false, "first_id": names.first(), "last_id": names.last()}),
+        false => json!({"object": "list", "data": list}),
+    };
+    reply::json(StatusCode::OK, body.to_string())
+}
+
+/// What became of a request; a caller sees its own and no others.
+async fn request(state: &Arc<State>, caller: &Caller, id: &str) -> Result<Response<Answer>, Error> {
+    let missing = || Error::new(Kind::NotFound, "There is no such request of this caller.");
+    let id = uuid::Uuid::parse_str(id).map_err(|_| missing())?.to_string();
+    state.ledger.flush().await;
+    let dir = state.ledger.data_dir().to_owned();
+    let found = tokio::task::spawn_blocking(move || sqlite::request(&sqlite::open_read_only(&dir)?, &id))
+        .await
+        .map_err(|e| Error::new(Kind::Internal, "the ledger cannot be read").detail(e.to_string()))??;
+    let own = caller.key.as_ref().map(|k| k.id);
+    let attempts: Vec<Value> = found.iter().filter(|a| a.facts.key == own).map(describe).collect();
+    if attempts.is_empty() {
+        return Err(missing());
+    }
+    let sum = |field: &str| -> i128 { found.iter().filter_map(|a| a.closing.as_ref()).map(|c| if field == "cost" { c.cost.0 } else { c.baseline.0 }).sum() };
+    let text = |pico: i128| crate::money::PicoUsd(pico).usd_text();
+    let body = json!({"request": found[0].facts.request, "cost_usd": text(sum("cost")), "baseline_usd": text(sum("baseline")), "attempts": attempts});
+    Ok(reply::json(StatusCode::OK, body.to_string()))
+}
+
+/// One attempt, in the shape of `flyball ledger export --jsonl`.
+#[must_use]
+pub fn describe(attempt: &Attempt) -> Value {
+    let f = &attempt.facts;
+    let closing = attempt.closing.as_ref();
+    let usage = closing.map(|c| c.usage).unwrap_or_default();
+    // Pico-dollars fit a JSON integer: the ledger refuses amounts past 2^63.
+    let pico = |amount: crate::money::PicoUsd| amount.to_i64();
+    json!({
+        "request": f.request, "attempt": f.attempt,
+        "time": jiff::Timestamp::from_millisecond(f.at_ms).unwrap_or_default().to_string(),
+        "key": attempt.key_name, "provider": f.provider, "model": f.model, "effort": f.effort, "tier": f.tier, "task": f.task, "rule": f.rule,
+        "difficulty": f64::from(i32::try_from(f.difficulty_milli).unwrap_or(0)) / 1000.0,
+        "dialect": f.dialect, "simulated": f.simulated,
+        "tokens": {"input": usage.input, "cached": usage.cached, "cache_write": usage.cache_write + usage.cache_write_long, "output": usage.output, "reasoning": usage.reasoning},
+        "bound_pico_usd": pico(f.bound),
+        "cost_pico_usd": closing.and_then(|c| pico(c.cost)),
+        "baseline_pico_usd": closing.and_then(|c| pico(c.baseline)),
+        "reported_cost_pico_usd": usage.reported_cost.and_then(pico),
+        "excess_pico_usd": closing.and_then(|c| pico(c.excess)),
+        "basis": closing.map(|c| c.basis), "outcome": closing.map_or("open", |c| c.outcome),
+        "catalogue": f.catalogue,
+    })
+}

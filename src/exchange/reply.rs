@@ -1,0 +1,102 @@
+//! Answers of our own: errors in the caller's dialect, small JSON, and answers that are held back until they are whole.
+
+use crate::dialect::Dialect;
+use crate::error::{Error, Kind, Retry};
+use crate::provider::Provider;
+use crate::relay::Answer;
+use crate::telemetry::Refused;
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::{Response, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use secrecy::ExposeSecret;
+use std::time::Duration;
+
+/// A JSON answer up to this size is read whole, so that its cost can stand in its headers.
+pub(super) const HELD_MAX: usize = 1024 * 1024;
+
+/// Puts the request id on an answer.
+pub(super) fn identified(mut answer: Response<Answer>, id: &str) -> Response<Answer> {
+    if let Ok(value) = HeaderValue::from_str(id) {
+        answer.headers_mut().insert("x-flyball-request-id", value);
+    }
+    answer
+}
+
+/// An error as HTTP in the caller's dialect.
+pub(super) fn error(error: &Error, dialect: &dyn Dialect, id: &str) -> Response<Answer> {
+    let mut answer = json(StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), dialect.error_body(error, id));
+    let headers = answer.headers_mut();
+    match error.retry {
+        Retry::Never => {
+            headers.insert("x-should-retry", HeaderValue::from_static("false"));
+        }
+        Retry::After(wait) => {
+            headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+            // A cap's refusal is for the app to wait out, not for its SDK to hammer.
+            if error.kind == Kind::CapReached {
+                headers.insert("x-should-retry", HeaderValue::from_static("false"));
+            }
+        }
+        Retry::Unsaid => {}
+    }
+    answer
+}
+
+/// The log line and metric of a refusal.
+pub(super) fn refused<'a>(error: &'a Error, id: &'a str) -> Refused<'a> {
+    Refused { request: id, error }
+}
+
+/// A JSON answer.
+pub(super) fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Answer> {
+    let mut answer = Response::new(Answer::whole(body));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+}
+
+/// What became of holding an answer back.
+pub(super) enum Held {
+    /// It is all here.
+    Whole(Bytes),
+    /// It is longer; the first part and the rest.
+    Longer(Bytes, Incoming),
+    /// It broke off or took too long.
+    Broken(Error),
+}
+
+pub(super) async fn read_up_to(mut body: Incoming, most: usize, deadline: Duration) -> Held {
+    let reading = async {
+        let mut held = BytesMut::new();
+        loop {
+            match body.frame().await {
+                None => return Ok(Held::Whole(held.freeze())),
+                Some(Err(e)) => return Err(e),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        held.extend_from_slice(&data);
+                    }
+                    if held.len() > most {
+                        return Ok(Held::Longer(held.freeze(), body));
+                    }
+                }
+            }
+        }
+    };
+    match tokio::time::timeout(deadline, reading).await {
+        Ok(Ok(held)) => held,
+        Ok(Err(e)) => Held::Broken(Error::new(Kind::UpstreamFailed, "the model's server broke off in its answer").detail(e.to_string())),
+        Err(_) => Held::Broken(Error::new(Kind::UpstreamTimeout, "the model's server did not finish its answer in time")),
+    }
+}
+
+/// A provider's error text, with our own key blotted out should it quote it.
+pub(super) fn redacted(bytes: Bytes, provider: &Provider) -> Bytes {
+    let Some(key) = provider.api_key.as_ref().map(ExposeSecret::expose_secret).filter(|k| k.len() >= 8) else { return bytes };
+    match std::str::from_utf8(&bytes) {
+        Ok(text) if text.contains(key) => Bytes::from(text.replace(key, "[redacted]")),
+        _ => bytes,
+    }
+}

@@ -1,0 +1,402 @@
+//! Makes the catalogue file from litellm's price list. Numbers go from text to integers, never through a float.
+//!
+//! What cannot be priced exactly is left out and named: no price is safer than a wrong one.
+#![deny(clippy::float_arithmetic)]
+
+use super::{LongRow, RatesRow, Row, sha256_hex};
+use crate::json::{self, Object};
+use crate::money::PicoUsd;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// Providers whose prices are kept; litellm's names are flyball's.
+const PROVIDERS: [&str; 7] = [
+    "anthropic",
+    "deepseek",
+    "gemini",
+    "groq",
+    "mistral",
+    "openai",
+    "xai",
+];
+
+/// What the head of every catalogue says about its numbers.
+const NOTES: [&str; 6] = [
+    "Rates of the standard tier. Batch, flex, priority and fast tiers, regional surcharges and fees per call (web search) are not in here.",
+    "A rate that is left out falls back: cached and cache_write to input, cache_write_long to cache_write, reasoning to output. A cache rate of 0 in the source counts as left out.",
+    "long: these rates apply to the whole request, output included, when its total input has more tokens than above_tokens.",
+    "cache_write_long: Anthropic 1 hour, OpenAI 12 hours. media_input: dearest rate of sound, picture or film in the input where above the text rate.",
+    "deepseek: the peak rates (UTC 01-04 and 06-10, Monday to Friday). Off-peak is half, so these are an upper bound.",
+    "Left out: other providers, models that are free at the source, fine-tuned models, models that bill each search or dearer sound, picture or film output.",
+];
+
+/// Makes a catalogue from the text of litellm's `model_prices_and_context_window` JSON (whole or a part of it).
+/// `source` names it with its version (`litellm 1.109.1`), `made` is the day of making (`2026-11-23`).
+///
+/// Returns the catalogue's JSON, one model a line, sorted; and what was left out or rounded, with the reason.
+/// A number that is not a whole number of pico-dollars is rounded to the nearest if it is at
+/// most a thousandth of one away (never a tie), which is how a float artefact such as `9.999999999999999e-08` looks;
+/// otherwise its model is left out.
+///
+/// # Errors
+/// The text is not a JSON object, or no model of a known provider is in it.
+pub fn refresh(
+    litellm_json: &str,
+    source: &str,
+    made: &str,
+) -> Result<(String, Vec<String>), String> {
+    let list = Object::read_str(litellm_json).map_err(|flaw| flaw.to_string())?;
+    let mut rows: BTreeMap<(String, String), Row> = BTreeMap::new();
+    let mut notes = Vec::new();
+    let mut others: BTreeMap<String, u64> = BTreeMap::new();
+    for (name, raw) in list.iter().filter(|(name, _)| *name != "sample_spec") {
+        let provider = Object::read_str(raw)
+            .ok()
+            .and_then(|fields| text_of(&fields, "litellm_provider"))
+            .unwrap_or_default();
+        if !PROVIDERS.contains(&provider.as_str()) {
+            *others.entry(provider).or_default() += 1;
+            continue;
+        }
+        match row(&provider, name, raw) {
+            Ok((new, rounded)) => {
+                notes.extend(rounded);
+                let kept = rows.entry((new.provider.clone(), new.model.clone()));
+                notes.extend(keep_dearer(kept, new));
+            }
+            Err(why) => notes.push(format!("{provider} {name}: left out, {why}")),
+        }
+    }
+    for (provider, count) in others {
+        notes.push(format!(
+            "{provider}: {count} rows left out, not a provider whose prices are kept"
+        ));
+    }
+    if rows.is_empty() {
+        return Err("no model of a known provider is in this list".to_owned());
+    }
+    Ok((file(litellm_json, source, made, rows.values()), notes))
+}
+
+/// The same model under two names (`deepseek-chat`, `deepseek/deepseek-chat`): the dearer row stays.
+fn keep_dearer(
+    kept: std::collections::btree_map::Entry<'_, (String, String), Row>,
+    new: Row,
+) -> Option<String> {
+    use std::collections::btree_map::Entry;
+    match kept {
+        Entry::Vacant(place) => {
+            place.insert(new);
+            None
+        }
+        Entry::Occupied(mut place) => {
+            let old = place.get();
+            let dear = |row: &Row| (row.rates.output, row.rates.input);
+            let same = old.price() == new.price();
+            let note = format!(
+                "{} {}: twice with different rates, the dearer kept",
+                new.provider, new.model
+            );
+            if dear(&new) > dear(old) {
+                place.insert(new);
+            }
+            (!same).then_some(note)
+        }
+    }
+}
+
+fn file<'a>(
+    litellm_json: &str,
+    source: &str,
+    made: &str,
+    rows: impl Iterator<Item = &'a Row>,
+) -> String {
+    let digest = sha256_hex(litellm_json.as_bytes());
+    let version = format!("{}/{}", source.replace(' ', "-"), &digest[..8]);
+    let quoted = |text: &str| serde_json::to_string(text).expect("a string is JSON");
+    let mut out = format!(
+        "{{\n\"version\": {},\n\"source\": {},\n\"source_sha256\": {},\n\"made\": {},\n\"unit\": \"pico-USD a token\",\n\"notes\": [\n",
+        quoted(&version),
+        quoted(source),
+        quoted(&digest),
+        quoted(made),
+    );
+    out.push_str(&NOTES.map(quoted).join(",\n"));
+    out.push_str("\n],\n\"models\": [\n");
+    for (index, row) in rows.enumerate() {
+        let comma = if index == 0 { "" } else { ",\n" };
+        let line = serde_json::to_string(row).expect("a row is plain data");
+        let _ = write!(out, "{comma}{line}");
+    }
+    out.push_str("\n]\n}\n");
+    out
+}
+
+/// Reads one model, or says why it is left out. Beside it, what was rounded.
+fn row(provider: &str, name: &str, raw: &str) -> Result<(Row, Vec<String>), String> {
+    let fields = Object::read_str(raw).map_err(|flaw| flaw.to_string())?;
+    let mode = text_of(&fields, "mode").unwrap_or_default();
+    if !["chat", "responses", "embedding"].contains(&mode.as_str()) {
+        return Err(format!("its mode is \"{mode}\""));
+    }
+    let model = name
+        .strip_prefix(provider)
+        .and_then(|rest| rest.strip_prefix('/'))
+        .unwrap_or(name);
+    if model.starts_with("ft:") {
+        return Err("a fine-tuned model's own name carries its owner".to_owned());
+    }
+    if model.contains("-search-") || model.contains("deep-research") {
+        return Err("it bills each search beside its tokens".to_owned());
+    }
+    let mut read = Reader {
+        fields: &fields,
+        rounded: Vec::new(),
+    };
+    let rates = read.rates("", mode == "embedding")?;
+    let long = match threshold(&fields)? {
+        None => None,
+        Some(thousands) => Some(LongRow {
+            above_tokens: thousands * 1_000,
+            rates: read.rates(&format!("_above_{thousands}k_tokens"), mode == "embedding")?,
+        }),
+    };
+    if read.dearest(&[
+        "output_cost_per_audio_token",
+        "output_cost_per_image_token",
+        "output_cost_per_video_token",
+    ])? > Some(rates.output)
+    {
+        return Err("it may answer in sound, pictures or film at another rate".to_owned());
+    }
+    let media = read.dearest(&[
+        "input_cost_per_audio_token",
+        "input_cost_per_image_token",
+        "input_cost_per_video_token",
+    ])?;
+    let row = Row {
+        provider: provider.to_owned(),
+        model: model.to_owned(),
+        media_input: media.filter(|rate| *rate > rates.input),
+        rates,
+        long,
+        input_tokens_max: count_of(&fields, "max_input_tokens"),
+        output_tokens_max: count_of(&fields, "max_output_tokens"),
+    };
+    let rounded = read
+        .rounded
+        .into_iter()
+        .map(|what| format!("{provider} {model}: rounded {what}"))
+        .collect();
+    Ok((row, rounded))
+}
+
+fn text_of(fields: &Object<'_>, key: &str) -> Option<String> {
+    fields
+        .some(key)
+        .and_then(json::text)
+        .map(std::borrow::Cow::into_owned)
+}
+
+fn count_of(fields: &Object<'_>, key: &str) -> Option<u64> {
+    fields.some(key)?.parse().ok().filter(|n| *n > 0)
+}
+
+/// The N of `input_cost_per_token_above_<N>k_tokens`.
+fn threshold(fields: &Object<'_>) -> Result<Option<u64>, String> {
+    let mut found: Vec<u64> = fields
+        .iter()
+        .filter_map(|(key, _)| {
+            key.strip_prefix("input_cost_per_token_above_")?
+                .strip_suffix("k_tokens")?
+                .parse()
+                .ok()
+        })
+        .collect();
+    match (found.pop(), found.is_empty()) {
+        (one, true) => Ok(one),
+        _ => Err("it has more than one long-context threshold".to_owned()),
+    }
+}
+
+struct Reader<'a, 'b> {
+    fields: &'a Object<'b>,
+    rounded: Vec<String>,
+}
+
+impl Reader<'_, '_> {
+    /// The rates whose names end in `suffix`. A cache rate that only the ordinary request has falls back to the long input rate.
+    fn rates(&mut self, suffix: &str, embedding: bool) -> Result<RatesRow, String> {
+        let missing = |what: &str| format!("it has no {what} rate a token");
+        let input = self.rate(&format!("input_cost_per_token{suffix}"))?;
+        let output = self.rate(&format!("output_cost_per_token{suffix}"))?;
+        let input = input.ok_or_else(|| missing("input"))?;
+        let output = match output {
+            Some(output) => output,
+            None if embedding => 0,
+            None => return Err(missing("output")),
+        };
+        if input == 0 || (output == 0 && !embedding) {
+            return Err("a price of zero would let it past every cap".to_owned());
+        }
+        let cached = match self.rate(&format!("cache_read_input_token_cost{suffix}"))? {
+            None if suffix.is_empty() => self.rate("input_cost_per_token_cache_hit")?,
+            found => found,
+        };
+        let write = self.rate(&format!("cache_creation_input_token_cost{suffix}"))?;
+        let mut write_long = None;
+        for hours in ["_above_1hr", "_above_12hr"] {
+            let name = format!("cache_creation_input_token_cost{hours}{suffix}");
+            write_long = write_long.max(self.rate(&name)?);
+        }
+        let reasoning = self.rate(&format!("output_cost_per_reasoning_token{suffix}"))?;
+        // A free cache is how a source says "not applicable"; the input rate is the upper bound.
+        let paid = |rate: Option<u64>, unless: u64| rate.filter(|r| *r != 0 && *r != unless);
+        let cache_write = paid(write, input);
+        Ok(RatesRow {
+            input,
+            cached: paid(cached, input),
+            cache_write,
+            cache_write_long: paid(write_long, cache_write.unwrap_or(input)),
+            output,
+            reasoning: paid(reasoning, output),
+        })
+    }
+
+    fn dearest(&mut self, names: &[&str]) -> Result<Option<u64>, String> {
+        let mut dearest = None;
+        for name in names {
+            dearest = dearest.max(self.rate(name)?);
+        }
+        Ok(dearest)
+    }
+
+    /// One rate in pico-dollars a token; `None` where the field is missing.
+    fn rate(&mut self, name: &str) -> Result<Option<u64>, String> {
+        let Some(text) = self.fields.some(name) else {
+            return Ok(None);
+        };
+        let (pico, rounded) = whole_pico(text).map_err(|why| format!("{name}: {why}"))?;
+        if rounded {
+            self.rounded
+                .push(format!("{name} {text} to {pico} pico-USD"));
+        }
+        Ok(Some(pico))
+    }
+}
+
+/// Dollars in text as whole pico-dollars, and whether a float artefact was rounded away.
+fn whole_pico(text: &str) -> Result<(u64, bool), String> {
+    let (pico, rounded) = match PicoUsd::from_usd_text(text) {
+        Ok(exact) => (exact, false),
+        Err(why) => (without_artefact(text).ok_or(why)?, true),
+    };
+    let pico = u64::try_from(pico.0).map_err(|_| format!("{text} is negative or absurd"))?;
+    Ok((pico, rounded))
+}
+
+/// The nearest whole number of pico-dollars, if it is at most a thousandth away.
+fn without_artefact(text: &str) -> Option<PicoUsd> {
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits: i128 = format!("{whole}{fraction}").parse().ok()?;
+    let places = i32::try_from(fraction.len()).ok()? - exponent.parse::<i32>().ok()? - 12;
+    let unit = 10_i128.checked_pow(u32::try_from(places).ok()?)?;
+    let (down, rest) = (digits.div_euclid(unit), digits.rem_euclid(unit));
+    let near = unit / 1_000;
+    match rest {
+        _ if rest <= near => Some(PicoUsd(down)),
+        _ if unit - rest <= near => Some(PicoUsd(down + 1)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Catalogue;
+    use super::*;
+
+    const LIST: &str = r#"{
+        "sample_spec": {"litellm_provider": "one of ..."},
+        "gpt-x": {"litellm_provider": "openai", "mode": "chat", "input_cost_per_token": 2.5e-06, "output_cost_per_token": 1.5e-05,
+            "cache_read_input_token_cost": 2.5e-07, "input_cost_per_token_above_272k_tokens": 5e-06,
+            "output_cost_per_token_above_272k_tokens": 2.25e-05, "cache_creation_input_token_cost": 0.0,
+            "input_cost_per_token_batches": 1e-06, "max_input_tokens": 1000, "max_output_tokens": null},
+        "gemini/g": {"litellm_provider": "gemini", "mode": "chat", "input_cost_per_token": 9.999999999999999e-08,
+            "output_cost_per_token": 4e-07, "output_cost_per_reasoning_token": 5e-07, "input_cost_per_audio_token": 1e-06},
+        "claude-y": {"litellm_provider": "anthropic", "mode": "chat", "input_cost_per_token": 1e-06, "output_cost_per_token": 5e-06,
+            "cache_creation_input_token_cost": 1.25e-06, "cache_creation_input_token_cost_above_1hr": 2e-06},
+        "d": {"litellm_provider": "deepseek", "mode": "chat", "input_cost_per_token": 1e-06, "output_cost_per_token": 2e-06},
+        "deepseek/d": {"litellm_provider": "deepseek", "mode": "chat", "input_cost_per_token": 1e-06, "output_cost_per_token": 3e-06},
+        "mistral/e": {"litellm_provider": "mistral", "mode": "embedding", "input_cost_per_token": 1e-07},
+        "free": {"litellm_provider": "xai", "mode": "chat", "input_cost_per_token": 0.0, "output_cost_per_token": 0.0},
+        "fine": {"litellm_provider": "groq", "mode": "chat", "input_cost_per_token": 1.5e-12, "output_cost_per_token": 1e-06},
+        "minus": {"litellm_provider": "groq", "mode": "chat", "input_cost_per_token": -1e-06, "output_cost_per_token": 1e-06},
+        "half": {"litellm_provider": "groq", "mode": "chat", "input_cost_per_token": 1e-06},
+        "ft:gpt-x": {"litellm_provider": "openai", "mode": "chat", "input_cost_per_token": 1e-06, "output_cost_per_token": 1e-06},
+        "gpt-search-api": {"litellm_provider": "openai", "mode": "chat", "input_cost_per_token": 1e-06, "output_cost_per_token": 1e-06},
+        "gpt-voice": {"litellm_provider": "openai", "mode": "chat", "input_cost_per_token": 1e-06, "output_cost_per_token": 1e-06,
+            "output_cost_per_audio_token": 2e-06},
+        "dall": {"litellm_provider": "openai", "mode": "image_generation", "input_cost_per_token": 1e-06, "output_cost_per_token": 1e-06},
+        "azure/gpt-x": {"litellm_provider": "azure", "mode": "chat", "input_cost_per_token": 1e-06, "output_cost_per_token": 1e-06},
+        "azure/gpt-y": {"litellm_provider": "azure", "mode": "chat"}
+    }"#;
+
+    #[test]
+    fn a_list_becomes_a_sorted_catalogue_with_one_model_a_line() {
+        let (json, _) = refresh(LIST, "litellm 1.2.3", "2026-11-23").expect("it has models");
+        let rows: Vec<&str> = json.lines().filter(|l| l.starts_with("{\"")).collect();
+        assert_eq!(
+            rows,
+            [
+                r#"{"provider":"anthropic","model":"claude-y","rates":{"input":1000000,"cache_write":1250000,"cache_write_long":2000000,"output":5000000}},"#,
+                r#"{"provider":"deepseek","model":"d","rates":{"input":1000000,"output":3000000}},"#,
+                r#"{"provider":"gemini","model":"g","rates":{"input":100000,"output":400000,"reasoning":500000},"media_input":1000000},"#,
+                r#"{"provider":"mistral","model":"e","rates":{"input":100000,"output":0}},"#,
+                r#"{"provider":"openai","model":"gpt-x","rates":{"input":2500000,"cached":250000,"output":15000000},"long":{"above_tokens":272000,"rates":{"input":5000000,"output":22500000}},"input_tokens_max":1000}"#,
+            ]
+        );
+        let digest = sha256_hex(LIST.as_bytes());
+        let catalogue = Catalogue::read(&json).expect("it reads what it wrote");
+        assert_eq!(catalogue.version, format!("litellm-1.2.3/{}", &digest[..8]));
+        assert!(json.contains(&digest) && json.contains("\"made\": \"2026-11-23\""));
+        assert!(catalogue.find("simulated", "sim-small").is_some());
+    }
+
+    #[test]
+    fn what_is_left_out_or_rounded_is_named_with_its_reason() {
+        let (_, notes) = refresh(LIST, "litellm 1.2.3", "2026-11-23").expect("it has models");
+        for (model, why) in [
+            ("xai free", "past every cap"),
+            ("groq fine", "finer than a pico-dollar"),
+            ("groq minus", "negative"),
+            ("groq half", "no output rate"),
+            ("openai ft:gpt-x", "fine-tuned"),
+            ("openai gpt-search-api", "each search"),
+            ("openai gpt-voice", "sound"),
+            ("openai dall", "image_generation"),
+            ("azure", "2 rows"),
+            (
+                "gemini g",
+                "rounded input_cost_per_token 9.999999999999999e-08 to 100000",
+            ),
+            ("deepseek d", "the dearer kept"),
+        ] {
+            let said = |n: &&String| n.starts_with(model) && n.contains(why);
+            assert_eq!(notes.iter().filter(said).count(), 1, "{model}: {notes:#?}");
+        }
+        assert_eq!(notes.len(), 11, "{notes:#?}");
+    }
+
+    #[test]
+    fn a_list_without_a_known_model_is_refused() {
+        for text in [
+            "",
+            "[]",
+            "{}",
+            r#"{"a": {"litellm_provider": "azure"}, "b": 3}"#,
+        ] {
+            assert!(refresh(text, "s", "d").is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,258 @@
+use super::*;
+use proptest::prelude::*;
+
+fn price(provider: &str, model: &str) -> Price {
+    *Catalogue::embedded()
+        .find(provider, model)
+        .unwrap_or_else(|| panic!("{provider} {model} is in the catalogue"))
+}
+
+fn rates(classes: [i128; 6]) -> Rates {
+    let [
+        input,
+        cached,
+        cache_write,
+        cache_write_long,
+        output,
+        reasoning,
+    ] = classes.map(|micro_cents| PicoUsd(micro_cents * 10_000));
+    Rates {
+        input,
+        cached,
+        cache_write,
+        cache_write_long,
+        output,
+        reasoning,
+    }
+}
+
+#[test]
+fn known_models_have_their_published_rates() {
+    // Cents per million tokens: input, cached, write, long write, output, reasoning.
+    for (provider, model, expected, long) in [
+        (
+            "openai",
+            "gpt-5.6-sol",
+            [400, 40, 500, 1_000, 2_000, 2_000],
+            Some((272_000, [800, 80, 1_000, 2_000, 3_000, 3_000])),
+        ),
+        (
+            "anthropic",
+            "claude-opus-5-5",
+            [400, 20, 500, 800, 2_000, 2_000],
+            None,
+        ),
+        (
+            "deepseek",
+            "deepseek-v4-pro",
+            [132, 0, 132, 132, 396, 396],
+            None,
+        ),
+        ("simulated", "sim-small", [10, 1, 10, 10, 40, 40], None),
+        (
+            "simulated",
+            "sim-reasoning",
+            [400, 40, 400, 400, 2_000, 2_000],
+            None,
+        ),
+    ] {
+        let found = price(provider, model);
+        let mut expected = rates(expected);
+        if model == "deepseek-v4-pro" {
+            expected.cached = PicoUsd(44_000);
+        }
+        assert_eq!(found.rates, expected, "{model}");
+        let long = long.map(|(above_tokens, classes)| Long {
+            above_tokens,
+            rates: rates(classes),
+        });
+        assert_eq!(found.long, long, "{model}");
+    }
+    let gemini = price("gemini", "gemini-2.5-pro");
+    assert_eq!(gemini.rates.input, PicoUsd(1_250_000));
+    assert_eq!(gemini.input_tokens_max, Some(1_048_576));
+    let long = gemini.long.expect("it has long rates");
+    assert_eq!(long.above_tokens, 200_000);
+    assert_eq!(long.rates.input, PicoUsd(2_500_000));
+    assert_eq!(long.rates.cached, PicoUsd(250_000));
+    assert_eq!(long.rates.output, PicoUsd(15_000_000));
+    let flash = price("gemini", "gemini-2.5-flash");
+    assert_eq!(flash.media_input, Some(PicoUsd(1_000_000)));
+}
+
+#[test]
+fn an_unknown_model_has_no_price_and_no_known_one_is_free() {
+    let catalogue = Catalogue::embedded();
+    for (provider, model) in [
+        ("openai", "gpt-9"),
+        ("openai", ""),
+        ("ollama", "llama3"),
+        ("nobody", "gpt-5.4"),
+        ("openai", "claude-opus-5-5"),
+    ] {
+        assert_eq!(catalogue.find(provider, model), None, "{provider} {model}");
+    }
+    for (provider, model, price) in catalogue.iter() {
+        assert!(price.rates.input > PicoUsd::ZERO, "{provider} {model}");
+        assert!(
+            price.rates.output > PicoUsd::ZERO || model.contains("embed"),
+            "{provider} {model}"
+        );
+    }
+    assert!(catalogue.iter().count() > 250);
+}
+
+#[test]
+fn only_a_date_at_the_end_of_a_name_may_be_dropped() {
+    let catalogue = Catalogue::embedded();
+    let base = catalogue.find("openai", "gpt-5.4");
+    assert!(base.is_some());
+    assert_eq!(catalogue.find("openai", "gpt-5.4-2031-01-31"), base);
+    assert_eq!(catalogue.find("openai", "gpt-5.4-20310131"), base);
+    for model in [
+        "gpt-5.4-2031-1-31",
+        "gpt-5.4-203101",
+        "gpt-5.4-turbo",
+        "gpt-5.4-19990131",
+        "gpt-5.42031-01-31",
+        "-20310131",
+    ] {
+        assert_eq!(catalogue.find("openai", model), None, "{model}");
+    }
+    // An exact row wins: this dated model is dearer than its undated name.
+    let dated = price("openai", "gpt-4o-2024-05-13");
+    assert!(dated.rates.input > price("openai", "gpt-4o").rates.input);
+}
+
+#[test]
+fn cost_is_the_sum_of_its_classes_and_reasoning_is_inside_output() {
+    let price = Price {
+        rates: rates([1, 2, 3, 4, 5, 7]),
+        ..Price::free()
+    };
+    let usage = Usage {
+        input: 10,
+        cached: 20,
+        cache_write: 30,
+        cache_write_long: 40,
+        output: 50,
+        reasoning: 8,
+        ..Usage::default()
+    };
+    let units = 10 + 40 + 90 + 160 + 42 * 5 + 8 * 7;
+    assert_eq!(price.cost(&usage), PicoUsd(units * 10_000));
+    // A provider may claim more reasoning than output; nothing is billed twice.
+    let absurd = Usage {
+        output: 5,
+        reasoning: 9,
+        ..Usage::default()
+    };
+    assert_eq!(price.cost(&absurd), PicoUsd(35 * 10_000));
+    assert_eq!(Price::free().cost(&usage), PicoUsd::ZERO);
+}
+
+#[test]
+fn a_long_request_is_priced_as_a_whole_at_the_long_rates() {
+    let gemini = price("gemini", "gemini-2.5-pro");
+    let at = |input, cached| {
+        gemini.cost(&Usage {
+            input,
+            cached,
+            output: 1_000,
+            ..Usage::default()
+        })
+    };
+    assert_eq!(
+        at(200_000, 0),
+        PicoUsd(200_000 * 1_250_000 + 1_000 * 10_000_000)
+    );
+    assert_eq!(
+        at(200_000, 1),
+        PicoUsd(200_000 * 2_500_000 + 250_000 + 1_000 * 15_000_000)
+    );
+}
+
+#[test]
+fn a_bound_covers_both_sides_of_the_long_threshold() {
+    let price = Price {
+        rates: rates([1, 2, 3, 9, 5, 7]),
+        long: Some(Long {
+            above_tokens: 100,
+            rates: rates([4, 4, 4, 4, 6, 6]),
+        }),
+        ..Price::free()
+    };
+    for (input_tokens_max, input, output) in [(100, 9, 7), (101, 9, 7)] {
+        assert_eq!(price.bound_input(input_tokens_max), PicoUsd(input * 10_000));
+        let bound = price.bound_per_output_token(input_tokens_max);
+        assert_eq!(bound, PicoUsd(output * 10_000));
+    }
+    let dearer = Price {
+        rates: rates([1, 1, 1, 1, 1, 1]),
+        ..price
+    };
+    assert_eq!(dearer.bound_input(100), PicoUsd(10_000));
+    assert_eq!(dearer.bound_input(101), PicoUsd(40_000));
+}
+
+#[test]
+fn own_prices_come_on_top_and_change_the_version() {
+    let base = Catalogue::embedded();
+    let own = |dollars: i128| {
+        let price = Price {
+            rates: Rates::plain(PicoUsd(dollars), PicoUsd(dollars)),
+            ..Price::free()
+        };
+        base.with([("openai".to_owned(), "gpt-5.4".to_owned(), price)])
+    };
+    assert_eq!(&base.with([]), base);
+    let (one, two) = (own(1), own(2));
+    assert!(one.version.starts_with(&format!("{}+", base.version)));
+    assert_ne!(one.version, two.version);
+    assert_eq!(one.version, own(1).version);
+    let found = one.find("openai", "gpt-5.4").expect("just put there");
+    assert_eq!(found.rates.cache_write_long, PicoUsd(1));
+    assert_eq!(one.find("openai", "o3"), base.find("openai", "o3"));
+}
+
+#[test]
+fn a_broken_catalogue_is_refused_with_its_reason() {
+    let good = |row: &str| {
+        format!(
+            "{{\"version\":\"v\",\"source\":\"s\",\"unit\":\"pico-USD a token\",\"models\":[{row}]}}"
+        )
+    };
+    let row = r#"{"provider":"p","model":"m","rates":{"input":1,"output":2}}"#;
+    assert!(Catalogue::read(&good(row)).is_ok());
+    for (text, why) in [
+        ("{".to_owned(), "EOF"),
+        (good(&format!("{row},{row}")), "twice"),
+        (good(&row.replace(":1", ":-1")), "-1"),
+        (good(&row.replace(":1", ":0.5")), "0.5"),
+        (good(&row.replace("output", "outputs")), "outputs"),
+        (good(row).replace("pico", "micro"), "micro"),
+    ] {
+        let error = Catalogue::read(&text).expect_err(why);
+        assert!(error.contains(why), "{error}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_usage_costs_more_than_its_bound(
+        index in 0_usize..10_000,
+        classes in proptest::array::uniform4(0_u64..400_000),
+        output in 0_u64..200_000,
+        reasoning in 0_u64..250_000,
+        slack in 0_u64..300_000,
+    ) {
+        let all: Vec<_> = Catalogue::embedded().iter().collect();
+        let (_, model, price) = all[index % all.len()];
+        let [input, cached, cache_write, cache_write_long] = classes;
+        let usage = Usage { input, cached, cache_write, cache_write_long, output, reasoning, ..Usage::default() };
+        let most = usage.input_total() + slack;
+        let bound = price.bound_input(most).times(usage.input_total())
+            + price.bound_per_output_token(most).times(output);
+        prop_assert!(price.cost(&usage) <= bound, "{}: {:?}", model, usage);
+    }
+}

@@ -1,0 +1,270 @@
+//! Provider's bytes to the client, as they come: metered on the way, never buffered.
+//!
+//! Reading is driven by the client: a slow reader slows the provider down, and a client that goes away drops the relay,
+//! which closes the provider's connection at once and settles the attempt.
+
+use crate::dialect::{Dialect, StreamDecoder, StreamFilter};
+use crate::error::{Error, Kind};
+use crate::limits::Limits;
+use crate::settle::{Bill, Settlement};
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::{Instant, Sleep, sleep};
+
+/// Bytes of a JSON answer kept for reading its usage; a longer answer is counted instead.
+const KEPT_MAX: usize = 16 * 1024 * 1024;
+
+/// The body of an answer to a client.
+pub enum Answer {
+    /// Known as a whole.
+    Whole(Full<Bytes>),
+    /// Relayed as it comes.
+    Relayed(Box<Relay>),
+}
+
+impl Answer {
+    /// A body that is known as a whole.
+    #[must_use]
+    pub fn whole(bytes: impl Into<Bytes>) -> Answer {
+        Answer::Whole(Full::new(bytes.into()))
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        match self.get_mut() {
+            Answer::Whole(full) => Pin::new(full).poll_frame(cx).map_err(|never| match never {}),
+            Answer::Relayed(relay) => relay.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Answer::Whole(full) => full.is_end_stream(),
+            Answer::Relayed(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Answer::Whole(full) => full.size_hint(),
+            Answer::Relayed(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// How the answer's bytes are read on their way.
+pub enum Reading {
+    /// A stream of events.
+    Events {
+        /// Reads them.
+        decoder: Box<dyn StreamDecoder>,
+        /// Hides what flyball asked for and the client did not.
+        filter: Option<Box<dyn StreamFilter>>,
+    },
+    /// One JSON text that is too long to be held back; what of it was read already.
+    Json {
+        /// The bytes so far, for its usage at the end; `None` once they are too many.
+        kept: Option<Vec<u8>>,
+        /// The provider's usage rule.
+        rule: crate::dialect::UsageRule,
+    },
+}
+
+/// One answer on its way to the client.
+pub struct Relay {
+    // The order of fields is the order of drops: the provider's connection closes before the attempt is settled.
+    upstream: Option<Incoming>,
+    settlement: Option<Settlement>,
+    reading: Reading,
+    ready: Vec<Bytes>,
+    trailers: Option<HeaderMap>,
+    // A JSON answer that was cut: the connection must not end as if the answer were whole.
+    broken: Option<String>,
+    wants_trailers: bool,
+    dialect: &'static dyn Dialect,
+    request: String,
+    idle: Pin<Box<Sleep>>,
+    idle_after: Duration,
+    total: Pin<Box<Sleep>>,
+}
+
+/// What a relay needs besides the bytes.
+pub struct Terms<'a> {
+    /// Deadlines.
+    pub limits: &'a Limits,
+    /// The client's dialect.
+    pub dialect: &'static dyn Dialect,
+    /// The request id.
+    pub request: String,
+    /// The client said `TE: trailers`.
+    pub wants_trailers: bool,
+}
+
+impl Relay {
+    /// Relays `upstream`, after `first` bytes that were read from it already.
+    #[must_use]
+    pub fn new(upstream: Incoming, first: Option<Bytes>, reading: Reading, settlement: Settlement, terms: Terms<'_>) -> Relay {
+        Relay {
+            upstream: Some(upstream),
+            settlement: Some(settlement),
+            reading,
+            ready: first.into_iter().filter(|b| !b.is_empty()).collect(),
+            trailers: None,
+            broken: None,
+            wants_trailers: terms.wants_trailers,
+            dialect: terms.dialect,
+            request: terms.request,
+            idle: Box::pin(sleep(terms.limits.idle)),
+            idle_after: terms.limits.idle,
+            total: Box::pin(sleep(terms.limits.total)),
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        loop {
+            if !self.ready.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(self.ready.remove(0)))));
+            }
+            let Some(upstream) = &mut self.upstream else {
+                return Poll::Ready(match self.broken.take() {
+                    Some(why) => Some(Err(io::Error::other(why))),
+                    None => self.trailers.take().map(|t| Ok(Frame::trailers(t))),
+                });
+            };
+            match Pin::new(upstream).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.take(data);
+                    }
+                }
+                Poll::Ready(Some(Err(e))) => self.cut("stream_cut", &format!("the provider broke off: {e}")),
+                Poll::Ready(None) => self.end(),
+                Poll::Pending => {
+                    if self.total.as_mut().poll_elapsed(cx) {
+                        self.cut("upstream_timeout", "the answer took longer than limits.total");
+                    } else if self.idle.as_mut().poll_elapsed(cx) {
+                        self.cut("upstream_timeout", "the provider said nothing for limits.idle");
+                    } else {
+                        return Poll::Pending;
+                    }
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, data: Bytes) {
+        let Some(settlement) = &mut self.settlement else { return };
+        let mut heard = false;
+        let out = match &mut self.reading {
+            Reading::Events { decoder, filter } => {
+                decoder.feed(&data, &mut |event| {
+                    heard = true;
+                    settlement.saw(event);
+                });
+                match filter {
+                    Some(filter) => filter.feed(data),
+                    None => data,
+                }
+            }
+            Reading::Json { kept, .. } => {
+                heard = true;
+                if kept.as_ref().is_some_and(|k| k.len() + data.len() > KEPT_MAX) {
+                    *kept = None;
+                }
+                if let Some(kept) = kept {
+                    kept.extend_from_slice(&data);
+                }
+                data
+            }
+        };
+        // Comments and pings are signs of life of the server, not of the model: they do not reset the deadline.
+        if heard {
+            self.idle.as_mut().reset(Instant::now() + self.idle_after);
+        }
+        self.push(out);
+    }
+
+    /// The provider has closed its side.
+    fn end(&mut self) {
+        self.upstream = None;
+        let Some(mut settlement) = self.settlement.take() else { return };
+        let bill = match &mut self.reading {
+            Reading::Events { decoder, filter } => {
+                decoder.finish(&mut |event| settlement.saw(event));
+                let rest = filter.as_mut().map(|f| f.finish());
+                if let Some(rest) = rest {
+                    self.push(rest);
+                }
+                if !settlement.complete() {
+                    settlement.unknown("stream_cut");
+                    return self.say("the provider ended the stream before the answer was complete");
+                }
+                settlement.ended()
+            }
+            Reading::Json { kept: Some(kept), rule } => settlement.answered(self.dialect.answer(kept, *rule)),
+            Reading::Json { kept: None, .. } => {
+                settlement.unknown("ok");
+                None
+            }
+        };
+        if let (true, Some(bill)) = (self.wants_trailers, bill) {
+            self.trailers = Some(bill_headers(bill));
+        }
+    }
+
+    /// The answer cannot be completed: the client hears of it in its own dialect, and never gets a clean end.
+    fn cut(&mut self, outcome: &'static str, why: &str) {
+        self.upstream = None;
+        if let Some(settlement) = self.settlement.take() {
+            settlement.unknown(outcome);
+        }
+        self.say(why);
+    }
+
+    fn say(&mut self, why: &str) {
+        match self.reading {
+            Reading::Events { .. } => {
+                let error = Error::new(Kind::UpstreamFailed, why);
+                self.push(self.dialect.error_event(&error, &self.request));
+            }
+            Reading::Json { .. } => self.broken = Some(why.to_owned()),
+        }
+    }
+
+    fn push(&mut self, bytes: Bytes) {
+        if !bytes.is_empty() {
+            self.ready.push(bytes);
+        }
+    }
+}
+
+/// The cost headers of a finished attempt.
+#[must_use]
+pub fn bill_headers(bill: Bill) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, amount) in [("x-flyball-cost-usd", bill.cost), ("x-flyball-baseline-usd", bill.baseline)] {
+        headers.insert(name, amount.usd_text().parse().expect("digits are a header value"));
+    }
+    headers
+}
+
+trait Elapsed {
+    fn poll_elapsed(self, cx: &mut Context<'_>) -> bool;
+}
+
+impl Elapsed for Pin<&mut Sleep> {
+    fn poll_elapsed(self, cx: &mut Context<'_>) -> bool {
+        std::future::Future::poll(self, cx).is_ready()
+    }
+}

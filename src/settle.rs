@@ -1,0 +1,368 @@
+//! The end of one attempt: what it used and cost, its row in the ledger, its line in the log, its metrics.
+//!
+//! Every attempt ends here exactly once. Ends are explicit; a settlement that is dropped means that the client has gone away,
+//! because hyper drops the answer (or the exchange) of a connection that its client has closed.
+
+use crate::chat::{Part, Usage};
+use crate::dialect::{Dialect, Event};
+use crate::ledger::price::Price;
+use crate::ledger::store::Closing;
+use crate::ledger::{Reservation, now_ms};
+use crate::money::PicoUsd;
+use crate::provider::OnCancel;
+use crate::route::arm::{Effort, Tier};
+use crate::route::{Arm, cost};
+use crate::telemetry::{AttemptClosed, Telemetry};
+use crate::tokens;
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Answer text kept for counting; beyond it every byte counts as a token, which is an upper bound.
+const TEXT_MAX: usize = 256 * 1024;
+/// Output tokens added to what arrived when a provider that stops on close is cut: those in flight.
+const MARGIN: u64 = 16;
+
+/// What is known about an attempt before it begins.
+#[derive(Clone)]
+pub struct Job {
+    /// The arm it goes to.
+    pub arm: Arm,
+    /// The effort that is really asked.
+    pub effort: Effort,
+    /// Its price.
+    pub price: Option<Price>,
+    /// What it is compared with.
+    pub baseline: Arm,
+    /// A cap counts it.
+    pub capped: bool,
+    /// The client's dialect.
+    pub dialect: &'static dyn Dialect,
+    /// The client's body, for counting its tokens where nobody reports them.
+    pub body: Bytes,
+    /// The request id.
+    pub request: String,
+    /// The attempt id.
+    pub attempt: String,
+    /// The rule that decided.
+    pub rule: String,
+    /// The task it was graded as.
+    pub task: &'static str,
+    /// The answer is streamed.
+    pub stream: bool,
+    /// When the request arrived.
+    pub arrived: Instant,
+    /// What flyball itself took, by phase.
+    pub phases: Vec<(&'static str, Duration)>,
+    /// Alive as long as any settlement is; the drain at the end of the process waits for it.
+    pub alive: Arc<()>,
+}
+
+/// One attempt from its reservation to its end.
+pub struct Settlement {
+    open: Option<Open>,
+}
+
+struct Open {
+    job: Job,
+    reservation: Reservation,
+    telemetry: Arc<Telemetry>,
+    sent: Option<Instant>,
+    status: u16,
+    first_token: Option<Instant>,
+    last_token: Option<Instant>,
+    seen: Seen,
+}
+
+/// What the answer has said so far.
+#[derive(Debug, Default)]
+struct Seen {
+    usage: Option<Usage>,
+    text: String,
+    beyond: u64,
+    finish: Option<String>,
+    ended: bool,
+    error: bool,
+}
+
+/// How an attempt ended, for whoever writes trailers or headers.
+#[derive(Clone, Copy, Debug)]
+pub struct Bill {
+    /// What it cost.
+    pub cost: PicoUsd,
+    /// What the baseline would have cost.
+    pub baseline: PicoUsd,
+}
+
+impl Settlement {
+    /// An attempt whose money is reserved.
+    #[must_use]
+    pub fn new(job: Job, reservation: Reservation, telemetry: Arc<Telemetry>) -> Settlement {
+        telemetry.attempt_opened();
+        let open = Open { job, reservation, telemetry, sent: None, status: 0, first_token: None, last_token: None, seen: Seen::default() };
+        Settlement { open: Some(open) }
+    }
+
+    /// From here on the provider may do work: the request goes out now.
+    pub fn sending(&mut self) {
+        self.open().sent = Some(Instant::now());
+    }
+
+    /// The answer's status has arrived.
+    pub fn status(&mut self, status: u16) {
+        self.open().status = status;
+    }
+
+    /// Takes note of what a streamed answer says.
+    pub fn saw(&mut self, event: Event) {
+        let open = self.open();
+        match event {
+            Event::Text(text) | Event::Reasoning(text) | Event::ToolCall(text) => {
+                let now = Instant::now();
+                open.first_token.get_or_insert(now);
+                open.last_token = Some(now);
+                open.seen.keep(&text);
+            }
+            Event::Usage(usage) => open.seen.usage = Some(usage),
+            Event::Finish(why) => open.seen.finish = Some(why),
+            Event::End => open.seen.ended = true,
+            Event::Error(_) => open.seen.error = true,
+            Event::Model(_) => {}
+        }
+    }
+
+    /// The stream has come to an end of its own: `[DONE]`, `message_stop`, or at least a finish reason.
+    #[must_use]
+    pub fn complete(&self) -> bool {
+        self.open.as_ref().is_none_or(|o| o.seen.ended || o.seen.finish.is_some() || o.seen.error)
+    }
+
+    /// The whole answer has been read.
+    #[must_use]
+    pub fn answered(mut self, answer: crate::dialect::Answer) -> Option<Bill> {
+        let open = self.open();
+        open.seen.usage = answer.usage;
+        open.seen.finish = answer.finish;
+        open.seen.keep(&answer.text);
+        self.ended()
+    }
+
+    /// The answer is complete. Gives the bill, unless the tokens have to be counted first.
+    pub fn ended(mut self) -> Option<Bill> {
+        let open = self.open.take()?;
+        let outcome = match open.seen.finish.as_deref() {
+            _ if open.seen.error => "upstream_error",
+            Some("length" | "max_tokens") => "length",
+            _ => "ok",
+        };
+        match open.seen.usage {
+            Some(usage) => Some(open.close(usage, Basis::Reported, outcome)),
+            None if open.seen.error => {
+                open.count_then_close(Charge::Bound, outcome);
+                None
+            }
+            None => {
+                open.count_then_close(Charge::Count, outcome);
+                None
+            }
+        }
+    }
+
+    /// The provider did no work: nothing is charged.
+    pub fn void(mut self, outcome: &'static str) {
+        if let Some(open) = self.open.take() {
+            open.void(outcome);
+        }
+    }
+
+    /// Nobody knows what the provider did: charged at the bound.
+    pub fn unknown(mut self, outcome: &'static str) {
+        if let Some(open) = self.open.take() {
+            open.count_then_close(Charge::Bound, outcome);
+        }
+    }
+
+    fn open(&mut self) -> &mut Open {
+        self.open.as_mut().expect("a settlement is open until it is consumed")
+    }
+}
+
+impl Drop for Settlement {
+    fn drop(&mut self) {
+        let Some(open) = self.open.take() else { return };
+        if open.sent.is_none() {
+            return open.void("not_sent");
+        }
+        // The client left after the whole answer had been metered: nothing is unknown.
+        if let (Some(usage), true) = (open.seen.usage, open.seen.ended) {
+            open.close(usage, Basis::Reported, "ok");
+            return;
+        }
+        let charge = match open.job.arm.model.provider.kind.on_cancel {
+            OnCancel::Stops => Charge::CountAndMargin,
+            OnCancel::Unknown => Charge::Bound,
+        };
+        open.count_then_close(charge, "client_gone");
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Basis {
+    Reported,
+    Counted,
+    Bound(PicoUsd),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Charge {
+    Count,
+    CountAndMargin,
+    Bound,
+}
+
+impl Seen {
+    fn keep(&mut self, text: &str) {
+        if self.text.len() + text.len() <= TEXT_MAX {
+            self.text.push_str(text);
+        } else {
+            self.beyond += tokens::bound(text.len());
+        }
+    }
+}
+
+impl Open {
+    fn void(self, outcome: &'static str) {
+        self.emit(&Usage::default(), "void", outcome, Bill { cost: PicoUsd::ZERO, baseline: PicoUsd::ZERO });
+        self.reservation.void(outcome);
+    }
+
+    /// Counts off the I/O threads, then closes; the reservation stays open until then.
+    fn count_then_close(self, charge: Charge, outcome: &'static str) {
+        let work = move || {
+            let usage = self.count(charge);
+            let basis = match charge {
+                Charge::Bound => Basis::Bound(self.cost(&usage)),
+                Charge::Count | Charge::CountAndMargin => Basis::Counted,
+            };
+            self.close(usage, basis, outcome);
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(work)),
+            Err(_) => work(),
+        }
+    }
+
+    /// What arrived, in tokens; what the provider did report (an Anthropic stream tells its input first) goes before counting.
+    fn count(&self, charge: Charge) -> Usage {
+        let margin = if charge == Charge::CountAndMargin { MARGIN } else { 0 };
+        let output = tokens::count(&self.seen.text) + self.seen.beyond + margin;
+        match self.seen.usage {
+            Some(usage) => Usage { output: usage.output.max(output), ..usage },
+            None => Usage { input: self.count_input(), output, ..Usage::default() },
+        }
+    }
+
+    fn count_input(&self) -> u64 {
+        let Ok(request) = self.job.dialect.decode(&self.job.body) else { return tokens::bound(self.job.body.len()) };
+        let mut count = 0;
+        for text in &request.prompt.system {
+            count += tokens::count(text);
+        }
+        for turn in &request.prompt.turns {
+            // Chat templates wrap every message in about four tokens.
+            count += 4;
+            for part in &turn.parts {
+                if let Part::Text(text) | Part::ToolResult(text) = part {
+                    count += tokens::count(text);
+                }
+            }
+        }
+        count
+    }
+
+    fn cost(&self, usage: &Usage) -> PicoUsd {
+        self.job.price.as_ref().map_or(PicoUsd::ZERO, |p| p.cost(usage))
+    }
+
+    fn close(self, usage: Usage, basis: Basis, outcome: &'static str) -> Bill {
+        let bound = self.reservation.amount();
+        let computed = self.cost(&usage);
+        let (cost, basis, excess) = match basis {
+            Basis::Bound(counted) => (bound.max(counted), "bound", (bound - counted).max(PicoUsd::ZERO)),
+            // Numbers that contradict each other prove nothing.
+            Basis::Reported if usage.anomaly && self.job.capped => (bound.max(computed), "bound", (bound - computed).max(PicoUsd::ZERO)),
+            Basis::Reported if self.job.capped => (computed.max(usage.reported_cost.unwrap_or_default()), "reported", PicoUsd::ZERO),
+            Basis::Reported => (computed, "reported", PicoUsd::ZERO),
+            Basis::Counted => (computed, "counted", PicoUsd::ZERO),
+        };
+        let baseline = cost::on_baseline(&self.job.baseline, &usage).unwrap_or(cost);
+        let bill = Bill { cost, baseline };
+        self.emit(&usage, basis, outcome, bill);
+        if self.job.capped && cost > bound {
+            tracing::error!(attempt = %self.job.attempt, model = %self.job.arm.model.name, %cost, %bound, "an answer cost more than its bound");
+            self.telemetry.overrun();
+        }
+        self.telemetry.bound_excess(excess);
+        self.reservation.post(Closing { attempt: self.job.attempt, cost, baseline, usage, basis, outcome, excess });
+        bill
+    }
+
+    fn emit(&self, usage: &Usage, basis: &'static str, outcome: &'static str, bill: Bill) {
+        let ttft = self.first_token.zip(self.sent).map(|(first, sent)| first - sent);
+        let decode = self.first_token.zip(self.last_token).map(|(first, last)| last - first);
+        let model = &self.job.arm.model;
+        self.telemetry.attempt(&AttemptClosed {
+            request: &self.job.request,
+            attempt: &self.job.attempt,
+            provider: &model.provider.name,
+            model: &model.name,
+            tier: model.tier,
+            effort: self.job.effort,
+            task: self.job.task,
+            rule: &self.job.rule,
+            dialect: self.job.dialect.name(),
+            stream: self.job.stream,
+            outcome,
+            status: self.status,
+            usage: *usage,
+            basis,
+            cost: bill.cost,
+            baseline: bill.baseline,
+            bound: self.job.capped.then(|| self.reservation.amount()),
+            ttft,
+            decode_tokens_per_second: decode.filter(|d| *d > Duration::from_millis(50)).map(|d| rate(usage.output, d)),
+            total: self.job.arrived.elapsed(),
+            added: self.job.phases.iter().map(|(_, d)| *d).sum(),
+            phases: &self.job.phases,
+            simulated: model.simulated,
+        });
+    }
+}
+
+/// Tokens a second, for a histogram.
+fn rate(tokens: u64, over: Duration) -> f64 {
+    u32::try_from(tokens).map_or(f64::from(u32::MAX), f64::from) / over.as_secs_f64()
+}
+
+/// The row that opens an attempt.
+#[must_use]
+pub fn facts(job: &Job, key: Option<i64>, difficulty_milli: i64, catalogue: &str) -> crate::ledger::store::Facts {
+    let model = &job.arm.model;
+    crate::ledger::store::Facts {
+        request: job.request.clone(),
+        attempt: job.attempt.clone(),
+        at_ms: now_ms(),
+        key,
+        provider: model.provider.name.clone(),
+        model: model.name.clone(),
+        effort: job.effort.name().into(),
+        tier: Tier::name(model.tier).into(),
+        task: job.task.into(),
+        rule: job.rule.clone(),
+        difficulty_milli,
+        dialect: job.dialect.name().into(),
+        simulated: model.simulated,
+        bound: PicoUsd::ZERO,
+        catalogue: catalogue.into(),
+    }
+}

@@ -1,0 +1,213 @@
+//! Answers in the shape of Anthropic Messages, fields in the vendor's order. Pure.
+
+use super::answer::{Answer, Generation, thinking_time};
+use super::ask::{Ask, Refusal};
+use super::frames::{Frame, quoted, share, spoken};
+use super::model::{MODELS, Model};
+use super::words::Dice;
+use std::time::Duration;
+
+/// A whole answer.
+pub(super) fn whole(ask: &Ask, id: &str, generation: &Generation) -> String {
+    let answer = &generation.answers[0];
+    let mut blocks = Vec::new();
+    if answer.reasoning > 0 {
+        blocks.push(format!(
+            r#"{{"type":"thinking","thinking":{},"signature":"{}"}}"#,
+            quoted(&summary(ask, answer)),
+            signature(answer)
+        ));
+    }
+    if !answer.pieces.is_empty() {
+        blocks.push(format!(
+            r#"{{"type":"text","text":{}}}"#,
+            quoted(&answer.pieces.concat())
+        ));
+    }
+    message(
+        ask,
+        id,
+        &blocks.join(","),
+        Some(stop(answer)),
+        &usage(generation, Said::Whole),
+    )
+}
+
+fn message(ask: &Ask, id: &str, blocks: &str, stop: Option<&str>, usage: &str) -> String {
+    format!(
+        r#"{{"model":"{}","id":"msg_sim{id}","type":"message","role":"assistant","content":[{blocks}],"stop_reason":{},"stop_sequence":null,"stop_details":null,"usage":{usage}}}"#,
+        ask.model.name,
+        stop.map_or("null".to_owned(), quoted)
+    )
+}
+
+/// A streamed answer, from `message_start` to `message_stop`.
+pub(super) fn stream(ask: &Ask, id: &str, generation: &Generation) -> Vec<Frame> {
+    let answer = &generation.answers[0];
+    let first = ask.model.first;
+    let start = message(ask, id, "", None, &usage(generation, Said::Start));
+    let mut frames = vec![Frame::sends(
+        first,
+        event(
+            "message_start",
+            &format!(r#"{{"type":"message_start","message":{start}}}"#),
+        ),
+    )];
+    if answer.reasoning > 0 {
+        frames.extend(thinking(ask, answer));
+    }
+    if !answer.pieces.is_empty() {
+        let index = usize::from(answer.reasoning > 0);
+        let start = first + thinking_time(ask, answer);
+        let open = format!(
+            r#"{{"type":"content_block_start","index":{index},"content_block":{{"type":"text","text":""}}}}"#
+        );
+        frames.push(Frame::sends(start, event("content_block_start", &open)));
+        frames.push(Frame::sends(start, event("ping", r#"{"type":"ping"}"#)));
+        frames.extend(spoken(ask, &answer.pieces, start, |text| {
+            delta(index, "text_delta", "text", text)
+        }));
+        frames.push(block_stop(index, end(&frames)));
+    }
+    let last = format!(
+        r#"{{"type":"message_delta","delta":{{"stop_reason":"{}","stop_sequence":null,"stop_details":null}},"usage":{}}}"#,
+        stop(answer),
+        usage(generation, Said::Delta)
+    );
+    let end = end(&frames);
+    frames.push(Frame::sends(end, event("message_delta", &last)));
+    let stop = event("message_stop", r#"{"type":"message_stop"}"#);
+    frames.push(Frame::sends(end, stop));
+    frames
+}
+
+/// The thinking block: its tokens are the real reasoning, its words a summary (or nothing, if omitted).
+fn thinking(ask: &Ask, answer: &Answer) -> Vec<Frame> {
+    let (start, time) = (ask.model.first, thinking_time(ask, answer));
+    let open = r#"{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":"","signature":""}}"#;
+    let mut frames = vec![Frame::sends(start, event("content_block_start", open))];
+    let mut steps = share(answer.reasoning, time, start);
+    if ask.summary {
+        let size = answer.summary.len().div_ceil(steps.len()).max(1);
+        for (step, pieces) in steps.iter_mut().zip(answer.summary.chunks(size)) {
+            step.text = delta(0, "thinking_delta", "thinking", &pieces.concat());
+        }
+    }
+    frames.extend(steps);
+    let signed = delta(0, "signature_delta", "signature", &signature(answer));
+    frames.push(Frame::sends(start + time, signed));
+    frames.push(block_stop(0, start + time));
+    frames
+}
+
+fn end(frames: &[Frame]) -> Duration {
+    frames.last().map_or(Duration::ZERO, |f| f.at)
+}
+
+fn block_stop(index: usize, at: Duration) -> Frame {
+    let body = format!(r#"{{"type":"content_block_stop","index":{index}}}"#);
+    Frame::sends(at, event("content_block_stop", &body))
+}
+
+fn delta(index: usize, kind: &str, field: &str, text: &str) -> String {
+    let body = format!(
+        r#"{{"type":"content_block_delta","index":{index},"delta":{{"type":"{kind}","{field}":{}}}}}"#,
+        quoted(text)
+    );
+    event("content_block_delta", &body)
+}
+
+fn event(name: &str, body: &str) -> String {
+    format!("event: {name}\ndata: {body}\n\n")
+}
+
+fn summary(ask: &Ask, answer: &Answer) -> String {
+    if ask.summary {
+        answer.summary.concat()
+    } else {
+        String::new()
+    }
+}
+
+/// Stands for the vendor's signature: opaque, and bound to this answer.
+fn signature(answer: &Answer) -> String {
+    let mut dice = Dice::new(answer.mark, &["signature"]);
+    let words: Vec<String> = (0..8).map(|_| format!("{:016x}", dice.roll())).collect();
+    format!("sim{}", words.concat())
+}
+
+fn stop(answer: &Answer) -> &'static str {
+    if answer.cut { "max_tokens" } else { "end_turn" }
+}
+
+/// Where a usage object stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Said {
+    Whole,
+    /// `message_start`: the output is provisional.
+    Start,
+    /// `message_delta`: cumulative, without the fields that cannot change.
+    Delta,
+}
+
+fn usage(generation: &Generation, said: Said) -> String {
+    let answer = &generation.answers[0];
+    let input = format!(
+        r#""input_tokens":{},"cache_creation_input_tokens":{},"cache_read_input_tokens":{}"#,
+        generation.input, generation.cache_write, generation.cached
+    );
+    let fixed = format!(
+        r#""cache_creation":{{"ephemeral_5m_input_tokens":{},"ephemeral_1h_input_tokens":0}}"#,
+        generation.cache_write
+    );
+    let output = format!(
+        r#""output_tokens":{},"output_tokens_details":{{"thinking_tokens":{}}}"#,
+        answer.output(),
+        answer.reasoning
+    );
+    let tier = r#""service_tier":"standard","inference_geo":"not_available""#;
+    match said {
+        Said::Whole => format!("{{{input},{fixed},{output},{tier}}}"),
+        Said::Start => format!(
+            r#"{{{input},{fixed},"output_tokens":{},{tier}}}"#,
+            answer.output().min(1)
+        ),
+        Said::Delta => format!("{{{input},{output}}}"),
+    }
+}
+
+/// An error body.
+pub(super) fn error(refusal: &Refusal, id: &str) -> String {
+    format!(
+        r#"{{"type":"error","error":{{"type":"{}","message":{}}},"request_id":"req_sim{id}"}}"#,
+        refusal.kind,
+        quoted(&match refusal.field {
+            Some(field) => format!("{field}: {}", refusal.message),
+            None => refusal.message.clone(),
+        })
+    )
+}
+
+/// The answer of `count_tokens`.
+pub(super) fn counted(tokens: u64) -> String {
+    format!(r#"{{"input_tokens":{tokens}}}"#)
+}
+
+/// The list of models.
+pub(super) fn models() -> String {
+    let all: Vec<String> = MODELS.iter().map(model).collect();
+    format!(
+        r#"{{"data":[{}],"has_more":false,"first_id":"{}","last_id":"{}"}}"#,
+        all.join(","),
+        MODELS[0].name,
+        MODELS[MODELS.len() - 1].name
+    )
+}
+
+/// One model.
+pub(super) fn model(model: &Model) -> String {
+    format!(
+        r#"{{"type":"model","id":"{}","display_name":"{}","created_at":"2026-01-01T00:00:00Z"}}"#,
+        model.name, model.title
+    )
+}

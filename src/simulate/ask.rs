@@ -1,0 +1,518 @@
+//! Reads a request in either dialect, as strictly as a vendor would. Borrows nothing from flyball's own
+//! decoders: the simulated models are a vendor and must notice when the proxy sends nonsense.
+
+use super::model::Model;
+use super::words::tokens;
+use crate::route::arm::Effort;
+use serde_json::Value;
+
+/// More choices than this are refused (OpenAI's own limit).
+const CHOICES_MAX: u64 = 128;
+/// Tokens that a message costs beside its text.
+const MESSAGE_TOKENS: u64 = 3;
+/// Tokens of a picture, sound or file; fewer than the bytes that even an address takes in the body.
+const ATTACHMENT_TOKENS: u64 = 40;
+/// The least `budget_tokens` that Anthropic accepts.
+const BUDGET_MIN: u64 = 1_024;
+
+/// A request, understood.
+#[derive(Clone, Debug)]
+pub(super) struct Ask {
+    pub(super) model: &'static Model,
+    pub(super) effort: Effort,
+    /// The client's own bound on reasoning tokens.
+    pub(super) thinking_max: Option<u64>,
+    /// A summary of the reasoning is wanted.
+    pub(super) summary: bool,
+    /// The bound on all output tokens of a choice.
+    pub(super) limit: Option<u64>,
+    pub(super) choices: u64,
+    pub(super) stream: bool,
+    /// A last chunk with the usage is wanted.
+    pub(super) include_usage: bool,
+    pub(super) prompt: Prompt,
+}
+
+/// The conversation, as far as a simulated model cares.
+#[derive(Clone, Debug)]
+pub(super) struct Prompt {
+    /// All of it, roles and marks included, for the hash.
+    pub(super) text: String,
+    /// The last words of the user.
+    pub(super) last: String,
+    /// Input tokens.
+    pub(super) tokens: u64,
+    /// The first of them, which a cache may hold.
+    pub(super) prefix: u64,
+    pub(super) cache: Cache,
+}
+
+/// How a vendor's prompt cache works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cache {
+    /// By itself; writing is free.
+    Automatic,
+    /// What the client marked; writing is billed.
+    Marked,
+}
+
+/// Why a request is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) status: u16,
+    /// The error type; the same words in both dialects.
+    pub(super) kind: &'static str,
+    pub(super) code: Option<&'static str>,
+    pub(super) field: Option<&'static str>,
+    pub(super) message: String,
+}
+
+impl Refusal {
+    /// A refusal with a status and an error type.
+    pub(super) fn new(status: u16, kind: &'static str, message: impl Into<String>) -> Refusal {
+        Refusal {
+            status,
+            kind,
+            code: None,
+            field: None,
+            message: message.into(),
+        }
+    }
+}
+
+fn bad(field: &'static str, message: impl Into<String>) -> Refusal {
+    Refusal {
+        field: Some(field),
+        ..Refusal::new(400, "invalid_request_error", message)
+    }
+}
+
+/// Reads the body of `POST /v1/chat/completions`.
+///
+/// # Errors
+/// 400 for what a vendor would not accept, 404 for an unknown model.
+pub(super) fn openai(body: &[u8]) -> Result<Ask, Refusal> {
+    let body = object(body)?;
+    let model = model(&body)?;
+    let effort = effort(body.get("reasoning_effort"), "reasoning_effort")?;
+    let limits = [
+        whole(&body, "max_completion_tokens", 1)?,
+        whole(&body, "max_tokens", 1)?,
+    ];
+    let choices = whole(&body, "n", 1)?.unwrap_or(1);
+    if choices > CHOICES_MAX {
+        return Err(bad("n", format!("n may be at most {CHOICES_MAX}")));
+    }
+    let options = body.get("stream_options").unwrap_or(&Value::Null);
+    let mut reader = Reader::new(Cache::Automatic);
+    reader.tools(&body);
+    reader.messages(&body)?;
+    Ok(Ask {
+        model,
+        effort: effort.unwrap_or(model.effort),
+        thinking_max: None,
+        summary: false,
+        limit: limits.into_iter().flatten().min(),
+        choices,
+        stream: flag(&body, "stream")?,
+        include_usage: flag(options, "include_usage")?,
+        prompt: reader.done(),
+    })
+}
+
+/// Reads the body of `POST /v1/messages`.
+///
+/// # Errors
+/// 400 for what a vendor would not accept, 404 for an unknown model.
+pub(super) fn anthropic(body: &[u8]) -> Result<Ask, Refusal> {
+    let body = object(body)?;
+    let model = model(&body)?;
+    let limit =
+        whole(&body, "max_tokens", 0)?.ok_or_else(|| bad("max_tokens", "a limit is required"))?;
+    let thinking = body.get("thinking").unwrap_or(&Value::Null);
+    Ok(Ask {
+        model,
+        effort: thinking_effort(&body, thinking, model)?,
+        thinking_max: budget(thinking, limit)?,
+        summary: thinking["display"] != "omitted",
+        limit: Some(limit),
+        choices: 1,
+        stream: flag(&body, "stream")?,
+        include_usage: true,
+        prompt: anthropic_prompt(&body)?,
+    })
+}
+
+/// Reads the prompt alone, for `POST /v1/messages/count_tokens`.
+///
+/// # Errors
+/// As [`anthropic`], but needs no limit.
+pub(super) fn anthropic_count(body: &[u8]) -> Result<u64, Refusal> {
+    let body = object(body)?;
+    model(&body)?;
+    Ok(anthropic_prompt(&body)?.tokens)
+}
+
+fn anthropic_prompt(body: &Value) -> Result<Prompt, Refusal> {
+    let mut reader = Reader::new(Cache::Marked);
+    reader.tools(body);
+    reader.say("system", body.get("system").unwrap_or(&Value::Null));
+    reader.messages(body)?;
+    if body.get("cache_control").is_some_and(Value::is_object) {
+        reader.prompt.prefix = reader.prompt.tokens;
+    }
+    Ok(reader.done())
+}
+
+/// Without `thinking` only a model that thinks by itself does; `effort` alone does not switch it on.
+fn thinking_effort(body: &Value, thinking: &Value, model: &Model) -> Result<Effort, Refusal> {
+    let asked = body.get("output_config").and_then(|c| c.get("effort"));
+    let asked = effort(asked, "output_config.effort")?;
+    match thinking["type"].as_str() {
+        Some("adaptive" | "enabled") => Ok(asked.unwrap_or(Effort::High)),
+        Some("disabled" | "between_tools") => Ok(Effort::None),
+        None if thinking.is_null() && model.effort == Effort::None => Ok(Effort::None),
+        None if thinking.is_null() => Ok(asked.unwrap_or(model.effort)),
+        _ => Err(bad(
+            "thinking",
+            "thinking.type is adaptive, enabled, disabled or between_tools",
+        )),
+    }
+}
+
+fn budget(thinking: &Value, limit: u64) -> Result<Option<u64>, Refusal> {
+    if thinking["type"] != "enabled" {
+        return Ok(None);
+    }
+    match whole(thinking, "budget_tokens", BUDGET_MIN)? {
+        Some(budget) if budget < limit => Ok(Some(budget)),
+        Some(_) => Err(bad(
+            "thinking",
+            "budget_tokens must be smaller than max_tokens",
+        )),
+        None => Err(bad("thinking", "budget_tokens is required")),
+    }
+}
+
+fn object(body: &[u8]) -> Result<Value, Refusal> {
+    match serde_json::from_slice::<Value>(body) {
+        Ok(value) if value.is_object() => Ok(value),
+        Ok(_) => Err(Refusal::new(
+            400,
+            "invalid_request_error",
+            "the body is not a JSON object",
+        )),
+        Err(why) => Err(Refusal::new(
+            400,
+            "invalid_request_error",
+            format!("the body is not valid JSON: {why}"),
+        )),
+    }
+}
+
+fn model(body: &Value) -> Result<&'static Model, Refusal> {
+    let name = body
+        .get("model")
+        .and_then(Value::as_str)
+        .ok_or_else(|| bad("model", "a model is required"))?;
+    Model::named(name).ok_or_else(|| Refusal {
+        code: Some("model_not_found"),
+        field: Some("model"),
+        ..Refusal::new(
+            404,
+            "not_found_error",
+            format!("there is no model \"{name}\""),
+        )
+    })
+}
+
+fn effort(value: Option<&Value>, field: &'static str) -> Result<Option<Effort>, Refusal> {
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => match value.as_str().and_then(Effort::parse) {
+            Some(effort) => Ok(Some(effort)),
+            None => Err(Refusal {
+                code: Some("unsupported_value"),
+                ..bad(field, format!("{field} does not take {value}"))
+            }),
+        },
+    }
+}
+
+fn flag(body: &Value, key: &'static str) -> Result<bool, Refusal> {
+    match body.get(key) {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(flag)) => Ok(*flag),
+        Some(_) => Err(bad(key, format!("{key} is true or false"))),
+    }
+}
+
+fn whole(body: &Value, key: &'static str, least: u64) -> Result<Option<u64>, Refusal> {
+    match body.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => match value.as_u64() {
+            Some(number) if number >= least => Ok(Some(number)),
+            _ => Err(bad(
+                key,
+                format!("{key} is a whole number of at least {least}"),
+            )),
+        },
+    }
+}
+
+struct Reader {
+    prompt: Prompt,
+}
+
+impl Reader {
+    fn new(cache: Cache) -> Reader {
+        Reader {
+            prompt: Prompt {
+                text: String::new(),
+                last: String::new(),
+                tokens: MESSAGE_TOKENS,
+                prefix: 0,
+                cache,
+            },
+        }
+    }
+
+    /// A cache holds tool definitions too, so they come first, as in the vendors' prompts.
+    fn tools(&mut self, body: &Value) {
+        if let Some(Value::Array(tools)) = body.get("tools") {
+            for tool in tools {
+                self.words(&tool.to_string());
+                self.mark(tool);
+            }
+        }
+    }
+
+    fn messages(&mut self, body: &Value) -> Result<(), Refusal> {
+        let messages = body
+            .get("messages")
+            .and_then(Value::as_array)
+            .filter(|m| !m.is_empty())
+            .ok_or_else(|| bad("messages", "at least one message is required"))?;
+        for (index, message) in messages.iter().enumerate() {
+            let role = message
+                .get("role")
+                .and_then(Value::as_str)
+                .ok_or_else(|| bad("messages", format!("messages[{index}] has no role")))?;
+            if index + 1 == messages.len() && self.prompt.cache == Cache::Automatic {
+                self.prompt.prefix = self.prompt.tokens;
+            }
+            self.say(role, message.get("content").unwrap_or(&Value::Null));
+            if let Some(calls) = message.get("tool_calls").filter(|c| c.is_array()) {
+                self.words(&calls.to_string());
+            }
+        }
+        Ok(())
+    }
+
+    fn say(&mut self, role: &str, content: &Value) {
+        if content.is_null() && role == "system" {
+            return;
+        }
+        self.prompt.tokens += MESSAGE_TOKENS;
+        self.prompt.text.push('\u{1}');
+        self.prompt.text.push_str(role);
+        self.prompt.text.push('\u{2}');
+        let before = self.prompt.text.len();
+        self.content(content);
+        let said = &self.prompt.text[before..];
+        if role == "user" && !said.is_empty() {
+            self.prompt.last = said.to_owned();
+        }
+    }
+
+    fn content(&mut self, content: &Value) {
+        match content {
+            Value::String(text) => self.words(text),
+            Value::Array(parts) => {
+                for part in parts {
+                    self.part(part);
+                    self.mark(part);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn part(&mut self, part: &Value) {
+        match part["type"].as_str() {
+            Some("text" | "input_text") => self.content(&part["text"]),
+            Some("tool_use") => self.words(&part["input"].to_string()),
+            Some("tool_result") => match &part["content"] {
+                Value::Array(inner) => inner.iter().for_each(|p| self.content(&p["text"])),
+                text => self.content(text),
+            },
+            Some("thinking" | "redacted_thinking") => {}
+            _ => self.prompt.tokens += ATTACHMENT_TOKENS,
+        }
+    }
+
+    fn words(&mut self, text: &str) {
+        self.prompt.tokens += tokens(text);
+        self.prompt.text.push_str(text);
+        self.prompt.text.push('\n');
+    }
+
+    /// What is marked for the cache, and all before it, can be held.
+    fn mark(&mut self, part: &Value) {
+        if self.prompt.cache == Cache::Marked && part["cache_control"].is_object() {
+            self.prompt.prefix = self.prompt.tokens;
+        }
+    }
+
+    fn done(self) -> Prompt {
+        self.prompt
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HI: &str = r#""messages":[{"role":"user","content":"hi"}]"#;
+
+    fn refusal(read: fn(&[u8]) -> Result<Ask, Refusal>, body: &str) -> (u16, Option<&'static str>) {
+        let refusal = read(body.as_bytes()).expect_err(body);
+        (refusal.status, refusal.field)
+    }
+
+    #[test]
+    fn what_a_vendor_would_not_accept_is_refused_by_field() {
+        for (body, status, field) in [
+            ("{", 400, None),
+            ("[]", 400, None),
+            ("{}", 400, Some("model")),
+            (r#"{"model":"sim-small"}"#, 400, Some("messages")),
+            (
+                r#"{"model":"sim-small","messages":[]}"#,
+                400,
+                Some("messages"),
+            ),
+            (
+                r#"{"model":"sim-small","messages":[{}]}"#,
+                400,
+                Some("messages"),
+            ),
+            (&format!(r#"{{"model":"gpt-9",{HI}}}"#), 404, Some("model")),
+            (
+                &format!(r#"{{"model":"sim-small","n":0,{HI}}}"#),
+                400,
+                Some("n"),
+            ),
+            (
+                &format!(r#"{{"model":"sim-small","n":129,{HI}}}"#),
+                400,
+                Some("n"),
+            ),
+            (
+                &format!(r#"{{"model":"sim-small","max_tokens":-1,{HI}}}"#),
+                400,
+                Some("max_tokens"),
+            ),
+            (
+                &format!(r#"{{"model":"sim-small","stream":1,{HI}}}"#),
+                400,
+                Some("stream"),
+            ),
+            (
+                &format!(r#"{{"model":"sim-small","reasoning_effort":"huge",{HI}}}"#),
+                400,
+                Some("reasoning_effort"),
+            ),
+        ] {
+            assert_eq!(refusal(openai, body), (status, field), "{body}");
+        }
+        for (more, field) in [
+            ("", "max_tokens"),
+            (
+                r#","max_tokens":9,"thinking":{"type":"enabled","budget_tokens":1024}"#,
+                "thinking",
+            ),
+            (
+                r#","max_tokens":2000,"thinking":{"type":"enabled","budget_tokens":10}"#,
+                "budget_tokens",
+            ),
+            (r#","max_tokens":9,"thinking":{"type":"deep"}"#, "thinking"),
+            (
+                r#","max_tokens":9,"output_config":{"effort":"huge"}"#,
+                "output_config.effort",
+            ),
+        ] {
+            let body = format!(r#"{{"model":"sim-small",{HI}{more}}}"#);
+            assert_eq!(refusal(anthropic, &body), (400, Some(field)), "{body}");
+        }
+    }
+
+    #[test]
+    fn anthropic_thinking_and_effort_become_one_effort() {
+        for (model, more, effort, bound) in [
+            ("sim-small", "", Effort::None, None),
+            ("sim-reasoning", "", Effort::Medium, None),
+            (
+                "sim-small",
+                r#","output_config":{"effort":"low"}"#,
+                Effort::None,
+                None,
+            ),
+            (
+                "sim-small",
+                r#","thinking":{"type":"adaptive"},"output_config":{"effort":"low"}"#,
+                Effort::Low,
+                None,
+            ),
+            (
+                "sim-standard",
+                r#","thinking":{"type":"enabled","budget_tokens":1024}"#,
+                Effort::High,
+                Some(1024),
+            ),
+            (
+                "sim-reasoning",
+                r#","thinking":{"type":"disabled"}"#,
+                Effort::None,
+                None,
+            ),
+        ] {
+            let body = format!(r#"{{"model":"{model}","max_tokens":2000,{HI}{more}}}"#);
+            let ask = anthropic(body.as_bytes()).expect(&body);
+            assert_eq!((ask.effort, ask.thinking_max), (effort, bound), "{body}");
+        }
+    }
+
+    #[test]
+    fn the_smaller_of_two_limits_counts() {
+        let body = format!(
+            r#"{{"model":"sim-small","max_tokens":9,"max_completion_tokens":7,"n":2,"stream":true,{HI}}}"#
+        );
+        let ask = openai(body.as_bytes()).expect("valid");
+        assert_eq!((ask.limit, ask.choices, ask.stream), (Some(7), 2, true));
+        assert!(!ask.include_usage);
+    }
+
+    #[test]
+    fn only_what_is_marked_is_held_in_an_anthropic_cache() {
+        let text = "word ".repeat(200);
+        let body = |mark: &str| {
+            format!(
+                r#"{{"model":"sim-small","max_tokens":9,"system":[{{"type":"text","text":"{text}"{mark}}}],{HI}}}"#
+            )
+        };
+        let plain = anthropic(body("").as_bytes()).expect("valid").prompt;
+        let marked = anthropic(body(r#","cache_control":{"type":"ephemeral"}"#).as_bytes());
+        let marked = marked.expect("valid").prompt;
+        assert_eq!((plain.prefix, plain.tokens), (0, 270));
+        assert_eq!((marked.prefix, marked.tokens), (266, 270));
+        assert_eq!(marked.last.trim(), "hi");
+    }
+
+    #[test]
+    fn a_prompt_never_counts_more_tokens_than_its_body_has_bytes() {
+        let body = r#"{"model":"sim-small","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":""}}]},{"role":"user","content":""}]}"#;
+        let ask = openai(body.as_bytes()).expect("valid");
+        assert!(ask.prompt.tokens <= u64::try_from(body.len()).expect("small"));
+    }
+}

@@ -1,0 +1,144 @@
+//! Answers in the shape of OpenAI Chat Completions, fields in the vendor's order. Pure.
+
+use super::answer::{Answer, Generation, thinking_time};
+use super::ask::{Ask, Refusal};
+use super::frames::{Frame, hidden, quoted, spoken};
+use super::model::{MODELS, Model};
+
+/// What every part of one answer repeats.
+pub(super) struct Head<'a> {
+    pub(super) ask: &'a Ask,
+    /// The part of the id that tells answers apart.
+    pub(super) id: &'a str,
+    /// Seconds since 1970.
+    pub(super) created: u64,
+}
+
+impl Head<'_> {
+    fn open(&self, object: &str) -> String {
+        format!(
+            r#"{{"id":"chatcmpl-sim{}","object":"{object}","created":{},"model":"{}","#,
+            self.id, self.created, self.ask.model.name
+        )
+    }
+
+    /// A stream event; `usage: null` is there for a client that asked for usage, as the vendor does it.
+    fn chunk(&self, choices: &str, usage: Option<&str>) -> String {
+        let usage = match (self.ask.include_usage, usage) {
+            (false, _) => String::new(),
+            (true, usage) => format!(r#","usage":{}"#, usage.unwrap_or("null")),
+        };
+        format!(
+            "data: {}{FIXED},\"choices\":[{choices}]{usage}}}\n\n",
+            self.open("chat.completion.chunk")
+        )
+    }
+
+    fn delta(&self, index: usize, delta: &str, finish: Option<&str>) -> String {
+        let finish = finish.map_or("null".to_owned(), quoted);
+        self.chunk(
+            &format!(
+                r#"{{"index":{index},"delta":{delta},"logprobs":null,"finish_reason":{finish}}}"#
+            ),
+            None,
+        )
+    }
+}
+
+const FIXED: &str = r#""service_tier":"default","system_fingerprint":"fp_simulated""#;
+
+/// A whole answer.
+pub(super) fn whole(head: &Head<'_>, generation: &Generation) -> String {
+    let choices: Vec<String> = generation
+        .answers
+        .iter()
+        .enumerate()
+        .map(|(index, answer)| {
+            format!(
+                r#"{{"index":{index},"message":{{"role":"assistant","content":{},"refusal":null,"annotations":[]}},"logprobs":null,"finish_reason":"{}"}}"#,
+                quoted(&answer.pieces.concat()),
+                finish(answer)
+            )
+        })
+        .collect();
+    format!(
+        "{}\"choices\":[{}],\"usage\":{},{FIXED}}}",
+        head.open("chat.completion"),
+        choices.join(","),
+        usage(generation)
+    )
+}
+
+/// A streamed answer: the choices side by side, then the usage if it was asked for, then `[DONE]`.
+pub(super) fn stream(head: &Head<'_>, generation: &Generation) -> Vec<Frame> {
+    let mut frames: Vec<Frame> = Vec::new();
+    for (index, answer) in generation.answers.iter().enumerate() {
+        frames.extend(choice(head, index, answer));
+    }
+    frames.sort_by_key(|f| f.at);
+    let end = frames.last().map_or(head.ask.model.first, |f| f.at);
+    if head.ask.include_usage {
+        frames.push(Frame::sends(end, head.chunk("", Some(&usage(generation)))));
+    }
+    frames.push(Frame::sends(end, "data: [DONE]\n\n".to_owned()));
+    frames
+}
+
+fn choice(head: &Head<'_>, index: usize, answer: &Answer) -> Vec<Frame> {
+    let ask = head.ask;
+    let role = r#"{"role":"assistant","content":"","refusal":null}"#;
+    let mut frames = hidden(ask, answer, ask.model.first);
+    let start = ask.model.first + thinking_time(ask, answer);
+    frames.push(Frame::sends(start, head.delta(index, role, None)));
+    frames.extend(spoken(ask, &answer.pieces, start, |text| {
+        head.delta(index, &format!(r#"{{"content":{}}}"#, quoted(text)), None)
+    }));
+    let end = frames.last().map_or(start, |f| f.at);
+    let last = head.delta(index, "{}", Some(finish(answer)));
+    frames.push(Frame::sends(end, last));
+    frames
+}
+
+fn finish(answer: &Answer) -> &'static str {
+    if answer.cut { "length" } else { "stop" }
+}
+
+fn usage(generation: &Generation) -> String {
+    let (prompt, completion) = (generation.input_total(), generation.output());
+    format!(
+        r#"{{"prompt_tokens":{prompt},"completion_tokens":{completion},"total_tokens":{},"prompt_tokens_details":{{"cached_tokens":{},"audio_tokens":0}},"completion_tokens_details":{{"reasoning_tokens":{},"audio_tokens":0,"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}}}}"#,
+        prompt + completion,
+        generation.cached,
+        generation.reasoning()
+    )
+}
+
+/// An error body.
+pub(super) fn error(refusal: &Refusal) -> String {
+    // OpenAI calls every mistake of the client an invalid request.
+    let kind = if refusal.status < 500 {
+        "invalid_request_error"
+    } else {
+        "server_error"
+    };
+    format!(
+        r#"{{"error":{{"message":{},"type":"{kind}","param":{},"code":{}}}}}"#,
+        quoted(&refusal.message),
+        refusal.field.map_or("null".to_owned(), quoted),
+        refusal.code.map_or("null".to_owned(), quoted)
+    )
+}
+
+/// The list of models.
+pub(super) fn models() -> String {
+    let all: Vec<String> = MODELS.iter().map(model).collect();
+    format!(r#"{{"object":"list","data":[{}]}}"#, all.join(","))
+}
+
+/// One model.
+pub(super) fn model(model: &Model) -> String {
+    format!(
+        r#"{{"id":"{}","object":"model","created":1767225600,"owned_by":"flyball-simulated"}}"#,
+        model.name
+    )
+}

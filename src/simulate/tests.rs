@@ -1,0 +1,397 @@
+//! The simulated models over a real socket, as the proxy meets them.
+
+use super::{Served, Settings, Simulated, start};
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+const ASK: &str = r#""messages":[{"role":"user","content":"Write a story about a governor"}]"#;
+
+struct Got {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Got {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).expect(&self.body)
+    }
+
+    /// The JSON of every `data:` line except `[DONE]`.
+    fn events(&self) -> Vec<Value> {
+        self.body
+            .lines()
+            .filter_map(|line| line.strip_prefix("data: "))
+            .filter(|data| *data != "[DONE]")
+            .map(|data| serde_json::from_str(data).expect(data))
+            .collect()
+    }
+}
+
+async fn models(speed: f64) -> Simulated {
+    start(Settings { seed: 1, speed }).await.expect("a port")
+}
+
+async fn open(to: SocketAddr, method: &str, path: &str, more: &str, body: &str) -> TcpStream {
+    let mut socket = TcpStream::connect(to).await.expect("it listens");
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: sim\r\n{more}content-length: {length}\r\nconnection: close\r\n\r\n"
+    );
+    // A server that refuses a body early may close before all of it was written.
+    let _ = socket.write_all(format!("{head}{body}").as_bytes()).await;
+    socket
+}
+
+async fn send(to: SocketAddr, method: &str, path: &str, more: &str, body: &str) -> Got {
+    let mut socket = open(to, method, path, more, body).await;
+    let mut all = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(20), socket.read_to_end(&mut all)).await;
+    read.expect("an answer in time").expect("a whole answer");
+    let all = String::from_utf8(all).expect("UTF-8");
+    let (head, body) = all.split_once("\r\n\r\n").expect("a head");
+    let head = head.to_lowercase();
+    let body = if head.contains("transfer-encoding: chunked") {
+        dechunked(body)
+    } else {
+        body.to_owned()
+    };
+    let status = head[9..12].parse().expect("a status");
+    Got { status, head, body }
+}
+
+fn dechunked(mut rest: &str) -> String {
+    let mut body = String::new();
+    while let Some((size, after)) = rest.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).expect("a chunk size");
+        body.push_str(&after[..size]);
+        rest = &after[size + 2..];
+    }
+    body
+}
+
+async fn openai(to: SocketAddr, fields: &str) -> Got {
+    let body = format!("{{{fields},{ASK}}}");
+    send(to, "POST", "/v1/chat/completions", "", &body).await
+}
+
+async fn anthropic(to: SocketAddr, fields: &str) -> Got {
+    let body = format!("{{{fields},{ASK}}}");
+    send(to, "POST", "/v1/messages", "", &body).await
+}
+
+#[tokio::test]
+async fn openai_json_and_stream_say_the_same() {
+    let sim = models(1e6).await;
+    let fields = r#""model":"sim-reasoning","n":2"#;
+    let whole = openai(sim.address, fields).await;
+    let asked = format!(r#"{fields},"stream":true,"stream_options":{{"include_usage":true}}"#);
+    let stream = openai(sim.address, &asked).await;
+    assert!(whole.head.contains("x-flyball-simulated: 1"));
+    assert!(stream.head.contains("content-type: text/event-stream"));
+    assert!(stream.body.ends_with("data: [DONE]\n\n"));
+    let (whole, events) = (whole.json(), stream.events());
+    for choice in 0..2_usize {
+        let said = whole["choices"][choice]["message"]["content"].as_str();
+        let said = said.expect("a text");
+        assert!(said.starts_with("[simulated] "));
+        let heard: String = events
+            .iter()
+            .filter_map(|e| e["choices"].get(0))
+            .filter(|c| c["index"] == choice)
+            .filter_map(|c| c["delta"]["content"].as_str())
+            .collect();
+        assert_eq!(heard, said);
+    }
+    let (last, others) = events.split_last().expect("events");
+    assert_eq!(last["choices"], serde_json::json!([]));
+    assert_eq!(last["usage"], whole["usage"]);
+    assert!(
+        others
+            .iter()
+            .all(|e| e["usage"].is_null() && e.get("usage").is_some())
+    );
+    let usage = &whole["usage"];
+    let count = |path: &str| usage.pointer(path).and_then(Value::as_u64).expect(path);
+    assert_eq!(
+        count("/total_tokens"),
+        count("/prompt_tokens") + count("/completion_tokens")
+    );
+    assert!(count("/completion_tokens_details/reasoning_tokens") > 0);
+}
+
+#[tokio::test]
+async fn a_stream_that_did_not_ask_for_usage_gets_none() {
+    let sim = models(1e6).await;
+    let got = openai(sim.address, r#""model":"sim-small","stream":true"#).await;
+    assert!(got.events().iter().all(|e| e.get("usage").is_none()));
+    let last = &got.events()[got.events().len() - 1];
+    assert_eq!(last["choices"][0]["finish_reason"], "stop");
+}
+
+#[tokio::test]
+async fn anthropic_json_and_stream_say_the_same() {
+    let sim = models(1e6).await;
+    let fields = r#""model":"sim-standard","max_tokens":9000,"thinking":{"type":"adaptive"},"output_config":{"effort":"low"}"#;
+    let whole = anthropic(sim.address, fields).await.json();
+    let stream = anthropic(sim.address, &format!(r#"{fields},"stream":true"#)).await;
+    let events = stream.events();
+    let kinds: Vec<&str> = events.iter().filter_map(|e| e["type"].as_str()).collect();
+    assert_eq!(kinds.first(), Some(&"message_start"));
+    assert_eq!(kinds[kinds.len() - 2..], ["message_delta", "message_stop"]);
+    assert!(!stream.body.contains("[DONE]"));
+    for (index, kind) in [(0_usize, "thinking"), (1, "text")] {
+        let said = whole["content"][index][kind].as_str().expect(kind);
+        assert!(said.starts_with("[simulated] "), "{said}");
+        let heard: String = events
+            .iter()
+            .filter(|e| e["index"] == index)
+            .filter_map(|e| e["delta"][kind].as_str())
+            .collect();
+        assert_eq!(heard, said);
+    }
+    let signed = events.iter().find_map(|e| e["delta"]["signature"].as_str());
+    assert_eq!(signed, whole["content"][0]["signature"].as_str());
+    let delta = &events[events.len() - 2];
+    assert_eq!(delta["delta"]["stop_reason"], whole["stop_reason"]);
+    for field in ["input_tokens", "output_tokens", "output_tokens_details"] {
+        assert_eq!(delta["usage"][field], whole["usage"][field], "{field}");
+    }
+    let provisional = &events[0]["message"]["usage"];
+    assert_eq!(provisional["input_tokens"], whole["usage"]["input_tokens"]);
+    assert_eq!(provisional["output_tokens"], 1);
+}
+
+#[tokio::test]
+async fn a_limit_holds_hidden_reasoning_too() {
+    let sim = models(1e6).await;
+    for (limit, finish, spoken) in [(50, "length", false), (100_000, "stop", true)] {
+        let fields = format!(r#""model":"sim-reasoning","max_completion_tokens":{limit}"#);
+        let got = openai(sim.address, &fields).await.json();
+        let used = got["usage"]["completion_tokens"].as_u64();
+        assert!(used.expect("a count") <= limit);
+        assert_eq!(got["choices"][0]["finish_reason"], finish);
+        let text = got["choices"][0]["message"]["content"].as_str();
+        assert_eq!(!text.expect("a text").is_empty(), spoken);
+    }
+    let got = anthropic(sim.address, r#""model":"sim-small","max_tokens":7"#).await;
+    assert_eq!(got.json()["usage"]["output_tokens"], 7);
+    assert_eq!(got.json()["stop_reason"], "max_tokens");
+    let warm = anthropic(sim.address, r#""model":"sim-small","max_tokens":0"#).await;
+    assert_eq!(warm.json()["content"], serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn a_refusal_is_worded_in_the_dialect_of_its_path() {
+    let sim = models(1e6).await;
+    let chat = "/v1/chat/completions";
+    for (method, path, more, body, status, at, value) in [
+        (
+            "POST",
+            chat,
+            "",
+            r#"{"model":"gpt-9"}"#,
+            404,
+            "/error/code",
+            "model_not_found",
+        ),
+        (
+            "POST",
+            chat,
+            "",
+            "{",
+            400,
+            "/error/type",
+            "invalid_request_error",
+        ),
+        (
+            "GET",
+            chat,
+            "",
+            "",
+            405,
+            "/error/type",
+            "invalid_request_error",
+        ),
+        (
+            "POST",
+            "/v1/messages",
+            "",
+            r#"{"model":"x"}"#,
+            404,
+            "/error/type",
+            "not_found_error",
+        ),
+        (
+            "POST",
+            "/v1/messages",
+            "",
+            "{",
+            400,
+            "/error/type",
+            "invalid_request_error",
+        ),
+        (
+            "GET",
+            "/v1/models/x",
+            "anthropic-version: 2026-10-21\r\n",
+            "",
+            404,
+            "/type",
+            "error",
+        ),
+        (
+            "GET",
+            "/nowhere",
+            "",
+            "",
+            404,
+            "/error/type",
+            "invalid_request_error",
+        ),
+    ] {
+        let got = send(sim.address, method, path, more, body).await;
+        assert_eq!(got.status, status, "{method} {path} {body}");
+        assert_eq!(got.json().pointer(at).expect(at), value);
+        assert!(got.head.contains("x-flyball-simulated: 1"));
+    }
+    assert_eq!(sim.served(), Served::default());
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_not_read() {
+    let sim = models(1e6).await;
+    let mut socket = TcpStream::connect(sim.address).await.expect("it listens");
+    let head = "POST /v1/messages HTTP/1.1\r\nhost: sim\r\ncontent-length: 5000000\r\n\r\n";
+    socket.write_all(head.as_bytes()).await.expect("room");
+    let mut begin = [0; 12];
+    socket.read_exact(&mut begin).await.expect("an answer");
+    assert_eq!(&begin, b"HTTP/1.1 413");
+}
+
+#[tokio::test]
+async fn a_body_of_unsaid_length_is_cut_at_the_limit() {
+    let sim = models(1e6).await;
+    let socket = TcpStream::connect(sim.address).await.expect("it listens");
+    let (mut read, mut write) = socket.into_split();
+    let sending = tokio::spawn(async move {
+        let head = "POST /v1/messages HTTP/1.1\r\nhost: sim\r\ntransfer-encoding: chunked\r\n\r\n";
+        let chunk = format!("10000\r\n{}\r\n", " ".repeat(0x1_0000));
+        let mut sent = write.write_all(head.as_bytes()).await;
+        while sent.is_ok() {
+            sent = write.write_all(chunk.as_bytes()).await;
+        }
+    });
+    let mut begin = [0; 12];
+    let answered = tokio::time::timeout(Duration::from_secs(5), read.read_exact(&mut begin)).await;
+    answered.expect("an answer in time").expect("an answer");
+    assert_eq!(&begin, b"HTTP/1.1 413");
+    sending.abort();
+}
+
+#[tokio::test]
+async fn models_are_listed_in_both_shapes_and_input_is_counted() {
+    let sim = models(1e6).await;
+    let ours = send(sim.address, "GET", "/v1/models", "", "").await.json();
+    assert_eq!(ours["object"], "list");
+    assert_eq!(ours["data"][2]["id"], "sim-reasoning");
+    let version = "anthropic-version: 2026-10-21\r\n";
+    let theirs = send(sim.address, "GET", "/v1/models", version, "").await;
+    assert_eq!(theirs.json()["first_id"], "sim-small");
+    let body = format!(r#"{{"model":"sim-small",{ASK}}}"#);
+    let path = "/v1/messages/count_tokens";
+    let counted = send(sim.address, "POST", path, "", &body).await.json();
+    let answered = anthropic(sim.address, r#""model":"sim-small","max_tokens":1"#).await;
+    assert_eq!(
+        counted["input_tokens"],
+        answered.json()["usage"]["input_tokens"]
+    );
+}
+
+#[tokio::test]
+async fn generation_stops_when_the_client_goes_away() {
+    let sim = models(1.0).await;
+    for stream in [true, false] {
+        let before = sim.served();
+        let body = format!(r#"{{"model":"sim-standard","stream":{stream},{ASK}}}"#);
+        let mut socket = open(sim.address, "POST", "/v1/chat/completions", "", &body).await;
+        if stream {
+            let mut some = [0; 64];
+            socket.read_exact(&mut some).await.expect("a first event");
+        }
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        drop(socket);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let gone = sim.served();
+        assert_eq!(gone.requests, before.requests + 1);
+        assert!(
+            gone.tokens > before.tokens,
+            "stream {stream}: nothing was made"
+        );
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        assert_eq!(sim.served(), gone, "stream {stream}: it went on");
+        assert_eq!(gone.finished, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_finished_answer_made_exactly_its_tokens() {
+    let sim = models(1e6).await;
+    let mut tokens = 0;
+    for (requests, stream) in [(1, "false"), (2, "true")] {
+        let fields = format!(
+            r#""model":"sim-reasoning","stream":{stream},"stream_options":{{"include_usage":true}}"#
+        );
+        let got = openai(sim.address, &fields).await;
+        let answer = if stream == "true" {
+            got.events().pop().expect("a usage event")
+        } else {
+            got.json()
+        };
+        tokens += answer["usage"]["completion_tokens"]
+            .as_u64()
+            .expect("a count");
+        let expected = Served {
+            requests,
+            finished: requests,
+            tokens,
+        };
+        assert_eq!(sim.served(), expected);
+    }
+}
+
+#[tokio::test]
+async fn speed_divides_the_time() {
+    let fields = r#""model":"sim-reasoning","reasoning_effort":"high""#;
+    let time = async |speed| {
+        let sim = models(speed).await;
+        let begin = Instant::now();
+        openai(sim.address, fields).await;
+        begin.elapsed()
+    };
+    let (lifelike, fast) = (time(1.0).await, time(20.0).await);
+    assert!(lifelike > Duration::from_millis(2_900), "{lifelike:?}");
+    assert!(lifelike < Duration::from_millis(3_600), "{lifelike:?}");
+    assert!(fast > Duration::from_millis(140), "{fast:?}");
+    assert!(fast < Duration::from_millis(700), "{fast:?}");
+}
+
+#[tokio::test]
+async fn a_dropped_server_takes_no_more_connections() {
+    let sim = models(1.0).await;
+    let address = sim.address;
+    assert!(TcpStream::connect(address).await.is_ok());
+    sim.stop();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_speed_that_is_no_speed_is_refused() {
+    for speed in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        assert!(start(Settings { seed: 1, speed }).await.is_err());
+    }
+}

@@ -1,0 +1,77 @@
+//! The only outbound sockets: one attempt, with deadlines. Never retries on its own, never follows a redirect.
+
+mod tls;
+
+use crate::error::{Error, Kind};
+use crate::limits::Limits;
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use std::time::Duration;
+
+/// A pool of connections to every provider.
+#[derive(Debug)]
+pub struct Upstream {
+    client: Client<tls::Connector, Full<Bytes>>,
+    first_byte: Duration,
+}
+
+/// An attempt that got no answer.
+#[derive(Debug)]
+pub struct Failure {
+    /// What happened.
+    pub error: Error,
+    /// The provider cannot have done any work: nothing of the request reached it.
+    pub not_sent: bool,
+}
+
+impl Upstream {
+    /// Makes the pool. TLS uses the machine's certificates, or Mozilla's where it has none.
+    #[must_use]
+    pub fn new(limits: &Limits) -> Upstream {
+        let client = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(Duration::from_secs(60))
+            .pool_max_idle_per_host(256)
+            .pool_timer(TokioTimer::new())
+            .timer(TokioTimer::new())
+            // An answer's head is a few KB; a larger one is a fault of the server.
+            .http1_max_buf_size(256 * 1024)
+            .build(tls::connector(limits.connect));
+        Upstream { client, first_byte: limits.first_byte }
+    }
+
+    /// Sends one request and waits for the head of its answer.
+    ///
+    /// # Errors
+    /// Not reached, broken off before the head, or no head in time.
+    pub async fn send(&self, url: &str, headers: HeaderMap, body: Bytes) -> Result<Response<Incoming>, Failure> {
+        let mut request = Request::post(url).body(Full::new(body)).map_err(|e| Failure {
+            error: Error::new(Kind::Internal, "the model's address is not usable").detail(format!("{url}: {e}")),
+            not_sent: true,
+        })?;
+        *request.headers_mut() = headers;
+        match tokio::time::timeout(self.first_byte, self.client.request(request)).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(e)) => Err(failure(url, &e)),
+            Err(_) => Err(Failure {
+                error: Error::new(Kind::UpstreamTimeout, "the model's server did not begin to answer in time")
+                    .detail(format!("{url}: no first byte within {:?} (limits.first_byte)", self.first_byte)),
+                not_sent: false,
+            }),
+        }
+    }
+}
+
+fn failure(url: &str, e: &hyper_util::client::legacy::Error) -> Failure {
+    let mut why = e.to_string();
+    let mut cause = std::error::Error::source(e);
+    while let Some(next) = cause {
+        why = format!("{why}: {next}");
+        cause = next.source();
+    }
+    let public = if e.is_connect() { "the model's server cannot be reached" } else { "the model's server broke off before it answered" };
+    Failure { error: Error::new(Kind::UpstreamFailed, public).detail(format!("{url}: {why}")), not_sent: e.is_connect() }
+}
