@@ -398,11 +398,13 @@ fn limits(top: &Table<'_>) -> Limits {
     let time = |key, usual| table.duration(key).unwrap_or(usual);
     let limits = Limits {
         body_bytes_max: size("body_bytes_max", usual.body_bytes_max),
+        head_bytes_max: size("head_bytes_max", usual.head_bytes_max),
         connections_max: size("connections_max", usual.connections_max),
         connect: time("connect", usual.connect),
         first_byte: time("first_byte", usual.first_byte),
         idle: time("idle", usual.idle),
         total: time("total", usual.total),
+        client_head: time("client_head", usual.client_head),
         client_body: time("client_body", usual.client_body),
     };
     table.finish();

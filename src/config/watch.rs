@@ -35,7 +35,7 @@ enum Wake {
 
 /// Calls `on_change`, on a thread of its own, whenever the content of `sources` (files, and folders
 /// of `*.toml`) has changed and settled. On Unix, inside a Tokio runtime, SIGHUP calls it at once.
-pub fn watch(sources: Vec<PathBuf>, on_change: impl FnMut() + Send + 'static) -> Watching {
+pub fn start(sources: Vec<PathBuf>, on_change: impl FnMut() + Send + 'static) -> Watching {
     let (wake, woken) = channel();
     hang_up(&wake);
     let notified = wake.clone();
@@ -236,7 +236,7 @@ mod tests {
 
     fn watched(sources: Vec<PathBuf>) -> (Watching, mpsc::Receiver<()>) {
         let (told, tells) = mpsc::channel();
-        let watching = watch(sources, move || {
+        let watching = start(sources, move || {
             let _ = told.send(());
         });
         (watching, tells)
