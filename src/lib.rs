@@ -5,6 +5,7 @@ pub mod affinity;
 pub mod caller;
 pub mod chat;
 pub mod classify;
+pub mod config;
 pub mod dialect;
 pub mod error;
 pub mod exchange;

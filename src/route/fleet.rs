@@ -89,23 +89,33 @@ impl Fleet {
             .iter()
             .filter(|p| p.endpoint(dialect).is_some() && p.kind.name != "simulated")
             .collect();
-        let priced = speaks
-            .iter()
-            .find_map(|p| catalogue.find(p.kind.name, name).map(|price| (*p, Some(*price))));
+        let priced = speaks.iter().find_map(|p| {
+            catalogue
+                .find(p.kind.name, name)
+                .map(|price| (*p, Some(*price)))
+        });
         let (provider, price) = match (priced, speaks.as_slice()) {
             (Some(found), _) => found,
-            (None, [only]) => (*only, only.kind.free.then(Price::free)),
+            (None, [only]) => {
+                let free = only.kind.free && !is_remote_name(name);
+                (*only, free.then(Price::free))
+            }
             _ => return None,
         };
+        let remote = is_remote_name(name);
         Some(Arc::new(Model {
             name: name.to_owned(),
             provider: Arc::clone(provider),
-            tier: if provider.local { Tier::Local } else { Tier::Standard },
+            tier: if provider.local && !remote {
+                Tier::Local
+            } else {
+                Tier::Standard
+            },
             accepts: effort::accepts(provider.kind.family, name),
             price,
             context_tokens: price.and_then(|p| p.input_tokens_max),
             answer_tokens_max: price.and_then(|p| p.output_tokens_max),
-            local: provider.local && !is_remote_name(name),
+            local: provider.local && !remote,
             simulated: false,
         }))
     }
@@ -247,6 +257,26 @@ mod tests {
             .map(|m| m.name.as_str())
             .collect();
         assert_eq!(small, ["odd@low", "sim-small"]);
+    }
+
+    #[test]
+    fn a_cloud_model_asked_by_name_at_a_local_server_is_neither_free_nor_local() {
+        let ollama = Provider {
+            local: true,
+            ..Provider::clone(&provider("ollama"))
+        };
+        let fleet = Fleet {
+            models: Vec::new(),
+            providers: vec![Arc::new(ollama)],
+        };
+        let catalogue = Catalogue::embedded();
+        for (name, local) in [("qwen3:8b", true), ("glm-5:cloud", false)] {
+            let model = fleet.resolve(name, "openai_chat", catalogue);
+            let model = model.expect("the only provider has every name");
+            assert_eq!(model.local, local, "{name}");
+            assert_eq!(model.tier == Tier::Local, local, "{name}");
+            assert_eq!(model.price.is_some(), local, "{name}");
+        }
     }
 
     #[test]

@@ -1,0 +1,477 @@
+//! Configuration: reads `flyball.toml`, rules, prices and secrets, and builds every module's
+//! settings from them, so that nothing else can be wrong later. All mistakes are told at once.
+//! Nobody but the process (command line, server) imports this.
+
+pub mod discover;
+mod places;
+mod price;
+mod secret;
+mod vendors;
+pub mod watch;
+
+pub use crate::reader::Complaint;
+
+use crate::ledger::price::Catalogue;
+use crate::ledger::window::Window;
+use crate::limits::Limits;
+use crate::money::PicoUsd;
+use crate::provider::Kind;
+use crate::reader::{Page, Table};
+use crate::route::arm::Objective;
+use crate::route::fleet::{Arm, Fleet};
+use crate::route::policy::{self, Rule};
+use secrecy::SecretString;
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The file that is read when no other is named.
+pub const FILE: &str = "flyball.toml";
+
+/// What the command line and the `FLYBALL_…` variables say; each wins over the file.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// The configuration file; without it, `flyball.toml` in the current folder if it is there.
+    pub config: Option<PathBuf>,
+    /// The traffic listener's address.
+    pub listen: Option<String>,
+    /// The admin listener's address.
+    pub admin_listen: Option<String>,
+    /// The data folder.
+    pub data_dir: Option<PathBuf>,
+    /// Patterns of model names to intercept; empty leaves it to the file.
+    pub intercept: Vec<String>,
+    /// Add the simulated models; with no file, use nothing else.
+    pub simulate: bool,
+}
+
+/// Where the configuration came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// There is no file: providers were looked for.
+    NoConfig,
+    /// This file.
+    File(PathBuf),
+}
+
+/// Everything that configuration decides. Secrets in it do not show in `Debug`.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The traffic listener.
+    pub listen: SocketAddr,
+    /// The admin listener.
+    pub admin_listen: SocketAddr,
+    /// Where the ledger lives.
+    pub data_dir: PathBuf,
+    /// Allows admin writes, and any use of the admin listener from elsewhere.
+    pub admin_token: Option<SecretString>,
+    /// The log is JSON, not text.
+    pub log_json: bool,
+    /// The models.
+    pub fleet: Fleet,
+    /// The rules, in order; the last holds for everything.
+    pub rules: Vec<Rule>,
+    /// The objective of a request that names none.
+    pub objective: Objective,
+    /// Patterns (see [`policy::like`]) of model names that are routed although they were asked for by name.
+    pub intercept: Vec<String>,
+    /// What `auto` is compared with; `None` is the dearest arm that the key may use.
+    pub baseline: Option<Arm>,
+    /// The token limit of an answer on a capped key where the client sets none.
+    pub answer_tokens_max: u64,
+    /// Below so many tokens a request is refused rather than limited.
+    pub answer_tokens_min: u64,
+    /// A request whose bound does not fit a cap gets a lower token limit instead of a refusal.
+    pub lower_limits: bool,
+    /// Caps on everything together.
+    pub caps: Vec<(Window, PicoUsd)>,
+    /// Caps of every key that has none of its own.
+    pub key_caps: Vec<(Window, PicoUsd)>,
+    /// The simulated models' speed (1 is lifelike) and seed, where they are in use.
+    pub simulate: Option<(f64, u64)>,
+    /// How much, how many, how long.
+    pub limits: Limits,
+    /// The prices, the file's own included.
+    pub catalogue: Arc<Catalogue>,
+    /// Files and folders whose change asks for a reload.
+    pub sources: Vec<PathBuf>,
+    /// Where all this came from.
+    pub source: Source,
+    /// What the operator should know at start: where providers came from, models without a price.
+    pub providers_note: Vec<String>,
+}
+
+impl Config {
+    /// The same configuration with the simulated models served at this address.
+    #[must_use]
+    pub fn with_simulated_at(mut self, address: SocketAddr) -> Config {
+        self.fleet = self.fleet.with_simulated_at(address);
+        let moved = |(model, effort): Arm| match self.fleet.named(&model.name) {
+            Some(model) => (Arc::clone(model), effort),
+            None => (model, effort),
+        };
+        self.baseline = self.baseline.map(moved);
+        self
+    }
+}
+
+/// What surrounds the process. Tests bring their own.
+pub struct Surroundings<'a> {
+    /// An environment variable's value.
+    pub env: &'a dyn Fn(&str) -> Option<String>,
+    /// Where local servers may be.
+    pub local_servers: &'a [(&'static Kind, String)],
+    /// The folder in which a file without a name is looked for.
+    pub folder: &'a Path,
+}
+
+/// Reads the configuration, or looks for providers where there is none (at most 150 ms).
+///
+/// # Errors
+/// Every mistake, each with file, line and advice.
+pub fn load(overrides: &Overrides) -> Result<Config, Vec<Complaint>> {
+    load_in(
+        overrides,
+        &Surroundings {
+            env: &|name| std::env::var(name).ok(),
+            local_servers: &discover::usual_places(),
+            folder: Path::new(""),
+        },
+    )
+}
+
+/// [`load`] in given surroundings.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_in(overrides: &Overrides, around: &Surroundings<'_>) -> Result<Config, Vec<Complaint>> {
+    let path = match &overrides.config {
+        Some(path) => path.clone(),
+        None => {
+            let usual = around.folder.join(FILE);
+            // Anything but "not there" (say, no permission) is told when it is read.
+            let absent =
+                std::fs::metadata(&usual).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound);
+            if absent {
+                return build("", "", Source::NoConfig, overrides, around);
+            }
+            usual
+        }
+    };
+    let shown = path.display().to_string();
+    match std::fs::read_to_string(&path) {
+        Ok(text) => build(&shown, &text, Source::File(path), overrides, around),
+        Err(why) => Err(vec![
+            Complaint::whole(shown, format!("cannot be read: {why}"))
+                .help("name another with --config or FLYBALL_CONFIG"),
+        ]),
+    }
+}
+
+/// One reading of one file: what its parts need in common.
+struct Reading<'a> {
+    overrides: &'a Overrides,
+    around: &'a Surroundings<'a>,
+    source: &'a Source,
+    /// The folder to which paths in the file are relative.
+    folder: PathBuf,
+    /// Complaints about other things than lines of the file.
+    others: RefCell<Vec<Complaint>>,
+    sources: RefCell<Vec<PathBuf>>,
+    notes: RefCell<Vec<String>>,
+}
+
+impl Reading<'_> {
+    fn complain(&self, complaint: Complaint) {
+        self.others.borrow_mut().push(complaint);
+    }
+
+    fn complaints_so_far(&self, page: &Page<'_>) -> usize {
+        self.others.borrow().len() + page.mistakes()
+    }
+
+    fn note(&self, note: String) {
+        self.notes.borrow_mut().push(note);
+    }
+
+    /// A path of the file: relative to its folder, `~/` to the home folder.
+    fn path(&self, written: &str) -> PathBuf {
+        match (written.strip_prefix("~/"), (self.around.env)("HOME")) {
+            (Some(rest), Some(home)) => Path::new(&home).join(rest),
+            _ => self.folder.join(written),
+        }
+    }
+
+    /// The text of a file beside the configuration, which is watched from now on.
+    fn file(&self, top: &Table<'_>, key: &str, path: &Path) -> Option<String> {
+        self.sources.borrow_mut().push(path.to_owned());
+        match std::fs::read_to_string(path) {
+            Ok(text) => Some(text),
+            Err(why) => {
+                let text = format!("{key}: {} cannot be read: {why}", path.display());
+                top.complain(key, text, None);
+                None
+            }
+        }
+    }
+}
+
+fn build(
+    file: &str,
+    text: &str,
+    source: Source,
+    overrides: &Overrides,
+    around: &Surroundings<'_>,
+) -> Result<Config, Vec<Complaint>> {
+    let folder = Path::new(file).parent().map(Path::to_owned);
+    let reading = Reading {
+        overrides,
+        around,
+        source: &source,
+        folder: folder.unwrap_or_default(),
+        others: RefCell::default(),
+        sources: RefCell::default(),
+        notes: RefCell::default(),
+    };
+    if let Source::File(path) = &source {
+        reading.sources.borrow_mut().push(path.clone());
+    }
+    let page = Page::new(file, text);
+    let config = page.parse().and_then(|tree| {
+        let top = Table::top(&page, &tree);
+        let config = settings(&reading, &page, &top);
+        top.finish();
+        config
+    });
+    let (sources, notes) = (reading.sources.take(), reading.notes.take());
+    let mut complaints = reading.others.take();
+    complaints.splice(0..0, page.complaints());
+    match config {
+        Some(config) if complaints.is_empty() => Ok(Config {
+            sources,
+            source,
+            providers_note: notes,
+            ..config
+        }),
+        _ => Err(complaints),
+    }
+}
+
+fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<Config> {
+    let overrides = reading.overrides;
+    let listen = places::listener(reading, top, &places::TRAFFIC, overrides.listen.as_deref());
+    let admin_listen = places::listener(
+        reading,
+        top,
+        &places::ADMIN,
+        overrides.admin_listen.as_deref(),
+    );
+    if listen.is_some() && listen == admin_listen && listen.is_some_and(|a| a.port() != 0) {
+        let help = Some("give each its own port".to_owned());
+        top.complain(
+            "admin_listen",
+            "admin_listen is the same address as listen",
+            help,
+        );
+    }
+    let data_dir = places::data_dir(reading, top);
+    let admin_token = secret::read(reading, top, "admin_token");
+    let log = top.choice("log", "log format", &[("text", false), ("json", true)]);
+    let objectives = Objective::ALL.map(|o| (o.name(), o));
+    let objective = top.choice("objective", "objective", &objectives);
+    let written: Option<Vec<String>> = top
+        .words("intercept")
+        .map(|words| words.into_iter().map(|w| w.text).collect());
+    let intercept = match overrides.intercept.is_empty() {
+        true => written.unwrap_or_default(),
+        false => overrides.intercept.clone(),
+    };
+    let tokens = answer_tokens(top);
+    let lower_limits = top.flag("lower_limits").unwrap_or(true);
+    let caps = caps(top);
+    let key_caps = key_caps(top);
+    let limits = limits(top);
+    let loopback = [listen, admin_listen]
+        .iter()
+        .all(|a| a.is_some_and(|a| a.ip().is_loopback()));
+    let before = reading.complaints_so_far(page);
+    let stock = vendors::stock(reading, top, loopback);
+    // Rules and baseline are not blamed for models that are missing because their own entry is wrong.
+    let whole = reading.complaints_so_far(page) == before;
+    let fleet = whole.then_some(&stock.fleet);
+    let rules = rules(reading, top, fleet);
+    let baseline = baseline(top, fleet);
+    Some(Config {
+        listen: listen?,
+        admin_listen: admin_listen?,
+        data_dir: data_dir?,
+        admin_token,
+        log_json: log.unwrap_or(false),
+        rules,
+        objective: objective.unwrap_or_default(),
+        intercept,
+        baseline,
+        answer_tokens_max: tokens.0,
+        answer_tokens_min: tokens.1,
+        lower_limits,
+        caps,
+        key_caps,
+        simulate: stock.simulate,
+        limits,
+        catalogue: stock.catalogue,
+        fleet: stock.fleet,
+        sources: Vec::new(),
+        source: Source::NoConfig,
+        providers_note: Vec::new(),
+    })
+}
+
+/// The default token limit of an answer and the least worth sending.
+fn answer_tokens(top: &Table<'_>) -> (u64, u64) {
+    // 8,192 tokens are about 6,000 words: longer answers are asked for by name. 256 still hold a useful one.
+    let max = top.count_from_1("answer_tokens_max").unwrap_or(8192);
+    let min = top.count_from_1("answer_tokens_min").unwrap_or(256);
+    if min > max {
+        let text = format!("answer_tokens_min ({min}) is above answer_tokens_max ({max})");
+        let key = if top.has("answer_tokens_min") {
+            "answer_tokens_min"
+        } else {
+            "answer_tokens_max"
+        };
+        top.complain(key, text, None);
+    }
+    (max, min)
+}
+
+fn caps(top: &Table<'_>) -> Vec<(Window, PicoUsd)> {
+    let windows = Window::ALL.map(|w| (w.name(), w));
+    let mut caps: Vec<(Window, PicoUsd)> = Vec::new();
+    for table in top.tables("cap") {
+        let usd = cap(&table, "usd");
+        let window = table.choice("window", "window", &windows);
+        for key in ["usd", "window"].into_iter().filter(|key| !table.has(key)) {
+            table.complain(key, format_args!("cap: {key} is missing"), None);
+        }
+        if window.is_some_and(|w| caps.iter().any(|(other, _)| *other == w)) {
+            table.complain("window", "cap: there is one for this window already", None);
+        }
+        caps.extend(window.zip(usd));
+        table.finish();
+    }
+    caps
+}
+
+fn key_caps(top: &Table<'_>) -> Vec<(Window, PicoUsd)> {
+    let Some(table) = top.table("key_defaults") else {
+        return Vec::new();
+    };
+    let keys = [
+        (Window::Day, "cap_usd_day"),
+        (Window::Month, "cap_usd_month"),
+        (Window::Total, "cap_usd_total"),
+    ];
+    let found = keys.map(|(window, key)| Some(window).zip(cap(&table, key)));
+    table.finish();
+    found.into_iter().flatten().collect()
+}
+
+fn cap(table: &Table<'_>, key: &'static str) -> Option<PicoUsd> {
+    let usd = table.money(key)?;
+    if usd.to_i64().is_none() {
+        let text = format!("{key} is above the 9.2 million dollars that the ledger can hold");
+        table.complain(key, text, None);
+        return None;
+    }
+    Some(usd)
+}
+
+fn limits(top: &Table<'_>) -> Limits {
+    let usual = Limits::default();
+    let Some(table) = top.table("limits") else {
+        return usual;
+    };
+    let size = |key, usual: usize| {
+        let count = table.count_from_1(key);
+        count.map_or(usual, |n| usize::try_from(n).unwrap_or(usize::MAX))
+    };
+    let time = |key, usual| table.duration(key).unwrap_or(usual);
+    let limits = Limits {
+        body_bytes_max: size("body_bytes_max", usual.body_bytes_max),
+        head_bytes_max: size("head_bytes_max", usual.head_bytes_max),
+        connections_max: size("connections_max", usual.connections_max),
+        connect: time("connect", usual.connect),
+        first_byte: time("first_byte", usual.first_byte),
+        idle: time("idle", usual.idle),
+        total: time("total", usual.total),
+        client_head: time("client_head", usual.client_head),
+        client_body: time("client_body", usual.client_body),
+    };
+    table.finish();
+    limits
+}
+
+/// The operator's rules, or the starter rules where there are none. Empty only after complaints.
+fn rules(reading: &Reading<'_>, top: &Table<'_>, fleet: Option<&Fleet>) -> Vec<Rule> {
+    let written = top.text("rules").map(|text| reading.path(text));
+    let beside = reading.folder.join("rules");
+    let is_file = matches!(reading.source, Source::File(_));
+    let folder = match written {
+        Some(folder) => Some(folder),
+        None => Some(beside).filter(|folder| is_file && folder.is_dir()),
+    };
+    let files = match folder {
+        Some(folder) => rule_files(reading, top, &folder),
+        None => policy::embedded(),
+    };
+    let rules = policy::parse(&files, fleet);
+    rules.unwrap_or_else(|complaints| {
+        reading.others.borrow_mut().extend(complaints);
+        Vec::new()
+    })
+}
+
+/// Every `*.toml` of the folder, by name.
+fn rule_files(reading: &Reading<'_>, top: &Table<'_>, folder: &Path) -> Vec<(String, String)> {
+    reading.sources.borrow_mut().push(folder.to_owned());
+    let listed = std::fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let entries = match listed {
+        Ok(entries) => entries,
+        Err(why) => {
+            let text = format!("rules: {} cannot be read: {why}", folder.display());
+            top.complain("rules", text, None);
+            return Vec::new();
+        }
+    };
+    let mut paths: Vec<PathBuf> = entries.iter().map(std::fs::DirEntry::path).collect();
+    paths.retain(|path| path.extension().is_some_and(|e| e == "toml"));
+    paths.sort();
+    if paths.is_empty() {
+        let text = format!("rules: {} has no *.toml file", folder.display());
+        let help = "add one, or remove the folder to use the starter rules";
+        top.complain("rules", text, Some(help.to_owned()));
+    }
+    let mut files = Vec::with_capacity(paths.len());
+    for path in paths {
+        let shown = path.display().to_string();
+        match std::fs::read_to_string(&path) {
+            Ok(text) => files.push((shown, text)),
+            Err(why) => reading.complain(Complaint::whole(shown, format!("cannot be read: {why}"))),
+        }
+    }
+    files
+}
+
+fn baseline(top: &Table<'_>, fleet: Option<&Fleet>) -> Option<Arm> {
+    let text = top.text("baseline")?;
+    let fleet = fleet?;
+    let arm = fleet.arm(text);
+    if arm.is_none() {
+        let (why, help) = policy::no_arm(fleet, text);
+        top.complain("baseline", format_args!("baseline: {why}"), help);
+    }
+    arm
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,59 @@
+//! Secrets, always by reference (`env:NAME`, `file:PATH`) and never in a complaint.
+
+use super::Reading;
+use crate::reader::Table;
+use secrecy::SecretString;
+
+/// How to refer to one.
+const HOW: &str = "write \"env:NAME\" for a variable or \"file:PATH\" for a file that holds it";
+
+/// The secret that `key` refers to. `None` where the key is absent or, with a complaint, unusable.
+pub(super) fn read(
+    reading: &Reading<'_>,
+    table: &Table<'_>,
+    key: &'static str,
+) -> Option<SecretString> {
+    match table.text(key)?.split_once(':') {
+        Some(("env", name)) if is_variable(name) => {
+            let value = (reading.around.env)(name);
+            checked(table, key, &format!("the variable {name}"), value)
+        }
+        Some(("file", path)) if !path.is_empty() => {
+            let path = reading.path(path);
+            let value = reading.file(table, key, &path)?;
+            checked(table, key, &path.display().to_string(), Some(value))
+        }
+        // Not even the part before the colon is repeated: it may be the secret.
+        _ => {
+            let text = format!("{key} must not hold the secret itself");
+            table.complain(key, text, Some(HOW.to_owned()));
+            None
+        }
+    }
+}
+
+/// A name of a variable; anything else after `env:` may be a secret put there by mistake.
+fn is_variable(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    name.starts_with(|c: char| !c.is_ascii_digit()) && name.bytes().all(plain)
+}
+
+/// Trimmed (files end in a newline), not empty, and fit for an HTTP header.
+fn checked(
+    table: &Table<'_>,
+    key: &str,
+    place: &str,
+    value: Option<String>,
+) -> Option<SecretString> {
+    let value = value.unwrap_or_default();
+    let value = value.trim();
+    let wrong = if value.is_empty() {
+        "is not set or empty"
+    } else if !value.bytes().all(|b| b.is_ascii_graphic()) {
+        "holds a character that cannot be in a header"
+    } else {
+        return Some(SecretString::from(value));
+    };
+    table.complain(key, format_args!("{key}: {place} {wrong}"), None);
+    None
+}

@@ -1,0 +1,445 @@
+//! Builds the fleet: the providers and models of the file, or those that were found, and the
+//! simulated ones where they are wanted.
+
+use super::{Reading, Source, discover, price, secret};
+use crate::ledger::price::{Catalogue, Price};
+use crate::provider::{self, Kind, Provider};
+use crate::reader::{Complaint, Table, suggest};
+use crate::route::arm::{Effort, Tier};
+use crate::route::effort::{self, Accepts};
+use crate::route::fleet::{Fleet, Model, is_remote_name};
+use http::Uri;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// What there is to route to.
+pub(super) struct Stock {
+    pub(super) fleet: Fleet,
+    pub(super) catalogue: Arc<Catalogue>,
+    pub(super) simulate: Option<(f64, u64)>,
+}
+
+/// A fleet in the making.
+struct Building {
+    fleet: Fleet,
+    catalogue: Catalogue,
+    /// The line of each provider.
+    lines: Vec<usize>,
+    /// Names of providers whose entry is wrong: their models are not blamed.
+    wrong: Vec<String>,
+    /// A model's entry names no known provider: the provider that it means is not blamed.
+    stray: bool,
+    own_prices: Vec<(String, String, Price)>,
+}
+
+/// Everything to route to. `loopback`: nobody else can reach the listeners.
+pub(super) fn stock(reading: &Reading<'_>, top: &Table<'_>, loopback: bool) -> Stock {
+    let mut building = Building {
+        fleet: Fleet::default(),
+        catalogue: catalogue(reading, top),
+        lines: Vec::new(),
+        wrong: Vec::new(),
+        stray: false,
+        own_prices: Vec::new(),
+    };
+    for table in top.tables("provider") {
+        building.provider(reading, table);
+    }
+    for table in top.tables("model") {
+        building.model(table);
+    }
+    building.starters(reading, top);
+    let mut simulate = simulate(reading, top);
+    if *reading.source == Source::NoConfig && simulate.is_none() {
+        simulate = building.find(reading, loopback);
+    }
+    if simulate.is_some() {
+        building.add_simulated();
+    }
+    if *reading.source != Source::NoConfig && building.is_empty() {
+        let help = "add a [[provider]], or try --simulate".to_owned();
+        top.complain("provider", "there is no provider", Some(help));
+    }
+    for model in building.fleet.models.iter().filter(|m| m.price.is_none()) {
+        reading.note(format!(
+            "model \"{}\" has no known price, so keys with a cap cannot use it; set input_usd_per_mtok and output_usd_per_mtok",
+            model.name
+        ));
+    }
+    let own_prices = building.own_prices;
+    Stock {
+        fleet: building.fleet,
+        catalogue: Arc::new(building.catalogue.with(own_prices)),
+        simulate,
+    }
+}
+
+/// The price catalogue of the file, or the one that ships with flyball.
+fn catalogue(reading: &Reading<'_>, top: &Table<'_>) -> Catalogue {
+    let embedded = || Catalogue::embedded().clone();
+    let Some(path) = top.text("catalogue").map(|text| reading.path(text)) else {
+        return embedded();
+    };
+    let Some(text) = reading.file(top, "catalogue", &path) else {
+        return embedded();
+    };
+    Catalogue::read(&text).unwrap_or_else(|why| {
+        reading.complain(Complaint::whole(path.display().to_string(), why));
+        embedded()
+    })
+}
+
+/// Speed and seed of the simulated models, where they are asked for.
+fn simulate(reading: &Reading<'_>, top: &Table<'_>) -> Option<(f64, u64)> {
+    let usual = (1.0, 1);
+    let Some(table) = top.table("simulate") else {
+        return reading.overrides.simulate.then_some(usual);
+    };
+    let speed = table.number("speed").unwrap_or(usual.0);
+    if speed <= 0.0 {
+        table.complain("speed", "speed must be above 0; 1 is lifelike", None);
+    }
+    let seed = table.count("seed").unwrap_or(usual.1);
+    table.finish();
+    Some((speed, seed))
+}
+
+impl Building {
+    fn is_empty(&self) -> bool {
+        self.fleet.providers.is_empty() && self.wrong.is_empty()
+    }
+
+    fn has_provider(&self, name: &str) -> bool {
+        self.fleet.providers.iter().any(|p| p.name == name) || self.wrong.iter().any(|n| n == name)
+    }
+
+    fn provider(&mut self, reading: &Reading<'_>, mut table: Table<'_>) {
+        let name = table.needed("name").map(str::to_owned);
+        if let Some(name) = &name {
+            table.call(format!("provider \"{name}\""));
+            // It is a metric label and a piece of the path /p/{provider}/.
+            let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+            if !name.bytes().all(plain) {
+                let help = Some("use letters, digits, '.', '_' and '-'".to_owned());
+                table.complain("name", "unfit name", help);
+            }
+            if self.has_provider(name) || name == provider::simulated::KIND.name {
+                table.complain("name", "the name is taken", None);
+            }
+        }
+        let kind = kind(&table, name.as_deref());
+        let base_url = kind.and_then(|kind| base_url(&table, kind));
+        let api_key = api_key(reading, &mut table, kind);
+        let local = table.flag("local");
+        let line = table.line;
+        table.finish();
+        match (name, kind, base_url) {
+            (Some(name), Some(kind), Some((base_url, loopback))) => {
+                if api_key.is_some() && base_url.starts_with("http://") && !loopback {
+                    reading.note(format!(
+                        "provider \"{name}\": its key travels unencrypted, over http"
+                    ));
+                }
+                self.lines.push(line);
+                self.fleet.providers.push(Arc::new(Provider {
+                    name,
+                    kind,
+                    base_url,
+                    api_key,
+                    local: local.unwrap_or(loopback),
+                }));
+            }
+            (name, ..) => self.wrong.extend(name),
+        }
+    }
+
+    fn model(&mut self, mut table: Table<'_>) {
+        let name = table.needed("name").map(str::to_owned);
+        if let Some(name) = &name {
+            table.call(format!("model \"{name}\""));
+            if !name.bytes().all(|b| b.is_ascii_graphic()) {
+                table.complain(
+                    "name",
+                    "a name cannot have spaces or other than ASCII",
+                    None,
+                );
+            }
+            if self.fleet.named(name).is_some() {
+                table.complain("name", "the name is taken", None);
+            }
+        }
+        let provider = self.provider_of(&table);
+        let tier = table.choice("tier", "tier", &Tier::ALL.map(|t| (t.name(), t)));
+        let efforts = table
+            .has("efforts")
+            .then(|| table.choices("efforts", "effort", &Effort::ALL.map(|e| (e.name(), e))));
+        let context_tokens = table.count_from_1("context_tokens");
+        let answer_tokens_max = table.count_from_1("answer_tokens_max");
+        let own_price = price::own(&table, provider.as_ref().map(|p| p.kind));
+        self.stray |= provider.is_none() || name.is_none();
+        if let Some((provider, name)) = provider.zip(name) {
+            let model = self.build(&provider, name, own_price);
+            let tier = tier.or_else(|| usual_tier(&table, &model));
+            if tier == Some(Tier::Local) && !model.local {
+                let help = "choose another tier, or set local = true in the provider if it is";
+                let text = format!(
+                    "it does not run on your machines but at \"{}\"",
+                    provider.name
+                );
+                table.complain("tier", text, Some(help.to_owned()));
+            }
+            self.fleet.models.push(Arc::new(Model {
+                tier: tier.unwrap_or(Tier::Standard),
+                accepts: efforts.map_or(model.accepts.clone(), |e| listed(&model.accepts, e)),
+                context_tokens: context_tokens.or(model.context_tokens),
+                answer_tokens_max: answer_tokens_max.or(model.answer_tokens_max),
+                ..model
+            }));
+        }
+        table.finish();
+    }
+
+    /// The provider that a model names, or the only one.
+    fn provider_of(&self, table: &Table<'_>) -> Option<Arc<Provider>> {
+        let providers = &self.fleet.providers;
+        if let ([only], [], false) = (&**providers, &*self.wrong, table.has("provider")) {
+            let _ = table.text("provider");
+            return Some(Arc::clone(only));
+        }
+        let name = table.needed("provider")?;
+        let found = providers.iter().find(|p| p.name == name);
+        if !self.has_provider(name) {
+            let names = providers.iter().map(|p| &p.name).chain(&self.wrong);
+            let help = suggest(name, names.map(String::as_str));
+            table.complain(
+                "provider",
+                format_args!("unknown provider \"{name}\""),
+                help,
+            );
+        }
+        found.cloned()
+    }
+
+    /// A model with everything that follows from its provider and name.
+    fn build(&mut self, provider: &Arc<Provider>, name: String, own: Option<Price>) -> Model {
+        let kind = provider.kind;
+        let remote = is_remote_name(&name);
+        let simulated = kind.name == provider::simulated::KIND.name;
+        let known = self.catalogue.find(kind.name, &name).copied();
+        let price = match own {
+            Some(own) => Some(price::with_facts(own, known)),
+            None if kind.free && !remote => Some(Price::free()),
+            None => known,
+        };
+        if let (Some(_), Some(price)) = (own, price) {
+            let row = (kind.name.to_owned(), name.clone(), price);
+            self.own_prices.push(row);
+        }
+        Model {
+            provider: Arc::clone(provider),
+            tier: Tier::Standard,
+            accepts: effort::accepts(kind.family, &name),
+            price,
+            context_tokens: price.and_then(|p| p.input_tokens_max),
+            answer_tokens_max: price.and_then(|p| p.output_tokens_max),
+            local: provider.local && !remote && !simulated,
+            simulated,
+            name,
+        }
+    }
+
+    /// Adds one model of a known tier, unless the name is taken.
+    fn add(&mut self, provider: &Arc<Provider>, name: &str, tier: Tier) {
+        if self.fleet.named(name).is_none() {
+            let model = self.build(provider, name.to_owned(), None);
+            self.fleet.models.push(Arc::new(Model { tier, ..model }));
+        }
+    }
+
+    /// A provider without a model of its own gets its kind's usual ones.
+    fn starters(&mut self, reading: &Reading<'_>, top: &Table<'_>) {
+        for (provider, line) in self
+            .fleet
+            .providers
+            .clone()
+            .into_iter()
+            .zip(self.lines.clone())
+        {
+            let name = &provider.name;
+            if self.stray || self.fleet.models.iter().any(|m| m.provider.name == *name) {
+                continue;
+            }
+            let starters = provider.kind.starters;
+            if starters.is_empty() {
+                let text = format!("provider \"{name}\" has no model");
+                let help = format!("add a [[model]] with provider = \"{name}\"");
+                top.complain_at(line, text, Some(help));
+            } else {
+                reading.note(format!(
+                    "provider \"{name}\" has no [[model]]: its usual models"
+                ));
+            }
+            for (name, tier) in starters {
+                self.add(&provider, name, *tier);
+            }
+        }
+    }
+
+    /// Without a file: what can be found. With nothing found, simulated models for one's own machine.
+    fn find(&mut self, reading: &Reading<'_>, loopback: bool) -> Option<(f64, u64)> {
+        let found = discover::discover(reading.around.env, reading.around.local_servers);
+        for (provider, models) in found.providers {
+            let provider = Arc::new(provider);
+            for (name, tier) in &models {
+                self.add(&provider, name, *tier);
+            }
+            self.fleet.providers.push(provider);
+        }
+        found.notes.into_iter().for_each(|note| reading.note(note));
+        if !self.fleet.models.is_empty() {
+            return None;
+        }
+        let looked_for = found.looked_for.join(", ");
+        if !loopback {
+            let text = format!("no provider found; looked for {looked_for}");
+            let help = "set one of these, write a flyball.toml, or try --simulate";
+            reading.complain(Complaint::whole("flyball", text).help(help));
+            return None;
+        }
+        reading.note(format!(
+            "no provider found (looked for {looked_for}): simulated models"
+        ));
+        Some((1.0, 1))
+    }
+
+    /// The simulated models. Where they are served is known at start only.
+    fn add_simulated(&mut self) {
+        let kind = &provider::simulated::KIND;
+        let provider = Arc::new(Provider {
+            name: kind.name.to_owned(),
+            kind,
+            base_url: "http://127.0.0.1:0".to_owned(),
+            api_key: None,
+            local: false,
+        });
+        for (name, tier) in kind.starters {
+            self.add(&provider, name, *tier);
+        }
+        self.fleet.providers.push(provider);
+    }
+}
+
+fn kind(table: &Table<'_>, name: Option<&str>) -> Option<&'static Kind> {
+    let real = provider::ALL
+        .iter()
+        .copied()
+        .filter(|k| k.name != provider::simulated::KIND.name);
+    let kinds: Vec<(&'static str, &'static Kind)> = real.map(|k| (k.name, k)).collect();
+    if table.has("kind") {
+        return table.choice("kind", "kind", &kinds);
+    }
+    let _ = table.text("kind");
+    let same = kinds.iter().find(|(n, _)| Some(*n) == name);
+    if same.is_none() {
+        let help = suggest(name.unwrap_or_default(), kinds.iter().map(|(n, _)| *n));
+        table.complain("kind", "kind is missing", help);
+    }
+    same.map(|(_, kind)| *kind)
+}
+
+/// The address without a trailing slash, and whether it is loopback.
+fn base_url(table: &Table<'_>, kind: &Kind) -> Option<(String, bool)> {
+    let written = table.text("base_url");
+    let Some(url) = written.or(kind.base_url.filter(|_| !table.has("base_url"))) else {
+        if !table.has("base_url") {
+            let help = Some("write base_url = \"http://HOST:PORT\"".to_owned());
+            table.complain(
+                "base_url",
+                format_args!("{} needs a base_url", kind.name),
+                help,
+            );
+        }
+        return None;
+    };
+    let url = url.trim_end_matches('/');
+    let uri = url.parse::<Uri>().ok();
+    let authority = uri.as_ref().and_then(Uri::authority);
+    // The address shows in logs, so it must not hold a password; nor is it repeated here.
+    if authority.is_some_and(|a| a.as_str().contains('@')) {
+        let text = "base_url must not hold a user or password";
+        table.complain(
+            "base_url",
+            text,
+            Some("write api_key = \"env:NAME\"".to_owned()),
+        );
+        return None;
+    }
+    let fit = uri
+        .as_ref()
+        .is_some_and(|u| matches!(u.scheme_str(), Some("http" | "https")) && u.query().is_none());
+    let Some(authority) = authority.filter(|_| fit) else {
+        let help = Some("write http://HOST:PORT or https://HOST, without a query".to_owned());
+        table.complain("base_url", "base_url is not an address", help);
+        return None;
+    };
+    Some((url.to_owned(), is_loopback(authority.host())))
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost") || bare.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}
+
+/// The key: as written, or the vendor's own variable, which only ever goes to the vendor's own address.
+fn api_key(
+    reading: &Reading<'_>,
+    table: &mut Table<'_>,
+    kind: Option<&Kind>,
+) -> Option<secrecy::SecretString> {
+    if table.has("api_key") {
+        return secret::read(reading, table, "api_key");
+    }
+    let _ = table.text("api_key");
+    let kind = kind?;
+    let variable = kind.key_env.filter(|_| !table.has("base_url"))?;
+    let value = (reading.around.env)(variable).map(|v| v.trim().to_owned());
+    let value = value.filter(|v| !v.is_empty() && v.bytes().all(|b| b.is_ascii_graphic()));
+    if value.is_none() && !kind.free {
+        let help = Some(format!("set {variable}, or write api_key = \"env:NAME\""));
+        table.complain("api_key", "there is no key", help);
+    }
+    value.map(secrecy::SecretString::from)
+}
+
+/// The tier of a model whose entry names none.
+fn usual_tier(table: &Table<'_>, model: &Model) -> Option<Tier> {
+    if table.has("tier") {
+        return None;
+    }
+    let starters = model.provider.kind.starters;
+    let usual = starters.iter().find(|(name, _)| *name == model.name);
+    let tier = usual
+        .map(|(_, tier)| *tier)
+        .or(model.local.then_some(Tier::Local));
+    if tier.is_none() {
+        let names = Tier::ALL.map(Tier::name).join(", ");
+        table.complain(
+            "tier",
+            "tier is missing",
+            Some(format!("use one of: {names}")),
+        );
+    }
+    tier
+}
+
+/// The efforts of the file over what is known of the model.
+fn listed(known: &Accepts, efforts: Vec<Effort>) -> Accepts {
+    let listed = Accepts::listed(efforts);
+    match known.known && !listed.efforts.is_empty() {
+        true => Accepts {
+            efforts: listed.efforts,
+            ..known.clone()
+        },
+        false => listed,
+    }
+}
