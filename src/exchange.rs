@@ -9,6 +9,8 @@ mod headers;
 mod other;
 mod reply;
 
+pub use other::describe;
+
 use crate::affinity::{Affinity, Served, Turn};
 use crate::caller::{Caller, Callers};
 use crate::classify::{self, Difficulty, Features};
@@ -93,7 +95,7 @@ async fn complete(state: &Arc<State>, head: &Parts, body: Incoming, dialect: &'s
     let decision = decide(state, &policy, head, &caller, &request, &wishes, turn, &features, &difficulty)?;
     state.telemetry.decided(&Decided { rule: &decision.rule, task: difficulty.task.name(), tier: decision.attempts[0].model.tier });
 
-    let exchange = Exchange { state, policy: &policy, head, body: &body, request: &request, dialect, caller: &caller, id, arrived, read, difficulty, features: &features, wishes: &wishes, decision: &decision };
+    let exchange = Exchange { state, policy: &policy, head, body: &body, request: &request, dialect, caller: &caller, id, arrived, read, difficulty, wishes: &wishes, decision: &decision };
     let mut failed = None;
     for arm in &decision.attempts {
         match exchange.attempt(arm).await {
@@ -163,7 +165,6 @@ struct Exchange<'a> {
     arrived: Instant,
     read: Duration,
     difficulty: Difficulty,
-    features: &'a Features,
     wishes: &'a Wishes,
     decision: &'a Decision,
 }

@@ -103,7 +103,7 @@ impl Ask {
                 '?' | '？' | '؟' | '¿' => ask.questions += 1,
                 c if !c.is_ascii() && c.is_alphabetic() => {
                     ask.foreign += 1;
-                    if matches!(c, '\u{2E80}'..='\u{9FFF}' | '\u{3040}'..='\u{30FF}' | '\u{0E00}'..='\u{0E7F}') {
+                    if matches!(c, '\u{2E80}'..='\u{9FFF}' | '\u{0E00}'..='\u{0E7F}') {
                         unspaced += 1;
                     }
                 }

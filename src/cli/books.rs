@@ -123,7 +123,7 @@ pub(super) fn sums_json(sums: &BTreeMap<(String, String), Sum>) -> serde_json::V
 /// An empty table with these columns.
 pub(super) fn table(columns: &[&str]) -> comfy_table::Table {
     let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::UTF8_HORIZONTAL_ONLY).set_header(columns);
+    table.load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY).set_header(columns);
     table
 }
 

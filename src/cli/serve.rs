@@ -36,7 +36,7 @@ async fn serve(config: Config, overrides: Overrides) -> Result<(), String> {
     say(&intro);
     try_it(&running).await;
     let _watching = config::watch::start(sources, running.reloading());
-    wait_for_the_end(&running).await?;
+    wait_for_the_end().await?;
     running.stop().await;
     Ok(())
 }
@@ -80,15 +80,12 @@ async fn try_it(running: &Running) {
     say(&format!("\nPoint an SDK at it: base_url = \"http://{at}/v1\" (OpenAI), \"http://{at}\" (Anthropic). Ctrl-C stops."));
 }
 
-async fn wait_for_the_end(running: &Running) -> Result<(), String> {
+async fn wait_for_the_end() -> Result<(), String> {
     let on = |kind| signal(kind).map_err(|e| format!("cannot listen for signals: {e}"));
-    let (mut terminate, mut interrupt, mut hangup) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?, on(SignalKind::hangup())?);
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = hangup.recv() => drop(running.reload()),
-        }
+    let (mut terminate, mut interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
     }
     // A second signal does not wait for anybody.
     tokio::spawn(async move {

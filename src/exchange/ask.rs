@@ -185,6 +185,8 @@ impl Plan {
             let own = request.limit.map(|l| l.field).filter(|_| self.written.is_none());
             let family = arm.model.provider.kind.family;
             let field = own.unwrap_or_else(|| effort::limit_field(family, &arm.model.name, exchange.dialect.name(), &request.fields));
+            // A body may hold both names of the limit; the other one must not say something else.
+            edits.extend(["max_tokens", "max_completion_tokens"].into_iter().filter(|f| *f != field).map(|f| Edit::remove(&[f])));
             edits.push(Edit::set(&[field], limit.to_string()));
         }
         match request.fields.edited(&edits) {

@@ -1,0 +1,269 @@
+//! `flyball check`, `explain` and `classify`: what would happen, and why. Nothing is sent anywhere.
+
+use super::{Common, ServeArgs, joined};
+use crate::classify::{self, Difficulty, Features};
+use crate::config::{self, Config};
+use crate::dialect;
+use crate::error::Error;
+use crate::process::policy_of;
+use crate::route::arm::Objective;
+use crate::route::{self, Decision, Policy};
+use clap::Args;
+use serde_json::{Value, json};
+use std::io::{BufRead, Write};
+
+#[derive(Args, Debug)]
+pub(super) struct CheckArgs {
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ExplainArgs {
+    /// The prompt, or - for standard input (a prompt or a whole request body)
+    prompt: String,
+    /// The model asked for
+    #[arg(long, default_value = "auto")]
+    model: String,
+    /// cheap, balanced, best or fast
+    #[arg(long)]
+    objective: Option<String>,
+    /// As with the header x-flyball-privacy: local
+    #[arg(long)]
+    private: bool,
+    /// The dialect spoken, openai_chat or anthropic_messages
+    #[arg(long, default_value = "openai_chat")]
+    dialect: String,
+    /// Model names to intercept
+    #[arg(long, value_delimiter = ',')]
+    intercept: Vec<String>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ClassifyArgs {
+    /// A prompt
+    #[arg(required_unless_present = "jsonl")]
+    prompt: Option<String>,
+    /// Read one JSON a line from standard input: {"id", "prompt"}, {"id", "messages"} or a whole request body
+    #[arg(long)]
+    jsonl: bool,
+}
+
+pub(super) fn check(common: &Common, args: &CheckArgs) -> Result<(), String> {
+    let config = load(common, &[])?;
+    let policy = policy_of(&config);
+    let mut wrong = Vec::new();
+    let mut examples = 0;
+    for rule in &policy.rules {
+        for example in &rule.examples {
+            examples += 1;
+            if let Some(other) = caught_by_another(&policy, &rule.name, example, rule.when.private) {
+                wrong.push(format!("{}:{}: rule \"{}\": its example {example:?} is decided by \"{other}\"", rule.file, rule.line, rule.name));
+            }
+        }
+    }
+    if args.json {
+        println!("{}", json!({"models": config.fleet.models.len(), "rules": policy.rules.len(), "examples": examples, "wrong": wrong}));
+    } else {
+        println!("{} providers, {} models, {} rules, {examples} examples", config.fleet.providers.len(), config.fleet.models.len(), policy.rules.len());
+        config.providers_note.iter().for_each(|note| println!("{note}"));
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
+}
+
+/// The rule that decides a rule's example, if it is not that rule.
+fn caught_by_another(policy: &Policy, name: &str, example: &str, private: bool) -> Option<String> {
+    let (features, difficulty) = graded(example);
+    let headers = |_: &str| None;
+    let facts = route::policy::Facts {
+        difficulty: &difficulty,
+        tokens: features.prompt_tokens_estimate,
+        tools: false,
+        structured: false,
+        images: false,
+        turns: 1,
+        model: "auto",
+        tags: &[],
+        header: &headers,
+        key: None,
+        objective: policy.objective,
+        private,
+    };
+    let found = policy.rules.iter().find(|r| r.matches(&facts)).map_or_else(|| "default".to_owned(), |r| r.name.clone());
+    (found != name).then_some(found)
+}
+
+fn graded(prompt: &str) -> (Features, Difficulty) {
+    let turn = crate::chat::Turn { role: crate::chat::Role::User, parts: vec![crate::chat::Part::Text(prompt.into())] };
+    let features = classify::measure(&crate::chat::Prompt { turns: vec![turn], ..Default::default() });
+    let difficulty = classify::grade(&features);
+    (features, difficulty)
+}
+
+fn load(common: &Common, intercept: &[String]) -> Result<Config, String> {
+    let overrides = common.overrides(&ServeArgs { intercept: intercept.to_vec(), ..ServeArgs::default() });
+    config::load(&overrides).map_err(|all| joined(&all))
+}
+
+pub(super) fn explain(common: &Common, args: &ExplainArgs) -> Result<(), String> {
+    let config = load(common, &args.intercept)?;
+    let policy = policy_of(&config);
+    let dialect = dialect::named(&args.dialect).ok_or_else(|| format!("there is no dialect \"{}\"; there are openai_chat and anthropic_messages", args.dialect))?;
+    let objective = args.objective.as_deref().map(|o| Objective::parse(o).ok_or_else(|| format!("there is no objective \"{o}\"; there are cheap, balanced, best and fast"))).transpose()?;
+    let body = body_of(args)?;
+    let request = dialect.decode(body.as_bytes()).map_err(|e| e.public)?;
+    let features = classify::measure(&request.prompt);
+    let difficulty = classify::grade(&features);
+    let asked = route::Asked {
+        dialect: dialect.name(),
+        model: &request.model,
+        effort: request.effort.filter(|_| request.model.starts_with("auto")),
+        body_effort: request.effort,
+        objective,
+        private: args.private,
+        may_use: &|_| true,
+        limit: request.limit.map(|l| l.tokens),
+        tools: request.prompt.tools > 0,
+        structured: request.prompt.structured,
+        images: request.prompt.turns.iter().any(|t| t.parts.contains(&crate::chat::Part::Image)),
+        turns: request.prompt.turns.len(),
+        tags: &[],
+        header: &|_| None,
+        key: None,
+        served: None,
+    };
+    let decision = route::decide(&policy, &asked, &difficulty, &features);
+    show(args.json, &features, &difficulty, &policy, &decision);
+    decision.map(drop).map_err(|e| format!("refused: {}", e.public))
+}
+
+/// A whole request body as it is, or one made around the prompt.
+fn body_of(args: &ExplainArgs) -> Result<String, String> {
+    let prompt = match args.prompt.as_str() {
+        "-" => std::io::read_to_string(std::io::stdin()).map_err(|e| format!("standard input: {e}"))?,
+        prompt => prompt.to_owned(),
+    };
+    if serde_json::from_str::<Value>(&prompt).is_ok_and(|v| v.get("messages").is_some()) {
+        return Ok(prompt);
+    }
+    let messages = json!([{"role": "user", "content": prompt}]);
+    Ok(match args.dialect.as_str() {
+        "anthropic_messages" => json!({"model": args.model, "max_tokens": 4096, "messages": messages}),
+        _ => json!({"model": args.model, "messages": messages}),
+    }
+    .to_string())
+}
+
+fn show(as_json: bool, features: &Features, difficulty: &Difficulty, policy: &Policy, decision: &Result<Decision, Error>) {
+    let found = decision.as_ref().ok();
+    let considered: Vec<Value> = found.iter().flat_map(|d| &d.considered).map(|c| json!({"arm": c.arm, "expected_usd": c.expected.map(crate::money::PicoUsd::usd_text), "verdict": c.verdict})).collect();
+    let attempts: Vec<String> = found.iter().flat_map(|d| &d.attempts).map(route::name).collect();
+    let rule = found.and_then(|d| policy.rules.iter().find(|r| r.name == d.rule));
+    if as_json {
+        let signals: serde_json::Map<String, Value> = features.named().filter(|(_, v)| *v != 0.0).map(|(n, v)| (n.to_owned(), json!(rounded(v)))).collect();
+        println!(
+            "{}",
+            json!({"task": difficulty.task.name(), "difficulty": rounded(difficulty.difficulty), "confidence": rounded(difficulty.confidence), "rule": found.map(|d| &d.rule), "attempts": attempts, "baseline": found.map(|d| route::name(&d.baseline)), "considered": considered, "features": signals})
+        );
+        return;
+    }
+    println!("task        {} (confidence {:.2})", difficulty.task.name(), difficulty.confidence);
+    println!("difficulty  {:.2}", difficulty.difficulty);
+    let signals: Vec<String> = features.named().filter(|(_, v)| *v != 0.0).map(|(n, v)| format!("{n} {}", rounded(v))).collect();
+    println!("signals     {}", signals.join(", "));
+    if let Some(decision) = found {
+        println!("rule        {}{}", decision.rule, rule.map_or_else(String::new, |r| format!(" ({}:{}): {}", r.file, r.line, r.why)));
+        println!("goes to     {}", attempts.join(", then "));
+        println!("baseline    {}", route::name(&decision.baseline));
+        let mut table = super::books::table(&["arm", "expected cost", "verdict"]);
+        for c in &decision.considered {
+            table.add_row([c.arm.clone(), c.expected.map_or_else(String::new, |e| e.to_string()), c.verdict.to_owned()]);
+        }
+        println!("{table}");
+    }
+}
+
+fn rounded(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+pub(super) fn classify(args: &ClassifyArgs) -> Result<(), String> {
+    if let (false, Some(prompt)) = (args.jsonl, &args.prompt) {
+        let (features, difficulty) = graded(prompt);
+        println!("{}", line(&Value::Null, &features, &difficulty));
+        return Ok(());
+    }
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    for (number, text) in std::io::stdin().lock().lines().enumerate() {
+        let text = text.map_err(|e| format!("line {}: {e}", number + 1))?;
+        if text.trim().is_empty() {
+            continue;
+        }
+        let row = one_line(&text).map_err(|why| format!("line {}: {why}", number + 1))?;
+        if writeln!(out, "{row}").is_err() {
+            // A reader that has seen enough (`| head`) is no mistake.
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+fn one_line(text: &str) -> Result<Value, String> {
+    let row: Value = serde_json::from_str(text).map_err(|e| format!("not JSON: {e}"))?;
+    let id = row.get("id").cloned().unwrap_or(Value::Null);
+    if let Some(prompt) = row.get("prompt").and_then(Value::as_str) {
+        let (features, difficulty) = graded(prompt);
+        return Ok(line(&id, &features, &difficulty));
+    }
+    let mut body = row;
+    let Some(object) = body.as_object_mut().filter(|o| o.contains_key("messages")) else {
+        return Err("it has neither \"prompt\" nor \"messages\"".into());
+    };
+    object.remove("id");
+    object.entry("model").or_insert_with(|| "auto".into());
+    // Anthropic's bodies keep their system prompt apart, or must have a limit.
+    let name = if object.contains_key("system") || object.contains_key("anthropic_version") { "anthropic_messages" } else { "openai_chat" };
+    if name == "anthropic_messages" {
+        object.entry("max_tokens").or_insert_with(|| 1024.into());
+    }
+    let text = body.to_string();
+    let dialect = dialect::named(name).expect("both are in the registry");
+    let request = dialect.decode(text.as_bytes()).map_err(|e| e.public)?;
+    let features = classify::measure(&request.prompt);
+    Ok(line(&id, &features, &classify::grade(&features)))
+}
+
+/// `tier` is where the starter rules send such a prompt with one model in every tier.
+fn line(id: &Value, features: &Features, difficulty: &Difficulty) -> Value {
+    let values: serde_json::Map<String, Value> = features.named().map(|(n, v)| (n.to_owned(), json!(rounded(v)))).collect();
+    json!({"id": id, "difficulty": rounded(difficulty.difficulty), "confidence": rounded(difficulty.confidence), "task": difficulty.task.name(), "tier": tier_of(features, difficulty), "features": values})
+}
+
+fn tier_of(features: &Features, difficulty: &Difficulty) -> &'static str {
+    use std::sync::OnceLock;
+    static RULES: OnceLock<Vec<route::policy::Rule>> = OnceLock::new();
+    let rules = RULES.get_or_init(|| route::policy::parse(&route::policy::embedded(), None).expect("the starter rules are tested"));
+    let headers = |_: &str| None;
+    let facts = route::policy::Facts {
+        difficulty,
+        tokens: features.prompt_tokens_estimate,
+        tools: false,
+        structured: false,
+        images: false,
+        turns: features.turns,
+        model: "auto",
+        tags: &[],
+        header: &headers,
+        key: None,
+        objective: Objective::Balanced,
+        private: false,
+    };
+    match rules.iter().find(|r| r.matches(&facts)).map(|r| &r.route.to) {
+        Some(route::policy::Target::Tier(tier)) => tier.name(),
+        _ => "standard",
+    }
+}
