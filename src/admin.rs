@@ -32,26 +32,40 @@ pub fn handle(admin: &Admin, request: &Request<Incoming>) -> Response<Answer> {
     }
     let write = request.method() != Method::GET;
     if (write || !admin.loopback) && !authorised(admin, request) {
-        return say(StatusCode::UNAUTHORIZED, "this needs the admin token: set admin_token in flyball.toml and send it as Authorization: Bearer …");
+        return say(
+            StatusCode::UNAUTHORIZED,
+            "this needs the admin token: set admin_token in flyball.toml and send it as Authorization: Bearer …",
+        );
     }
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/metrics") => metrics(admin),
         (&Method::GET, "/healthz") => say(StatusCode::OK, "ok"),
         (&Method::GET, "/readyz") if admin.state.ledger.healthy() => say(StatusCode::OK, "ready"),
-        (&Method::GET, "/readyz") => say(StatusCode::SERVICE_UNAVAILABLE, "the ledger cannot write; no request is admitted"),
+        (&Method::GET, "/readyz") => say(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the ledger cannot write; no request is admitted",
+        ),
         (&Method::GET, "/admin/v1/caps") => caps(admin),
         (&Method::GET, "/admin/v1/models") => models(admin),
         (&Method::POST, "/admin/v1/reload") => match (admin.reload)() {
             Ok(()) => say(StatusCode::OK, "reloaded"),
             Err(complaints) => say(StatusCode::UNPROCESSABLE_ENTITY, &complaints.join("\n")),
         },
-        _ => say(StatusCode::NOT_FOUND, "the admin listener has /metrics /healthz /readyz /admin/v1/caps /admin/v1/models, and POST /admin/v1/reload"),
+        _ => say(
+            StatusCode::NOT_FOUND,
+            "the admin listener has /metrics /healthz /readyz /admin/v1/caps /admin/v1/models, and POST /admin/v1/reload",
+        ),
     }
 }
 
 fn authorised(admin: &Admin, request: &Request<Incoming>) -> bool {
-    let Some(token) = &admin.token else { return false };
-    let given = request.headers().get(AUTHORIZATION).and_then(|v| v.as_bytes().strip_prefix(b"Bearer "));
+    let Some(token) = &admin.token else {
+        return false;
+    };
+    let given = request
+        .headers()
+        .get(AUTHORIZATION)
+        .and_then(|v| v.as_bytes().strip_prefix(b"Bearer "));
     given.is_some_and(|g| g.ct_eq(token.expose_secret().as_bytes()).into())
 }
 
@@ -62,30 +76,56 @@ fn say(status: StatusCode, text: &str) -> Response<Answer> {
 fn typed(status: StatusCode, kind: &'static str, body: String) -> Response<Answer> {
     let mut answer = Response::new(Answer::whole(body));
     *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     answer
 }
 
 fn metrics(admin: &Admin) -> Response<Answer> {
     publish_caps(&admin.state);
-    admin.state.telemetry.ledger_up(admin.state.ledger.healthy());
-    typed(StatusCode::OK, "text/plain; version=0.0.4", admin.state.telemetry.encode())
+    admin
+        .state
+        .telemetry
+        .ledger_up(admin.state.ledger.healthy());
+    typed(
+        StatusCode::OK,
+        "text/plain; version=0.0.4",
+        admin.state.telemetry.encode(),
+    )
+}
+
+/// What one cap gauge shows.
+#[derive(Default)]
+struct CapSum {
+    limit: PicoUsd,
+    spent: PicoUsd,
+    reserved: PicoUsd,
+    reset: Option<i64>,
 }
 
 /// Brings the cap gauges up to date: the global caps as they are, those of the keys as one sum, since keys are no labels.
 fn publish_caps(state: &State) {
-    let mut sums: BTreeMap<(&'static str, &'static str), (PicoUsd, PicoUsd, PicoUsd, Option<i64>)> = BTreeMap::new();
+    let mut sums: BTreeMap<(&'static str, &'static str), CapSum> = BTreeMap::new();
     for (node, window, standing) in state.ledger.standings() {
-        let Some(limit) = standing.limit else { continue };
-        let scope = if node == Node::Global { "global" } else { "keys" };
+        let Some(limit) = standing.limit else {
+            continue;
+        };
+        let scope = if node == Node::Global {
+            "global"
+        } else {
+            "keys"
+        };
         let sum = sums.entry((scope, window.name())).or_default();
-        sum.0 += limit;
-        sum.1 += standing.posted;
-        sum.2 += standing.reserved;
-        sum.3 = window.resets_at(standing.id);
+        sum.limit += limit;
+        sum.spent += standing.posted;
+        sum.reserved += standing.reserved;
+        sum.reset = window.resets_at(standing.id);
     }
-    for ((scope, window), (limit, spent, reserved, reset)) in sums {
-        state.telemetry.cap(scope, window, limit, spent, reserved, reset);
+    for ((scope, window), sum) in sums {
+        state
+            .telemetry
+            .cap(scope, window, sum.limit, sum.spent, sum.reserved, sum.reset);
     }
 }
 
@@ -104,7 +144,11 @@ fn caps(admin: &Admin) -> Response<Answer> {
             json!({"node": node, "window": window.name(), "limit_usd": s.limit.map(PicoUsd::usd_text), "spent_usd": s.posted.usd_text(), "reserved_usd": s.reserved.usd_text(), "resets_at": window.resets_at(s.id)})
         })
         .collect();
-    typed(StatusCode::OK, "application/json", json!({ "caps": rows }).to_string())
+    typed(
+        StatusCode::OK,
+        "application/json",
+        json!({ "caps": rows }).to_string(),
+    )
 }
 
 fn models(admin: &Admin) -> Response<Answer> {
@@ -115,5 +159,9 @@ fn models(admin: &Admin) -> Response<Answer> {
         .iter()
         .map(|m| json!({"model": m.name, "provider": m.provider.name, "tier": m.tier.name(), "local": m.local, "simulated": m.simulated, "priced": m.price.is_some()}))
         .collect();
-    typed(StatusCode::OK, "application/json", json!({ "models": rows }).to_string())
+    typed(
+        StatusCode::OK,
+        "application/json",
+        json!({ "models": rows }).to_string(),
+    )
 }

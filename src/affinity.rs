@@ -33,7 +33,13 @@ pub struct Affinity {
 
 impl Default for Affinity {
     fn default() -> Self {
-        Affinity { turns: Cache::builder().max_capacity(TURNS_MAX).time_to_idle(IDLE).build(), hasher: RandomState::new() }
+        Affinity {
+            turns: Cache::builder()
+                .max_capacity(TURNS_MAX)
+                .time_to_idle(IDLE)
+                .build(),
+            hasher: RandomState::new(),
+        }
     }
 }
 
@@ -49,7 +55,9 @@ impl Affinity {
     /// The turn that `prompt` is in.
     #[must_use]
     pub fn turn(&self, caller: &str, session: Option<&str>, prompt: &Prompt<'_>) -> Turn {
-        let ask = prompt.turns.iter().rposition(|t| t.role == Role::User && t.parts.iter().any(|p| matches!(p, Part::Text(_))));
+        let ask = prompt.turns.iter().rposition(|t| {
+            t.role == Role::User && t.parts.iter().any(|p| matches!(p, Part::Text(_)))
+        });
         let mut hash = self.hasher.build_hasher();
         (caller, session).hash(&mut hash);
         prompt.system.hash(&mut hash);
@@ -61,7 +69,10 @@ impl Affinity {
             }
         }
         let goes_on = ask.is_some_and(|at| at + 1 < prompt.turns.len());
-        Turn { hash: hash.finish(), goes_on }
+        Turn {
+            hash: hash.finish(),
+            goes_on,
+        }
     }
 
     /// What serves this turn, if it goes on and is remembered.
@@ -82,8 +93,17 @@ mod tests {
     use crate::chat::Turn as ChatTurn;
 
     fn prompt(turns: &[(Role, &'static str)]) -> Prompt<'static> {
-        let turns = turns.iter().map(|(role, text)| ChatTurn { role: *role, parts: vec![Part::Text((*text).into())] }).collect();
-        Prompt { turns, ..Prompt::default() }
+        let turns = turns
+            .iter()
+            .map(|(role, text)| ChatTurn {
+                role: *role,
+                parts: vec![Part::Text((*text).into())],
+            })
+            .collect();
+        Prompt {
+            turns,
+            ..Prompt::default()
+        }
     }
 
     #[test]
@@ -91,11 +111,35 @@ mod tests {
         let affinity = Affinity::default();
         let first = affinity.turn("a", None, &prompt(&[(Role::User, "fix it")]));
         assert!(!first.goes_on);
-        affinity.remember(first, Served { model: "m".into(), effort: Effort::High, rule: "r".into() });
-        let after_tool = prompt(&[(Role::User, "fix it"), (Role::Assistant, "calling"), (Role::Tool, "done")]);
-        assert!(affinity.served(affinity.turn("a", None, &after_tool)).is_some());
-        assert!(affinity.served(affinity.turn("b", None, &after_tool)).is_none(), "another caller");
-        let next = prompt(&[(Role::User, "fix it"), (Role::Assistant, "done"), (Role::User, "thanks")]);
+        affinity.remember(
+            first,
+            Served {
+                model: "m".into(),
+                effort: Effort::High,
+                rule: "r".into(),
+            },
+        );
+        let after_tool = prompt(&[
+            (Role::User, "fix it"),
+            (Role::Assistant, "calling"),
+            (Role::Tool, "done"),
+        ]);
+        assert!(
+            affinity
+                .served(affinity.turn("a", None, &after_tool))
+                .is_some()
+        );
+        assert!(
+            affinity
+                .served(affinity.turn("b", None, &after_tool))
+                .is_none(),
+            "another caller"
+        );
+        let next = prompt(&[
+            (Role::User, "fix it"),
+            (Role::Assistant, "done"),
+            (Role::User, "thanks"),
+        ]);
         assert!(affinity.served(affinity.turn("a", None, &next)).is_none());
     }
 }

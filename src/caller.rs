@@ -29,13 +29,17 @@ impl Caller {
     /// The nodes whose caps count, root first.
     #[must_use]
     pub fn nodes(&self) -> Vec<Node> {
-        std::iter::once(Node::Global).chain(self.key.iter().map(|k| Node::Key(k.id))).collect()
+        std::iter::once(Node::Global)
+            .chain(self.key.iter().map(|k| Node::Key(k.id)))
+            .collect()
     }
 
     /// The caller may use a model of this name.
     #[must_use]
     pub fn may_use(&self, model: &str) -> bool {
-        self.key.as_ref().is_none_or(|k| k.models.is_empty() || k.models.iter().any(|p| like(p, model)))
+        self.key
+            .as_ref()
+            .is_none_or(|k| k.models.is_empty() || k.models.iter().any(|p| like(p, model)))
     }
 }
 
@@ -49,7 +53,9 @@ impl Callers {
     /// The callers with these keys. As long as there has never been a key, anybody on this machine may call.
     #[must_use]
     pub fn new(keys: Vec<Key>) -> Callers {
-        Callers { by_hash: keys.into_iter().map(|k| (k.hash, Arc::new(k))).collect() }
+        Callers {
+            by_hash: keys.into_iter().map(|k| (k.hash, Arc::new(k))).collect(),
+        }
     }
 
     /// No virtual key exists: any or no credential is caller `local`.
@@ -67,15 +73,20 @@ impl Callers {
             return Ok(Caller { key: None });
         }
         let refused = || {
-            Error::new(Kind::Unauthorized, "This flyball needs a valid key. Send one made by `flyball key create` as API key.")
-                .code("invalid_api_key")
+            Error::new(
+                Kind::Unauthorized,
+                "This flyball needs a valid key. Send one made by `flyball key create` as API key.",
+            )
+            .code("invalid_api_key")
         };
         let secret = credential(headers).ok_or_else(refused)?;
         let key = self.by_hash.get(&hash(secret)).ok_or_else(refused)?;
         if key.revoked || key.expires.is_some_and(|end| end <= now) {
             return Err(refused());
         }
-        Ok(Caller { key: Some(key.clone()) })
+        Ok(Caller {
+            key: Some(key.clone()),
+        })
     }
 }
 
@@ -88,11 +99,18 @@ pub fn hash(secret: &[u8]) -> [u8; 32] {
 /// The one credential of a request, wherever its dialect keeps it. Two different ones are none.
 fn credential(headers: &HeaderMap) -> Option<&[u8]> {
     let mut found: Option<&[u8]> = None;
-    for name in [AUTHORIZATION.as_str(), "x-api-key", "api-key", "x-goog-api-key"] {
+    for name in [
+        AUTHORIZATION.as_str(),
+        "x-api-key",
+        "api-key",
+        "x-goog-api-key",
+    ] {
         for value in headers.get_all(name) {
             let bytes = value.as_bytes();
             let secret = match bytes.split_at_checked(7) {
-                Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"bearer ") => rest.trim_ascii(),
+                Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"bearer ") => {
+                    rest.trim_ascii()
+                }
                 _ => bytes.trim_ascii(),
             };
             if found.is_some_and(|f| f != secret) {
@@ -139,16 +157,44 @@ mod tests {
             (vec![("authorization", "bearer fb_secret")], true),
             (vec![("x-api-key", "fb_secret")], true),
             (vec![("x-goog-api-key", "fb_secret")], true),
-            (vec![("authorization", "Bearer fb_secret"), ("x-api-key", "fb_secret")], true),
-            (vec![("authorization", "Bearer fb_secret"), ("x-api-key", "other")], false),
+            (
+                vec![
+                    ("authorization", "Bearer fb_secret"),
+                    ("x-api-key", "fb_secret"),
+                ],
+                true,
+            ),
+            (
+                vec![
+                    ("authorization", "Bearer fb_secret"),
+                    ("x-api-key", "other"),
+                ],
+                false,
+            ),
             (vec![("authorization", "Bearer fb_secre")], false),
             (vec![("authorization", "Bearer ")], false),
             (vec![], false),
         ] {
-            assert_eq!(callers.identify(&headers(&pairs), 0).is_ok(), ok, "{pairs:?}");
+            assert_eq!(
+                callers.identify(&headers(&pairs), 0).is_ok(),
+                ok,
+                "{pairs:?}"
+            );
         }
-        assert!(callers.identify(&headers(&[("x-api-key", "fb_secret")]), 100).is_err(), "expired");
-        let revoked = Key { revoked: true, ..key("fb_secret") };
-        assert!(Callers::new(vec![revoked]).identify(&headers(&[("x-api-key", "fb_secret")]), 0).is_err());
+        assert!(
+            callers
+                .identify(&headers(&[("x-api-key", "fb_secret")]), 100)
+                .is_err(),
+            "expired"
+        );
+        let revoked = Key {
+            revoked: true,
+            ..key("fb_secret")
+        };
+        assert!(
+            Callers::new(vec![revoked])
+                .identify(&headers(&[("x-api-key", "fb_secret")]), 0)
+                .is_err()
+        );
     }
 }

@@ -110,12 +110,17 @@ impl Features {
     /// The value of a signal; 0 for one that does not exist.
     #[must_use]
     pub fn get(&self, name: &str) -> f64 {
-        self.named().find(|(n, _)| *n == name).map_or(0.0, |(_, v)| v)
+        self.named()
+            .find(|(n, _)| *n == name)
+            .map_or(0.0, |(_, v)| v)
     }
 
     /// Every signal's name and value.
     pub fn named(&self) -> impl Iterator<Item = (&'static str, f64)> {
-        signals::ALL.iter().zip(self.values).map(|(s, v)| (s.name, v))
+        signals::ALL
+            .iter()
+            .zip(self.values)
+            .map(|(s, v)| (s.name, v))
     }
 }
 
@@ -127,7 +132,13 @@ pub fn measure(prompt: &Prompt<'_>) -> Features {
     for (value, signal) in values.iter_mut().zip(signals::ALL) {
         *value = (signal.measure)(&ask);
     }
-    Features { values, prompt_tokens_estimate: ask.conversation_bytes / 4, ask_chars: ask.chars, turns: prompt.turns.len(), inherited: ask.inherited }
+    Features {
+        values,
+        prompt_tokens_estimate: ask.conversation_bytes / 4,
+        ask_chars: ask.chars,
+        turns: prompt.turns.len(),
+        inherited: ask.inherited,
+    }
 }
 
 #[cfg(test)]

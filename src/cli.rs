@@ -69,7 +69,12 @@ struct ServeArgs {
     #[arg(long, env = "FLYBALL_ADMIN_LISTEN", value_name = "ADDRESS")]
     admin_listen: Option<String>,
     /// Real model names to route like "auto", with *; several by comma
-    #[arg(long, env = "FLYBALL_INTERCEPT", value_name = "PATTERN", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "FLYBALL_INTERCEPT",
+        value_name = "PATTERN",
+        value_delimiter = ','
+    )]
     intercept: Vec<String>,
     /// Serve the built-in simulated models
     #[arg(long)]
@@ -94,7 +99,10 @@ impl Common {
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let common = cli.common;
-    let done = match cli.command.unwrap_or_else(|| Command::Serve(serve_from_env())) {
+    let done = match cli
+        .command
+        .unwrap_or_else(|| Command::Serve(serve_from_env()))
+    {
         Command::Serve(args) => serve::run(&common, &args),
         Command::Demo(args) => demo::run(&common, &args),
         Command::Check(args) => inspect::check(&common, &args),
@@ -121,12 +129,18 @@ fn serve_from_env() -> ServeArgs {
         #[command(flatten)]
         args: ServeArgs,
     }
-    OnlyServe::try_parse_from(["flyball"]).map(|s| s.args).unwrap_or_default()
+    OnlyServe::try_parse_from(["flyball"])
+        .map(|s| s.args)
+        .unwrap_or_default()
 }
 
 /// One line for each mistake.
 fn joined(complaints: &[crate::config::Complaint]) -> String {
-    complaints.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    complaints
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// The data folder that this configuration names; commands that only read the books need no provider.
@@ -134,13 +148,21 @@ fn data_dir(common: &Common) -> Result<PathBuf, String> {
     match &common.data_dir {
         Some(dir) => Ok(dir.clone()),
         None => {
-            let overrides = Overrides { simulate: true, ..common.overrides(&ServeArgs::default()) };
-            crate::config::load(&overrides).map(|c| c.data_dir).map_err(|all| joined(&all))
+            let overrides = Overrides {
+                simulate: true,
+                ..common.overrides(&ServeArgs::default())
+            };
+            crate::config::load(&overrides)
+                .map(|c| c.data_dir)
+                .map_err(|all| joined(&all))
         }
     }
 }
 
 /// A runtime for the commands that talk.
 fn runtime() -> Result<tokio::runtime::Runtime, String> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| format!("flyball cannot start its runtime: {e}"))
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| format!("flyball cannot start its runtime: {e}"))
 }

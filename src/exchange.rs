@@ -70,19 +70,42 @@ pub async fn handle(state: &Arc<State>, request: Request<Incoming>) -> Response<
     }
 }
 
-async fn serve(state: &Arc<State>, head: &Parts, body: Incoming, dialect: &'static dyn Dialect, id: &str, arrived: Instant) -> Result<Response<Answer>, Error> {
+async fn serve(
+    state: &Arc<State>,
+    head: &Parts,
+    body: Incoming,
+    dialect: &'static dyn Dialect,
+    id: &str,
+    arrived: Instant,
+) -> Result<Response<Answer>, Error> {
     headers::check_origin(head, state.callers.load().open(), state.loopback)?;
     let caller = state.callers.load().identify(&head.headers, now())?;
     match (&head.method, head.uri.path()) {
-        (&Method::POST, path) if path == dialect.path() => complete(state, head, body, dialect, caller, id, arrived).await,
-        (_, path) if path == dialect.path() => Err(Error::new(Kind::MethodNotAllowed, format!("{path} takes POST."))),
+        (&Method::POST, path) if path == dialect.path() => {
+            complete(state, head, body, dialect, caller, id, arrived).await
+        }
+        (_, path) if path == dialect.path() => Err(Error::new(
+            Kind::MethodNotAllowed,
+            format!("{path} takes POST."),
+        )),
         (&Method::GET, _) => other::get(state, head, &caller).await,
-        (_, path) => Err(Error::new(Kind::NotFound, format!("flyball has no {path}."))),
+        (_, path) => Err(Error::new(
+            Kind::NotFound,
+            format!("flyball has no {path}."),
+        )),
     }
 }
 
 /// One completion: from the client's bytes to the provider's.
-async fn complete(state: &Arc<State>, head: &Parts, body: Incoming, dialect: &'static dyn Dialect, caller: Caller, id: &str, arrived: Instant) -> Result<Response<Answer>, Error> {
+async fn complete(
+    state: &Arc<State>,
+    head: &Parts,
+    body: Incoming,
+    dialect: &'static dyn Dialect,
+    caller: Caller,
+    id: &str,
+    arrived: Instant,
+) -> Result<Response<Answer>, Error> {
     let body = read_body(&state.limits, head, body).await?;
     let read = arrived.elapsed();
     let policy = state.policy.load_full();
@@ -91,18 +114,55 @@ async fn complete(state: &Arc<State>, head: &Parts, body: Incoming, dialect: &'s
 
     let features = classify::measure(&request.prompt);
     let difficulty = classify::grade(&features);
-    let turn = state.affinity.turn(caller.name(), wishes.session.as_deref(), &request.prompt);
-    let decision = decide(state, &policy, head, &caller, &request, &wishes, turn, &features, &difficulty)?;
-    state.telemetry.decided(&Decided { rule: &decision.rule, task: difficulty.task.name(), tier: decision.attempts[0].model.tier });
+    let turn = state
+        .affinity
+        .turn(caller.name(), wishes.session.as_deref(), &request.prompt);
+    let decision = decide(
+        state,
+        &policy,
+        head,
+        &caller,
+        &request,
+        &wishes,
+        turn,
+        &features,
+        &difficulty,
+    )?;
+    state.telemetry.decided(&Decided {
+        rule: &decision.rule,
+        task: difficulty.task.name(),
+        tier: decision.attempts[0].model.tier,
+    });
 
-    let exchange = Exchange { state, policy: &policy, head, body: &body, request: &request, dialect, caller: &caller, id, arrived, read, difficulty, wishes: &wishes, decision: &decision };
+    let exchange = Exchange {
+        state,
+        policy: &policy,
+        head,
+        body: &body,
+        request: &request,
+        dialect,
+        caller: &caller,
+        id,
+        arrived,
+        read,
+        difficulty,
+        wishes: &wishes,
+        decision: &decision,
+    };
     let mut failed = None;
     for arm in &decision.attempts {
         match exchange.attempt(arm).await {
             Ok(answer) => {
                 if !decision.untouched {
                     let effort = arm.effort_or(request.effort);
-                    state.affinity.remember(turn, Served { model: arm.model.name.clone(), effort, rule: decision.rule.clone() });
+                    state.affinity.remember(
+                        turn,
+                        Served {
+                            model: arm.model.name.clone(),
+                            effort,
+                            rule: decision.rule.clone(),
+                        },
+                    );
                 }
                 return Ok(answer);
             }
@@ -113,13 +173,28 @@ async fn complete(state: &Arc<State>, head: &Parts, body: Incoming, dialect: &'s
     failed.unwrap_or_else(|| Err(Error::new(Kind::Internal, "no arm was tried")))
 }
 
-#[allow(clippy::too_many_arguments, reason = "the one place where everything that a decision needs comes together")]
-fn decide(state: &State, policy: &Policy, head: &Parts, caller: &Caller, request: &Decoded<'_>, wishes: &Wishes, turn: Turn, features: &Features, difficulty: &Difficulty) -> Result<Decision, Error> {
+#[allow(
+    clippy::too_many_arguments,
+    reason = "the one place where everything that a decision needs comes together"
+)]
+fn decide(
+    state: &State,
+    policy: &Policy,
+    head: &Parts,
+    caller: &Caller,
+    request: &Decoded<'_>,
+    wishes: &Wishes,
+    turn: Turn,
+    features: &Features,
+    difficulty: &Difficulty,
+) -> Result<Decision, Error> {
     let served = state.affinity.served(turn);
     let asked = route::Asked {
         dialect: request_dialect(head),
         model: &request.model,
-        effort: wishes.effort.or_else(|| request.effort.filter(|_| request.model.starts_with("auto"))),
+        effort: wishes
+            .effort
+            .or_else(|| request.effort.filter(|_| request.model.starts_with("auto"))),
         body_effort: request.effort,
         objective: wishes.objective,
         private: wishes.private,
@@ -132,7 +207,9 @@ fn decide(state: &State, policy: &Policy, head: &Parts, caller: &Caller, request
         tags: &wishes.tags,
         header: &|name| head.headers.get(name).and_then(|v| v.to_str().ok()),
         key: caller.key.as_ref().map(|k| k.name.as_str()),
-        served: served.as_ref().map(|s| (s.model.as_str(), s.effort, s.rule.as_str())),
+        served: served
+            .as_ref()
+            .map(|s| (s.model.as_str(), s.effort, s.rule.as_str())),
     };
     route::decide(policy, &asked, difficulty, features)
 }
@@ -146,9 +223,16 @@ async fn read_body(limits: &Limits, head: &Parts, body: Incoming) -> Result<Byte
     let limited = http_body_util::Limited::new(body, limits.body_bytes_max);
     match tokio::time::timeout(limits.client_body, limited.collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(e)) if e.is::<http_body_util::LengthLimitError>() => Err(headers::too_large(limits.body_bytes_max)),
-        Ok(Err(e)) => Err(Error::new(Kind::BadRequest, "The request's body broke off.").detail(e.to_string())),
-        Err(_) => Err(Error::new(Kind::ClientTimeout, "The request's body did not arrive in time.")),
+        Ok(Err(e)) if e.is::<http_body_util::LengthLimitError>() => {
+            Err(headers::too_large(limits.body_bytes_max))
+        }
+        Ok(Err(e)) => {
+            Err(Error::new(Kind::BadRequest, "The request's body broke off.").detail(e.to_string()))
+        }
+        Err(_) => Err(Error::new(
+            Kind::ClientTimeout,
+            "The request's body did not arrive in time.",
+        )),
     }
 }
 
@@ -184,32 +268,62 @@ impl Exchange<'_> {
         let mut plan = ask::plan(self, arm).map_err(final_error)?;
         let attempt = uuid::Uuid::now_v7().to_string();
         let job = plan.job(self, arm, attempt.clone());
-        let facts = settle::facts(&job, self.caller.key.as_ref().map(|k| k.id), ask::milli(self.difficulty.difficulty), &self.policy.catalogue.version);
+        let facts = settle::facts(
+            &job,
+            self.caller.key.as_ref().map(|k| k.id),
+            ask::milli(self.difficulty.difficulty),
+            &self.policy.catalogue.version,
+        );
 
-        let reservation = ask::reserve(self, arm, &plan, facts).await.map_err(final_error)?;
+        let reservation = ask::reserve(self, arm, &plan, facts)
+            .await
+            .map_err(final_error)?;
         let limit = plan.limit_to_send(reservation.tokens());
         let out = plan.body(self, arm, limit);
         let reserved = self.arrived.elapsed();
         let mut job = plan.job(self, arm, attempt);
-        job.phases = vec![("read", self.read), ("decide", decided - self.read), ("reserve", reserved - decided)];
+        job.phases = vec![
+            ("read", self.read),
+            ("decide", decided - self.read),
+            ("reserve", reserved - decided),
+        ];
         let mut settlement = Settlement::new(job, reservation, self.state.telemetry.clone());
 
         let Some(url) = arm.model.provider.endpoint(self.dialect.name()) else {
             settlement.void("not_sent");
-            return Err(final_error(Error::new(Kind::Internal, "the chosen model does not speak this dialect")));
+            return Err(final_error(Error::new(
+                Kind::Internal,
+                "the chosen model does not speak this dialect",
+            )));
         };
         settlement.sending();
-        match self.state.upstream.send(&url, headers::outgoing(self.head, arm), out).await {
+        match self
+            .state
+            .upstream
+            .send(&url, headers::outgoing(self.head, arm), out)
+            .await
+        {
             Ok(answer) => self.relay(arm, &plan, limit, answer, settlement).await,
             Err(failure) => {
-                self.state.telemetry.upstream_error(&arm.model.provider.name, &failure.error);
-                Err(Attempted::MayFallBack(Err(settle_failure(failure, settlement))))
+                self.state
+                    .telemetry
+                    .upstream_error(&arm.model.provider.name, &failure.error);
+                Err(Attempted::MayFallBack(Err(settle_failure(
+                    failure, settlement,
+                ))))
             }
         }
     }
 
     /// The provider answers: on to the client.
-    async fn relay(&self, arm: &Arm, plan: &ask::Plan, limit: Option<u64>, answer: Response<Incoming>, mut settlement: Settlement) -> Result<Response<Answer>, Attempted> {
+    async fn relay(
+        &self,
+        arm: &Arm,
+        plan: &ask::Plan,
+        limit: Option<u64>,
+        answer: Response<Incoming>,
+        mut settlement: Settlement,
+    ) -> Result<Response<Answer>, Attempted> {
         let (mut head, body) = answer.into_parts();
         settlement.status(head.status.as_u16());
         headers::returned(&mut head.headers);
@@ -219,17 +333,32 @@ impl Exchange<'_> {
         }
         if headers::is_event_stream(&head.headers) {
             let decoder = self.dialect.stream(arm.model.provider.kind.usage);
-            let filter = if plan.usage_added { self.dialect.hide_usage() } else { None };
-            return Ok(self.streamed(head, body, None, Reading::Events { decoder, filter }, settlement));
+            let filter = if plan.usage_added {
+                self.dialect.hide_usage()
+            } else {
+                None
+            };
+            return Ok(self.streamed(
+                head,
+                body,
+                None,
+                Reading::Events { decoder, filter },
+                settlement,
+            ));
         }
         match reply::read_up_to(body, reply::HELD_MAX, self.state.limits.total).await {
             reply::Held::Whole(bytes) => {
-                let bill = settlement.answered(self.dialect.answer(&bytes, arm.model.provider.kind.usage));
-                head.headers.extend(bill.map(bill_headers).unwrap_or_default());
+                let bill =
+                    settlement.answered(self.dialect.answer(&bytes, arm.model.provider.kind.usage));
+                head.headers
+                    .extend(bill.map(bill_headers).unwrap_or_default());
                 Ok(Response::from_parts(head, Answer::whole(bytes)))
             }
             reply::Held::Longer(first, rest) => {
-                let reading = Reading::Json { kept: Some(first.to_vec()), rule: arm.model.provider.kind.usage };
+                let reading = Reading::Json {
+                    kept: Some(first.to_vec()),
+                    rule: arm.model.provider.kind.usage,
+                };
                 Ok(self.streamed(head, rest, Some(first), reading, settlement))
             }
             reply::Held::Broken(error) => {
@@ -239,18 +368,36 @@ impl Exchange<'_> {
         }
     }
 
-    fn streamed(&self, mut head: http::response::Parts, body: Incoming, first: Option<Bytes>, reading: Reading, settlement: Settlement) -> Response<Answer> {
+    fn streamed(
+        &self,
+        mut head: http::response::Parts,
+        body: Incoming,
+        first: Option<Bytes>,
+        reading: Reading,
+        settlement: Settlement,
+    ) -> Response<Answer> {
         let wants_trailers = headers::wants_trailers(self.head);
         if wants_trailers {
             headers::announce_trailers(&mut head.headers);
         }
-        let terms = Terms { limits: &self.state.limits, dialect: self.dialect, request: self.id.to_owned(), wants_trailers };
+        let terms = Terms {
+            limits: &self.state.limits,
+            dialect: self.dialect,
+            request: self.id.to_owned(),
+            wants_trailers,
+        };
         let relay = Relay::new(body, first, reading, settlement, terms);
         Response::from_parts(head, Answer::Relayed(Box::new(relay)))
     }
 
     /// A provider's own error goes on as it is, without our keys in it.
-    async fn passed_on(&self, arm: &Arm, head: http::response::Parts, body: Incoming, settlement: Settlement) -> Attempted {
+    async fn passed_on(
+        &self,
+        arm: &Arm,
+        head: http::response::Parts,
+        body: Incoming,
+        settlement: Settlement,
+    ) -> Attempted {
         let status = head.status.as_u16();
         let held = reply::read_up_to(body, reply::HELD_MAX, self.state.limits.idle).await;
         // Only these answers mean that no work was done (reliability: A3); after any other the outcome is unknown.
@@ -259,15 +406,26 @@ impl Exchange<'_> {
         } else {
             settlement.unknown("upstream_error");
         }
-        self.state.telemetry.upstream_status(&arm.model.provider.name, status);
+        self.state
+            .telemetry
+            .upstream_status(&arm.model.provider.name, status);
         let bytes = match held {
             reply::Held::Whole(bytes) => reply::redacted(bytes, &arm.model.provider),
-            reply::Held::Longer(..) => return final_error(Error::new(Kind::UpstreamFailed, "the provider's error is too long to pass on")),
+            reply::Held::Longer(..) => {
+                return final_error(Error::new(
+                    Kind::UpstreamFailed,
+                    "the provider's error is too long to pass on",
+                ));
+            }
             reply::Held::Broken(error) => return final_error(error),
         };
         let answer = Ok(Response::from_parts(head, Answer::whole(bytes)));
         // A request that one provider finds wrong is wrong for the next one too.
-        if matches!(status, 400 | 413 | 415 | 422) { Attempted::Final(answer) } else { Attempted::MayFallBack(answer) }
+        if matches!(status, 400 | 413 | 415 | 422) {
+            Attempted::Final(answer)
+        } else {
+            Attempted::MayFallBack(answer)
+        }
     }
 }
 

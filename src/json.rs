@@ -107,10 +107,9 @@ impl<'a> Object<'a> {
         let mut text: Option<String> = None;
         for edit in edits {
             let now = text.as_deref().unwrap_or(self.text);
-            let object = match &text {
-                None => None,
-                Some(t) => Some(Object::read_str(t).expect("an edited object is still an object")),
-            };
+            let object = text
+                .as_deref()
+                .map(|t| Object::read_str(t).expect("an edited object is still an object"));
             let object = object.as_ref().unwrap_or(self);
             if let Some(next) = apply(now, object, edit) {
                 text = Some(next);

@@ -22,13 +22,25 @@ use tokio::sync::oneshot;
 use window::Window;
 
 /// How an attempt may end. A closed set: metric labels and the export rely on it.
-pub const OUTCOMES: [&str; 9] =
-    ["ok", "length", "client_gone", "stream_cut", "upstream_error", "upstream_timeout", "refused_upstream", "not_sent", "crash"];
+pub const OUTCOMES: [&str; 9] = [
+    "ok",
+    "length",
+    "client_gone",
+    "stream_cut",
+    "upstream_error",
+    "upstream_timeout",
+    "refused_upstream",
+    "not_sent",
+    "crash",
+];
 /// How a cost is known.
 pub const BASES: [&str; 4] = ["reported", "counted", "bound", "void"];
 
 pub(crate) fn known_outcome(text: &str) -> &'static str {
-    OUTCOMES.into_iter().find(|o| *o == text).unwrap_or("upstream_error")
+    OUTCOMES
+        .into_iter()
+        .find(|o| *o == text)
+        .unwrap_or("upstream_error")
 }
 
 pub(crate) fn known_basis(text: &str) -> &'static str {
@@ -63,7 +75,9 @@ pub fn now() -> i64 {
 /// Milliseconds since 1970.
 #[must_use]
 pub fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
 }
 
 impl Ledger {
@@ -76,7 +90,10 @@ impl Ledger {
         let owner = own(data_dir)?;
         let swept = sqlite::sweep(&mut db, data_dir)?;
         if swept > 0 {
-            tracing::warn!(attempts = swept, "the last run left attempts open; they are charged at their bound");
+            tracing::warn!(
+                attempts = swept,
+                "the last run left attempts open; they are charged at their bound"
+            );
         }
         let mut balances = Balances::default();
         let at = now();
@@ -86,7 +103,12 @@ impl Ledger {
             }
         }
         let writer = Writer::start(db)?;
-        Ok(Arc::new(Ledger { data_dir: data_dir.to_owned(), balances: Mutex::new(balances), writer, _owner: owner }))
+        Ok(Arc::new(Ledger {
+            data_dir: data_dir.to_owned(),
+            balances: Mutex::new(balances),
+            writer,
+            _owner: owner,
+        }))
     }
 
     /// Where the books are.
@@ -99,10 +121,19 @@ impl Ledger {
     pub fn set_caps(&self, caps: &Caps, keys: &[Key]) {
         let mut balances = self.balances();
         for window in Window::ALL {
-            let of = |list: &[(Window, PicoUsd)]| list.iter().filter(|(w, _)| *w == window).map(|(_, a)| *a).min();
+            let of = |list: &[(Window, PicoUsd)]| {
+                list.iter()
+                    .filter(|(w, _)| *w == window)
+                    .map(|(_, a)| *a)
+                    .min()
+            };
             balances.limit(Node::Global, window, of(&caps.global));
             for key in keys {
-                balances.limit(Node::Key(key.id), window, of(&key.caps).or_else(|| of(&caps.each_key)));
+                balances.limit(
+                    Node::Key(key.id),
+                    window,
+                    of(&key.caps).or_else(|| of(&caps.each_key)),
+                );
             }
         }
     }
@@ -129,18 +160,33 @@ impl Ledger {
     ///
     /// # Errors
     /// `Refused::Full`: no room. `Refused::Store`: the ledger cannot write.
-    pub async fn reserve(self: &Arc<Ledger>, nodes: &[Node], ask: Ask, mut facts: Facts) -> Result<Reservation, Refused> {
+    pub async fn reserve(
+        self: &Arc<Ledger>,
+        nodes: &[Node],
+        ask: Ask,
+        mut facts: Facts,
+    ) -> Result<Reservation, Refused> {
         if !self.healthy() {
-            return Err(Refused::Store("the last write failed or too much waits to be written".into()));
+            return Err(Refused::Store(
+                "the last write failed or too much waits to be written".into(),
+            ));
         }
         let (grant, capped) = {
             let mut balances = self.balances();
-            let grant = balances.reserve(nodes, ask, facts.at_ms.div_euclid(1_000)).map_err(Refused::Full)?;
+            let grant = balances
+                .reserve(nodes, ask, facts.at_ms.div_euclid(1_000))
+                .map_err(Refused::Full)?;
             (grant, balances.capped(nodes))
         };
         facts.bound = grant.amount;
         let attempt = facts.attempt.clone();
-        let mut reservation = Reservation { ledger: self.clone(), attempt, grant, dispatched: false, closed: false };
+        let mut reservation = Reservation {
+            ledger: self.clone(),
+            attempt,
+            grant,
+            dispatched: false,
+            closed: false,
+        };
         if capped {
             let (done, durable) = oneshot::channel();
             self.writer.send(Op::Open(Box::new(facts), Some(done)));
@@ -179,12 +225,26 @@ impl Ledger {
 
 fn own(data_dir: &Path) -> Result<File, Error> {
     let path = data_dir.join("owner.lock");
-    let unusable = |e: std::io::Error| Error::new(Kind::Internal, "the data folder cannot be used").detail(format!("{}: {e}", path.display()));
-    let file = File::options().create(true).write(true).truncate(false).open(&path).map_err(unusable)?;
+    let unusable = |e: std::io::Error| {
+        Error::new(Kind::Internal, "the data folder cannot be used")
+            .detail(format!("{}: {e}", path.display()))
+    };
+    let file = File::options()
+        .create(true)
+        .write(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(unusable)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::new(Kind::Internal, "the data folder is in use")
-            .detail(format!("another flyball owns {}; stop it, or give this one another --data-dir", data_dir.display()))),
+        Err(TryLockError::WouldBlock) => {
+            Err(
+                Error::new(Kind::Internal, "the data folder is in use").detail(format!(
+                    "another flyball owns {}; stop it, or give this one another --data-dir",
+                    data_dir.display()
+                )),
+            )
+        }
         Err(TryLockError::Error(e)) => Err(unusable(e)),
     }
 }
@@ -203,9 +263,12 @@ impl Refused {
     #[must_use]
     pub fn error(&self) -> Error {
         match self {
-            Refused::Store(why) => Error::new(Kind::Overloaded, "flyball's ledger cannot write, so no request is admitted; try again soon")
-                .retry(Retry::After(Duration::from_secs(5)))
-                .detail(format!("the ledger cannot write: {why}")),
+            Refused::Store(why) => Error::new(
+                Kind::Overloaded,
+                "flyball's ledger cannot write, so no request is admitted; try again soon",
+            )
+            .retry(Retry::After(Duration::from_secs(5)))
+            .detail(format!("the ledger cannot write: {why}")),
             Refused::Full(full) => refusal(full),
         }
     }
@@ -215,20 +278,35 @@ fn refusal(full: &Full) -> Error {
     let Full { place, limit, .. } = full;
     let window = place.window.name();
     let reset = match place.window.resets_at(place.id) {
-        Some(at) => format!("resets at {}", jiff::Timestamp::from_second(at).unwrap_or_default()),
+        Some(at) => format!(
+            "resets at {}",
+            jiff::Timestamp::from_second(at).unwrap_or_default()
+        ),
         None => "does not reset".to_owned(),
     };
-    let retry = if full.only_reserved() { Retry::After(Duration::from_secs(2)) } else { Retry::Never };
+    let retry = if full.only_reserved() {
+        Retry::After(Duration::from_secs(2))
+    } else {
+        Retry::Never
+    };
     let public = match place.node {
-        Node::Global => format!("The {window} spend cap of this flyball has no room for this request; it {reset}."),
+        Node::Global => format!(
+            "The {window} spend cap of this flyball has no room for this request; it {reset}."
+        ),
         Node::Key(_) => format!(
             "The {window} spend cap of this key ({limit}) has no room for this request, which needs up to {}: {} is left; it {reset}.",
             full.needed,
             full.left()
         ),
     };
-    let detail = format!("cap {:?} {window}: limit {limit}, posted {}, reserved {}, needed {}", place.node, full.posted, full.reserved, full.needed);
-    Error::new(Kind::CapReached, public).code("flyball_cap").retry(retry).detail(detail)
+    let detail = format!(
+        "cap {:?} {window}: limit {limit}, posted {}, reserved {}, needed {}",
+        place.node, full.posted, full.reserved, full.needed
+    );
+    Error::new(Kind::CapReached, public)
+        .code("flyball_cap")
+        .retry(retry)
+        .detail(detail)
 }
 
 /// Room held for one attempt. It is closed by value, by `post` or `void`.
@@ -266,14 +344,24 @@ impl Reservation {
 
     fn close_empty(&mut self, outcome: &'static str, cost: PicoUsd, basis: &'static str) {
         let usage = crate::chat::Usage::default();
-        self.close(Closing { attempt: String::new(), cost, baseline: cost, usage, basis, outcome, excess: cost });
+        self.close(Closing {
+            attempt: String::new(),
+            cost,
+            baseline: cost,
+            usage,
+            basis,
+            outcome,
+            excess: cost,
+        });
     }
 
     fn close(&mut self, mut closing: Closing) {
         closing.attempt.clone_from(&self.attempt);
         self.closed = true;
         self.ledger.balances().close(&self.grant, closing.cost);
-        self.ledger.writer.send(Op::Close(Box::new(closing), self.grant.places.clone()));
+        self.ledger
+            .writer
+            .send(Op::Close(Box::new(closing), self.grant.places.clone()));
     }
 
     fn forget(&mut self) {

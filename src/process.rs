@@ -66,7 +66,10 @@ pub async fn start(mut config: Config, overrides: Overrides) -> Result<Running, 
     // The ports first: a second flyball by mistake should hear of the port, not of the ledger.
     let traffic = server::bind(config.listen, "--listen").await?;
     let admin_listener = server::bind(config.admin_listen, "--admin-listen").await?;
-    let local = |l: &tokio::net::TcpListener| l.local_addr().map_err(|e| Error::new(Kind::Internal, "no address").detail(e.to_string()));
+    let local = |l: &tokio::net::TcpListener| {
+        l.local_addr()
+            .map_err(|e| Error::new(Kind::Internal, "no address").detail(e.to_string()))
+    };
     let (listen, admin_at) = (local(&traffic)?, local(&admin_listener)?);
 
     let ledger = Ledger::open(&config.data_dir)?;
@@ -90,38 +93,75 @@ pub async fn start(mut config: Config, overrides: Overrides) -> Result<Running, 
     });
     publish_known(&state);
     let running = (config.listen, config.admin_listen, config.data_dir.clone());
-    let reloader = Arc::new(Reloader { state: state.clone(), overrides, simulated_at: simulated.as_ref().map(|s| s.address), caps: Mutex::new(caps), running });
+    let reloader = Arc::new(Reloader {
+        state: state.clone(),
+        overrides,
+        simulated_at: simulated.as_ref().map(|s| s.address),
+        caps: Mutex::new(caps),
+        running,
+    });
 
     let (stop, stopped) = watch::channel(false);
     let tasks = vec![
         tokio::spawn(serve_traffic(traffic, state.clone(), stopped.clone())),
-        tokio::spawn(serve_admin(admin_listener, admin_of(&config, &state, &reloader, admin_at), state.limits.clone(), stopped)),
+        tokio::spawn(serve_admin(
+            admin_listener,
+            admin_of(&config, &state, &reloader, admin_at),
+            state.limits.clone(),
+            stopped,
+        )),
     ];
     let keys_end = Arc::new(AtomicBool::new(false));
     let keys_thread = watch_keys(state.clone(), reloader.clone(), keys_end.clone());
-    Ok(Running { listen, admin: admin_at, state, stop, tasks, reloader, keys_end, keys_thread, simulated })
+    Ok(Running {
+        listen,
+        admin: admin_at,
+        state,
+        stop,
+        tasks,
+        reloader,
+        keys_end,
+        keys_thread,
+        simulated,
+    })
 }
 
 async fn start_simulated(config: &Config) -> Result<Option<Simulated>, Error> {
-    let Some((speed, seed)) = config.simulate else { return Ok(None) };
+    let Some((speed, seed)) = config.simulate else {
+        return Ok(None);
+    };
     let started = simulate::start(simulate::Settings { seed, speed }).await;
-    started.map(Some).map_err(|e| Error::new(Kind::Internal, "the simulated models cannot start").detail(e.to_string()))
+    started.map(Some).map_err(|e| {
+        Error::new(Kind::Internal, "the simulated models cannot start").detail(e.to_string())
+    })
 }
 
 /// Whoever can reach a listener that is not loopback needs a key, and the admin listener a token.
 fn check_exposure(config: &Config, callers: &Callers) -> Result<(), Error> {
-    let refuse = |detail: String| Err(Error::new(Kind::Internal, "refused to listen").detail(detail));
+    let refuse =
+        |detail: String| Err(Error::new(Kind::Internal, "refused to listen").detail(detail));
     if !config.listen.ip().is_loopback() && callers.open() {
-        return refuse(format!("{} can be reached from other machines, so callers need keys: make one first with `flyball key create NAME`, or use --listen 127.0.0.1:{}", config.listen, config.listen.port()));
+        return refuse(format!(
+            "{} can be reached from other machines, so callers need keys: make one first with `flyball key create NAME`, or use --listen 127.0.0.1:{}",
+            config.listen,
+            config.listen.port()
+        ));
     }
     if !config.admin_listen.ip().is_loopback() && config.admin_token.is_none() {
-        return refuse(format!("{} can be reached from other machines, so it needs a token: set admin_token = \"env:FLYBALL_ADMIN_TOKEN\" in flyball.toml, or use --admin-listen 127.0.0.1:{}", config.admin_listen, config.admin_listen.port()));
+        return refuse(format!(
+            "{} can be reached from other machines, so it needs a token: set admin_token = \"env:FLYBALL_ADMIN_TOKEN\" in flyball.toml, or use --admin-listen 127.0.0.1:{}",
+            config.admin_listen,
+            config.admin_listen.port()
+        ));
     }
     Ok(())
 }
 
 fn caps_of(config: &Config) -> Caps {
-    Caps { global: config.caps.clone(), each_key: config.key_caps.clone() }
+    Caps {
+        global: config.caps.clone(),
+        each_key: config.key_caps.clone(),
+    }
 }
 
 /// What decisions are made from, by this configuration.
@@ -142,13 +182,27 @@ pub fn policy_of(config: &Config) -> Policy {
 
 fn publish_known(state: &State) {
     let policy = state.policy.load();
-    let rules = policy.rules.iter().map(|r| r.name.clone()).chain(["asked".to_owned(), "default".to_owned()]).collect();
+    let rules = policy
+        .rules
+        .iter()
+        .map(|r| r.name.clone())
+        .chain(["asked".to_owned(), "default".to_owned()])
+        .collect();
     let models = policy.fleet.models.iter().map(|m| m.name.clone()).collect();
-    let providers = policy.fleet.providers.iter().map(|p| p.name.clone()).collect();
+    let providers = policy
+        .fleet
+        .providers
+        .iter()
+        .map(|p| p.name.clone())
+        .collect();
     state.telemetry.known(models, rules, providers);
 }
 
-async fn serve_traffic(listener: tokio::net::TcpListener, state: Arc<State>, stop: watch::Receiver<bool>) {
+async fn serve_traffic(
+    listener: tokio::net::TcpListener,
+    state: Arc<State>,
+    stop: watch::Receiver<bool>,
+) {
     let limits = state.limits.clone();
     let handle = move |request| {
         let state = state.clone();
@@ -157,7 +211,12 @@ async fn serve_traffic(listener: tokio::net::TcpListener, state: Arc<State>, sto
     server::accept(listener, limits, stop, GRACE, handle).await;
 }
 
-async fn serve_admin(listener: tokio::net::TcpListener, admin: Arc<Admin>, limits: crate::limits::Limits, stop: watch::Receiver<bool>) {
+async fn serve_admin(
+    listener: tokio::net::TcpListener,
+    admin: Arc<Admin>,
+    limits: crate::limits::Limits,
+    stop: watch::Receiver<bool>,
+) {
     let handle = move |request| {
         let admin = admin.clone();
         async move { admin::handle(&admin, &request) }
@@ -165,10 +224,24 @@ async fn serve_admin(listener: tokio::net::TcpListener, admin: Arc<Admin>, limit
     server::accept(listener, limits, stop, Duration::from_secs(1), handle).await;
 }
 
-fn admin_of(config: &Config, state: &Arc<State>, reloader: &Arc<Reloader>, at: SocketAddr) -> Arc<Admin> {
+fn admin_of(
+    config: &Config,
+    state: &Arc<State>,
+    reloader: &Arc<Reloader>,
+    at: SocketAddr,
+) -> Arc<Admin> {
     let reloader = reloader.clone();
-    let reload = Box::new(move || reloader.reload().map_err(|all| all.iter().map(ToString::to_string).collect()));
-    Arc::new(Admin { state: state.clone(), token: config.admin_token.clone(), loopback: at.ip().is_loopback(), reload })
+    let reload = Box::new(move || {
+        reloader
+            .reload()
+            .map_err(|all| all.iter().map(ToString::to_string).collect())
+    });
+    Arc::new(Admin {
+        state: state.clone(),
+        token: config.admin_token.clone(),
+        loopback: at.ip().is_loopback(),
+        reload,
+    })
 }
 
 impl Reloader {
@@ -192,12 +265,16 @@ impl Reloader {
     }
 
     fn take(&self, mut config: Config) {
-        if (config.listen, config.admin_listen, &config.data_dir) != (self.running.0, self.running.1, &self.running.2) {
+        if (config.listen, config.admin_listen, &config.data_dir)
+            != (self.running.0, self.running.1, &self.running.2)
+        {
             tracing::warn!("listeners and data_dir change only with a restart");
         }
         match self.simulated_at {
             Some(address) => config = config.with_simulated_at(address),
-            None if config.simulate.is_some() => tracing::warn!("simulated models start only with a restart"),
+            None if config.simulate.is_some() => {
+                tracing::warn!("simulated models start only with a restart")
+            }
             None => {}
         }
         let caps = caps_of(&config);
@@ -211,16 +288,26 @@ impl Reloader {
     }
 
     fn take_keys(&self, list: Vec<crate::ledger::store::Key>) {
-        let caps = self.caps.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let caps = self
+            .caps
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         self.state.ledger.set_caps(&caps, &list);
         self.state.callers.store(Arc::new(Callers::new(list)));
     }
 }
 
 /// Follows the keys that `flyball key` writes from another process.
-fn watch_keys(state: Arc<State>, reloader: Arc<Reloader>, end: Arc<AtomicBool>) -> Option<std::thread::JoinHandle<()>> {
+fn watch_keys(
+    state: Arc<State>,
+    reloader: Arc<Reloader>,
+    end: Arc<AtomicBool>,
+) -> Option<std::thread::JoinHandle<()>> {
     let work = move || {
-        let Ok(db) = sqlite::open_read_only(state.ledger.data_dir()) else { return };
+        let Ok(db) = sqlite::open_read_only(state.ledger.data_dir()) else {
+            return;
+        };
         let mut known = keys::all(&db).unwrap_or_default();
         while !end.load(Ordering::Relaxed) {
             std::thread::park_timeout(KEYS_EVERY);
@@ -234,7 +321,10 @@ fn watch_keys(state: Arc<State>, reloader: Arc<Reloader>, end: Arc<AtomicBool>) 
             }
         }
     };
-    std::thread::Builder::new().name("keys".into()).spawn(work).ok()
+    std::thread::Builder::new()
+        .name("keys".into())
+        .spawn(work)
+        .ok()
 }
 
 impl Running {
@@ -270,8 +360,13 @@ impl Running {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        if tokio::time::timeout(Duration::from_secs(5), settled).await.is_err() {
-            tracing::warn!("some attempts were not settled in time; the next start charges them at their bound");
+        if tokio::time::timeout(Duration::from_secs(5), settled)
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "some attempts were not settled in time; the next start charges them at their bound"
+            );
         }
         self.state.ledger.flush().await;
     }

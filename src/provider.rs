@@ -120,7 +120,11 @@ pub struct Provider {
 
 impl fmt::Debug for Provider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Provider({} {} at {})", self.name, self.kind.name, self.base_url)
+        write!(
+            f,
+            "Provider({} {} at {})",
+            self.name, self.kind.name, self.base_url
+        )
     }
 }
 
@@ -146,9 +150,18 @@ mod tests {
     #[test]
     fn every_kind_speaks_a_known_dialect_and_has_a_name_of_its_own() {
         for kind in ALL {
-            assert_eq!(ALL.iter().filter(|k| k.name == kind.name).count(), 1, "{}", kind.name);
+            assert_eq!(
+                ALL.iter().filter(|k| k.name == kind.name).count(),
+                1,
+                "{}",
+                kind.name
+            );
             for (dialect, path) in kind.speaks {
-                assert!(crate::dialect::named(dialect).is_some(), "{}: {dialect}", kind.name);
+                assert!(
+                    crate::dialect::named(dialect).is_some(),
+                    "{}: {dialect}",
+                    kind.name
+                );
                 assert!(path.starts_with('/'));
             }
             assert!(kind.base_url.is_none_or(|url| !url.ends_with('/')));

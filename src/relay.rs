@@ -41,9 +41,14 @@ impl Body for Answer {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         match self.get_mut() {
-            Answer::Whole(full) => Pin::new(full).poll_frame(cx).map_err(|never| match never {}),
+            Answer::Whole(full) => Pin::new(full)
+                .poll_frame(cx)
+                .map_err(|never| match never {}),
             Answer::Relayed(relay) => relay.poll(cx),
         }
     }
@@ -114,7 +119,13 @@ pub struct Terms<'a> {
 impl Relay {
     /// Relays `upstream`, after `first` bytes that were read from it already.
     #[must_use]
-    pub fn new(upstream: Incoming, first: Option<Bytes>, reading: Reading, settlement: Settlement, terms: Terms<'_>) -> Relay {
+    pub fn new(
+        upstream: Incoming,
+        first: Option<Bytes>,
+        reading: Reading,
+        settlement: Settlement,
+        terms: Terms<'_>,
+    ) -> Relay {
         Relay {
             upstream: Some(upstream),
             settlement: Some(settlement),
@@ -148,13 +159,21 @@ impl Relay {
                         self.take(data);
                     }
                 }
-                Poll::Ready(Some(Err(e))) => self.cut("stream_cut", &format!("the provider broke off: {e}")),
+                Poll::Ready(Some(Err(e))) => {
+                    self.cut("stream_cut", &format!("the provider broke off: {e}"))
+                }
                 Poll::Ready(None) => self.end(),
                 Poll::Pending => {
                     if self.total.as_mut().poll_elapsed(cx) {
-                        self.cut("upstream_timeout", "the answer took longer than limits.total");
+                        self.cut(
+                            "upstream_timeout",
+                            "the answer took longer than limits.total",
+                        );
                     } else if self.idle.as_mut().poll_elapsed(cx) {
-                        self.cut("upstream_timeout", "the provider said nothing for limits.idle");
+                        self.cut(
+                            "upstream_timeout",
+                            "the provider said nothing for limits.idle",
+                        );
                     } else {
                         return Poll::Pending;
                     }
@@ -164,7 +183,9 @@ impl Relay {
     }
 
     fn take(&mut self, data: Bytes) {
-        let Some(settlement) = &mut self.settlement else { return };
+        let Some(settlement) = &mut self.settlement else {
+            return;
+        };
         let mut heard = false;
         let out = match &mut self.reading {
             Reading::Events { decoder, filter } => {
@@ -179,7 +200,10 @@ impl Relay {
             }
             Reading::Json { kept, .. } => {
                 heard = true;
-                if kept.as_ref().is_some_and(|k| k.len() + data.len() > KEPT_MAX) {
+                if kept
+                    .as_ref()
+                    .is_some_and(|k| k.len() + data.len() > KEPT_MAX)
+                {
                     *kept = None;
                 }
                 if let Some(kept) = kept {
@@ -198,7 +222,9 @@ impl Relay {
     /// The provider has closed its side.
     fn end(&mut self) {
         self.upstream = None;
-        let Some(mut settlement) = self.settlement.take() else { return };
+        let Some(mut settlement) = self.settlement.take() else {
+            return;
+        };
         let bill = match &mut self.reading {
             Reading::Events { decoder, filter } => {
                 decoder.finish(&mut |event| settlement.saw(event));
@@ -208,11 +234,15 @@ impl Relay {
                 }
                 if !settlement.complete() {
                     settlement.unknown("stream_cut");
-                    return self.say("the provider ended the stream before the answer was complete");
+                    return self
+                        .say("the provider ended the stream before the answer was complete");
                 }
                 settlement.ended()
             }
-            Reading::Json { kept: Some(kept), rule } => settlement.answered(self.dialect.answer(kept, *rule)),
+            Reading::Json {
+                kept: Some(kept),
+                rule,
+            } => settlement.answered(self.dialect.answer(kept, *rule)),
             Reading::Json { kept: None, .. } => {
                 settlement.unknown("ok");
                 None
@@ -253,8 +283,17 @@ impl Relay {
 #[must_use]
 pub fn bill_headers(bill: Bill) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    for (name, amount) in [("x-flyball-cost-usd", bill.cost), ("x-flyball-baseline-usd", bill.baseline)] {
-        headers.insert(name, amount.usd_text().parse().expect("digits are a header value"));
+    for (name, amount) in [
+        ("x-flyball-cost-usd", bill.cost),
+        ("x-flyball-baseline-usd", bill.baseline),
+    ] {
+        headers.insert(
+            name,
+            amount
+                .usd_text()
+                .parse()
+                .expect("digits are a header value"),
+        );
     }
     headers
 }

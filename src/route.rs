@@ -88,7 +88,9 @@ impl Arm {
     /// The effort for headers, metrics and the ledger; `fallback` is what the client's own words say.
     #[must_use]
     pub fn effort_or(&self, fallback: Option<Effort>) -> Effort {
-        self.effort.or(fallback).unwrap_or_else(|| fleet::default_effort(&self.model))
+        self.effort
+            .or(fallback)
+            .unwrap_or_else(|| fleet::default_effort(&self.model))
     }
 }
 
@@ -125,16 +127,29 @@ const AUTO: &str = "auto";
 ///
 /// # Errors
 /// No model of this name, none that the key may use, none that speaks the dialect, or none that is local for a private request.
-pub fn decide(policy: &Policy, asked: &Asked<'_>, difficulty: &Difficulty, features: &Features) -> Result<Decision, Error> {
+pub fn decide(
+    policy: &Policy,
+    asked: &Asked<'_>,
+    difficulty: &Difficulty,
+    features: &Features,
+) -> Result<Decision, Error> {
     let variant = auto_variant(asked.model)?;
-    let simulated_only = !policy.fleet.models.is_empty() && policy.fleet.models.iter().all(|m| m.simulated);
-    let intercepted = simulated_only || policy.intercept.iter().any(|p| policy::like(p, asked.model));
+    let simulated_only =
+        !policy.fleet.models.is_empty() && policy.fleet.models.iter().all(|m| m.simulated);
+    let intercepted = simulated_only
+        || policy
+            .intercept
+            .iter()
+            .any(|p| policy::like(p, asked.model));
     if variant.is_none() && !intercepted {
         return as_asked(policy, asked);
     }
     let variant = variant.unwrap_or_default();
     let wants = Wants {
-        objective: asked.objective.or(variant.objective).unwrap_or(policy.objective),
+        objective: asked
+            .objective
+            .or(variant.objective)
+            .unwrap_or(policy.objective),
         private: asked.private,
         local: asked.private || variant.local,
     };
@@ -155,22 +170,35 @@ struct Variant {
 
 /// `auto`, `auto:cheap`, ...; `None` is a real model's name.
 fn auto_variant(model: &str) -> Result<Option<Variant>, Error> {
-    let Some(rest) = model.strip_prefix(AUTO) else { return Ok(None) };
+    let Some(rest) = model.strip_prefix(AUTO) else {
+        return Ok(None);
+    };
     match rest {
         "" => Ok(Some(Variant::default())),
-        ":local" => Ok(Some(Variant { objective: None, local: true })),
+        ":local" => Ok(Some(Variant {
+            objective: None,
+            local: true,
+        })),
         _ => match rest.strip_prefix(':') {
             None => Ok(None),
             Some(name) => match Objective::parse(name) {
-                Some(objective) => Ok(Some(Variant { objective: Some(objective), local: false })),
-                None => Err(no_model(format!("\"{model}\" is not one of auto, auto:cheap, auto:balanced, auto:best, auto:fast, auto:local"))),
+                Some(objective) => Ok(Some(Variant {
+                    objective: Some(objective),
+                    local: false,
+                })),
+                None => Err(no_model(format!(
+                    "\"{model}\" is not one of auto, auto:cheap, auto:balanced, auto:best, auto:fast, auto:local"
+                ))),
             },
         },
     }
 }
 
 fn no_model(public: String) -> Error {
-    Error { field: Some("model".into()), ..Error::new(Kind::NotFound, public).code("model_not_found") }
+    Error {
+        field: Some("model".into()),
+        ..Error::new(Kind::NotFound, public).code("model_not_found")
+    }
 }
 
 /// A real name that nothing intercepts: model and effort stay as they are; only the gates apply.
@@ -179,29 +207,62 @@ fn as_asked(policy: &Policy, asked: &Asked<'_>) -> Result<Decision, Error> {
         no_model(format!("No configured provider has a model named \"{}\". GET /v1/models lists what there is; \"auto\" is routed.", asked.model))
     })?;
     if !(asked.may_use)(&model.name) {
-        return Err(Error::new(Kind::Forbidden, format!("This key may not use the model \"{}\".", model.name)).code("model_not_allowed"));
+        return Err(Error::new(
+            Kind::Forbidden,
+            format!("This key may not use the model \"{}\".", model.name),
+        )
+        .code("model_not_allowed"));
     }
-    if asked.private && !(model.local && !model.simulated) {
+    if asked.private && (!model.local || model.simulated) {
         return Err(private_only());
     }
     if model.provider.endpoint(asked.dialect).is_none() {
         return Err(wrong_dialect(&model, asked.dialect));
     }
-    let arm = Arm { effort: asked.effort.map(|e| effort::clamp(&model.accepts, e)), model };
+    let arm = Arm {
+        effort: asked.effort.map(|e| effort::clamp(&model.accepts, e)),
+        model,
+    };
     let untouched = arm.effort.is_none();
-    let considered = vec![Considered { arm: name(&arm), expected: None, verdict: "asked for by name" }];
-    Ok(Decision { baseline: arm.clone(), attempts: vec![arm], rule: "asked".into(), untouched, considered })
+    let considered = vec![Considered {
+        arm: name(&arm),
+        expected: None,
+        verdict: "asked for by name",
+    }];
+    Ok(Decision {
+        baseline: arm.clone(),
+        attempts: vec![arm],
+        rule: "asked".into(),
+        untouched,
+        considered,
+    })
 }
 
 fn private_only() -> Error {
-    Error::new(Kind::PrivateOnly, "This request is confidential and must stay on local models, but none can take it.").code("flyball_private")
+    Error::new(
+        Kind::PrivateOnly,
+        "This request is confidential and must stay on local models, but none can take it.",
+    )
+    .code("flyball_private")
 }
 
 fn wrong_dialect(model: &Model, dialect: &str) -> Error {
-    Error::bad_field("model", format!("The model \"{}\" is served by a provider that does not speak {dialect}.", model.name))
+    Error::bad_field(
+        "model",
+        format!(
+            "The model \"{}\" is served by a provider that does not speak {dialect}.",
+            model.name
+        ),
+    )
 }
 
-fn routed(policy: &Policy, asked: &Asked<'_>, difficulty: &Difficulty, features: &Features, wants: &Wants) -> Result<Decision, Error> {
+fn routed(
+    policy: &Policy,
+    asked: &Asked<'_>,
+    difficulty: &Difficulty,
+    features: &Features,
+    wants: &Wants,
+) -> Result<Decision, Error> {
     let baseline = baseline(policy, asked)?;
     let facts = Facts {
         difficulty,
@@ -217,7 +278,12 @@ fn routed(policy: &Policy, asked: &Asked<'_>, difficulty: &Difficulty, features:
         objective: wants.objective,
         private: wants.private,
     };
-    let rule = policy.rules.iter().find(|r| r.matches(&facts)).cloned().unwrap_or_else(|| Arc::new(policy::default_rule()));
+    let rule = policy
+        .rules
+        .iter()
+        .find(|r| r.matches(&facts))
+        .cloned()
+        .unwrap_or_else(|| Arc::new(policy::default_rule()));
     let mut considered = Vec::new();
     let eligible = eligible(policy, asked, features, wants, &mut considered);
     if eligible.is_empty() {
@@ -226,41 +292,79 @@ fn routed(policy: &Policy, asked: &Asked<'_>, difficulty: &Difficulty, features:
     if let Some(decision) = goes_on(asked, &eligible, &baseline, &mut considered) {
         return Ok(decision);
     }
-    let job = cost::Job { features, difficulty, limit: asked.limit };
+    let job = cost::Job {
+        features,
+        difficulty,
+        limit: asked.limit,
+    };
     let mut ranked = rank(&rule, asked, difficulty, wants, &eligible, &job);
     hold_to_baseline(asked, wants, &baseline, &eligible, &job, &mut ranked);
     for (place, arm) in ranked.iter().enumerate() {
         let verdict = if place == 0 { "chosen" } else { "considered" };
-        considered.push(Considered { arm: name(arm), expected: cost::expected(arm, &job), verdict });
+        considered.push(Considered {
+            arm: name(arm),
+            expected: cost::expected(arm, &job),
+            verdict,
+        });
     }
     let attempts = with_fallbacks(&rule, ranked, &eligible, difficulty, asked, wants);
-    Ok(Decision { attempts, rule: rule.name.clone(), baseline, untouched: false, considered })
+    Ok(Decision {
+        attempts,
+        rule: rule.name.clone(),
+        baseline,
+        untouched: false,
+        considered,
+    })
 }
 
 /// The arm that the answer's cost is compared with.
 fn baseline(policy: &Policy, asked: &Asked<'_>) -> Result<Arm, Error> {
-    if asked.model != AUTO && !asked.model.starts_with("auto:") {
-        if let Some(model) = policy.fleet.resolve(asked.model, asked.dialect, &policy.catalogue) {
-            return Ok(Arm { model, effort: asked.body_effort });
-        }
+    let auto = asked.model == AUTO || asked.model.starts_with("auto:");
+    let named = policy
+        .fleet
+        .resolve(asked.model, asked.dialect, &policy.catalogue);
+    if let (false, Some(model)) = (auto, named) {
+        return Ok(Arm {
+            model,
+            effort: asked.body_effort,
+        });
     }
     if let Some((model, effort)) = &policy.baseline {
-        return Ok(Arm { model: model.clone(), effort: *effort });
+        return Ok(Arm {
+            model: model.clone(),
+            effort: *effort,
+        });
     }
     dearest(&policy.fleet, asked.may_use)
-        .map(|model| Arm { effort: None, model })
-        .ok_or_else(|| Error::new(Kind::Forbidden, "This key may not use any of the configured models."))
+        .map(|model| Arm {
+            effort: None,
+            model,
+        })
+        .ok_or_else(|| {
+            Error::new(
+                Kind::Forbidden,
+                "This key may not use any of the configured models.",
+            )
+        })
 }
 
 /// The dearest model that a caller may use: the baseline of `auto` where none is configured.
 #[must_use]
 pub fn dearest(fleet: &Fleet, may_use: &dyn Fn(&str) -> bool) -> Option<Arc<Model>> {
     let usable = fleet.models.iter().filter(|m| may_use(&m.name));
-    usable.max_by_key(|m| m.price.as_ref().map(|p| p.rates.output + p.rates.input)).cloned()
+    usable
+        .max_by_key(|m| m.price.as_ref().map(|p| p.rates.output + p.rates.input))
+        .cloned()
 }
 
 /// Hard gates: what no rule and no score can overrule.
-fn eligible(policy: &Policy, asked: &Asked<'_>, features: &Features, wants: &Wants, considered: &mut Vec<Considered>) -> Vec<Arc<Model>> {
+fn eligible(
+    policy: &Policy,
+    asked: &Asked<'_>,
+    features: &Features,
+    wants: &Wants,
+    considered: &mut Vec<Considered>,
+) -> Vec<Arc<Model>> {
     let mut pass = Vec::new();
     for model in &policy.fleet.models {
         let verdict = if !(asked.may_use)(&model.name) {
@@ -269,14 +373,21 @@ fn eligible(policy: &Policy, asked: &Asked<'_>, features: &Features, wants: &Wan
             Some("not local")
         } else if model.provider.endpoint(asked.dialect).is_none() {
             Some("does not speak the dialect")
-        } else if model.context_tokens.is_some_and(|c| features.prompt_tokens_estimate > c) {
+        } else if model
+            .context_tokens
+            .is_some_and(|c| features.prompt_tokens_estimate > c)
+        {
             Some("the prompt is longer than its context")
         } else {
             None
         };
         match verdict {
             None => pass.push(model.clone()),
-            Some(verdict) => considered.push(Considered { arm: model.name.clone(), expected: None, verdict }),
+            Some(verdict) => considered.push(Considered {
+                arm: model.name.clone(),
+                expected: None,
+                verdict,
+            }),
         }
     }
     pass
@@ -284,25 +395,55 @@ fn eligible(policy: &Policy, asked: &Asked<'_>, features: &Features, wants: &Wan
 
 fn nothing_eligible(asked: &Asked<'_>, wants: &Wants, considered: &[Considered]) -> Error {
     let all = |verdict| considered.iter().all(|c| c.verdict == verdict);
-    let detail = considered.iter().map(|c| format!("{}: {}", c.arm, c.verdict)).collect::<Vec<_>>().join("; ");
+    let detail = considered
+        .iter()
+        .map(|c| format!("{}: {}", c.arm, c.verdict))
+        .collect::<Vec<_>>()
+        .join("; ");
     let error = if wants.local {
         private_only()
     } else if all("the key may not use it") {
-        Error::new(Kind::Forbidden, "This key may not use any of the configured models.").code("model_not_allowed")
+        Error::new(
+            Kind::Forbidden,
+            "This key may not use any of the configured models.",
+        )
+        .code("model_not_allowed")
     } else if considered.iter().any(|c| c.verdict.contains("context")) {
-        Error::bad_field("messages", "The prompt is longer than the context of every model that could take it.").code("context_length_exceeded")
+        Error::bad_field(
+            "messages",
+            "The prompt is longer than the context of every model that could take it.",
+        )
+        .code("context_length_exceeded")
     } else {
-        Error::bad_field("model", format!("None of the configured models speaks {}; add a provider that does.", asked.dialect))
+        Error::bad_field(
+            "model",
+            format!(
+                "None of the configured models speaks {}; add a provider that does.",
+                asked.dialect
+            ),
+        )
     };
     error.detail(detail)
 }
 
 /// A turn that goes on stays with its arm, so that reasoning and tool calls go back to the model that made them.
-fn goes_on(asked: &Asked<'_>, eligible: &[Arc<Model>], baseline: &Arm, considered: &mut Vec<Considered>) -> Option<Decision> {
+fn goes_on(
+    asked: &Asked<'_>,
+    eligible: &[Arc<Model>],
+    baseline: &Arm,
+    considered: &mut Vec<Considered>,
+) -> Option<Decision> {
     let (model, effort, rule) = asked.served?;
     let model = eligible.iter().find(|m| m.name == model)?.clone();
-    let arm = Arm { model, effort: Some(effort) };
-    considered.push(Considered { arm: name(&arm), expected: None, verdict: "serves this turn already" });
+    let arm = Arm {
+        model,
+        effort: Some(effort),
+    };
+    considered.push(Considered {
+        arm: name(&arm),
+        expected: None,
+        verdict: "serves this turn already",
+    });
     Some(Decision {
         attempts: vec![arm],
         rule: rule.to_owned(),
@@ -313,12 +454,27 @@ fn goes_on(asked: &Asked<'_>, eligible: &[Arc<Model>], baseline: &Arm, considere
 }
 
 /// The eligible arms that the rule allows, best first.
-fn rank(rule: &Rule, asked: &Asked<'_>, difficulty: &Difficulty, wants: &Wants, eligible: &[Arc<Model>], job: &cost::Job<'_>) -> Vec<Arm> {
-    let effort = |model: &Model| asked.effort.map_or_else(|| pick_effort(rule, model, difficulty, wants.objective), |e| effort::clamp(&model.accepts, e));
+fn rank(
+    rule: &Rule,
+    asked: &Asked<'_>,
+    difficulty: &Difficulty,
+    wants: &Wants,
+    eligible: &[Arc<Model>],
+    job: &cost::Job<'_>,
+) -> Vec<Arm> {
+    let effort = |model: &Model| {
+        asked.effort.map_or_else(
+            || pick_effort(rule, model, difficulty, wants.objective),
+            |e| effort::clamp(&model.accepts, e),
+        )
+    };
     let mut tiers = tiers(rule, wants);
     let mut ranked = Vec::new();
     if let Some((named, fixed)) = named_arm(&rule.route.to, eligible) {
-        ranked.push(Arm { effort: Some(fixed.unwrap_or_else(|| effort(&named))), model: named });
+        ranked.push(Arm {
+            effort: Some(fixed.unwrap_or_else(|| effort(&named))),
+            model: named,
+        });
         if rule.route.strict {
             tiers.clear();
         }
@@ -327,10 +483,15 @@ fn rank(rule: &Rule, asked: &Asked<'_>, difficulty: &Difficulty, wants: &Wants, 
         let mut arms: Vec<Arm> = eligible
             .iter()
             .filter(|m| m.tier == tier && !ranked.iter().any(|r: &Arm| Arc::ptr_eq(&r.model, m)))
-            .map(|m| Arm { effort: Some(effort(m)), model: m.clone() })
+            .map(|m| Arm {
+                effort: Some(effort(m)),
+                model: m.clone(),
+            })
             .collect();
         // Unknown prices sort last: a model is not cheap because nobody knows what it costs.
-        arms.sort_by_key(|arm| cost::expected(arm, job).map_or((1, crate::money::PicoUsd::ZERO), |c| (0, c)));
+        arms.sort_by_key(|arm| {
+            cost::expected(arm, job).map_or((1, crate::money::PicoUsd::ZERO), |c| (0, c))
+        });
         ranked.extend(arms);
     }
     ranked
@@ -340,7 +501,10 @@ fn rank(rule: &Rule, asked: &Asked<'_>, difficulty: &Difficulty, wants: &Wants, 
 fn named_arm(target: &Target, eligible: &[Arc<Model>]) -> Option<(Arc<Model>, Option<Effort>)> {
     match target {
         Target::Tier(_) => None,
-        Target::Arm(name, effort) => eligible.iter().find(|m| m.name == *name).map(|m| (m.clone(), *effort)),
+        Target::Arm(name, effort) => eligible
+            .iter()
+            .find(|m| m.name == *name)
+            .map(|m| (m.clone(), *effort)),
     }
 }
 
@@ -373,19 +537,40 @@ fn tiers(rule: &Rule, wants: &Wants) -> Vec<Tier> {
     }
     let dearer = all[shifted + 1..].iter().copied();
     let cheaper = all[..shifted].iter().rev().copied();
-    std::iter::once(all[shifted]).chain(dearer).chain(cheaper).collect()
+    std::iter::once(all[shifted])
+        .chain(dearer)
+        .chain(cheaper)
+        .collect()
 }
 
 /// The effort within the rule's range: low for cheap and fast, high for best, by difficulty in between.
-fn pick_effort(rule: &Rule, model: &Model, difficulty: &Difficulty, objective: Objective) -> Effort {
-    let Some(Efforts { least: low, most: high }) = rule.route.effort else { return fleet::default_effort(model) };
-    let range: Vec<Effort> = Effort::ALL.into_iter().filter(|e| *e >= low && *e <= high).collect();
+fn pick_effort(
+    rule: &Rule,
+    model: &Model,
+    difficulty: &Difficulty,
+    objective: Objective,
+) -> Effort {
+    let Some(Efforts {
+        least: low,
+        most: high,
+    }) = rule.route.effort
+    else {
+        return fleet::default_effort(model);
+    };
+    let range: Vec<Effort> = Effort::ALL
+        .into_iter()
+        .filter(|e| *e >= low && *e <= high)
+        .collect();
     let last = range.len().saturating_sub(1);
     let wanted = match objective {
         Objective::Cheap | Objective::Fast => range.first(),
         Objective::Best => range.last(),
         // Splits the range evenly over difficulty; at most seven steps, so counting beats converting floats.
-        Objective::Balanced => range.get((1..=last).take_while(|n| difficulty.difficulty * as_f64(last + 1) >= as_f64(*n)).count()),
+        Objective::Balanced => range.get(
+            (1..=last)
+                .take_while(|n| difficulty.difficulty * as_f64(last + 1) >= as_f64(*n))
+                .count(),
+        ),
     };
     effort::clamp(&model.accepts, wanted.copied().unwrap_or(low))
 }
@@ -395,13 +580,28 @@ fn as_f64(n: usize) -> f64 {
 }
 
 /// An intercepted request never goes to an arm that is expected to cost more than the one asked for, unless the best is wanted.
-fn hold_to_baseline(asked: &Asked<'_>, wants: &Wants, baseline: &Arm, eligible: &[Arc<Model>], job: &cost::Job<'_>, ranked: &mut Vec<Arm>) {
+fn hold_to_baseline(
+    asked: &Asked<'_>,
+    wants: &Wants,
+    baseline: &Arm,
+    eligible: &[Arc<Model>],
+    job: &cost::Job<'_>,
+    ranked: &mut Vec<Arm>,
+) {
     let auto = asked.model == AUTO || asked.model.starts_with("auto:");
-    let asked_for = eligible.iter().any(|m| m.name == baseline.model.name) || baseline.model.provider.endpoint(asked.dialect).is_some();
-    if auto || wants.local || wants.objective == Objective::Best || !asked_for || baseline.model.name != asked.model {
+    let asked_for = eligible.iter().any(|m| m.name == baseline.model.name)
+        || baseline.model.provider.endpoint(asked.dialect).is_some();
+    if auto
+        || wants.local
+        || wants.objective == Objective::Best
+        || !asked_for
+        || baseline.model.name != asked.model
+    {
         return;
     }
-    let Some(ceiling) = cost::expected(baseline, job) else { return };
+    let Some(ceiling) = cost::expected(baseline, job) else {
+        return;
+    };
     ranked.retain(|arm| cost::expected(arm, job).is_some_and(|c| c <= ceiling));
     if ranked.is_empty() && (asked.may_use)(&baseline.model.name) {
         ranked.push(baseline.clone());
@@ -409,14 +609,27 @@ fn hold_to_baseline(asked: &Asked<'_>, wants: &Wants, baseline: &Arm, eligible: 
 }
 
 /// The first arm, then what the rule names as its fallback. A paid fallback is never silent: without a word in the rule there is none.
-fn with_fallbacks(rule: &Rule, ranked: Vec<Arm>, eligible: &[Arc<Model>], difficulty: &Difficulty, asked: &Asked<'_>, wants: &Wants) -> Vec<Arm> {
+fn with_fallbacks(
+    rule: &Rule,
+    ranked: Vec<Arm>,
+    eligible: &[Arc<Model>],
+    difficulty: &Difficulty,
+    asked: &Asked<'_>,
+    wants: &Wants,
+) -> Vec<Arm> {
     let mut ranked = ranked.into_iter();
     let mut attempts: Vec<Arm> = ranked.next().into_iter().collect();
     for step in &rule.route.fallback {
         for model in eligible.iter().filter(|m| names(step, m)) {
             if !attempts.iter().any(|a| Arc::ptr_eq(&a.model, model)) {
-                let effort = asked.effort.map_or_else(|| pick_effort(rule, model, difficulty, wants.objective), |e| effort::clamp(&model.accepts, e));
-                attempts.push(Arm { model: model.clone(), effort: Some(effort) });
+                let effort = asked.effort.map_or_else(
+                    || pick_effort(rule, model, difficulty, wants.objective),
+                    |e| effort::clamp(&model.accepts, e),
+                );
+                attempts.push(Arm {
+                    model: model.clone(),
+                    effort: Some(effort),
+                });
             }
         }
     }
@@ -426,5 +639,8 @@ fn with_fallbacks(rule: &Rule, ranked: Vec<Arm>, eligible: &[Arc<Model>], diffic
 /// `model@effort`.
 #[must_use]
 pub fn name(arm: &Arm) -> String {
-    arm.effort.map_or_else(|| arm.model.name.clone(), |e| format!("{}@{e}", arm.model.name))
+    arm.effort.map_or_else(
+        || arm.model.name.clone(),
+        |e| format!("{}@{e}", arm.model.name),
+    )
 }

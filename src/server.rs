@@ -23,7 +23,9 @@ use tokio::task::JoinSet;
 pub async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|e| {
         let advice = match e.kind() {
-            std::io::ErrorKind::AddrInUse => format!("another program uses {address}; stop it, or choose another address with {flag}"),
+            std::io::ErrorKind::AddrInUse => format!(
+                "another program uses {address}; stop it, or choose another address with {flag}"
+            ),
             _ => format!("cannot listen on {address}: {e}; choose another address with {flag}"),
         };
         Error::new(Kind::Internal, "cannot listen").detail(advice)
@@ -31,8 +33,13 @@ pub async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, Error>
 }
 
 /// Accepts until `stop` turns true, then lets open answers finish for at most `grace`.
-pub async fn accept<H, F, B>(listener: TcpListener, limits: Limits, mut stop: watch::Receiver<bool>, grace: Duration, handle: H)
-where
+pub async fn accept<H, F, B>(
+    listener: TcpListener,
+    limits: Limits,
+    mut stop: watch::Receiver<bool>,
+    grace: Duration,
+    handle: H,
+) where
     H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body + Send + 'static,
@@ -68,7 +75,9 @@ where
     drop(listener);
     let drained = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(grace, drained).await.is_err() {
-        tracing::warn!("answers were still open at the end of the grace time; they are cut and settled");
+        tracing::warn!(
+            "answers were still open at the end of the grace time; they are cut and settled"
+        );
         connections.shutdown().await;
     }
 }
@@ -78,8 +87,12 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn serve<H, F, B>(stream: TcpStream, limits: &Limits, mut stop: watch::Receiver<bool>, handle: H)
-where
+async fn serve<H, F, B>(
+    stream: TcpStream,
+    limits: &Limits,
+    mut stop: watch::Receiver<bool>,
+    handle: H,
+) where
     H: Fn(Request<Incoming>) -> F,
     F: Future<Output = Response<B>>,
     B: Body + 'static,

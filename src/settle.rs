@@ -99,7 +99,16 @@ impl Settlement {
     #[must_use]
     pub fn new(job: Job, reservation: Reservation, telemetry: Arc<Telemetry>) -> Settlement {
         telemetry.attempt_opened();
-        let open = Open { job, reservation, telemetry, sent: None, status: 0, first_token: None, last_token: None, seen: Seen::default() };
+        let open = Open {
+            job,
+            reservation,
+            telemetry,
+            sent: None,
+            status: 0,
+            first_token: None,
+            last_token: None,
+            seen: Seen::default(),
+        };
         Settlement { open: Some(open) }
     }
 
@@ -134,7 +143,9 @@ impl Settlement {
     /// The stream has come to an end of its own: `[DONE]`, `message_stop`, or at least a finish reason.
     #[must_use]
     pub fn complete(&self) -> bool {
-        self.open.as_ref().is_none_or(|o| o.seen.ended || o.seen.finish.is_some() || o.seen.error)
+        self.open
+            .as_ref()
+            .is_none_or(|o| o.seen.ended || o.seen.finish.is_some() || o.seen.error)
     }
 
     /// The whole answer has been read.
@@ -183,7 +194,9 @@ impl Settlement {
     }
 
     fn open(&mut self) -> &mut Open {
-        self.open.as_mut().expect("a settlement is open until it is consumed")
+        self.open
+            .as_mut()
+            .expect("a settlement is open until it is consumed")
     }
 }
 
@@ -232,7 +245,15 @@ impl Seen {
 
 impl Open {
     fn void(self, outcome: &'static str) {
-        self.emit(&Usage::default(), "void", outcome, Bill { cost: PicoUsd::ZERO, baseline: PicoUsd::ZERO });
+        self.emit(
+            &Usage::default(),
+            "void",
+            outcome,
+            Bill {
+                cost: PicoUsd::ZERO,
+                baseline: PicoUsd::ZERO,
+            },
+        );
         self.reservation.void(outcome);
     }
 
@@ -254,16 +275,29 @@ impl Open {
 
     /// What arrived, in tokens; what the provider did report (an Anthropic stream tells its input first) goes before counting.
     fn count(&self, charge: Charge) -> Usage {
-        let margin = if charge == Charge::CountAndMargin { MARGIN } else { 0 };
+        let margin = if charge == Charge::CountAndMargin {
+            MARGIN
+        } else {
+            0
+        };
         let output = tokens::count(&self.seen.text) + self.seen.beyond + margin;
         match self.seen.usage {
-            Some(usage) => Usage { output: usage.output.max(output), ..usage },
-            None => Usage { input: self.count_input(), output, ..Usage::default() },
+            Some(usage) => Usage {
+                output: usage.output.max(output),
+                ..usage
+            },
+            None => Usage {
+                input: self.count_input(),
+                output,
+                ..Usage::default()
+            },
         }
     }
 
     fn count_input(&self) -> u64 {
-        let Ok(request) = self.job.dialect.decode(&self.job.body) else { return tokens::bound(self.job.body.len()) };
+        let Ok(request) = self.job.dialect.decode(&self.job.body) else {
+            return tokens::bound(self.job.body.len());
+        };
         let mut count = 0;
         for text in &request.prompt.system {
             count += tokens::count(text);
@@ -281,17 +315,32 @@ impl Open {
     }
 
     fn cost(&self, usage: &Usage) -> PicoUsd {
-        self.job.price.as_ref().map_or(PicoUsd::ZERO, |p| p.cost(usage))
+        self.job
+            .price
+            .as_ref()
+            .map_or(PicoUsd::ZERO, |p| p.cost(usage))
     }
 
     fn close(self, usage: Usage, basis: Basis, outcome: &'static str) -> Bill {
         let bound = self.reservation.amount();
         let computed = self.cost(&usage);
         let (cost, basis, excess) = match basis {
-            Basis::Bound(counted) => (bound.max(counted), "bound", (bound - counted).max(PicoUsd::ZERO)),
+            Basis::Bound(counted) => (
+                bound.max(counted),
+                "bound",
+                (bound - counted).max(PicoUsd::ZERO),
+            ),
             // Numbers that contradict each other prove nothing.
-            Basis::Reported if usage.anomaly && self.job.capped => (bound.max(computed), "bound", (bound - computed).max(PicoUsd::ZERO)),
-            Basis::Reported if self.job.capped => (computed.max(usage.reported_cost.unwrap_or_default()), "reported", PicoUsd::ZERO),
+            Basis::Reported if usage.anomaly && self.job.capped => (
+                bound.max(computed),
+                "bound",
+                (bound - computed).max(PicoUsd::ZERO),
+            ),
+            Basis::Reported if self.job.capped => (
+                computed.max(usage.reported_cost.unwrap_or_default()),
+                "reported",
+                PicoUsd::ZERO,
+            ),
             Basis::Reported => (computed, "reported", PicoUsd::ZERO),
             Basis::Counted => (computed, "counted", PicoUsd::ZERO),
         };
@@ -303,13 +352,27 @@ impl Open {
             self.telemetry.overrun();
         }
         self.telemetry.bound_excess(excess);
-        self.reservation.post(Closing { attempt: self.job.attempt, cost, baseline, usage, basis, outcome, excess });
+        self.reservation.post(Closing {
+            attempt: self.job.attempt,
+            cost,
+            baseline,
+            usage,
+            basis,
+            outcome,
+            excess,
+        });
         bill
     }
 
     fn emit(&self, usage: &Usage, basis: &'static str, outcome: &'static str, bill: Bill) {
-        let ttft = self.first_token.zip(self.sent).map(|(first, sent)| first - sent);
-        let decode = self.first_token.zip(self.last_token).map(|(first, last)| last - first);
+        let ttft = self
+            .first_token
+            .zip(self.sent)
+            .map(|(first, sent)| first - sent);
+        let decode = self
+            .first_token
+            .zip(self.last_token)
+            .map(|(first, last)| last - first);
         let model = &self.job.arm.model;
         self.telemetry.attempt(&AttemptClosed {
             request: &self.job.request,
@@ -330,7 +393,9 @@ impl Open {
             baseline: bill.baseline,
             bound: self.job.capped.then(|| self.reservation.amount()),
             ttft,
-            decode_tokens_per_second: decode.filter(|d| *d > Duration::from_millis(50)).map(|d| rate(usage.output, d)),
+            decode_tokens_per_second: decode
+                .filter(|d| *d > Duration::from_millis(50))
+                .map(|d| rate(usage.output, d)),
             total: self.job.arrived.elapsed(),
             added: self.job.phases.iter().map(|(_, d)| *d).sum(),
             phases: &self.job.phases,
@@ -346,7 +411,12 @@ fn rate(tokens: u64, over: Duration) -> f64 {
 
 /// The row that opens an attempt.
 #[must_use]
-pub fn facts(job: &Job, key: Option<i64>, difficulty_milli: i64, catalogue: &str) -> crate::ledger::store::Facts {
+pub fn facts(
+    job: &Job,
+    key: Option<i64>,
+    difficulty_milli: i64,
+    catalogue: &str,
+) -> crate::ledger::store::Facts {
     let model = &job.arm.model;
     crate::ledger::store::Facts {
         request: job.request.clone(),

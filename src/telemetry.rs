@@ -93,7 +93,9 @@ impl Telemetry {
     /// Starts counting. `prices` is the catalogue's version.
     #[must_use]
     pub fn new(prices: &str) -> Telemetry {
-        Telemetry { metrics: Metrics::new(env!("CARGO_PKG_VERSION"), prices) }
+        Telemetry {
+            metrics: Metrics::new(env!("CARGO_PKG_VERSION"), prices),
+        }
     }
 
     /// Replaces the closed sets of label values; anything else becomes `other`.
@@ -128,8 +130,16 @@ impl Telemetry {
         }
         self.metrics.refusals.with_label_values(&[kind]).inc();
         match e.error.code {
-            Some("flyball_no_price") => self.metrics.cap_refusals.with_label_values(&["any", "no_price"]).inc(),
-            Some("flyball_unbounded") => self.metrics.cap_refusals.with_label_values(&["any", "unbounded"]).inc(),
+            Some("flyball_no_price") => self
+                .metrics
+                .cap_refusals
+                .with_label_values(&["any", "no_price"])
+                .inc(),
+            Some("flyball_unbounded") => self
+                .metrics
+                .cap_refusals
+                .with_label_values(&["any", "unbounded"])
+                .inc(),
             _ => {}
         }
     }
@@ -141,9 +151,16 @@ impl Telemetry {
 
     /// A cap had no room.
     pub fn cap_refused(&self, node: Node, only_reserved: bool) {
-        let scope = if node == Node::Global { "global" } else { "keys" };
+        let scope = if node == Node::Global {
+            "global"
+        } else {
+            "keys"
+        };
         let reason = if only_reserved { "reserved" } else { "full" };
-        self.metrics.cap_refusals.with_label_values(&[scope, reason]).inc();
+        self.metrics
+            .cap_refusals
+            .with_label_values(&[scope, reason])
+            .inc();
     }
 
     /// A provider could not be reached or broke off.
@@ -175,7 +192,10 @@ impl Telemetry {
 
     /// The configuration was read again.
     pub fn reloaded(&self, ok: bool) {
-        self.metrics.reloads.with_label_values(&[if ok { "ok" } else { "refused" }]).inc();
+        self.metrics
+            .reloads
+            .with_label_values(&[if ok { "ok" } else { "refused" }])
+            .inc();
     }
 
     /// The ledger can or cannot write.
@@ -184,8 +204,17 @@ impl Telemetry {
     }
 
     /// One cap's figures.
-    pub fn cap(&self, scope: &'static str, window: &'static str, limit: PicoUsd, spent: PicoUsd, reserved: PicoUsd, reset_unix: Option<i64>) {
-        self.metrics.cap(scope, window, [limit, spent, reserved], reset_unix);
+    pub fn cap(
+        &self,
+        scope: &'static str,
+        window: &'static str,
+        limit: PicoUsd,
+        spent: PicoUsd,
+        reserved: PicoUsd,
+        reset_unix: Option<i64>,
+    ) {
+        self.metrics
+            .cap(scope, window, [limit, spent, reserved], reset_unix);
     }
 
     /// Everything in Prometheus' text format.

@@ -28,8 +28,15 @@ fn count_piece(piece: &str) -> u64 {
     if longest_run(piece.as_bytes()) > RUN_MAX {
         return bound(piece.len());
     }
-    let counted = catch_unwind(AssertUnwindSafe(|| tiktoken_rs::o200k_base_singleton().encode_ordinary(piece).len()));
-    counted.map_or_else(|_| bound(piece.len()), |n| u64::try_from(n).unwrap_or(u64::MAX))
+    let counted = catch_unwind(AssertUnwindSafe(|| {
+        tiktoken_rs::o200k_base_singleton()
+            .encode_ordinary(piece)
+            .len()
+    }));
+    counted.map_or_else(
+        |_| bound(piece.len()),
+        |n| u64::try_from(n).unwrap_or(u64::MAX),
+    )
 }
 
 fn longest_run(bytes: &[u8]) -> usize {
@@ -70,7 +77,11 @@ mod tests {
 
     #[test]
     fn hostile_text_is_bounded_and_quick() {
-        for text in [" ".repeat(1_000_000), "a".repeat(300_000), "é".repeat(50_000)] {
+        for text in [
+            " ".repeat(1_000_000),
+            "a".repeat(300_000),
+            "é".repeat(50_000),
+        ] {
             let counted = count(&text);
             assert!(counted > 0 && counted <= bound(text.len()));
         }

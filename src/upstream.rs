@@ -40,25 +40,42 @@ impl Upstream {
             // An answer's head is a few KB; a larger one is a fault of the server.
             .http1_max_buf_size(256 * 1024)
             .build(tls::connector(limits.connect));
-        Upstream { client, first_byte: limits.first_byte }
+        Upstream {
+            client,
+            first_byte: limits.first_byte,
+        }
     }
 
     /// Sends one request and waits for the head of its answer.
     ///
     /// # Errors
     /// Not reached, broken off before the head, or no head in time.
-    pub async fn send(&self, url: &str, headers: HeaderMap, body: Bytes) -> Result<Response<Incoming>, Failure> {
-        let mut request = Request::post(url).body(Full::new(body)).map_err(|e| Failure {
-            error: Error::new(Kind::Internal, "the model's address is not usable").detail(format!("{url}: {e}")),
-            not_sent: true,
-        })?;
+    pub async fn send(
+        &self,
+        url: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, Failure> {
+        let mut request = Request::post(url)
+            .body(Full::new(body))
+            .map_err(|e| Failure {
+                error: Error::new(Kind::Internal, "the model's address is not usable")
+                    .detail(format!("{url}: {e}")),
+                not_sent: true,
+            })?;
         *request.headers_mut() = headers;
         match tokio::time::timeout(self.first_byte, self.client.request(request)).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(e)) => Err(failure(url, &e)),
             Err(_) => Err(Failure {
-                error: Error::new(Kind::UpstreamTimeout, "the model's server did not begin to answer in time")
-                    .detail(format!("{url}: no first byte within {:?} (limits.first_byte)", self.first_byte)),
+                error: Error::new(
+                    Kind::UpstreamTimeout,
+                    "the model's server did not begin to answer in time",
+                )
+                .detail(format!(
+                    "{url}: no first byte within {:?} (limits.first_byte)",
+                    self.first_byte
+                )),
                 not_sent: false,
             }),
         }
@@ -72,6 +89,13 @@ fn failure(url: &str, e: &hyper_util::client::legacy::Error) -> Failure {
         why = format!("{why}: {next}");
         cause = next.source();
     }
-    let public = if e.is_connect() { "the model's server cannot be reached" } else { "the model's server broke off before it answered" };
-    Failure { error: Error::new(Kind::UpstreamFailed, public).detail(format!("{url}: {why}")), not_sent: e.is_connect() }
+    let public = if e.is_connect() {
+        "the model's server cannot be reached"
+    } else {
+        "the model's server broke off before it answered"
+    };
+    Failure {
+        error: Error::new(Kind::UpstreamFailed, public).detail(format!("{url}: {why}")),
+        not_sent: e.is_connect(),
+    }
 }

@@ -70,17 +70,36 @@ impl Ask {
     /// Finds the ask: the last user turn with words of its own, or, behind a short reply, the one before.
     #[must_use]
     pub fn find(prompt: &Prompt<'_>) -> Ask {
-        let mut asks = prompt.turns.iter().rev().filter(|t| t.role == Role::User).map(words_of).filter(|t| !t.trim().is_empty());
+        let mut asks = prompt
+            .turns
+            .iter()
+            .rev()
+            .filter(|t| t.role == Role::User)
+            .map(words_of)
+            .filter(|t| !t.trim().is_empty());
         let last = asks.next().unwrap_or_default();
         let mut ask = Ask::read(&last);
         if ask.chars <= REPLY_CHARS_MAX && ask.asks_for_nothing() {
             // A few replies may follow each other; beyond that the conversation has lost its ask.
-            if let Some(before) = asks.take(4).map(|t| Ask::read(&t)).find(|a| !(a.chars <= REPLY_CHARS_MAX && a.asks_for_nothing())) {
-                ask = Ask { inherited: true, ..before };
+            if let Some(before) = asks
+                .take(4)
+                .map(|t| Ask::read(&t))
+                .find(|a| !(a.chars <= REPLY_CHARS_MAX && a.asks_for_nothing()))
+            {
+                ask = Ask {
+                    inherited: true,
+                    ..before
+                };
             }
         }
         ask.turns = prompt.turns.len();
-        ask.tool_turns = prompt.turns.iter().rev().take_while(|t| !(t.role == Role::User && !words_of(t).trim().is_empty())).filter(|t| t.role == Role::Tool || has_result(t)).count();
+        ask.tool_turns = prompt
+            .turns
+            .iter()
+            .rev()
+            .take_while(|t| t.role != Role::User || words_of(t).trim().is_empty())
+            .filter(|t| t.role == Role::Tool || has_result(t))
+            .count();
         ask.conversation_bytes = bytes_of(prompt);
         ask
     }
@@ -89,7 +108,10 @@ impl Ask {
     #[must_use]
     pub fn read(text: &str) -> Ask {
         let text = sampled(text);
-        let mut ask = Ask { cues: cues::weigh(&text), ..Ask::default() };
+        let mut ask = Ask {
+            cues: cues::weigh(&text),
+            ..Ask::default()
+        };
         let mut sentence = 0;
         let mut in_word = false;
         let mut unspaced = 0_usize;
@@ -98,9 +120,13 @@ impl Ask {
             sentence += 1;
             match c {
                 '0'..='9' => ask.digits += 1,
-                '+' | '-' | '*' | '/' | '=' | '^' | '<' | '>' | '%' | '×' | '÷' | '±' | '√' | '∑' | '∫' | '≤' | '≥' | '≠' | '∞' | '∈' | '∀' | '∃' | 'π' | '→' => ask.operators += 1,
-                '{' | '}' | '(' | ')' | '[' | ']' | ';' | '_' | '$' | '#' | '&' | '|' | '\\' | '`' => ask.code_marks += 1,
-                '?' | '？' | '؟' | '¿' => ask.questions += 1,
+                '+' | '-' | '*' | '/' | '=' | '^' | '<' | '>' | '%' | '×' | '÷' | '±' | '√'
+                | '∑' | '∫' | '≤' | '≥' | '≠' | '∞' | '∈' | '∀' | '∃' | 'π' | '→' => {
+                    ask.operators += 1
+                }
+                '{' | '}' | '(' | ')' | '[' | ']' | ';' | '_' | '$' | '#' | '&' | '|' | '\\'
+                | '`' => ask.code_marks += 1,
+                '?' | '？' | '؟' => ask.questions += 1,
                 c if !c.is_ascii() && c.is_alphabetic() => {
                     ask.foreign += 1;
                     if matches!(c, '\u{2E80}'..='\u{9FFF}' | '\u{0E00}'..='\u{0E7F}') {
@@ -141,15 +167,27 @@ impl Ask {
             self.items += usize::from(is_item(bare));
             self.options += usize::from(is_option(bare));
             self.traces += usize::from(is_trace(bare));
-            self.diff += usize::from(bare.starts_with("@@ ") || bare.starts_with("+++ ") || bare.starts_with("--- a/") || bare.starts_with("diff --git"));
+            self.diff += usize::from(
+                bare.starts_with("@@ ")
+                    || bare.starts_with("+++ ")
+                    || bare.starts_with("--- a/")
+                    || bare.starts_with("diff --git"),
+            );
             let marks = |m: char| bare.matches(m).count();
-            self.rows += usize::from(marks('|') >= 2 || marks('\t') >= 2 || (marks(',') >= 3 && !bare.ends_with('.') && marks(' ') <= marks(',') * 2));
+            self.rows += usize::from(
+                marks('|') >= 2
+                    || marks('\t') >= 2
+                    || (marks(',') >= 3 && !bare.ends_with('.') && marks(' ') <= marks(',') * 2),
+            );
         }
     }
 
     /// Neither a question nor a word that names a task, nor code, nor numbers to work on.
     fn asks_for_nothing(&self) -> bool {
-        self.questions == 0 && self.fenced == 0 && self.operators < 2 && self.cues.iter().all(|c| *c < 1.0)
+        self.questions == 0
+            && self.fenced == 0
+            && self.operators < 2
+            && self.cues.iter().all(|c| *c < 1.0)
     }
 }
 
@@ -170,7 +208,9 @@ fn without_boilerplate(text: &str) -> Cow<'_, str> {
     let mut text = Cow::Borrowed(text);
     for (open, close) in BOILERPLATE {
         while let Some(start) = text.find(open) {
-            let end = text[start..].find(close).map_or(text.len(), |at| start + at + close.len());
+            let end = text[start..]
+                .find(close)
+                .map_or(text.len(), |at| start + at + close.len());
             text = Cow::Owned(format!("{}{}", &text[..start], &text[end..]));
         }
     }
@@ -199,18 +239,48 @@ fn sampled(text: &str) -> Cow<'_, str> {
 fn is_item(line: &str) -> bool {
     let digits = line.bytes().take_while(u8::is_ascii_digit).count();
     let after = &line[digits..];
-    (1..=3).contains(&digits) && (after.starts_with(". ") || after.starts_with(") ") || after.starts_with('、'))
+    (1..=3).contains(&digits)
+        && (after.starts_with(". ") || after.starts_with(") ") || after.starts_with('、'))
         || ["- ", "* ", "• ", "– "].iter().any(|b| line.starts_with(b))
 }
 
 fn is_option(line: &str) -> bool {
     let line = line.trim_start_matches('(');
     let mut chars = line.chars();
-    matches!((chars.next(), chars.next()), (Some('A'..='J'), Some('.' | ')' | ':'))) && line.len() > 3
+    matches!(
+        (chars.next(), chars.next()),
+        (Some('A'..='J'), Some('.' | ')' | ':'))
+    ) && line.len() > 3
 }
 
 fn is_trace(line: &str) -> bool {
-    const STARTS: [&str; 9] = ["Traceback (", "at ", "File \"", "thread '", "error[", "Caused by", "panic:", "goroutine ", "Exception in"];
-    const PIECES: [&str; 13] = ["Error:", "Exception:", "panicked at", "error TS", "Segmentation fault", "core dumped", "undefined reference", "exit code", "exit status", "NullPointerException", "stack trace", "SIGSEGV", "Uncaught"];
-    (STARTS.iter().any(|s| line.starts_with(s)) && (!line.starts_with("at ") || line.contains(':') || line.contains('('))) || PIECES.iter().any(|p| line.contains(p))
+    const STARTS: [&str; 9] = [
+        "Traceback (",
+        "at ",
+        "File \"",
+        "thread '",
+        "error[",
+        "Caused by",
+        "panic:",
+        "goroutine ",
+        "Exception in",
+    ];
+    const PIECES: [&str; 13] = [
+        "Error:",
+        "Exception:",
+        "panicked at",
+        "error TS",
+        "Segmentation fault",
+        "core dumped",
+        "undefined reference",
+        "exit code",
+        "exit status",
+        "NullPointerException",
+        "stack trace",
+        "SIGSEGV",
+        "Uncaught",
+    ];
+    (STARTS.iter().any(|s| line.starts_with(s))
+        && (!line.starts_with("at ") || line.contains(':') || line.contains('(')))
+        || PIECES.iter().any(|p| line.contains(p))
 }

@@ -50,20 +50,37 @@ pub(super) fn ledger(common: &Common, command: &LedgerCommand) -> Result<(), Str
         LedgerCommand::Export { days, .. } => {
             let mut out = std::io::BufWriter::new(std::io::stdout().lock());
             // A reader that has seen enough (`| head`) is no mistake.
-            let each = &mut |attempt: crate::ledger::store::Attempt| writeln!(out, "{}", describe(&attempt)).is_ok();
+            let each = &mut |attempt: crate::ledger::store::Attempt| {
+                writeln!(out, "{}", describe(&attempt)).is_ok()
+            };
             sqlite::attempts(&db, days.map_or(i64::MIN, since), each).map_err(|e| e.detail)
         }
         LedgerCommand::Verify { json } => {
             let found = verify(&db).map_err(|e| e.detail)?;
             if *json {
-                println!("{}", json!({"attempts": found.attempts, "open": found.open, "differences": found.differences.len()}));
+                println!(
+                    "{}",
+                    json!({"attempts": found.attempts, "open": found.open, "differences": found.differences.len()})
+                );
             } else {
-                println!("{} attempts replayed, {} open, {} differences", found.attempts, found.open, found.differences.len());
+                println!(
+                    "{} attempts replayed, {} open, {} differences",
+                    found.attempts,
+                    found.open,
+                    found.differences.len()
+                );
             }
             if found.differences.is_empty() {
                 return Ok(());
             }
-            let lines = found.differences.iter().map(|(place, stored, sum)| format!("{:?} {} {}: stored {stored}, attempts add up to {sum}", place.node, place.window.name(), place.id));
+            let lines = found.differences.iter().map(|(place, stored, sum)| {
+                format!(
+                    "{:?} {} {}: stored {stored}, attempts add up to {sum}",
+                    place.node,
+                    place.window.name(),
+                    place.id
+                )
+            });
             Err(lines.collect::<Vec<_>>().join("\n"))
         }
     }
@@ -94,15 +111,30 @@ impl Sum {
 
     fn row(&self, name: [&str; 2]) -> [String; 8] {
         let saved = self.baseline - self.cost;
-        let share = if self.baseline > PicoUsd::ZERO { format!(" ({} %)", saved.0 * 100 / self.baseline.0) } else { String::new() };
+        let share = if self.baseline > PicoUsd::ZERO {
+            format!(" ({} %)", saved.0 * 100 / self.baseline.0)
+        } else {
+            String::new()
+        };
         let [tier, effort] = name.map(str::to_owned);
-        [tier, effort, self.requests.to_string(), self.input.to_string(), format!("{} ({} hidden)", self.output, self.reasoning), dollars(self.cost), dollars(self.baseline), dollars(saved) + &share]
+        [
+            tier,
+            effort,
+            self.requests.to_string(),
+            self.input.to_string(),
+            format!("{} ({} hidden)", self.output, self.reasoning),
+            dollars(self.cost),
+            dollars(self.baseline),
+            dollars(saved) + &share,
+        ]
     }
 }
 
 /// Sums by tier and effort as a table with a last line for all.
 pub(super) fn sums_table(sums: &BTreeMap<(String, String), Sum>) -> String {
-    let mut table = table(&["tier", "effort", "requests", "input", "output", "cost", "baseline", "saved"]);
+    let mut table = table(&[
+        "tier", "effort", "requests", "input", "output", "cost", "baseline", "saved",
+    ]);
     let mut all = Sum::default();
     for ((tier, effort), sum) in sums {
         all.add(sum);
@@ -123,7 +155,9 @@ pub(super) fn sums_json(sums: &BTreeMap<(String, String), Sum>) -> serde_json::V
 /// An empty table with these columns.
 pub(super) fn table(columns: &[&str]) -> comfy_table::Table {
     let mut table = comfy_table::Table::new();
-    table.load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY).set_header(columns);
+    table
+        .load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY)
+        .set_header(columns);
     table
 }
 
@@ -139,7 +173,9 @@ pub(super) fn report(common: &Common, args: &ReportArgs) -> Result<(), String> {
     let db = sqlite::open_read_only(&data_dir(common)?).map_err(|e| e.detail)?;
     let mut sums: BTreeMap<(String, String), Sum> = BTreeMap::new();
     sqlite::attempts(&db, since(args.days), &mut |attempt| {
-        let Some(closing) = attempt.closing else { return true };
+        let Some(closing) = attempt.closing else {
+            return true;
+        };
         let one = Sum {
             requests: 1,
             input: closing.usage.input_total(),
@@ -149,14 +185,19 @@ pub(super) fn report(common: &Common, args: &ReportArgs) -> Result<(), String> {
             baseline: closing.baseline,
             simulated: attempt.facts.simulated,
         };
-        sums.entry((attempt.facts.tier, attempt.facts.effort)).or_default().add(&one);
+        sums.entry((attempt.facts.tier, attempt.facts.effort))
+            .or_default()
+            .add(&one);
         true
     })
     .map_err(|e| e.detail)?;
     if args.json {
         println!("{}", json!({"days": args.days, "rows": sums_json(&sums)}));
     } else {
-        println!("The last {} days, by tier and effort (saved = baseline - cost; see docs/savings.md for what the baseline is):", args.days);
+        println!(
+            "The last {} days, by tier and effort (saved = baseline - cost; see docs/savings.md for what the baseline is):",
+            args.days
+        );
         println!("{}", sums_table(&sums));
         if sums.values().any(|s| s.simulated) {
             println!("Some answers were simulated: no money was spent on them.");

@@ -28,7 +28,11 @@ impl Answer {
     /// The status, flyball's own headers and the body, for a person.
     pub(super) fn excerpt(&self) -> String {
         let mut text = format!("  HTTP {}\n", self.status);
-        for (name, value) in self.headers.iter().filter(|(n, _)| n.as_str().starts_with("x-flyball-")) {
+        for (name, value) in self
+            .headers
+            .iter()
+            .filter(|(n, _)| n.as_str().starts_with("x-flyball-"))
+        {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "  {name}: {}", value.to_str().unwrap_or_default());
         }
@@ -38,8 +42,15 @@ impl Answer {
     }
 }
 
-pub(super) async fn post(base: &str, path: &str, key: Option<&str>, headers: &[(&str, &str)], body: &Value) -> Result<Answer, String> {
-    let mut request = Request::post(format!("{base}{path}")).header("content-type", "application/json");
+pub(super) async fn post(
+    base: &str,
+    path: &str,
+    key: Option<&str>,
+    headers: &[(&str, &str)],
+    body: &Value,
+) -> Result<Answer, String> {
+    let mut request =
+        Request::post(format!("{base}{path}")).header("content-type", "application/json");
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
@@ -50,7 +61,11 @@ pub(super) async fn get(base: &str, path: &str, key: Option<&str>) -> Result<Ans
     send(Request::get(format!("{base}{path}")), key, Bytes::new()).await
 }
 
-async fn send(mut request: http::request::Builder, key: Option<&str>, body: Bytes) -> Result<Answer, String> {
+async fn send(
+    mut request: http::request::Builder,
+    key: Option<&str>,
+    body: Bytes,
+) -> Result<Answer, String> {
     if let Some(key) = key {
         request = request.header("authorization", format!("Bearer {key}"));
     }
@@ -58,10 +73,23 @@ async fn send(mut request: http::request::Builder, key: Option<&str>, body: Byte
     let uri = request.uri().clone();
     let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
     let exchange = async {
-        let answer = client.request(request).await.map_err(|e| format!("{uri} cannot be reached: {e}"))?;
+        let answer = client
+            .request(request)
+            .await
+            .map_err(|e| format!("{uri} cannot be reached: {e}"))?;
         let (head, body) = answer.into_parts();
-        let body = body.collect().await.map_err(|e| format!("{uri} broke off: {e}"))?.to_bytes();
-        Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
+        let body = body
+            .collect()
+            .await
+            .map_err(|e| format!("{uri} broke off: {e}"))?
+            .to_bytes();
+        Ok(Answer {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body,
+        })
     };
-    tokio::time::timeout(Duration::from_secs(120), exchange).await.unwrap_or_else(|_| Err("no answer within 2 minutes".into()))
+    tokio::time::timeout(Duration::from_secs(120), exchange)
+        .await
+        .unwrap_or_else(|_| Err("no answer within 2 minutes".into()))
 }

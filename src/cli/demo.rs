@@ -55,7 +55,12 @@ pub(super) fn run(_common: &Common, args: &DemoArgs) -> Result<(), String> {
     runtime()?.block_on(async {
         match &args.against {
             Some(url) => {
-                let target = Target { url: url.trim_end_matches('/').to_owned(), admin: args.admin.clone(), key: args.key.clone(), capped: None };
+                let target = Target {
+                    url: url.trim_end_matches('/').to_owned(),
+                    admin: args.admin.clone(),
+                    key: args.key.clone(),
+                    capped: None,
+                };
                 go(args, &Arc::new(target)).await
             }
             None => alone(args).await,
@@ -74,7 +79,8 @@ async fn alone(args: &DemoArgs) -> Result<(), String> {
 
 async fn in_folder(args: &DemoArgs, dir: &Path) -> Result<(), String> {
     let file = dir.join("flyball.toml");
-    std::fs::write(&file, "[simulate]\nspeed = 20.0\n").map_err(|e| format!("{}: {e}", file.display()))?;
+    std::fs::write(&file, "[simulate]\nspeed = 20.0\n")
+        .map_err(|e| format!("{}: {e}", file.display()))?;
     let overrides = Overrides {
         config: Some(file),
         listen: Some("127.0.0.1:0".into()),
@@ -84,8 +90,15 @@ async fn in_folder(args: &DemoArgs, dir: &Path) -> Result<(), String> {
     };
     let config = config::load(&overrides).map_err(|all| super::joined(&all))?;
     let (key, capped) = make_keys(&config.data_dir)?;
-    let running = process::start(config, overrides).await.map_err(|e| e.detail)?;
-    let target = Target { url: format!("http://{}", running.listen), admin: format!("http://{}", running.admin), key: Some(key), capped: Some(capped) };
+    let running = process::start(config, overrides)
+        .await
+        .map_err(|e| e.detail)?;
+    let target = Target {
+        url: format!("http://{}", running.listen),
+        admin: format!("http://{}", running.admin),
+        key: Some(key),
+        capped: Some(capped),
+    };
     let done = go(args, &Arc::new(target)).await;
     running.stop().await;
     done
@@ -97,11 +110,25 @@ fn make_keys(data_dir: &Path) -> Result<(String, String), String> {
     let db = sqlite::open(data_dir).map_err(|e| e.detail)?;
     let make = |name: &str, caps| {
         let secret = format!("fb_demo_{}", uuid::Uuid::now_v7());
-        let key = keys::NewKey { name: name.into(), hash: crate::caller::hash(secret.as_bytes()), created: crate::ledger::now(), caps, ..keys::NewKey::default() };
-        keys::create(&db, &key).map(|_| secret).map_err(|e| e.detail)
+        let key = keys::NewKey {
+            name: name.into(),
+            hash: crate::caller::hash(secret.as_bytes()),
+            created: crate::ledger::now(),
+            caps,
+            ..keys::NewKey::default()
+        };
+        keys::create(&db, &key)
+            .map(|_| secret)
+            .map_err(|e| e.detail)
     };
     let cap = PicoUsd::from_usd_text("0.05").expect("a number");
-    Ok((make("demo", Vec::new())?, make("demo with a cap of $0.05", vec![(crate::ledger::window::Window::Day, cap)])?))
+    Ok((
+        make("demo", Vec::new())?,
+        make(
+            "demo with a cap of $0.05",
+            vec![(crate::ledger::window::Window::Day, cap)],
+        )?,
+    ))
 }
 
 /// What came of the requests.
@@ -113,11 +140,27 @@ struct Tally {
 }
 
 async fn go(args: &DemoArgs, target: &Arc<Target>) -> Result<(), String> {
-    let prompts: Arc<Vec<String>> = Arc::new(PROMPTS.lines().filter_map(|l| serde_json::from_str::<Value>(l).ok()?["prompt"].as_str().map(str::to_owned)).collect());
+    let prompts: Arc<Vec<String>> = Arc::new(
+        PROMPTS
+            .lines()
+            .filter_map(|l| {
+                serde_json::from_str::<Value>(l).ok()?["prompt"]
+                    .as_str()
+                    .map(str::to_owned)
+            })
+            .collect(),
+    );
     let tally = Arc::new(Mutex::new(Tally::default()));
     let total = u64::try_from(args.requests).unwrap_or(u64::MAX);
-    let bar = if args.forever { ProgressBar::new_spinner() } else { ProgressBar::new(total) };
-    bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} requests  {msg}").unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let bar = if args.forever {
+        ProgressBar::new_spinner()
+    } else {
+        ProgressBar::new(total)
+    };
+    bar.set_style(
+        ProgressStyle::with_template("{bar:30} {pos}/{len} requests  {msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
     bar.enable_steady_tick(Duration::from_millis(200));
     let mut sending = JoinSet::new();
     let mut number = 0;
@@ -125,7 +168,8 @@ async fn go(args: &DemoArgs, target: &Arc<Target>) -> Result<(), String> {
         while sending.len() >= args.parallel.max(1) {
             sending.join_next().await;
         }
-        let (target, prompts, tally, bar) = (target.clone(), prompts.clone(), tally.clone(), bar.clone());
+        let (target, prompts, tally, bar) =
+            (target.clone(), prompts.clone(), tally.clone(), bar.clone());
         sending.spawn(async move {
             let outcome = one(&target, &prompts, number).await;
             let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
@@ -145,7 +189,10 @@ async fn go(args: &DemoArgs, target: &Arc<Target>) -> Result<(), String> {
     tally.print(args.json, added, target.capped.is_some());
     match tally.failed.first() {
         None => Ok(()),
-        Some(why) => Err(format!("{} requests failed; the first: {why}", tally.failed.len())),
+        Some(why) => Err(format!(
+            "{} requests failed; the first: {why}",
+            tally.failed.len()
+        )),
     }
 }
 
@@ -163,11 +210,25 @@ async fn one(target: &Target, prompts: &[String], number: usize) -> Outcome {
     let key = capped.or(target.key.as_deref());
     let messages = json!([{"role": "user", "content": prompt}]);
     let stream = number % 3 == 2;
-    let answer = if number % 2 == 0 {
-        client::post(&target.url, "/v1/chat/completions", key, &[], &json!({"model": "auto", "messages": messages, "stream": stream})).await
+    let answer = if number.is_multiple_of(2) {
+        client::post(
+            &target.url,
+            "/v1/chat/completions",
+            key,
+            &[],
+            &json!({"model": "auto", "messages": messages, "stream": stream}),
+        )
+        .await
     } else {
         let headers = [("anthropic-version", "2023-06-01")];
-        client::post(&target.url, "/v1/messages", key, &headers, &json!({"model": "auto", "max_tokens": 4096, "messages": messages, "stream": stream})).await
+        client::post(
+            &target.url,
+            "/v1/messages",
+            key,
+            &headers,
+            &json!({"model": "auto", "max_tokens": 4096, "messages": messages, "stream": stream}),
+        )
+        .await
     };
     let answer = match answer {
         Ok(answer) => answer,
@@ -176,11 +237,28 @@ async fn one(target: &Target, prompts: &[String], number: usize) -> Outcome {
     match answer.status {
         402 => return Outcome::Refused,
         200 => {}
-        status => return Outcome::Failed(format!("HTTP {status}: {}", String::from_utf8_lossy(&answer.body).chars().take(200).collect::<String>())),
+        status => {
+            return Outcome::Failed(format!(
+                "HTTP {status}: {}",
+                String::from_utf8_lossy(&answer.body)
+                    .chars()
+                    .take(200)
+                    .collect::<String>()
+            ));
+        }
     }
-    let Some(id) = answer.header("x-flyball-request-id") else { return Outcome::Failed("the answer has no x-flyball-request-id: is that a flyball?".into()) };
+    let Some(id) = answer.header("x-flyball-request-id") else {
+        return Outcome::Failed(
+            "the answer has no x-flyball-request-id: is that a flyball?".into(),
+        );
+    };
     match client::get(&target.url, &format!("/flyball/requests/{id}"), key).await {
-        Ok(found) if found.status == 200 => Outcome::Answered(found.json()["attempts"].as_array().cloned().unwrap_or_default()),
+        Ok(found) if found.status == 200 => Outcome::Answered(
+            found.json()["attempts"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default(),
+        ),
         Ok(found) => Outcome::Failed(format!("GET /flyball/requests/{id}: HTTP {}", found.status)),
         Err(why) => Outcome::Failed(why),
     }
@@ -195,7 +273,8 @@ impl Tally {
                 for attempt in attempts {
                     let text = |name: &str| attempt[name].as_str().unwrap_or("?").to_owned();
                     let count = |name: &str| attempt["tokens"][name].as_u64().unwrap_or(0);
-                    let money = |name: &str| PicoUsd(i128::from(attempt[name].as_i64().unwrap_or(0)));
+                    let money =
+                        |name: &str| PicoUsd(i128::from(attempt[name].as_i64().unwrap_or(0)));
                     let sum = Sum {
                         requests: 1,
                         input: count("input") + count("cached") + count("cache_write"),
@@ -205,7 +284,10 @@ impl Tally {
                         baseline: money("baseline_pico_usd"),
                         simulated: attempt["simulated"].as_bool().unwrap_or(false),
                     };
-                    self.sums.entry((text("tier"), text("effort"))).or_default().add(&sum);
+                    self.sums
+                        .entry((text("tier"), text("effort")))
+                        .or_default()
+                        .add(&sum);
                 }
             }
         }
@@ -220,12 +302,20 @@ impl Tally {
 
     fn so_far(&self) -> String {
         let all = self.all();
-        format!("{} spent, {} saved, {} refused by a cap", dollars(all.cost), dollars(all.baseline - all.cost), self.refused)
+        format!(
+            "{} spent, {} saved, {} refused by a cap",
+            dollars(all.cost),
+            dollars(all.baseline - all.cost),
+            self.refused
+        )
     }
 
     fn print(&self, as_json: bool, added: Option<Added>, own: bool) {
         if as_json {
-            println!("{}", json!({"rows": sums_json(&self.sums), "refused_by_cap": self.refused, "failed": self.failed.len(), "added_latency_us": added.map(|a| json!({"p50_at_most": a.p50, "p99_at_most": a.p99})), "simulated": self.all().simulated}));
+            println!(
+                "{}",
+                json!({"rows": sums_json(&self.sums), "refused_by_cap": self.refused, "failed": self.failed.len(), "added_latency_us": added.map(|a| json!({"p50_at_most": a.p50, "p99_at_most": a.p99})), "simulated": self.all().simulated})
+            );
             return;
         }
         println!("{}", sums_table(&self.sums));
@@ -233,12 +323,17 @@ impl Tally {
             println!("added latency: half of the requests at most {p50} µs, 99 % at most {p99} µs");
         }
         if own {
-            println!("refused by the cap of $0.05 on one of the two keys: {} of the requests sent with it", self.refused);
+            println!(
+                "refused by the cap of $0.05 on one of the two keys: {} of the requests sent with it",
+                self.refused
+            );
         } else {
             println!("refused by caps: {}", self.refused);
         }
         if self.all().simulated {
-            println!("All of this is simulated: no model was called and no money was spent. The baseline is sim-reasoning at its default effort, for the same tokens.");
+            println!(
+                "All of this is simulated: no model was called and no money was spent. The baseline is sim-reasoning at its default effort, for the same tokens."
+            );
         }
     }
 }
@@ -255,15 +350,36 @@ async fn added_latency(admin: &str) -> Option<Added> {
     let answer = client::get(admin, "/metrics", None).await.ok()?;
     let text = String::from_utf8_lossy(&answer.body).into_owned();
     let mut buckets: Vec<(f64, f64)> = Vec::new();
-    for line in text.lines().filter(|l| l.starts_with("flyball_added_latency_seconds_bucket{") && l.contains("phase=\"total\"")) {
-        let end = line.split("le=\"").nth(1)?.split('"').next()?.parse().unwrap_or(f64::INFINITY);
+    for line in text.lines().filter(|l| {
+        l.starts_with("flyball_added_latency_seconds_bucket{") && l.contains("phase=\"total\"")
+    }) {
+        let end = line
+            .split("le=\"")
+            .nth(1)?
+            .split('"')
+            .next()?
+            .parse()
+            .unwrap_or(f64::INFINITY);
         buckets.push((end, line.rsplit(' ').next()?.parse().ok()?));
     }
     let all = buckets.last()?.1;
-    let at = |share: f64| buckets.iter().find(|(_, n)| *n >= all * share).map(|(end, _)| micros(*end));
-    Some(Added { p50: at(0.5)?, p99: at(0.99)? })
+    let at = |share: f64| {
+        buckets
+            .iter()
+            .find(|(_, n)| *n >= all * share)
+            .map(|(end, _)| micros(*end))
+    };
+    Some(Added {
+        p50: at(0.5)?,
+        p99: at(0.99)?,
+    })
 }
 
 fn micros(seconds: f64) -> u64 {
-    u64::try_from(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::from_secs(1)).as_micros()).unwrap_or(u64::MAX)
+    u64::try_from(
+        Duration::try_from_secs_f64(seconds)
+            .unwrap_or(Duration::from_secs(1))
+            .as_micros(),
+    )
+    .unwrap_or(u64::MAX)
 }

@@ -61,18 +61,37 @@ pub(super) fn check(common: &Common, args: &CheckArgs) -> Result<(), String> {
     for rule in &policy.rules {
         for example in &rule.examples {
             examples += 1;
-            if let Some(other) = caught_by_another(&policy, &rule.name, example, rule.when.private) {
-                wrong.push(format!("{}:{}: rule \"{}\": its example {example:?} is decided by \"{other}\"", rule.file, rule.line, rule.name));
+            if let Some(other) = caught_by_another(&policy, &rule.name, example, rule.when.private)
+            {
+                wrong.push(format!(
+                    "{}:{}: rule \"{}\": its example {example:?} is decided by \"{other}\"",
+                    rule.file, rule.line, rule.name
+                ));
             }
         }
     }
     if args.json {
-        println!("{}", json!({"models": config.fleet.models.len(), "rules": policy.rules.len(), "examples": examples, "wrong": wrong}));
+        println!(
+            "{}",
+            json!({"models": config.fleet.models.len(), "rules": policy.rules.len(), "examples": examples, "wrong": wrong})
+        );
     } else {
-        println!("{} providers, {} models, {} rules, {examples} examples", config.fleet.providers.len(), config.fleet.models.len(), policy.rules.len());
-        config.providers_note.iter().for_each(|note| println!("{note}"));
+        println!(
+            "{} providers, {} models, {} rules, {examples} examples",
+            config.fleet.providers.len(),
+            config.fleet.models.len(),
+            policy.rules.len()
+        );
+        config
+            .providers_note
+            .iter()
+            .for_each(|note| println!("{note}"));
     }
-    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(wrong.join("\n"))
+    }
 }
 
 /// The rule that decides a rule's example, if it is not that rule.
@@ -93,27 +112,53 @@ fn caught_by_another(policy: &Policy, name: &str, example: &str, private: bool) 
         objective: policy.objective,
         private,
     };
-    let found = policy.rules.iter().find(|r| r.matches(&facts)).map_or_else(|| "default".to_owned(), |r| r.name.clone());
+    let found = policy
+        .rules
+        .iter()
+        .find(|r| r.matches(&facts))
+        .map_or_else(|| "default".to_owned(), |r| r.name.clone());
     (found != name).then_some(found)
 }
 
 fn graded(prompt: &str) -> (Features, Difficulty) {
-    let turn = crate::chat::Turn { role: crate::chat::Role::User, parts: vec![crate::chat::Part::Text(prompt.into())] };
-    let features = classify::measure(&crate::chat::Prompt { turns: vec![turn], ..Default::default() });
+    let turn = crate::chat::Turn {
+        role: crate::chat::Role::User,
+        parts: vec![crate::chat::Part::Text(prompt.into())],
+    };
+    let features = classify::measure(&crate::chat::Prompt {
+        turns: vec![turn],
+        ..Default::default()
+    });
     let difficulty = classify::grade(&features);
     (features, difficulty)
 }
 
 fn load(common: &Common, intercept: &[String]) -> Result<Config, String> {
-    let overrides = common.overrides(&ServeArgs { intercept: intercept.to_vec(), ..ServeArgs::default() });
+    let overrides = common.overrides(&ServeArgs {
+        intercept: intercept.to_vec(),
+        ..ServeArgs::default()
+    });
     config::load(&overrides).map_err(|all| joined(&all))
 }
 
 pub(super) fn explain(common: &Common, args: &ExplainArgs) -> Result<(), String> {
     let config = load(common, &args.intercept)?;
     let policy = policy_of(&config);
-    let dialect = dialect::named(&args.dialect).ok_or_else(|| format!("there is no dialect \"{}\"; there are openai_chat and anthropic_messages", args.dialect))?;
-    let objective = args.objective.as_deref().map(|o| Objective::parse(o).ok_or_else(|| format!("there is no objective \"{o}\"; there are cheap, balanced, best and fast"))).transpose()?;
+    let dialect = dialect::named(&args.dialect).ok_or_else(|| {
+        format!(
+            "there is no dialect \"{}\"; there are openai_chat and anthropic_messages",
+            args.dialect
+        )
+    })?;
+    let objective = args
+        .objective
+        .as_deref()
+        .map(|o| {
+            Objective::parse(o).ok_or_else(|| {
+                format!("there is no objective \"{o}\"; there are cheap, balanced, best and fast")
+            })
+        })
+        .transpose()?;
     let body = body_of(args)?;
     let request = dialect.decode(body.as_bytes()).map_err(|e| e.public)?;
     let features = classify::measure(&request.prompt);
@@ -129,7 +174,11 @@ pub(super) fn explain(common: &Common, args: &ExplainArgs) -> Result<(), String>
         limit: request.limit.map(|l| l.tokens),
         tools: request.prompt.tools > 0,
         structured: request.prompt.structured,
-        images: request.prompt.turns.iter().any(|t| t.parts.contains(&crate::chat::Part::Image)),
+        images: request
+            .prompt
+            .turns
+            .iter()
+            .any(|t| t.parts.contains(&crate::chat::Part::Image)),
         turns: request.prompt.turns.len(),
         tags: &[],
         header: &|_| None,
@@ -138,13 +187,17 @@ pub(super) fn explain(common: &Common, args: &ExplainArgs) -> Result<(), String>
     };
     let decision = route::decide(&policy, &asked, &difficulty, &features);
     show(args.json, &features, &difficulty, &policy, &decision);
-    decision.map(drop).map_err(|e| format!("refused: {}", e.public))
+    decision
+        .map(drop)
+        .map_err(|e| format!("refused: {}", e.public))
 }
 
 /// A whole request body as it is, or one made around the prompt.
 fn body_of(args: &ExplainArgs) -> Result<String, String> {
     let prompt = match args.prompt.as_str() {
-        "-" => std::io::read_to_string(std::io::stdin()).map_err(|e| format!("standard input: {e}"))?,
+        "-" => {
+            std::io::read_to_string(std::io::stdin()).map_err(|e| format!("standard input: {e}"))?
+        }
         prompt => prompt.to_owned(),
     };
     if serde_json::from_str::<Value>(&prompt).is_ok_and(|v| v.get("messages").is_some()) {
@@ -152,36 +205,71 @@ fn body_of(args: &ExplainArgs) -> Result<String, String> {
     }
     let messages = json!([{"role": "user", "content": prompt}]);
     Ok(match args.dialect.as_str() {
-        "anthropic_messages" => json!({"model": args.model, "max_tokens": 4096, "messages": messages}),
+        "anthropic_messages" => {
+            json!({"model": args.model, "max_tokens": 4096, "messages": messages})
+        }
         _ => json!({"model": args.model, "messages": messages}),
     }
     .to_string())
 }
 
-fn show(as_json: bool, features: &Features, difficulty: &Difficulty, policy: &Policy, decision: &Result<Decision, Error>) {
+fn show(
+    as_json: bool,
+    features: &Features,
+    difficulty: &Difficulty,
+    policy: &Policy,
+    decision: &Result<Decision, Error>,
+) {
     let found = decision.as_ref().ok();
     let considered: Vec<Value> = found.iter().flat_map(|d| &d.considered).map(|c| json!({"arm": c.arm, "expected_usd": c.expected.map(crate::money::PicoUsd::usd_text), "verdict": c.verdict})).collect();
-    let attempts: Vec<String> = found.iter().flat_map(|d| &d.attempts).map(route::name).collect();
+    let attempts: Vec<String> = found
+        .iter()
+        .flat_map(|d| &d.attempts)
+        .map(route::name)
+        .collect();
     let rule = found.and_then(|d| policy.rules.iter().find(|r| r.name == d.rule));
     if as_json {
-        let signals: serde_json::Map<String, Value> = features.named().filter(|(_, v)| *v != 0.0).map(|(n, v)| (n.to_owned(), json!(rounded(v)))).collect();
+        let signals: serde_json::Map<String, Value> = features
+            .named()
+            .filter(|(_, v)| *v != 0.0)
+            .map(|(n, v)| (n.to_owned(), json!(rounded(v))))
+            .collect();
         println!(
             "{}",
             json!({"task": difficulty.task.name(), "difficulty": rounded(difficulty.difficulty), "confidence": rounded(difficulty.confidence), "rule": found.map(|d| &d.rule), "attempts": attempts, "baseline": found.map(|d| route::name(&d.baseline)), "considered": considered, "features": signals})
         );
         return;
     }
-    println!("task        {} (confidence {:.2})", difficulty.task.name(), difficulty.confidence);
+    println!(
+        "task        {} (confidence {:.2})",
+        difficulty.task.name(),
+        difficulty.confidence
+    );
     println!("difficulty  {:.2}", difficulty.difficulty);
-    let signals: Vec<String> = features.named().filter(|(_, v)| *v != 0.0).map(|(n, v)| format!("{n} {}", rounded(v))).collect();
+    let signals: Vec<String> = features
+        .named()
+        .filter(|(_, v)| *v != 0.0)
+        .map(|(n, v)| format!("{n} {}", rounded(v)))
+        .collect();
     println!("signals     {}", signals.join(", "));
     if let Some(decision) = found {
-        println!("rule        {}{}", decision.rule, rule.map_or_else(String::new, |r| format!(" ({}:{}): {}", r.file, r.line, r.why)));
+        println!(
+            "rule        {}{}",
+            decision.rule,
+            rule.map_or_else(String::new, |r| format!(
+                " ({}:{}): {}",
+                r.file, r.line, r.why
+            ))
+        );
         println!("goes to     {}", attempts.join(", then "));
         println!("baseline    {}", route::name(&decision.baseline));
         let mut table = super::books::table(&["arm", "expected cost", "verdict"]);
         for c in &decision.considered {
-            table.add_row([c.arm.clone(), c.expected.map_or_else(String::new, |e| e.to_string()), c.verdict.to_owned()]);
+            table.add_row([
+                c.arm.clone(),
+                c.expected.map_or_else(String::new, |e| e.to_string()),
+                c.verdict.to_owned(),
+            ]);
         }
         println!("{table}");
     }
@@ -226,7 +314,11 @@ fn one_line(text: &str) -> Result<Value, String> {
     object.remove("id");
     object.entry("model").or_insert_with(|| "auto".into());
     // Anthropic's bodies keep their system prompt apart, or must have a limit.
-    let name = if object.contains_key("system") || object.contains_key("anthropic_version") { "anthropic_messages" } else { "openai_chat" };
+    let name = if object.contains_key("system") || object.contains_key("anthropic_version") {
+        "anthropic_messages"
+    } else {
+        "openai_chat"
+    };
     if name == "anthropic_messages" {
         object.entry("max_tokens").or_insert_with(|| 1024.into());
     }
@@ -239,14 +331,20 @@ fn one_line(text: &str) -> Result<Value, String> {
 
 /// `tier` is where the starter rules send such a prompt with one model in every tier.
 fn line(id: &Value, features: &Features, difficulty: &Difficulty) -> Value {
-    let values: serde_json::Map<String, Value> = features.named().map(|(n, v)| (n.to_owned(), json!(rounded(v)))).collect();
+    let values: serde_json::Map<String, Value> = features
+        .named()
+        .map(|(n, v)| (n.to_owned(), json!(rounded(v))))
+        .collect();
     json!({"id": id, "difficulty": rounded(difficulty.difficulty), "confidence": rounded(difficulty.confidence), "task": difficulty.task.name(), "tier": tier_of(features, difficulty), "features": values})
 }
 
 fn tier_of(features: &Features, difficulty: &Difficulty) -> &'static str {
     use std::sync::OnceLock;
     static RULES: OnceLock<Vec<route::policy::Rule>> = OnceLock::new();
-    let rules = RULES.get_or_init(|| route::policy::parse(&route::policy::embedded(), None).expect("the starter rules are tested"));
+    let rules = RULES.get_or_init(|| {
+        route::policy::parse(&route::policy::embedded(), None)
+            .expect("the starter rules are tested")
+    });
     let headers = |_: &str| None;
     let facts = route::policy::Facts {
         difficulty,
@@ -262,7 +360,11 @@ fn tier_of(features: &Features, difficulty: &Difficulty) -> &'static str {
         objective: Objective::Balanced,
         private: false,
     };
-    match rules.iter().find(|r| r.matches(&facts)).map(|r| &r.route.to) {
+    match rules
+        .iter()
+        .find(|r| r.matches(&facts))
+        .map(|r| &r.route.to)
+    {
         Some(route::policy::Target::Tier(tier)) => tier.name(),
         _ => "standard",
     }

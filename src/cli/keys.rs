@@ -72,23 +72,37 @@ pub(super) fn run(common: &Common, command: &KeyCommand) -> Result<(), String> {
 }
 
 fn create(db: &rusqlite::Connection, args: &CreateArgs) -> Result<(), String> {
-    let printable = |text: &str| !text.is_empty() && text.len() <= 64 && text.chars().all(|c| !c.is_control());
+    let printable =
+        |text: &str| !text.is_empty() && text.len() <= 64 && text.chars().all(|c| !c.is_control());
     if !printable(&args.name) {
         return Err("a key's name is 1 to 64 visible characters".into());
     }
-    let caps = [(Window::Day, args.cap_usd_day), (Window::Month, args.cap_usd_month), (Window::Total, args.cap_usd_total)];
-    let caps: Vec<_> = caps.into_iter().filter_map(|(w, a)| a.map(|a| (w, a))).collect();
+    let caps = [
+        (Window::Day, args.cap_usd_day),
+        (Window::Month, args.cap_usd_month),
+        (Window::Total, args.cap_usd_total),
+    ];
+    let caps: Vec<_> = caps
+        .into_iter()
+        .filter_map(|(w, a)| a.map(|a| (w, a)))
+        .collect();
     if caps.iter().any(|(_, a)| *a < PicoUsd::ZERO) {
         return Err("a cap is not negative; 0 blocks everything".into());
     }
-    let tag = |pair: &String| pair.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned())).ok_or_else(|| format!("the tag \"{pair}\" is not k=v"));
+    let tag = |pair: &String| {
+        pair.split_once('=')
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .ok_or_else(|| format!("the tag \"{pair}\" is not k=v"))
+    };
     let tags = args.tags.iter().map(tag).collect::<Result<_, _>>()?;
     let secret = new_secret()?;
     let key = keys::NewKey {
         name: args.name.clone(),
         hash: hash(secret.as_bytes()),
         created: now(),
-        expires: args.expires_days.map(|days| now() + i64::from(days) * 86_400),
+        expires: args
+            .expires_days
+            .map(|days| now() + i64::from(days) * 86_400),
         private: args.private,
         caps,
         models: args.models.clone(),
@@ -99,14 +113,18 @@ fn create(db: &rusqlite::Connection, args: &CreateArgs) -> Result<(), String> {
         println!("{}", json!({"name": args.name, "key": secret}));
     } else {
         println!("{secret}");
-        eprintln!("This is the key of \"{}\"; it is not kept and cannot be shown again. From now on flyball answers only to keys.", args.name);
+        eprintln!(
+            "This is the key of \"{}\"; it is not kept and cannot be shown again. From now on flyball answers only to keys.",
+            args.name
+        );
     }
     Ok(())
 }
 
 fn new_secret() -> Result<String, String> {
     let mut bytes = [0_u8; 32];
-    getrandom::fill(&mut bytes).map_err(|e| format!("this machine gives no random numbers: {e}"))?;
+    getrandom::fill(&mut bytes)
+        .map_err(|e| format!("this machine gives no random numbers: {e}"))?;
     let mut secret = String::from("fb_");
     for byte in bytes {
         // Writing to a string cannot fail.
@@ -119,27 +137,60 @@ fn list(db: &rusqlite::Connection, as_json: bool) -> Result<(), String> {
     let all = keys::all(db).map_err(|e| e.detail)?;
     let spent = sqlite::spent(db).map_err(|e| e.detail)?;
     let spent_of = |id: i64, window: Window| -> PicoUsd {
-        let here = |p: &crate::ledger::balance::Place| p.node == crate::ledger::balance::Node::Key(id) && p.window == window && p.id == window.id(now());
+        let here = |p: &crate::ledger::balance::Place| {
+            p.node == crate::ledger::balance::Node::Key(id)
+                && p.window == window
+                && p.id == window.id(now())
+        };
         spent.iter().filter(|(p, _)| here(p)).map(|(_, a)| *a).sum()
     };
     let mut table = super::books::table(&["key", "state", "day", "month", "total", "models"]);
     for key in &all {
-        let state = if key.revoked { "revoked" } else if key.expires.is_some_and(|e| e <= now()) { "expired" } else { "works" };
+        let state = if key.revoked {
+            "revoked"
+        } else if key.expires.is_some_and(|e| e <= now()) {
+            "expired"
+        } else {
+            "works"
+        };
         let cap = |window| key.caps.iter().find(|(w, _)| *w == window).map(|(_, a)| *a);
         if as_json {
             let window = |w| json!({"spent_usd": spent_of(key.id, w).usd_text(), "cap_usd": cap(w).map(PicoUsd::usd_text)});
-            println!("{}", json!({"name": key.name, "state": state, "private": key.private, "models": key.models, "day": window(Window::Day), "month": window(Window::Month), "total": window(Window::Total)}));
+            println!(
+                "{}",
+                json!({"name": key.name, "state": state, "private": key.private, "models": key.models, "day": window(Window::Day), "month": window(Window::Month), "total": window(Window::Total)})
+            );
             continue;
         }
         let cell = |w| match cap(w) {
             Some(cap) => format!("{} of {cap}", super::books::dollars(spent_of(key.id, w))),
             None => super::books::dollars(spent_of(key.id, w)),
         };
-        let models = if key.private { "local only".into() } else if key.models.is_empty() { "all".into() } else { key.models.join(", ") };
-        table.add_row([key.name.clone(), state.into(), cell(Window::Day), cell(Window::Month), cell(Window::Total), models]);
+        let models = if key.private {
+            "local only".into()
+        } else if key.models.is_empty() {
+            "all".into()
+        } else {
+            key.models.join(", ")
+        };
+        table.add_row([
+            key.name.clone(),
+            state.into(),
+            cell(Window::Day),
+            cell(Window::Month),
+            cell(Window::Total),
+            models,
+        ]);
     }
     if !as_json {
-        println!("{}", if all.is_empty() { "no keys; make one with `flyball key create NAME`".to_owned() } else { table.to_string() });
+        println!(
+            "{}",
+            if all.is_empty() {
+                "no keys; make one with `flyball key create NAME`".to_owned()
+            } else {
+                table.to_string()
+            }
+        );
     }
     Ok(())
 }

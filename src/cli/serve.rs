@@ -19,17 +19,30 @@ pub(super) fn run(common: &Common, args: &ServeArgs) -> Result<(), String> {
 
 pub(super) fn start_log(json: bool) {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_env("FLYBALL_LOG").unwrap_or_else(|_| EnvFilter::new("warn,flyball=info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let filter = EnvFilter::try_from_env("FLYBALL_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("warn,flyball=info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false);
     // A second start in one process (tests) keeps the first log.
-    let _ = if json { log.json().try_init() } else { log.try_init() };
+    let _ = if json {
+        log.json().try_init()
+    } else {
+        log.try_init()
+    };
 }
 
 async fn serve(config: Config, overrides: Overrides) -> Result<(), String> {
     let (notes, sources) = (config.providers_note.clone(), config.sources.clone());
     let intro = introduction(&config);
-    let running = process::start(config, overrides).await.map_err(|e| e.detail)?;
-    say(&format!("flyball listens on http://{} (metrics and health on http://{})", running.listen, running.admin));
+    let running = process::start(config, overrides)
+        .await
+        .map_err(|e| e.detail)?;
+    say(&format!(
+        "flyball listens on http://{} (metrics and health on http://{})",
+        running.listen, running.admin
+    ));
     for note in notes {
         say(&note);
     }
@@ -49,7 +62,11 @@ fn say(text: &str) {
 fn introduction(config: &Config) -> String {
     let mut lines = Vec::new();
     for tier in Tier::ALL {
-        let names: Vec<&str> = config.fleet.in_tier(tier).map(|m| m.name.as_str()).collect();
+        let names: Vec<&str> = config
+            .fleet
+            .in_tier(tier)
+            .map(|m| m.name.as_str())
+            .collect();
         if !names.is_empty() {
             lines.push(format!("  {:<10} {}", tier.name(), names.join(", ")));
         }
@@ -57,7 +74,8 @@ fn introduction(config: &Config) -> String {
     let baseline = match &config.baseline {
         Some((model, Some(effort))) => format!("{}@{effort}", model.name),
         Some((model, None)) => model.name.clone(),
-        None => route::dearest(&config.fleet, &|_| true).map_or_else(|| "none".into(), |m| format!("{} (the dearest)", m.name)),
+        None => route::dearest(&config.fleet, &|_| true)
+            .map_or_else(|| "none".into(), |m| format!("{} (the dearest)", m.name)),
     };
     lines.push(format!("  baseline of \"auto\": {baseline}"));
     lines.join("\n")
@@ -67,22 +85,37 @@ fn introduction(config: &Config) -> String {
 async fn try_it(running: &Running) {
     let at = running.listen;
     let body = r#"{"model":"auto","messages":[{"role":"user","content":"What is the capital of France?"}]}"#;
-    say(&format!("\nTry it:\n  curl -si http://{at}/v1/chat/completions -H 'content-type: application/json' -d '{body}'"));
+    say(&format!(
+        "\nTry it:\n  curl -si http://{at}/v1/chat/completions -H 'content-type: application/json' -d '{body}'"
+    ));
     let policy = running.state.policy.load_full();
     if running.state.callers.load().open() && policy.fleet.models.iter().all(|m| m.simulated) {
         let body = json!({"model": "auto", "messages": [{"role": "user", "content": "What is the capital of France?"}]});
-        match client::post(&format!("http://{at}"), "/v1/chat/completions", None, &[], &body).await {
+        match client::post(
+            &format!("http://{at}"),
+            "/v1/chat/completions",
+            None,
+            &[],
+            &body,
+        )
+        .await
+        {
             Ok(answer) => say(&format!("It answers:\n{}", answer.excerpt())),
             Err(why) => say(&format!("It does not answer: {why}")),
         }
-        say("\nOnly simulated models answer: no key was found in the environment and no local server on this machine.\nSet OPENAI_API_KEY or ANTHROPIC_API_KEY, start Ollama, LM Studio or llama.cpp, or write a flyball.toml, and start again.");
+        say(
+            "\nOnly simulated models answer: no key was found in the environment and no local server on this machine.\nSet OPENAI_API_KEY or ANTHROPIC_API_KEY, start Ollama, LM Studio or llama.cpp, or write a flyball.toml, and start again.",
+        );
     }
-    say(&format!("\nPoint an SDK at it: base_url = \"http://{at}/v1\" (OpenAI), \"http://{at}\" (Anthropic). Ctrl-C stops."));
+    say(&format!(
+        "\nPoint an SDK at it: base_url = \"http://{at}/v1\" (OpenAI), \"http://{at}\" (Anthropic). Ctrl-C stops."
+    ));
 }
 
 async fn wait_for_the_end() -> Result<(), String> {
     let on = |kind| signal(kind).map_err(|e| format!("cannot listen for signals: {e}"));
-    let (mut terminate, mut interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) =
+        (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

@@ -8,9 +8,9 @@ use crate::ledger::price::Price;
 use crate::ledger::store::Facts;
 use crate::ledger::{Refused, Reservation};
 use crate::money::PicoUsd;
+use crate::route::Arm;
 use crate::route::arm::Effort;
 use crate::route::effort::{self, Family, Written};
-use crate::route::Arm;
 use crate::settle::Job;
 use crate::tokens;
 use bytes::Bytes;
@@ -40,7 +40,13 @@ pub(super) struct Plan {
 }
 
 pub(super) fn plan(exchange: &Exchange<'_>, arm: &Arm) -> Result<Plan, Error> {
-    let Exchange { request, policy, state, caller, .. } = exchange;
+    let Exchange {
+        request,
+        policy,
+        state,
+        caller,
+        ..
+    } = exchange;
     let client_limit = request.limit.map(|l| l.tokens);
     let capped = state.ledger.capped(&caller.nodes()) || exchange.wishes.max_cost.is_some();
     let price = arm.model.price;
@@ -48,22 +54,48 @@ pub(super) fn plan(exchange: &Exchange<'_>, arm: &Arm) -> Result<Plan, Error> {
         check_bounded(exchange, arm, price.as_ref())?;
     }
     let written = write_effort(exchange, arm, client_limit);
-    let effort = written.as_ref().map_or_else(|| arm.effort_or(request.effort), |w| w.effort);
+    let effort = written
+        .as_ref()
+        .map_or_else(|| arm.effort_or(request.effort), |w| w.effort);
     let (least_reasoning, allowance) = match &written {
         Some(w) => (w.least_reasoning_tokens, w.reasoning_allowance),
         None => (0, effort::reasoning_allowance(effort)),
     };
-    let model_max = arm.model.answer_tokens_max.or_else(|| price.and_then(|p| p.output_tokens_max));
-    let default_limit = policy.answer_tokens_max.saturating_add(allowance).min(model_max.unwrap_or(u64::MAX));
+    let model_max = arm
+        .model
+        .answer_tokens_max
+        .or_else(|| price.and_then(|p| p.output_tokens_max));
+    let default_limit = policy
+        .answer_tokens_max
+        .saturating_add(allowance)
+        .min(model_max.unwrap_or(u64::MAX));
     let wanted = client_limit.unwrap_or(default_limit);
-    let least = policy.answer_tokens_min.saturating_add(least_reasoning).min(wanted);
+    let least = policy
+        .answer_tokens_min
+        .saturating_add(least_reasoning)
+        .min(wanted);
     let tokens_min = if policy.lower_limits { least } else { wanted };
-    let mut ask = ask(price.as_ref(), input_bound(exchange), request.choices, wanted, tokens_min);
+    let mut ask = ask(
+        price.as_ref(),
+        input_bound(exchange),
+        request.choices,
+        wanted,
+        tokens_min,
+    );
     if let Some(most) = exchange.wishes.max_cost {
         hold_to_cost(&mut ask, most)?;
     }
     let usage_added = request.stream && !request.usage_asked;
-    Ok(Plan { written, effort, usage_added, capped, price, ask, model_max, client_limit })
+    Ok(Plan {
+        written,
+        effort,
+        usage_added,
+        capped,
+        price,
+        ask,
+        model_max,
+        client_limit,
+    })
 }
 
 fn write_effort(exchange: &Exchange<'_>, arm: &Arm, limit: Option<u64>) -> Option<Written> {
@@ -74,7 +106,11 @@ fn write_effort(exchange: &Exchange<'_>, arm: &Arm, limit: Option<u64>) -> Optio
         dialect: exchange.dialect.name(),
         asked: &exchange.request.fields,
         limit_tokens: limit,
-        anthropic_version: exchange.head.headers.get("anthropic-version").and_then(|v| v.to_str().ok()),
+        anthropic_version: exchange
+            .head
+            .headers
+            .get("anthropic-version")
+            .and_then(|v| v.to_str().ok()),
     };
     Some(effort::write_as(&target, &arm.model.accepts, wanted))
 }
@@ -82,13 +118,25 @@ fn write_effort(exchange: &Exchange<'_>, arm: &Arm, limit: Option<u64>) -> Optio
 /// At most this many input tokens: one a byte of the body (its JSON is never shorter than its text), and what is put around it.
 fn input_bound(exchange: &Exchange<'_>) -> u64 {
     let turns = u64::try_from(exchange.request.prompt.turns.len()).unwrap_or(u64::MAX);
-    tokens::bound(exchange.body.len()).saturating_add(turns.saturating_mul(TURN_TOKENS)).saturating_add(FRAME_TOKENS)
+    tokens::bound(exchange.body.len())
+        .saturating_add(turns.saturating_mul(TURN_TOKENS))
+        .saturating_add(FRAME_TOKENS)
 }
 
 fn ask(price: Option<&Price>, input_max: u64, choices: u64, tokens: u64, tokens_min: u64) -> Ask {
     let zero = PicoUsd::ZERO;
-    let (input, output) = price.map_or((zero, zero), |p| (p.bound_input(input_max), p.bound_per_output_token(input_max)));
-    Ask { fixed: input.times(input_max), per_token: output.times(choices), tokens, tokens_min }
+    let (input, output) = price.map_or((zero, zero), |p| {
+        (
+            p.bound_input(input_max),
+            p.bound_per_output_token(input_max),
+        )
+    });
+    Ask {
+        fixed: input.times(input_max),
+        per_token: output.times(choices),
+        tokens,
+        tokens_min,
+    }
 }
 
 /// On a capped key everything must have a price and a bound, or the cap would be a guess.
@@ -130,9 +178,19 @@ fn hold_to_cost(ask: &mut Ask, most: PicoUsd) -> Result<(), Error> {
 }
 
 /// Reserves the bound. Where only the rough bound of the input is in the way, its tokens are counted exactly and it is tried once more.
-pub(super) async fn reserve(exchange: &Exchange<'_>, arm: &Arm, plan: &Plan, facts: Facts) -> Result<Reservation, Error> {
+pub(super) async fn reserve(
+    exchange: &Exchange<'_>,
+    arm: &Arm,
+    plan: &Plan,
+    facts: Facts,
+) -> Result<Reservation, Error> {
     let nodes = exchange.caller.nodes();
-    let refused = match exchange.state.ledger.reserve(&nodes, plan.ask, facts.clone()).await {
+    let refused = match exchange
+        .state
+        .ledger
+        .reserve(&nodes, plan.ask, facts.clone())
+        .await
+    {
         Ok(reservation) => return Ok(reservation),
         Err(refused) => refused,
     };
@@ -141,16 +199,34 @@ pub(super) async fn reserve(exchange: &Exchange<'_>, arm: &Arm, plan: &Plan, fac
     }
     let body = exchange.body.clone();
     // Tool schemas are in the body too, so the whole body is counted: its JSON is never shorter in tokens than the prompt made of it.
-    let counted = tokio::task::spawn_blocking(move || std::str::from_utf8(&body).map_or(u64::MAX, tokens::count)).await.unwrap_or(u64::MAX);
+    let counted = tokio::task::spawn_blocking(move || {
+        std::str::from_utf8(&body).map_or(u64::MAX, tokens::count)
+    })
+    .await
+    .unwrap_or(u64::MAX);
     let around = input_bound(exchange) - tokens::bound(exchange.body.len());
     let input_max = counted.saturating_add(around);
-    let exact = ask(plan.price.as_ref(), input_max, exchange.request.choices, plan.ask.tokens, plan.ask.tokens_min);
-    exchange.state.ledger.reserve(&nodes, exact, facts).await.map_err(|refused| refusal(exchange, &refused))
+    let exact = ask(
+        plan.price.as_ref(),
+        input_max,
+        exchange.request.choices,
+        plan.ask.tokens,
+        plan.ask.tokens_min,
+    );
+    exchange
+        .state
+        .ledger
+        .reserve(&nodes, exact, facts)
+        .await
+        .map_err(|refused| refusal(exchange, &refused))
 }
 
 fn refusal(exchange: &Exchange<'_>, refused: &Refused) -> Error {
     if let Refused::Full(full) = refused {
-        exchange.state.telemetry.cap_refused(full.place.node, full.only_reserved());
+        exchange
+            .state
+            .telemetry
+            .cap_refused(full.place.node, full.only_reserved());
     }
     refused.error()
 }
@@ -160,7 +236,10 @@ impl Plan {
     pub(super) fn limit_to_send(&self, granted: u64) -> Option<u64> {
         match self.client_limit {
             Some(limit) => (granted < limit).then_some(granted),
-            None => (self.capped && self.price.as_ref().is_some_and(|p| !p.is_free()) && granted < self.model_max.unwrap_or(u64::MAX)).then_some(granted),
+            None => (self.capped
+                && self.price.as_ref().is_some_and(|p| !p.is_free())
+                && granted < self.model_max.unwrap_or(u64::MAX))
+            .then_some(granted),
         }
     }
 
@@ -182,11 +261,26 @@ impl Plan {
             edits.extend(exchange.dialect.ask_usage());
         }
         if let Some(limit) = limit {
-            let own = request.limit.map(|l| l.field).filter(|_| self.written.is_none());
+            let own = request
+                .limit
+                .map(|l| l.field)
+                .filter(|_| self.written.is_none());
             let family = arm.model.provider.kind.family;
-            let field = own.unwrap_or_else(|| effort::limit_field(family, &arm.model.name, exchange.dialect.name(), &request.fields));
+            let field = own.unwrap_or_else(|| {
+                effort::limit_field(
+                    family,
+                    &arm.model.name,
+                    exchange.dialect.name(),
+                    &request.fields,
+                )
+            });
             // A body may hold both names of the limit; the other one must not say something else.
-            edits.extend(["max_tokens", "max_completion_tokens"].into_iter().filter(|f| *f != field).map(|f| Edit::remove(&[f])));
+            edits.extend(
+                ["max_tokens", "max_completion_tokens"]
+                    .into_iter()
+                    .filter(|f| *f != field)
+                    .map(|f| Edit::remove(&[f])),
+            );
             edits.push(Edit::set(&[field], limit.to_string()));
         }
         match request.fields.edited(&edits) {
@@ -228,7 +322,11 @@ pub(super) fn milli(difficulty: f64) -> i64 {
     let (mut low, mut high) = (0_i32, 1_000_i32);
     while low < high {
         let middle = (low + high + 1) / 2;
-        if f64::from(middle) <= difficulty * 1_000.0 + 0.5 { low = middle } else { high = middle - 1 }
+        if f64::from(middle) <= difficulty * 1_000.0 + 0.5 {
+            low = middle
+        } else {
+            high = middle - 1
+        }
     }
     i64::from(low)
 }

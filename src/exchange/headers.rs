@@ -32,32 +32,73 @@ pub(super) struct Wishes {
 }
 
 pub(super) fn wishes(head: &Parts, caller: &Caller) -> Result<Wishes, Error> {
-    let mut wishes = Wishes { private: caller.key.as_ref().is_some_and(|k| k.private), ..Wishes::default() };
-    wishes.tags = caller.key.as_ref().map(|k| k.tags.clone()).unwrap_or_default();
+    let mut wishes = Wishes {
+        private: caller.key.as_ref().is_some_and(|k| k.private),
+        ..Wishes::default()
+    };
+    wishes.tags = caller
+        .key
+        .as_ref()
+        .map(|k| k.tags.clone())
+        .unwrap_or_default();
     for (name, value) in &head.headers {
-        let Some(wish) = name.as_str().strip_prefix("x-flyball-") else { continue };
-        let text = value.to_str().map_err(|_| wrong(name, "visible ASCII"))?.trim();
+        let Some(wish) = name.as_str().strip_prefix("x-flyball-") else {
+            continue;
+        };
+        let text = value
+            .to_str()
+            .map_err(|_| wrong(name, "visible ASCII"))?
+            .trim();
         match wish {
-            "objective" => wishes.objective = Some(Objective::parse(text).ok_or_else(|| wrong(name, "cheap, balanced, best or fast"))?),
-            "effort" => wishes.effort = Some(Effort::parse(text).ok_or_else(|| wrong(name, "none, minimal, low, medium, high, xhigh or max"))?),
+            "objective" => {
+                wishes.objective = Some(
+                    Objective::parse(text)
+                        .ok_or_else(|| wrong(name, "cheap, balanced, best or fast"))?,
+                )
+            }
+            "effort" => {
+                wishes.effort =
+                    Some(Effort::parse(text).ok_or_else(|| {
+                        wrong(name, "none, minimal, low, medium, high, xhigh or max")
+                    })?)
+            }
             "max-cost-usd" => {
-                let most = PicoUsd::from_usd_text(text).ok().filter(|m| *m >= PicoUsd::ZERO);
-                wishes.max_cost = Some(most.ok_or_else(|| wrong(name, "an amount of dollars like 0.05"))?);
+                let most = PicoUsd::from_usd_text(text)
+                    .ok()
+                    .filter(|m| *m >= PicoUsd::ZERO);
+                wishes.max_cost =
+                    Some(most.ok_or_else(|| wrong(name, "an amount of dollars like 0.05"))?);
             }
             "privacy" if text == "local" => wishes.private = true,
             "privacy" => return Err(wrong(name, "\"local\"")),
-            "session" if text.len() > SESSION_BYTES_MAX => return Err(wrong(name, "at most 256 bytes")),
+            "session" if text.len() > SESSION_BYTES_MAX => {
+                return Err(wrong(name, "at most 256 bytes"));
+            }
             "session" => wishes.session = Some(text.to_owned()),
-            "tags" => add_tags(&mut wishes.tags, text).ok_or_else(|| wrong(name, "at most 16 pairs k=v,k=v of at most 64 bytes each"))?,
-            "deadline" => return Err(wrong(name, "nothing yet: this flyball answers at once and sends no batches")),
-            _ => return Err(wrong(name, "one of objective, effort, max-cost-usd, privacy, session, tags")),
+            "tags" => add_tags(&mut wishes.tags, text)
+                .ok_or_else(|| wrong(name, "at most 16 pairs k=v,k=v of at most 64 bytes each"))?,
+            "deadline" => {
+                return Err(wrong(
+                    name,
+                    "nothing yet: this flyball answers at once and sends no batches",
+                ));
+            }
+            _ => {
+                return Err(wrong(
+                    name,
+                    "one of objective, effort, max-cost-usd, privacy, session, tags",
+                ));
+            }
         }
     }
     Ok(wishes)
 }
 
 fn wrong(name: &HeaderName, expected: &str) -> Error {
-    Error::bad_field(name.as_str(), format!("The header {name} takes {expected}."))
+    Error::bad_field(
+        name.as_str(),
+        format!("The header {name} takes {expected}."),
+    )
 }
 
 /// A tag that is fixed on the key cannot be replaced.
@@ -76,9 +117,16 @@ fn add_tags(tags: &mut Vec<(String, String)>, text: &str) -> Option<()> {
 
 /// The dialect of a path; unknown paths are answered in OpenAI's, or in Anthropic's where the client shows its version header.
 pub(super) fn dialect_of(head: &Parts) -> &'static dyn Dialect {
-    let by_path = dialect::ALL.iter().copied().find(|d| d.path() == head.uri.path());
+    let by_path = dialect::ALL
+        .iter()
+        .copied()
+        .find(|d| d.path() == head.uri.path());
     let by_header = || {
-        let name = if head.headers.contains_key("anthropic-version") { "anthropic_messages" } else { "openai_chat" };
+        let name = if head.headers.contains_key("anthropic-version") {
+            "anthropic_messages"
+        } else {
+            "openai_chat"
+        };
         dialect::named(name).expect("both are in the registry")
     };
     by_path.unwrap_or_else(by_header)
@@ -87,18 +135,30 @@ pub(super) fn dialect_of(head: &Parts) -> &'static dyn Dialect {
 /// A page of another origin must not use a reader's flyball; in open mode neither must a name that only resolves to this machine.
 pub(super) fn check_origin(head: &Parts, open: bool, loopback: bool) -> Result<(), Error> {
     if let Some(origin) = head.headers.get(header::ORIGIN) {
-        let local = origin.to_str().ok().and_then(|o| o.parse::<Uri>().ok()).is_some_and(|uri| uri.host().is_some_and(is_loopback));
+        let local = origin
+            .to_str()
+            .ok()
+            .and_then(|o| o.parse::<Uri>().ok())
+            .is_some_and(|uri| uri.host().is_some_and(is_loopback));
         if !local {
-            return Err(Error::new(Kind::Forbidden, "Requests from web pages of another origin are refused."));
+            return Err(Error::new(
+                Kind::Forbidden,
+                "Requests from web pages of another origin are refused.",
+            ));
         }
     }
     if open && loopback {
         let host = head.uri.host().map(str::to_owned).or_else(|| {
             let host = head.headers.get(header::HOST)?.to_str().ok()?;
-            host.parse::<http::uri::Authority>().ok().map(|a| a.host().to_owned())
+            host.parse::<http::uri::Authority>()
+                .ok()
+                .map(|a| a.host().to_owned())
         });
         if !host.is_some_and(|h| is_loopback(&h)) {
-            return Err(Error::new(Kind::Forbidden, "Without keys flyball answers only to a loopback host name; make one with `flyball key create`."));
+            return Err(Error::new(
+                Kind::Forbidden,
+                "Without keys flyball answers only to a loopback host name; make one with `flyball key create`.",
+            ));
         }
     }
     Ok(())
@@ -106,51 +166,110 @@ pub(super) fn check_origin(head: &Parts, open: bool, loopback: bool) -> Result<(
 
 fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    bare.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    bare.eq_ignore_ascii_case("localhost")
+        || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// Refuses what is known to be too long before reading it, and encodings that could hide a larger body.
 pub(super) fn check_body(head: &Parts, most: usize) -> Result<(), Error> {
-    if head.headers.get(header::CONTENT_ENCODING).is_some_and(|e| e != "identity") {
-        return Err(Error::new(Kind::BadRequest, "A compressed request body is not accepted; send it plain."));
+    if head
+        .headers
+        .get(header::CONTENT_ENCODING)
+        .is_some_and(|e| e != "identity")
+    {
+        return Err(Error::new(
+            Kind::BadRequest,
+            "A compressed request body is not accepted; send it plain.",
+        ));
     }
-    if head.headers.contains_key(header::CONTENT_LENGTH) && head.headers.contains_key(header::TRANSFER_ENCODING) {
-        return Err(Error::new(Kind::BadRequest, "Content-Length and Transfer-Encoding exclude each other."));
+    if head.headers.contains_key(header::CONTENT_LENGTH)
+        && head.headers.contains_key(header::TRANSFER_ENCODING)
+    {
+        return Err(Error::new(
+            Kind::BadRequest,
+            "Content-Length and Transfer-Encoding exclude each other.",
+        ));
     }
-    let length = head.headers.get(header::CONTENT_LENGTH).and_then(|l| l.to_str().ok()).and_then(|l| l.parse::<usize>().ok());
-    if length.is_some_and(|l| l > most) { Err(too_large(most)) } else { Ok(()) }
+    let length = head
+        .headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|l| l.to_str().ok())
+        .and_then(|l| l.parse::<usize>().ok());
+    if length.is_some_and(|l| l > most) {
+        Err(too_large(most))
+    } else {
+        Ok(())
+    }
 }
 
 pub(super) fn too_large(most: usize) -> Error {
-    Error::new(Kind::TooLarge, format!("The request's body is longer than {most} bytes (limits.body_bytes_max)."))
+    Error::new(
+        Kind::TooLarge,
+        format!("The request's body is longer than {most} bytes (limits.body_bytes_max)."),
+    )
 }
 
 pub(super) fn has_images(prompt: &Prompt<'_>) -> bool {
-    prompt.turns.iter().any(|t| t.parts.iter().any(|p| matches!(p, Part::Image)))
+    prompt
+        .turns
+        .iter()
+        .any(|t| t.parts.iter().any(|p| matches!(p, Part::Image)))
 }
 
 /// Never forwarded to a provider: the caller's credentials, what belongs to one connection, and what flyball owns.
 const NOT_SENT: [&str; 22] = [
-    "authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie", "openai-organization", "openai-project", "host", "content-length",
-    "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
-    "accept-encoding", "expect", "origin", "referer",
+    "authorization",
+    "x-api-key",
+    "api-key",
+    "x-goog-api-key",
+    "cookie",
+    "openai-organization",
+    "openai-project",
+    "host",
+    "content-length",
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "accept-encoding",
+    "expect",
+    "origin",
+    "referer",
 ];
 
 /// The headers that go to the provider, with its own key.
 pub(super) fn outgoing(head: &Parts, arm: &Arm) -> HeaderMap {
     let mut out = HeaderMap::with_capacity(head.headers.len() + 2);
     for (name, value) in &head.headers {
-        if !NOT_SENT.contains(&name.as_str()) && !name.as_str().starts_with("x-flyball-") && !named_by_connection(&head.headers, name) {
+        if !NOT_SENT.contains(&name.as_str())
+            && !name.as_str().starts_with("x-flyball-")
+            && !named_by_connection(&head.headers, name)
+        {
             out.append(name.clone(), value.clone());
         }
     }
-    out.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    out.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+    out.insert(
+        header::ACCEPT_ENCODING,
+        HeaderValue::from_static("identity"),
+    );
+    out.entry(header::CONTENT_TYPE)
+        .or_insert(HeaderValue::from_static("application/json"));
     let provider = &arm.model.provider;
     if let Some(key) = &provider.api_key {
         let (name, text) = match provider.kind.auth {
-            Auth::Bearer => (header::AUTHORIZATION, format!("Bearer {}", key.expose_secret())),
-            Auth::XApiKey => (HeaderName::from_static("x-api-key"), key.expose_secret().to_owned()),
+            Auth::Bearer => (
+                header::AUTHORIZATION,
+                format!("Bearer {}", key.expose_secret()),
+            ),
+            Auth::XApiKey => (
+                HeaderName::from_static("x-api-key"),
+                key.expose_secret().to_owned(),
+            ),
         };
         if let Ok(mut value) = HeaderValue::from_str(&text) {
             value.set_sensitive(true);
@@ -162,7 +281,12 @@ pub(super) fn outgoing(head: &Parts, arm: &Arm) -> HeaderMap {
 
 /// `Connection: close, x-thing` makes x-thing a matter of one connection.
 fn named_by_connection(headers: &HeaderMap, name: &HeaderName) -> bool {
-    headers.get_all(header::CONNECTION).iter().any(|v| v.to_str().is_ok_and(|v| v.split(',').any(|n| n.trim().eq_ignore_ascii_case(name.as_str()))))
+    headers.get_all(header::CONNECTION).iter().any(|v| {
+        v.to_str().is_ok_and(|v| {
+            v.split(',')
+                .any(|n| n.trim().eq_ignore_ascii_case(name.as_str()))
+        })
+    })
 }
 
 /// Takes out of an answer's head what belongs to the provider's connection, or could pass for flyball's own.
@@ -171,7 +295,20 @@ pub(super) fn returned(headers: &mut HeaderMap) {
     for name in names {
         let text = name.as_str();
         let own = text.starts_with("x-flyball-");
-        let hop = matches!(text, "connection" | "keep-alive" | "proxy-authenticate" | "proxy-connection" | "te" | "trailer" | "transfer-encoding" | "upgrade" | "content-length" | "set-cookie" | "alt-svc");
+        let hop = matches!(
+            text,
+            "connection"
+                | "keep-alive"
+                | "proxy-authenticate"
+                | "proxy-connection"
+                | "te"
+                | "trailer"
+                | "transfer-encoding"
+                | "upgrade"
+                | "content-length"
+                | "set-cookie"
+                | "alt-svc"
+        );
         if own || hop {
             headers.remove(&name);
         }
@@ -179,7 +316,13 @@ pub(super) fn returned(headers: &mut HeaderMap) {
 }
 
 /// Says what was decided.
-pub(super) fn decided(headers: &mut HeaderMap, exchange: &Exchange<'_>, arm: &Arm, plan: &ask::Plan, limit: Option<u64>) {
+pub(super) fn decided(
+    headers: &mut HeaderMap,
+    exchange: &Exchange<'_>,
+    arm: &Arm,
+    plan: &ask::Plan,
+    limit: Option<u64>,
+) {
     let mut set = |name: &'static str, text: &str| {
         if let Ok(value) = HeaderValue::from_str(text) {
             headers.insert(name, value);
@@ -191,7 +334,10 @@ pub(super) fn decided(headers: &mut HeaderMap, exchange: &Exchange<'_>, arm: &Ar
     set("x-flyball-effort", plan.effort.name());
     set("x-flyball-tier", model.tier.name());
     set("x-flyball-task", exchange.difficulty.task.name());
-    set("x-flyball-difficulty", &format!("{:.2}", exchange.difficulty.difficulty));
+    set(
+        "x-flyball-difficulty",
+        &format!("{:.2}", exchange.difficulty.difficulty),
+    );
     set("x-flyball-rule", &exchange.decision.rule);
     if let Some(limit) = limit {
         set("x-flyball-limit-tokens", &limit.to_string());
@@ -205,16 +351,27 @@ pub(super) fn decided(headers: &mut HeaderMap, exchange: &Exchange<'_>, arm: &Ar
 }
 
 pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).is_some_and(|v| v.trim_start().starts_with("text/event-stream"))
+    headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|v| v.to_str().ok())
+        .is_some_and(|v| v.trim_start().starts_with("text/event-stream"))
 }
 
 pub(super) fn wants_trailers(head: &Parts) -> bool {
-    head.headers.get_all(header::TE).iter().any(|v| v.to_str().is_ok_and(|v| v.split(',').any(|t| t.trim().eq_ignore_ascii_case("trailers"))))
+    head.headers.get_all(header::TE).iter().any(|v| {
+        v.to_str().is_ok_and(|v| {
+            v.split(',')
+                .any(|t| t.trim().eq_ignore_ascii_case("trailers"))
+        })
+    })
 }
 
 /// hyper sends only trailers that were announced.
 pub(super) fn announce_trailers(headers: &mut HeaderMap) {
-    headers.insert(header::TRAILER, HeaderValue::from_static("x-flyball-cost-usd, x-flyball-baseline-usd"));
+    headers.insert(
+        header::TRAILER,
+        HeaderValue::from_static("x-flyball-cost-usd, x-flyball-baseline-usd"),
+    );
 }
 
 #[cfg(test)]
@@ -238,12 +395,31 @@ mod tests {
             (vec![("host", "evil.example")], true, false),
             (vec![], true, false),
             (vec![("host", "proxy.example")], false, true),
-            (vec![("host", "localhost"), ("origin", "http://localhost:3000")], true, true),
-            (vec![("host", "localhost"), ("origin", "https://evil.example")], true, false),
+            (
+                vec![("host", "localhost"), ("origin", "http://localhost:3000")],
+                true,
+                true,
+            ),
+            (
+                vec![("host", "localhost"), ("origin", "https://evil.example")],
+                true,
+                false,
+            ),
             (vec![("host", "localhost"), ("origin", "null")], true, false),
-            (vec![("host", "proxy.example"), ("origin", "https://evil.example")], false, false),
+            (
+                vec![
+                    ("host", "proxy.example"),
+                    ("origin", "https://evil.example"),
+                ],
+                false,
+                false,
+            ),
         ] {
-            assert_eq!(check_origin(&head(&pairs), open, true).is_ok(), ok, "{pairs:?}");
+            assert_eq!(
+                check_origin(&head(&pairs), open, true).is_ok(),
+                ok,
+                "{pairs:?}"
+            );
         }
     }
 
@@ -251,7 +427,10 @@ mod tests {
     fn a_header_may_tighten_what_the_key_says_and_never_loosen_it() {
         let mut tags = vec![("team".to_owned(), "a".to_owned())];
         assert!(add_tags(&mut tags, "team=b, job=x").is_some());
-        assert_eq!(tags, [("team".into(), "a".into()), ("job".into(), "x".into())]);
+        assert_eq!(
+            tags,
+            [("team".into(), "a".into()), ("job".into(), "x".into())]
+        );
         for bad in ["novalue", "=x"] {
             assert!(add_tags(&mut tags, bad).is_none(), "{bad}");
         }

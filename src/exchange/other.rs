@@ -10,12 +10,19 @@ use http::{Response, StatusCode};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-pub(super) async fn get(state: &Arc<State>, head: &Parts, caller: &Caller) -> Result<Response<Answer>, Error> {
+pub(super) async fn get(
+    state: &Arc<State>,
+    head: &Parts,
+    caller: &Caller,
+) -> Result<Response<Answer>, Error> {
     match head.uri.path() {
         "/v1/models" => Ok(models(state, head, caller)),
         path => match path.strip_prefix("/flyball/requests/") {
             Some(id) => request(state, caller, id).await,
-            None => Err(Error::new(Kind::NotFound, format!("flyball has no {path}."))),
+            None => Err(Error::new(
+                Kind::NotFound,
+                format!("flyball has no {path}."),
+            )),
         },
     }
 }
@@ -24,7 +31,14 @@ pub(super) async fn get(state: &Arc<State>, head: &Parts, caller: &Caller) -> Re
 fn models(state: &State, head: &Parts, caller: &Caller) -> Response<Answer> {
     let policy = state.policy.load();
     let mut names = vec!["auto", "auto:cheap", "auto:best", "auto:fast", "auto:local"];
-    names.extend(policy.fleet.models.iter().map(|m| m.name.as_str()).filter(|m| caller.may_use(m)));
+    names.extend(
+        policy
+            .fleet
+            .models
+            .iter()
+            .map(|m| m.name.as_str())
+            .filter(|m| caller.may_use(m)),
+    );
     let anthropic = head.headers.contains_key("anthropic-version");
     let list: Vec<Value> = names
         .iter()
@@ -34,7 +48,9 @@ fn models(state: &State, head: &Parts, caller: &Caller) -> Response<Answer> {
         })
         .collect();
     let body = match anthropic {
-        true => json!({"data": list, "has_more": false, "first_id": names.first(), "last_id": names.last()}),
+        true => {
+            json!({"data": list, "has_more": false, "first_id": names.first(), "last_id": names.last()})
+        }
         false => json!({"object": "list", "data": list}),
     };
     reply::json(StatusCode::OK, body.to_string())
@@ -43,18 +59,39 @@ fn models(state: &State, head: &Parts, caller: &Caller) -> Response<Answer> {
 /// What became of a request; a caller sees its own and no others.
 async fn request(state: &Arc<State>, caller: &Caller, id: &str) -> Result<Response<Answer>, Error> {
     let missing = || Error::new(Kind::NotFound, "There is no such request of this caller.");
-    let id = uuid::Uuid::parse_str(id).map_err(|_| missing())?.to_string();
+    let id = uuid::Uuid::parse_str(id)
+        .map_err(|_| missing())?
+        .to_string();
     state.ledger.flush().await;
     let dir = state.ledger.data_dir().to_owned();
-    let found = tokio::task::spawn_blocking(move || sqlite::request(&sqlite::open_read_only(&dir)?, &id))
-        .await
-        .map_err(|e| Error::new(Kind::Internal, "the ledger cannot be read").detail(e.to_string()))??;
+    let found =
+        tokio::task::spawn_blocking(move || sqlite::request(&sqlite::open_read_only(&dir)?, &id))
+            .await
+            .map_err(|e| {
+                Error::new(Kind::Internal, "the ledger cannot be read").detail(e.to_string())
+            })??;
     let own = caller.key.as_ref().map(|k| k.id);
-    let attempts: Vec<Value> = found.iter().filter(|a| a.facts.key == own).map(describe).collect();
+    let attempts: Vec<Value> = found
+        .iter()
+        .filter(|a| a.facts.key == own)
+        .map(describe)
+        .collect();
     if attempts.is_empty() {
         return Err(missing());
     }
-    let sum = |field: &str| -> i128 { found.iter().filter_map(|a| a.closing.as_ref()).map(|c| if field == "cost" { c.cost.0 } else { c.baseline.0 }).sum() };
+    let sum = |field: &str| -> i128 {
+        found
+            .iter()
+            .filter_map(|a| a.closing.as_ref())
+            .map(|c| {
+                if field == "cost" {
+                    c.cost.0
+                } else {
+                    c.baseline.0
+                }
+            })
+            .sum()
+    };
     let text = |pico: i128| crate::money::PicoUsd(pico).usd_text();
     let body = json!({"request": found[0].facts.request, "cost_usd": text(sum("cost")), "baseline_usd": text(sum("baseline")), "attempts": attempts});
     Ok(reply::json(StatusCode::OK, body.to_string()))

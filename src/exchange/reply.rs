@@ -26,7 +26,10 @@ pub(super) fn identified(mut answer: Response<Answer>, id: &str) -> Response<Ans
 
 /// An error as HTTP in the caller's dialect.
 pub(super) fn error(error: &Error, dialect: &dyn Dialect, id: &str) -> Response<Answer> {
-    let mut answer = json(StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), dialect.error_body(error, id));
+    let mut answer = json(
+        StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+        dialect.error_body(error, id),
+    );
     let headers = answer.headers_mut();
     match error.retry {
         Retry::Never => {
@@ -53,7 +56,9 @@ pub(super) fn refused<'a>(error: &'a Error, id: &'a str) -> Refused<'a> {
 pub(super) fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Answer> {
     let mut answer = Response::new(Answer::whole(body));
     *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer
 }
 
@@ -87,14 +92,30 @@ pub(super) async fn read_up_to(mut body: Incoming, most: usize, deadline: Durati
     };
     match tokio::time::timeout(deadline, reading).await {
         Ok(Ok(held)) => held,
-        Ok(Err(e)) => Held::Broken(Error::new(Kind::UpstreamFailed, "the model's server broke off in its answer").detail(e.to_string())),
-        Err(_) => Held::Broken(Error::new(Kind::UpstreamTimeout, "the model's server did not finish its answer in time")),
+        Ok(Err(e)) => Held::Broken(
+            Error::new(
+                Kind::UpstreamFailed,
+                "the model's server broke off in its answer",
+            )
+            .detail(e.to_string()),
+        ),
+        Err(_) => Held::Broken(Error::new(
+            Kind::UpstreamTimeout,
+            "the model's server did not finish its answer in time",
+        )),
     }
 }
 
 /// A provider's error text, with our own key blotted out should it quote it.
 pub(super) fn redacted(bytes: Bytes, provider: &Provider) -> Bytes {
-    let Some(key) = provider.api_key.as_ref().map(ExposeSecret::expose_secret).filter(|k| k.len() >= 8) else { return bytes };
+    let Some(key) = provider
+        .api_key
+        .as_ref()
+        .map(ExposeSecret::expose_secret)
+        .filter(|k| k.len() >= 8)
+    else {
+        return bytes;
+    };
     match std::str::from_utf8(&bytes) {
         Ok(text) if text.contains(key) => Bytes::from(text.replace(key, "[redacted]")),
         _ => bytes,

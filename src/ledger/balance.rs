@@ -115,7 +115,9 @@ impl Balances {
     /// Whether any of these nodes has a cap.
     #[must_use]
     pub fn capped(&self, nodes: &[Node]) -> bool {
-        self.slots.iter().any(|((node, _), slot)| slot.limit.is_some() && nodes.contains(node))
+        self.slots
+            .iter()
+            .any(|((node, _), slot)| slot.limit.is_some() && nodes.contains(node))
     }
 
     /// Looks and reserves in one step, root first, on all windows of all nodes or on none.
@@ -129,23 +131,42 @@ impl Balances {
         for &node in nodes {
             for window in Window::ALL {
                 let slot = self.roll(node, window, now);
-                let place = Place { node, window, id: slot.id };
+                let place = Place {
+                    node,
+                    window,
+                    id: slot.id,
+                };
                 places.push(place);
                 let Some(limit) = slot.limit else { continue };
                 let left = limit - slot.posted - slot.reserved;
                 if limit <= PicoUsd::ZERO || least > left.max(PicoUsd::ZERO) {
-                    let Standing { posted, reserved, .. } = *slot;
-                    return Err(Full { place, limit, posted, reserved, needed: least });
+                    let Standing {
+                        posted, reserved, ..
+                    } = *slot;
+                    return Err(Full {
+                        place,
+                        limit,
+                        posted,
+                        reserved,
+                        needed: least,
+                    });
                 }
                 tokens = tokens.min(tokens_for(left - ask.fixed, ask.per_token));
             }
         }
         let amount = ask.fixed + ask.per_token.times(tokens);
         for place in &places {
-            let slot = self.slots.get_mut(&(place.node, place.window)).expect("rolled above");
+            let slot = self
+                .slots
+                .get_mut(&(place.node, place.window))
+                .expect("rolled above");
             slot.reserved += amount;
         }
-        Ok(Grant { amount, tokens, places })
+        Ok(Grant {
+            amount,
+            tokens,
+            places,
+        })
     }
 
     /// Ends a reservation: its amount is free again and `cost` is spent. The cost is booked as it is, also above the bound.
@@ -164,7 +185,9 @@ impl Balances {
     pub fn standings(&mut self, now: i64) -> Vec<(Node, Window, Standing)> {
         let mut all: Vec<_> = self.slots.keys().copied().collect();
         all.sort_unstable();
-        all.into_iter().map(|(node, window)| (node, window, *self.roll(node, window, now))).collect()
+        all.into_iter()
+            .map(|(node, window)| (node, window, *self.roll(node, window, now)))
+            .collect()
     }
 
     /// The slot of the current window. Ids never fall, so a clock that jumps back reopens nothing.
@@ -172,7 +195,11 @@ impl Balances {
         let id = window.id(now);
         let slot = self.slots.entry((node, window)).or_default();
         if id > slot.id {
-            *slot = Standing { id, limit: slot.limit, ..Standing::default() };
+            *slot = Standing {
+                id,
+                limit: slot.limit,
+                ..Standing::default()
+            };
         }
         slot
     }
@@ -194,7 +221,12 @@ mod tests {
     const NODES: [Node; 2] = [Node::Global, Node::Key(1)];
 
     fn ask(fixed: i128, per_token: i128, tokens: u64, tokens_min: u64) -> Ask {
-        Ask { fixed: PicoUsd(fixed), per_token: PicoUsd(per_token), tokens, tokens_min }
+        Ask {
+            fixed: PicoUsd(fixed),
+            per_token: PicoUsd(per_token),
+            tokens,
+            tokens_min,
+        }
     }
 
     fn with_cap(limit: i128) -> Balances {
@@ -214,21 +246,40 @@ mod tests {
     #[test]
     fn a_limit_is_lowered_to_what_is_left_but_not_below_its_minimum() {
         let mut balances = with_cap(100);
-        let grant = balances.reserve(&NODES, ask(40, 6, 1_000, 5), 0).expect("room for 10 tokens");
+        let grant = balances
+            .reserve(&NODES, ask(40, 6, 1_000, 5), 0)
+            .expect("room for 10 tokens");
         assert_eq!((grant.tokens, grant.amount), (10, PicoUsd(100)));
-        let full = balances.reserve(&NODES, ask(0, 6, 1_000, 5), 0).expect_err("nothing is left");
+        let full = balances
+            .reserve(&NODES, ask(0, 6, 1_000, 5), 0)
+            .expect_err("nothing is left");
         assert!(full.only_reserved());
         balances.close(&grant, PicoUsd(71));
-        let full = balances.reserve(&NODES, ask(0, 6, 1_000, 5), 0).expect_err("29 < 30");
+        let full = balances
+            .reserve(&NODES, ask(0, 6, 1_000, 5), 0)
+            .expect_err("29 < 30");
         assert!(!full.only_reserved());
-        assert_eq!(balances.reserve(&NODES, ask(0, 6, 1_000, 4), 0).expect("29 >= 24").tokens, 4);
+        assert_eq!(
+            balances
+                .reserve(&NODES, ask(0, 6, 1_000, 4), 0)
+                .expect("29 >= 24")
+                .tokens,
+            4
+        );
     }
 
     #[test]
     fn a_cap_of_zero_blocks_everything_and_a_full_one_lets_free_work_through() {
         assert!(with_cap(0).reserve(&NODES, ask(0, 0, 10, 10), 0).is_err());
         let mut full = with_cap(10);
-        full.restore(Place { node: Node::Key(1), window: Window::Day, id: 0 }, PicoUsd(10));
+        full.restore(
+            Place {
+                node: Node::Key(1),
+                window: Window::Day,
+                id: 0,
+            },
+            PicoUsd(10),
+        );
         assert!(full.reserve(&NODES, ask(0, 0, 10, 10), 0).is_ok());
         assert!(full.reserve(&NODES, ask(1, 0, 10, 10), 0).is_err());
     }
@@ -236,13 +287,20 @@ mod tests {
     #[test]
     fn a_new_window_has_its_whole_room_and_an_old_reservation_takes_none_of_it() {
         let mut balances = with_cap(100);
-        let old = balances.reserve(&NODES, ask(100, 0, 1, 1), 0).expect("room");
+        let old = balances
+            .reserve(&NODES, ask(100, 0, 1, 1), 0)
+            .expect("room");
         let day = 86_400;
-        let new = balances.reserve(&NODES, ask(100, 0, 1, 1), day).expect("a new day");
+        let new = balances
+            .reserve(&NODES, ask(100, 0, 1, 1), day)
+            .expect("a new day");
         balances.close(&old, PicoUsd(100));
         assert!(balances.reserve(&NODES, ask(1, 0, 1, 1), day).is_err());
         balances.close(&new, PicoUsd(0));
-        assert!(balances.reserve(&NODES, ask(100, 0, 1, 1), 0).is_ok(), "a clock that jumps back stays in the new window");
+        assert!(
+            balances.reserve(&NODES, ask(100, 0, 1, 1), 0).is_ok(),
+            "a clock that jumps back stays in the new window"
+        );
         assert!(balances.reserve(&NODES, ask(1, 0, 1, 1), 0).is_err());
     }
 
@@ -251,7 +309,12 @@ mod tests {
         let mut balances = with_cap(10);
         balances.limit(Node::Global, Window::Total, Some(PicoUsd(1_000)));
         assert!(balances.reserve(&NODES, ask(11, 0, 1, 1), 0).is_err());
-        assert!(balances.standings(0).iter().all(|(_, _, s)| s.reserved == PicoUsd::ZERO));
+        assert!(
+            balances
+                .standings(0)
+                .iter()
+                .all(|(_, _, s)| s.reserved == PicoUsd::ZERO)
+        );
     }
 
     proptest! {

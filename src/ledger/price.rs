@@ -109,7 +109,12 @@ impl Price {
     pub fn is_free(&self) -> bool {
         let dearest = |rates: &Rates| rates.dearest_input().max(rates.dearest_output());
         self.media_input.is_none_or(|m| m == PicoUsd::ZERO)
-            && dearest(&self.rates).max(self.long.as_ref().map(|l| dearest(&l.rates)).unwrap_or_default()) == PicoUsd::ZERO
+            && dearest(&self.rates).max(
+                self.long
+                    .as_ref()
+                    .map(|l| dearest(&l.rates))
+                    .unwrap_or_default(),
+            ) == PicoUsd::ZERO
     }
 
     /// What this usage costs, exactly. Reasoning is a part of output and priced at its own rate.

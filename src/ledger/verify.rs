@@ -44,6 +44,11 @@ pub fn verify(db: &Connection) -> Result<Findings, Error> {
             findings.differences.push((place, posted, sum));
         }
     }
-    findings.differences.extend(stored.into_iter().filter(|(_, p)| *p != PicoUsd::ZERO).map(|(place, p)| (place, p, PicoUsd::ZERO)));
+    findings.differences.extend(
+        stored
+            .into_iter()
+            .filter(|(_, p)| *p != PicoUsd::ZERO)
+            .map(|(place, p)| (place, p, PicoUsd::ZERO)),
+    );
     Ok(findings)
 }

@@ -40,7 +40,9 @@ impl Window {
         match self {
             Window::Day => unix_seconds.div_euclid(86_400),
             Window::Month => {
-                let date = TimeZone::UTC.to_datetime(Timestamp::from_second(unix_seconds).unwrap_or_default()).date();
+                let date = TimeZone::UTC
+                    .to_datetime(Timestamp::from_second(unix_seconds).unwrap_or_default())
+                    .date();
                 i64::from(date.year()) * 12 + i64::from(date.month()) - 1
             }
             Window::Total => 0,
@@ -54,8 +56,15 @@ impl Window {
             Window::Day => Some((id + 1) * 86_400),
             Window::Month => {
                 let (year, month) = ((id + 1).div_euclid(12), (id + 1).rem_euclid(12) + 1);
-                let first = jiff::civil::Date::new(i16::try_from(year).ok()?, i8::try_from(month).ok()?, 1).ok()?;
-                Some(TimeZone::UTC.to_timestamp(first.at(0, 0, 0, 0)).ok()?.as_second())
+                let first =
+                    jiff::civil::Date::new(i16::try_from(year).ok()?, i8::try_from(month).ok()?, 1)
+                        .ok()?;
+                Some(
+                    TimeZone::UTC
+                        .to_timestamp(first.at(0, 0, 0, 0))
+                        .ok()?
+                        .as_second(),
+                )
             }
             Window::Total => None,
         }
@@ -70,9 +79,21 @@ mod tests {
     fn windows_begin_and_end_at_utc_midnight() {
         let at = |text: &str| text.parse::<Timestamp>().expect("a time").as_second();
         for (window, inside, end) in [
-            (Window::Day, "2026-02-28T23:59:59Z", Some("2026-03-01T00:00:00Z")),
-            (Window::Month, "2026-12-31T23:59:59Z", Some("2027-01-01T00:00:00Z")),
-            (Window::Month, "2028-02-29T12:00:00Z", Some("2028-03-01T00:00:00Z")),
+            (
+                Window::Day,
+                "2026-02-28T23:59:59Z",
+                Some("2026-03-01T00:00:00Z"),
+            ),
+            (
+                Window::Month,
+                "2026-12-31T23:59:59Z",
+                Some("2027-01-01T00:00:00Z"),
+            ),
+            (
+                Window::Month,
+                "2028-02-29T12:00:00Z",
+                Some("2028-03-01T00:00:00Z"),
+            ),
             (Window::Total, "2026-12-31T23:59:59Z", None),
         ] {
             let id = window.id(at(inside));

@@ -18,6 +18,10 @@ pub static KIND: Kind = Kind {
     on_cancel: OnCancel::Unknown,
     limit_field: "max_tokens",
     free: false,
-    starters: &[("claude-haiku-5-5", Tier::Small), ("claude-sonnet-5-5", Tier::Standard), ("claude-opus-5-5", Tier::Reasoning)],
+    starters: &[
+        ("claude-haiku-5-5", Tier::Small),
+        ("claude-sonnet-5-5", Tier::Standard),
+        ("claude-opus-5-5", Tier::Reasoning),
+    ],
     signature: None,
 };

@@ -11,13 +11,19 @@ pub static KIND: Kind = Kind {
     key_env: Some("DEEPSEEK_API_KEY"),
     base_url: Some("https://api.deepseek.com"),
     auth: Auth::Bearer,
-    speaks: &[("openai_chat", "/chat/completions"), ("anthropic_messages", "/anthropic/v1/messages")],
+    speaks: &[
+        ("openai_chat", "/chat/completions"),
+        ("anthropic_messages", "/anthropic/v1/messages"),
+    ],
     family: Family::DeepSeek,
     usage: UsageRule::Dialect,
     // How a cancelled stream is billed is not documented.
     on_cancel: OnCancel::Unknown,
     limit_field: "max_tokens",
     free: false,
-    starters: &[("deepseek-flash", Tier::Standard), ("deepseek-v4-pro", Tier::Reasoning)],
+    starters: &[
+        ("deepseek-flash", Tier::Standard),
+        ("deepseek-v4-pro", Tier::Reasoning),
+    ],
     signature: None,
 };

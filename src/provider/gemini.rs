@@ -18,6 +18,10 @@ pub static KIND: Kind = Kind {
     on_cancel: OnCancel::Unknown,
     limit_field: "max_tokens",
     free: false,
-    starters: &[("gemini-2.5-flash-lite", Tier::Small), ("gemini-3.8-flash", Tier::Standard), ("gemini-4-argon", Tier::Reasoning)],
+    starters: &[
+        ("gemini-2.5-flash-lite", Tier::Small),
+        ("gemini-3.8-flash", Tier::Standard),
+        ("gemini-4-argon", Tier::Reasoning),
+    ],
     signature: None,
 };

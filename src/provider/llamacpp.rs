@@ -10,7 +10,10 @@ pub static KIND: Kind = Kind {
     key_env: Some("LLAMA_API_KEY"),
     base_url: Some("http://127.0.0.1:8080"),
     auth: Auth::Bearer,
-    speaks: &[("openai_chat", "/v1/chat/completions"), ("anthropic_messages", "/v1/messages")],
+    speaks: &[
+        ("openai_chat", "/v1/chat/completions"),
+        ("anthropic_messages", "/v1/messages"),
+    ],
     family: Family::LlamaCpp,
     usage: UsageRule::Dialect,
     // Measured: generation stops on disconnect (6 tokens made, 6 events received; llama.cpp b10434, /metrics).
@@ -18,5 +21,10 @@ pub static KIND: Kind = Kind {
     limit_field: "max_tokens",
     free: true,
     starters: &[],
-    signature: Some(Signature { base_url: "http://127.0.0.1:8080", path: "/props", proof: "\"default_generation_settings\"", models: "/v1/models" }),
+    signature: Some(Signature {
+        base_url: "http://127.0.0.1:8080",
+        path: "/props",
+        proof: "\"default_generation_settings\"",
+        models: "/v1/models",
+    }),
 };

@@ -10,7 +10,10 @@ pub static KIND: Kind = Kind {
     key_env: None,
     base_url: Some("http://127.0.0.1:1234"),
     auth: Auth::Bearer,
-    speaks: &[("openai_chat", "/v1/chat/completions"), ("anthropic_messages", "/v1/messages")],
+    speaks: &[
+        ("openai_chat", "/v1/chat/completions"),
+        ("anthropic_messages", "/v1/messages"),
+    ],
     family: Family::LmStudio,
     usage: UsageRule::Dialect,
     // How a cancelled stream is billed is not documented.
@@ -18,5 +21,10 @@ pub static KIND: Kind = Kind {
     limit_field: "max_tokens",
     free: true,
     starters: &[],
-    signature: Some(Signature { base_url: "http://127.0.0.1:1234", path: "/api/v1/models", proof: "\"models\"", models: "/v1/models" }),
+    signature: Some(Signature {
+        base_url: "http://127.0.0.1:1234",
+        path: "/api/v1/models",
+        proof: "\"models\"",
+        models: "/v1/models",
+    }),
 };

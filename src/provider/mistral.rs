@@ -18,6 +18,9 @@ pub static KIND: Kind = Kind {
     on_cancel: OnCancel::Unknown,
     limit_field: "max_tokens",
     free: false,
-    starters: &[("mistral-small-latest", Tier::Small), ("mistral-large-latest", Tier::Standard)],
+    starters: &[
+        ("mistral-small-latest", Tier::Small),
+        ("mistral-large-latest", Tier::Standard),
+    ],
     signature: None,
 };

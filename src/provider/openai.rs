@@ -18,6 +18,10 @@ pub static KIND: Kind = Kind {
     on_cancel: OnCancel::Unknown,
     limit_field: "max_completion_tokens",
     free: false,
-    starters: &[("gpt-6-luna", Tier::Small), ("gpt-6.1-terra", Tier::Standard), ("gpt-6.1-sol", Tier::Reasoning)],
+    starters: &[
+        ("gpt-6-luna", Tier::Small),
+        ("gpt-6.1-terra", Tier::Standard),
+        ("gpt-6.1-sol", Tier::Reasoning),
+    ],
     signature: None,
 };

@@ -11,13 +11,20 @@ pub static KIND: Kind = Kind {
     key_env: None,
     base_url: None,
     auth: Auth::Bearer,
-    speaks: &[("openai_chat", "/v1/chat/completions"), ("anthropic_messages", "/v1/messages")],
+    speaks: &[
+        ("openai_chat", "/v1/chat/completions"),
+        ("anthropic_messages", "/v1/messages"),
+    ],
     family: Family::Simulated,
     usage: UsageRule::Dialect,
     // Our own: the generator is dropped with its connection.
     on_cancel: OnCancel::Stops,
     limit_field: "max_tokens",
     free: false,
-    starters: &[("sim-small", Tier::Small), ("sim-standard", Tier::Standard), ("sim-reasoning", Tier::Reasoning)],
+    starters: &[
+        ("sim-small", Tier::Small),
+        ("sim-standard", Tier::Standard),
+        ("sim-reasoning", Tier::Reasoning),
+    ],
     signature: None,
 };

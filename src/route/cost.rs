@@ -45,8 +45,14 @@ fn reasoning_tokens(effort: Effort) -> u64 {
 pub fn expected(arm: &Arm, job: &Job<'_>) -> Option<PicoUsd> {
     let price = arm.model.price.as_ref()?;
     let reasoning = reasoning_tokens(arm.effort_or(None));
-    let output = (answer_tokens(job.difficulty.task) + reasoning).min(job.limit.unwrap_or(u64::MAX));
-    let usage = Usage { input: job.features.prompt_tokens_estimate, output, reasoning: reasoning.min(output), ..Usage::default() };
+    let output =
+        (answer_tokens(job.difficulty.task) + reasoning).min(job.limit.unwrap_or(u64::MAX));
+    let usage = Usage {
+        input: job.features.prompt_tokens_estimate,
+        output,
+        reasoning: reasoning.min(output),
+        ..Usage::default()
+    };
     Some(price.cost(&usage))
 }
 

@@ -15,7 +15,11 @@ pub(super) fn connector(connect: Duration) -> Connector {
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(connect));
     tcp.set_keepalive(Some(Duration::from_secs(30)));
-    HttpsConnectorBuilder::new().with_tls_config(config()).https_or_http().enable_http1().wrap_connector(tcp)
+    HttpsConnectorBuilder::new()
+        .with_tls_config(config())
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(tcp)
 }
 
 fn config() -> ClientConfig {

@@ -32,11 +32,18 @@ pub fn open(data_dir: &Path) -> Result<Connection, Error> {
 pub fn open_read_only(data_dir: &Path) -> Result<Connection, Error> {
     let path = file(data_dir);
     if !path.exists() {
-        return Err(failed(format!("there is no ledger in {}; start `flyball serve` there first, or name its folder with --data-dir", data_dir.display())));
+        return Err(failed(format!(
+            "there is no ledger in {}; start `flyball serve` there first, or name its folder with --data-dir",
+            data_dir.display()
+        )));
     }
-    let db = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+    let db = Connection::open_with_flags(
+        &path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )
+    .map_err(sql(&path))?;
+    db.busy_timeout(Duration::from_secs(5))
         .map_err(sql(&path))?;
-    db.busy_timeout(Duration::from_secs(5)).map_err(sql(&path))?;
     schema::check_current(&db, &path)?;
     Ok(db)
 }
@@ -64,6 +71,9 @@ fn sql(path: &Path) -> impl Fn(rusqlite::Error) -> Error {
 /// Past $9.2 million.
 fn integer(amount: PicoUsd) -> rusqlite::Result<i64> {
     amount.to_i64().ok_or_else(|| {
-        rusqlite::Error::ToSqlConversionFailure(format!("{amount} does not fit an SQLite ledger (about $9.2 million); use PostgreSQL").into())
+        rusqlite::Error::ToSqlConversionFailure(
+            format!("{amount} does not fit an SQLite ledger (about $9.2 million); use PostgreSQL")
+                .into(),
+        )
     })
 }

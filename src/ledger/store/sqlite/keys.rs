@@ -35,7 +35,10 @@ pub struct NewKey {
 pub fn create(db: &Connection, key: &NewKey) -> Result<i64, Error> {
     let cap = |window| {
         let amount = key.caps.iter().find(|(w, _)| *w == window).map(|(_, a)| *a);
-        amount.map(integer).transpose().map_err(|e| failed(e.to_string()))
+        amount
+            .map(integer)
+            .transpose()
+            .map_err(|e| failed(e.to_string()))
     };
     db.execute(
         "INSERT INTO key (name, hash, created, expires, private, cap_day, cap_month, cap_total, models, tags)
@@ -65,7 +68,9 @@ pub fn revoke(db: &Connection, name: &str) -> Result<(), Error> {
         .execute("UPDATE key SET revoked = 1, name = name || ' (revoked ' || id || ')' WHERE name = ?1 AND revoked = 0", [name])
         .map_err(|e| failed(e.to_string()))?;
     if changed == 0 {
-        return Err(failed(format!("there is no key named \"{name}\"; `flyball key list` shows them")));
+        return Err(failed(format!(
+            "there is no key named \"{name}\"; `flyball key list` shows them"
+        )));
     }
     Ok(())
 }
@@ -106,5 +111,7 @@ fn key(row: &Row<'_>) -> rusqlite::Result<Key> {
 
 fn list<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<Vec<T>> {
     let text: String = row.get(column)?;
-    serde_json::from_str(&text).map_err(|e| rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, e.into()))
+    serde_json::from_str(&text).map_err(|e| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, e.into())
+    })
 }

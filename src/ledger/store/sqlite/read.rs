@@ -21,14 +21,28 @@ pub fn places(key: Option<i64>, at_ms: i64) -> Vec<Place> {
     nodes
         .into_iter()
         .flatten()
-        .flat_map(|node| Window::ALL.map(|window| Place { node, window, id: window.id(at_ms.div_euclid(1_000)) }))
+        .flat_map(|node| {
+            Window::ALL.map(|window| Place {
+                node,
+                window,
+                id: window.id(at_ms.div_euclid(1_000)),
+            })
+        })
         .collect()
 }
 
 /// Attempts without an end: id, bound, and the windows in which they count.
-pub(super) fn open_attempts(db: &Connection) -> rusqlite::Result<Vec<(String, PicoUsd, Vec<Place>)>> {
+pub(super) fn open_attempts(
+    db: &Connection,
+) -> rusqlite::Result<Vec<(String, PicoUsd, Vec<Place>)>> {
     db.prepare("SELECT attempt, bound, key, at_ms FROM attempt WHERE outcome IS NULL")?
-        .query_map([], |row| Ok((row.get(0)?, money(row, 1)?, places(row.get(2)?, row.get(3)?))))?
+        .query_map([], |row| {
+            Ok((
+                row.get(0)?,
+                money(row, 1)?,
+                places(row.get(2)?, row.get(3)?),
+            ))
+        })?
         .collect()
 }
 
@@ -41,11 +55,23 @@ pub fn spent(db: &Connection) -> Result<Vec<Spent>, Error> {
         db.prepare("SELECT node, window, id, posted FROM spent ORDER BY node, window, id")?
             .query_map([], |row| {
                 let number: i64 = row.get(0)?;
-                let node = if number == node_number(Node::Global) { Node::Global } else { Node::Key(number) };
+                let node = if number == node_number(Node::Global) {
+                    Node::Global
+                } else {
+                    Node::Key(number)
+                };
                 let name: String = row.get(1)?;
-                let window = Window::parse(&name)
-                    .ok_or_else(|| rusqlite::Error::InvalidColumnType(1, name, rusqlite::types::Type::Text))?;
-                Ok((Place { node, window, id: row.get(2)? }, money(row, 3)?))
+                let window = Window::parse(&name).ok_or_else(|| {
+                    rusqlite::Error::InvalidColumnType(1, name, rusqlite::types::Type::Text)
+                })?;
+                Ok((
+                    Place {
+                        node,
+                        window,
+                        id: row.get(2)?,
+                    },
+                    money(row, 3)?,
+                ))
             })?
             .collect()
     };
@@ -56,8 +82,19 @@ pub fn spent(db: &Connection) -> Result<Vec<Spent>, Error> {
 ///
 /// # Errors
 /// The store fails.
-pub fn attempts(db: &Connection, since_ms: i64, each: &mut dyn FnMut(Attempt) -> bool) -> Result<(), Error> {
-    walk(db, &format!("SELECT {COLUMNS} FROM attempt a LEFT JOIN key k ON k.id = a.key WHERE a.at_ms >= ?1 ORDER BY a.at_ms, a.attempt"), &since_ms, each)
+pub fn attempts(
+    db: &Connection,
+    since_ms: i64,
+    each: &mut dyn FnMut(Attempt) -> bool,
+) -> Result<(), Error> {
+    walk(
+        db,
+        &format!(
+            "SELECT {COLUMNS} FROM attempt a LEFT JOIN key k ON k.id = a.key WHERE a.at_ms >= ?1 ORDER BY a.at_ms, a.attempt"
+        ),
+        &since_ms,
+        each,
+    )
 }
 
 /// The attempts of one request.
@@ -66,14 +103,26 @@ pub fn attempts(db: &Connection, since_ms: i64, each: &mut dyn FnMut(Attempt) ->
 /// The store fails.
 pub fn request(db: &Connection, request: &str) -> Result<Vec<Attempt>, Error> {
     let mut found = Vec::new();
-    walk(db, &format!("SELECT {COLUMNS} FROM attempt a LEFT JOIN key k ON k.id = a.key WHERE a.request = ?1 ORDER BY a.at_ms, a.attempt"), &request, &mut |a| {
-        found.push(a);
-        true
-    })?;
+    walk(
+        db,
+        &format!(
+            "SELECT {COLUMNS} FROM attempt a LEFT JOIN key k ON k.id = a.key WHERE a.request = ?1 ORDER BY a.at_ms, a.attempt"
+        ),
+        &request,
+        &mut |a| {
+            found.push(a);
+            true
+        },
+    )?;
     Ok(found)
 }
 
-fn walk(db: &Connection, query: &str, parameter: &dyn rusqlite::ToSql, each: &mut dyn FnMut(Attempt) -> bool) -> Result<(), Error> {
+fn walk(
+    db: &Connection,
+    query: &str,
+    parameter: &dyn rusqlite::ToSql,
+    each: &mut dyn FnMut(Attempt) -> bool,
+) -> Result<(), Error> {
     let mut read = || -> rusqlite::Result<()> {
         let mut statement = db.prepare_cached(query)?;
         let mut rows = statement.query([parameter])?;
@@ -106,12 +155,23 @@ fn attempt(row: &Row<'_>) -> rusqlite::Result<Attempt> {
         catalogue: row.get(14)?,
     };
     let outcome: Option<String> = row.get(16)?;
-    let closing = outcome.map(|outcome| closing(row, &facts.attempt, &outcome)).transpose()?;
-    Ok(Attempt { key_name: row.get::<_, Option<String>>(15)?.unwrap_or_else(|| "local".into()), facts, closing })
+    let closing = outcome
+        .map(|outcome| closing(row, &facts.attempt, &outcome))
+        .transpose()?;
+    Ok(Attempt {
+        key_name: row
+            .get::<_, Option<String>>(15)?
+            .unwrap_or_else(|| "local".into()),
+        facts,
+        closing,
+    })
 }
 
 fn closing(row: &Row<'_>, attempt: &str, outcome: &str) -> rusqlite::Result<Closing> {
-    let count = |column| row.get::<_, i64>(column).map(|n| u64::try_from(n).unwrap_or(0));
+    let count = |column| {
+        row.get::<_, i64>(column)
+            .map(|n| u64::try_from(n).unwrap_or(0))
+    };
     let basis: String = row.get(17)?;
     Ok(Closing {
         attempt: attempt.to_owned(),
@@ -121,7 +181,9 @@ fn closing(row: &Row<'_>, attempt: &str, outcome: &str) -> rusqlite::Result<Clos
         baseline: money(row, 19)?,
         excess: money(row, 21)?,
         usage: Usage {
-            reported_cost: row.get::<_, Option<i64>>(20)?.map(|n| PicoUsd(i128::from(n))),
+            reported_cost: row
+                .get::<_, Option<i64>>(20)?
+                .map(|n| PicoUsd(i128::from(n))),
             input: count(22)?,
             cached: count(23)?,
             cache_write: count(24)?,

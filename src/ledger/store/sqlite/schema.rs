@@ -51,7 +51,12 @@ pub(super) fn open(data_dir: &Path) -> Result<Connection, Error> {
 }
 
 fn make_private_dir(dir: &Path) -> Result<(), Error> {
-    let made = fs::create_dir_all(dir).map_err(|e| failed(format!("cannot make the data folder {}: {e}", dir.display())));
+    let made = fs::create_dir_all(dir).map_err(|e| {
+        failed(format!(
+            "cannot make the data folder {}: {e}",
+            dir.display()
+        ))
+    });
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -89,7 +94,10 @@ fn other_version(path: &Path, found: i64) -> Error {
     } else {
         "start `flyball serve` once: it migrates the file"
     };
-    failed(format!("{}: ledger schema {found}, this flyball writes {SCHEMA_VERSION}; {advice}", path.display()))
+    failed(format!(
+        "{}: ledger schema {found}, this flyball writes {SCHEMA_VERSION}; {advice}",
+        path.display()
+    ))
 }
 
 fn migrate(db: &mut Connection, path: &Path) -> Result<(), Error> {
@@ -97,24 +105,35 @@ fn migrate(db: &mut Connection, path: &Path) -> Result<(), Error> {
     if found == SCHEMA_VERSION {
         return Ok(());
     }
-    let from = usize::try_from(found).ok().filter(|n| *n < MIGRATIONS.len()).ok_or_else(|| other_version(path, found))?;
+    let from = usize::try_from(found)
+        .ok()
+        .filter(|n| *n < MIGRATIONS.len())
+        .ok_or_else(|| other_version(path, found))?;
     if from > 0 {
         backup(db, path, found)?;
     }
-    let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(sql(path))?;
+    let tx = db
+        .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
+        .map_err(sql(path))?;
     // Another process may have migrated while this one waited for the lock.
     if version(&tx).map_err(sql(path))? == found {
         for step in &MIGRATIONS[from..] {
             tx.execute_batch(step).map_err(sql(path))?;
         }
-        tx.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(sql(path))?;
+        tx.pragma_update(None, "user_version", SCHEMA_VERSION)
+            .map_err(sql(path))?;
     }
     tx.commit().map_err(sql(path))
 }
 
 fn backup(db: &Connection, path: &Path, version: i64) -> Result<(), Error> {
     let copy = path.with_extension(format!("v{version}.backup.sqlite"));
-    let failed_copy = |e: rusqlite::Error| failed(format!("cannot back up the ledger to {}: {e}", copy.display()));
+    let failed_copy = |e: rusqlite::Error| {
+        failed(format!(
+            "cannot back up the ledger to {}: {e}",
+            copy.display()
+        ))
+    };
     if copy.exists() {
         return Ok(());
     }
@@ -136,14 +155,20 @@ mod tests {
             for step in &MIGRATIONS[..usize::try_from(old).expect("small")] {
                 db.execute_batch(step).expect("the old schema");
             }
-            db.pragma_update(None, "user_version", old).expect("a version");
-            db.execute("INSERT INTO spent VALUES (0, 'day', 1, 42)", []).expect("a row");
+            db.pragma_update(None, "user_version", old)
+                .expect("a version");
+            db.execute("INSERT INTO spent VALUES (0, 'day', 1, 42)", [])
+                .expect("a row");
             drop(db);
             let db = open(dir.path()).expect("migrates");
             assert_eq!(version(&db).expect("a version"), SCHEMA_VERSION);
-            let posted: i64 = db.query_row("SELECT posted FROM spent", [], |r| r.get(0)).expect("the row");
+            let posted: i64 = db
+                .query_row("SELECT posted FROM spent", [], |r| r.get(0))
+                .expect("the row");
             assert_eq!(posted, 42);
-            let copy = Connection::open(file(dir.path()).with_extension(format!("v{old}.backup.sqlite"))).expect("a backup");
+            let copy =
+                Connection::open(file(dir.path()).with_extension(format!("v{old}.backup.sqlite")))
+                    .expect("a backup");
             assert_eq!(version(&copy).expect("a version"), old);
         }
     }
@@ -152,7 +177,8 @@ mod tests {
     fn a_newer_schema_is_refused_and_left_alone() {
         let dir = tempfile::tempdir().expect("a folder");
         let db = Connection::open(file(dir.path())).expect("a file");
-        db.pragma_update(None, "user_version", SCHEMA_VERSION + 1).expect("a version");
+        db.pragma_update(None, "user_version", SCHEMA_VERSION + 1)
+            .expect("a version");
         let error = open(dir.path()).expect_err("refused");
         assert!(error.detail.contains("newer flyball"), "{}", error.detail);
         assert_eq!(version(&db).expect("a version"), SCHEMA_VERSION + 1);

@@ -48,13 +48,25 @@ impl Writer {
     /// The thread cannot be started.
     pub fn start(db: Connection) -> Result<Writer, Error> {
         let (ops, inbox) = channel();
-        let (waiting, failing) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-        let state = State { db, waiting: waiting.clone(), failing: failing.clone() };
+        let (waiting, failing) = (
+            Arc::new(AtomicUsize::new(0)),
+            Arc::new(AtomicBool::new(false)),
+        );
+        let state = State {
+            db,
+            waiting: waiting.clone(),
+            failing: failing.clone(),
+        };
         let thread = std::thread::Builder::new()
             .name("ledger".into())
             .spawn(move || state.run(&inbox))
             .map_err(|e| super::failed(format!("cannot start the ledger thread: {e}")))?;
-        Ok(Writer { ops, waiting, failing, thread: Some(thread) })
+        Ok(Writer {
+            ops,
+            waiting,
+            failing,
+            thread: Some(thread),
+        })
     }
 
     /// Hands an operation over; never blocks.
@@ -94,7 +106,11 @@ impl State {
     fn run(mut self, inbox: &Receiver<Op>) {
         let mut kept: Vec<Op> = Vec::new();
         loop {
-            let next = if kept.is_empty() { inbox.recv().map_err(|_| RecvTimeoutError::Disconnected) } else { inbox.recv_timeout(RETRY) };
+            let next = if kept.is_empty() {
+                inbox.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else {
+                inbox.recv_timeout(RETRY)
+            };
             let ended = match next {
                 Ok(op) => {
                     kept.push(op);
@@ -108,7 +124,10 @@ impl State {
             if ended {
                 // One more try was just made; what the disk still refuses is charged at the bound by the next start's sweep.
                 if !kept.is_empty() {
-                    tracing::error!(rows = kept.len(), "the ledger could not write its last rows");
+                    tracing::error!(
+                        rows = kept.len(),
+                        "the ledger could not write its last rows"
+                    );
                 }
                 return;
             }
@@ -139,10 +158,14 @@ impl State {
                     tracing::error!(%error, "the ledger cannot write; no new request is admitted until it can");
                 }
                 let text = error.to_string();
-                *ops = ops.drain(..).filter_map(|op| refuse_or_keep(op, &text)).collect();
+                *ops = ops
+                    .drain(..)
+                    .filter_map(|op| refuse_or_keep(op, &text))
+                    .collect();
             }
         }
-        self.waiting.fetch_sub(before - ops.len(), Ordering::Relaxed);
+        self.waiting
+            .fetch_sub(before - ops.len(), Ordering::Relaxed);
     }
 }
 
@@ -220,7 +243,12 @@ fn add_spent(tx: &Transaction<'_>, place: Place, amount: PicoUsd) -> rusqlite::R
         "INSERT INTO spent (node, window, id, posted) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT (node, window, id) DO UPDATE SET posted = posted + excluded.posted",
     )?
-    .execute(params![node_number(place.node), place.window.name(), place.id, integer(amount)?])
+    .execute(params![
+        node_number(place.node),
+        place.window.name(),
+        place.id,
+        integer(amount)?
+    ])
     .map(drop)
 }
 
