@@ -217,6 +217,14 @@ impl Ledger {
         let _ = durable.await;
     }
 
+    /// For tests: lets every write fail as on a full disk (SQLite's own error, by its page limit), or not any more.
+    #[doc(hidden)]
+    pub async fn pretend_full_disk(&self, full: bool) {
+        let (done, told) = oneshot::channel();
+        self.writer.send(Op::PagesMax(full, done));
+        let _ = told.await;
+    }
+
     fn balances(&self) -> MutexGuard<'_, Balances> {
         // Every change of the balances is a whole one, so a panic elsewhere cannot have left them half-done.
         self.balances.lock().unwrap_or_else(PoisonError::into_inner)

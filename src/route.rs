@@ -515,7 +515,8 @@ fn names(target: &Target, model: &Model) -> bool {
     }
 }
 
-/// The tiers to look in, best first: the rule's, then the dearer ones, then the cheaper ones.
+/// The tiers to look in, best first: the rule's, moved one step by the objective; where it has no model, first the
+/// dearer ones, or the cheaper ones for whoever wants it cheap or fast.
 fn tiers(rule: &Rule, wants: &Wants) -> Vec<Tier> {
     if wants.local {
         return vec![Tier::Local, Tier::Small, Tier::Standard, Tier::Reasoning];
@@ -535,12 +536,13 @@ fn tiers(rule: &Rule, wants: &Wants) -> Vec<Tier> {
     if rule.route.strict {
         return vec![all[shifted]];
     }
-    let dearer = all[shifted + 1..].iter().copied();
+    let mut others: Vec<Tier> = all[shifted + 1..].to_vec();
     let cheaper = all[..shifted].iter().rev().copied();
-    std::iter::once(all[shifted])
-        .chain(dearer)
-        .chain(cheaper)
-        .collect()
+    match wants.objective {
+        Objective::Cheap | Objective::Fast => others = cheaper.chain(others).collect(),
+        Objective::Balanced | Objective::Best => others.extend(cheaper),
+    }
+    std::iter::once(all[shifted]).chain(others).collect()
 }
 
 /// The effort within the rule's range: low for cheap and fast, high for best, by difficulty in between.

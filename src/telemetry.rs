@@ -1,6 +1,6 @@
 //! What happened, for people and machines: one struct per event, one log line and its metrics for each.
 //!
-//! Nothing here holds a key, a prompt or a raw client string.
+//! Nothing here holds a key, a prompt or a raw client string; nothing here decides anything.
 
 pub mod metrics;
 
@@ -83,7 +83,37 @@ pub struct Refused<'a> {
     pub error: &'a Error,
 }
 
-/// Log and metrics.
+/// One cap's figures; those of all keys are one sum, since a key is never a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CapFigures {
+    /// `global` or `keys`.
+    pub scope: &'static str,
+    /// `day`, `month` or `total`.
+    pub window: &'static str,
+    /// What may be spent.
+    pub limit: PicoUsd,
+    /// What is spent in this window.
+    pub spent: PicoUsd,
+    /// What open reservations hold.
+    pub reserved: PicoUsd,
+    /// When the window ends, in seconds since 1970; `None` for one that never does.
+    pub reset_unix: Option<i64>,
+}
+
+/// An arm whose money series exist from the start; see [`Telemetry::known_arms`].
+#[derive(Clone, Copy, Debug)]
+pub struct KnownArm<'a> {
+    /// The provider's configured name.
+    pub provider: &'a str,
+    /// The model's name.
+    pub model: &'a str,
+    /// Its tier.
+    pub tier: Tier,
+    /// An effort that may be asked of it.
+    pub effort: Effort,
+}
+
+/// Log and metrics. Shared by `Arc`; every method takes `&self` and never blocks on anything slow.
 #[derive(Debug)]
 pub struct Telemetry {
     metrics: Metrics,
@@ -98,9 +128,22 @@ impl Telemetry {
         }
     }
 
-    /// Replaces the closed sets of label values; anything else becomes `other`.
+    /// Another price catalogue is in force.
+    pub fn prices(&self, version: &str) {
+        self.metrics.build(env!("CARGO_PKG_VERSION"), version);
+    }
+
+    /// Replaces the closed sets of label values, at start and on reload; anything else becomes `other`.
     pub fn known(&self, models: Vec<String>, rules: Vec<String>, providers: Vec<String>) {
         self.metrics.known(models, rules, providers);
+    }
+
+    /// Creates the money series of these arms at 0: `increase()` never sees a series' first step, so without
+    /// this the first request on each arm would be missing from every panel. Call it after [`Telemetry::known`].
+    pub fn known_arms<'a>(&self, arms: impl IntoIterator<Item = KnownArm<'a>>) {
+        for arm in arms {
+            self.metrics.known_arm(&arm);
+        }
     }
 
     /// An attempt goes out.
@@ -108,15 +151,19 @@ impl Telemetry {
         self.metrics.attempts_open.inc();
     }
 
+    /// A stream to a client has begun.
+    pub fn stream_opened(&self) {
+        self.metrics.streams_open.inc();
+    }
+
+    /// A stream to a client has ended, in whatever way.
+    pub fn stream_closed(&self) {
+        self.metrics.streams_open.dec();
+    }
+
     /// An attempt has ended.
     pub fn attempt(&self, e: &AttemptClosed<'_>) {
-        tracing::info!(
-            request = e.request, attempt = e.attempt, provider = e.provider, model = e.model, tier = e.tier.name(), effort = e.effort.name(),
-            task = e.task, rule = e.rule, dialect = e.dialect, stream = e.stream, outcome = e.outcome, status = e.status, basis = e.basis,
-            input = e.usage.input_total(), output = e.usage.output, reasoning = e.usage.reasoning,
-            cost_usd = %e.cost.usd_text(), baseline_usd = %e.baseline.usd_text(), total_ms = e.total.as_millis(), added_us = e.added.as_micros(), simulated = e.simulated,
-            "attempt"
-        );
+        log_attempt(e);
         self.metrics.attempt(e);
     }
 
@@ -129,27 +176,29 @@ impl Telemetry {
             tracing::info!(request = e.request, kind, detail = %e.error.detail, "refused");
         }
         self.metrics.refusals.with_label_values(&[kind]).inc();
-        match e.error.code {
-            Some("flyball_no_price") => self
-                .metrics
-                .cap_refusals
-                .with_label_values(&["any", "no_price"])
-                .inc(),
-            Some("flyball_unbounded") => self
-                .metrics
-                .cap_refusals
-                .with_label_values(&["any", "unbounded"])
-                .inc(),
-            _ => {}
-        }
+        let reason = match e.error.code {
+            Some("flyball_no_price") => "no_price",
+            Some("flyball_unbounded") => "unbounded",
+            _ => return,
+        };
+        self.metrics
+            .cap_refusals
+            .with_label_values(&["any", reason])
+            .inc();
     }
 
-    /// A decision was made.
+    /// A decision was made. The attempt's line repeats it, so here it is for debugging only.
     pub fn decided(&self, e: &Decided<'_>) {
+        tracing::debug!(
+            rule = e.rule,
+            task = e.task,
+            tier = e.tier.name(),
+            "decided"
+        );
         self.metrics.decided(e);
     }
 
-    /// A cap had no room.
+    /// A cap had no room; its request is also [`Telemetry::refused`], which writes the log line.
     pub fn cap_refused(&self, node: Node, only_reserved: bool) {
         let scope = if node == Node::Global {
             "global"
@@ -192,10 +241,8 @@ impl Telemetry {
 
     /// The configuration was read again.
     pub fn reloaded(&self, ok: bool) {
-        self.metrics
-            .reloads
-            .with_label_values(&[if ok { "ok" } else { "refused" }])
-            .inc();
+        let result = if ok { "ok" } else { "refused" };
+        self.metrics.reloads.with_label_values(&[result]).inc();
     }
 
     /// The ledger can or cannot write.
@@ -203,7 +250,8 @@ impl Telemetry {
         self.metrics.ledger_up.set(i64::from(up));
     }
 
-    /// One cap's figures.
+    /// One cap's figures; see [`CapFigures`]. A cap that was there before and is told no more stays as it was:
+    /// where caps may go away, use [`Telemetry::caps`].
     pub fn cap(
         &self,
         scope: &'static str,
@@ -213,16 +261,98 @@ impl Telemetry {
         reserved: PicoUsd,
         reset_unix: Option<i64>,
     ) {
-        self.metrics
-            .cap(scope, window, [limit, spent, reserved], reset_unix);
+        self.metrics.cap(&CapFigures {
+            scope,
+            window,
+            limit,
+            spent,
+            reserved,
+            reset_unix,
+        });
     }
 
-    /// Everything in Prometheus' text format.
+    /// All caps that are in force; one that is not among them is no longer shown.
+    pub fn caps(&self, figures: &[CapFigures]) {
+        self.metrics.caps(figures);
+    }
+
+    /// Everything in Prometheus' text format, version 0.0.4.
     #[must_use]
     pub fn encode(&self) -> String {
         self.metrics.encode()
     }
 }
+
+fn log_attempt(e: &AttemptClosed<'_>) {
+    let bound_usd = e.bound.map(PicoUsd::usd_text);
+    tracing::info!(
+        request = e.request,
+        attempt = e.attempt,
+        provider = e.provider,
+        model = e.model,
+        tier = e.tier.name(),
+        effort = e.effort.name(),
+        task = e.task,
+        rule = e.rule,
+        dialect = e.dialect,
+        stream = e.stream,
+        outcome = e.outcome,
+        status = e.status,
+        basis = e.basis,
+        input = e.usage.input,
+        cached = e.usage.cached,
+        cache_write = e
+            .usage
+            .cache_write
+            .saturating_add(e.usage.cache_write_long),
+        output = e.usage.output,
+        reasoning = e.usage.reasoning,
+        anomaly = e.usage.anomaly,
+        cost_usd = %e.cost.usd_text(),
+        baseline_usd = %e.baseline.usd_text(),
+        bound_usd,
+        ttft_ms = e.ttft.map(milliseconds),
+        tokens_per_second = e.decode_tokens_per_second,
+        total_ms = milliseconds(e.total),
+        added_us = microseconds(e.added),
+        read_us = phase(e, "read"),
+        decide_us = phase(e, "decide"),
+        reserve_us = phase(e, "reserve"),
+        simulated = e.simulated,
+        "attempt"
+    );
+}
+
+fn phase(e: &AttemptClosed<'_>, name: &str) -> Option<u64> {
+    let (_, took) = e.phases.iter().find(|(n, _)| *n == name)?;
+    Some(microseconds(*took))
+}
+
+/// Saturates after 584 million years.
+fn milliseconds(d: Duration) -> u64 {
+    u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn microseconds(d: Duration) -> u64 {
+    u64::try_from(d.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Every value of the label `kind` of refusals.
+const KINDS: [Kind; 13] = [
+    Kind::BadRequest,
+    Kind::Unauthorized,
+    Kind::Forbidden,
+    Kind::NotFound,
+    Kind::MethodNotAllowed,
+    Kind::ClientTimeout,
+    Kind::TooLarge,
+    Kind::CapReached,
+    Kind::PrivateOnly,
+    Kind::Overloaded,
+    Kind::UpstreamFailed,
+    Kind::UpstreamTimeout,
+    Kind::Internal,
+];
 
 fn kind_name(kind: Kind) -> &'static str {
     match kind {
@@ -241,3 +371,6 @@ fn kind_name(kind: Kind) -> &'static str {
         Kind::Internal => "internal",
     }
 }
+
+#[cfg(test)]
+mod tests;

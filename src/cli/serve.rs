@@ -6,7 +6,7 @@ use crate::process::{self, Running};
 use crate::route;
 use crate::route::arm::Tier;
 use serde_json::json;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use tokio::signal::unix::{SignalKind, signal};
 
 pub(super) fn run(common: &Common, args: &ServeArgs) -> Result<(), String> {
@@ -24,7 +24,8 @@ pub(super) fn start_log(json: bool) {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_target(false);
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal());
     // A second start in one process (tests) keeps the first log.
     let _ = if json {
         log.json().try_init()

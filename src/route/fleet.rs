@@ -78,7 +78,7 @@ impl Fleet {
     }
 
     /// The model of a real name: one of the fleet, or any that a configured provider is known to have.
-    /// With one provider for the dialect, every name is its.
+    /// One provider for the dialect without listed models takes every name.
     #[must_use]
     pub fn resolve(&self, name: &str, dialect: &str, catalogue: &Catalogue) -> Option<Arc<Model>> {
         if let Some(model) = self.named(name) {
@@ -96,7 +96,7 @@ impl Fleet {
         });
         let (provider, price) = match (priced, speaks.as_slice()) {
             (Some(found), _) => found,
-            (None, [only]) => {
+            (None, [only]) if !self.models.iter().any(|m| m.provider.name == only.name) => {
                 let free = only.kind.free && !is_remote_name(name);
                 (*only, free.then(Price::free))
             }

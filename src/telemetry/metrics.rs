@@ -1,15 +1,24 @@
-//! The one door to `prometheus`: every metric's name, unit and labels. Label values come from closed sets only.
+//! The one door to `prometheus`: every metric's name, unit and labels. Label values come from closed sets only,
+//! so the number of series has a limit that no client can move.
+//!
+//! The only place where money becomes a float; metrics are not the books.
 
-use super::{AttemptClosed, Decided};
-use crate::money::PicoUsd;
+use super::{AttemptClosed, CapFigures, Decided, KINDS, KnownArm, kind_name};
+use crate::chat::Usage;
+use crate::classify::Task;
+use crate::ledger::{BASES, OUTCOMES};
+use crate::money::{PICO_PER_USD, PicoUsd};
+use crate::route::arm::{Effort, Tier};
+use prometheus::core::Collector;
 use prometheus::{
-    Counter, CounterVec, Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
-    IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
+    Counter, CounterVec, Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use std::collections::HashSet;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 
-/// Buckets for the first token and whole answers: the OpenTelemetry GenAI ones, longer for reasoning.
+/// Buckets for the first token and whole answers: those of the OpenTelemetry GenAI conventions, and two
+/// longer ones for answers that think.
 const ANSWER_SECONDS: [f64; 16] = [
     0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 163.84,
     327.68,
@@ -18,17 +27,24 @@ const ANSWER_SECONDS: [f64; 16] = [
 const ADDED_SECONDS: [f64; 12] = [
     0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
 ];
+/// Buckets from a large local model on a laptop to hardware made for decoding.
 const TOKENS_PER_SECOND: [f64; 10] = [
     5.0, 10.0, 20.0, 40.0, 60.0, 80.0, 120.0, 200.0, 400.0, 1000.0,
 ];
-/// Pico-dollars in a dollar, as a float: metrics are the only place where money is one.
-const PICO: f64 = 1e12;
+/// The classes of `flyball_tokens_total`.
+const CLASSES: [&str; 5] = ["input", "cached", "cache_write", "output", "reasoning"];
+/// The kinds of `flyball_upstream_errors_total`.
+const UPSTREAM_KINDS: [&str; 5] = ["upstream_failed", "upstream_timeout", "429", "4xx", "5xx"];
+/// The phases of `flyball_added_latency_seconds`.
+const PHASES: [&str; 4] = ["total", "read", "decide", "reserve"];
 
 /// Every metric.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     known: RwLock<Known>,
+    /// Held while caps are replaced, and while everything is written out, so that no reader sees half of them.
+    replacing: Mutex<()>,
     requests: IntCounterVec,
     decisions: IntCounterVec,
     cost: CounterVec,
@@ -52,8 +68,10 @@ pub struct Metrics {
     basis: IntCounterVec,
     upstream_errors: IntCounterVec,
     pub(super) attempts_open: IntGauge,
+    pub(super) streams_open: IntGauge,
     pub(super) reloads: IntCounterVec,
     pub(super) ledger_up: IntGauge,
+    build: IntGaugeVec,
 }
 
 #[derive(Debug, Default)]
@@ -68,38 +86,63 @@ struct Make(Registry);
 impl Make {
     fn register<C: Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> C {
         let metric = made.expect("the name and labels are constants");
-        self.0
-            .register(Box::new(metric.clone()))
-            .expect("every name is registered once");
+        let registered = self.0.register(Box::new(metric.clone()));
+        registered.expect("every name is registered once");
         metric
     }
+
     fn counts(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
         self.register(IntCounterVec::new(Opts::new(name, help), labels))
     }
+
+    fn count(&self, name: &str, help: &str) -> IntCounter {
+        self.register(IntCounter::new(name, help))
+    }
+
     fn dollars(&self, name: &str, help: &str, labels: &[&str]) -> CounterVec {
         self.register(CounterVec::new(Opts::new(name, help), labels))
     }
+
     fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
         self.register(GaugeVec::new(Opts::new(name, help), labels))
     }
-    fn times(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
-        self.register(HistogramVec::new(
-            HistogramOpts::new(name, help).buckets(buckets.to_vec()),
-            labels,
-        ))
+
+    fn whole_gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.register(IntGaugeVec::new(Opts::new(name, help), labels))
     }
+
     fn gauge(&self, name: &str, help: &str) -> IntGauge {
         self.register(IntGauge::new(name, help))
+    }
+
+    fn spread(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
+        let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        self.register(HistogramVec::new(opts, labels))
     }
 }
 
 impl Metrics {
     pub(super) fn new(version: &str, prices: &str) -> Metrics {
         let m = Make(Registry::new());
+        let metrics = Metrics::registered(&m);
+        #[cfg(target_os = "linux")]
+        m.0.register(Box::new(
+            prometheus::process_collector::ProcessCollector::for_self(),
+        ))
+        .expect("every name is registered once");
+        metrics.build(version, prices);
+        metrics.zero();
+        metrics
+    }
+
+    // A table: one entry a metric, in the order of docs/metrics.md.
+    fn registered(m: &Make) -> Metrics {
         let arm = ["provider", "model", "tier", "effort"];
         let scope = ["scope", "window"];
-        let metrics = Metrics {
+        Metrics {
+            registry: m.0.clone(),
             known: RwLock::default(),
+            replacing: Mutex::default(),
             requests: m.counts(
                 "flyball_requests_total",
                 "Attempts that have ended, by tier, effort and outcome.",
@@ -122,12 +165,12 @@ impl Metrics {
             ),
             saved: m.dollars(
                 "flyball_saved_usd_total",
-                "Baseline minus cost where that is positive, in US dollars.",
+                "Baseline minus cost, of the attempts where that is positive, in US dollars.",
                 &["tier", "effort"],
             ),
             lost: m.dollars(
                 "flyball_lost_usd_total",
-                "Cost minus baseline where that is positive, in US dollars.",
+                "Cost minus baseline, of the attempts where that is positive, in US dollars.",
                 &["tier", "effort"],
             ),
             task_cost: m.dollars(
@@ -145,25 +188,25 @@ impl Metrics {
                 "Tokens by class; the classes do not overlap and add up to everything billed.",
                 &["model", "class"],
             ),
-            ttft: m.times(
+            ttft: m.spread(
                 "flyball_ttft_seconds",
-                "From sending to the first token of a stream, by prompt length in tokens.",
+                "From sending to the first token of a stream, by the prompt's length in tokens.",
                 &["model", "prompt"],
                 &ANSWER_SECONDS,
             ),
-            decode: m.times(
+            decode: m.spread(
                 "flyball_decode_tokens_per_second",
                 "Output tokens a second after the first one, on streams.",
                 &["model"],
                 &TOKENS_PER_SECOND,
             ),
-            duration: m.times(
+            duration: m.spread(
                 "flyball_request_duration_seconds",
                 "From a request's arrival to the end of its answer.",
                 &["tier"],
                 &ANSWER_SECONDS,
             ),
-            added: m.times(
+            added: m.spread(
                 "flyball_added_latency_seconds",
                 "What flyball itself added before the provider got the request, by phase.",
                 &["phase"],
@@ -172,30 +215,28 @@ impl Metrics {
             caps: [
                 m.gauges(
                     "flyball_cap_limit_usd",
-                    "Spend cap; the sum over all keys where scope is keys.",
+                    "Spend cap in US dollars; the sum over all keys where scope is keys.",
                     &scope,
                 ),
                 m.gauges(
                     "flyball_cap_spent_usd",
-                    "Spent under caps in the current window.",
+                    "Spent under caps in the current window, in US dollars.",
                     &scope,
                 ),
                 m.gauges(
                     "flyball_cap_reserved_usd",
-                    "Held by open reservations under caps.",
+                    "Held by open reservations under caps, in US dollars.",
                     &scope,
                 ),
             ],
-            cap_reset: m.register(IntGaugeVec::new(
-                Opts::new(
-                    "flyball_cap_reset_timestamp_seconds",
-                    "When the window ends, Unix time.",
-                ),
+            cap_reset: m.whole_gauges(
+                "flyball_cap_reset_timestamp_seconds",
+                "When the cap's window ends, in seconds since 1970.",
                 &scope,
-            )),
+            ),
             cap_refusals: m.counts(
                 "flyball_cap_refusals_total",
-                "Requests refused by spend caps.",
+                "Requests refused because of spend caps, by scope and reason.",
                 &["scope", "reason"],
             ),
             refusals: m.counts(
@@ -203,10 +244,10 @@ impl Metrics {
                 "Requests that flyball answered with an error of its own, by kind.",
                 &["kind"],
             ),
-            overruns: m.register(IntCounter::new(
+            overruns: m.count(
                 "flyball_overruns_total",
                 "Answers on capped keys that cost more than their bound.",
-            )),
+            ),
             anomalies: m.counts(
                 "flyball_usage_anomalies_total",
                 "Answers whose reported usage contradicts itself.",
@@ -227,30 +268,42 @@ impl Metrics {
                 &["provider", "kind"],
             ),
             attempts_open: m.gauge("flyball_attempts_open", "Attempts that have not ended."),
+            streams_open: m.gauge(
+                "flyball_streams_open",
+                "Streams to clients that have not ended.",
+            ),
             reloads: m.counts(
                 "flyball_config_reloads_total",
                 "Times the configuration was read again.",
                 &["result"],
             ),
             ledger_up: m.gauge("flyball_ledger_up", "1 while the ledger can write."),
-            registry: m.0.clone(),
-        };
-        let info = m.register(IntGaugeVec::new(
-            Opts::new("flyball_build_info", "Always 1; what runs here."),
-            &["version", "prices"],
-        ));
-        info.with_label_values(&[version, prices]).set(1);
-        #[cfg(target_os = "linux")]
-        m.0.register(Box::new(
-            prometheus::process_collector::ProcessCollector::for_self(),
-        ))
-        .expect("registered once");
-        metrics.zero();
-        metrics
+            build: m.whole_gauges(
+                "flyball_build_info",
+                "Always 1; the version and the price catalogue that run here.",
+                &["version", "prices"],
+            ),
+        }
+    }
+
+    pub(super) fn build(&self, version: &str, prices: &str) {
+        let _whole = self.replace();
+        self.build.reset();
+        self.build.with_label_values(&[version, prices]).set(1);
     }
 
     /// Rates lose a series' first step: what can exist from the start begins at 0.
     fn zero(&self) {
+        for tier in Tier::ALL {
+            self.duration.with_label_values(&[tier.name()]);
+            for effort in Effort::ALL {
+                let (tier, effort) = (tier.name(), effort.name());
+                self.requests
+                    .with_label_values(&[tier, effort, OUTCOMES[0]]);
+                self.saved.with_label_values(&[tier, effort]);
+                self.lost.with_label_values(&[tier, effort]);
+            }
+        }
         for reason in ["full", "reserved"] {
             for scope in ["global", "keys"] {
                 self.cap_refusals.with_label_values(&[scope, reason]);
@@ -262,21 +315,25 @@ impl Metrics {
         for result in ["ok", "refused"] {
             self.reloads.with_label_values(&[result]);
         }
-        for basis in crate::ledger::BASES {
+        for basis in BASES {
             self.basis.with_label_values(&[basis]);
         }
-        for task in crate::classify::Task::ALL {
+        for task in Task::ALL {
             self.task_cost.with_label_values(&[task.name()]);
         }
-        for kind in ["bad_request", "cap", "unauthorized", "upstream_failed"] {
-            self.refusals.with_label_values(&[kind]);
+        for kind in KINDS {
+            self.refusals.with_label_values(&[kind_name(kind)]);
+        }
+        for phase in PHASES {
+            self.added.with_label_values(&[phase]);
         }
         self.ledger_up.set(1);
     }
 
     pub(super) fn known(&self, models: Vec<String>, rules: Vec<String>, providers: Vec<String>) {
         for model in &models {
-            for class in ["input", "cached", "cache_write", "output", "reasoning"] {
+            self.decode.with_label_values(&[model]);
+            for class in CLASSES {
                 self.tokens.with_label_values(&[model, class]);
             }
         }
@@ -285,8 +342,9 @@ impl Metrics {
         }
         for provider in &providers {
             self.anomalies.with_label_values(&[provider]);
-            self.upstream_errors
-                .with_label_values(&[provider, "upstream_failed"]);
+            for kind in UPSTREAM_KINDS {
+                self.upstream_errors.with_label_values(&[provider, kind]);
+            }
         }
         let known = Known {
             models: models.into_iter().collect(),
@@ -296,36 +354,54 @@ impl Metrics {
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
     }
 
+    pub(super) fn known_arm(&self, arm: &KnownArm<'_>) {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let labels = [
+            among(&known.providers, arm.provider),
+            among(&known.models, arm.model),
+            arm.tier.name(),
+            arm.effort.name(),
+        ];
+        self.cost.with_label_values(&labels);
+        self.baseline.with_label_values(&labels);
+    }
+
     pub(super) fn decided(&self, e: &Decided<'_>) {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let rule = among(&known.rules, e.rule);
         self.decisions
-            .with_label_values(&[among(&known.rules, e.rule), e.task, e.tier.name()])
+            .with_label_values(&[rule, e.task, e.tier.name()])
             .inc();
     }
 
     pub(super) fn attempt(&self, e: &AttemptClosed<'_>) {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let (model, rule, provider) = (
-            among(&known.models, e.model),
-            among(&known.rules, e.rule),
-            among(&known.providers, e.provider),
-        );
-        let (tier, effort) = (e.tier.name(), e.effort.name());
+        let model = among(&known.models, e.model);
+        let provider = among(&known.providers, e.provider);
         self.attempts_open.dec();
         self.requests
-            .with_label_values(&[tier, effort, e.outcome])
+            .with_label_values(&[e.tier.name(), e.effort.name(), e.outcome])
             .inc();
         self.basis.with_label_values(&[e.basis]).inc();
-        self.cost
-            .with_label_values(&[provider, model, tier, effort])
-            .inc_by(usd(e.cost));
+        if e.usage.anomaly {
+            self.anomalies.with_label_values(&[provider]).inc();
+        }
+        self.money(e, provider, model, among(&known.rules, e.rule));
+        self.used(&e.usage, model);
+        self.time(e, model);
+    }
+
+    fn money(&self, e: &AttemptClosed<'_>, provider: &str, model: &str, rule: &str) {
+        let (tier, effort) = (e.tier.name(), e.effort.name());
+        let arm = [provider, model, tier, effort];
+        self.cost.with_label_values(&arm).inc_by(usd(e.cost));
         self.baseline
-            .with_label_values(&[provider, model, tier, effort])
+            .with_label_values(&arm)
             .inc_by(usd(e.baseline));
-        let saved = e.baseline - e.cost;
+        // One of the two differences is negative, and adds nothing.
         self.saved
             .with_label_values(&[tier, effort])
-            .inc_by(usd(saved));
+            .inc_by(usd(e.baseline - e.cost));
         self.lost
             .with_label_values(&[tier, effort])
             .inc_by(usd(e.cost - e.baseline));
@@ -335,44 +411,50 @@ impl Metrics {
         self.rule_cost
             .with_label_values(&[rule])
             .inc_by(usd(e.cost));
-        let u = &e.usage;
-        let classes = [
-            ("input", u.input),
-            ("cached", u.cached),
-            (
-                "cache_write",
-                u.cache_write.saturating_add(u.cache_write_long),
-            ),
-            ("output", u.output.saturating_sub(u.reasoning)),
-            ("reasoning", u.reasoning),
+    }
+
+    fn used(&self, usage: &Usage, model: &str) {
+        // More reasoning than output is an anomaly; the sum must still be what was billed.
+        let reasoning = usage.reasoning.min(usage.output);
+        let counts = [
+            usage.input,
+            usage.cached,
+            usage.cache_write.saturating_add(usage.cache_write_long),
+            usage.output - reasoning,
+            reasoning,
         ];
-        for (class, count) in classes {
+        for (class, count) in CLASSES.iter().zip(counts) {
             self.tokens.with_label_values(&[model, class]).inc_by(count);
         }
-        if u.anomaly {
-            self.anomalies.with_label_values(&[provider]).inc();
-        }
+    }
+
+    fn time(&self, e: &AttemptClosed<'_>, model: &str) {
         self.duration
-            .with_label_values(&[tier])
+            .with_label_values(&[e.tier.name()])
             .observe(e.total.as_secs_f64());
         if let Some(ttft) = e.ttft {
+            let prompt = length_band(e.usage.input_total());
             self.ttft
-                .with_label_values(&[model, length_band(u.input_total())])
+                .with_label_values(&[model, prompt])
                 .observe(ttft.as_secs_f64());
         }
-        if let Some(rate) = e.decode_tokens_per_second {
+        // One NaN would make the histogram's sum NaN for ever.
+        if let Some(rate) = e.decode_tokens_per_second.filter(|r| r.is_finite()) {
             self.decode.with_label_values(&[model]).observe(rate);
         }
-        observe(&self.added.with_label_values(&["total"]), e.added);
-        for (phase, took) in e.phases {
-            observe(&self.added.with_label_values(&[phase]), *took);
+        let total = ("total", e.added);
+        for (phase, took) in e.phases.iter().chain([&total]) {
+            self.added
+                .with_label_values(&[phase])
+                .observe(took.as_secs_f64());
         }
     }
 
     pub(super) fn upstream_error(&self, provider: &str, kind: &str) {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let provider = among(&known.providers, provider);
         self.upstream_errors
-            .with_label_values(&[among(&known.providers, provider), kind])
+            .with_label_values(&[provider, kind])
             .inc();
     }
 
@@ -380,32 +462,42 @@ impl Metrics {
         self.excess.inc_by(usd(excess));
     }
 
-    pub(super) fn cap(
-        &self,
-        scope: &str,
-        window: &str,
-        limit_spent_reserved: [PicoUsd; 3],
-        reset_unix: Option<i64>,
-    ) {
-        for (gauge, amount) in self.caps.iter().zip(limit_spent_reserved) {
-            gauge.with_label_values(&[scope, window]).set(usd(amount));
+    pub(super) fn cap(&self, cap: &CapFigures) {
+        let labels = [cap.scope, cap.window];
+        for (gauge, amount) in self.caps.iter().zip([cap.limit, cap.spent, cap.reserved]) {
+            gauge.with_label_values(&labels).set(usd(amount));
         }
-        if let Some(at) = reset_unix {
-            self.cap_reset.with_label_values(&[scope, window]).set(at);
+        if let Some(at) = cap.reset_unix {
+            self.cap_reset.with_label_values(&labels).set(at);
         }
+    }
+
+    pub(super) fn caps(&self, figures: &[CapFigures]) {
+        let _whole = self.replace();
+        self.caps.iter().for_each(GaugeVec::reset);
+        self.cap_reset.reset();
+        for cap in figures {
+            self.cap(cap);
+        }
+    }
+
+    fn replace(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.replacing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn encode(&self) -> String {
+        let families = {
+            let _whole = self.replace();
+            self.registry.gather()
+        };
         let mut text = Vec::new();
         TextEncoder::new()
-            .encode(&self.registry.gather(), &mut text)
+            .encode(&families, &mut text)
             .expect("writing to memory cannot fail");
         String::from_utf8(text).expect("the text format is UTF-8")
     }
-}
-
-fn observe(histogram: &Histogram, took: std::time::Duration) {
-    histogram.observe(took.as_secs_f64());
 }
 
 fn among<'a>(known: &HashSet<String>, value: &'a str) -> &'a str {
@@ -426,15 +518,9 @@ fn length_band(tokens: u64) -> &'static str {
     }
 }
 
-/// Dollars as a float; negative amounts are 0, since a counter cannot fall.
+/// Dollars as the nearest float; negative amounts are 0, since a counter cannot fall.
 fn usd(amount: PicoUsd) -> f64 {
-    // Exact up to $9,007 (2^53 pico-dollars), and within a part in 10^15 beyond; metrics are not the books.
-    let positive = u64::try_from(amount.0.max(0)).unwrap_or(u64::MAX);
-    let (high, low) = (
-        u32::try_from(positive >> 32).unwrap_or(u32::MAX),
-        u32::try_from(positive & 0xFFFF_FFFF).unwrap_or(u32::MAX),
-    );
-    (f64::from(high) * 4_294_967_296.0 + f64::from(low)) / PICO
+    amount.0.max(0) as f64 / PICO_PER_USD as f64
 }
 
 #[cfg(test)]
@@ -442,47 +528,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dollars_become_floats_without_loss_in_the_range_of_a_day() {
+    fn dollars_become_the_nearest_float_and_never_fall() {
         for (pico, dollars) in [
             (0, 0.0),
             (-5, 0.0),
-            (1_500_000_000_000, 1.5),
             (25_000, 2.5e-8),
-            (9_000_000_000_000_000, 9_000.0),
+            (PICO_PER_USD * 3 / 2, 1.5),
+            (9_000 * PICO_PER_USD, 9_000.0),
+            (100_000_000 * PICO_PER_USD, 1e8),
         ] {
-            assert!((usd(PicoUsd(pico)) - dollars).abs() < 1e-15, "{pico}");
+            assert_eq!(
+                usd(PicoUsd(pico)).to_bits(),
+                f64::to_bits(dollars),
+                "{pico}"
+            );
         }
     }
 
     #[test]
-    fn unknown_label_values_become_other_and_every_family_says_what_it_is() {
-        let metrics = Metrics::new("1", "p");
-        metrics.known(vec!["m".into()], vec!["r".into()], vec!["p".into()]);
-        for n in 0..1_000 {
-            metrics.upstream_error(&format!("made-up-{n}"), "upstream_failed");
-            metrics.decided(&Decided {
-                rule: &format!("rule {n}"),
-                task: "code",
-                tier: crate::route::arm::Tier::Small,
-            });
-        }
-        let text = metrics.encode();
-        assert!(text.contains(
-            "flyball_upstream_errors_total{kind=\"upstream_failed\",provider=\"other\"} 1000"
-        ));
-        assert!(
-            text.contains(
-                "flyball_decisions_total{rule=\"other\",task=\"code\",tier=\"small\"} 1000"
-            )
-        );
-        for line in text
-            .lines()
-            .filter(|l| l.starts_with("# TYPE") && l.ends_with("counter"))
-        {
-            assert!(
-                line.contains("_total ") || line.contains("_total counter"),
-                "{line}"
-            );
+    fn prompts_fall_into_the_band_of_their_length() {
+        for (tokens, band) in [
+            (0, "<1k"),
+            (999, "<1k"),
+            (1_000, "1-4k"),
+            (4_000, "4-16k"),
+            (16_000, "16-64k"),
+            (64_000, "64k+"),
+            (u64::MAX, "64k+"),
+        ] {
+            assert_eq!(length_band(tokens), band, "{tokens}");
         }
     }
 }

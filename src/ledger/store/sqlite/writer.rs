@@ -30,6 +30,8 @@ pub enum Op {
     Close(Box<Closing>, Vec<Place>),
     /// Answers when everything before it is durable.
     Flush(oneshot::Sender<()>),
+    /// For tests: the file may not grow any more (true), or may again.
+    PagesMax(bool, oneshot::Sender<()>),
 }
 
 /// A handle to the writer thread.
@@ -139,6 +141,11 @@ impl State {
         if ops.is_empty() {
             return;
         }
+        for op in ops.iter() {
+            if let Op::PagesMax(full, _) = op {
+                limit_pages(&self.db, *full);
+            }
+        }
         let outcome = write(&mut self.db, ops);
         let before = ops.len();
         match outcome {
@@ -148,7 +155,7 @@ impl State {
                     match op {
                         // Nobody may be waiting any more; then the reservation closes itself.
                         Op::Open(_, Some(done)) => drop(done.send(Ok(()))),
-                        Op::Flush(done) => drop(done.send(())),
+                        Op::Flush(done) | Op::PagesMax(_, done) => drop(done.send(())),
                         Op::Open(_, None) | Op::Close(..) => {}
                     }
                 }
@@ -180,6 +187,17 @@ fn refuse_or_keep(op: Op, why: &str) -> Option<Op> {
     }
 }
 
+/// SQLite answers SQLITE_FULL past this many pages, as it does on a full disk.
+fn limit_pages(db: &Connection, full: bool) {
+    let limit = |pages: i64| {
+        db.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |row| {
+            row.get::<_, i64>(0)
+        })
+    };
+    // The least that SQLite accepts is the file's present size; a wide row then needs a page more.
+    let _ = limit(if full { 1 } else { 4_294_967_294 });
+}
+
 fn write(db: &mut Connection, ops: &[Op]) -> rusqlite::Result<()> {
     let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     let mut spent: BTreeMap<Place, PicoUsd> = BTreeMap::new();
@@ -194,7 +212,7 @@ fn write(db: &mut Connection, ops: &[Op]) -> rusqlite::Result<()> {
                     }
                 }
             }
-            Op::Flush(_) => {}
+            Op::Flush(_) | Op::PagesMax(..) => {}
         }
     }
     for (place, amount) in spent {

@@ -1,0 +1,372 @@
+use super::*;
+use crate::classify::Task;
+use crate::ledger::{BASES, OUTCOMES};
+use crate::money::PICO_PER_USD;
+use std::collections::{BTreeMap, BTreeSet};
+
+const PHASES: [(&str, Duration); 3] = [
+    ("read", Duration::from_micros(20)),
+    ("decide", Duration::from_micros(30)),
+    ("reserve", Duration::from_micros(150)),
+];
+
+fn attempt<'a>() -> AttemptClosed<'a> {
+    AttemptClosed {
+        request: "r",
+        attempt: "a",
+        provider: "openai",
+        model: "small-1",
+        tier: Tier::Small,
+        effort: Effort::Low,
+        task: "code",
+        rule: "plain",
+        dialect: "openai-chat",
+        stream: true,
+        outcome: "ok",
+        status: 200,
+        usage: Usage {
+            input: 1_000,
+            cached: 200,
+            cache_write: 30,
+            cache_write_long: 4,
+            output: 500,
+            reasoning: 120,
+            ..Usage::default()
+        },
+        basis: "reported",
+        cost: PicoUsd(PICO_PER_USD / 4),
+        baseline: PicoUsd(PICO_PER_USD),
+        bound: Some(PicoUsd(PICO_PER_USD / 2)),
+        ttft: Some(Duration::from_millis(300)),
+        decode_tokens_per_second: Some(75.0),
+        total: Duration::from_secs(3),
+        added: Duration::from_micros(200),
+        phases: &PHASES,
+        simulated: false,
+    }
+}
+
+fn told() -> Telemetry {
+    let telemetry = Telemetry::new("2026-11");
+    let list = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+    telemetry.known(list(&["small-1"]), list(&["plain"]), list(&["openai"]));
+    telemetry
+}
+
+/// One sample of every family, with the label values that hostile clients would like to see.
+fn everything(telemetry: &Telemetry) {
+    for n in 0..50 {
+        let raw = format!("sk-secret-{n}\"\n{{}}");
+        telemetry.decided(&Decided {
+            rule: &raw,
+            task: "code",
+            tier: Tier::Small,
+        });
+        telemetry.attempt_opened();
+        telemetry.attempt(&AttemptClosed {
+            request: &raw,
+            attempt: &raw,
+            provider: &raw,
+            model: &raw,
+            rule: &raw,
+            ..attempt()
+        });
+        telemetry.upstream_status(&raw, 503);
+        let error = Error::new(Kind::CapReached, raw.clone()).code("flyball_cap");
+        telemetry.refused(&Refused {
+            request: &raw,
+            error: &error,
+        });
+        telemetry.upstream_error(&raw, &Error::new(Kind::UpstreamTimeout, raw.clone()));
+    }
+    telemetry.attempt(&attempt());
+    telemetry.cap_refused(Node::Key(77), true);
+    telemetry.caps(&[figures("global"), figures("keys")]);
+}
+
+fn figures(scope: &'static str) -> CapFigures {
+    CapFigures {
+        scope,
+        window: "day",
+        limit: PicoUsd(PICO_PER_USD),
+        spent: PicoUsd(PICO_PER_USD / 2),
+        reserved: PicoUsd(PICO_PER_USD / 8),
+        reset_unix: Some(1_800_000_000),
+    }
+}
+
+/// The value of one sample; panics with the whole text where there is none.
+fn value(text: &str, sample: &str) -> f64 {
+    let line = text
+        .lines()
+        .find_map(|l| l.strip_prefix(sample)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {sample} in\n{text}"))
+        .parse()
+        .expect("a sample is a number")
+}
+
+/// Every label's values, without the buckets' bounds.
+fn labels(text: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for line in text.lines().filter(|l| !l.starts_with('#')) {
+        let Some((_, rest)) = line.split_once('{') else {
+            continue;
+        };
+        let (pairs, _) = rest.rsplit_once('}').expect("labels end");
+        for pair in pairs.split("\",") {
+            let (name, value) = pair.split_once("=\"").expect("a label is name=\"value\"");
+            let values = all.entry(name.to_owned()).or_default();
+            values.insert(value.trim_end_matches('"').to_owned());
+        }
+    }
+    all.remove("le");
+    all
+}
+
+#[test]
+fn every_label_has_values_from_a_closed_set_whatever_clients_send() {
+    let telemetry = told();
+    everything(&telemetry);
+    let open =
+        |names: &[&str]| -> BTreeSet<String> { names.iter().map(ToString::to_string).collect() };
+    let kinds: Vec<&str> = KINDS.into_iter().map(kind_name).collect();
+    let sets: BTreeMap<&str, BTreeSet<String>> = BTreeMap::from([
+        ("provider", open(&["openai", "other"])),
+        ("model", open(&["small-1", "other"])),
+        ("rule", open(&["plain", "other"])),
+        ("tier", Tier::ALL.map(|t| t.name().to_owned()).into()),
+        ("effort", Effort::ALL.map(|e| e.name().to_owned()).into()),
+        ("task", Task::ALL.map(|t| t.name().to_owned()).into()),
+        ("outcome", open(&OUTCOMES)),
+        ("basis", open(&BASES)),
+        (
+            "class",
+            open(&["input", "cached", "cache_write", "output", "reasoning"]),
+        ),
+        ("prompt", open(&["<1k", "1-4k", "4-16k", "16-64k", "64k+"])),
+        ("phase", open(&["total", "read", "decide", "reserve"])),
+        ("scope", open(&["global", "keys", "any"])),
+        ("window", open(&["day", "month", "total"])),
+        (
+            "reason",
+            open(&["full", "reserved", "no_price", "unbounded"]),
+        ),
+        ("kind", open(&[&kinds[..], &["429", "4xx", "5xx"]].concat())),
+        ("result", open(&["ok", "refused"])),
+        ("version", open(&[env!("CARGO_PKG_VERSION")])),
+        ("prices", open(&["2026-11"])),
+    ]);
+    for (label, values) in labels(&telemetry.encode()) {
+        let set = sets.get(label.as_str());
+        let set = set.unwrap_or_else(|| panic!("the label {label} has no closed set"));
+        let strange: Vec<_> = values.difference(set).collect();
+        assert!(strange.is_empty(), "{label}: {strange:?}");
+    }
+    assert!(!telemetry.encode().contains("secret"));
+}
+
+#[test]
+fn the_exposition_says_of_every_family_what_it_is() {
+    let telemetry = told();
+    everything(&telemetry);
+    let text = telemetry.encode();
+    let mut kinds = BTreeMap::new();
+    let mut helped = BTreeSet::new();
+    for line in text.lines() {
+        match line.splitn(4, ' ').collect::<Vec<_>>()[..] {
+            ["#", "HELP", name, help] => {
+                assert!(help.ends_with('.'), "{name}: {help}");
+                assert!(helped.insert(name), "{name} has two HELP lines");
+            }
+            ["#", "TYPE", name, kind] => {
+                assert!(helped.contains(name), "{name} has no HELP before its TYPE");
+                assert!(kinds.insert(name, kind).is_none(), "{name} is there twice");
+                assert_eq!(kind == "counter", name.ends_with("_total"), "{name}");
+            }
+            _ => {
+                let sample = line.split(['{', ' ']).next().expect("a sample has a name");
+                let family = ["_bucket", "_sum", "_count"]
+                    .iter()
+                    .find_map(|end| sample.strip_suffix(end).filter(|f| kinds.contains_key(f)));
+                assert!(kinds.contains_key(family.unwrap_or(sample)), "{line}");
+            }
+        }
+    }
+    let ours = kinds.keys().filter(|n| n.starts_with("flyball_")).count();
+    assert_eq!(ours, 29, "{kinds:?}");
+}
+
+#[test]
+fn an_attempt_is_counted_in_money_tokens_and_time() {
+    let telemetry = told();
+    telemetry.attempt_opened();
+    telemetry.attempt(&attempt());
+    let text = telemetry.encode();
+    let arm = r#"effort="low",model="small-1",provider="openai",tier="small""#;
+    for (sample, expected) in [
+        (format!("flyball_cost_usd_total{{{arm}}}"), 0.25),
+        (format!("flyball_baseline_usd_total{{{arm}}}"), 1.0),
+        (
+            r#"flyball_saved_usd_total{effort="low",tier="small"}"#.into(),
+            0.75,
+        ),
+        (
+            r#"flyball_lost_usd_total{effort="low",tier="small"}"#.into(),
+            0.0,
+        ),
+        (r#"flyball_task_cost_usd_total{task="code"}"#.into(), 0.25),
+        (r#"flyball_rule_cost_usd_total{rule="plain"}"#.into(), 0.25),
+        (
+            r#"flyball_tokens_total{class="input",model="small-1"}"#.into(),
+            1_000.0,
+        ),
+        (
+            r#"flyball_tokens_total{class="cached",model="small-1"}"#.into(),
+            200.0,
+        ),
+        (
+            r#"flyball_tokens_total{class="cache_write",model="small-1"}"#.into(),
+            34.0,
+        ),
+        (
+            r#"flyball_tokens_total{class="output",model="small-1"}"#.into(),
+            380.0,
+        ),
+        (
+            r#"flyball_tokens_total{class="reasoning",model="small-1"}"#.into(),
+            120.0,
+        ),
+        (
+            r#"flyball_requests_total{effort="low",outcome="ok",tier="small"}"#.into(),
+            1.0,
+        ),
+        (r#"flyball_cost_basis_total{basis="reported"}"#.into(), 1.0),
+        (
+            r#"flyball_ttft_seconds_count{model="small-1",prompt="1-4k"}"#.into(),
+            1.0,
+        ),
+        (
+            r#"flyball_decode_tokens_per_second_sum{model="small-1"}"#.into(),
+            75.0,
+        ),
+        (
+            r#"flyball_added_latency_seconds_count{phase="decide"}"#.into(),
+            1.0,
+        ),
+        (
+            r#"flyball_added_latency_seconds_bucket{phase="total",le="0.0002"}"#.into(),
+            1.0,
+        ),
+        ("flyball_attempts_open".into(), 0.0),
+    ] {
+        assert!((value(&text, &sample) - expected).abs() < 1e-12, "{sample}");
+    }
+}
+
+#[test]
+fn a_bad_route_is_a_loss_and_never_a_negative_saving() {
+    let telemetry = told();
+    telemetry.attempt(&AttemptClosed {
+        cost: PicoUsd(PICO_PER_USD),
+        baseline: PicoUsd(PICO_PER_USD / 4),
+        ..attempt()
+    });
+    let text = telemetry.encode();
+    let of = |name: &str| value(&text, &format!(r#"{name}{{effort="low",tier="small"}}"#));
+    assert!(of("flyball_saved_usd_total").abs() < 1e-12);
+    assert!((of("flyball_lost_usd_total") - 0.75).abs() < 1e-12);
+}
+
+#[test]
+fn numbers_that_make_no_sense_do_not_spoil_the_sums() {
+    let telemetry = told();
+    for rate in [f64::NAN, f64::INFINITY, 10.0] {
+        telemetry.attempt(&AttemptClosed {
+            decode_tokens_per_second: Some(rate),
+            usage: Usage {
+                output: 7,
+                reasoning: 9,
+                anomaly: true,
+                ..Usage::default()
+            },
+            ..attempt()
+        });
+    }
+    let text = telemetry.encode();
+    for (sample, expected) in [
+        (
+            r#"flyball_decode_tokens_per_second_sum{model="small-1"}"#,
+            10.0,
+        ),
+        (
+            r#"flyball_tokens_total{class="output",model="small-1"}"#,
+            0.0,
+        ),
+        (
+            r#"flyball_tokens_total{class="reasoning",model="small-1"}"#,
+            21.0,
+        ),
+        (r#"flyball_usage_anomalies_total{provider="openai"}"#, 3.0),
+    ] {
+        assert!((value(&text, sample) - expected).abs() < 1e-12, "{sample}");
+    }
+}
+
+#[test]
+fn what_can_exist_from_the_start_begins_at_zero() {
+    let telemetry = told();
+    telemetry.known_arms([KnownArm {
+        provider: "openai",
+        model: "small-1",
+        tier: Tier::Small,
+        effort: Effort::Low,
+    }]);
+    let text = telemetry.encode();
+    for sample in [
+        r#"flyball_cost_usd_total{effort="low",model="small-1",provider="openai",tier="small"}"#,
+        r#"flyball_baseline_usd_total{effort="low",model="small-1",provider="openai",tier="small"}"#,
+        r#"flyball_requests_total{effort="max",outcome="ok",tier="reasoning"}"#,
+        r#"flyball_tokens_total{class="input",model="small-1"}"#,
+        r#"flyball_cap_refusals_total{reason="full",scope="keys"}"#,
+        r#"flyball_refusals_total{kind="private"}"#,
+        "flyball_overruns_total",
+        "flyball_bound_excess_usd_total",
+        "flyball_streams_open",
+    ] {
+        assert!(value(&text, sample).abs() < 1e-12, "{sample}");
+    }
+    assert!((value(&text, "flyball_ledger_up") - 1.0).abs() < 1e-12);
+}
+
+#[test]
+fn a_cap_that_is_gone_is_no_longer_shown() {
+    let telemetry = told();
+    telemetry.caps(&[figures("global"), figures("keys")]);
+    telemetry.caps(&[figures("keys")]);
+    let text = telemetry.encode();
+    assert!(
+        (value(&text, r#"flyball_cap_spent_usd{scope="keys",window="day"}"#) - 0.5).abs() < 1e-12
+    );
+    assert!(!text.contains(r#"scope="global",window="#), "{text}");
+}
+
+#[test]
+fn another_price_catalogue_replaces_the_old_one() {
+    let telemetry = told();
+    telemetry.prices("2026-12");
+    let text = telemetry.encode();
+    assert!(text.contains(r#"prices="2026-12""#));
+    assert!(!text.contains(r#"prices="2026-11""#));
+}
+
+#[test]
+fn a_reload_forgets_names_that_are_no_longer_known() {
+    let telemetry = told();
+    telemetry.known(vec!["small-2".into()], Vec::new(), Vec::new());
+    telemetry.attempt(&attempt());
+    let text = telemetry.encode();
+    let old = r#"flyball_tokens_total{class="input",model="small-1"}"#;
+    let other = r#"flyball_tokens_total{class="input",model="other"}"#;
+    assert!(value(&text, old).abs() < 1e-12);
+    assert!((value(&text, other) - 1_000.0).abs() < 1e-12);
+}

@@ -1,0 +1,414 @@
+//! Caps that hold.
+
+use crate::client::{get, post};
+use crate::flyball::{Flyball, compatible, make_key};
+use crate::scripted::{
+    Step, Upstream, answer, chat, chat_stream, delta, end, finish, piece, stream_head,
+};
+use futures_util::future::join_all;
+use serde_json::json;
+
+const KEY: (&str, &str) = ("authorization", "Bearer fb_app");
+
+async fn capped(upstream: &Upstream, cap: &str, more: &str) -> Flyball {
+    let dir = tempfile::tempdir().expect("a folder");
+    make_key(&dir, "app", Some(cap), |_| {});
+    Flyball::start_in(dir, &format!("{more}\n{}", compatible(upstream))).await
+}
+
+/// A body of exactly `bytes` bytes for m-small.
+fn body(bytes: usize, limit: Option<u64>, stream: bool) -> String {
+    let limit = limit
+        .map(|l| format!("\"max_tokens\":{l},"))
+        .unwrap_or_default();
+    let open = format!(
+        "{{\"model\":\"m-small\",{limit}\"stream\":{stream},\"messages\":[{{\"role\":\"user\",\"content\":\""
+    );
+    let close = "\"}]}";
+    format!(
+        "{open}{}{close}",
+        "x".repeat(bytes - open.len() - close.len())
+    )
+}
+
+/// The bound of such a request by the documented rule: one token a byte, 16 a turn and 512 around it at $1/M (and as cache
+/// write $1/M), and the limit at $10/M.
+fn bound_pico(bytes: u64, limit: u64) -> u64 {
+    (bytes + 16 + 512) * 1_000_000 + limit * 10_000_000
+}
+
+#[tokio::test]
+async fn five_hundred_at_once_with_room_for_ten_are_exactly_ten() {
+    for stream in [false, true] {
+        let (input, limit) = (1_000 + 528, 100);
+        let steps = if stream {
+            let mut steps = vec![stream_head(), piece(&delta("x")), Step::Gate];
+            steps.extend(finish(input, limit).iter().map(|e| piece(e)));
+            steps.push(end());
+            steps
+        } else {
+            let mut steps = vec![Step::Gate];
+            steps.extend(answer(200, &chat(input, limit)));
+            steps
+        };
+        let upstream = Upstream::start(steps).await;
+        let cap = flyball::money::PicoUsd(i128::from(bound_pico(1_000, limit)) * 10 + 5).usd_text();
+        let flyball = capped(&upstream, &cap, "lower_limits = false").await;
+        let (asked, at) = (body(1_000, Some(limit), stream), flyball.at());
+        let calls = (0..500).map(|_| {
+            let asked = asked.clone();
+            tokio::spawn(async move { post(at, "/v1/chat/completions", &[KEY], &asked).await })
+        });
+        let calls: Vec<_> = calls.collect();
+        // Nobody finishes before all are decided: 490 refusals do not pass the gate.
+        let refused = |m: &str| {
+            m.lines()
+                .filter(|l| l.starts_with("flyball_cap_refusals_total"))
+                .filter_map(|l| l.rsplit(' ').next()?.parse::<u64>().ok())
+                .sum::<u64>()
+        };
+        while refused(&flyball.metrics().await) < 490 {
+            tokio::task::yield_now().await;
+        }
+        while upstream.count() < 10 {
+            tokio::task::yield_now().await;
+        }
+        upstream.open_gate();
+        let answers: Vec<_> = join_all(calls)
+            .await
+            .into_iter()
+            .map(|a| a.expect("no panic"))
+            .collect();
+        let of = |status| answers.iter().filter(|a| a.status == status).count();
+        assert_eq!((of(200), of(402), upstream.count()), (10, 490, 10));
+        flyball.books_are_right().await;
+        let spent: i64 = flyball
+            .rows()
+            .await
+            .iter()
+            .filter_map(|r| r["cost_pico_usd"].as_i64())
+            .sum();
+        assert_eq!(
+            spent,
+            i64::try_from(bound_pico(1_000, limit) * 10).expect("small")
+        );
+        // What is left is less than another bound.
+        assert_eq!(flyball.chat(&[KEY], &asked).await.status, 402);
+    }
+}
+
+#[tokio::test]
+async fn with_lowering_and_early_finishers_the_bill_stays_under_the_cap_and_refusals_had_no_room() {
+    let upstream = Upstream::start(answer(200, &chat(50, 20))).await;
+    let flyball = capped(&upstream, "0.02", "answer_tokens_min = 64").await;
+    let at = flyball.at();
+    let calls = (0..300_u64).map(|n| {
+        let asked = body(400, (n % 3 == 0).then_some(200 + n), false);
+        tokio::spawn(async move { post(at, "/v1/chat/completions", &[KEY], &asked).await })
+    });
+    let answers: Vec<_> = join_all(calls.collect::<Vec<_>>())
+        .await
+        .into_iter()
+        .map(|a| a.expect("no panic"))
+        .collect();
+    assert!(answers.iter().all(|a| matches!(a.status, 200 | 402)));
+    let rows = flyball.rows().await;
+    let bill: i64 = rows
+        .iter()
+        .filter_map(|r| r["cost_pico_usd"].as_i64())
+        .sum();
+    assert!(bill <= 20_000_000_000, "{bill}");
+    // Each refusal names what was left at that instant; it was less than the least that the request could have used.
+    for refused in answers.iter().filter(|a| a.status == 402) {
+        let message = refused.json()["error"]["message"]
+            .as_str()
+            .expect("a message")
+            .to_owned();
+        let dollars: Vec<flyball::money::PicoUsd> = message
+            .split('$')
+            .skip(1)
+            .map(|t| {
+                let number: String = t
+                    .chars()
+                    .take_while(|c| c.is_ascii_digit() || *c == '.')
+                    .collect();
+                flyball::money::PicoUsd::from_usd_text(number.trim_end_matches('.'))
+                    .expect("dollars")
+            })
+            .collect();
+        assert!(dollars[2] < dollars[1], "{message}");
+    }
+    flyball.books_are_right().await;
+}
+
+#[tokio::test]
+async fn a_refusal_tells_each_sdk_to_send_one_request_and_why() {
+    let upstream = Upstream::start(answer(200, &chat(10, 5))).await;
+    let flyball = capped(&upstream, "0.000001", "").await;
+    let got = flyball.chat(&[KEY], &body(200, None, false)).await;
+    let error = &got.json()["error"];
+    assert_eq!(
+        (
+            got.status,
+            got.header("x-should-retry"),
+            got.header("retry-after")
+        ),
+        (402, Some("false"), None)
+    );
+    assert_eq!(
+        (&error["type"], &error["code"]),
+        (&json!("insufficient_quota"), &json!("flyball_cap"))
+    );
+    assert!(
+        error["message"].as_str().is_some_and(|m| m.contains("day")
+            && m.contains("$0.000001")
+            && m.contains("resets at 20")),
+        "{error}"
+    );
+    let anthropic = post(
+        flyball.at(),
+        "/v1/messages",
+        &[KEY],
+        r#"{"model":"auto","max_tokens":100,"messages":[{"role":"user","content":"hi"}]}"#,
+    )
+    .await;
+    assert_eq!(
+        (anthropic.status, &anthropic.json()["type"]),
+        (400, &json!("error")),
+        "no model speaks that dialect here"
+    );
+    assert_eq!(upstream.count(), 0);
+}
+
+#[tokio::test]
+async fn what_only_open_reservations_block_may_be_tried_again() {
+    let mut steps = vec![Step::Gate];
+    steps.extend(answer(200, &chat(10, 5)));
+    let upstream = Upstream::start(steps).await;
+    let cap = flyball::money::PicoUsd(i128::from(bound_pico(400, 500)) + 60_000_000).usd_text();
+    let flyball = capped(&upstream, &cap, "lower_limits = false").await;
+    let (at, asked) = (flyball.at(), body(400, Some(500), false));
+    let first = tokio::spawn({
+        let asked = asked.clone();
+        async move { post(at, "/v1/chat/completions", &[KEY], &asked).await }
+    });
+    while upstream.count() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let second = flyball.chat(&[KEY], &asked).await;
+    assert_eq!(
+        (
+            second.status,
+            second.header("retry-after"),
+            second.header("x-should-retry")
+        ),
+        (402, Some("2"), Some("false"))
+    );
+    upstream.open_gate();
+    assert_eq!(first.await.expect("no panic").status, 200);
+    assert_eq!(
+        flyball.chat(&[KEY], &asked).await.status,
+        200,
+        "room comes back when the answer closes"
+    );
+}
+
+#[tokio::test]
+async fn a_limit_is_lowered_to_what_is_left_and_named() {
+    let upstream = Upstream::start(answer(200, &chat(10, 5))).await;
+    // Room for the input and 1,000 answer tokens.
+    let cap = flyball::money::PicoUsd(i128::from(bound_pico(400, 1_000))).usd_text();
+    let flyball = capped(&upstream, &cap, "").await;
+    let got = flyball.chat(&[KEY], &body(400, Some(3_000), false)).await;
+    assert_eq!(
+        (got.status, got.header("x-flyball-limit-tokens")),
+        (200, Some("1000")),
+        "{}",
+        got.body
+    );
+    assert!(upstream.seen()[0].body.contains("\"max_tokens\":1000"));
+    flyball.books_are_right().await;
+}
+
+#[tokio::test]
+async fn an_uncapped_key_gets_nothing_forced_and_a_capped_one_a_limit_below_the_models_own() {
+    let upstream = Upstream::start(answer(200, &chat(10, 5))).await;
+    let flyball = Flyball::start(&compatible(&upstream)).await;
+    let got = flyball.chat(&[], &body(400, None, false)).await;
+    assert_eq!(
+        (
+            got.header("x-flyball-limit-tokens"),
+            upstream.seen()[0].body.as_str()
+        ),
+        (None, body(400, None, false).as_str())
+    );
+    let flyball = capped(&upstream, "10", "answer_tokens_max = 1500").await;
+    flyball.chat(&[KEY], &body(400, None, false)).await;
+    assert!(
+        upstream.seen()[1].body.contains("\"max_tokens\":1500"),
+        "{}",
+        upstream.seen()[1].body
+    );
+}
+
+#[tokio::test]
+async fn on_a_capped_key_what_has_no_bound_or_no_price_is_named() {
+    let upstream = Upstream::start(answer(200, &chat(10, 5))).await;
+    let unpriced = "\n[[model]]\nname = \"m-unpriced\"\nprovider = \"up\"\ntier = \"standard\"\n";
+    let dir = tempfile::tempdir().expect("a folder");
+    make_key(&dir, "app", Some("10"), |_| {});
+    let flyball = Flyball::start_in(dir, &format!("{}{unpriced}", compatible(&upstream))).await;
+    let image = r#"{"model":"m-small","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"https://x.example/a.png"}}]}]}"#;
+    for (body, field) in [
+        (
+            r#"{"model":"m-small","service_tier":"priority","messages":[{"role":"user","content":"x"}]}"#,
+            "service_tier",
+        ),
+        (
+            r#"{"model":"m-small","web_search_options":{},"messages":[{"role":"user","content":"x"}]}"#,
+            "web_search_options",
+        ),
+        (
+            r#"{"model":"m-unpriced","messages":[{"role":"user","content":"x"}]}"#,
+            "model",
+        ),
+        (image, "messages[0].content[0]"),
+    ] {
+        let got = flyball.chat(&[KEY], body).await;
+        assert_eq!(
+            (got.status, &got.json()["error"]["param"]),
+            (400, &json!(field)),
+            "{}",
+            got.body
+        );
+    }
+    assert_eq!(upstream.count(), 0);
+}
+
+#[tokio::test]
+async fn the_callers_own_cost_limit_lowers_or_refuses() {
+    let upstream = Upstream::start(answer(200, &chat(10, 5))).await;
+    let flyball = Flyball::start(&compatible(&upstream)).await;
+    let got = flyball
+        .chat(
+            &[("x-flyball-max-cost-usd", "0.006")],
+            &body(400, None, false),
+        )
+        .await;
+    assert_eq!(
+        (got.status, got.header("x-flyball-limit-tokens")),
+        (200, Some("507"))
+    );
+    let got = flyball
+        .chat(
+            &[("x-flyball-max-cost-usd", "0.0001")],
+            &body(400, None, false),
+        )
+        .await;
+    assert_eq!(got.status, 402);
+    assert_eq!(upstream.count(), 1);
+}
+
+#[tokio::test]
+async fn a_global_cap_counts_everybody_and_shows_nobodys_figures() {
+    let upstream = Upstream::start(answer(200, &chat(10, 5))).await;
+    let flyball = Flyball::start(&format!(
+        "{}\n[[cap]]\nusd = 0.000001\nwindow = \"month\"\n",
+        compatible(&upstream)
+    ))
+    .await;
+    let got = flyball.chat(&[], &body(400, None, false)).await;
+    let message = got.json()["error"]["message"]
+        .as_str()
+        .expect("a message")
+        .to_owned();
+    assert_eq!(got.status, 402);
+    assert!(
+        message.contains("month") && !message.contains('$'),
+        "{message}"
+    );
+    let metrics = flyball.metrics().await;
+    assert!(
+        metrics.contains("flyball_cap_limit_usd{scope=\"global\",window=\"month\"} 0.000001"),
+        "{metrics}"
+    );
+}
+
+#[tokio::test]
+async fn what_was_open_at_a_crash_is_charged_at_its_bound_and_spending_survives_a_restart() {
+    let upstream = Upstream::start(chat_stream(&["x"], 10, 5)).await;
+    let flyball = capped(&upstream, "1", "").await;
+    assert_eq!(
+        flyball
+            .chat(&[KEY], &body(400, Some(100), true))
+            .await
+            .status,
+        200
+    );
+    flyball.rows().await;
+    let dir = flyball.stop().await;
+    // What a killed process leaves: an attempt that was dispatched and never closed.
+    let db = flyball::ledger::store::sqlite::open(&dir.path().join("data")).expect("the ledger");
+    db.execute("UPDATE attempt SET outcome = NULL, basis = NULL, cost = NULL, baseline = NULL, excess = NULL, input = NULL, cached = NULL, cache_write = NULL, cache_write_long = NULL, output = NULL, reasoning = NULL", []).expect("changed");
+    db.execute("DELETE FROM spent", []).expect("changed");
+    drop(db);
+    let flyball = Flyball::start_in(dir, &compatible(&upstream)).await;
+    let row = &flyball.rows().await[0];
+    assert_eq!(
+        (&row["outcome"], &row["basis"], &row["cost_pico_usd"]),
+        (&json!("crash"), &json!("bound"), &row["bound_pico_usd"])
+    );
+    flyball.books_are_right().await;
+    let caps = get(flyball.running.admin, "/admin/v1/caps", &[])
+        .await
+        .json();
+    let bound = flyball::money::PicoUsd(i128::from(bound_pico(400, 100))).usd_text();
+    assert!(
+        caps["caps"]
+            .as_array()
+            .expect("rows")
+            .iter()
+            .any(|c| c["node"] == "key 1"
+                && c["window"] == "day"
+                && c["spent_usd"] == json!(bound)),
+        "{caps}"
+    );
+}
+
+#[tokio::test]
+async fn a_full_disk_stops_admission_clearly_and_loses_nothing() {
+    let upstream = Upstream::start(answer(200, &chat(10, 5))).await;
+    let flyball = capped(&upstream, "10", "").await;
+    assert_eq!(
+        flyball
+            .chat(&[KEY], &body(400, Some(100), false))
+            .await
+            .status,
+        200
+    );
+    flyball.running.state.ledger.pretend_full_disk(true).await;
+    // The pages that the file has may take some rows more.
+    let got = loop {
+        let got = flyball.chat(&[KEY], &body(400, Some(100), false)).await;
+        if got.status != 200 {
+            break got;
+        }
+    };
+    assert_eq!((got.status, got.header("retry-after")), (503, Some("5")), "{}", got.body);
+    assert!(got.json()["error"]["message"].as_str().is_some_and(|m| m.contains("ledger")), "{}", got.body);
+    assert_eq!(get(flyball.running.admin, "/readyz", &[]).await.status, 503);
+    let sent = upstream.count();
+    assert_eq!(flyball.chat(&[KEY], &body(400, Some(100), false)).await.status, 503);
+    assert_eq!(upstream.count(), sent, "nothing is sent on a reservation that is not on the disk");
+    flyball.running.state.ledger.pretend_full_disk(false).await;
+    while flyball
+        .chat(&[KEY], &body(400, Some(100), false))
+        .await
+        .status
+        != 200
+    {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(flyball.rows().await.len(), upstream.count());
+    flyball.books_are_right().await;
+}

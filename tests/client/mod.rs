@@ -1,0 +1,142 @@
+//! A client that sees bytes as they are: HTTP/1.1 over one socket.
+
+use std::net::SocketAddr;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// A whole answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    /// The body with its chunks joined.
+    pub body: String,
+    /// Trailers, as sent.
+    pub trailers: String,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self.head.lines().find(|l| {
+            l.split_once(':')
+                .is_some_and(|(n, _)| n.eq_ignore_ascii_case(name))
+        })?;
+        found.split_once(':').map(|(_, v)| v.trim())
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("not JSON ({e}): {}", self.body))
+    }
+}
+
+/// A request on a connection of its own.
+pub struct Call {
+    pub stream: TcpStream,
+}
+
+/// Sends raw bytes.
+pub async fn raw(to: SocketAddr, bytes: &[u8]) -> Call {
+    let mut stream = TcpStream::connect(to).await.expect("flyball listens");
+    stream.write_all(bytes).await.expect("flyball reads");
+    Call { stream }
+}
+
+/// Sends a POST with these headers.
+pub async fn send(to: SocketAddr, path: &str, headers: &[(&str, &str)], body: &str) -> Call {
+    let mut head = format!(
+        "POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n",
+        body.len()
+    );
+    for (name, value) in headers {
+        head += &format!("{name}: {value}\r\n");
+    }
+    raw(to, format!("{head}\r\n{body}").as_bytes()).await
+}
+
+pub async fn post(to: SocketAddr, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    send(to, path, headers, body).await.answer().await
+}
+
+pub async fn get(to: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Answer {
+    let extra: String = headers
+        .iter()
+        .map(|(n, v)| format!("{n}: {v}\r\n"))
+        .collect();
+    raw(
+        to,
+        format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n{extra}\r\n")
+            .as_bytes(),
+    )
+    .await
+    .answer()
+    .await
+}
+
+impl Call {
+    /// Reads to the end of the connection.
+    pub async fn answer(mut self) -> Answer {
+        let mut bytes = Vec::new();
+        // A connection that is cut after a part of the answer still has that part.
+        let _ = self.stream.read_to_end(&mut bytes).await;
+        parse(&bytes)
+    }
+
+    /// Reads until the bytes so far contain `text`.
+    pub async fn until(&mut self, text: &str) -> String {
+        let mut bytes = Vec::new();
+        while !String::from_utf8_lossy(&bytes).contains(text) {
+            let read = self
+                .stream
+                .read_buf(&mut bytes)
+                .await
+                .expect("flyball answers");
+            assert!(
+                read > 0,
+                "the answer ended without {text:?}: {}",
+                String::from_utf8_lossy(&bytes)
+            );
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+fn parse(bytes: &[u8]) -> Answer {
+    let at = bytes
+        .windows(4)
+        .position(|w| w == b"\r\n\r\n")
+        .unwrap_or_else(|| panic!("no answer: {:?}", String::from_utf8_lossy(bytes)));
+    let head = String::from_utf8_lossy(&bytes[..at]).into_owned();
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|s| s.parse().ok())
+        .expect("a status");
+    let rest = &bytes[at + 4..];
+    let chunked = head.to_lowercase().contains("transfer-encoding: chunked");
+    let (body, trailers) = if chunked {
+        unchunked(rest)
+    } else {
+        (rest.to_vec(), String::new())
+    };
+    Answer {
+        status,
+        head,
+        body: String::from_utf8_lossy(&body).into_owned(),
+        trailers,
+    }
+}
+
+fn unchunked(mut rest: &[u8]) -> (Vec<u8>, String) {
+    let mut body = Vec::new();
+    while let Some(line) = rest.windows(2).position(|w| w == b"\r\n") {
+        let size = usize::from_str_radix(&String::from_utf8_lossy(&rest[..line]), 16).unwrap_or(0);
+        rest = &rest[line + 2..];
+        if size == 0 {
+            return (body, String::from_utf8_lossy(rest).into_owned());
+        }
+        let end = size.min(rest.len());
+        body.extend_from_slice(&rest[..end]);
+        rest = rest.get(end + 2..).unwrap_or_default();
+    }
+    (body, "(the stream was cut)".to_owned())
+}

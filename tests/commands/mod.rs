@@ -1,0 +1,276 @@
+//! The program as a person runs it.
+
+use crate::client;
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+fn flyball(dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flyball"));
+    command
+        .env_clear()
+        .current_dir(dir)
+        .args(["--data-dir"])
+        .arg(dir.join("data"));
+    command
+}
+
+fn out(command: &mut Command) -> (bool, String, String) {
+    let out = command.output().expect("it runs");
+    (
+        out.status.success(),
+        String::from_utf8_lossy(&out.stdout).into_owned(),
+        String::from_utf8_lossy(&out.stderr).into_owned(),
+    )
+}
+
+/// A serving flyball that is stopped when the test ends.
+struct Serving {
+    child: Child,
+    at: std::net::SocketAddr,
+    said: Vec<String>,
+}
+
+impl Serving {
+    fn start(dir: &Path) -> Serving {
+        let mut command = flyball(dir);
+        command.args([
+            "serve",
+            "--simulate",
+            "--listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+        ]);
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it runs");
+        let mut said = Vec::new();
+        for line in BufReader::new(child.stdout.take().expect("piped")).lines() {
+            said.push(line.expect("text"));
+            if said.last().is_some_and(|l| l.contains("Ctrl-C stops")) {
+                break;
+            }
+        }
+        let at = said[0]
+            .split("http://")
+            .nth(1)
+            .and_then(|s| s.split(' ').next()?.parse().ok())
+            .unwrap_or_else(|| panic!("{said:?}"));
+        Serving { child, at, said }
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn serve_says_how_to_try_it_and_what_it_answered() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let serving = Serving::start(dir.path());
+    let said = serving.said.join("\n");
+    for part in [
+        "curl -si",
+        "HTTP 200",
+        "[simulated]",
+        "baseline",
+        "Only simulated models answer",
+    ] {
+        assert!(said.contains(part), "{part} is not in:\n{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_made_while_it_serves_works_and_a_revoked_one_stops_working() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let serving = Serving::start(dir.path());
+    let body =
+        r#"{"model":"auto","messages":[{"role":"user","content":"What is the capital of Peru?"}]}"#;
+    let (ok, key, _) =
+        out(flyball(dir.path()).args(["key", "create", "app", "--cap-usd-day", "5"]));
+    assert!(ok && key.starts_with("fb_"));
+    let bearer = format!("Bearer {}", key.trim());
+    // Open mode ends within seconds of the first key, in the running process.
+    while client::post(serving.at, "/v1/chat/completions", &[], body)
+        .await
+        .status
+        != 401
+    {}
+    assert_eq!(
+        client::post(
+            serving.at,
+            "/v1/chat/completions",
+            &[("authorization", &bearer)],
+            body
+        )
+        .await
+        .status,
+        200
+    );
+    let (_, list, _) = out(flyball(dir.path()).args(["key", "list"]));
+    assert!(
+        list.contains("app") && list.contains("of $5.00") && !list.contains(key.trim()),
+        "{list}"
+    );
+    assert!(out(flyball(dir.path()).args(["key", "revoke", "app"])).0);
+    while client::post(
+        serving.at,
+        "/v1/chat/completions",
+        &[("authorization", &bearer)],
+        body,
+    )
+    .await
+    .status
+        != 401
+    {}
+    let (ok, verified, _) = out(flyball(dir.path()).args(["ledger", "verify"]));
+    assert!(ok && verified.contains("0 differences"), "{verified}");
+    let (_, exported, _) = out(flyball(dir.path()).args(["ledger", "export", "--jsonl"]));
+    let first: Value =
+        serde_json::from_str(exported.lines().next().expect("a line")).expect("JSON");
+    for field in [
+        "request",
+        "attempt",
+        "time",
+        "key",
+        "provider",
+        "model",
+        "effort",
+        "tier",
+        "task",
+        "rule",
+        "difficulty",
+        "tokens",
+        "cost_pico_usd",
+        "baseline_pico_usd",
+        "basis",
+        "outcome",
+        "catalogue",
+    ] {
+        assert!(first.get(field).is_some(), "{field}");
+    }
+    let (ok, report, _) = out(flyball(dir.path()).args(["report"]));
+    assert!(
+        ok && report.contains("small") && report.contains("simulated"),
+        "{report}"
+    );
+    let secrets = std::fs::read(dir.path().join("data/ledger.sqlite")).expect("the ledger");
+    assert!(
+        !secrets
+            .windows(key.trim().len())
+            .any(|w| w == key.trim().as_bytes()),
+        "the ledger keeps no secret"
+    );
+}
+
+#[test]
+fn demo_runs_alone_and_prints_what_was_saved() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (ok, text, err) = out(flyball(dir.path()).args(["demo", "--requests", "40", "--json"]));
+    assert!(ok, "{err}");
+    let told: Value = serde_json::from_str(&text).expect("JSON");
+    let rows = told["rows"].as_array().expect("rows");
+    assert!(
+        rows.iter()
+            .any(|r| r["tier"] == "small" && r["effort"] == "none")
+            && rows.iter().any(|r| r["tier"] == "reasoning"),
+        "{told}"
+    );
+    assert_eq!(told["simulated"], true);
+}
+
+#[test]
+fn classify_answers_in_order_one_line_each() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut child = flyball(dir.path())
+        .args(["classify", "--jsonl"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let lines = "{\"id\":1,\"prompt\":\"Prove that 2 is prime.\"}\n{\"id\":\"b\",\"messages\":[{\"role\":\"user\",\"content\":\"Translate to French: hello\"}]}\n{\"id\":3,\"model\":\"x\",\"max_tokens\":5,\"system\":\"s\",\"messages\":[{\"role\":\"user\",\"content\":\"hm\"}]}\n";
+    child
+        .stdin
+        .take()
+        .expect("piped")
+        .write_all(lines.as_bytes())
+        .expect("written");
+    let text = String::from_utf8(child.wait_with_output().expect("it ends").stdout).expect("text");
+    let rows: Vec<Value> = text
+        .lines()
+        .map(|l| serde_json::from_str(l).expect("JSON"))
+        .collect();
+    let told: Vec<_> = rows
+        .iter()
+        .map(|r| {
+            (
+                r["id"].to_string(),
+                r["task"].as_str().unwrap_or("?"),
+                r["tier"].as_str().unwrap_or("?"),
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("1".into(), "maths", "reasoning"),
+            ("\"b\"".into(), "translate", "small"),
+            ("3".into(), "unknown", "standard")
+        ]
+    );
+    assert!(rows.iter().all(|r| {
+        r["difficulty"]
+            .as_f64()
+            .is_some_and(|d| (0.0..=1.0).contains(&d))
+            && r["features"].is_object()
+    }));
+}
+
+#[test]
+fn explain_shows_rule_arms_and_costs() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (ok, text, err) = out(flyball(dir.path()).args([
+        "explain",
+        "Prove that the square root of 2 is irrational.",
+        "--json",
+    ]));
+    assert!(ok, "{err}");
+    let told: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(
+        (told["task"].as_str(), told["rule"].as_str()),
+        (Some("maths"), Some("thinking"))
+    );
+    assert!(told["considered"].as_array().is_some_and(|c| {
+        c.iter()
+            .any(|a| a["verdict"] == "chosen" && a["expected_usd"].is_string())
+    }));
+}
+
+#[test]
+fn prices_can_be_refreshed_from_litellms_file() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let row = r#"{"m-1":{"litellm_provider":"openai","mode":"chat","input_cost_per_token":4e-06,"output_cost_per_token":2e-05}}"#;
+    std::fs::write(dir.path().join("in.json"), row).expect("a file");
+    let (ok, said, err) = out(flyball(dir.path()).args([
+        "prices",
+        "refresh",
+        "--from",
+        "in.json",
+        "--source",
+        "litellm test",
+        "--out",
+        "out.json",
+    ]));
+    assert!(ok, "{said}{err}");
+    let text = std::fs::read_to_string(dir.path().join("out.json")).expect("written");
+    assert!(text.contains("4000000") && text.contains("m-1"), "{text}");
+    let (ok, shown, _) = out(flyball(dir.path()).args(["prices", "show", "gpt-6.1-sol"]));
+    assert!(ok && shown.contains("gpt-6.1-sol"), "{shown}");
+}

@@ -1,0 +1,165 @@
+//! A flyball under test: in this process, on free ports, with a data folder of its own.
+
+use crate::client::{self, Answer};
+use crate::scripted::Upstream;
+use flyball::config::{self, Overrides};
+use flyball::ledger::store::sqlite::{self, keys};
+use flyball::ledger::window::Window;
+use flyball::money::PicoUsd;
+use flyball::process::{self, Running};
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use tempfile::TempDir;
+
+/// What the config of most tests says: two priced models of an OpenAI-compatible provider, and nothing else.
+pub fn compatible(upstream: &Upstream) -> String {
+    format!(
+        r#"
+[[provider]]
+name = "up"
+kind = "openai-compatible"
+base_url = "{}"
+
+[[model]]
+name = "m-small"
+provider = "up"
+tier = "small"
+efforts = []
+context_tokens = 100000
+answer_tokens_max = 4000
+input_usd_per_mtok = 1
+output_usd_per_mtok = 10
+
+[[model]]
+name = "m-big"
+provider = "up"
+tier = "reasoning"
+efforts = ["low", "medium", "high"]
+context_tokens = 100000
+answer_tokens_max = 4000
+input_usd_per_mtok = 10
+output_usd_per_mtok = 100
+"#,
+        upstream.url()
+    )
+}
+
+/// A flyball under test.
+pub struct Flyball {
+    pub running: Running,
+    pub dir: TempDir,
+}
+
+impl Flyball {
+    /// Starts one with this `flyball.toml`.
+    pub async fn start(toml: &str) -> Flyball {
+        Flyball::start_in(tempfile::tempdir().expect("a folder"), toml).await
+    }
+
+    pub async fn start_in(dir: TempDir, toml: &str) -> Flyball {
+        Flyball::try_start(dir, toml)
+            .await
+            .unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    pub async fn try_start(dir: TempDir, toml: &str) -> Result<Flyball, String> {
+        let file = dir.path().join("flyball.toml");
+        std::fs::write(&file, toml).expect("a file");
+        let overrides = overrides(&dir);
+        let config = config::load(&overrides).map_err(|all| {
+            all.iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("\n")
+        })?;
+        let running = process::start(config, overrides)
+            .await
+            .map_err(|e| e.detail)?;
+        Ok(Flyball { running, dir })
+    }
+
+    pub fn at(&self) -> SocketAddr {
+        self.running.listen
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    pub async fn chat(&self, headers: &[(&str, &str)], body: &str) -> Answer {
+        client::post(self.at(), "/v1/chat/completions", headers, body).await
+    }
+
+    /// Every line of the ledger, once everything is written and nothing is open.
+    pub async fn rows(&self) -> Vec<Value> {
+        loop {
+            self.running.state.ledger.flush().await;
+            let db = sqlite::open_read_only(&self.data_dir()).expect("the ledger");
+            let mut rows = Vec::new();
+            sqlite::attempts(&db, i64::MIN, &mut |a| {
+                rows.push(flyball::exchange::describe(&a));
+                true
+            })
+            .expect("the ledger can be read");
+            if rows.iter().all(|r| r["outcome"] != "open") {
+                return rows;
+            }
+            // Tokens are being counted off the I/O threads; give them the processor.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// The ledger replays to the same sums, and nothing is left reserved.
+    pub async fn books_are_right(&self) {
+        self.rows().await;
+        let db = sqlite::open_read_only(&self.data_dir()).expect("the ledger");
+        let found = flyball::ledger::verify::verify(&db).expect("it can be replayed");
+        assert!(found.differences.is_empty(), "{found:?}");
+        for (node, window, standing) in self.running.state.ledger.standings() {
+            assert_eq!(standing.reserved, PicoUsd::ZERO, "{node:?} {window:?}");
+        }
+    }
+
+    pub async fn metrics(&self) -> String {
+        client::get(self.running.admin, "/metrics", &[]).await.body
+    }
+
+    pub async fn stop(self) -> TempDir {
+        self.running.stop().await;
+        self.dir
+    }
+}
+
+pub fn overrides(dir: &TempDir) -> Overrides {
+    Overrides {
+        config: Some(dir.path().join("flyball.toml")),
+        listen: Some("127.0.0.1:0".into()),
+        admin_listen: Some("127.0.0.1:0".into()),
+        data_dir: Some(dir.path().join("data")),
+        ..Overrides::default()
+    }
+}
+
+/// Makes a key before flyball starts; its secret is its name with `fb_` before it.
+pub fn make_key(
+    dir: &TempDir,
+    name: &str,
+    cap_usd: Option<&str>,
+    change: impl FnOnce(&mut keys::NewKey),
+) {
+    let db = sqlite::open(&dir.path().join("data")).expect("a ledger");
+    let caps = cap_usd
+        .map(|usd| (Window::Day, PicoUsd::from_usd_text(usd).expect("dollars")))
+        .into_iter()
+        .collect();
+    let mut key = keys::NewKey {
+        name: name.into(),
+        hash: flyball::caller::hash(format!("fb_{name}").as_bytes()),
+        created: 1,
+        caps,
+        ..keys::NewKey::default()
+    };
+    change(&mut key);
+    keys::create(&db, &key).expect("a key");
+}

@@ -1,0 +1,249 @@
+//! A scripted upstream: does exactly what a test says, byte for byte, and remembers what it was sent.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, watch};
+
+/// One step of an answer.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Send these bytes.
+    Send(Vec<u8>),
+    /// Wait so long.
+    Gap(Duration),
+    /// Send nothing more and keep the connection open until the peer closes it.
+    Stall,
+    /// Cut the connection hard.
+    Reset,
+    /// Wait until the test opens the gate.
+    Gate,
+    /// Close the connection cleanly, whether or not the answer is whole.
+    Close,
+}
+
+/// A request as it arrived.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub head: String,
+    pub body: String,
+}
+
+impl Seen {
+    pub fn header(&self, name: &str) -> Option<String> {
+        let prefix = format!("{}:", name.to_lowercase());
+        self.head
+            .lines()
+            .find(|l| l.to_lowercase().starts_with(&prefix))
+            .map(|l| l[prefix.len()..].trim().to_owned())
+    }
+}
+
+#[derive(Default)]
+struct Shared {
+    seen: Mutex<Vec<Seen>>,
+    scripts: Mutex<VecDeque<Vec<Step>>>,
+    default: Mutex<Vec<Step>>,
+    closed: Notify,
+    closed_by_peer: Mutex<usize>,
+}
+
+/// The server.
+#[derive(Clone)]
+pub struct Upstream {
+    pub address: SocketAddr,
+    shared: Arc<Shared>,
+    gate: Arc<watch::Sender<bool>>,
+}
+
+impl Upstream {
+    /// Starts one that answers everything with `steps`.
+    pub async fn start(steps: Vec<Step>) -> Upstream {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let (gate, _) = watch::channel(false);
+        let upstream = Upstream {
+            address,
+            shared: Arc::default(),
+            gate: Arc::new(gate),
+        };
+        *upstream.shared.default.lock().unwrap() = steps;
+        let accepting = upstream.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(accepting.clone().serve(stream));
+            }
+        });
+        upstream
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Answers the next request with these steps, before the default comes again.
+    pub fn next(&self, steps: Vec<Step>) {
+        self.shared.scripts.lock().unwrap().push_back(steps);
+    }
+
+    pub fn seen(&self) -> Vec<Seen> {
+        self.shared.seen.lock().unwrap().clone()
+    }
+
+    pub fn count(&self) -> usize {
+        self.shared.seen.lock().unwrap().len()
+    }
+
+    /// Lets everything through that waits at a gate.
+    pub fn open_gate(&self) {
+        self.gate.send_replace(true);
+    }
+
+    /// Waits until the peer has closed a connection on which an answer was being sent.
+    pub async fn peer_closed(&self) {
+        loop {
+            let told = self.shared.closed.notified();
+            if *self.shared.closed_by_peer.lock().unwrap() > 0 {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    async fn serve(self, mut stream: TcpStream) {
+        let _ = stream.set_nodelay(true);
+        let mut buffer = Vec::new();
+        loop {
+            let Some(seen) = read_request(&mut stream, &mut buffer).await else {
+                return;
+            };
+            self.shared.seen.lock().unwrap().push(seen);
+            let steps = self
+                .shared
+                .scripts
+                .lock()
+                .unwrap()
+                .pop_front()
+                .unwrap_or_else(|| self.shared.default.lock().unwrap().clone());
+            for step in steps {
+                let going = match step {
+                    Step::Send(bytes) => stream.write_all(&bytes).await.is_ok(),
+                    Step::Gap(wait) => {
+                        tokio::time::sleep(wait).await;
+                        true
+                    }
+                    Step::Gate => {
+                        let mut gate = self.gate.subscribe();
+                        gate.wait_for(|open| *open).await.is_ok()
+                    }
+                    Step::Stall => {
+                        let mut byte = [0_u8; 1];
+                        let _ = stream.read(&mut byte).await;
+                        *self.shared.closed_by_peer.lock().unwrap() += 1;
+                        self.shared.closed.notify_waiters();
+                        return;
+                    }
+                    Step::Reset => {
+                        #[allow(deprecated, reason = "the one portable way to a RST")]
+                        let _ = stream.set_linger(Some(Duration::ZERO));
+                        return;
+                    }
+                    Step::Close => return,
+                };
+                if !going {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Seen> {
+    loop {
+        if let Some(at) = buffer.windows(4).position(|w| w == b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(&buffer[..at]).into_owned();
+            let length = head
+                .lines()
+                .find_map(|l| {
+                    l.to_lowercase()
+                        .strip_prefix("content-length:")
+                        .map(|n| n.trim().parse::<usize>().unwrap_or(0))
+                })
+                .unwrap_or(0);
+            while buffer.len() < at + 4 + length {
+                if stream.read_buf(buffer).await.ok()? == 0 {
+                    return None;
+                }
+            }
+            let body = String::from_utf8_lossy(&buffer[at + 4..at + 4 + length]).into_owned();
+            buffer.drain(..at + 4 + length);
+            return Some(Seen { head, body });
+        }
+        if stream.read_buf(buffer).await.ok()? == 0 {
+            return None;
+        }
+    }
+}
+
+/// A whole answer with a length.
+pub fn answer(status: u16, body: &str) -> Vec<Step> {
+    let head = format!(
+        "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\nx-request-id: up-1\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    vec![Step::Send(format!("{head}{body}").into_bytes())]
+}
+
+/// The head of a stream.
+pub fn stream_head() -> Step {
+    Step::Send(
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+            .to_vec(),
+    )
+}
+
+/// One piece of a stream.
+pub fn piece(text: &str) -> Step {
+    Step::Send(format!("{:x}\r\n{text}\r\n", text.len()).into_bytes())
+}
+
+/// The clean end of a stream.
+pub fn end() -> Step {
+    Step::Send(b"0\r\n\r\n".to_vec())
+}
+
+/// A Chat Completions answer that used so many tokens.
+pub fn chat(input: u64, output: u64) -> String {
+    format!(
+        r#"{{"id":"c1","object":"chat.completion","model":"m-up","choices":[{{"index":0,"message":{{"role":"assistant","content":"hi there"}},"finish_reason":"stop"}}],"usage":{{"prompt_tokens":{input},"completion_tokens":{output},"total_tokens":{}}}}}"#,
+        input + output
+    )
+}
+
+/// A Chat Completions event.
+pub fn delta(text: &str) -> String {
+    format!(
+        "data: {{\"id\":\"c1\",\"model\":\"m-up\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}},\"finish_reason\":null}}],\"usage\":null}}\n\n"
+    )
+}
+
+/// The last events of a Chat Completions stream.
+pub fn finish(input: u64, output: u64) -> [String; 3] {
+    [
+        "data: {\"id\":\"c1\",\"model\":\"m-up\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":null}\n\n".to_owned(),
+        format!("data: {{\"id\":\"c1\",\"model\":\"m-up\",\"choices\":[],\"usage\":{{\"prompt_tokens\":{input},\"completion_tokens\":{output},\"total_tokens\":{}}}}}\n\n", input + output),
+        "data: [DONE]\n\n".to_owned(),
+    ]
+}
+
+/// A whole Chat Completions stream.
+pub fn chat_stream(words: &[&str], input: u64, output: u64) -> Vec<Step> {
+    let events = words.iter().map(|w| delta(w)).chain(finish(input, output));
+    std::iter::once(stream_head())
+        .chain(events.map(|e| piece(&e)))
+        .chain([end()])
+        .collect()
+}
