@@ -1,4 +1,19 @@
-//! flyball: a reverse proxy in front of LLM traffic.
+//! flyball: a reverse proxy in front of LLM traffic. It sends each request to the cheapest model, at the lowest
+//! reasoning effort, that will answer it well enough, and never lets anybody outspend a cap.
+//!
+//! # Map of the code
+//! One request, top to bottom, is [`exchange`]: read that file first. Modules depend downwards only (a test checks it).
+//!
+//! | layer | modules |
+//! |---|---|
+//! | process | `main`, [`cli`], [`process`] (composes everything, reloads), [`server`] (sockets in), [`admin`], [`config`] |
+//! | path | [`exchange`]: accept → authenticate → read → decode → grade → decide → reserve → send → relay → settle |
+//! | effects | [`upstream`] (sockets out), [`relay`], [`settle`], [`ledger`] (reserve, post, void), [`affinity`], [`telemetry`], [`simulate`] |
+//! | deciders | [`dialect`], [`provider`], [`caller`], [`classify`], [`route`], [`tokens`], `ledger::{price, balance, window, store}` |
+//! | words | [`chat`], [`money`], [`error`], [`json`], [`limits`], [`reader`] |
+//!
+//! A new dialect, provider or signal is one new file and one line in its registry (`dialect::ALL`, `provider::ALL`,
+//! `classify::signals::ALL`); a new OpenAI-compatible vendor is configuration alone; a new rule is an entry in `rules/*.toml`.
 
 pub mod admin;
 pub mod affinity;

@@ -300,7 +300,11 @@ fn routed(
     let mut ranked = rank(&rule, asked, difficulty, wants, &eligible, &job);
     hold_to_baseline(asked, wants, &baseline, &eligible, &job, &mut ranked);
     for (place, arm) in ranked.iter().enumerate() {
-        let verdict = if place == 0 { "chosen" } else { "considered" };
+        let verdict = match (place, ranked[0].model.tier == arm.model.tier) {
+            (0, _) => "chosen",
+            (_, true) => "dearer than the chosen one",
+            (_, false) => "of another tier than the chosen one",
+        };
         considered.push(Considered {
             arm: name(arm),
             expected: cost::expected(arm, &job),
@@ -545,36 +549,42 @@ fn tiers(rule: &Rule, wants: &Wants) -> Vec<Tier> {
     std::iter::once(all[shifted]).chain(others).collect()
 }
 
-/// The effort within the rule's range: low for cheap and fast, high for best, by difficulty in between.
+/// The effort within the rule's range: the least for cheap and fast, the most for best; in between by where the
+/// difficulty lies in the rule's own band, so that the upper end is for what is hardest among its kind.
 fn pick_effort(
     rule: &Rule,
     model: &Model,
     difficulty: &Difficulty,
     objective: Objective,
 ) -> Effort {
-    let Some(Efforts {
-        least: low,
-        most: high,
-    }) = rule.route.effort
-    else {
+    let Some(Efforts { least, most }) = rule.route.effort else {
         return fleet::default_effort(model);
     };
     let range: Vec<Effort> = Effort::ALL
         .into_iter()
-        .filter(|e| *e >= low && *e <= high)
+        .filter(|e| *e >= least && *e <= most)
         .collect();
-    let last = range.len().saturating_sub(1);
     let wanted = match objective {
         Objective::Cheap | Objective::Fast => range.first(),
         Objective::Best => range.last(),
-        // Splits the range evenly over difficulty; at most seven steps, so counting beats converting floats.
-        Objective::Balanced => range.get(
-            (1..=last)
-                .take_while(|n| difficulty.difficulty * as_f64(last + 1) >= as_f64(*n))
-                .count(),
-        ),
+        Objective::Balanced => range.get(step_of(range.len(), place_in_band(rule, difficulty))),
     };
-    effort::clamp(&model.accepts, wanted.copied().unwrap_or(low))
+    effort::clamp(&model.accepts, wanted.copied().unwrap_or(least))
+}
+
+/// Where a difficulty lies in the band that the rule is for, 0 to 1.
+fn place_in_band(rule: &Rule, difficulty: &Difficulty) -> f64 {
+    let band = rule.when.difficulty;
+    let from = band.and_then(|b| b.from).unwrap_or(0.0);
+    let to = band.and_then(|b| b.to).unwrap_or(1.0);
+    ((difficulty.difficulty - from) / (to - from).max(0.01)).clamp(0.0, 1.0)
+}
+
+/// Which of so many equal steps a place from 0 to 1 is in. There are seven at most, so counting beats converting floats.
+fn step_of(steps: usize, place: f64) -> usize {
+    (1..steps)
+        .take_while(|n| place * as_f64(steps) >= as_f64(*n))
+        .count()
 }
 
 fn as_f64(n: usize) -> f64 {

@@ -7,7 +7,6 @@ use crate::route;
 use crate::route::arm::Tier;
 use serde_json::json;
 use std::io::{IsTerminal, Write};
-use tokio::signal::unix::{SignalKind, signal};
 
 pub(super) fn run(common: &Common, args: &ServeArgs) -> Result<(), String> {
     let overrides = common.overrides(args);
@@ -113,7 +112,9 @@ async fn try_it(running: &Running) {
     ));
 }
 
+#[cfg(unix)]
 async fn wait_for_the_end() -> Result<(), String> {
+    use tokio::signal::unix::{SignalKind, signal};
     let on = |kind| signal(kind).map_err(|e| format!("cannot listen for signals: {e}"));
     let (mut terminate, mut interrupt) =
         (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
@@ -127,4 +128,11 @@ async fn wait_for_the_end() -> Result<(), String> {
         std::process::exit(130);
     });
     Ok(())
+}
+
+#[cfg(not(unix))]
+async fn wait_for_the_end() -> Result<(), String> {
+    tokio::signal::ctrl_c()
+        .await
+        .map_err(|e| format!("cannot listen for signals: {e}"))
 }

@@ -394,12 +394,33 @@ async fn a_full_disk_stops_admission_clearly_and_loses_nothing() {
             break got;
         }
     };
-    assert_eq!((got.status, got.header("retry-after")), (503, Some("5")), "{}", got.body);
-    assert!(got.json()["error"]["message"].as_str().is_some_and(|m| m.contains("ledger")), "{}", got.body);
+    assert_eq!(
+        (got.status, got.header("retry-after")),
+        (503, Some("5")),
+        "{}",
+        got.body
+    );
+    assert!(
+        got.json()["error"]["message"]
+            .as_str()
+            .is_some_and(|m| m.contains("ledger")),
+        "{}",
+        got.body
+    );
     assert_eq!(get(flyball.running.admin, "/readyz", &[]).await.status, 503);
     let sent = upstream.count();
-    assert_eq!(flyball.chat(&[KEY], &body(400, Some(100), false)).await.status, 503);
-    assert_eq!(upstream.count(), sent, "nothing is sent on a reservation that is not on the disk");
+    assert_eq!(
+        flyball
+            .chat(&[KEY], &body(400, Some(100), false))
+            .await
+            .status,
+        503
+    );
+    assert_eq!(
+        upstream.count(),
+        sent,
+        "nothing is sent on a reservation that is not on the disk"
+    );
     flyball.running.state.ledger.pretend_full_disk(false).await;
     while flyball
         .chat(&[KEY], &body(400, Some(100), false))
