@@ -11,6 +11,7 @@ use crate::money::PicoUsd;
 use crate::route::arm::{Effort, Tier};
 use metrics::Metrics;
 use std::time::Duration;
+use tracing::field::display;
 
 /// One attempt has ended.
 #[derive(Debug)]
@@ -284,7 +285,7 @@ impl Telemetry {
 }
 
 fn log_attempt(e: &AttemptClosed<'_>) {
-    let bound_usd = e.bound.map(PicoUsd::usd_text);
+    let bound_usd = e.bound.map(|b| display(b.usd_text()));
     tracing::info!(
         request = e.request,
         attempt = e.attempt,

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is a failure, which is what is wanted")]
 
 mod bad_input;
+mod boards;
 mod caps;
 mod client;
 mod commands;

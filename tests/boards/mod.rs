@@ -1,0 +1,147 @@
+//! Metrics in the code, in the docs, on the board and in the rules are the same ones, and the board keeps its habits.
+//!
+//! Whether the queries give data is seen by `tests/e2e/boards.sh`, with a real Prometheus.
+
+mod board;
+mod files;
+
+use flyball::chat::Usage;
+use flyball::error::{Error, Kind};
+use flyball::ledger::balance::Node;
+use flyball::money::{PICO_PER_USD, PicoUsd};
+use flyball::route::arm::{Effort, Tier};
+use flyball::telemetry::{AttemptClosed, CapFigures, Decided, Refused, Telemetry};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What the exposition says of one metric.
+#[derive(Debug, Default)]
+struct Family {
+    kind: String,
+    labels: BTreeSet<String>,
+}
+
+type Families = BTreeMap<String, Family>;
+
+/// Every family, with at least one sample each.
+fn families() -> Families {
+    let mut families = Families::new();
+    for line in told().lines() {
+        if let Some((name, kind)) = line
+            .strip_prefix("# TYPE ")
+            .and_then(|rest| rest.split_once(' '))
+        {
+            families.entry(name.to_owned()).or_default().kind = kind.to_owned();
+        } else if !line.starts_with('#') {
+            let (sample, labels) = labels(line);
+            let name = family(&families, sample).to_owned();
+            let found = families.get_mut(&name).expect("TYPE comes before samples");
+            found
+                .labels
+                .extend(labels.into_iter().filter(|l| l != "le"));
+        }
+    }
+    families
+}
+
+/// The metric that a sample belongs to: without the suffix of a histogram's parts.
+fn family<'a>(families: &Families, sample: &'a str) -> &'a str {
+    ["_bucket", "_sum", "_count"]
+        .iter()
+        .filter_map(|end| sample.strip_suffix(end))
+        .find(|name| families.get(*name).is_some_and(|f| f.kind == "histogram"))
+        .unwrap_or(sample)
+}
+
+fn labels(line: &str) -> (&str, Vec<String>) {
+    match line.split_once('{') {
+        None => (line.split(' ').next().unwrap_or_default(), Vec::new()),
+        Some((name, rest)) => {
+            let inside = rest.rsplit_once('}').expect("labels end").0;
+            let names = inside.split("\",").filter_map(|pair| pair.split_once('='));
+            (name, names.map(|(name, _)| name.to_owned()).collect())
+        }
+    }
+}
+
+/// The exposition after one event of each kind.
+fn told() -> String {
+    let telemetry = Telemetry::new("2026-11");
+    telemetry.known(vec!["m".into()], vec!["r".into()], vec!["p".into()]);
+    telemetry.decided(&Decided {
+        rule: "r",
+        task: "code",
+        tier: Tier::Small,
+    });
+    telemetry.attempt_opened();
+    telemetry.attempt(&AttemptClosed {
+        request: "q",
+        attempt: "a",
+        provider: "p",
+        model: "m",
+        tier: Tier::Small,
+        effort: Effort::None,
+        task: "code",
+        rule: "r",
+        dialect: "openai_chat",
+        stream: true,
+        outcome: "ok",
+        status: 200,
+        usage: Usage {
+            input: 10,
+            output: 10,
+            ..Usage::default()
+        },
+        basis: "reported",
+        cost: PicoUsd(PICO_PER_USD),
+        baseline: PicoUsd(PICO_PER_USD),
+        bound: None,
+        ttft: Some(Duration::from_millis(10)),
+        decode_tokens_per_second: Some(10.0),
+        total: Duration::from_secs(1),
+        added: Duration::from_micros(100),
+        phases: &[],
+        simulated: true,
+    });
+    let error = Error::new(Kind::BadRequest, "no");
+    telemetry.refused(&Refused {
+        request: "q",
+        error: &error,
+    });
+    telemetry.cap_refused(Node::Global, false);
+    telemetry.caps(&[CapFigures {
+        scope: "global",
+        window: "day",
+        limit: PicoUsd(PICO_PER_USD),
+        spent: PicoUsd::ZERO,
+        reserved: PicoUsd::ZERO,
+        reset_unix: Some(1_800_000_000),
+    }]);
+    telemetry.encode()
+}
+
+fn top() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = top().join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// Everything in a text that is spelled like one of our metrics or like a recorded one.
+fn names(text: &str) -> BTreeSet<&str> {
+    text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':' || c == '.'))
+        // A file's name has a dot in it, a sentence may end with one.
+        .map(|word| word.trim_matches(['.', ':']))
+        .filter(|word| !word.contains('.'))
+        .filter(|word| {
+            word.contains(":flyball_")
+                || ["flyball_", "process_"].iter().any(|prefix| {
+                    word.strip_prefix(prefix)
+                        .is_some_and(|rest| !rest.is_empty())
+                })
+        })
+        .collect()
+}
