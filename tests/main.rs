@@ -1,6 +1,9 @@
 //! The integration tests: one binary, a scripted upstream, and a flyball under test, all on loopback.
 
-#![allow(clippy::unwrap_used, reason = "in a test a panic is a failure, which is what is wanted")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "in a test a panic is a failure, which is what is wanted"
+)]
 
 mod bad_input;
 mod boards;
