@@ -229,7 +229,10 @@ fn hash(file: &Path) -> Option<u64> {
 }
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods, reason = "what is tested is that nothing happens in a stretch of time")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "what is tested is that nothing happens in a stretch of time"
+)]
 mod tests {
     use super::*;
     use crate::config::tests::Folder;

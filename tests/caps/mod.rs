@@ -433,3 +433,72 @@ async fn a_full_disk_stops_admission_clearly_and_loses_nothing() {
     assert_eq!(flyball.rows().await.len(), upstream.count());
     flyball.books_are_right().await;
 }
+
+#[tokio::test]
+async fn the_reservation_is_on_the_disk_before_the_provider_hears_of_the_request() {
+    let mut steps = vec![Step::Gate];
+    steps.extend(answer(200, &chat(10, 5)));
+    let upstream = Upstream::start(steps).await;
+    let flyball = capped(&upstream, "10", "").await;
+    let (at, asked) = (flyball.at(), body(400, Some(100), false));
+    let call = tokio::spawn(async move { post(at, "/v1/chat/completions", &[KEY], &asked).await });
+    while upstream.count() == 0 {
+        tokio::task::yield_now().await;
+    }
+    // Another connection sees only what is committed.
+    let db =
+        flyball::ledger::store::sqlite::open_read_only(&flyball.data_dir()).expect("the ledger");
+    let open: i64 = db
+        .query_row(
+            "SELECT count(*) FROM attempt WHERE outcome IS NULL AND bound > 0",
+            [],
+            |row| row.get(0),
+        )
+        .expect("a count");
+    assert_eq!(open, 1);
+    upstream.open_gate();
+    assert_eq!(call.await.expect("no panic").status, 200);
+}
+
+#[tokio::test]
+async fn an_older_ledger_is_migrated_and_its_rows_and_spending_stay() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = dir.path().join("data");
+    std::fs::create_dir(&data).expect("a folder");
+    let old = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/fixtures/ledger/v1.sqlite"
+    );
+    std::fs::copy(old, data.join("ledger.sqlite")).expect("a copy");
+    let upstream = Upstream::start(answer(200, &chat(10, 5))).await;
+    let flyball = Flyball::start_in(dir, &compatible(&upstream)).await;
+    let rows = flyball.rows().await;
+    assert_eq!(
+        (rows.len(), &rows[0]["key"], &rows[0]["cost_pico_usd"]),
+        (1, &json!("old app"), &json!(60_000_000))
+    );
+    flyball.books_are_right().await;
+    assert!(data.join("ledger.v1.backup.sqlite").exists());
+    assert_eq!(
+        flyball.chat(&[], &body(400, None, false)).await.status,
+        401,
+        "its key still counts"
+    );
+}
+
+#[tokio::test]
+async fn a_newer_ledger_is_refused_and_says_what_to_do() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let db = flyball::ledger::store::sqlite::open(&dir.path().join("data")).expect("a ledger");
+    db.pragma_update(None, "user_version", 99).expect("changed");
+    drop(db);
+    let upstream = Upstream::start(Vec::new()).await;
+    let error = Flyball::try_start(dir, &compatible(&upstream))
+        .await
+        .err()
+        .expect("refused");
+    assert!(
+        error.contains("schema 99") && error.contains("--data-dir"),
+        "{error}"
+    );
+}
