@@ -1,6 +1,11 @@
 //! A conversation in no vendor's words: prompt, turns, parts, and what an answer used.
 //!
-//! Texts borrow from the client's body; nothing here knows a wire format or a price.
+//! A [`Prompt`] is what every request is graded by: its texts borrow from the client's body. A whole
+//! [`conversation::Conversation`] is made only where a request must be said in another wire language.
+//! Nothing here knows a wire format or a price.
+
+pub mod answer;
+pub mod conversation;
 
 use crate::money::PicoUsd;
 use std::borrow::Cow;

@@ -5,13 +5,20 @@
 
 pub mod anthropic;
 mod body;
+mod carry;
+pub mod fault;
 mod lenient;
+mod media;
+mod open;
 pub mod openai_chat;
 pub mod sse;
 
-use crate::chat::{Prompt, Usage};
+pub use crate::chat::answer::{Answer, Event, Finish};
+
+use crate::chat::Prompt;
+use crate::chat::conversation::Conversation;
 use crate::error::Error;
-use crate::json::Object;
+use crate::json::{Edit, Object};
 use crate::route::arm::Effort;
 use bytes::Bytes;
 use std::borrow::Cow;
@@ -19,19 +26,40 @@ use std::borrow::Cow;
 /// Every dialect that flyball speaks.
 pub static ALL: &[&dyn Dialect] = &[&openai_chat::OpenAiChat, &anthropic::Anthropic];
 
-/// One wire language.
+/// One wire language: requests in and out, answers in and out.
 pub trait Dialect: Send + Sync {
     /// The name used in configuration, logs and metrics.
     fn name(&self) -> &'static str;
 
-    /// The client's path for a completion in this dialect, e.g. `/v1/chat/completions`.
-    fn path(&self) -> &'static str;
+    /// What a client asks for at this path; `None` where the path is not of this dialect.
+    fn place<'p>(&self, path: &'p str) -> Option<Place<'p>>;
 
-    /// Reads a request. Everything borrows from `body`.
+    /// Reads a request as far as flyball itself needs it. Everything borrows from `body`.
     ///
     /// # Errors
     /// A 400 that names the field: invalid JSON, a wrong type in a field that flyball reads, a duplicate key that it owns.
-    fn decode<'a>(&self, body: &'a [u8]) -> Result<Request<'a>, Error>;
+    fn decode_at<'a>(&self, body: &'a [u8], place: &Place<'a>) -> Result<Request<'a>, Error>;
+
+    /// As [`Dialect::decode_at`] for a completion whose path says nothing more.
+    ///
+    /// # Errors
+    /// As there.
+    fn decode<'a>(&self, body: &'a [u8]) -> Result<Request<'a>, Error> {
+        self.decode_at(body, &Place::default())
+    }
+
+    /// The whole of a decoded request, for a model that speaks another dialect.
+    ///
+    /// # Errors
+    /// A 400 that names the first field which no other dialect can express.
+    fn converse(&self, request: &Request<'_>) -> Result<Conversation, Error>;
+
+    /// A request body that says the same in this dialect, and what of it had to be let go. Effort and the
+    /// model's own needs are written afterwards, by edits.
+    ///
+    /// # Errors
+    /// A 400 that names what this dialect cannot express.
+    fn write(&self, said: &Conversation, to: &Addressee<'_>) -> Result<Written, Error>;
 
     /// A decoder for one streamed answer.
     fn stream(&self, rule: UsageRule) -> Box<dyn StreamDecoder>;
@@ -39,17 +67,98 @@ pub trait Dialect: Send + Sync {
     /// Reads a whole (not streamed) answer.
     fn answer(&self, body: &[u8], rule: UsageRule) -> Answer;
 
+    /// A writer for one streamed answer to a client of this dialect.
+    fn stream_writer(&self, frame: Frame) -> Box<dyn StreamWriter>;
+
+    /// A whole answer for a client of this dialect.
+    fn answer_body(&self, answer: Answer, frame: &Frame) -> Bytes;
+
+    /// How many tokens a prompt has.
+    fn counted(&self, tokens: u64) -> Bytes {
+        Bytes::from(format!("{{\"input_tokens\":{tokens}}}"))
+    }
+
     /// A filter that hides the usage which flyball asked for and the client did not; `None` where the dialect has no such thing.
-    fn hide_usage(&self) -> Option<Box<dyn StreamFilter>>;
+    fn hide_usage(&self) -> Option<Box<dyn StreamFilter>> {
+        None
+    }
 
     /// The edits that make a streamed answer tell its usage; empty where it always does.
-    fn ask_usage(&self) -> Vec<crate::json::Edit>;
+    fn ask_usage(&self) -> Vec<Edit> {
+        Vec::new()
+    }
+
+    /// The model's name stands in the body; otherwise in the path alone.
+    fn model_in_body(&self) -> bool {
+        true
+    }
+
+    /// The media type of a streamed answer.
+    fn stream_type(&self) -> &'static str {
+        "text/event-stream"
+    }
 
     /// An error as a JSON body in this dialect. `id` is the request id.
     fn error_body(&self, error: &Error, id: &str) -> Bytes;
 
     /// An error as the event that ends a stream in this dialect.
     fn error_event(&self, error: &Error, id: &str) -> Bytes;
+}
+
+/// What a client's path asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place<'p> {
+    /// The kind of work.
+    pub work: Work,
+    /// The model, where the path names it.
+    pub model: Option<Cow<'p, str>>,
+    /// The path itself says that the answer is to be streamed.
+    pub stream: bool,
+}
+
+/// The kind of work that a path asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Work {
+    /// An answer of a model.
+    #[default]
+    Complete,
+    /// How many tokens a prompt has.
+    CountTokens,
+}
+
+/// Whom a translated request goes to.
+#[derive(Clone, Copy, Debug)]
+pub struct Addressee<'a> {
+    /// The model, as its provider calls it.
+    pub model: &'a str,
+    /// The limit that is written where the dialect must have one and the client gave none.
+    pub limit: u64,
+}
+
+/// A request body in another dialect than the client's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The body.
+    pub body: String,
+    /// Fields of the client's request that this dialect does not have and that were let go.
+    pub lost: Vec<String>,
+}
+
+/// What a translated answer is framed with.
+#[derive(Clone, Debug, Default)]
+pub struct Frame {
+    /// Tells this answer from others: letters and digits.
+    pub id: String,
+    /// The model, as long as the upstream has not said it.
+    pub model: String,
+    /// The dialect that the model speaks.
+    pub from: &'static str,
+    /// Seconds since 1970.
+    pub created: u64,
+    /// The client asked for usage in its stream.
+    pub usage: bool,
+    /// About how many tokens the prompt has, where a dialect tells it before the answer begins.
+    pub input_estimate: u64,
 }
 
 /// A decoded request.
@@ -59,6 +168,8 @@ pub struct Request<'a> {
     pub fields: Object<'a>,
     /// The model asked for.
     pub model: Cow<'a, str>,
+    /// The model that the body names, which may be none where the path does.
+    pub model_in_body: Option<Cow<'a, str>>,
     /// The answer is to be streamed.
     pub stream: bool,
     /// The client itself asked for usage in its stream (always true where the dialect always tells it).
@@ -98,27 +209,6 @@ pub enum UsageRule {
     ReasoningMayExceed,
 }
 
-/// Something that a streamed answer said.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// Visible words.
-    Text(String),
-    /// Words of reasoning.
-    Reasoning(String),
-    /// A piece of a tool call (its name or a part of its arguments).
-    ToolCall(String),
-    /// The usage so far; the last one counts.
-    Usage(Usage),
-    /// Which model answers, as the upstream says it.
-    Model(String),
-    /// Why the answer ended, in the dialect's own word.
-    Finish(String),
-    /// The upstream reported an error inside the stream.
-    Error(String),
-    /// The dialect's own end of stream (`[DONE]`, `message_stop`).
-    End,
-}
-
 /// Reads a stream that arrives in pieces cut anywhere.
 pub trait StreamDecoder: Send {
     /// Takes the next bytes; calls `on` for each event that they complete.
@@ -135,21 +225,22 @@ pub trait StreamFilter: Send {
     fn finish(&mut self) -> Bytes;
 }
 
-/// What a whole answer said.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Answer {
-    /// What it used, if it says so and it can be believed.
-    pub usage: Option<Usage>,
-    /// The model that answered.
-    pub model: Option<String>,
-    /// All words of the answer, for counting where no usage was given: text, reasoning and tool calls.
-    pub text: String,
-    /// Why it ended.
-    pub finish: Option<String>,
+/// Says an answer in a client's dialect, event by event. Holds nothing back but what the dialect cannot say in pieces.
+pub trait StreamWriter: Send {
+    /// Says one event.
+    fn write(&mut self, event: Event, out: &mut Vec<u8>);
+    /// The answer is complete: what ends the stream, once.
+    fn finish(&mut self, out: &mut Vec<u8>);
 }
 
 /// The dialect of this name.
 #[must_use]
 pub fn named(name: &str) -> Option<&'static dyn Dialect> {
     ALL.iter().copied().find(|d| d.name() == name)
+}
+
+/// The dialect of a path. Two dialects may share one; then the client's own headers tell (see `exchange::headers`).
+#[must_use]
+pub fn at(path: &str) -> Option<(&'static dyn Dialect, Place<'_>)> {
+    ALL.iter().find_map(|d| Some((*d, d.place(path)?)))
 }

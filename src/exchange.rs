@@ -8,17 +8,18 @@ mod ask;
 mod headers;
 mod other;
 mod reply;
+mod translate;
 
 pub use other::describe;
 
 use crate::affinity::{Affinity, Served, Turn};
 use crate::caller::{Caller, Callers};
 use crate::classify::{self, Difficulty, Features};
-use crate::dialect::{Dialect, Request as Decoded};
+use crate::dialect::{Dialect, Place, Request as Decoded, Work};
 use crate::error::{Error, Kind};
 use crate::ledger::{Ledger, now};
 use crate::limits::Limits;
-use crate::relay::{Answer, Reading, Relay, Terms, bill_headers};
+use crate::relay::{Answer, Passes, Reading, Relay, Terms, bill_headers};
 use crate::route::{self, Arm, Decision, Policy};
 use crate::settle::{self, Settlement};
 use crate::telemetry::{Decided, Telemetry};
@@ -32,6 +33,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use translate::{Said, Translator};
 
 /// What every exchange works with.
 pub struct State {
@@ -60,8 +62,8 @@ pub async fn handle(state: &Arc<State>, request: Request<Incoming>) -> Response<
     let arrived = Instant::now();
     let id = uuid::Uuid::now_v7().to_string();
     let (head, body) = request.into_parts();
-    let dialect = headers::dialect_of(&head);
-    match serve(state, &head, body, dialect, &id, arrived).await {
+    let (dialect, place) = headers::asked(&head);
+    match serve(state, &head, body, dialect, place, &id, arrived).await {
         Ok(answer) => reply::identified(answer, &id),
         Err(error) => {
             state.telemetry.refused(&reply::refused(&error, &id));
@@ -75,33 +77,43 @@ async fn serve(
     head: &Parts,
     body: Incoming,
     dialect: &'static dyn Dialect,
+    place: Option<Place<'_>>,
     id: &str,
     arrived: Instant,
 ) -> Result<Response<Answer>, Error> {
     headers::check_origin(head, state.callers.load().open(), state.loopback)?;
     let caller = state.callers.load().identify(&head.headers, now())?;
-    match (&head.method, head.uri.path()) {
-        (&Method::POST, path) if path == dialect.path() => {
-            complete(state, head, body, dialect, caller, id, arrived).await
+    match (&head.method, place) {
+        (&Method::POST, Some(place)) if place.work == Work::Complete => {
+            complete(state, head, body, dialect, &place, caller, id, arrived).await
         }
-        (_, path) if path == dialect.path() => Err(Error::new(
+        (&Method::POST, Some(place)) => {
+            let body = read_body(&state.limits, head, body).await?;
+            other::count(dialect, &place, &body).await
+        }
+        (_, Some(_)) => Err(Error::new(
             Kind::MethodNotAllowed,
-            format!("{path} takes POST."),
+            format!("{} takes POST.", head.uri.path()),
         )),
-        (&Method::GET, _) => other::get(state, head, &caller).await,
-        (_, path) => Err(Error::new(
+        (&Method::GET, None) => other::get(state, head, &caller).await,
+        (_, None) => Err(Error::new(
             Kind::NotFound,
-            format!("flyball has no {path}."),
+            format!("flyball has no {}.", head.uri.path()),
         )),
     }
 }
 
 /// One completion: from the client's bytes to the provider's.
+#[allow(
+    clippy::too_many_arguments,
+    reason = "everything that is known of a request before its body is read"
+)]
 async fn complete(
     state: &Arc<State>,
     head: &Parts,
     body: Incoming,
     dialect: &'static dyn Dialect,
+    place: &Place<'_>,
     caller: Caller,
     id: &str,
     arrived: Instant,
@@ -110,7 +122,8 @@ async fn complete(
     let read = arrived.elapsed();
     let policy = state.policy.load_full();
     let wishes = headers::wishes(head, &caller)?;
-    let request = dialect.decode(&body)?;
+    let request = dialect.decode_at(&body, place)?;
+    let translator = Translator::new(dialect, &request);
 
     let features = classify::measure(&request.prompt);
     let difficulty = classify::grade(&features);
@@ -121,8 +134,10 @@ async fn complete(
         state,
         &policy,
         head,
+        dialect,
         &caller,
         &request,
+        &translator,
         &wishes,
         turn,
         &features,
@@ -140,6 +155,8 @@ async fn complete(
         head,
         body: &body,
         request: &request,
+        translator: &translator,
+        input_estimate: features.prompt_tokens_estimate,
         dialect,
         caller: &caller,
         id,
@@ -181,8 +198,10 @@ fn decide(
     state: &State,
     policy: &Policy,
     head: &Parts,
+    dialect: &'static dyn Dialect,
     caller: &Caller,
     request: &Decoded<'_>,
+    translator: &Translator<'_>,
     wishes: &Wishes,
     turn: Turn,
     features: &Features,
@@ -190,7 +209,8 @@ fn decide(
 ) -> Result<Decision, Error> {
     let served = state.affinity.served(turn);
     let asked = route::Asked {
-        dialect: request_dialect(head),
+        dialect: dialect.name(),
+        sayable: &|provider| translator.sayable(provider),
         model: &request.model,
         effort: wishes
             .effort
@@ -212,10 +232,6 @@ fn decide(
             .map(|s| (s.model.as_str(), s.effort, s.rule.as_str())),
     };
     route::decide(policy, &asked, difficulty, features)
-}
-
-fn request_dialect(head: &Parts) -> &'static str {
-    headers::dialect_of(head).name()
 }
 
 async fn read_body(limits: &Limits, head: &Parts, body: Incoming) -> Result<Bytes, Error> {
@@ -243,6 +259,8 @@ struct Exchange<'a> {
     head: &'a Parts,
     body: &'a Bytes,
     request: &'a Decoded<'a>,
+    translator: &'a Translator<'a>,
+    input_estimate: u64,
     dialect: &'static dyn Dialect,
     caller: &'a Caller,
     id: &'a str,
@@ -265,7 +283,16 @@ impl Exchange<'_> {
     /// One attempt on one arm, with a reservation of its own.
     async fn attempt(&self, arm: &Arm) -> Result<Response<Answer>, Attempted> {
         let decided = self.arrived.elapsed();
-        let mut plan = ask::plan(self, arm).map_err(final_error)?;
+        let translated = translate::translated(self, arm).map_err(final_error)?;
+        let said = Said::new(self, translated.as_ref()).map_err(final_error)?;
+        let mut plan = ask::plan(self, arm, &said).map_err(final_error)?;
+        if let Some(translated) = &translated {
+            plan.lost.clone_from(&translated.lost);
+            let from = self.dialect.name();
+            self.state
+                .telemetry
+                .dropped(from, said.dialect.name(), translated.lost.len());
+        }
         let attempt = uuid::Uuid::now_v7().to_string();
         let job = plan.job(self, arm, attempt.clone());
         let facts = settle::facts(
@@ -275,11 +302,11 @@ impl Exchange<'_> {
             &self.policy.catalogue.version,
         );
 
-        let reservation = ask::reserve(self, arm, &plan, facts)
+        let reservation = ask::reserve(self, arm, &plan, &said, facts)
             .await
             .map_err(final_error)?;
         let limit = plan.limit_to_send(reservation.tokens());
-        let out = plan.body(self, arm, limit);
+        let out = plan.body(self, arm, &said, limit);
         let reserved = self.arrived.elapsed();
         let mut job = plan.job(self, arm, attempt);
         job.phases = vec![
@@ -289,7 +316,9 @@ impl Exchange<'_> {
         ];
         let mut settlement = Settlement::new(job, reservation, self.state.telemetry.clone());
 
-        let Some(url) = arm.model.provider.endpoint(self.dialect.name()) else {
+        let provider = &arm.model.provider;
+        let address = provider.endpoint(said.dialect.name(), &arm.model.name, said.request.stream);
+        let Some(url) = address else {
             settlement.void("not_sent");
             return Err(final_error(Error::new(
                 Kind::Internal,
@@ -300,10 +329,13 @@ impl Exchange<'_> {
         match self
             .state
             .upstream
-            .send(&url, headers::outgoing(self.head, arm), out)
+            .send(&url, headers::outgoing(self.head, arm, &said), out)
             .await
         {
-            Ok(answer) => self.relay(arm, &plan, limit, answer, settlement).await,
+            Ok(answer) => {
+                self.relay(arm, &plan, &said, limit, answer, settlement)
+                    .await
+            }
             Err(failure) => {
                 self.state
                     .telemetry
@@ -320,6 +352,7 @@ impl Exchange<'_> {
         &self,
         arm: &Arm,
         plan: &ask::Plan,
+        said: &Said<'_>,
         limit: Option<u64>,
         answer: Response<Incoming>,
         mut settlement: Settlement,
@@ -329,35 +362,48 @@ impl Exchange<'_> {
         headers::returned(&mut head.headers);
         headers::decided(&mut head.headers, self, arm, plan, limit);
         if !head.status.is_success() {
-            return Err(self.passed_on(arm, head, body, settlement).await);
+            return Err(self.passed_on(arm, said, head, body, settlement).await);
         }
+        let rule = arm.model.provider.kind.usage;
         if headers::is_event_stream(&head.headers) {
-            let decoder = self.dialect.stream(arm.model.provider.kind.usage);
-            let filter = if plan.usage_added {
-                self.dialect.hide_usage()
-            } else {
-                None
-            };
-            return Ok(self.streamed(
-                head,
-                body,
-                None,
-                Reading::Events { decoder, filter },
-                settlement,
-            ));
+            let decoder = said.dialect.stream(rule);
+            let passes = self.passes(arm, plan, said, &mut head.headers);
+            let reading = Reading::Events { decoder, passes };
+            return Ok(self.streamed(head, body, None, reading, settlement));
         }
-        match reply::read_up_to(body, reply::HELD_MAX, self.state.limits.total).await {
+        let most = match said.translated {
+            true => reply::TRANSLATED_MAX,
+            false => reply::HELD_MAX,
+        };
+        match reply::read_up_to(body, most, self.state.limits.total).await {
             reply::Held::Whole(bytes) => {
-                let bill =
-                    settlement.answered(self.dialect.answer(&bytes, arm.model.provider.kind.usage));
+                let answer = said.dialect.answer(&bytes, rule);
+                let bill = settlement.answered(&answer);
                 head.headers
                     .extend(bill.map(bill_headers).unwrap_or_default());
-                Ok(Response::from_parts(head, Answer::whole(bytes)))
+                if !said.translated {
+                    return Ok(Response::from_parts(head, Answer::whole(bytes)));
+                }
+                let frame = translate::frame(self, said, arm);
+                Ok(reply::translated(
+                    head,
+                    self.dialect,
+                    self.request.stream,
+                    answer,
+                    frame,
+                ))
+            }
+            reply::Held::Longer(..) if said.translated => {
+                settlement.unknown("stream_cut");
+                Err(final_error(Error::new(
+                    Kind::UpstreamFailed,
+                    "the model's answer is too long to be translated; ask for a stream",
+                )))
             }
             reply::Held::Longer(first, rest) => {
                 let reading = Reading::Json {
                     kept: Some(first.to_vec()),
-                    rule: arm.model.provider.kind.usage,
+                    rule,
                 };
                 Ok(self.streamed(head, rest, Some(first), reading, settlement))
             }
@@ -366,6 +412,26 @@ impl Exchange<'_> {
                 Err(final_error(error))
             }
         }
+    }
+
+    /// What of the provider's stream goes on to the client.
+    fn passes(
+        &self,
+        arm: &Arm,
+        plan: &ask::Plan,
+        said: &Said<'_>,
+        head: &mut http::HeaderMap,
+    ) -> Passes {
+        if said.translated {
+            headers::set_type(head, self.dialect.stream_type());
+            let frame = translate::frame(self, said, arm);
+            return Passes::Translated(self.dialect.stream_writer(frame));
+        }
+        let hide = plan
+            .usage_added
+            .then(|| said.dialect.hide_usage())
+            .flatten();
+        hide.map_or(Passes::Untouched, Passes::Filtered)
     }
 
     fn streamed(
@@ -394,6 +460,7 @@ impl Exchange<'_> {
     async fn passed_on(
         &self,
         arm: &Arm,
+        said: &Said<'_>,
         head: http::response::Parts,
         body: Incoming,
         settlement: Settlement,
@@ -419,7 +486,10 @@ impl Exchange<'_> {
             }
             reply::Held::Broken(error) => return final_error(error),
         };
-        let answer = Ok(Response::from_parts(head, Answer::whole(bytes)));
+        let answer = Ok(match said.translated {
+            true => reply::error_of(head, &bytes, self.dialect, self.id),
+            false => Response::from_parts(head, Answer::whole(bytes)),
+        });
         // A request that one provider finds wrong is wrong for the next one too.
         if matches!(status, 400 | 413 | 415 | 422) {
             Attempted::Final(answer)

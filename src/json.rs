@@ -66,6 +66,12 @@ impl<'a> Object<'a> {
         Ok(Object { text, fields })
     }
 
+    /// The whole text.
+    #[must_use]
+    pub fn text(&self) -> &'a str {
+        self.text
+    }
+
     /// The first key that occurs twice.
     #[must_use]
     pub fn duplicate(&self) -> Option<&str> {

@@ -54,7 +54,8 @@ pub struct Kind {
     pub base_url: Option<&'static str>,
     /// How it wants the key.
     pub auth: Auth,
-    /// Dialects it speaks (names of `dialect`) and the path of each under the base URL.
+    /// Dialects it speaks (names of `dialect`) and the path of each under the base URL, the one first in which it
+    /// tells most. A path may hold `{model}` and `{call}` (Gemini's verb).
     pub speaks: &'static [(&'static str, &'static str)],
     /// How effort is written for it.
     pub family: Family,
@@ -79,6 +80,10 @@ pub enum Auth {
     Bearer,
     /// `x-api-key: …` (Anthropic).
     XApiKey,
+    /// `api-key: …` (Azure).
+    ApiKey,
+    /// `x-goog-api-key: …` at Gemini's own endpoints, Bearer at its OpenAI-compatible one.
+    Google,
 }
 
 /// What happens to generation, and to the bill, when the connection is closed in mid-answer.
@@ -129,12 +134,42 @@ impl fmt::Debug for Provider {
 }
 
 impl Provider {
+    /// Whether the vendor speaks this dialect itself.
+    #[must_use]
+    pub fn speaks(&self, dialect: &str) -> bool {
+        self.kind.speaks.iter().any(|(name, _)| *name == dialect)
+    }
+
     /// The address of this dialect's endpoint, if the vendor speaks it.
     #[must_use]
-    pub fn endpoint(&self, dialect: &str) -> Option<String> {
+    pub fn endpoint(&self, dialect: &str, model: &str, stream: bool) -> Option<String> {
         let (_, path) = self.kind.speaks.iter().find(|(name, _)| *name == dialect)?;
+        let call = match stream {
+            true => "streamGenerateContent?alt=sse",
+            false => "generateContent",
+        };
+        // A model's name may come from a client: it must stay one segment of the path.
+        let path = path
+            .replace("{model}", &segment(model))
+            .replace("{call}", call);
         Some(format!("{}{path}", self.base_url))
     }
+}
+
+/// A name as one segment of a path.
+fn segment(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte {
+            // A name of dots alone would be another folder.
+            b'.' if name.trim_matches('.').is_empty() => out.push_str("%2E"),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b':' | b'@' => {
+                out.push(char::from(byte));
+            }
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
 }
 
 /// The kind of this name.

@@ -3,7 +3,7 @@
 //! Reading is driven by the client: a slow reader slows the provider down, and a client that goes away drops the relay,
 //! which closes the provider's connection at once and settles the attempt.
 
-use crate::dialect::{Dialect, StreamDecoder, StreamFilter};
+use crate::dialect::{Dialect, StreamDecoder, StreamFilter, StreamWriter};
 use crate::error::{Error, Kind};
 use crate::limits::Limits;
 use crate::settle::{Bill, Settlement};
@@ -74,8 +74,8 @@ pub enum Reading {
     Events {
         /// Reads them.
         decoder: Box<dyn StreamDecoder>,
-        /// Hides what flyball asked for and the client did not.
-        filter: Option<Box<dyn StreamFilter>>,
+        /// What goes on to the client.
+        passes: Passes,
     },
     /// One JSON text that is too long to be held back; what of it was read already.
     Json {
@@ -84,6 +84,16 @@ pub enum Reading {
         /// The provider's usage rule.
         rule: crate::dialect::UsageRule,
     },
+}
+
+/// What of a stream goes on to the client.
+pub enum Passes {
+    /// Every byte as it came.
+    Untouched,
+    /// Every byte but what flyball asked for and the client did not.
+    Filtered(Box<dyn StreamFilter>),
+    /// The same in the client's own dialect.
+    Translated(Box<dyn StreamWriter>),
 }
 
 /// One answer on its way to the client.
@@ -188,14 +198,19 @@ impl Relay {
         };
         let mut heard = false;
         let out = match &mut self.reading {
-            Reading::Events { decoder, filter } => {
+            Reading::Events { decoder, passes } => {
+                let mut said = Vec::new();
                 decoder.feed(&data, &mut |event| {
                     heard = true;
-                    settlement.saw(event);
+                    settlement.saw(&event);
+                    if let Passes::Translated(writer) = passes {
+                        writer.write(event, &mut said);
+                    }
                 });
-                match filter {
-                    Some(filter) => filter.feed(data),
-                    None => data,
+                match passes {
+                    Passes::Untouched => data,
+                    Passes::Filtered(filter) => filter.feed(data),
+                    Passes::Translated(_) => Bytes::from(said),
                 }
             }
             Reading::Json { kept, .. } => {
@@ -226,13 +241,22 @@ impl Relay {
             return;
         };
         let bill = match &mut self.reading {
-            Reading::Events { decoder, filter } => {
-                decoder.finish(&mut |event| settlement.saw(event));
-                let rest = filter.as_mut().map(|f| f.finish());
-                if let Some(rest) = rest {
-                    self.push(rest);
+            Reading::Events { decoder, passes } => {
+                let mut rest = Vec::new();
+                decoder.finish(&mut |event| {
+                    settlement.saw(&event);
+                    if let Passes::Translated(writer) = passes {
+                        writer.write(event, &mut rest);
+                    }
+                });
+                let complete = settlement.complete();
+                match passes {
+                    Passes::Filtered(filter) => rest.extend_from_slice(&filter.finish()),
+                    Passes::Translated(writer) if complete => writer.finish(&mut rest),
+                    Passes::Untouched | Passes::Translated(_) => {}
                 }
-                if !settlement.complete() {
+                self.push(Bytes::from(rest));
+                if !complete {
                     settlement.unknown("stream_cut");
                     return self
                         .say("the provider ended the stream before the answer was complete");
@@ -242,7 +266,7 @@ impl Relay {
             Reading::Json {
                 kept: Some(kept),
                 rule,
-            } => settlement.answered(self.dialect.answer(kept, *rule)),
+            } => settlement.answered(&self.dialect.answer(kept, *rule)),
             Reading::Json { kept: None, .. } => {
                 settlement.unknown("ok");
                 None

@@ -11,6 +11,7 @@ pub mod policy;
 use crate::classify::{Difficulty, Features};
 use crate::error::{Error, Kind};
 use crate::ledger::price::Catalogue;
+use crate::provider::Provider;
 use arm::{Effort, Objective, Tier};
 use fleet::{Fleet, Model};
 use policy::{Efforts, Facts, Rule, Target};
@@ -43,6 +44,8 @@ pub struct Policy {
 pub struct Asked<'a> {
     /// The dialect that the client speaks.
     pub dialect: &'static str,
+    /// Whether a model of this provider, which does not speak the dialect, can be told the request all the same.
+    pub sayable: &'a dyn Fn(&Provider) -> Result<(), Error>,
     /// The model asked for.
     pub model: &'a str,
     /// An effort that the caller demands.
@@ -216,8 +219,8 @@ fn as_asked(policy: &Policy, asked: &Asked<'_>) -> Result<Decision, Error> {
     if asked.private && (!model.local || model.simulated) {
         return Err(private_only());
     }
-    if model.provider.endpoint(asked.dialect).is_none() {
-        return Err(wrong_dialect(&model, asked.dialect));
+    if !model.provider.speaks(asked.dialect) {
+        (asked.sayable)(&model.provider)?;
     }
     let arm = Arm {
         effort: asked.effort.map(|e| effort::clamp(&model.accepts, e)),
@@ -244,16 +247,6 @@ fn private_only() -> Error {
         "This request is confidential and must stay on local models, but none can take it.",
     )
     .code("flyball_private")
-}
-
-fn wrong_dialect(model: &Model, dialect: &str) -> Error {
-    Error::bad_field(
-        "model",
-        format!(
-            "The model \"{}\" is served by a provider that does not speak {dialect}.",
-            model.name
-        ),
-    )
 }
 
 fn routed(
@@ -287,7 +280,7 @@ fn routed(
     let mut considered = Vec::new();
     let eligible = eligible(policy, asked, features, wants, &mut considered);
     if eligible.is_empty() {
-        return Err(nothing_eligible(asked, wants, &considered));
+        return Err(nothing_eligible(policy, asked, wants, &considered));
     }
     if let Some(decision) = goes_on(asked, &eligible, &baseline, &mut considered) {
         return Ok(decision);
@@ -375,8 +368,8 @@ fn eligible(
             Some("the key may not use it")
         } else if wants.local && (!model.local || model.simulated) {
             Some("not local")
-        } else if model.provider.endpoint(asked.dialect).is_none() {
-            Some("does not speak the dialect")
+        } else if !speaks(asked, &model.provider) {
+            Some("cannot be told this request: it speaks another dialect")
         } else if model
             .context_tokens
             .is_some_and(|c| features.prompt_tokens_estimate > c)
@@ -397,7 +390,32 @@ fn eligible(
     pass
 }
 
-fn nothing_eligible(asked: &Asked<'_>, wants: &Wants, considered: &[Considered]) -> Error {
+/// The provider speaks the client's dialect, or the request can be said in another one.
+fn speaks(asked: &Asked<'_>, provider: &Provider) -> bool {
+    provider.speaks(asked.dialect) || (asked.sayable)(provider).is_ok()
+}
+
+/// What stands in the way of every model that speaks another dialect.
+fn untranslatable(policy: &Policy, asked: &Asked<'_>) -> Error {
+    let models = policy.fleet.models.iter();
+    let mut whys = models.filter_map(|m| (asked.sayable)(&m.provider).err());
+    whys.next().unwrap_or_else(|| {
+        Error::bad_field(
+            "model",
+            format!(
+                "None of the configured models speaks {}; add a provider that does.",
+                asked.dialect
+            ),
+        )
+    })
+}
+
+fn nothing_eligible(
+    policy: &Policy,
+    asked: &Asked<'_>,
+    wants: &Wants,
+    considered: &[Considered],
+) -> Error {
     let all = |verdict| considered.iter().all(|c| c.verdict == verdict);
     let detail = considered
         .iter()
@@ -419,13 +437,7 @@ fn nothing_eligible(asked: &Asked<'_>, wants: &Wants, considered: &[Considered])
         )
         .code("context_length_exceeded")
     } else {
-        Error::bad_field(
-            "model",
-            format!(
-                "None of the configured models speaks {}; add a provider that does.",
-                asked.dialect
-            ),
-        )
+        untranslatable(policy, asked)
     };
     error.detail(detail)
 }
@@ -602,7 +614,7 @@ fn hold_to_baseline(
 ) {
     let auto = asked.model == AUTO || asked.model.starts_with("auto:");
     let asked_for = eligible.iter().any(|m| m.name == baseline.model.name)
-        || baseline.model.provider.endpoint(asked.dialect).is_some();
+        || speaks(asked, &baseline.model.provider);
     if auto
         || wants.local
         || wants.objective == Objective::Best

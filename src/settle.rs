@@ -4,7 +4,7 @@
 //! because hyper drops the answer (or the exchange) of a connection that its client has closed.
 
 use crate::chat::{Part, Usage};
-use crate::dialect::{Dialect, Event};
+use crate::dialect::{Answer, Dialect, Event, Finish};
 use crate::ledger::price::Price;
 use crate::ledger::store::Closing;
 use crate::ledger::{Reservation, now_ms};
@@ -80,7 +80,7 @@ struct Seen {
     usage: Option<Usage>,
     text: String,
     beyond: u64,
-    finish: Option<String>,
+    finish: Option<Finish>,
     ended: bool,
     error: bool,
 }
@@ -123,20 +123,24 @@ impl Settlement {
     }
 
     /// Takes note of what a streamed answer says.
-    pub fn saw(&mut self, event: Event) {
+    pub fn saw(&mut self, event: &Event) {
         let open = self.open();
         match event {
-            Event::Text(text) | Event::Reasoning(text) | Event::ToolCall(text) => {
+            Event::Text(text)
+            | Event::Refusal(text)
+            | Event::Reasoning(text)
+            | Event::Call { name: text, .. }
+            | Event::Arguments { text, .. } => {
                 let now = Instant::now();
                 open.first_token.get_or_insert(now);
                 open.last_token = Some(now);
-                open.seen.keep(&text);
+                open.seen.keep(text);
             }
-            Event::Usage(usage) => open.seen.usage = Some(usage),
-            Event::Finish(why) => open.seen.finish = Some(why),
+            Event::Usage(usage) => open.seen.usage = Some(*usage),
+            Event::Finish(why) => open.seen.finish = Some(why.clone()),
             Event::End => open.seen.ended = true,
             Event::Error(_) => open.seen.error = true,
-            Event::Model(_) => {}
+            Event::Model(_) | Event::State(_) | Event::Citation { .. } => {}
         }
     }
 
@@ -150,20 +154,20 @@ impl Settlement {
 
     /// The whole answer has been read.
     #[must_use]
-    pub fn answered(mut self, answer: crate::dialect::Answer) -> Option<Bill> {
+    pub fn answered(mut self, answer: &Answer) -> Option<Bill> {
         let open = self.open();
         open.seen.usage = answer.usage;
-        open.seen.finish = answer.finish;
-        open.seen.keep(&answer.text);
+        open.seen.finish.clone_from(&answer.finish);
+        open.seen.keep(&answer.words());
         self.ended()
     }
 
     /// The answer is complete. Gives the bill, unless the tokens have to be counted first.
     pub fn ended(mut self) -> Option<Bill> {
         let open = self.open.take()?;
-        let outcome = match open.seen.finish.as_deref() {
+        let outcome = match open.seen.finish {
             _ if open.seen.error => "upstream_error",
-            Some("length" | "max_tokens") => "length",
+            Some(Finish::Length) => "length",
             _ => "ok",
         };
         match open.seen.usage {

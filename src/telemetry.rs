@@ -235,6 +235,12 @@ impl Telemetry {
         self.metrics.overruns.inc();
     }
 
+    /// Fields of a request were let go, because the model speaks a dialect that does not have them.
+    pub fn dropped(&self, from: &'static str, to: &'static str, fields: usize) {
+        let count = self.metrics.dropped_fields.with_label_values(&[from, to]);
+        count.inc_by(u64::try_from(fields).unwrap_or(u64::MAX));
+    }
+
     /// Money charged above what was counted, because the outcome is not known.
     pub fn bound_excess(&self, excess: PicoUsd) {
         self.metrics.bound_excess(excess);

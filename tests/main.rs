@@ -16,3 +16,4 @@ mod layers;
 mod relaying;
 mod routing;
 mod scripted;
+mod translating;

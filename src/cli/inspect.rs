@@ -165,6 +165,7 @@ pub(super) fn explain(common: &Common, args: &ExplainArgs) -> Result<(), String>
     let difficulty = classify::grade(&features);
     let asked = route::Asked {
         dialect: dialect.name(),
+        sayable: &|_| Ok(()),
         model: &request.model,
         effort: request.effort.filter(|_| request.model.starts_with("auto")),
         body_effort: request.effort,

@@ -3,12 +3,18 @@
 //! Opens no sockets. A stream always tells its usage, so nothing is asked for and nothing is hidden.
 
 mod answer;
+mod converse;
 mod request;
+mod speak;
 mod usage;
+mod write;
 
-use super::{Answer, Dialect, Request, StreamDecoder, StreamFilter, UsageRule};
+use super::{
+    Addressee, Answer, Dialect, Frame, Place, Request, StreamDecoder, StreamWriter, UsageRule,
+    Work, Written,
+};
+use crate::chat::conversation::Conversation;
 use crate::error::{Error, Kind};
-use crate::json::Edit;
 use bytes::Bytes;
 use serde::Serialize;
 
@@ -20,12 +26,37 @@ impl Dialect for Anthropic {
         "anthropic_messages"
     }
 
-    fn path(&self) -> &'static str {
-        "/v1/messages"
+    fn place<'p>(&self, path: &'p str) -> Option<Place<'p>> {
+        let work = match path {
+            "/v1/messages" => Work::Complete,
+            "/v1/messages/count_tokens" => Work::CountTokens,
+            _ => return None,
+        };
+        Some(Place {
+            work,
+            model: None,
+            stream: false,
+        })
     }
 
-    fn decode<'a>(&self, body: &'a [u8]) -> Result<Request<'a>, Error> {
-        request::decode(body)
+    fn decode_at<'a>(&self, body: &'a [u8], place: &Place<'a>) -> Result<Request<'a>, Error> {
+        request::decode(body, place)
+    }
+
+    fn converse(&self, request: &Request<'_>) -> Result<Conversation, Error> {
+        converse::converse(request)
+    }
+
+    fn write(&self, said: &Conversation, to: &Addressee<'_>) -> Result<Written, Error> {
+        write::write(said, to)
+    }
+
+    fn stream_writer(&self, frame: Frame) -> Box<dyn StreamWriter> {
+        Box::new(speak::Writer::new(frame))
+    }
+
+    fn answer_body(&self, answer: Answer, frame: &Frame) -> Bytes {
+        speak::whole(answer, frame)
     }
 
     /// No provider differs from the dialect's own rule here.
@@ -35,14 +66,6 @@ impl Dialect for Anthropic {
 
     fn answer(&self, body: &[u8], _rule: UsageRule) -> Answer {
         answer::whole(body)
-    }
-
-    fn hide_usage(&self) -> Option<Box<dyn StreamFilter>> {
-        None
-    }
-
-    fn ask_usage(&self) -> Vec<Edit> {
-        Vec::new()
     }
 
     fn error_body(&self, error: &Error, id: &str) -> Bytes {

@@ -3,7 +3,7 @@
 //!
 //! No sentence repeats a prompt: it may name a key, a number or a type, never a text.
 
-use super::Event;
+use super::Place;
 use super::lenient::Content;
 use crate::error::{Error, Kind};
 use crate::json::{self, Object};
@@ -96,18 +96,37 @@ pub(super) fn shown(key: &str) -> String {
 
 /// The model asked for.
 pub(super) fn model<'a>(fields: &Object<'a>) -> Result<Cow<'a, str>, Error> {
-    let expected = "the name of a model (a string of 1 to 256 bytes without control characters)";
     let raw = fields.get("model").unwrap_or_default();
-    let Some(name) = json::text(raw) else {
-        return Err(wrong("model", expected, found(raw)));
-    };
+    match json::text(raw) {
+        Some(name) => checked(name),
+        None => Err(wrong("model", MODEL, found(raw))),
+    }
+}
+
+/// What a model's name must be.
+const MODEL: &str = "the name of a model (a string of 1 to 256 bytes without control characters)";
+
+fn checked(name: Cow<'_, str>) -> Result<Cow<'_, str>, Error> {
     let flaw = match name.len() {
         0 => "an empty string",
         n if n > MODEL_BYTES_MAX => "a longer one",
         _ if name.chars().any(char::is_control) => "a control character",
         _ => return Ok(name),
     };
-    Err(wrong("model", expected, flaw))
+    Err(wrong("model", MODEL, flaw))
+}
+
+/// The model asked for: in the path where that names one, else in the body.
+pub(super) fn model_at<'a>(fields: &Object<'a>, place: &Place<'a>) -> Result<Cow<'a, str>, Error> {
+    match &place.model {
+        None => model(fields),
+        Some(name) => checked(name.clone()),
+    }
+}
+
+/// The model that the body names.
+pub(super) fn model_in<'a>(fields: &Object<'a>) -> Option<Cow<'a, str>> {
+    json::text(fields.get("model")?)
 }
 
 /// A boolean; missing and `null` are false.
@@ -241,11 +260,4 @@ pub(super) fn error_text(text: &str) -> String {
 /// As [`error_text`], for bytes that may be anything.
 pub(super) fn error_bytes(bytes: &[u8]) -> String {
     error_text(&String::from_utf8_lossy(bytes))
-}
-
-/// Adds an event's words to those of the answer so far.
-pub(super) fn push_words(text: &mut String, event: &Event) {
-    if let Event::Text(words) | Event::Reasoning(words) | Event::ToolCall(words) = event {
-        text.push_str(words);
-    }
 }

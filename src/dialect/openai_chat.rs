@@ -3,12 +3,19 @@
 //! Opens no sockets; knows vendors only by the spelling of their fields, never by their address.
 
 mod answer;
+mod converse;
 mod fields;
 mod hide;
 mod request;
+mod speak;
 mod usage;
+mod write;
 
-use super::{Answer, Dialect, Request, StreamDecoder, StreamFilter, UsageRule};
+use super::{
+    Addressee, Answer, Dialect, Frame, Place, Request, StreamDecoder, StreamFilter, StreamWriter,
+    UsageRule, Work, Written,
+};
+use crate::chat::conversation::Conversation;
 use crate::error::{Error, Kind};
 use crate::json::Edit;
 use bytes::Bytes;
@@ -22,12 +29,41 @@ impl Dialect for OpenAiChat {
         "openai_chat"
     }
 
-    fn path(&self) -> &'static str {
-        "/v1/chat/completions"
+    fn place<'p>(&self, path: &'p str) -> Option<Place<'p>> {
+        let place = |model| Place {
+            work: Work::Complete,
+            model,
+            stream: false,
+        };
+        match path {
+            "/v1/chat/completions" | "/openai/v1/chat/completions" => Some(place(None)),
+            // Azure's own path: the deployment is the model.
+            _ => {
+                let rest = path.strip_prefix("/openai/deployments/")?;
+                let model = rest.strip_suffix("/chat/completions")?;
+                (!model.contains('/')).then(|| place(Some(model.into())))
+            }
+        }
     }
 
-    fn decode<'a>(&self, body: &'a [u8]) -> Result<Request<'a>, Error> {
-        request::decode(body)
+    fn decode_at<'a>(&self, body: &'a [u8], place: &Place<'a>) -> Result<Request<'a>, Error> {
+        request::decode(body, place)
+    }
+
+    fn converse(&self, request: &Request<'_>) -> Result<Conversation, Error> {
+        converse::converse(request)
+    }
+
+    fn write(&self, said: &Conversation, to: &Addressee<'_>) -> Result<Written, Error> {
+        write::write(said, to)
+    }
+
+    fn stream_writer(&self, frame: Frame) -> Box<dyn StreamWriter> {
+        Box::new(speak::Writer::new(frame))
+    }
+
+    fn answer_body(&self, answer: Answer, frame: &Frame) -> Bytes {
+        speak::whole(answer, frame)
     }
 
     fn stream(&self, rule: UsageRule) -> Box<dyn StreamDecoder> {

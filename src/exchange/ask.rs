@@ -1,6 +1,7 @@
 //! What goes to the provider, and what it may cost at most: the body's edits, the token limit, the bound.
 
 use super::Exchange;
+use super::translate::{ANTHROPIC_VERSION, Said};
 use crate::error::{Error, Kind};
 use crate::json::Edit;
 use crate::ledger::balance::Ask;
@@ -27,6 +28,8 @@ pub(super) struct Plan {
     written: Option<Written>,
     /// The effort for header, metric and ledger.
     pub(super) effort: Effort,
+    /// The client's fields that the arm's dialect does not have and that were let go.
+    pub(super) lost: Vec<String>,
     /// flyball asks for usage and the client did not.
     pub(super) usage_added: bool,
     /// A cap, or the caller's own limit of cost, counts this attempt.
@@ -39,24 +42,24 @@ pub(super) struct Plan {
     client_limit: Option<u64>,
 }
 
-pub(super) fn plan(exchange: &Exchange<'_>, arm: &Arm) -> Result<Plan, Error> {
+pub(super) fn plan(exchange: &Exchange<'_>, arm: &Arm, said: &Said<'_>) -> Result<Plan, Error> {
     let Exchange {
-        request,
         policy,
         state,
         caller,
         ..
     } = exchange;
+    let request = &said.request;
     let client_limit = request.limit.map(|l| l.tokens);
     let capped = state.ledger.capped(&caller.nodes()) || exchange.wishes.max_cost.is_some();
     let price = arm.model.price;
     if capped {
-        check_bounded(exchange, arm, price.as_ref())?;
+        check_bounded(said, arm, price.as_ref())?;
     }
-    let written = write_effort(exchange, arm, client_limit);
+    let written = write_effort(exchange, arm, said, client_limit);
     let effort = written
         .as_ref()
-        .map_or_else(|| arm.effort_or(request.effort), |w| w.effort);
+        .map_or_else(|| arm.effort_or(exchange.request.effort), |w| w.effort);
     let (least_reasoning, allowance) = match &written {
         Some(w) => (w.least_reasoning_tokens, w.reasoning_allowance),
         None => (0, effort::reasoning_allowance(effort)),
@@ -77,7 +80,7 @@ pub(super) fn plan(exchange: &Exchange<'_>, arm: &Arm) -> Result<Plan, Error> {
     let tokens_min = if policy.lower_limits { least } else { wanted };
     let mut ask = ask(
         price.as_ref(),
-        input_bound(exchange),
+        input_bound(said),
         request.choices,
         wanted,
         tokens_min,
@@ -89,6 +92,7 @@ pub(super) fn plan(exchange: &Exchange<'_>, arm: &Arm) -> Result<Plan, Error> {
     Ok(Plan {
         written,
         effort,
+        lost: Vec::new(),
         usage_added,
         capped,
         price,
@@ -98,27 +102,45 @@ pub(super) fn plan(exchange: &Exchange<'_>, arm: &Arm) -> Result<Plan, Error> {
     })
 }
 
-fn write_effort(exchange: &Exchange<'_>, arm: &Arm, limit: Option<u64>) -> Option<Written> {
-    let wanted = arm.effort.filter(|_| !exchange.decision.untouched)?;
+fn write_effort(
+    exchange: &Exchange<'_>,
+    arm: &Arm,
+    said: &Said<'_>,
+    limit: Option<u64>,
+) -> Option<Written> {
+    let decided = arm.effort.filter(|_| !exchange.decision.untouched);
+    let own = || {
+        exchange
+            .head
+            .headers
+            .get("anthropic-version")?
+            .to_str()
+            .ok()
+    };
     let target = effort::Target {
         family: arm.model.provider.kind.family,
         model: &arm.model.name,
-        dialect: exchange.dialect.name(),
-        asked: &exchange.request.fields,
+        dialect: said.dialect.name(),
+        asked: &said.request.fields,
         limit_tokens: limit,
-        anthropic_version: exchange
-            .head
-            .headers
-            .get("anthropic-version")
-            .and_then(|v| v.to_str().ok()),
+        anthropic_version: match said.translated {
+            true => Some(ANTHROPIC_VERSION),
+            false => own(),
+        },
     };
-    Some(effort::write_as(&target, &arm.model.accepts, wanted))
+    // A translated body says nothing of effort yet: what the client asked for has to be said again.
+    let wanted = decided.or_else(|| exchange.request.effort.filter(|_| said.translated));
+    match wanted {
+        Some(wanted) => Some(effort::write_as(&target, &arm.model.accepts, wanted)),
+        None if said.translated => Some(effort::fit(&target, &arm.model.accepts)),
+        None => None,
+    }
 }
 
 /// At most this many input tokens: one a byte of the body (its JSON is never shorter than its text), and what is put around it.
-fn input_bound(exchange: &Exchange<'_>) -> u64 {
-    let turns = u64::try_from(exchange.request.prompt.turns.len()).unwrap_or(u64::MAX);
-    tokens::bound(exchange.body.len())
+fn input_bound(said: &Said<'_>) -> u64 {
+    let turns = u64::try_from(said.request.prompt.turns.len()).unwrap_or(u64::MAX);
+    tokens::bound(said.body.len())
         .saturating_add(turns.saturating_mul(TURN_TOKENS))
         .saturating_add(FRAME_TOKENS)
 }
@@ -140,7 +162,7 @@ fn ask(price: Option<&Price>, input_max: u64, choices: u64, tokens: u64, tokens_
 }
 
 /// On a capped key everything must have a price and a bound, or the cap would be a guess.
-fn check_bounded(exchange: &Exchange<'_>, arm: &Arm, price: Option<&Price>) -> Result<(), Error> {
+fn check_bounded(said: &Said<'_>, arm: &Arm, price: Option<&Price>) -> Result<(), Error> {
     let Some(price) = price else {
         return Err(Error::bad_field(
             "model",
@@ -151,7 +173,7 @@ fn check_bounded(exchange: &Exchange<'_>, arm: &Arm, price: Option<&Price>) -> R
     if price.is_free() {
         return Ok(());
     }
-    match exchange.request.unbounded.first() {
+    match said.request.unbounded.first() {
         None => Ok(()),
         Some(field) => Err(Error::bad_field(
             field.clone(),
@@ -182,6 +204,7 @@ pub(super) async fn reserve(
     exchange: &Exchange<'_>,
     arm: &Arm,
     plan: &Plan,
+    said: &Said<'_>,
     facts: Facts,
 ) -> Result<Reservation, Error> {
     let nodes = exchange.caller.nodes();
@@ -197,19 +220,19 @@ pub(super) async fn reserve(
     if !(matches!(refused, Refused::Full(_)) && arm.model.provider.kind.family == Family::OpenAi) {
         return Err(refusal(exchange, &refused));
     }
-    let body = exchange.body.clone();
+    let body = said.body.clone();
     // Tool schemas are in the body too, so the whole body is counted: its JSON is never shorter in tokens than the prompt made of it.
     let counted = tokio::task::spawn_blocking(move || {
         std::str::from_utf8(&body).map_or(u64::MAX, tokens::count)
     })
     .await
     .unwrap_or(u64::MAX);
-    let around = input_bound(exchange) - tokens::bound(exchange.body.len());
+    let around = input_bound(said) - tokens::bound(said.body.len());
     let input_max = counted.saturating_add(around);
     let exact = ask(
         plan.price.as_ref(),
         input_max,
-        exchange.request.choices,
+        said.request.choices,
         plan.ask.tokens,
         plan.ask.tokens_min,
     );
@@ -244,49 +267,56 @@ impl Plan {
     }
 
     /// The body that goes out: the client's own bytes where nothing is to be changed. A lowered limit may leave less room to think.
-    pub(super) fn body(&mut self, exchange: &Exchange<'_>, arm: &Arm, limit: Option<u64>) -> Bytes {
-        let request = exchange.request;
+    pub(super) fn body(
+        &mut self,
+        exchange: &Exchange<'_>,
+        arm: &Arm,
+        said: &Said<'_>,
+        limit: Option<u64>,
+    ) -> Bytes {
+        let request = &said.request;
         let mut edits = Vec::new();
-        if request.model != arm.model.name {
+        if said.dialect.model_in_body()
+            && request.model_in_body.as_deref() != Some(arm.model.name.as_str())
+        {
             edits.push(Edit::set_text(&["model"], &arm.model.name));
         }
         if limit.is_some() {
-            self.written = write_effort(exchange, arm, limit);
+            self.written = write_effort(exchange, arm, said, limit);
         }
         if let Some(written) = &self.written {
             self.effort = written.effort;
             edits.extend(written.edits.iter().cloned());
         }
         if self.usage_added {
-            edits.extend(exchange.dialect.ask_usage());
+            edits.extend(said.dialect.ask_usage());
         }
         if let Some(limit) = limit {
-            let own = request
-                .limit
-                .map(|l| l.field)
-                .filter(|_| self.written.is_none());
-            let family = arm.model.provider.kind.family;
-            let field = own.unwrap_or_else(|| {
-                effort::limit_field(
-                    family,
-                    &arm.model.name,
-                    exchange.dialect.name(),
-                    &request.fields,
-                )
-            });
-            // A body may hold both names of the limit; the other one must not say something else.
-            edits.extend(
-                ["max_tokens", "max_completion_tokens"]
-                    .into_iter()
-                    .filter(|f| *f != field)
-                    .map(|f| Edit::remove(&[f])),
-            );
-            edits.push(Edit::set(&[field], limit.to_string()));
+            edits.extend(self.limit_edits(arm, said, limit));
         }
         match request.fields.edited(&edits) {
             Some(text) => Bytes::from(text),
-            None => exchange.body.clone(),
+            None => said.body.clone(),
         }
+    }
+
+    fn limit_edits(&self, arm: &Arm, said: &Said<'_>, limit: u64) -> Vec<Edit> {
+        let own = said
+            .request
+            .limit
+            .map(|l| l.field)
+            .filter(|_| self.written.is_none());
+        let (family, dialect) = (arm.model.provider.kind.family, said.dialect.name());
+        let fields = &said.request.fields;
+        let field =
+            own.unwrap_or_else(|| effort::limit_field(family, &arm.model.name, dialect, fields));
+        // A body may hold both names of the limit; the other one must not say something else.
+        let names = ["max_tokens", "max_completion_tokens"].into_iter();
+        let others = names.filter(|f| *f != field && dialect == "openai_chat");
+        let mut edits: Vec<Edit> = others.map(|f| Edit::remove(&[f])).collect();
+        let path: Vec<&str> = field.split('.').collect();
+        edits.push(Edit::set(&path, limit.to_string()));
+        edits
     }
 
     /// Parameters that the arm rejects and that were taken out.

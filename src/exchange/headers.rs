@@ -1,9 +1,10 @@
 //! Headers: what a request wishes, what goes on to the provider, what comes back to the client.
 
+use super::translate::{ANTHROPIC_VERSION, Said};
 use super::{Exchange, ask};
 use crate::caller::Caller;
 use crate::chat::{Part, Prompt};
-use crate::dialect::{self, Dialect};
+use crate::dialect::{self, Dialect, Place};
 use crate::error::{Error, Kind};
 use crate::money::PicoUsd;
 use crate::provider::Auth;
@@ -115,21 +116,26 @@ fn add_tags(tags: &mut Vec<(String, String)>, text: &str) -> Option<()> {
     (tags.len() <= TAGS_MAX).then_some(())
 }
 
-/// The dialect of a path; unknown paths are answered in OpenAI's, or in Anthropic's where the client shows its version header.
-pub(super) fn dialect_of(head: &Parts) -> &'static dyn Dialect {
-    let by_path = dialect::ALL
-        .iter()
-        .copied()
-        .find(|d| d.path() == head.uri.path());
-    let by_header = || {
-        let name = if head.headers.contains_key("anthropic-version") {
-            "anthropic_messages"
-        } else {
-            "openai_chat"
-        };
-        dialect::named(name).expect("both are in the registry")
-    };
-    by_path.unwrap_or_else(by_header)
+/// The dialect and the work that a path asks for. Of a path that several dialects share, or that none has, the
+/// client's own headers tell in whose words it is answered.
+pub(super) fn asked(head: &Parts) -> (&'static dyn Dialect, Option<Place<'_>>) {
+    let path = head.uri.path();
+    if let Some((dialect, place)) = dialect::at(path) {
+        return (dialect, Some(place));
+    }
+    (
+        dialect::named(by_header(head)).expect("they are in the registry"),
+        None,
+    )
+}
+
+/// Anthropic's clients say their version, Gemini's their kind of key or their own path; the rest speak OpenAI's dialect.
+pub(super) fn by_header(head: &Parts) -> &'static str {
+    if head.headers.contains_key("anthropic-version") {
+        "anthropic_messages"
+    } else {
+        "openai_chat"
+    }
 }
 
 /// A page of another origin must not use a reader's flyball; in open mode neither must a name that only resolves to this machine.
@@ -242,16 +248,23 @@ const NOT_SENT: [&str; 22] = [
     "referer",
 ];
 
-/// The headers that go to the provider, with its own key.
-pub(super) fn outgoing(head: &Parts, arm: &Arm) -> HeaderMap {
+/// The headers that go to the provider, with its own key. A translated request is not the client's any more: of its
+/// headers none goes on, as they speak of another API.
+pub(super) fn outgoing(head: &Parts, arm: &Arm, said: &Said<'_>) -> HeaderMap {
     let mut out = HeaderMap::with_capacity(head.headers.len() + 2);
-    for (name, value) in &head.headers {
+    for (name, value) in head.headers.iter().filter(|_| !said.translated) {
         if !NOT_SENT.contains(&name.as_str())
             && !name.as_str().starts_with("x-flyball-")
             && !named_by_connection(&head.headers, name)
         {
             out.append(name.clone(), value.clone());
         }
+    }
+    if said.translated && said.dialect.name() == "anthropic_messages" {
+        out.insert(
+            "anthropic-version",
+            HeaderValue::from_static(ANTHROPIC_VERSION),
+        );
     }
     out.insert(
         header::ACCEPT_ENCODING,
@@ -261,19 +274,16 @@ pub(super) fn outgoing(head: &Parts, arm: &Arm) -> HeaderMap {
         .or_insert(HeaderValue::from_static("application/json"));
     let provider = &arm.model.provider;
     if let Some(key) = &provider.api_key {
+        let key = key.expose_secret();
         let (name, text) = match provider.kind.auth {
-            Auth::Bearer => (
-                header::AUTHORIZATION,
-                format!("Bearer {}", key.expose_secret()),
-            ),
-            Auth::XApiKey => (
-                HeaderName::from_static("x-api-key"),
-                key.expose_secret().to_owned(),
-            ),
+            Auth::XApiKey => ("x-api-key", key.to_owned()),
+            Auth::ApiKey => ("api-key", key.to_owned()),
+            Auth::Google if said.dialect.name() == "gemini" => ("x-goog-api-key", key.to_owned()),
+            Auth::Bearer | Auth::Google => ("authorization", format!("Bearer {key}")),
         };
         if let Ok(mut value) = HeaderValue::from_str(&text) {
             value.set_sensitive(true);
-            out.insert(name, value);
+            out.insert(HeaderName::from_static(name), value);
         }
     }
     out
@@ -345,16 +355,33 @@ pub(super) fn decided(
     if !plan.removed().is_empty() {
         set("x-flyball-removed", &plan.removed().join(", "));
     }
+    if !plan.lost.is_empty() {
+        let mut lost = plan.lost.join(", ");
+        lost.retain(|c| c.is_ascii_graphic() || c == ' ');
+        lost.truncate(DROPPED_BYTES_MAX);
+        set("x-flyball-dropped", &lost);
+    }
     if model.simulated {
         set("x-flyball-simulated", "1");
     }
 }
 
+/// As much of the list of dropped fields as one header holds.
+const DROPPED_BYTES_MAX: usize = 1_024;
+
 pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
-    headers
+    let kind = headers
         .get(header::CONTENT_TYPE)
-        .and_then(|v| v.to_str().ok())
-        .is_some_and(|v| v.trim_start().starts_with("text/event-stream"))
+        .and_then(|v| v.to_str().ok());
+    kind.is_some_and(|v| {
+        let v = v.trim_start();
+        v.starts_with("text/event-stream") || v.starts_with("application/x-ndjson")
+    })
+}
+
+/// Says what the body is now.
+pub(super) fn set_type(headers: &mut HeaderMap, kind: &'static str) {
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
 }
 
 pub(super) fn wants_trailers(head: &Parts) -> bool {

@@ -1,12 +1,13 @@
 //! Answers of our own: errors in the caller's dialect, small JSON, and answers that are held back until they are whole.
 
-use crate::dialect::Dialect;
+use crate::dialect::{self, Answer as Said, Dialect, Frame};
 use crate::error::{Error, Kind, Retry};
 use crate::provider::Provider;
 use crate::relay::Answer;
 use crate::telemetry::Refused;
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::response::Parts;
 use http::{Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -15,6 +16,54 @@ use std::time::Duration;
 
 /// A JSON answer up to this size is read whole, so that its cost can stand in its headers.
 pub(super) const HELD_MAX: usize = 1024 * 1024;
+
+/// A whole answer that is to be translated is held up to this size.
+pub(super) const TRANSLATED_MAX: usize = 16 * 1024 * 1024;
+
+/// A whole answer in the client's own dialect; as a stream where the client asked for one and the provider sent none.
+pub(super) fn translated(
+    mut head: Parts,
+    dialect: &'static dyn Dialect,
+    stream: bool,
+    answer: Said,
+    frame: Frame,
+) -> Response<Answer> {
+    if !stream {
+        super::headers::set_type(&mut head.headers, "application/json");
+        return Response::from_parts(head, Answer::whole(dialect.answer_body(answer, &frame)));
+    }
+    super::headers::set_type(&mut head.headers, dialect.stream_type());
+    let mut writer = dialect.stream_writer(frame);
+    let mut out = Vec::new();
+    for event in answer.into_events() {
+        writer.write(event, &mut out);
+    }
+    writer.finish(&mut out);
+    Response::from_parts(head, Answer::whole(out))
+}
+
+/// A provider's error in the client's own dialect, with the provider's own status and advice on retrying.
+pub(super) fn error_of(
+    mut head: Parts,
+    body: &[u8],
+    dialect: &dyn Dialect,
+    id: &str,
+) -> Response<Answer> {
+    let kind = match head.status.as_u16() {
+        400 | 422 => Kind::BadRequest,
+        401 => Kind::Unauthorized,
+        402 => Kind::CapReached,
+        403 => Kind::Forbidden,
+        404 => Kind::NotFound,
+        413 => Kind::TooLarge,
+        429 | 503 | 529 => Kind::Overloaded,
+        408 | 504 => Kind::UpstreamTimeout,
+        _ => Kind::UpstreamFailed,
+    };
+    let error = Error::new(kind, dialect::fault::said(body));
+    super::headers::set_type(&mut head.headers, "application/json");
+    Response::from_parts(head, Answer::whole(dialect.error_body(&error, id)))
+}
 
 /// Puts the request id on an answer.
 pub(super) fn identified(mut answer: Response<Answer>, id: &str) -> Response<Answer> {

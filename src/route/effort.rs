@@ -242,6 +242,31 @@ pub fn write_as(target: &Target<'_>, accepts: &Accepts, wanted: Effort) -> Writt
     }
 }
 
+/// Writes no effort: takes away only what this model rejects at the effort that it has by itself, and moves a limit to
+/// the field that holds it.
+#[must_use]
+pub fn fit(target: &Target<'_>, accepts: &Accepts) -> Written {
+    let row = row(target.family, target.model);
+    let effort = match accepts.on_by_default {
+        true => clamp(accepts, Effort::Medium),
+        false => Effort::None,
+    };
+    let mut pen = Pen::new(target.asked);
+    match target.dialect {
+        "anthropic_messages" => anthropic::sampling(&mut pen, target, row, effort),
+        "openai_chat" => openai::fit(&mut pen, target, accepts, effort),
+        _ => {}
+    }
+    let reasoning_allowance = reasoning_allowance(effort);
+    Written {
+        edits: pen.edits,
+        removed: pen.removed,
+        effort,
+        least_reasoning_tokens: reasoning_allowance.min(BUDGET_MIN),
+        reasoning_allowance,
+    }
+}
+
 /// The field that holds the token limit of a request to this model; [`write`] moves a client's limit there.
 #[must_use]
 pub fn limit_field(family: Family, model: &str, dialect: &str, asked: &Object<'_>) -> &'static str {

@@ -84,24 +84,12 @@ impl Fleet {
         if let Some(model) = self.named(name) {
             return Some(Arc::clone(model));
         }
-        let speaks: Vec<&Arc<Provider>> = self
-            .providers
-            .iter()
-            .filter(|p| p.endpoint(dialect).is_some() && p.kind.name != "simulated")
-            .collect();
-        let priced = speaks.iter().find_map(|p| {
-            catalogue
-                .find(p.kind.name, name)
-                .map(|price| (*p, Some(*price)))
-        });
-        let (provider, price) = match (priced, speaks.as_slice()) {
-            (Some(found), _) => found,
-            (None, [only]) if !self.models.iter().any(|m| m.provider.name == only.name) => {
-                let free = only.kind.free && !is_remote_name(name);
-                (*only, free.then(Price::free))
-            }
-            _ => return None,
-        };
+        let real = self.providers.iter().filter(|p| p.kind.name != "simulated");
+        let (native, others): (Vec<_>, Vec<_>) = real.partition(|p| p.speaks(dialect));
+        // Who speaks the client's dialect goes first; another one is reached by translation.
+        let (provider, price) = self
+            .having(name, &native, catalogue)
+            .or_else(|| self.having(name, &others, catalogue))?;
         let remote = is_remote_name(name);
         Some(Arc::new(Model {
             name: name.to_owned(),
@@ -118,6 +106,28 @@ impl Fleet {
             local: provider.local && !remote,
             simulated: false,
         }))
+    }
+
+    /// Which of these providers is known to have a model of this name; one without listed models takes every name.
+    fn having<'p>(
+        &self,
+        name: &str,
+        providers: &[&'p Arc<Provider>],
+        catalogue: &Catalogue,
+    ) -> Option<(&'p Arc<Provider>, Option<Price>)> {
+        let priced = providers.iter().find_map(|p| {
+            catalogue
+                .find(p.kind.name, name)
+                .map(|price| (*p, Some(*price)))
+        });
+        match (priced, providers) {
+            (Some(found), _) => Some(found),
+            (None, [only]) if !self.models.iter().any(|m| m.provider.name == only.name) => {
+                let free = only.kind.free && !is_remote_name(name);
+                Some((*only, free.then(Price::free)))
+            }
+            _ => None,
+        }
     }
 
     /// The same fleet with the simulated models served at this address.

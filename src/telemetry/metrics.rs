@@ -63,6 +63,7 @@ pub struct Metrics {
     pub(super) cap_refusals: IntCounterVec,
     pub(super) refusals: IntCounterVec,
     pub(super) overruns: IntCounter,
+    pub(super) dropped_fields: IntCounterVec,
     anomalies: IntCounterVec,
     excess: Counter,
     basis: IntCounterVec,
@@ -247,6 +248,11 @@ impl Metrics {
             overruns: m.count(
                 "flyball_overruns_total",
                 "Answers on capped keys that cost more than their bound.",
+            ),
+            dropped_fields: m.counts(
+                "flyball_dropped_fields_total",
+                "Fields of requests that the model's dialect does not have and that were let go.",
+                &["from", "to"],
             ),
             anomalies: m.counts(
                 "flyball_usage_anomalies_total",

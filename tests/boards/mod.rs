@@ -110,6 +110,7 @@ fn told() -> String {
         error: &error,
     });
     telemetry.cap_refused(Node::Global, false);
+    telemetry.dropped("openai_chat", "anthropic_messages", 1);
     telemetry.caps(&[CapFigures {
         scope: "global",
         window: "day",

@@ -174,9 +174,10 @@ async fn a_refusal_tells_each_sdk_to_send_one_request_and_why() {
     .await;
     assert_eq!(
         (anthropic.status, &anthropic.json()["type"]),
-        (400, &json!("error")),
-        "no model speaks that dialect here"
+        (402, &json!("error")),
     );
+    assert_eq!(anthropic.json()["error"]["type"], "billing_error");
+    assert_eq!(anthropic.header("x-should-retry"), Some("false"));
     assert_eq!(upstream.count(), 0);
 }
 

@@ -1,9 +1,11 @@
 //! Answers of Anthropic Messages, streamed and whole.
 
+use super::converse::REDACTED;
 use super::usage::{Seen, Wire};
-use crate::dialect::lenient::{Content, Maybe, Text};
+use crate::chat::conversation::State as Sealed;
+use crate::dialect::lenient::{Content, Count, Maybe, Text};
 use crate::dialect::sse::{Frame, Reader};
-use crate::dialect::{Answer, Event, StreamDecoder, body};
+use crate::dialect::{Answer, Event, Finish, StreamDecoder, body};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -12,6 +14,8 @@ use serde_json::value::RawValue;
 struct Said<'a> {
     #[serde(default, borrow, rename = "type")]
     kind: Text<'a>,
+    #[serde(default)]
+    index: Count,
     #[serde(default, borrow)]
     message: Maybe<Message<'a>>,
     #[serde(default, borrow)]
@@ -34,6 +38,8 @@ struct Message<'a> {
     #[serde(default, borrow)]
     stop_reason: Text<'a>,
     #[serde(default, borrow)]
+    stop_sequence: Text<'a>,
+    #[serde(default, borrow)]
     usage: Option<&'a RawValue>,
 }
 
@@ -45,6 +51,12 @@ struct Block<'a> {
     text: Text<'a>,
     #[serde(default, borrow)]
     thinking: Text<'a>,
+    #[serde(default, borrow)]
+    signature: Text<'a>,
+    #[serde(default, borrow)]
+    data: Text<'a>,
+    #[serde(default, borrow)]
+    id: Text<'a>,
     #[serde(default, borrow)]
     name: Text<'a>,
     #[serde(default, borrow)]
@@ -65,7 +77,21 @@ struct Delta<'a> {
     #[serde(default, borrow)]
     content: Text<'a>,
     #[serde(default, borrow)]
+    signature: Text<'a>,
+    #[serde(default, borrow)]
+    citation: Maybe<Citation<'a>>,
+    #[serde(default, borrow)]
     stop_reason: Text<'a>,
+    #[serde(default, borrow)]
+    stop_sequence: Text<'a>,
+}
+
+#[derive(Deserialize)]
+struct Citation<'a> {
+    #[serde(default, borrow)]
+    url: Text<'a>,
+    #[serde(default, borrow)]
+    title: Text<'a>,
 }
 
 #[derive(Deserialize)]
@@ -76,10 +102,55 @@ struct Fault<'a> {
     kind: Text<'a>,
 }
 
+/// The calls so far, by the index of their block; a whole answer's have none.
+#[derive(Default)]
+struct Calls(Vec<Option<u64>>);
+
+impl Calls {
+    fn begin(&mut self, block: Option<u64>) -> u64 {
+        self.0.push(block);
+        u64::try_from(self.0.len() - 1).unwrap_or(u64::MAX)
+    }
+
+    /// The call whose block this is, or the last one.
+    fn at(&self, block: Option<u64>) -> u64 {
+        let known = self.0.iter().rposition(|known| *known == block);
+        let at = known.unwrap_or(self.0.len().saturating_sub(1));
+        u64::try_from(at).unwrap_or(u64::MAX)
+    }
+}
+
+fn sealed(value: String) -> Event {
+    Event::State(Sealed {
+        dialect: "anthropic_messages".into(),
+        model: String::new(),
+        value,
+    })
+}
+
+fn finish(word: &str, text: Option<&str>) -> Finish {
+    match word {
+        "end_turn" => Finish::Stop,
+        "stop_sequence" => Finish::StopText(text.map(str::to_owned)),
+        "max_tokens" | "model_context_window_exceeded" => Finish::Length,
+        "tool_use" => Finish::Calls,
+        "refusal" => Finish::Refused,
+        other => Finish::Other(other.to_owned()),
+    }
+}
+
 impl Block<'_> {
-    fn tell(&self, on: &mut dyn FnMut(Event)) {
+    fn tell(&self, index: Option<u64>, calls: &mut Calls, on: &mut dyn FnMut(Event)) {
         if let Some(words) = self.thinking.words() {
             on(Event::Reasoning(words.to_owned()));
+        }
+        if let Some(signature) = self.signature.words() {
+            on(sealed(signature.to_owned()));
+        }
+        if let Some(data) = self.data.words()
+            && self.kind.text() == Some("redacted_thinking")
+        {
+            on(sealed(format!("{REDACTED}{data}")));
         }
         if let Some(words) = self.text.words() {
             on(Event::Text(words.to_owned()));
@@ -90,19 +161,25 @@ impl Block<'_> {
             on(Event::Text(words.to_owned()));
         }
         if let Some(name) = self.name.words() {
-            on(Event::ToolCall(name.to_owned()));
+            let (index, id) = (calls.begin(index), self.id.text().unwrap_or_default());
+            let (id, name) = (id.to_owned(), name.to_owned());
+            on(Event::Call { index, id, name });
         }
         // A streamed call starts with an empty input and sends it in pieces.
         if let Some(input) = self.input.map(RawValue::get).filter(|raw| *raw != "{}") {
-            on(Event::ToolCall(input.to_owned()));
+            let (index, text) = (calls.at(index), input.to_owned());
+            on(Event::Arguments { index, text });
         }
     }
 }
 
 impl Delta<'_> {
-    fn tell(&self, on: &mut dyn FnMut(Event)) {
+    fn tell(&self, index: Option<u64>, calls: &Calls, on: &mut dyn FnMut(Event)) {
         if let Some(words) = self.thinking.words() {
             on(Event::Reasoning(words.to_owned()));
+        }
+        if let Some(signature) = self.signature.words() {
+            on(sealed(signature.to_owned()));
         }
         for words in [&self.text, &self.content] {
             if let Some(words) = words.words() {
@@ -110,10 +187,20 @@ impl Delta<'_> {
             }
         }
         if let Some(words) = self.partial_json.words() {
-            on(Event::ToolCall(words.to_owned()));
+            let (index, text) = (calls.at(index), words.to_owned());
+            on(Event::Arguments { index, text });
+        }
+        if let Some(citation) = &self.citation.0
+            && let Some(url) = citation.url.words()
+        {
+            let title = citation.title.text().unwrap_or_default().to_owned();
+            on(Event::Citation {
+                url: url.to_owned(),
+                title,
+            });
         }
         if let Some(reason) = self.stop_reason.words() {
-            on(Event::Finish(reason.to_owned()));
+            on(Event::Finish(finish(reason, self.stop_sequence.text())));
         }
     }
 }
@@ -129,6 +216,7 @@ pub(super) struct Decoder {
 struct State {
     model: String,
     seen: Seen,
+    calls: Calls,
 }
 
 impl StreamDecoder for Decoder {
@@ -159,10 +247,10 @@ impl State {
             self.tell_start(message, on);
         }
         if let Some(block) = &said.content_block.0 {
-            block.tell(on);
+            block.tell(said.index.get(), &mut self.calls, on);
         }
         if let Some(delta) = &said.delta.0 {
-            delta.tell(on);
+            delta.tell(said.index.get(), &self.calls, on);
         }
         if let Some(raw) = said.usage {
             self.tell_usage(raw, on);
@@ -202,20 +290,25 @@ pub(super) fn whole(bytes: &[u8]) -> Answer {
     let Ok(Maybe(Some(message))) = serde_json::from_slice::<Maybe<Message<'_>>>(bytes) else {
         return Answer::default();
     };
-    let mut text = String::new();
+    let mut answer = Answer::default();
+    let mut calls = Calls::default();
     for block in message.content.list().iter().filter_map(|b| b.0.as_ref()) {
-        block.tell(&mut |event| body::push_words(&mut text, &event));
+        block.tell(None, &mut calls, &mut |event| answer.add(event));
+        if block.name.words().is_some() && block.input.is_none_or(|raw| raw.get() == "{}") {
+            let (index, text) = (calls.at(None), "{}".to_owned());
+            answer.add(Event::Arguments { index, text });
+        }
     }
     let mut seen = Seen::default();
     if let Some(raw) = message.usage {
         take_usage(raw, &mut seen);
     }
-    Answer {
-        usage: seen.usage().filter(|_| seen.is_readable()),
-        model: message.model.words().map(str::to_owned),
-        text,
-        finish: message.stop_reason.words().map(str::to_owned),
+    answer.usage = seen.usage().filter(|_| seen.is_readable());
+    answer.model = message.model.words().map(str::to_owned);
+    if let Some(reason) = message.stop_reason.words() {
+        answer.finish = Some(finish(reason, message.stop_sequence.text()));
     }
+    answer
 }
 
 #[cfg(test)]
@@ -245,7 +338,7 @@ data: {"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","
 
 data: {"type":"content_block_delta","index":0,"delta":{"type":"signature_delta","signature":"abc"}}
 
-data: {"type":"content_block_start","index":1,"content_block":{"type":"tool_use","name":"f","input":{}}}
+data: {"type":"content_block_start","index":1,"content_block":{"type":"tool_use","id":"t1","name":"f","input":{}}}
 
 data: {"type":"content_block_delta","index":1,"delta":{"type":"input_json_delta","partial_json":"{}"}}
 
@@ -271,10 +364,18 @@ data: {"type":"message_stop"}"#;
                 Event::Model("claude".into()),
                 usage(1),
                 Event::Reasoning("hm".into()),
-                Event::ToolCall("f".into()),
-                Event::ToolCall("{}".into()),
+                sealed("abc".into()),
+                Event::Call {
+                    index: 0,
+                    id: "t1".into(),
+                    name: "f".into()
+                },
+                Event::Arguments {
+                    index: 0,
+                    text: "{}".into()
+                },
                 Event::Text("42".into()),
-                Event::Finish("end_turn".into()),
+                Event::Finish(Finish::Stop),
                 usage(20),
                 Event::End,
             ]
@@ -308,8 +409,8 @@ data: {"type":"message_stop"}"#;
             )
         };
         let answer = whole(body("5").as_bytes());
-        assert_eq!(answer.text, "abf{\"x\":1}");
-        assert_eq!(answer.finish.as_deref(), Some("tool_use"));
+        assert_eq!(answer.words(), "abf{\"x\":1}");
+        assert_eq!(answer.finish, Some(Finish::Calls));
         assert_eq!(answer.model.as_deref(), Some("c"));
         assert_eq!(answer.usage.map(|u| (u.input, u.output)), Some((3, 5)));
         for wrong in ["null", "-5", "5.5", "\"5\""] {

@@ -3,7 +3,7 @@
 use crate::chat::{Part, Prompt, Role, Turn};
 use crate::dialect::body;
 use crate::dialect::lenient::{Content, Maybe, Text};
-use crate::dialect::{Limit, Request};
+use crate::dialect::{Limit, Place, Request, Work};
 use crate::error::Error;
 use crate::json::{self, Object};
 use serde::Deserialize;
@@ -70,16 +70,21 @@ struct ContextManagement<'a> {
 }
 
 /// Reads a request.
-pub(super) fn decode(bytes: &[u8]) -> Result<Request<'_>, Error> {
+pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'a>, Error> {
     let fields = body::object(bytes, OBJECTS)?;
     let effort = crate::route::effort::asked("anthropic_messages", &fields);
-    let model = body::model(&fields)?;
+    let model = body::model_at(&fields, place)?;
     let stream = body::flag(&fields, "stream")?;
     // 0 warms the prompt cache and answers nothing.
-    let tokens = body::count(&fields, "max_tokens", 0..=body::TOKENS_MAX)?.ok_or_else(|| {
+    let tokens = body::count(&fields, "max_tokens", 0..=body::TOKENS_MAX)?;
+    if tokens.is_none() && place.work == Work::Complete {
         let raw = fields.get("max_tokens").unwrap_or_default();
-        body::wrong("max_tokens", "a whole number", body::found(raw))
-    })?;
+        return Err(body::wrong(
+            "max_tokens",
+            "a whole number",
+            body::found(raw),
+        ));
+    }
     let tools: Vec<Maybe<Source<'_>>> = body::list(&fields, "tools")?.unwrap_or_default();
     let mut reading = Reading::default();
     reading.unbounded_fields(&fields, &tools);
@@ -94,11 +99,12 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Request<'_>, Error> {
         reading.add_message(message, i)?;
     }
     Ok(Request {
+        model_in_body: body::model_in(&fields),
         fields,
         model,
         stream,
         usage_asked: true,
-        limit: Some(Limit {
+        limit: tokens.map(|tokens| Limit {
             field: "max_tokens",
             tokens,
         }),
@@ -295,6 +301,10 @@ fn is_the_clients(tool: &Source<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn decode(bytes: &[u8]) -> Result<Request<'_>, Error> {
+        super::decode(bytes, &Place::default())
+    }
 
     fn with(fields: &str) -> String {
         format!(

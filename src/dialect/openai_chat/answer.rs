@@ -2,9 +2,10 @@
 
 use super::usage::Wire;
 use crate::chat::Usage;
-use crate::dialect::lenient::{Content, Maybe, Text};
+use crate::chat::conversation::State as Sealed;
+use crate::dialect::lenient::{Content, Count, Maybe, Text};
 use crate::dialect::sse::{Frame, Reader};
-use crate::dialect::{Answer, Event, StreamDecoder, UsageRule, body};
+use crate::dialect::{Answer, Event, Finish, StreamDecoder, UsageRule, body};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -35,6 +36,8 @@ struct XGroq<'a> {
 
 #[derive(Deserialize)]
 struct Choice<'a> {
+    #[serde(default)]
+    index: Count,
     #[serde(default, borrow)]
     delta: Maybe<Message<'a>>,
     #[serde(default, borrow)]
@@ -54,11 +57,27 @@ struct Message<'a> {
     #[serde(default, borrow)]
     reasoning: Text<'a>,
     #[serde(default, borrow)]
-    reasoning_details: Content<'a, Maybe<Thought<'a>>>,
+    reasoning_details: Option<&'a RawValue>,
     #[serde(default, borrow)]
     tool_calls: Content<'a, Maybe<ToolCall<'a>>>,
     #[serde(default, borrow)]
     function_call: Maybe<Call<'a>>,
+    #[serde(default, borrow)]
+    annotations: Content<'a, Maybe<Annotation<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct Annotation<'a> {
+    #[serde(default, borrow)]
+    url_citation: Maybe<Cited<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Cited<'a> {
+    #[serde(default, borrow)]
+    url: Text<'a>,
+    #[serde(default, borrow)]
+    title: Text<'a>,
 }
 
 /// Mistral's content: an array of text and thinking.
@@ -76,10 +95,21 @@ struct Thought<'a> {
     text: Text<'a>,
     #[serde(default, borrow)]
     summary: Text<'a>,
+    #[serde(default, borrow)]
+    data: Text<'a>,
+    #[serde(default, borrow)]
+    signature: Text<'a>,
 }
 
 #[derive(Deserialize)]
 struct ToolCall<'a> {
+    #[serde(default)]
+    index: Count,
+    #[serde(default, borrow)]
+    id: Text<'a>,
+    /// Gemini's signature.
+    #[serde(default, borrow)]
+    extra_content: Option<&'a RawValue>,
     #[serde(default, borrow)]
     function: Maybe<Call<'a>>,
     #[serde(default, borrow)]
@@ -105,8 +135,8 @@ struct Fault<'a> {
 }
 
 impl Message<'_> {
-    /// Tells the words in the order: reasoning, text, tool calls.
-    fn tell(&self, on: &mut dyn FnMut(Event)) {
+    /// Tells the words in the order: reasoning, text, tool calls. Calls of other choices than the first have indexes of their own.
+    fn tell(&self, choice: u64, calls: &mut Calls, on: &mut dyn FnMut(Event)) {
         self.tell_reasoning(on);
         match &self.content {
             Content::Text(text) if !text.is_empty() => on(Event::Text(text.to_string())),
@@ -121,27 +151,70 @@ impl Message<'_> {
             _ => {}
         }
         if let Some(refusal) = self.refusal.words() {
-            on(Event::Text(refusal.to_owned()));
+            on(Event::Refusal(refusal.to_owned()));
         }
-        let calls = self
+        for call in self
             .tool_calls
             .list()
             .iter()
-            .filter_map(|call| call.0.as_ref());
-        for call in calls.flat_map(|call| [&call.function, &call.custom]) {
-            tell_call(call, on);
+            .filter_map(|call| call.0.as_ref())
+        {
+            calls.tell(choice, call, on);
         }
-        tell_call(&self.function_call, on);
+        if let Some(call) = &self.function_call.0 {
+            calls.tell_parts(choice, Some(0), "", call, on);
+        }
+        for cited in self
+            .annotations
+            .list()
+            .iter()
+            .filter_map(|a| a.0.as_ref()?.url_citation.0.as_ref())
+        {
+            if let Some(url) = cited.url.words() {
+                let title = cited.title.words().unwrap_or_default().to_owned();
+                on(Event::Citation {
+                    url: url.to_owned(),
+                    title,
+                });
+            }
+        }
     }
 
     /// Vendors that send two of the three fields send the same words in both.
     fn tell_reasoning(&self, on: &mut dyn FnMut(Event)) {
-        let plain = self.reasoning_content.words();
-        match plain.or_else(|| self.reasoning.words()) {
-            Some(words) => on(Event::Reasoning(words.to_owned())),
-            None => tell_thoughts(&self.reasoning_details, on),
+        let plain = self
+            .reasoning_content
+            .words()
+            .or_else(|| self.reasoning.words());
+        if let Some(words) = plain {
+            on(Event::Reasoning(words.to_owned()));
+        }
+        let Some(raw) = self.reasoning_details else {
+            return;
+        };
+        let Ok(details) = serde_json::from_str::<Content<'_, Maybe<Thought<'_>>>>(raw.get()) else {
+            return;
+        };
+        if plain.is_none() {
+            tell_thoughts(&details, on);
+        }
+        // Words alone can be said again in any form; what is sealed or signed must come back as it is.
+        let thoughts = details.list().iter().filter_map(|t| t.0.as_ref());
+        if thoughts
+            .into_iter()
+            .any(|t| t.data.words().is_some() || t.signature.words().is_some())
+        {
+            on(sealed(raw));
         }
     }
+}
+
+fn sealed(raw: &RawValue) -> Event {
+    Event::State(Sealed {
+        dialect: "openai_chat".into(),
+        model: String::new(),
+        value: raw.get().to_owned(),
+    })
 }
 
 fn tell_thoughts(thoughts: &Content<'_, Maybe<Thought<'_>>>, on: &mut dyn FnMut(Event)) {
@@ -155,16 +228,91 @@ fn tell_thoughts(thoughts: &Content<'_, Maybe<Thought<'_>>>, on: &mut dyn FnMut(
     }
 }
 
-fn tell_call(call: &Maybe<Call<'_>>, on: &mut dyn FnMut(Event)) {
-    let Some(call) = &call.0 else { return };
-    if let Some(name) = call.name.words() {
-        on(Event::ToolCall(name.to_owned()));
-    }
-    for raw in [call.arguments, call.input].into_iter().flatten() {
-        let words = crate::json::text(raw.get()).unwrap_or(raw.get().into());
-        if !words.is_empty() {
-            on(Event::ToolCall(words.into_owned()));
+/// The most calls of one answer that are told apart; more go on as pieces of the last one.
+const CALLS_MAX: usize = 1_024;
+
+/// The calls so far: vendors leave out the index, repeat the name, or give every call the same index.
+#[derive(Default)]
+struct Calls(Vec<Known>);
+
+struct Known {
+    choice: u64,
+    index: Option<u64>,
+    id: String,
+}
+
+impl Calls {
+    fn tell(&mut self, choice: u64, call: &ToolCall<'_>, on: &mut dyn FnMut(Event)) {
+        if let Some(raw) = call
+            .extra_content
+            .filter(|raw| raw.get().contains("thought_signature"))
+        {
+            on(sealed(raw));
         }
+        let id = call.id.words().unwrap_or_default();
+        let parts = [&call.function, &call.custom];
+        for part in parts.into_iter().filter_map(|part| part.0.as_ref()) {
+            self.tell_parts(choice, call.index.get(), id, part, on);
+        }
+    }
+
+    fn tell_parts(
+        &mut self,
+        choice: u64,
+        index: Option<u64>,
+        id: &str,
+        call: &Call<'_>,
+        on: &mut dyn FnMut(Event),
+    ) {
+        let name = call.name.words();
+        let same = |known: &Known| {
+            known.choice == choice
+                && known.index == index
+                && (id.is_empty() || known.id.is_empty() || known.id == id)
+        };
+        let known = self
+            .0
+            .iter()
+            .rposition(same)
+            .filter(|_| index.is_some() || name.is_none());
+        let at = match known {
+            Some(at) => at,
+            None if self.0.len() >= CALLS_MAX => self.0.len() - 1,
+            None => {
+                self.0.push(Known {
+                    choice,
+                    index,
+                    id: id.to_owned(),
+                });
+                let index = u64::try_from(self.0.len() - 1).unwrap_or(u64::MAX);
+                on(Event::Call {
+                    index,
+                    id: id.to_owned(),
+                    name: name.unwrap_or_default().to_owned(),
+                });
+                self.0.len() - 1
+            }
+        };
+        for raw in [call.arguments, call.input].into_iter().flatten() {
+            let words = crate::json::text(raw.get()).unwrap_or(raw.get().into());
+            if !words.is_empty() && raw.get() != "null" {
+                let index = u64::try_from(at).unwrap_or(u64::MAX);
+                on(Event::Arguments {
+                    index,
+                    text: words.into_owned(),
+                });
+            }
+        }
+    }
+}
+
+fn finish(word: &str) -> Finish {
+    match word {
+        "stop" | "eos" => Finish::Stop,
+        "length" | "max_tokens" => Finish::Length,
+        "tool_calls" | "function_call" => Finish::Calls,
+        "content_filter" => Finish::Filtered,
+        other => Finish::Other(other.to_owned()),
     }
 }
 
@@ -194,6 +342,7 @@ struct State {
     rule: UsageRule,
     model: String,
     usage: Option<Usage>,
+    calls: Calls,
 }
 
 impl Decoder {
@@ -204,6 +353,7 @@ impl Decoder {
                 rule,
                 model: String::new(),
                 usage: None,
+                calls: Calls::default(),
             },
         }
     }
@@ -258,10 +408,10 @@ impl State {
         }
         for choice in chunk.choices.list().iter().filter_map(|c| c.0.as_ref()) {
             if let Some(delta) = &choice.delta.0 {
-                delta.tell(on);
+                delta.tell(choice.index.get().unwrap_or(0), &mut self.calls, on);
             }
             if let Some(reason) = choice.finish_reason.words() {
-                on(Event::Finish(reason.to_owned()));
+                on(Event::Finish(finish(reason)));
             }
         }
         let groq = chunk.x_groq.0.as_ref().and_then(|x| x.usage);
@@ -298,21 +448,24 @@ pub(super) fn whole(bytes: &[u8], rule: UsageRule) -> Answer {
     let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(bytes) else {
         return Answer::default();
     };
-    let mut text = String::new();
-    let mut finish = None;
-    for choice in chunk.choices.list().iter().filter_map(|c| c.0.as_ref()) {
-        if let Some(message) = &choice.message.0 {
-            message.tell(&mut |event| body::push_words(&mut text, &event));
-        }
-        finish = finish.or_else(|| choice.finish_reason.words().map(str::to_owned));
-    }
     let groq = chunk.x_groq.0.as_ref().and_then(|x| x.usage);
-    Answer {
+    let mut answer = Answer {
         usage: chunk.usage.or(groq).and_then(|raw| read_usage(raw, rule)),
         model: chunk.model.words().map(str::to_owned),
-        text,
-        finish,
+        error: chunk.error.and_then(|raw| fault(raw.get())),
+        ..Answer::default()
+    };
+    let mut calls = Calls::default();
+    for choice in chunk.choices.list().iter().filter_map(|c| c.0.as_ref()) {
+        if let Some(message) = &choice.message.0 {
+            let index = choice.index.get().unwrap_or(0);
+            message.tell(index, &mut calls, &mut |event| answer.add(event));
+        }
+        if let Some(reason) = choice.finish_reason.words() {
+            answer.add(Event::Finish(finish(reason)));
+        }
     }
+    answer
 }
 
 #[cfg(test)]
@@ -337,19 +490,35 @@ mod tests {
     fn words_are_found_under_every_vendors_name() {
         let text = |t: &str| Event::Text(t.to_owned());
         let thought = |t: &str| Event::Reasoning(t.to_owned());
-        let call = |t: &str| Event::ToolCall(t.to_owned());
+        let call = |index, name: &str| Event::Call {
+            index,
+            id: String::new(),
+            name: name.to_owned(),
+        };
+        let more = |index, text: &str| Event::Arguments {
+            index,
+            text: text.to_owned(),
+        };
         for (json, expected) in [
             (r#"{"content":"a","role":"assistant"}"#, vec![text("a")]),
             (r#"{"content":"","reasoning":null}"#, vec![]),
-            (r#"{"refusal":"no"}"#, vec![text("no")]),
+            (r#"{"refusal":"no"}"#, vec![Event::Refusal("no".into())]),
             (r#"{"reasoning_content":"r"}"#, vec![thought("r")]),
             (
                 r#"{"reasoning":"r","reasoning_content":"","reasoning_details":[{"text":"r"}],"content":"a"}"#,
                 vec![thought("r"), text("a")],
             ),
             (
-                r#"{"reasoning_details":[{"text":"r"},{"summary":"s"},{"data":"x"},7]}"#,
+                r#"{"reasoning_details":[{"text":"r"},{"summary":"s"},7]}"#,
                 vec![thought("r"), thought("s")],
+            ),
+            (
+                r#"{"reasoning_details":[{"data":"x"}]}"#,
+                vec![Event::State(Sealed {
+                    dialect: "openai_chat".into(),
+                    model: String::new(),
+                    value: r#"[{"data":"x"}]"#.into(),
+                })],
             ),
             (
                 r#"{"content":[{"type":"thinking","thinking":[{"type":"text","text":"r"}]},{"type":"text","text":"a"}]}"#,
@@ -358,16 +527,16 @@ mod tests {
             (
                 r#"{"tool_calls":[{"function":{"name":"f","arguments":"{\"a\""}},{"custom":{"name":"c","input":"i"}},{"function":{"arguments":{"b":1}}}]}"#,
                 vec![
-                    call("f"),
-                    call("{\"a\""),
-                    call("c"),
-                    call("i"),
-                    call("{\"b\":1}"),
+                    call(0, "f"),
+                    more(0, "{\"a\""),
+                    call(1, "c"),
+                    more(1, "i"),
+                    more(1, "{\"b\":1}"),
                 ],
             ),
             (
                 r#"{"function_call":{"name":"f","arguments":""}}"#,
-                vec![call("f")],
+                vec![call(0, "f")],
             ),
             (r#"{"content":5,"tool_calls":"x"}"#, vec![]),
             ("7", vec![]),

@@ -4,7 +4,7 @@ use super::fields::{self, Tool};
 use crate::chat::{Part, Prompt, Role, Turn};
 use crate::dialect::body;
 use crate::dialect::lenient::{Content, Maybe, Text};
-use crate::dialect::{Limit, Request};
+use crate::dialect::{Limit, Place, Request};
 use crate::error::Error;
 use crate::json::Object;
 use serde::Deserialize;
@@ -62,10 +62,10 @@ struct ResponseFormat<'a> {
 }
 
 /// Reads a request.
-pub(super) fn decode(bytes: &[u8]) -> Result<Request<'_>, Error> {
+pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'a>, Error> {
     let fields = body::object(bytes, OBJECTS)?;
     let effort = crate::route::effort::asked("openai_chat", &fields);
-    let model = body::model(&fields)?;
+    let model = body::model_at(&fields, place)?;
     let stream = body::flag(&fields, "stream")?;
     let usage_asked = usage_asked(&fields)?;
     let limit = limit(&fields)?;
@@ -88,6 +88,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Request<'_>, Error> {
         add(message, i, &mut prompt, &mut unbounded)?;
     }
     Ok(Request {
+        model_in_body: body::model_in(&fields),
         fields,
         model,
         stream,
@@ -255,6 +256,10 @@ fn tool_parts(parts: Vec<Part<'_>>) -> Vec<Part<'_>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn decode(bytes: &[u8]) -> Result<Request<'_>, Error> {
+        super::decode(bytes, &Place::default())
+    }
 
     fn with(fields: &str) -> String {
         format!(

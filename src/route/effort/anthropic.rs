@@ -170,7 +170,7 @@ fn remove_thinking(pen: &mut Pen<'_>, key: &str) {
     }
 }
 
-fn sampling(pen: &mut Pen<'_>, target: &Target<'_>, row: Option<&Row>, effort: Effort) {
+pub(super) fn sampling(pen: &mut Pen<'_>, target: &Target<'_>, row: Option<&Row>, effort: Effort) {
     if target.family != Family::Anthropic {
         return;
     }

@@ -28,13 +28,7 @@ pub(super) fn write(
         true => Effort::None,
         false => wanted,
     };
-    let limit = limit_field(target.family, accepts, target.asked);
-    rename_limit(pen, limit);
-    if target.family == Family::OpenAi && effort != Effort::None {
-        for key in SAMPLING {
-            pen.reject(key);
-        }
-    }
+    fit(pen, target, accepts, effort);
     let said = Said {
         effort,
         word: row.map_or(effort.name(), |r| r.word(effort)),
@@ -62,6 +56,17 @@ pub(super) fn write(
         without_google_thinking(pen);
     }
     effort
+}
+
+/// What this model needs whatever effort is asked of it.
+pub(super) fn fit(pen: &mut Pen<'_>, target: &Target<'_>, accepts: &Accepts, effort: Effort) {
+    let limit = limit_field(target.family, accepts, target.asked);
+    rename_limit(pen, limit);
+    if target.family == Family::OpenAi && effort != Effort::None {
+        for key in SAMPLING {
+            pen.reject(key);
+        }
+    }
 }
 
 struct Said<'a> {

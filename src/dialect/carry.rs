@@ -1,0 +1,80 @@
+//! How one model's sealed reasoning travels through a client that speaks another dialect: as an opaque
+//! text with a mark, so that it finds its way back to the model that made it, and only there.
+
+use crate::chat::conversation::State;
+
+/// Begins every such text; no vendor's own begin so.
+pub(super) const MARK: &str = "flyball1.";
+
+/// Packs a state into one text without white space or quotes of its own making.
+pub(super) fn pack(state: &State, dialect: &str, model: &str) -> String {
+    let model = if state.model.is_empty() {
+        model
+    } else {
+        &state.model
+    };
+    let dialect = if state.dialect.is_empty() {
+        dialect
+    } else {
+        &state.dialect
+    };
+    format!("{MARK}{dialect}.{}.{}", escape(model), state.value)
+}
+
+/// Unpacks; a text without the mark was made by `own`, the dialect that it arrived in, by a model nobody knows.
+pub(super) fn unpack(text: &str, own: &str) -> State {
+    let packed = text.strip_prefix(MARK).and_then(|rest| {
+        let (dialect, rest) = rest.split_once('.')?;
+        let (model, value) = rest.split_once('.')?;
+        Some(State {
+            dialect: dialect.to_owned(),
+            model: unescape(model),
+            value: value.to_owned(),
+        })
+    });
+    packed.unwrap_or_else(|| State {
+        dialect: own.to_owned(),
+        model: String::new(),
+        value: text.to_owned(),
+    })
+}
+
+/// What a model of this dialect may get back: its own.
+pub(super) fn fits<'s>(state: Option<&'s State>, dialect: &str, model: &str) -> Option<&'s str> {
+    let state = state?;
+    let own = state.dialect == dialect && (state.model.is_empty() || state.model == model);
+    own.then_some(state.value.as_str())
+}
+
+/// A model's name may have dots; here they part fields.
+fn escape(model: &str) -> String {
+    model.replace('~', "~0").replace('.', "~1")
+}
+
+fn unescape(model: &str) -> String {
+    model.replace("~1", ".").replace("~0", "~")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_comes_back_to_its_own_model_and_to_no_other() {
+        let state = State {
+            dialect: "gemini".into(),
+            model: "gemini-3.8~x".into(),
+            value: "a.b~c==".into(),
+        };
+        let back = unpack(&pack(&state, "", ""), "anthropic_messages");
+        assert_eq!(back, state);
+        assert_eq!(fits(Some(&back), "gemini", "gemini-3.8~x"), Some("a.b~c=="));
+        assert_eq!(fits(Some(&back), "gemini", "gemini-2.5"), None);
+        assert_eq!(
+            fits(Some(&back), "anthropic_messages", "gemini-3.8~x"),
+            None
+        );
+        let own = unpack("plain", "anthropic_messages");
+        assert_eq!(fits(Some(&own), "anthropic_messages", "any"), Some("plain"));
+    }
+}

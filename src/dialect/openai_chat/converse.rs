@@ -1,0 +1,370 @@
+//! A Chat Completions request into a whole neutral conversation.
+
+use crate::chat::Role;
+use crate::chat::conversation::{
+    Call, Choice, Conversation, Format, Item, Media, MediaKind, Message, Reasoning, Returned,
+    Sampling, State, Tool,
+};
+use crate::dialect::carry;
+use crate::dialect::media;
+use crate::dialect::open::{Fields, cannot, kind};
+use crate::dialect::{Request, body};
+use crate::error::Error;
+use serde_json::Value;
+
+/// Fields that tune or label a request and change no answer's meaning.
+const LOST: &[&str] = &[
+    "metadata",
+    "prediction",
+    "prompt_cache_key",
+    "prompt_cache_options",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "service_tier",
+    "verbosity",
+    "chat_template_kwargs",
+    "reasoning_format",
+    "include_reasoning",
+    "usage",
+];
+
+/// Fields that flyball reads elsewhere and writes in the model's own words.
+const OWNED: &[&str] = &[
+    "model",
+    "stream",
+    "stream_options",
+    "reasoning_effort",
+    "reasoning",
+    "thinking",
+];
+
+pub(super) fn converse(request: &Request<'_>) -> Result<Conversation, Error> {
+    let mut fields = Fields::whole(request.fields.text())?;
+    fields.ignore(OWNED);
+    let mut said = Conversation {
+        stream: request.stream,
+        show_reasoning: true,
+        limit: request.limit.map(|l| l.tokens),
+        ..Conversation::default()
+    };
+    fields.ignore(&["max_tokens", "max_completion_tokens"]);
+    fields.lose(LOST, &mut said.lost);
+    if fields.flag("store")? == Some(true) {
+        said.lost.push("store".into());
+    }
+    if fields.count("n")?.is_some_and(|n| n > 1) {
+        return Err(cannot("n"));
+    }
+    let modalities = fields.texts("modalities")?;
+    if modalities.iter().any(|m| m != "text") {
+        return Err(cannot("modalities"));
+    }
+    said.sampling = Sampling {
+        temperature: fields.number("temperature")?,
+        top_p: fields.number("top_p")?,
+        top_k: fields.number("top_k")?,
+        frequency_penalty: fields.number("frequency_penalty")?,
+        presence_penalty: fields.number("presence_penalty")?,
+        seed: fields.number("seed")?,
+    };
+    said.stop = fields.texts("stop")?;
+    let top = fields.count("top_logprobs")?;
+    if fields.flag("logprobs")? == Some(true) {
+        said.logprobs = Some(top.unwrap_or(0));
+    }
+    said.user = fields.text("user")?;
+    said.parallel_calls = fields.flag("parallel_tool_calls")?;
+    said.format = format(&mut fields)?;
+    for (i, tool) in fields.list("tools")?.into_iter().enumerate() {
+        said.tools.push(function(format!("tools[{i}]"), tool)?);
+    }
+    said.choice = choice(&mut fields)?;
+    for (i, message) in fields.list("messages")?.into_iter().enumerate() {
+        add(Fields::of(format!("messages[{i}]"), message)?, &mut said)?;
+    }
+    fields.done()?;
+    said.name_results();
+    Ok(said)
+}
+
+fn format(fields: &mut Fields) -> Result<Option<Format>, Error> {
+    let Some(mut format) = fields.object("response_format")? else {
+        return Ok(None);
+    };
+    let read = match format.need_text("type")?.as_str() {
+        "text" => None,
+        "json_object" => Some(Format::Json),
+        "json_schema" => {
+            let Some(mut inner) = format.object("json_schema")? else {
+                return Err(body::wrong(
+                    format.path("json_schema"),
+                    "an object",
+                    "nothing",
+                ));
+            };
+            let schema = Format::Schema {
+                name: inner.text("name")?.unwrap_or_else(|| "answer".into()),
+                schema: inner
+                    .take("schema")
+                    .unwrap_or_else(|| serde_json::json!({})),
+                strict: inner.flag("strict")?,
+            };
+            inner.ignore(&["description"]);
+            inner.done()?;
+            Some(schema)
+        }
+        _ => return Err(cannot(&format.path("type"))),
+    };
+    format.done()?;
+    Ok(read)
+}
+
+fn function(at: String, tool: Value) -> Result<Tool, Error> {
+    let mut tool = Fields::of(at, tool)?;
+    if tool.text("type")?.is_some_and(|kind| kind != "function") {
+        return Err(cannot(&tool.path("type")));
+    }
+    let Some(mut function) = tool.object("function")? else {
+        return Err(body::wrong(tool.path("function"), "an object", "nothing"));
+    };
+    let read = Tool {
+        name: function.need_text("name")?,
+        description: function.text("description")?,
+        schema: function
+            .take("parameters")
+            .unwrap_or_else(|| serde_json::json!({"type": "object", "properties": {}})),
+        strict: function.flag("strict")?,
+    };
+    function.done()?;
+    // Cache marks of gateways that pass Anthropic's on.
+    tool.ignore(&["cache_control"]);
+    tool.done()?;
+    Ok(read)
+}
+
+fn choice(fields: &mut Fields) -> Result<Option<Choice>, Error> {
+    let path = fields.path("tool_choice");
+    match fields.take("tool_choice") {
+        None => Ok(None),
+        Some(Value::String(word)) => match word.as_str() {
+            "auto" => Ok(Some(Choice::Auto)),
+            "none" => Ok(Some(Choice::None)),
+            "required" | "any" => Ok(Some(Choice::Any)),
+            _ => Err(cannot(&path)),
+        },
+        Some(value) => match value.pointer("/function/name").and_then(Value::as_str) {
+            Some(name) => Ok(Some(Choice::Named(name.to_owned()))),
+            None => Err(cannot(&path)),
+        },
+    }
+}
+
+fn add(mut message: Fields, said: &mut Conversation) -> Result<(), Error> {
+    let role = message.need_text("role")?;
+    message.lose(&["name"], &mut said.lost);
+    let mut items = Vec::new();
+    if role == "assistant" {
+        reasoning(&mut message, &mut items)?;
+    }
+    content(&mut message, &mut items)?;
+    match role.as_str() {
+        "system" | "developer" => {
+            for item in items {
+                match item {
+                    Item::Text(text) => said.system.push(text),
+                    _ => return Err(cannot(&message.path("content"))),
+                }
+            }
+        }
+        "assistant" => {
+            if let Some(words) = message.text("refusal")?.filter(|t| !t.is_empty()) {
+                items.push(Item::Refusal(words));
+            }
+            calls(&mut message, &mut items)?;
+            message.ignore(&["annotations"]);
+            said.messages.push(Message {
+                role: Role::Assistant,
+                items,
+            });
+        }
+        "tool" => {
+            let result = Returned {
+                id: message.need_text("tool_call_id")?,
+                name: String::new(),
+                items,
+                failed: false,
+            };
+            let result = Item::Result(result);
+            match said.messages.last_mut() {
+                Some(Message {
+                    role: Role::Tool,
+                    items,
+                }) => items.push(result),
+                _ => said.messages.push(Message {
+                    role: Role::Tool,
+                    items: vec![result],
+                }),
+            }
+        }
+        "user" => said.messages.push(Message {
+            role: Role::User,
+            items,
+        }),
+        _ => return Err(cannot(&message.path("role"))),
+    }
+    message.done()
+}
+
+/// The reasoning that an app sends back, under every vendor's name.
+fn reasoning(message: &mut Fields, items: &mut Vec<Item>) -> Result<(), Error> {
+    let plain = message.text("reasoning_content")?;
+    let other = message.text("reasoning")?;
+    let text = plain.or(other).filter(|t| !t.is_empty());
+    let details = message.list("reasoning_details")?;
+    let mut states = Vec::new();
+    let mut own = Vec::new();
+    for detail in details {
+        let packed = detail["data"]
+            .as_str()
+            .filter(|d| d.starts_with(carry::MARK));
+        match packed {
+            Some(data) => states.push(carry::unpack(data, "openai_chat")),
+            None => own.push(detail),
+        }
+    }
+    if !own.is_empty() {
+        states.push(state(Value::Array(own).to_string()));
+    }
+    let mut states = states.into_iter();
+    let first = states.next();
+    if text.is_some() || first.is_some() {
+        let first = first.unwrap_or_else(|| state("text".into()));
+        items.push(Item::Reasoning(Reasoning {
+            text: text.unwrap_or_default(),
+            state: Some(first),
+        }));
+    }
+    items.extend(states.map(|state| {
+        Item::Reasoning(Reasoning {
+            text: String::new(),
+            state: Some(state),
+        })
+    }));
+    Ok(())
+}
+
+fn state(value: String) -> State {
+    State {
+        dialect: "openai_chat".into(),
+        model: String::new(),
+        value,
+    }
+}
+
+fn calls(message: &mut Fields, items: &mut Vec<Item>) -> Result<(), Error> {
+    let path = message.path("tool_calls");
+    for (i, call) in message.list("tool_calls")?.into_iter().enumerate() {
+        let mut call = Fields::of(format!("{path}[{i}]"), call)?;
+        if call.text("type")?.is_some_and(|kind| kind != "function") {
+            return Err(cannot(&call.path("type")));
+        }
+        if let Some(extra) = call.take("extra_content") {
+            let signature = extra
+                .pointer("/google/thought_signature")
+                .and_then(Value::as_str);
+            let state = match signature.filter(|s| s.starts_with(carry::MARK)) {
+                Some(packed) => carry::unpack(packed, "openai_chat"),
+                None => state(extra.to_string()),
+            };
+            let alone = Item::Reasoning(Reasoning {
+                text: String::new(),
+                state: Some(state),
+            });
+            // The same state may also stand in `reasoning_details`; its place is before its call.
+            items.retain(|item| *item != alone);
+            items.push(alone);
+        }
+        let id = call.need_text("id")?;
+        let Some(mut function) = call.object("function")? else {
+            return Err(body::wrong(call.path("function"), "an object", "nothing"));
+        };
+        items.push(Item::Call(Call {
+            id,
+            name: function.need_text("name")?,
+            arguments: function.text("arguments")?.unwrap_or_else(|| "{}".into()),
+        }));
+        function.done()?;
+        call.ignore(&["index"]);
+        call.done()?;
+    }
+    Ok(())
+}
+
+fn content(message: &mut Fields, items: &mut Vec<Item>) -> Result<(), Error> {
+    let path = message.path("content");
+    match message.take("content") {
+        None => {}
+        Some(Value::String(text)) => items.push(Item::Text(text)),
+        Some(Value::Array(parts)) => {
+            for (i, part) in parts.into_iter().enumerate() {
+                items.push(piece(Fields::of(format!("{path}[{i}]"), part)?)?);
+            }
+        }
+        Some(other) => return Err(body::wrong(path, "a string or an array", kind(&other))),
+    }
+    Ok(())
+}
+
+fn piece(mut part: Fields) -> Result<Item, Error> {
+    part.ignore(&["cache_control"]);
+    let item = match part.need_text("type")?.as_str() {
+        "text" => Item::Text(part.need_text("text")?),
+        "refusal" => Item::Refusal(part.need_text("refusal")?),
+        "image_url" => {
+            let Some(mut image) = part.object("image_url")? else {
+                return Err(body::wrong(part.path("image_url"), "an object", "nothing"));
+            };
+            let field = image.path("url");
+            let url = image.need_text("url")?;
+            image.ignore(&["detail"]);
+            image.done()?;
+            Item::Media(media::from_url(&field, url, MediaKind::Image)?)
+        }
+        "input_audio" => {
+            let Some(mut audio) = part.object("input_audio")? else {
+                return Err(body::wrong(
+                    part.path("input_audio"),
+                    "an object",
+                    "nothing",
+                ));
+            };
+            let field = audio.path("data");
+            let data = audio.need_text("data")?;
+            let format = audio.need_text("format")?;
+            audio.done()?;
+            Item::Media(Media {
+                kind: MediaKind::Audio,
+                mime: format!("audio/{format}"),
+                at: media::inline(&field, data)?,
+                name: None,
+            })
+        }
+        "file" => {
+            let Some(mut file) = part.object("file")? else {
+                return Err(body::wrong(part.path("file"), "an object", "nothing"));
+            };
+            let field = file.path("file_data");
+            let name = file.text("filename")?;
+            let Some(data) = file.text("file_data")? else {
+                return Err(cannot(&file.path("file_id")));
+            };
+            file.done()?;
+            let mut read = media::from_url(&field, data, MediaKind::File)?;
+            read.name = name;
+            Item::Media(read)
+        }
+        _ => return Err(cannot(&part.path("type"))),
+    };
+    part.done()?;
+    Ok(item)
+}

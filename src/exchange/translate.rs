@@ -1,0 +1,192 @@
+//! What an arm is told: the client's own bytes where its provider speaks the client's dialect, else the
+//! same conversation in a dialect that it does speak. Pure; the rest of the path edits either alike.
+
+use super::Exchange;
+use crate::chat::conversation::Conversation;
+use crate::dialect::{self, Addressee, Dialect, Frame, Request};
+use crate::error::Error;
+use crate::provider::Provider;
+use crate::route::Arm;
+use crate::route::arm::Effort;
+use crate::route::effort;
+use bytes::Bytes;
+use std::sync::OnceLock;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The API version in which a translated request is written: the last one that takes sampling parameters.
+pub(super) const ANTHROPIC_VERSION: &str = "2023-06-01";
+
+/// One request for models that speak other dialects: the whole conversation is made once, and only where it is needed.
+pub(super) struct Translator<'a> {
+    dialect: &'static dyn Dialect,
+    request: &'a Request<'a>,
+    conversation: OnceLock<Result<Conversation, Error>>,
+    /// By the place of a dialect in the registry.
+    sayable: Vec<OnceLock<Result<(), Error>>>,
+}
+
+impl<'a> Translator<'a> {
+    pub(super) fn new(dialect: &'static dyn Dialect, request: &'a Request<'a>) -> Translator<'a> {
+        Translator {
+            dialect,
+            request,
+            conversation: OnceLock::new(),
+            sayable: dialect::ALL.iter().map(|_| OnceLock::new()).collect(),
+        }
+    }
+
+    fn conversation(&self) -> Result<&Conversation, Error> {
+        self.conversation
+            .get_or_init(|| self.dialect.converse(self.request))
+            .as_ref()
+            .map_err(Clone::clone)
+    }
+
+    /// Whether this provider can be told the request in a dialect of its own.
+    pub(super) fn sayable(&self, provider: &Provider) -> Result<(), Error> {
+        let to = native(provider);
+        let verdict = || {
+            let addressee = Addressee {
+                model: "",
+                limit: 1,
+            };
+            self.conversation()
+                .and_then(|c| to.write(c, &addressee).map(drop))
+        };
+        let at = dialect::ALL.iter().position(|d| d.name() == to.name());
+        match at.and_then(|at| self.sayable.get(at)) {
+            Some(known) => known.get_or_init(verdict).clone(),
+            None => verdict(),
+        }
+    }
+}
+
+/// The dialect in which a provider tells most.
+fn native(provider: &Provider) -> &'static dyn Dialect {
+    let named = provider
+        .kind
+        .speaks
+        .first()
+        .and_then(|(name, _)| dialect::named(name));
+    named.expect("a test checks that every kind speaks a known dialect")
+}
+
+/// The dialect in which an arm is told a request.
+fn tongue(client: &'static dyn Dialect, request: &Request<'_>, arm: &Arm) -> &'static dyn Dialect {
+    let provider = &arm.model.provider;
+    if !provider.speaks(client.name()) {
+        return native(provider);
+    }
+    // OpenAI's newer models take tools together with an effort at Responses only.
+    let thinks = arm
+        .effort
+        .or(request.effort)
+        .is_some_and(|e| e != Effort::None);
+    let demands = client.name() == "openai_chat"
+        && arm.model.accepts.tools_need_none
+        && request.prompt.tools > 0
+        && thinks
+        && provider.speaks(RESPONSES);
+    match dialect::named(RESPONSES) {
+        Some(responses) if demands => responses,
+        _ => client,
+    }
+}
+
+const RESPONSES: &str = "openai_responses";
+
+/// A body in another dialect than the client's.
+pub(super) struct Translated {
+    dialect: &'static dyn Dialect,
+    body: Bytes,
+    /// The client's fields that were let go.
+    pub(super) lost: Vec<String>,
+}
+
+/// The translation for this arm, if it needs one.
+///
+/// # Errors
+/// A 400 that names what cannot be said.
+pub(super) fn translated(exchange: &Exchange<'_>, arm: &Arm) -> Result<Option<Translated>, Error> {
+    let dialect = tongue(exchange.dialect, exchange.request, arm);
+    if dialect.name() == exchange.dialect.name() {
+        return Ok(None);
+    }
+    let allowance = effort::reasoning_allowance(arm.effort_or(exchange.request.effort));
+    let most = arm
+        .model
+        .answer_tokens_max
+        .or(arm.model.price.and_then(|p| p.output_tokens_max));
+    let default = exchange.policy.answer_tokens_max.saturating_add(allowance);
+    let addressee = Addressee {
+        model: &arm.model.name,
+        limit: most.map_or(default, |most| most.min(default)),
+    };
+    let written = dialect.write(exchange.translator.conversation()?, &addressee)?;
+    let mut lost = written.lost;
+    lost.sort();
+    lost.dedup();
+    Ok(Some(Translated {
+        dialect,
+        body: Bytes::from(written.body),
+        lost,
+    }))
+}
+
+/// What an arm is told, before the edits that it needs.
+pub(super) struct Said<'a> {
+    pub(super) dialect: &'static dyn Dialect,
+    pub(super) body: &'a Bytes,
+    pub(super) request: Request<'a>,
+    /// The client speaks another dialect.
+    pub(super) translated: bool,
+}
+
+impl<'a> Said<'a> {
+    /// # Errors
+    /// A defect: what one dialect writes it cannot read.
+    pub(super) fn new(
+        exchange: &'a Exchange<'_>,
+        translated: Option<&'a Translated>,
+    ) -> Result<Said<'a>, Error> {
+        Ok(match translated {
+            None => Said {
+                dialect: exchange.dialect,
+                body: exchange.body,
+                request: exchange.request.clone(),
+                translated: false,
+            },
+            Some(t) => Said {
+                dialect: t.dialect,
+                body: &t.body,
+                request: Request {
+                    stream: exchange.request.stream,
+                    ..t.dialect.decode_at(
+                        &t.body,
+                        &dialect::Place {
+                            // The path alone names the model where the body does not.
+                            model: (!t.dialect.model_in_body()).then(|| "".into()),
+                            ..dialect::Place::default()
+                        },
+                    )?
+                },
+                translated: true,
+            },
+        })
+    }
+}
+
+/// What a translated answer is framed with.
+pub(super) fn frame(exchange: &Exchange<'_>, said: &Said<'_>, arm: &Arm) -> Frame {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Frame {
+        id: exchange.id.replace('-', ""),
+        model: arm.model.name.clone(),
+        from: said.dialect.name(),
+        created: now.as_secs(),
+        usage: exchange.request.usage_asked,
+        input_estimate: exchange.input_estimate,
+    }
+}
