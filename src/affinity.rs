@@ -4,8 +4,9 @@
 
 use crate::chat::{Part, Prompt, Role};
 use crate::route::arm::Effort;
+use foldhash::quality::RandomState;
 use moka::sync::Cache;
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::time::Duration;
 
 /// Turns remembered; an entry is about 100 bytes.
@@ -28,6 +29,7 @@ pub struct Served {
 #[derive(Debug)]
 pub struct Affinity {
     turns: Cache<u64, Served>,
+    // A whole conversation is hashed for each request, so the hash must be fast; it is seeded, and differs by caller.
     hasher: RandomState,
 }
 
@@ -38,7 +40,7 @@ impl Default for Affinity {
                 .max_capacity(TURNS_MAX)
                 .time_to_idle(IDLE)
                 .build(),
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
         }
     }
 }

@@ -97,6 +97,7 @@ impl Common {
 /// Runs the command line.
 #[must_use]
 pub fn run() -> ExitCode {
+    end_quietly_where_nobody_reads();
     let cli = Cli::parse();
     let common = cli.common;
     let done = match cli
@@ -120,6 +121,18 @@ pub fn run() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// `flyball prices show | head`: whoever reads has seen enough, which is not a panic. Any other panic is told as always.
+fn end_quietly_where_nobody_reads() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let said = info.payload().downcast_ref::<String>();
+        if said.is_some_and(|s| s.starts_with("failed printing to stdout: Broken pipe")) {
+            std::process::exit(0);
+        }
+        tell(info);
+    }));
 }
 
 /// Without a command the variables still count.

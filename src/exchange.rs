@@ -294,7 +294,7 @@ impl Exchange<'_> {
                 .dropped(from, said.dialect.name(), translated.lost.len());
         }
         let attempt = uuid::Uuid::now_v7().to_string();
-        let job = plan.job(self, arm, attempt.clone());
+        let mut job = plan.job(self, arm, attempt);
         let facts = settle::facts(
             &job,
             self.caller.key.as_ref().map(|k| k.id),
@@ -308,7 +308,8 @@ impl Exchange<'_> {
         let limit = plan.limit_to_send(reservation.tokens());
         let out = plan.body(self, arm, &said, limit);
         let reserved = self.arrived.elapsed();
-        let mut job = plan.job(self, arm, attempt);
+        // A lowered limit may have lowered the effort.
+        job.effort = plan.effort;
         job.phases = vec![
             ("read", self.read),
             ("decide", decided - self.read),
@@ -377,12 +378,17 @@ impl Exchange<'_> {
         };
         match reply::read_up_to(body, most, self.state.limits.total).await {
             reply::Held::Whole(bytes) => {
+                settlement.arrived();
                 let answer = said.dialect.answer(&bytes, rule);
                 let bill = settlement.answered(&answer);
                 head.headers
                     .extend(bill.map(bill_headers).unwrap_or_default());
                 if !said.translated {
                     return Ok(Response::from_parts(head, Answer::whole(bytes)));
+                }
+                if answer.is_unread() {
+                    let why = "the model's server answered in a form that cannot be translated";
+                    return Err(final_error(Error::new(Kind::UpstreamFailed, why)));
                 }
                 let frame = translate::frame(self, said, arm);
                 Ok(reply::translated(
@@ -440,8 +446,11 @@ impl Exchange<'_> {
         body: Incoming,
         first: Option<Bytes>,
         reading: Reading,
-        settlement: Settlement,
+        mut settlement: Settlement,
     ) -> Response<Answer> {
+        if matches!(reading, Reading::Events { .. }) {
+            settlement.streaming();
+        }
         let wants_trailers = headers::wants_trailers(self.head);
         if wants_trailers {
             headers::announce_trailers(&mut head.headers);
@@ -456,7 +465,7 @@ impl Exchange<'_> {
         Response::from_parts(head, Answer::Relayed(Box::new(relay)))
     }
 
-    /// A provider's own error goes on as it is, without our keys in it.
+    /// A provider's own error goes on as it is, without our keys in it. A redirect does not: the client would take its prompt and key there.
     async fn passed_on(
         &self,
         arm: &Arm,
@@ -466,6 +475,10 @@ impl Exchange<'_> {
         settlement: Settlement,
     ) -> Attempted {
         let status = head.status.as_u16();
+        if head.status.is_redirection() || head.status.is_informational() {
+            settlement.void("refused_upstream");
+            return Attempted::MayFallBack(Err(reply::no_answer(&head)));
+        }
         let held = reply::read_up_to(body, reply::HELD_MAX, self.state.limits.idle).await;
         // Only these answers mean that no work was done (reliability: A3); after any other the outcome is unknown.
         if matches!(status, 400 | 401 | 403 | 404 | 405 | 413 | 415 | 422 | 429) {

@@ -10,10 +10,11 @@ use crate::error::{Error, Kind};
 use crate::exchange::{self, State};
 use crate::ledger::store::sqlite::{self, keys};
 use crate::ledger::{Caps, Ledger};
-use crate::route::Policy;
+use crate::route::arm::Effort;
+use crate::route::{Policy, fleet};
 use crate::server;
 use crate::simulate::{self, Simulated};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{KnownArm, Telemetry};
 use crate::upstream::Upstream;
 use arc_swap::ArcSwap;
 use std::net::SocketAddr;
@@ -196,6 +197,18 @@ fn publish_known(state: &State) {
         .map(|p| p.name.clone())
         .collect();
     state.telemetry.known(models, rules, providers);
+    let arms = policy.fleet.models.iter().flat_map(|model| {
+        let usual = fleet::default_effort(model);
+        let all = Effort::ALL.into_iter();
+        let may_be = all.filter(move |e| *e == usual || model.accepts.efforts.contains(e));
+        may_be.map(|effort| KnownArm {
+            provider: &model.provider.name,
+            model: &model.name,
+            tier: model.tier,
+            effort,
+        })
+    });
+    state.telemetry.known_arms(arms);
 }
 
 async fn serve_traffic(

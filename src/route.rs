@@ -626,9 +626,13 @@ fn hold_to_baseline(
     let Some(ceiling) = cost::expected(baseline, job) else {
         return;
     };
+    let wanted = ranked.first().map(|arm| arm.model.tier);
     ranked.retain(|arm| cost::expected(arm, job).is_some_and(|c| c <= ceiling));
-    if ranked.is_empty() && (asked.may_use)(&baseline.model.name) {
-        ranked.push(baseline.clone());
+    // Where what the rule wants would cost more than what was asked for, the asked arm is better than a smaller model.
+    let smaller = |arm: &Arm| Some(arm.model.tier) < wanted && arm.model.tier < baseline.model.tier;
+    if ranked.first().is_none_or(smaller) && (asked.may_use)(&baseline.model.name) {
+        ranked.retain(|arm| arm.model.name != baseline.model.name);
+        ranked.insert(0, baseline.clone());
     }
 }
 

@@ -52,7 +52,7 @@ pub struct Job {
     pub stream: bool,
     /// When the request arrived.
     pub arrived: Instant,
-    /// What flyball itself took, by phase.
+    /// What flyball itself took before sending, by phase.
     pub phases: Vec<(&'static str, Duration)>,
     /// Alive as long as any settlement is; the drain at the end of the process waits for it.
     pub alive: Arc<()>,
@@ -71,6 +71,8 @@ struct Open {
     status: u16,
     first_token: Option<Instant>,
     last_token: Option<Instant>,
+    whole: Option<Instant>,
+    streaming: bool,
     seen: Seen,
 }
 
@@ -107,6 +109,8 @@ impl Settlement {
             status: 0,
             first_token: None,
             last_token: None,
+            whole: None,
+            streaming: false,
             seen: Seen::default(),
         };
         Settlement { open: Some(open) }
@@ -120,6 +124,18 @@ impl Settlement {
     /// The answer's status has arrived.
     pub fn status(&mut self, status: u16) {
         self.open().status = status;
+    }
+
+    /// The answer goes to the client as a stream of events.
+    pub fn streaming(&mut self) {
+        let open = self.open();
+        open.streaming = true;
+        open.telemetry.stream_opened();
+    }
+
+    /// The whole answer is here; from now on the client waits for flyball alone.
+    pub fn arrived(&mut self) {
+        self.open().whole = Some(Instant::now());
     }
 
     /// Takes note of what a streamed answer says.
@@ -155,6 +171,11 @@ impl Settlement {
     /// The whole answer has been read.
     #[must_use]
     pub fn answered(mut self, answer: &Answer) -> Option<Bill> {
+        // Whatever it cost, nothing in it says so, and nothing in it can be counted.
+        if answer.is_unread() {
+            self.unknown("upstream_error");
+            return None;
+        }
         let open = self.open();
         open.seen.usage = answer.usage;
         open.seen.finish.clone_from(&answer.finish);
@@ -378,6 +399,11 @@ impl Open {
             .zip(self.last_token)
             .map(|(first, last)| last - first);
         let model = &self.job.arm.model;
+        let settle = self.whole.map(|whole| ("settle", whole.elapsed()));
+        let phases: Vec<_> = self.job.phases.iter().copied().chain(settle).collect();
+        if self.streaming {
+            self.telemetry.stream_closed();
+        }
         self.telemetry.attempt(&AttemptClosed {
             request: &self.job.request,
             attempt: &self.job.attempt,
@@ -402,7 +428,7 @@ impl Open {
                 .map(|d| rate(usage.output, d)),
             total: self.job.arrived.elapsed(),
             added: self.job.phases.iter().map(|(_, d)| *d).sum(),
-            phases: &self.job.phases,
+            phases: &phases,
             simulated: model.simulated,
         });
     }

@@ -369,6 +369,24 @@ fn a_secret_shows_neither_in_settings_nor_in_complaints() {
 }
 
 #[test]
+fn an_address_may_be_written_as_sdks_want_it() {
+    for (written, kept) in [
+        ("http://10.0.0.1/v1", "http://10.0.0.1"),
+        ("http://10.0.0.1/v1/", "http://10.0.0.1"),
+        ("http://10.0.0.1/team/v1", "http://10.0.0.1/team"),
+        ("http://10.0.0.1/v1/chat/completions", "http://10.0.0.1"),
+        ("http://10.0.0.1/dev1", "http://10.0.0.1/dev1"),
+        ("http://10.0.0.1/v1/team", "http://10.0.0.1/v1/team"),
+        ("http://v1", "http://v1"),
+    ] {
+        let config = good(&format!(
+            "{HOME}base_url = \"{written}\"\n[[model]]\nname = \"m\"\ntier = \"small\"\nfree = true\n"
+        ));
+        assert_eq!(config.fleet.providers[0].base_url, kept, "{written}");
+    }
+}
+
+#[test]
 fn a_vendors_own_key_does_not_go_to_another_address() {
     let config = good(&format!("{OPENAI}base_url = \"https://example.org\"\n"));
     assert!(config.fleet.providers[0].api_key.is_none());

@@ -382,7 +382,20 @@ fn base_url(table: &Table<'_>, kind: &Kind) -> Option<(String, bool)> {
         table.complain("base_url", "base_url is not an address", help);
         return None;
     };
+    let url = without_endpoint(url, authority.as_str(), kind);
     Some((url.to_owned(), is_loopback(authority.host())))
+}
+
+/// SDKs are given `https://host/v1`, and some people paste the whole endpoint: what flyball itself puts behind the address goes.
+fn without_endpoint<'u>(url: &'u str, authority: &str, kind: &Kind) -> &'u str {
+    let host_end = url.find("://").map_or(0, |at| at + 3) + authority.len();
+    let (host, path) = url.split_at(host_end);
+    let mut pieces = kind.speaks.iter().flat_map(|(_, endpoint)| {
+        let ends = endpoint.match_indices('/').map(|(at, _)| at).skip(1);
+        ends.chain([endpoint.len()]).map(|end| &endpoint[..end])
+    });
+    let kept = pieces.find_map(|piece| path.strip_suffix(piece));
+    kept.map_or(url, |kept| &url[..host.len() + kept.len()])
 }
 
 fn is_loopback(host: &str) -> bool {

@@ -155,6 +155,23 @@ pub(super) async fn read_up_to(mut body: Incoming, most: usize, deadline: Durati
     }
 }
 
+/// For a status that neither answers nor refuses: a redirect, most likely from an address that is not quite the provider's.
+pub(super) fn no_answer(head: &http::response::Parts) -> Error {
+    let to = head
+        .headers
+        .get(http::header::LOCATION)
+        .and_then(|to| to.to_str().ok());
+    let detail = match to {
+        Some(to) => format!("HTTP {} to {to}; is base_url right?", head.status.as_u16()),
+        None => format!("HTTP {}; is base_url right?", head.status.as_u16()),
+    };
+    Error::new(
+        Kind::UpstreamFailed,
+        "the model's server sent the request elsewhere instead of answering it",
+    )
+    .detail(detail)
+}
+
 /// A provider's error text, with our own key blotted out should it quote it.
 pub(super) fn redacted(bytes: Bytes, provider: &Provider) -> Bytes {
     let Some(key) = provider

@@ -36,7 +36,7 @@ const CLASSES: [&str; 5] = ["input", "cached", "cache_write", "output", "reasoni
 /// The kinds of `flyball_upstream_errors_total`.
 const UPSTREAM_KINDS: [&str; 5] = ["upstream_failed", "upstream_timeout", "429", "4xx", "5xx"];
 /// The phases of `flyball_added_latency_seconds`.
-const PHASES: [&str; 4] = ["total", "read", "decide", "reserve"];
+const PHASES: [&str; 5] = ["total", "read", "decide", "reserve", "settle"];
 
 /// Every metric.
 #[derive(Debug)]
@@ -209,7 +209,7 @@ impl Metrics {
             ),
             added: m.spread(
                 "flyball_added_latency_seconds",
-                "What flyball itself added before the provider got the request, by phase.",
+                "What flyball itself added before the provider got the request, by phase; settle comes after a whole JSON answer.",
                 &["phase"],
                 &ADDED_SECONDS,
             ),

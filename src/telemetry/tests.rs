@@ -144,7 +144,10 @@ fn every_label_has_values_from_a_closed_set_whatever_clients_send() {
             open(&["input", "cached", "cache_write", "output", "reasoning"]),
         ),
         ("prompt", open(&["<1k", "1-4k", "4-16k", "16-64k", "64k+"])),
-        ("phase", open(&["total", "read", "decide", "reserve"])),
+        (
+            "phase",
+            open(&["total", "read", "decide", "reserve", "settle"]),
+        ),
         ("scope", open(&["global", "keys", "any"])),
         ("window", open(&["day", "month", "total"])),
         (

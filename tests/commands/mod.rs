@@ -274,3 +274,18 @@ fn prices_can_be_refreshed_from_litellms_file() {
     let (ok, shown, _) = out(flyball(dir.path()).args(["prices", "show", "gpt-6.1-sol"]));
     assert!(ok && shown.contains("gpt-6.1-sol"), "{shown}");
 }
+
+#[test]
+fn a_reader_that_has_seen_enough_is_not_an_error() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut child = flyball(dir.path())
+        .args(["prices", "show"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    drop(child.stdout.take());
+    let out = child.wait_with_output().expect("it ends");
+    let told = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success() && told.is_empty(), "{told}");
+}

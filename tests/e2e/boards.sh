@@ -3,8 +3,8 @@
 #
 #   FLYBALL_E2E=1 FLYBALL_BIN=target/debug/flyball FLYBALL_SHARED=/path/to/shared tests/e2e/boards.sh
 #
-# $FLYBALL_SHARED/tools/render-dashboard draws the board (Node 20 or newer, npm). prometheus and chromium are installed by
-# apt where they are missing. Leaves target/e2e/board.png and board.json. Ends only what it has started; within 3 minutes once
+# $FLYBALL_SHARED/tools/render-dashboard draws the board (Node 20 or newer, npm). prometheus, chromium and npm are
+# installed by apt where they are missing. Leaves target/e2e/board.png and board.json. Ends only what it has started; within 3 minutes once
 # everything is installed.
 set -euo pipefail
 
@@ -54,6 +54,7 @@ install_tools() {
     local missing=()
     command -v promtool >/dev/null && command -v prometheus >/dev/null || missing+=(prometheus)
     command -v chromium >/dev/null || missing+=(chromium)
+    command -v npm >/dev/null || missing+=(nodejs npm)
     if [ "${#missing[@]}" -gt 0 ]; then
         step "installing ${missing[*]}"
         apt-get update -q >"$work/apt.log" 2>&1

@@ -65,6 +65,12 @@ async fn with_intercept_only_the_owned_fields_change() {
 async fn the_cost_is_in_headers_ledger_metrics_and_at_its_address() {
     let upstream = Upstream::start(answer(200, &chat(10, 5))).await;
     let flyball = Flyball::start(&compatible(&upstream)).await;
+    let cost =
+        r#"flyball_cost_usd_total{effort="none",model="m-small",provider="up",tier="small"}"#;
+    assert!(
+        flyball.metrics().await.contains(&format!("{cost} 0\n")),
+        "a rate never sees the first step of a series that did not begin at 0"
+    );
     let got = flyball.chat(&[], ODD).await;
     // 10 input tokens at $1/M and 5 output tokens at $10/M.
     assert_eq!(got.header("x-flyball-cost-usd"), Some("0.00006"));
@@ -146,8 +152,47 @@ async fn events_are_passed_on_as_they_come() {
     .await;
     let early = call.until("first").await;
     assert!(!early.contains("second"));
+    let open = |metrics: String| metrics.contains("\nflyball_streams_open 1\n");
+    assert!(open(flyball.metrics().await));
     upstream.open_gate();
     call.until("[DONE]").await;
+    flyball.rows().await;
+    assert!(!open(flyball.metrics().await));
+}
+
+#[tokio::test]
+async fn a_redirect_is_an_error_that_costs_nothing_and_takes_no_client_along() {
+    let upstream = Upstream::start(vec![Step::Send(
+        b"HTTP/1.1 307 X\r\nlocation: http://127.0.0.1:1/moved\r\ncontent-length: 0\r\n\r\n"
+            .to_vec(),
+    )])
+    .await;
+    let flyball = Flyball::start(&compatible(&upstream)).await;
+    let got = flyball.chat(&[], ODD).await;
+    assert_eq!((got.status, got.header("location")), (502, None));
+    assert!(!got.body.contains("moved"), "{}", got.body);
+    let row = &flyball.rows().await[0];
+    assert_eq!(
+        (&row["outcome"], &row["cost_pico_usd"]),
+        (&json!("refused_upstream"), &json!(0))
+    );
+}
+
+#[tokio::test]
+async fn an_answer_in_which_nothing_can_be_read_passes_through_and_is_charged_at_the_bound() {
+    for unread in ["\u{1f}compressed in spite of accept-encoding", "{}", ""] {
+        let upstream = Upstream::start(answer(200, unread)).await;
+        let flyball = Flyball::start(&compatible(&upstream)).await;
+        let got = flyball.chat(&[], ODD).await;
+        assert_eq!((got.status, got.body.as_str()), (200, unread));
+        let row = &flyball.rows().await[0];
+        assert_eq!(
+            (&row["basis"], &row["cost_pico_usd"]),
+            (&json!("bound"), &row["bound_pico_usd"]),
+            "{unread}"
+        );
+        flyball.books_are_right().await;
+    }
 }
 
 #[tokio::test]
@@ -462,4 +507,57 @@ async fn the_anthropic_dialect_is_relayed_and_priced() {
     );
     // $1 input, $0.10 cached, $1.25 cache write, $5 output a million.
     assert_eq!(got.header("x-flyball-cost-usd"), Some("0.00026"));
+}
+
+#[tokio::test]
+async fn a_dead_a_stalled_and_a_cut_provider_are_told_in_anthropics_words_too() {
+    let start = r#"{"type":"message_start","message":{"id":"m","type":"message","role":"assistant","model":"x","content":[],"usage":{"input_tokens":10,"output_tokens":1}}}"#;
+    let half = vec![
+        stream_head(),
+        piece(&format!("event: message_start\ndata: {start}\n\n")),
+        Step::Gap(Duration::from_millis(20)),
+        Step::Reset,
+    ];
+    let upstream = Upstream::start(vec![Step::Stall]).await;
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::write(dir.path().join("key"), "sk-ant").expect("a file");
+    let provider = |name: &str, url: &str, model: &str| {
+        format!(
+            "[[provider]]\nname = \"{name}\"\nkind = \"anthropic\"\nbase_url = \"{url}\"\napi_key = \"file:{}\"\n[[model]]\nname = \"{model}\"\nprovider = \"{name}\"\ntier = \"small\"\n",
+            dir.path().join("key").display()
+        )
+    };
+    let flyball = Flyball::start(&format!(
+        "{}{}\n[limits]\nfirst_byte = \"300ms\"\n",
+        provider("up", &upstream.url(), "claude-haiku-4-5"),
+        provider("dead", "http://127.0.0.1:1", "claude-haiku-5-5"),
+    ))
+    .await;
+    let ask = async |model: &str, stream: bool| {
+        let body = json!({"model": model, "max_tokens": 100, "stream": stream, "messages": [{"role": "user", "content": "hi"}]});
+        client::post(flyball.at(), "/v1/messages", &[], &body.to_string()).await
+    };
+    for (model, status, kind) in [
+        ("claude-haiku-5-5", 502, "api_error"),
+        ("claude-haiku-4-5", 504, "timeout_error"),
+    ] {
+        let got = ask(model, false).await;
+        let told = got.json();
+        assert_eq!(
+            (got.status, &told["type"], &told["error"]["type"]),
+            (status, &json!("error"), &json!(kind)),
+            "{}",
+            got.body
+        );
+    }
+    upstream.next(half);
+    let got = ask("claude-haiku-4-5", true).await;
+    assert!(
+        got.status == 200
+            && got.body.contains("event: error\ndata: {\"type\":\"error\"")
+            && !got.body.contains("message_stop"),
+        "{}",
+        got.body
+    );
+    flyball.books_are_right().await;
 }

@@ -41,6 +41,26 @@ async fn easy_prompts_go_to_the_small_model_and_hard_ones_to_the_reasoning_model
 }
 
 #[tokio::test]
+async fn a_hard_prompt_stays_on_the_asked_model_where_thinking_would_cost_more_than_was_asked_for()
+{
+    let upstream = Upstream::start(answer(200, &chat(10, 5))).await;
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::write(dir.path().join("key"), "sk-test").expect("a file");
+    let toml = format!(
+        "intercept = [\"gpt-*\"]\n[[provider]]\nname = \"openai\"\nkind = \"openai\"\nbase_url = \"{}\"\napi_key = \"file:{}\"\n[[model]]\nname = \"gpt-5-nano\"\ntier = \"small\"\n[[model]]\nname = \"gpt-5.2\"\ntier = \"reasoning\"\n",
+        upstream.url(),
+        dir.path().join("key").display()
+    );
+    let flyball = Flyball::start(&toml).await;
+    for (prompt, model) in [(CAPITAL, "gpt-5-nano"), (PROOF, "gpt-5.2")] {
+        let got = flyball.chat(&[], &ask("gpt-5.2", prompt)).await;
+        assert_eq!(got.header("x-flyball-model"), Some(model), "{prompt}");
+    }
+    // gpt-5.2 does not think unless it is told to, and it was not.
+    assert_eq!(upstream.seen()[1].body, ask("gpt-5.2", PROOF));
+}
+
+#[tokio::test]
 async fn variants_headers_and_objectives_move_the_choice() {
     let (_upstream, flyball) = started().await;
     for (model, headers, tier) in [

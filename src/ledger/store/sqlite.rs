@@ -3,6 +3,7 @@
 //! Money is INTEGER pico-dollars; sums are made in Rust, never by SQL. `PRAGMA user_version` is the schema version.
 
 pub mod keys;
+mod queue;
 mod read;
 mod schema;
 mod writer;

@@ -1,6 +1,7 @@
 //! The one thread that writes: takes everything that waits, commits it at once, then answers.
 
 use super::super::{Closing, Facts};
+use super::queue::{Queue, Taker};
 use super::{integer, sql};
 use crate::error::Error;
 use crate::ledger::balance::{Node, Place};
@@ -9,7 +10,6 @@ use rusqlite::{Connection, Transaction, params};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -20,6 +20,8 @@ const BACKLOG_MAX: usize = 50_000;
 const BATCH_MAX: usize = 2_000;
 /// How long to wait before a failed commit is tried again.
 const RETRY: Duration = Duration::from_millis(250);
+/// How long rows that nobody waits for are gathered before they are committed together.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// Something to write.
 #[derive(Debug)]
@@ -34,10 +36,17 @@ pub enum Op {
     PagesMax(bool, oneshot::Sender<()>),
 }
 
+impl Op {
+    /// Somebody waits until it is done.
+    pub(super) fn is_awaited(&self) -> bool {
+        !matches!(self, Op::Open(_, None) | Op::Close(..))
+    }
+}
+
 /// A handle to the writer thread.
 #[derive(Debug)]
 pub struct Writer {
-    ops: Sender<Op>,
+    queue: Arc<Queue>,
     waiting: Arc<AtomicUsize>,
     failing: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -49,7 +58,7 @@ impl Writer {
     /// # Errors
     /// The thread cannot be started.
     pub fn start(db: Connection) -> Result<Writer, Error> {
-        let (ops, inbox) = channel();
+        let (queue, taker) = Queue::new(GATHER);
         let (waiting, failing) = (
             Arc::new(AtomicUsize::new(0)),
             Arc::new(AtomicBool::new(false)),
@@ -61,10 +70,10 @@ impl Writer {
         };
         let thread = std::thread::Builder::new()
             .name("ledger".into())
-            .spawn(move || state.run(&inbox))
+            .spawn(move || state.run(&taker))
             .map_err(|e| super::failed(format!("cannot start the ledger thread: {e}")))?;
         Ok(Writer {
-            ops,
+            queue,
             waiting,
             failing,
             thread: Some(thread),
@@ -74,7 +83,7 @@ impl Writer {
     /// Hands an operation over; never blocks.
     pub fn send(&self, op: Op) {
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        if self.ops.send(op).is_err() {
+        if !self.queue.send(op) {
             self.failing.store(true, Ordering::Relaxed);
         }
     }
@@ -89,8 +98,7 @@ impl Writer {
 impl Drop for Writer {
     /// Ends the thread after everything that was handed over is written.
     fn drop(&mut self) {
-        let (closed, _) = channel();
-        self.ops = closed;
+        self.queue.close();
         if let Some(thread) = self.thread.take() {
             // A panic of the thread has shown itself already; there is nobody left to tell.
             let _ = thread.join();
@@ -105,25 +113,13 @@ struct State {
 }
 
 impl State {
-    fn run(mut self, inbox: &Receiver<Op>) {
+    fn run(mut self, taker: &Taker) {
         let mut kept: Vec<Op> = Vec::new();
         loop {
-            let next = if kept.is_empty() {
-                inbox.recv().map_err(|_| RecvTimeoutError::Disconnected)
-            } else {
-                inbox.recv_timeout(RETRY)
-            };
-            let ended = match next {
-                Ok(op) => {
-                    kept.push(op);
-                    false
-                }
-                Err(RecvTimeoutError::Timeout) => false,
-                Err(RecvTimeoutError::Disconnected) => true,
-            };
-            kept.extend(inbox.try_iter().take(BATCH_MAX));
+            let patience = (!kept.is_empty()).then_some(RETRY);
+            let going = taker.take(&mut kept, BATCH_MAX, patience);
             self.commit(&mut kept);
-            if ended {
+            if !going {
                 // One more try was just made; what the disk still refuses is charged at the bound by the next start's sweep.
                 if !kept.is_empty() {
                     tracing::error!(

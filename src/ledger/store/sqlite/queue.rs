@@ -1,0 +1,178 @@
+//! What waits to be written, on its way to the one thread that writes.
+//!
+//! The thread is woken at once for what somebody waits for. What nobody waits for is gathered for a moment first, so that
+//! uncapped traffic costs one wake and one commit for many rows.
+
+use super::writer::Op;
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A queue with many senders and one taker.
+#[derive(Debug)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+    woken: Condvar,
+    gather: Duration,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    ops: VecDeque<Op>,
+    /// Somebody waits for one of them.
+    urgent: bool,
+    /// The taker sleeps until something comes; otherwise it looks again by itself.
+    asleep: bool,
+    /// Nothing more will be sent.
+    closed: bool,
+    /// The taker is gone.
+    gone: bool,
+}
+
+/// The taker's end. Once it is dropped, also by a panic, nothing is accepted and whoever waits hears of it.
+pub(super) struct Taker(Arc<Queue>);
+
+impl Queue {
+    /// A queue that gathers for so long.
+    pub(super) fn new(gather: Duration) -> (Arc<Queue>, Taker) {
+        let queue = Arc::new(Queue {
+            state: Mutex::default(),
+            woken: Condvar::new(),
+            gather,
+        });
+        (queue.clone(), Taker(queue))
+    }
+
+    /// Hands an operation over; never waits. False if nobody takes any more.
+    pub(super) fn send(&self, op: Op) -> bool {
+        let mut state = self.state();
+        if state.gone {
+            return false;
+        }
+        state.urgent |= op.is_awaited();
+        state.ops.push_back(op);
+        let wake = state.asleep || state.urgent;
+        drop(state);
+        if wake {
+            self.woken.notify_one();
+        }
+        true
+    }
+
+    /// Nothing more will be sent: the taker gets what is left, and then its end.
+    pub(super) fn close(&self) {
+        self.state().closed = true;
+        self.woken.notify_one();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change is a whole one, so a panic elsewhere cannot have left it half-done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Taker {
+    /// Adds at most `most` operations to `ops`, waiting until there are some, or at most `patience`. False at the end.
+    pub(super) fn take(&self, ops: &mut Vec<Op>, most: usize, patience: Option<Duration>) -> bool {
+        let queue = &*self.0;
+        let nothing = |state: &mut State| {
+            state.asleep = state.ops.is_empty() && !state.closed;
+            state.asleep
+        };
+        let mut state = queue.state();
+        state = match patience {
+            None => queue
+                .woken
+                .wait_while(state, nothing)
+                .unwrap_or_else(PoisonError::into_inner),
+            Some(patience) => {
+                let waited = queue.woken.wait_timeout_while(state, patience, nothing);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
+        state.asleep = false;
+        let may_gather = |state: &mut State| {
+            !state.urgent && !state.closed && !state.ops.is_empty() && state.ops.len() < most
+        };
+        let gathered = queue
+            .woken
+            .wait_timeout_while(state, queue.gather, may_gather);
+        state = gathered.unwrap_or_else(PoisonError::into_inner).0;
+        let count = state.ops.len().min(most);
+        ops.extend(state.ops.drain(..count));
+        state.urgent = state.ops.iter().any(Op::is_awaited);
+        !state.closed || !state.ops.is_empty()
+    }
+}
+
+impl Drop for Taker {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.gone = true;
+        state.ops.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::oneshot;
+
+    const LONG: Duration = Duration::from_secs(3_600);
+
+    fn open() -> Op {
+        Op::Open(Box::default(), None)
+    }
+
+    #[test]
+    fn what_somebody_waits_for_is_taken_at_once_with_everything_before_it() {
+        let (queue, taker) = Queue::new(LONG);
+        let sender = queue.clone();
+        let thread = std::thread::spawn(move || {
+            for _ in 0..5 {
+                assert!(sender.send(open()));
+            }
+            let (done, _) = oneshot::channel();
+            sender.send(Op::Flush(done))
+        });
+        let mut ops = Vec::new();
+        // In whatever order the threads run, an hour of gathering is cut short.
+        while ops.len() < 6 {
+            assert!(taker.take(&mut ops, 100, None));
+        }
+        assert!(thread.join().expect("it sends"));
+        assert!(matches!(ops[5], Op::Flush(_)));
+    }
+
+    #[test]
+    fn no_more_than_asked_for_is_taken_and_the_rest_comes_next_without_gathering() {
+        let (queue, taker) = Queue::new(LONG);
+        for _ in 0..3 {
+            queue.send(open());
+        }
+        let mut ops = Vec::new();
+        assert!(taker.take(&mut ops, 2, None));
+        assert_eq!(ops.len(), 2);
+        queue.close();
+        assert!(!taker.take(&mut ops, 2, None));
+        assert_eq!(ops.len(), 3);
+    }
+
+    #[test]
+    fn patience_ends_without_an_operation() {
+        let (_queue, taker) = Queue::new(LONG);
+        let mut ops = Vec::new();
+        assert!(taker.take(&mut ops, 2, Some(Duration::from_millis(1))));
+        assert!(ops.is_empty());
+    }
+
+    #[test]
+    fn once_the_taker_is_gone_nothing_is_accepted_and_whoever_waits_hears_of_it() {
+        let (queue, taker) = Queue::new(LONG);
+        let (done, durable) = oneshot::channel();
+        queue.send(Op::Open(Box::default(), Some(done)));
+        drop(taker);
+        assert!(durable.blocking_recv().is_err());
+        assert!(!queue.send(open()));
+    }
+}
