@@ -89,7 +89,10 @@ impl Answer {
     /// Nothing in it could be read: it was compressed, say, or of another dialect.
     #[must_use]
     pub fn is_unread(&self) -> bool {
-        self.usage.is_none() && self.finish.is_none() && self.items.is_empty()
+        self.usage.is_none()
+            && self.finish.is_none()
+            && self.items.is_empty()
+            && self.error.is_none()
     }
 
     /// All words of the answer, for counting where no usage was given: text, reasoning and tool calls.
