@@ -13,7 +13,7 @@ pub struct Limits {
     pub connect: Duration,
     /// How long a provider may take from the whole request to the first byte of its answer.
     pub first_byte: Duration,
-    /// The longest silence inside an answer.
+    /// The longest silence inside an answer; also how long a client may take nothing of it.
     pub idle: Duration,
     /// The longest exchange, first byte to last.
     pub total: Duration,
@@ -31,6 +31,7 @@ impl Default for Limits {
             // Anthropic takes at most 32 MB in a Messages request; nobody takes a larger prompt inline.
             body_bytes_max: 32 * 1024 * 1024,
             // Each may hold two file descriptors, its own and the provider's, and some tens of KiB; a small machine has room for that.
+            // `server::make_room` lowers it where fewer files may be open.
             connections_max: 4096,
             // Three SYN packets (0 s, 1 s, 3 s) and a handshake fit; a host that needs longer is down, and another arm can still answer.
             connect: Duration::from_secs(5),

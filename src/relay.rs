@@ -163,6 +163,14 @@ impl Relay {
                     None => self.trailers.take().map(|t| Ok(Frame::trailers(t))),
                 });
             };
+            // Also while there is always something to pass on: a client that takes it slowly must not make it last for ever.
+            if self.total.as_mut().poll_elapsed(cx) {
+                self.cut(
+                    "upstream_timeout",
+                    "the answer took longer than limits.total",
+                );
+                continue;
+            }
             match Pin::new(upstream).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     if let Ok(data) = frame.into_data() {
@@ -174,12 +182,7 @@ impl Relay {
                 }
                 Poll::Ready(None) => self.end(),
                 Poll::Pending => {
-                    if self.total.as_mut().poll_elapsed(cx) {
-                        self.cut(
-                            "upstream_timeout",
-                            "the answer took longer than limits.total",
-                        );
-                    } else if self.idle.as_mut().poll_elapsed(cx) {
+                    if self.idle.as_mut().poll_elapsed(cx) {
                         self.cut(
                             "upstream_timeout",
                             "the provider said nothing for limits.idle",

@@ -1,5 +1,7 @@
 //! Sockets in: accepting, limits on connections, draining. Parses no bodies.
 
+mod patient;
+
 use crate::error::{Error, Kind};
 use crate::limits::Limits;
 use http::{Request, Response};
@@ -8,6 +10,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use patient::Patient;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,6 +33,27 @@ pub async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, Error>
         };
         Error::new(Kind::Internal, "cannot listen").detail(advice)
     })
+}
+
+/// Files that are open besides connections: the ledger, the log, what SQLite needs for a moment.
+const OTHER_FILES: usize = 128;
+
+/// Raises the number of files that this process may open to what `connections_max` needs: the usual limit of 1,024 is soft, and
+/// each connection may hold two. Where the system allows less, fewer connections are taken at once; then says so.
+pub fn make_room(limits: &mut Limits) -> Option<String> {
+    let wanted = 2 * limits.connections_max + OTHER_FILES;
+    let wanted = u64::try_from(wanted).unwrap_or(u64::MAX);
+    // Where nobody knows the limit there is nothing to hold to.
+    let allowed = rlimit::increase_nofile_limit(wanted).unwrap_or(wanted);
+    if allowed >= wanted {
+        return None;
+    }
+    let room = usize::try_from(allowed).unwrap_or(usize::MAX);
+    limits.connections_max = (room.saturating_sub(OTHER_FILES) / 2).max(8);
+    Some(format!(
+        "only {allowed} files may be open at once, so at most {} connections are taken at once; raise the hard limit (ulimit -Hn) for more",
+        limits.connections_max
+    ))
 }
 
 /// Accepts until `stop` turns true, then lets open answers finish for at most `grace`.
@@ -109,7 +133,7 @@ async fn serve<H, F, B>(
         .header_read_timeout(limits.client_head)
         .max_buf_size(limits.head_bytes_max)
         .keep_alive(true)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Patient::new(stream, limits.idle)), service);
     let mut connection = std::pin::pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,

@@ -5,6 +5,7 @@ use crate::config::{self, Config, Overrides};
 use crate::process::{self, Running};
 use crate::route;
 use crate::route::arm::Tier;
+use crate::server;
 use serde_json::json;
 use std::io::{IsTerminal, Write};
 
@@ -33,8 +34,9 @@ pub(super) fn start_log(json: bool) {
     };
 }
 
-async fn serve(config: Config, overrides: Overrides) -> Result<(), String> {
-    let (notes, sources) = (config.providers_note.clone(), config.sources.clone());
+async fn serve(mut config: Config, overrides: Overrides) -> Result<(), String> {
+    let (mut notes, sources) = (config.providers_note.clone(), config.sources.clone());
+    notes.extend(server::make_room(&mut config.limits));
     let intro = introduction(&config);
     let running = process::start(config, overrides)
         .await

@@ -34,7 +34,10 @@ struct Serving {
 
 impl Serving {
     fn start(dir: &Path) -> Serving {
-        let mut command = flyball(dir);
+        Serving::of(flyball(dir))
+    }
+
+    fn of(mut command: Command) -> Serving {
         command.args([
             "serve",
             "--simulate",
@@ -288,4 +291,29 @@ fn a_reader_that_has_seen_enough_is_not_an_error() {
     let out = child.wait_with_output().expect("it ends");
     let told = String::from_utf8_lossy(&out.stderr);
     assert!(out.status.success() && told.is_empty(), "{told}");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_usual_soft_limit_of_open_files_is_raised_and_a_hard_one_is_told() {
+    for (limit, told) in [("-S", false), ("-H", true)] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let own = flyball(dir.path());
+        let mut command = Command::new("/bin/sh");
+        let run = format!("ulimit -S -n 256; ulimit {limit} -n 256; exec \"$0\" \"$@\"");
+        command
+            .env_clear()
+            .current_dir(dir.path())
+            .args(["-c", &run])
+            .arg(own.get_program())
+            .args(own.get_args());
+        let serving = Serving::of(command);
+        let said = serving.said.join("\n");
+        assert_eq!(said.contains("only 256 files"), told, "{said}");
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", serving.child.id()));
+        let limits = limits.expect("the process lives");
+        let open = limits.lines().find(|l| l.starts_with("Max open files"));
+        let soft = open.and_then(|l| l.split_whitespace().nth(3)?.parse::<u64>().ok());
+        assert_eq!(soft.is_some_and(|soft| soft >= 8_000), !told, "{limits}");
+    }
 }

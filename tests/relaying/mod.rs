@@ -561,3 +561,33 @@ async fn a_dead_a_stalled_and_a_cut_provider_are_told_in_anthropics_words_too() 
     );
     flyball.books_are_right().await;
 }
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_of_its_answer_is_let_go_and_charged() {
+    // More than all buffers on the way hold.
+    let long = piece(&delta(&"x".repeat(1024 * 1024)));
+    let steps = std::iter::once(stream_head()).chain(std::iter::repeat_n(long, 32));
+    let upstream = Upstream::start(steps.collect()).await;
+    let flyball = Flyball::start(&format!(
+        "{}\n[limits]\nidle = \"200ms\"\n",
+        compatible(&upstream)
+    ))
+    .await;
+    let call = send(
+        flyball.at(),
+        "/v1/chat/completions",
+        &[],
+        r#"{"model":"m-small","stream":true,"messages":[{"role":"user","content":"hi"}]}"#,
+    )
+    .await;
+    while upstream.count() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let rows = tokio::time::timeout(Duration::from_secs(60), flyball.rows()).await;
+    assert_eq!(
+        rows.expect("it is let go")[0]["outcome"],
+        json!("client_gone")
+    );
+    flyball.books_are_right().await;
+    drop(call);
+}
