@@ -67,6 +67,8 @@ pub struct Kind {
     pub limit_field: &'static str,
     /// Its models run on the operator's machines and cost nothing per token.
     pub free: bool,
+    /// Its server closes connections that look reusable, so each request gets one of its own.
+    pub closes_early: bool,
     /// Models to start with when there is no configuration, cheapest first.
     pub starters: &'static [(&'static str, Tier)],
     /// How a local server of this kind is recognised.

@@ -273,6 +273,9 @@ pub(super) fn outgoing(head: &Parts, arm: &Arm, said: &Said<'_>) -> HeaderMap {
     out.entry(header::CONTENT_TYPE)
         .or_insert(HeaderValue::from_static("application/json"));
     let provider = &arm.model.provider;
+    if provider.kind.closes_early {
+        out.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     if let Some(key) = &provider.api_key {
         let key = key.expose_secret();
         let (name, text) = match provider.kind.auth {

@@ -18,6 +18,7 @@ pub static KIND: Kind = Kind {
     on_cancel: OnCancel::Unknown,
     limit_field: "max_tokens",
     free: false,
+    closes_early: false,
     starters: &[
         ("claude-haiku-5-5", Tier::Small),
         ("claude-sonnet-5-5", Tier::Standard),

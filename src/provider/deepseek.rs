@@ -21,6 +21,7 @@ pub static KIND: Kind = Kind {
     on_cancel: OnCancel::Unknown,
     limit_field: "max_tokens",
     free: false,
+    closes_early: false,
     starters: &[
         ("deepseek-flash", Tier::Standard),
         ("deepseek-v4-pro", Tier::Reasoning),

@@ -18,6 +18,7 @@ pub static KIND: Kind = Kind {
     on_cancel: OnCancel::Unknown,
     limit_field: "max_tokens",
     free: false,
+    closes_early: false,
     starters: &[
         ("gemini-2.5-flash-lite", Tier::Small),
         ("gemini-3.8-flash", Tier::Standard),

@@ -18,6 +18,7 @@ pub static KIND: Kind = Kind {
     on_cancel: OnCancel::Unknown,
     limit_field: "max_completion_tokens",
     free: false,
+    closes_early: false,
     starters: &[
         ("openai/gpt-oss-20b", Tier::Small),
         ("openai/gpt-oss-120b", Tier::Standard),

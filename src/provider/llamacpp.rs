@@ -20,6 +20,8 @@ pub static KIND: Kind = Kind {
     on_cancel: OnCancel::Stops,
     limit_field: "max_tokens",
     free: true,
+    // Its HTTP server closes a connection after a stream, a moment later: what is sent in that moment is lost.
+    closes_early: true,
     starters: &[],
     signature: Some(Signature {
         base_url: "http://127.0.0.1:8080",

@@ -20,6 +20,7 @@ pub static KIND: Kind = Kind {
     on_cancel: OnCancel::Unknown,
     limit_field: "max_tokens",
     free: true,
+    closes_early: false,
     starters: &[],
     signature: Some(Signature {
         base_url: "http://127.0.0.1:11434",

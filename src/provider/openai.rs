@@ -18,6 +18,7 @@ pub static KIND: Kind = Kind {
     on_cancel: OnCancel::Unknown,
     limit_field: "max_completion_tokens",
     free: false,
+    closes_early: false,
     starters: &[
         ("gpt-6-luna", Tier::Small),
         ("gpt-6.1-terra", Tier::Standard),

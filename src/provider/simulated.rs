@@ -21,6 +21,7 @@ pub static KIND: Kind = Kind {
     on_cancel: OnCancel::Stops,
     limit_field: "max_tokens",
     free: false,
+    closes_early: false,
     starters: &[
         ("sim-small", Tier::Small),
         ("sim-standard", Tier::Standard),

@@ -17,6 +17,7 @@ pub static KIND: Kind = Kind {
     on_cancel: OnCancel::Unknown,
     limit_field: "max_tokens",
     free: true,
+    closes_early: false,
     starters: &[],
     signature: None,
 };

@@ -18,6 +18,7 @@ pub static KIND: Kind = Kind {
     on_cancel: OnCancel::Unknown,
     limit_field: "max_completion_tokens",
     free: false,
+    closes_early: false,
     starters: &[("grok-4.3", Tier::Standard), ("grok-4.7", Tier::Reasoning)],
     signature: None,
 };

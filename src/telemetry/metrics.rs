@@ -6,6 +6,7 @@
 use super::{AttemptClosed, CapFigures, Decided, KINDS, KnownArm, kind_name};
 use crate::chat::Usage;
 use crate::classify::Task;
+use crate::dialect;
 use crate::ledger::{BASES, OUTCOMES};
 use crate::money::{PICO_PER_USD, PicoUsd};
 use crate::route::arm::{Effort, Tier};
@@ -317,6 +318,12 @@ impl Metrics {
         }
         for reason in ["no_price", "unbounded"] {
             self.cap_refusals.with_label_values(&["any", reason]);
+        }
+        for from in dialect::ALL {
+            for to in dialect::ALL.iter().filter(|to| to.name() != from.name()) {
+                self.dropped_fields
+                    .with_label_values(&[from.name(), to.name()]);
+            }
         }
         for result in ["ok", "refused"] {
             self.reloads.with_label_values(&[result]);

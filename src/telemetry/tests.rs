@@ -148,6 +148,8 @@ fn every_label_has_values_from_a_closed_set_whatever_clients_send() {
             "phase",
             open(&["total", "read", "decide", "reserve", "settle"]),
         ),
+        ("from", open(&["openai_chat", "anthropic_messages"])),
+        ("to", open(&["openai_chat", "anthropic_messages"])),
         ("scope", open(&["global", "keys", "any"])),
         ("window", open(&["day", "month", "total"])),
         (
@@ -196,7 +198,7 @@ fn the_exposition_says_of_every_family_what_it_is() {
         }
     }
     let ours = kinds.keys().filter(|n| n.starts_with("flyball_")).count();
-    assert_eq!(ours, 29, "{kinds:?}");
+    assert_eq!(ours, 30, "{kinds:?}");
 }
 
 #[test]
@@ -330,6 +332,7 @@ fn what_can_exist_from_the_start_begins_at_zero() {
         r#"flyball_baseline_usd_total{effort="low",model="small-1",provider="openai",tier="small"}"#,
         r#"flyball_requests_total{effort="max",outcome="ok",tier="reasoning"}"#,
         r#"flyball_tokens_total{class="input",model="small-1"}"#,
+        r#"flyball_dropped_fields_total{from="openai_chat",to="anthropic_messages"}"#,
         r#"flyball_cap_refusals_total{reason="full",scope="keys"}"#,
         r#"flyball_refusals_total{kind="private"}"#,
         "flyball_overruns_total",

@@ -271,6 +271,9 @@ async fn a_provider_that_stops_on_close_is_charged_what_arrived_and_a_margin() {
     drop(call);
     upstream.peer_closed().await;
     let row = &flyball.rows().await[0];
+    // llama.cpp closes a connection a moment after a stream, so none is used twice.
+    let connection = upstream.seen()[0].header("connection");
+    assert_eq!(connection.as_deref(), Some("close"));
     // "one two three" is 3 tokens, and 16 may have been in flight.
     assert_eq!(
         (&row["basis"], &row["tokens"]["output"]),
