@@ -7,10 +7,15 @@ pub mod anthropic;
 mod body;
 mod carry;
 pub mod fault;
+pub mod gemini;
+mod ids;
 mod lenient;
 mod media;
+mod ndjson;
+pub mod ollama;
 mod open;
 pub mod openai_chat;
+pub mod openai_responses;
 pub mod sse;
 
 pub use crate::chat::answer::{Answer, Event, Finish};
@@ -24,7 +29,14 @@ use bytes::Bytes;
 use std::borrow::Cow;
 
 /// Every dialect that flyball speaks.
-pub static ALL: &[&dyn Dialect] = &[&openai_chat::OpenAiChat, &anthropic::Anthropic];
+pub static ALL: &[&dyn Dialect] = &[
+    &openai_chat::OpenAiChat,
+    &anthropic::Anthropic,
+    &gemini::Gemini,
+    &openai_responses::OpenAiResponses,
+    &ollama::Ollama::Chat,
+    &ollama::Ollama::Generate,
+];
 
 /// One wire language: requests in and out, answers in and out.
 pub trait Dialect: Send + Sync {
@@ -32,7 +44,7 @@ pub trait Dialect: Send + Sync {
     fn name(&self) -> &'static str;
 
     /// What a client asks for at this path; `None` where the path is not of this dialect.
-    fn place<'p>(&self, path: &'p str) -> Option<Place<'p>>;
+    fn place<'p>(&self, path: &'p str, query: Option<&str>) -> Option<Place<'p>>;
 
     /// Reads a request as far as flyball itself needs it. Everything borrows from `body`.
     ///
@@ -93,8 +105,13 @@ pub trait Dialect: Send + Sync {
         true
     }
 
-    /// The media type of a streamed answer.
-    fn stream_type(&self) -> &'static str {
+    /// A filter that frames the provider's stream as this client wants it; `None` where it is right as it comes.
+    fn reframe(&self, _place: &Place<'_>) -> Option<Box<dyn StreamFilter>> {
+        None
+    }
+
+    /// The media type of a streamed answer, framed as one array or not.
+    fn stream_type(&self, _array: bool) -> &'static str {
         "text/event-stream"
     }
 
@@ -114,6 +131,8 @@ pub struct Place<'p> {
     pub model: Option<Cow<'p, str>>,
     /// The path itself says that the answer is to be streamed.
     pub stream: bool,
+    /// The stream is to be one JSON array.
+    pub array: bool,
 }
 
 /// The kind of work that a path asks for.
@@ -157,6 +176,8 @@ pub struct Frame {
     pub created: u64,
     /// The client asked for usage in its stream.
     pub usage: bool,
+    /// The stream is to be one JSON array.
+    pub array: bool,
     /// About how many tokens the prompt has, where a dialect tells it before the answer begins.
     pub input_estimate: u64,
 }
@@ -223,6 +244,10 @@ pub trait StreamFilter: Send {
     fn feed(&mut self, bytes: Bytes) -> Bytes;
     /// The bytes have ended: what was held back.
     fn finish(&mut self) -> Bytes;
+    /// The stream cannot be completed: the dialect's error event, framed like the rest.
+    fn fail(&mut self, event: Bytes) -> Bytes {
+        event
+    }
 }
 
 /// Says an answer in a client's dialect, event by event. Holds nothing back but what the dialect cannot say in pieces.
@@ -241,6 +266,29 @@ pub fn named(name: &str) -> Option<&'static dyn Dialect> {
 
 /// The dialect of a path. Two dialects may share one; then the client's own headers tell (see `exchange::headers`).
 #[must_use]
-pub fn at(path: &str) -> Option<(&'static dyn Dialect, Place<'_>)> {
-    ALL.iter().find_map(|d| Some((*d, d.place(path)?)))
+pub fn at<'p>(path: &'p str, query: Option<&str>) -> Option<(&'static dyn Dialect, Place<'p>)> {
+    ALL.iter().find_map(|d| Some((*d, d.place(path, query)?)))
+}
+
+/// A segment of a path without its percent signs; one that is no text stays as it is.
+fn unescaped(segment: &str) -> Cow<'_, str> {
+    if !segment.contains('%') {
+        return Cow::Borrowed(segment);
+    }
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.as_bytes();
+    while let Some((first, more)) = rest.split_first() {
+        let code = more.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+        match code.and_then(|two| u8::from_str_radix(two, 16).ok()) {
+            Some(byte) if *first == b'%' => {
+                bytes.push(byte);
+                rest = &more[2..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = more;
+            }
+        }
+    }
+    String::from_utf8(bytes).map_or(Cow::Borrowed(segment), Cow::Owned)
 }

@@ -6,6 +6,7 @@
 
 mod ask;
 mod headers;
+mod models;
 mod other;
 mod reply;
 mod translate;
@@ -82,7 +83,10 @@ async fn serve(
     arrived: Instant,
 ) -> Result<Response<Answer>, Error> {
     headers::check_origin(head, state.callers.load().open(), state.loopback)?;
-    let caller = state.callers.load().identify(&head.headers, now())?;
+    let caller = state
+        .callers
+        .load()
+        .identify(&headers::with_credential(head), now())?;
     match (&head.method, place) {
         (&Method::POST, Some(place)) if place.work == Work::Complete => {
             complete(state, head, body, dialect, &place, caller, id, arrived).await
@@ -95,7 +99,11 @@ async fn serve(
             Kind::MethodNotAllowed,
             format!("{} takes POST.", head.uri.path()),
         )),
-        (&Method::GET, None) => other::get(state, head, &caller).await,
+        (&Method::GET | &Method::HEAD, None) => other::get(state, head, &caller).await,
+        (&Method::POST, None) if head.uri.path() == "/api/show" => {
+            let body = read_body(&state.limits, head, body).await?;
+            models::show(state, &caller, &body)
+        }
         (_, None) => Err(Error::new(
             Kind::NotFound,
             format!("flyball has no {}.", head.uri.path()),
@@ -157,6 +165,7 @@ async fn complete(
         request: &request,
         translator: &translator,
         input_estimate: features.prompt_tokens_estimate,
+        place,
         dialect,
         caller: &caller,
         id,
@@ -261,6 +270,7 @@ struct Exchange<'a> {
     request: &'a Decoded<'a>,
     translator: &'a Translator<'a>,
     input_estimate: u64,
+    place: &'a Place<'a>,
     dialect: &'static dyn Dialect,
     caller: &'a Caller,
     id: &'a str,
@@ -429,7 +439,7 @@ impl Exchange<'_> {
         head: &mut http::HeaderMap,
     ) -> Passes {
         if said.translated {
-            headers::set_type(head, self.dialect.stream_type());
+            headers::set_type(head, self.dialect.stream_type(self.place.array));
             let frame = translate::frame(self, said, arm);
             return Passes::Translated(self.dialect.stream_writer(frame));
         }
@@ -437,7 +447,12 @@ impl Exchange<'_> {
             .usage_added
             .then(|| said.dialect.hide_usage())
             .flatten();
-        hide.map_or(Passes::Untouched, Passes::Filtered)
+        let filter = hide.or_else(|| {
+            let filter = said.dialect.reframe(self.place)?;
+            headers::set_type(head, said.dialect.stream_type(self.place.array));
+            Some(filter)
+        });
+        filter.map_or(Passes::Untouched, Passes::Filtered)
     }
 
     fn streamed(

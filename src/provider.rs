@@ -5,6 +5,7 @@
 //! configuration alone (`kind = "openai-compatible"`).
 
 pub mod anthropic;
+pub mod azure;
 pub mod compatible;
 pub mod deepseek;
 pub mod gemini;
@@ -28,6 +29,7 @@ use std::fmt;
 /// Every kind of provider, in the order in which they are looked for.
 pub static ALL: &[&Kind] = &[
     &openai::KIND,
+    &azure::KIND,
     &anthropic::KIND,
     &gemini::KIND,
     &deepseek::KIND,

@@ -3,7 +3,7 @@
 //! Reading is driven by the client: a slow reader slows the provider down, and a client that goes away drops the relay,
 //! which closes the provider's connection at once and settles the attempt.
 
-use crate::dialect::{Dialect, StreamDecoder, StreamFilter, StreamWriter};
+use crate::dialect::{Dialect, Event, StreamDecoder, StreamFilter, StreamWriter};
 use crate::error::{Error, Kind};
 use crate::limits::Limits;
 use crate::settle::{Bill, Settlement};
@@ -290,13 +290,24 @@ impl Relay {
     }
 
     fn say(&mut self, why: &str) {
-        match self.reading {
-            Reading::Events { .. } => {
-                let error = Error::new(Kind::UpstreamFailed, why);
-                self.push(self.dialect.error_event(&error, &self.request));
+        let error = Error::new(Kind::UpstreamFailed, why);
+        let event = self.dialect.error_event(&error, &self.request);
+        let event = match &mut self.reading {
+            Reading::Json { .. } => {
+                self.broken = Some(why.to_owned());
+                return;
             }
-            Reading::Json { .. } => self.broken = Some(why.to_owned()),
-        }
+            Reading::Events { passes, .. } => match passes {
+                Passes::Untouched => event,
+                Passes::Filtered(filter) => filter.fail(event),
+                Passes::Translated(writer) => {
+                    let mut out = Vec::new();
+                    writer.write(Event::Error(why.to_owned()), &mut out);
+                    Bytes::from(out)
+                }
+            },
+        };
+        self.push(event);
     }
 
     fn push(&mut self, bytes: Bytes) {

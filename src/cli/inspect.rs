@@ -32,7 +32,7 @@ pub(super) struct ExplainArgs {
     /// As with the header x-flyball-privacy: local
     #[arg(long)]
     private: bool,
-    /// The dialect spoken, openai_chat or anthropic_messages
+    /// The dialect spoken: openai_chat, openai_responses, anthropic_messages, gemini, ollama_chat or ollama_generate
     #[arg(long, default_value = "openai_chat")]
     dialect: String,
     /// Model names to intercept
@@ -146,8 +146,13 @@ pub(super) fn explain(common: &Common, args: &ExplainArgs) -> Result<(), String>
     let policy = policy_of(&config);
     let dialect = dialect::named(&args.dialect).ok_or_else(|| {
         format!(
-            "there is no dialect \"{}\"; there are openai_chat and anthropic_messages",
-            args.dialect
+            "there is no dialect \"{}\"; there are {}",
+            args.dialect,
+            dialect::ALL
+                .iter()
+                .map(|d| d.name())
+                .collect::<Vec<_>>()
+                .join(", ")
         )
     })?;
     let objective = args

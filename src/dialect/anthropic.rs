@@ -26,7 +26,7 @@ impl Dialect for Anthropic {
         "anthropic_messages"
     }
 
-    fn place<'p>(&self, path: &'p str) -> Option<Place<'p>> {
+    fn place<'p>(&self, path: &'p str, _query: Option<&str>) -> Option<Place<'p>> {
         let work = match path {
             "/v1/messages" => Work::Complete,
             "/v1/messages/count_tokens" => Work::CountTokens,
@@ -36,6 +36,7 @@ impl Dialect for Anthropic {
             work,
             model: None,
             stream: false,
+            array: false,
         })
     }
 

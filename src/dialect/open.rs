@@ -45,6 +45,24 @@ impl Fields {
         self.map.shift_remove(key).filter(|value| !value.is_null())
     }
 
+    /// Takes the first of several names of a field.
+    pub(super) fn take_any(&mut self, keys: &[&str]) -> Option<Value> {
+        let mut found = None;
+        for key in keys {
+            let value = self.take(key);
+            found = found.or(value);
+        }
+        found
+    }
+
+    /// What is there still, as an object of this type.
+    pub(super) fn rest(&self, kind: &str) -> Value {
+        let mut map = Map::new();
+        map.insert("type".into(), kind.into());
+        map.extend(self.map.clone());
+        Value::Object(map)
+    }
+
     pub(super) fn text(&mut self, key: &str) -> Result<Option<String>, Error> {
         match self.take(key) {
             None => Ok(None),

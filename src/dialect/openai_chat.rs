@@ -21,6 +21,8 @@ use crate::json::Edit;
 use bytes::Bytes;
 use serde::Serialize;
 
+pub(super) use usage::reported_cost;
+
 /// The dialect.
 pub struct OpenAiChat;
 
@@ -29,11 +31,12 @@ impl Dialect for OpenAiChat {
         "openai_chat"
     }
 
-    fn place<'p>(&self, path: &'p str) -> Option<Place<'p>> {
+    fn place<'p>(&self, path: &'p str, _query: Option<&str>) -> Option<Place<'p>> {
         let place = |model| Place {
             work: Work::Complete,
             model,
             stream: false,
+            array: false,
         };
         match path {
             "/v1/chat/completions" | "/openai/v1/chat/completions" => Some(place(None)),
@@ -41,7 +44,7 @@ impl Dialect for OpenAiChat {
             _ => {
                 let rest = path.strip_prefix("/openai/deployments/")?;
                 let model = rest.strip_suffix("/chat/completions")?;
-                (!model.contains('/')).then(|| place(Some(model.into())))
+                (!model.contains('/')).then(|| place(Some(super::unescaped(model))))
             }
         }
     }
@@ -104,7 +107,7 @@ struct ErrorFields<'a> {
     code: Option<&'static str>,
 }
 
-fn error_json(error: &Error) -> String {
+pub(super) fn error_json(error: &Error) -> String {
     let code = match error.kind {
         Kind::CapReached => Some(error.code.unwrap_or("flyball_cap")),
         _ => error.code,

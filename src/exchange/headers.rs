@@ -120,7 +120,7 @@ fn add_tags(tags: &mut Vec<(String, String)>, text: &str) -> Option<()> {
 /// client's own headers tell in whose words it is answered.
 pub(super) fn asked(head: &Parts) -> (&'static dyn Dialect, Option<Place<'_>>) {
     let path = head.uri.path();
-    if let Some((dialect, place)) = dialect::at(path) {
+    if let Some((dialect, place)) = dialect::at(path, head.uri.query()) {
         return (dialect, Some(place));
     }
     (
@@ -131,10 +131,34 @@ pub(super) fn asked(head: &Parts) -> (&'static dyn Dialect, Option<Place<'_>>) {
 
 /// Anthropic's clients say their version, Gemini's their kind of key or their own path; the rest speak OpenAI's dialect.
 pub(super) fn by_header(head: &Parts) -> &'static str {
-    if head.headers.contains_key("anthropic-version") {
+    let has_key = |q: &str| q.split('&').any(|pair| pair.starts_with("key="));
+    if head.uri.path().starts_with("/api/") {
+        "ollama_chat"
+    } else if head.headers.contains_key("anthropic-version") {
         "anthropic_messages"
+    } else if head.headers.contains_key("x-goog-api-key")
+        || head.uri.path().starts_with("/v1beta/")
+        || head.uri.query().is_some_and(has_key)
+    {
+        "gemini"
     } else {
         "openai_chat"
+    }
+}
+
+/// The headers with the caller's credential: Gemini's clients may put it into the query.
+pub(super) fn with_credential(head: &Parts) -> std::borrow::Cow<'_, HeaderMap> {
+    let pairs = head.uri.query().unwrap_or_default().split('&');
+    let key = pairs.into_iter().find_map(|pair| pair.strip_prefix("key="));
+    let value = key.and_then(|key| HeaderValue::from_str(key).ok());
+    match value {
+        Some(mut value) if !head.headers.contains_key("x-goog-api-key") => {
+            value.set_sensitive(true);
+            let mut headers = head.headers.clone();
+            headers.insert("x-goog-api-key", value);
+            std::borrow::Cow::Owned(headers)
+        }
+        _ => std::borrow::Cow::Borrowed(&head.headers),
     }
 }
 

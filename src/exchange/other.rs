@@ -1,6 +1,6 @@
-//! What a client may ask besides a completion: the models it may use, and what a request of its own did.
+//! What a client may ask besides a completion: how long a prompt is, and what a request of its own did.
 
-use super::{State, reply};
+use super::{State, models, reply};
 use crate::caller::Caller;
 use crate::chat::Part;
 use crate::dialect::{Dialect, Place};
@@ -19,15 +19,16 @@ pub(super) async fn get(
     head: &Parts,
     caller: &Caller,
 ) -> Result<Response<Answer>, Error> {
-    match head.uri.path() {
-        "/v1/models" => Ok(models(state, head, caller)),
-        path => match path.strip_prefix("/flyball/requests/") {
-            Some(id) => request(state, caller, id).await,
-            None => Err(Error::new(
-                Kind::NotFound,
-                format!("flyball has no {path}."),
-            )),
-        },
+    if let Some(answer) = models::get(state, head, caller) {
+        return answer;
+    }
+    let path = head.uri.path();
+    match path.strip_prefix("/flyball/requests/") {
+        Some(id) => request(state, caller, id).await,
+        None => Err(Error::new(
+            Kind::NotFound,
+            format!("flyball has no {path}."),
+        )),
     }
 }
 
@@ -60,35 +61,6 @@ pub(super) async fn count(
     let basis = http::HeaderValue::from_static("counted");
     answer.headers_mut().insert("x-flyball-basis", basis);
     Ok(answer)
-}
-
-/// The routed names first, then every model that the key may use.
-fn models(state: &State, head: &Parts, caller: &Caller) -> Response<Answer> {
-    let policy = state.policy.load();
-    let mut names = vec!["auto", "auto:cheap", "auto:best", "auto:fast", "auto:local"];
-    names.extend(
-        policy
-            .fleet
-            .models
-            .iter()
-            .map(|m| m.name.as_str())
-            .filter(|m| caller.may_use(m)),
-    );
-    let anthropic = head.headers.contains_key("anthropic-version");
-    let list: Vec<Value> = names
-        .iter()
-        .map(|name| match anthropic {
-            true => json!({"type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z"}),
-            false => json!({"id": name, "object": "model", "created": 0, "owned_by": "flyball"}),
-        })
-        .collect();
-    let body = match anthropic {
-        true => {
-            json!({"data": list, "has_more": false, "first_id": names.first(), "last_id": names.last()})
-        }
-        false => json!({"object": "list", "data": list}),
-    };
-    reply::json(StatusCode::OK, body.to_string())
 }
 
 /// What became of a request; a caller sees its own and no others.

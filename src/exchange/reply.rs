@@ -32,7 +32,7 @@ pub(super) fn translated(
         super::headers::set_type(&mut head.headers, "application/json");
         return Response::from_parts(head, Answer::whole(dialect.answer_body(answer, &frame)));
     }
-    super::headers::set_type(&mut head.headers, dialect.stream_type());
+    super::headers::set_type(&mut head.headers, dialect.stream_type(frame.array));
     let mut writer = dialect.stream_writer(frame);
     let mut out = Vec::new();
     for event in answer.into_events() {

@@ -122,7 +122,13 @@ pub(super) fn translated(exchange: &Exchange<'_>, arm: &Arm) -> Result<Option<Tr
         model: &arm.model.name,
         limit: most.map_or(default, |most| most.min(default)),
     };
-    let written = dialect.write(exchange.translator.conversation()?, &addressee)?;
+    let conversation = exchange.translator.conversation();
+    let written = match conversation.and_then(|c| dialect.write(c, &addressee)) {
+        Ok(written) => written,
+        // Its own dialect would do, without an effort: better than no answer.
+        Err(_) if arm.model.provider.speaks(exchange.dialect.name()) => return Ok(None),
+        Err(error) => return Err(error),
+    };
     let mut lost = written.lost;
     lost.sort();
     lost.dedup();
@@ -165,7 +171,7 @@ impl<'a> Said<'a> {
                         &t.body,
                         &dialect::Place {
                             // The path alone names the model where the body does not.
-                            model: (!t.dialect.model_in_body()).then(|| "".into()),
+                            model: (!t.dialect.model_in_body()).then(|| "?".into()),
                             ..dialect::Place::default()
                         },
                     )?
@@ -187,6 +193,7 @@ pub(super) fn frame(exchange: &Exchange<'_>, said: &Said<'_>, arm: &Arm) -> Fram
         from: said.dialect.name(),
         created: now.as_secs(),
         usage: exchange.request.usage_asked,
+        array: exchange.place.array,
         input_estimate: exchange.input_estimate,
     }
 }

@@ -13,6 +13,7 @@ pub static KIND: Kind = Kind {
     auth: Auth::Bearer,
     speaks: &[
         ("openai_chat", "/chat/completions"),
+        ("openai_responses", "/responses"),
         ("anthropic_messages", "/anthropic/v1/messages"),
     ],
     family: Family::DeepSeek,

@@ -1,17 +1,20 @@
-//! Google Gemini through its OpenAI-compatible endpoint.
+//! Google Gemini, at its own and at its OpenAI-compatible endpoint.
 
 use super::{Auth, Kind, OnCancel};
 use crate::dialect::UsageRule;
 use crate::route::arm::Tier;
 use crate::route::effort::Family;
 
-/// Gemini, Chat Completions.
+/// Gemini, generateContent and Chat Completions.
 pub static KIND: Kind = Kind {
     name: "gemini",
     key_env: Some("GEMINI_API_KEY"),
     base_url: Some("https://generativelanguage.googleapis.com"),
-    auth: Auth::Bearer,
-    speaks: &[("openai_chat", "/v1beta/openai/chat/completions")],
+    auth: Auth::Google,
+    speaks: &[
+        ("gemini", "/v1beta/models/{model}:{call}"),
+        ("openai_chat", "/v1beta/openai/chat/completions"),
+    ],
     family: Family::Gemini,
     usage: UsageRule::TotalMinusPrompt,
     // How a cancelled stream is billed is not documented.

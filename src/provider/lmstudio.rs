@@ -12,6 +12,7 @@ pub static KIND: Kind = Kind {
     auth: Auth::Bearer,
     speaks: &[
         ("openai_chat", "/v1/chat/completions"),
+        ("openai_responses", "/v1/responses"),
         ("anthropic_messages", "/v1/messages"),
     ],
     family: Family::LmStudio,

@@ -4,7 +4,7 @@ use super::{Auth, Kind, OnCancel, Signature};
 use crate::dialect::UsageRule;
 use crate::route::effort::Family;
 
-/// Ollama through its OpenAI- and Anthropic-compatible endpoints.
+/// Ollama, at its own and at its OpenAI- and Anthropic-compatible endpoints.
 pub static KIND: Kind = Kind {
     name: "ollama",
     key_env: None,
@@ -12,7 +12,10 @@ pub static KIND: Kind = Kind {
     auth: Auth::Bearer,
     speaks: &[
         ("openai_chat", "/v1/chat/completions"),
+        ("openai_responses", "/v1/responses"),
         ("anthropic_messages", "/v1/messages"),
+        ("ollama_chat", "/api/chat"),
+        ("ollama_generate", "/api/generate"),
     ],
     family: Family::Ollama,
     usage: UsageRule::Dialect,

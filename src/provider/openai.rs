@@ -11,7 +11,10 @@ pub static KIND: Kind = Kind {
     key_env: Some("OPENAI_API_KEY"),
     base_url: Some("https://api.openai.com"),
     auth: Auth::Bearer,
-    speaks: &[("openai_chat", "/v1/chat/completions")],
+    speaks: &[
+        ("openai_chat", "/v1/chat/completions"),
+        ("openai_responses", "/v1/responses"),
+    ],
     family: Family::OpenAi,
     usage: UsageRule::Dialect,
     // How a cancelled stream is billed is not documented.

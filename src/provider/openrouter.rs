@@ -10,7 +10,10 @@ pub static KIND: Kind = Kind {
     key_env: Some("OPENROUTER_API_KEY"),
     base_url: Some("https://openrouter.ai/api"),
     auth: Auth::Bearer,
-    speaks: &[("openai_chat", "/v1/chat/completions")],
+    speaks: &[
+        ("openai_chat", "/v1/chat/completions"),
+        ("openai_responses", "/v1/responses"),
+    ],
     family: Family::OpenRouter,
     usage: UsageRule::Dialect,
     // How a cancelled stream is billed is not documented.

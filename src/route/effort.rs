@@ -5,7 +5,10 @@
 //! sampling parameters that a thinking model rejects.
 
 mod anthropic;
+mod gemini;
+mod ollama;
 mod openai;
+mod responses;
 
 use crate::json::{self, Edit, Object};
 use crate::route::arm::Effort;
@@ -175,7 +178,7 @@ pub struct Target<'a> {
     pub family: Family,
     /// The model that will answer, as its provider calls it.
     pub model: &'a str,
-    /// `openai_chat` or `anthropic_messages`.
+    /// The dialect of the body, by its name.
     pub dialect: &'a str,
     /// The client's own fields.
     pub asked: &'a Object<'a>,
@@ -230,6 +233,12 @@ pub fn write_as(target: &Target<'_>, accepts: &Accepts, wanted: Effort) -> Writt
     let mut pen = Pen::new(target.asked);
     let (effort, budget) = match target.dialect {
         "anthropic_messages" => anthropic::write(&mut pen, target, row, accepts, wanted),
+        "gemini" => (gemini::write(&mut pen, row, accepts, wanted), None),
+        "ollama_chat" | "ollama_generate" => (ollama::write(&mut pen, row, accepts, wanted), None),
+        "openai_responses" => {
+            let effort = responses::write(&mut pen, target.family, row, accepts, wanted);
+            (effort, None)
+        }
         _ => (openai::write(&mut pen, target, row, accepts, wanted), None),
     };
     let reasoning_allowance = budget.unwrap_or(reasoning_allowance(effort));
@@ -255,6 +264,9 @@ pub fn fit(target: &Target<'_>, accepts: &Accepts) -> Written {
     match target.dialect {
         "anthropic_messages" => anthropic::sampling(&mut pen, target, row, effort),
         "openai_chat" => openai::fit(&mut pen, target, accepts, effort),
+        "openai_responses" if target.family == Family::OpenAi && effort != Effort::None => {
+            openai::reject_sampling(&mut pen);
+        }
         _ => {}
     }
     let reasoning_allowance = reasoning_allowance(effort);
@@ -272,6 +284,12 @@ pub fn fit(target: &Target<'_>, accepts: &Accepts) -> Written {
 pub fn limit_field(family: Family, model: &str, dialect: &str, asked: &Object<'_>) -> &'static str {
     match dialect {
         "anthropic_messages" => "max_tokens",
+        "openai_responses" => "max_output_tokens",
+        "ollama_chat" | "ollama_generate" => "options.num_predict",
+        "gemini" if asked.some("generation_config").is_some() => {
+            "generation_config.maxOutputTokens"
+        }
+        "gemini" => "generationConfig.maxOutputTokens",
         _ => openai::limit_field(family, &accepts(family, model), asked),
     }
 }
@@ -283,6 +301,9 @@ pub fn limit_field(family: Family, model: &str, dialect: &str, asked: &Object<'_
 pub fn asked(dialect: &str, fields: &Object<'_>) -> Option<Effort> {
     match dialect {
         "anthropic_messages" => anthropic::asked(fields),
+        "gemini" => gemini::asked(fields),
+        "openai_responses" => responses::asked(fields),
+        "ollama_chat" | "ollama_generate" => ollama::asked(fields),
         _ => openai::asked(fields),
     }
 }
@@ -392,6 +413,8 @@ struct Row {
     thinking: Vec<Thinking>,
     #[serde(default)]
     mute: bool,
+    /// Gemini's own endpoint takes a budget from the first to the second number, not a level.
+    budget: Option<[u64; 2]>,
     #[serde(default)]
     rounds: BTreeMap<Name, Name>,
     #[serde(default)]

@@ -1,6 +1,7 @@
 //! Recorded exchanges: the fixtures of this repository, and a larger collection where `FLYBALL_SHARED` names one.
 
-use flyball::dialect::{Dialect, UsageRule, named};
+use flyball::dialect::{Dialect, Place, Request, UsageRule, named};
+use flyball::error::Error;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,13 +13,37 @@ pub struct Recording {
     pub provider: String,
     pub dialect: &'static dyn Dialect,
     pub request: Option<String>,
+    pub url: String,
     pub answer: String,
     pub status: u64,
 }
 
+/// What a path asks for, whatever stands before it on the recorded server.
+fn place<'u>(dialect: &dyn Dialect, url: &'u str) -> Place<'u> {
+    let (path, query) = url.split_once('?').unwrap_or((url, ""));
+    let models = path.rfind("/models/").map(|at| &path[at..]);
+    models
+        .and_then(|path| dialect.place(path, Some(query)))
+        .unwrap_or_default()
+}
+
 impl Recording {
-    /// The answer is an event stream.
+    /// Reads the request.
+    pub fn decode<'r>(&'r self, body: &'r str) -> Result<Request<'r>, Error> {
+        let place = place(self.dialect, &self.url);
+        self.dialect.decode_at(body.as_bytes(), &place)
+    }
+
+    /// It is one of Ollama's own.
+    pub fn is_ollama(&self) -> bool {
+        self.dialect.name().starts_with("ollama")
+    }
+
+    /// The answer is a stream.
     pub fn is_stream(&self) -> bool {
+        if self.is_ollama() {
+            return self.answer.trim().lines().count() > 1;
+        }
         let start = self.answer.trim_start();
         ["data:", "event:", ":"]
             .iter()
@@ -29,7 +54,7 @@ impl Recording {
     pub fn rule(&self) -> UsageRule {
         match (self.provider.as_str(), self.dialect.name()) {
             ("xai", "openai_chat") => UsageRule::ReasoningOnTop,
-            ("gemini", _) => UsageRule::TotalMinusPrompt,
+            ("gemini", "openai_chat") => UsageRule::TotalMinusPrompt,
             ("vercel-gateway", _) => UsageRule::ReasoningMayExceed,
             _ => UsageRule::Dialect,
         }
@@ -41,7 +66,10 @@ impl Recording {
             return serde_json::from_str(&self.answer).into_iter().collect();
         }
         let lines = self.answer.lines();
-        let data = lines.filter_map(|line| line.strip_prefix("data:"));
+        let data = lines.filter_map(|line| match self.is_ollama() {
+            true => Some(line),
+            false => line.strip_prefix("data:"),
+        });
         data.filter_map(|data| serde_json::from_str(data).ok())
             .collect()
     }
@@ -76,7 +104,17 @@ fn shared() -> Option<PathBuf> {
 pub struct SdkRequest {
     pub name: String,
     pub dialect: &'static dyn Dialect,
+    pub path: String,
     pub body: String,
+}
+
+impl SdkRequest {
+    /// Reads it.
+    pub fn decode(&self) -> Result<Request<'_>, Error> {
+        let (path, query) = self.path.split_once('?').unwrap_or((&self.path, ""));
+        let place = self.dialect.place(path, Some(query)).expect("its own path");
+        self.dialect.decode_at(self.body.as_bytes(), &place)
+    }
 }
 
 /// Every request of an official SDK in a dialect that flyball speaks.
@@ -88,16 +126,13 @@ pub fn sdk_requests() -> Vec<SdkRequest> {
     for file in folder(&shared.join("recordings/client_requests")) {
         let text = std::fs::read_to_string(&file).expect("a readable recording");
         let json: Value = serde_json::from_str(&text).expect("a recording is JSON");
-        let path = json["path"].as_str().unwrap_or_default();
-        let path = path.split('?').next().unwrap_or_default();
-        let ends = [
-            ("/chat/completions", "openai_chat"),
-            ("/messages", "anthropic_messages"),
-        ];
-        if let Some((_, dialect)) = ends.iter().find(|(end, _)| path.ends_with(end)) {
+        let path = json["path"].as_str().unwrap_or_default().to_owned();
+        let (bare, query) = path.split_once('?').unwrap_or((&path, ""));
+        if let Some((dialect, _)) = flyball::dialect::at(bare, Some(query)) {
             requests.push(SdkRequest {
                 name: file.display().to_string(),
-                dialect: named(dialect).expect("the dialect is registered"),
+                dialect,
+                path: path.clone(),
                 body: json["body"].as_str().expect("a body").to_owned(),
             });
         }
@@ -112,6 +147,10 @@ fn read(root: &Path) -> Vec<Recording> {
         for (endpoint, dialect) in [
             ("chat_completions", "openai_chat"),
             ("messages", "anthropic_messages"),
+            ("generate_content", "gemini"),
+            ("responses", "openai_responses"),
+            ("ollama_chat", "ollama_chat"),
+            ("ollama_generate", "ollama_generate"),
         ] {
             let dialect = named(dialect).expect("the dialect is registered");
             for file in folder(&provider.join(endpoint)) {
@@ -139,15 +178,23 @@ fn recording(file: &Path, dialect: &'static dyn Dialect) -> Recording {
     let tail: Vec<_> = file.iter().rev().take(3).collect();
     let part = |n: usize| tail[n].to_string_lossy().into_owned();
     let request = json["request"]["body"].as_str().unwrap_or_default();
+    let answer = json["response"]["body"].as_str().unwrap_or_default();
+    // Two exchanges are filed under responses and are Chat Completions.
+    let has_choices = answer.contains("\"choices\"") && !answer.contains("\"response.created\"");
+    let dialect = match dialect.name() == "openai_responses" && has_choices {
+        true => named("openai_chat").expect("the dialect is registered"),
+        false => dialect,
+    };
     Recording {
         name: format!("{}/{}/{}", part(2), part(1), part(0)),
         provider: part(2),
         dialect,
         request: Some(request.to_owned()).filter(|body| !body.is_empty()),
-        answer: json["response"]["body"]
+        url: json["request"]["url"]
             .as_str()
             .unwrap_or_default()
             .to_owned(),
+        answer: answer.to_owned(),
         status: json["response"]["status"].as_u64().expect("a status"),
     }
 }

@@ -410,3 +410,382 @@ async fn a_routed_request_may_be_answered_by_a_model_of_any_dialect() {
         (200, Some(5))
     );
 }
+
+const GEMINI_STREAM: &[&str] = &[
+    "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"hm\",\"thought\":true}],\"role\":\"model\"}}],\"modelVersion\":\"gemini-up\"}\r",
+    "data: {\"candidates\":[{\"content\":{\"parts\":[{\"functionCall\":{\"name\":\"weather\",\"args\":{\"z\":\"Oslo\"}},\"thoughtSignature\":\"c2ln\"}],\"role\":\"model\"},\"finishReason\":\"STOP\"}],\"usageMetadata\":{\"promptTokenCount\":10,\"candidatesTokenCount\":2,\"thoughtsTokenCount\":3,\"totalTokenCount\":15}}\r",
+];
+
+#[tokio::test]
+async fn a_gemini_client_gets_its_own_bytes_from_a_gemini_model_as_events_or_as_one_array() {
+    let upstream = Upstream::start(sse(GEMINI_STREAM)).await;
+    let flyball = only("gemini", &upstream).await;
+    let asked =
+        json!({"contents": [{"role": "user", "parts": [{"text": "hi"}]}], "odd_field": 1.0})
+            .to_string();
+    let path = "/v1beta/models/m-other:streamGenerateContent";
+    let got = client::post(flyball.at(), &format!("{path}?alt=sse"), &[], &asked).await;
+    let whole: String = GEMINI_STREAM.iter().map(|e| format!("{e}\n\n")).collect();
+    assert_eq!((got.status, got.body.as_str()), (200, whole.as_str()));
+    let seen = &upstream.seen()[0];
+    assert!(
+        seen.head
+            .starts_with("POST /v1beta/models/m-other:streamGenerateContent?alt=sse "),
+        "{}",
+        seen.head
+    );
+    assert_eq!(seen.body, asked, "the client's own bytes");
+    let got = client::post(flyball.at(), &format!("{path}?key=secret"), &[], &asked).await;
+    assert!(!upstream.seen()[1].head.contains("secret"));
+    let list: Vec<Value> =
+        serde_json::from_str(&got.body).unwrap_or_else(|e| panic!("{e}: {got:?}"));
+    assert_eq!(
+        (list.len(), got.header("content-type")),
+        (2, Some("application/json"))
+    );
+    // $1 input and $10 output a million: thoughts are output.
+    assert_eq!(flyball.rows().await[0]["cost_pico_usd"], 60_000_000);
+}
+
+#[tokio::test]
+async fn a_gemini_signature_travels_through_an_anthropic_client_and_back() {
+    let upstream = Upstream::start(sse(GEMINI_STREAM)).await;
+    let flyball = only("gemini", &upstream).await;
+    let mut asked = weather("anthropic");
+    asked["stream"] = true.into();
+    asked["thinking"] = json!({"type": "adaptive"});
+    let got = post(&flyball, "/v1/messages", &asked).await;
+    assert_eq!(got.status, 200, "{}", got.body);
+    let sent: Value = serde_json::from_str(&upstream.seen()[0].body).expect("JSON");
+    assert_eq!(sent["generationConfig"]["maxOutputTokens"], 500);
+    assert_eq!(
+        sent["contents"][2],
+        json!({"role": "user", "parts": [{"functionResponse": {"id": "t1", "name": "weather", "response": {"output": "sunny"}}}, {"text": "And?"}]})
+    );
+    let all = events(&got);
+    let signature = all
+        .iter()
+        .find_map(|e| e["delta"]["signature"].as_str())
+        .expect("a signature");
+    assert_eq!(signature, "flyball1.gemini.gemini-up.c2ln");
+    let call = all
+        .iter()
+        .find(|e| e["content_block"]["type"] == "tool_use")
+        .expect("a call");
+    let id = call["content_block"]["id"].as_str().expect("an id");
+    for (model, expected) in [("gemini-up", json!("c2ln")), ("m-other", Value::Null)] {
+        let mut next = weather("anthropic");
+        let signed = signature.replace(
+            "gemini-up",
+            if model == "m-other" {
+                "gemini-up"
+            } else {
+                "m-other"
+            },
+        );
+        next["messages"] = json!([
+            {"role": "user", "content": "hi"},
+            {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm", "signature": signed}, {"type": "tool_use", "id": id, "name": "weather", "input": {"z": "Oslo"}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": id, "content": "rain"}]}
+        ]);
+        post(&flyball, "/v1/messages", &next).await;
+        let sent: Value =
+            serde_json::from_str(&upstream.seen().last().expect("sent").body).expect("JSON");
+        assert_eq!(
+            sent["contents"][1]["parts"][0]["thoughtSignature"], expected,
+            "{model}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_gemini_client_is_answered_by_a_chat_completions_model() {
+    let upstream = Upstream::start(sse(CHAT_STREAM)).await;
+    let flyball = only("openai-compatible", &upstream).await;
+    let asked = json!({
+        "system_instruction": {"parts": [{"text": "Be brief."}]},
+        "contents": [{"parts": [{"text": "Look"}, {"inline_data": {"mime_type": "image/png", "data": "aGk="}}]}],
+        "tools": [{"functionDeclarations": [{"name": "weather", "parameters": {"type": "OBJECT", "properties": {"z": {"type": "STRING", "nullable": true}}}}]}],
+        "generationConfig": {"maxOutputTokens": 50, "thinkingConfig": {"include_thoughts": true}}
+    });
+    let got = client::post(
+        flyball.at(),
+        "/v1/models/m-other:streamGenerateContent?alt=sse",
+        &[("x-goog-api-key", "k")],
+        &asked.to_string(),
+    )
+    .await;
+    let sent: Value = serde_json::from_str(&upstream.seen()[0].body).expect("JSON");
+    assert_eq!(
+        sent["messages"][0],
+        json!({"role": "system", "content": "Be brief."})
+    );
+    assert_eq!(
+        sent["tools"][0]["function"]["parameters"],
+        json!({"type": "object", "properties": {"z": {"type": ["string", "null"]}}})
+    );
+    assert_eq!(
+        (
+            &sent["max_tokens"],
+            &sent["stream_options"]["include_usage"]
+        ),
+        (&json!(50), &json!(true))
+    );
+    let all = events(&got);
+    let parts: Vec<&Value> = all
+        .iter()
+        .map(|e| &e["candidates"][0]["content"]["parts"][0])
+        .collect();
+    assert_eq!(
+        (&parts[0]["text"], &parts[0]["thought"], &parts[1]["text"]),
+        (&json!("hm"), &json!(true), &json!("On it."))
+    );
+    assert_eq!(
+        parts[2]["functionCall"],
+        json!({"id": "c1", "name": "weather", "args": {"z": "Oslo"}})
+    );
+    assert_eq!(parts[3]["functionCall"]["name"], "time");
+    let last = all.last().expect("an end");
+    assert_eq!(
+        (
+            &last["candidates"][0]["finishReason"],
+            &last["usageMetadata"]["totalTokenCount"]
+        ),
+        (&json!("STOP"), &json!(15))
+    );
+    let refused = client::post(
+        flyball.at(),
+        "/v1beta/models/m-other:generateContent",
+        &[],
+        "{\"contents\":7}",
+    )
+    .await;
+    assert_eq!(
+        (refused.status, &refused.json()["error"]["status"]),
+        (400, &json!("INVALID_ARGUMENT"))
+    );
+    let counted = client::post(
+        flyball.at(),
+        "/v1beta/models/auto:countTokens",
+        &[],
+        &asked.to_string(),
+    )
+    .await;
+    assert!(
+        counted.json()["totalTokens"]
+            .as_u64()
+            .is_some_and(|n| n > 5),
+        "{}",
+        counted.body
+    );
+}
+
+#[tokio::test]
+async fn a_responses_client_hears_every_event_of_a_chat_completions_model() {
+    let upstream = Upstream::start(sse(CHAT_STREAM)).await;
+    let flyball = only("openai-compatible", &upstream).await;
+    let asked = json!({
+        "model": "m-other", "instructions": "Be brief.", "stream": true, "max_output_tokens": 50, "store": false,
+        "input": [{"role": "user", "content": [{"type": "input_text", "text": "hi"}]}],
+        "tools": [{"type": "function", "name": "weather", "parameters": {"type": "object"}, "strict": true}]
+    });
+    let got = post(&flyball, "/v1/responses", &asked).await;
+    let all = events(&got);
+    let names: Vec<&str> = all.iter().filter_map(|e| e["type"].as_str()).collect();
+    let expected = [
+        "response.created",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.reasoning_summary_part.added",
+        "response.reasoning_summary_text.delta",
+        "response.reasoning_summary_text.done",
+        "response.reasoning_summary_part.done",
+        "response.output_item.done",
+        "response.output_item.added",
+        "response.content_part.added",
+        "response.output_text.delta",
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.output_item.added",
+        "response.function_call_arguments.delta",
+        "response.output_item.added",
+        "response.function_call_arguments.delta",
+        "response.function_call_arguments.delta",
+        "response.function_call_arguments.done",
+        "response.output_item.done",
+        "response.function_call_arguments.done",
+        "response.output_item.done",
+        "response.completed",
+    ];
+    assert_eq!(names, expected);
+    let numbers: Vec<_> = all
+        .iter()
+        .filter_map(|e| e["sequence_number"].as_u64())
+        .collect();
+    assert_eq!(
+        numbers,
+        (0..u64::try_from(expected.len()).expect("few")).collect::<Vec<_>>()
+    );
+    let response = &all.last().expect("an end")["response"];
+    assert_eq!(
+        (
+            &response["usage"]["total_tokens"],
+            response["output"].as_array().map(Vec::len)
+        ),
+        (&json!(15), Some(4))
+    );
+    assert_eq!(response["output"][2]["arguments"], "{\"z\":\"Oslo\"}");
+    let mut stateful = asked.clone();
+    stateful["previous_response_id"] = "resp_1".into();
+    let refused = post(&flyball, "/v1/responses", &stateful).await;
+    assert_eq!(
+        (refused.status, &refused.json()["error"]["param"]),
+        (400, &json!("previous_response_id"))
+    );
+}
+
+#[tokio::test]
+async fn tools_with_an_effort_go_to_responses_where_the_model_demands_it() {
+    let body = r#"{"id":"resp_1","object":"response","status":"completed","model":"gpt-5.4","output":[{"type":"reasoning","id":"rs_1","summary":[],"encrypted_content":"enc"},{"type":"function_call","call_id":"c1","name":"weather","arguments":"{}","id":"fc_1"}],"usage":{"input_tokens":10,"output_tokens":5,"total_tokens":15,"output_tokens_details":{"reasoning_tokens":4}}}"#;
+    let upstream = Upstream::start(answer(200, body)).await;
+    let flyball = Flyball::start(&format!("[[provider]]\nname = \"up\"\nkind = \"openai\"\nbase_url = \"{}\"\n[[model]]\nname = \"gpt-5.4\"\nprovider = \"up\"\ntier = \"standard\"\ninput_usd_per_mtok = 1\noutput_usd_per_mtok = 10\n", upstream.url())).await;
+    let asked = json!({"model": "gpt-5.4", "reasoning_effort": "high", "max_completion_tokens": 900, "messages": [{"role": "user", "content": "hi"}],
+        "tools": [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]});
+    let got = post(&flyball, "/v1/chat/completions", &asked).await;
+    let seen = &upstream.seen()[0];
+    assert!(
+        seen.head.starts_with("POST /v1/responses "),
+        "{}",
+        seen.head
+    );
+    let sent: Value = serde_json::from_str(&seen.body).expect("JSON");
+    assert_eq!(
+        (
+            &sent["reasoning"]["effort"],
+            &sent["store"],
+            &sent["max_output_tokens"]
+        ),
+        (&json!("high"), &json!(false), &json!(900))
+    );
+    assert_eq!(sent["tools"][0]["strict"], false);
+    let mut message = got.json()["choices"][0]["message"].clone();
+    assert_eq!(message["tool_calls"][0]["id"], "c1");
+    message["tool_calls"][0]["extra_content"] = Value::Null;
+    let mut next = asked.clone();
+    next["messages"] = json!([{"role": "user", "content": "hi"}, message, {"role": "tool", "tool_call_id": "c1", "content": "ok"}]);
+    post(&flyball, "/v1/chat/completions", &next).await;
+    let sent: Value = serde_json::from_str(&upstream.seen()[1].body).expect("JSON");
+    assert_eq!(
+        sent["input"][1],
+        json!({"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "enc"})
+    );
+    assert_eq!(sent["input"][2]["type"], "function_call");
+    let mut without = asked.clone();
+    without["reasoning_effort"] = "none".into();
+    post(&flyball, "/v1/chat/completions", &without).await;
+    let seen = &upstream.seen()[2];
+    assert!(seen.head.starts_with("POST /v1/chat/completions "));
+    assert_eq!(seen.body, without.to_string(), "nothing to change");
+}
+
+#[tokio::test]
+async fn an_ollama_client_is_answered_line_by_line_and_finds_its_side_endpoints() {
+    let upstream = Upstream::start(sse(CHAT_STREAM)).await;
+    let flyball = only("openai-compatible", &upstream).await;
+    let asked = json!({"model": "m-other", "think": true, "messages": [{"role": "user", "content": "hi", "images": ["aGk="]}],
+        "tools": [{"type": "function", "function": {"name": "weather", "description": "d", "parameters": {"type": "object"}}}],
+        "options": {"num_predict": 50, "num_ctx": 4096}});
+    let got = client::post(flyball.at(), "/api/chat", &[], &asked.to_string()).await;
+    assert_eq!(got.header("content-type"), Some("application/x-ndjson"));
+    assert_eq!(got.header("x-flyball-dropped"), Some("options.num_ctx"));
+    let lines: Vec<Value> = got
+        .body
+        .lines()
+        .map(|l| serde_json::from_str(l).expect("JSON"))
+        .collect();
+    assert_eq!(lines[0]["message"]["thinking"], "hm");
+    assert_eq!(lines[1]["message"]["content"], "On it.");
+    assert_eq!(
+        lines[2]["message"]["tool_calls"][0]["function"]["arguments"],
+        json!({"z": "Oslo"})
+    );
+    let last = lines.last().expect("an end");
+    assert_eq!(
+        (
+            &last["done"],
+            &last["prompt_eval_count"],
+            &last["eval_count"]
+        ),
+        (&json!(true), &json!(10), &json!(5))
+    );
+    let tags = client::get(flyball.at(), "/api/tags", &[]).await.json();
+    let names: Vec<&str> = tags["models"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|m| m["name"].as_str())
+        .collect();
+    assert_eq!((names[0], names.last()), ("auto", Some(&"m-other")));
+    assert_eq!(
+        client::get(flyball.at(), "/", &[]).await.body,
+        "Ollama is running"
+    );
+    assert!(client::get(flyball.at(), "/api/version", &[]).await.json()["version"].is_string());
+    let shown = client::post(flyball.at(), "/api/show", &[], "{\"model\":\"m-other\"}").await;
+    assert!(shown.json()["capabilities"].is_array(), "{}", shown.body);
+    let missing = client::post(flyball.at(), "/api/chat", &[], "{\"model\":\"none\"}").await;
+    assert!(missing.json()["error"].is_string(), "{}", missing.body);
+}
+
+#[tokio::test]
+async fn the_list_of_models_has_the_shape_of_the_clients_dialect() {
+    let upstream = Upstream::start(answer(200, "{}")).await;
+    let flyball = only("openai-compatible", &upstream).await;
+    let list = |path: &'static str, header: Option<(&'static str, &'static str)>| {
+        let at = flyball.at();
+        async move { client::get(at, path, header.as_slice()).await.json() }
+    };
+    assert_eq!(list("/v1/models", None).await["data"][0]["object"], "model");
+    assert_eq!(list("/openai/v1/models", None).await["object"], "list");
+    let anthropic = list("/v1/models", Some(("anthropic-version", "2026-10-21"))).await;
+    assert_eq!(
+        (&anthropic["has_more"], &anthropic["last_id"]),
+        (&json!(false), &json!("m-other"))
+    );
+    assert_eq!(
+        list("/v1beta/models", None).await["models"][0]["name"],
+        "models/auto"
+    );
+    assert_eq!(
+        list("/v1/models", Some(("x-goog-api-key", "k"))).await["models"][5]["name"],
+        "models/m-other"
+    );
+    assert_eq!(list("/v1/models/m-other", None).await["id"], "m-other");
+    assert_eq!(
+        client::get(flyball.at(), "/v1/models/none", &[])
+            .await
+            .status,
+        404
+    );
+}
+
+#[tokio::test]
+async fn azures_paths_name_the_deployment() {
+    let upstream = Upstream::start(answer(200, &chat(10, 5))).await;
+    let flyball = only("azure", &upstream).await;
+    let asked = r#"{"messages":[{"role":"user","content":"hi"}]}"#;
+    let path = "/openai/deployments/m-other/chat/completions?api-version=2024-10-21";
+    let got = client::post(flyball.at(), path, &[("api-key", "k")], asked).await;
+    assert_eq!((got.status, got.body), (200, chat(10, 5)));
+    let seen = &upstream.seen()[0];
+    assert!(
+        seen.head.starts_with("POST /openai/v1/chat/completions "),
+        "{}",
+        seen.head
+    );
+    assert_eq!(
+        seen.body,
+        r#"{"model":"m-other","messages":[{"role":"user","content":"hi"}]}"#
+    );
+}

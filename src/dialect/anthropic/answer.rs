@@ -112,11 +112,10 @@ impl Calls {
         u64::try_from(self.0.len() - 1).unwrap_or(u64::MAX)
     }
 
-    /// The call whose block this is, or the last one.
-    fn at(&self, block: Option<u64>) -> u64 {
-        let known = self.0.iter().rposition(|known| *known == block);
-        let at = known.unwrap_or(self.0.len().saturating_sub(1));
-        u64::try_from(at).unwrap_or(u64::MAX)
+    /// The call whose block this is.
+    fn at(&self, block: Option<u64>) -> Option<u64> {
+        let at = self.0.iter().rposition(|known| *known == block)?;
+        u64::try_from(at).ok()
     }
 }
 
@@ -140,6 +139,11 @@ fn finish(word: &str, text: Option<&str>) -> Finish {
 }
 
 impl Block<'_> {
+    /// A call that the client has to answer; the provider's own tools are none of its business.
+    fn is_the_clients(&self) -> bool {
+        matches!(self.kind.text(), None | Some("tool_use"))
+    }
+
     fn tell(&self, index: Option<u64>, calls: &mut Calls, on: &mut dyn FnMut(Event)) {
         if let Some(words) = self.thinking.words() {
             on(Event::Reasoning(words.to_owned()));
@@ -160,14 +164,17 @@ impl Block<'_> {
         {
             on(Event::Text(words.to_owned()));
         }
-        if let Some(name) = self.name.words() {
+        if let Some(name) = self.name.words().filter(|_| self.is_the_clients()) {
             let (index, id) = (calls.begin(index), self.id.text().unwrap_or_default());
             let (id, name) = (id.to_owned(), name.to_owned());
             on(Event::Call { index, id, name });
         }
         // A streamed call starts with an empty input and sends it in pieces.
-        if let Some(input) = self.input.map(RawValue::get).filter(|raw| *raw != "{}") {
-            let (index, text) = (calls.at(index), input.to_owned());
+        let input = self.input.map(RawValue::get).filter(|raw| *raw != "{}");
+        if let Some(input) = input.filter(|_| self.is_the_clients())
+            && let Some(index) = calls.at(index)
+        {
+            let text = input.to_owned();
             on(Event::Arguments { index, text });
         }
     }
@@ -186,8 +193,10 @@ impl Delta<'_> {
                 on(Event::Text(words.to_owned()));
             }
         }
-        if let Some(words) = self.partial_json.words() {
-            let (index, text) = (calls.at(index), words.to_owned());
+        if let Some(words) = self.partial_json.words()
+            && let Some(index) = calls.at(index)
+        {
+            let text = words.to_owned();
             on(Event::Arguments { index, text });
         }
         if let Some(citation) = &self.citation.0
@@ -294,8 +303,10 @@ pub(super) fn whole(bytes: &[u8]) -> Answer {
     let mut calls = Calls::default();
     for block in message.content.list().iter().filter_map(|b| b.0.as_ref()) {
         block.tell(None, &mut calls, &mut |event| answer.add(event));
-        if block.name.words().is_some() && block.input.is_none_or(|raw| raw.get() == "{}") {
-            let (index, text) = (calls.at(None), "{}".to_owned());
+        let calls_client = block.name.words().is_some() && block.is_the_clients();
+        let empty = calls_client && block.input.is_none_or(|raw| raw.get() == "{}");
+        if let Some(index) = calls.at(None).filter(|_| empty) {
+            let text = "{}".to_owned();
             answer.add(Event::Arguments { index, text });
         }
     }

@@ -26,6 +26,9 @@ const LOST: &[&str] = &[
     "reasoning_format",
     "include_reasoning",
     "usage",
+    "enable_thinking",
+    "clear_thinking",
+    "timings_per_token",
 ];
 
 /// Fields that flyball reads elsewhere and writes in the model's own words.
@@ -43,7 +46,6 @@ pub(super) fn converse(request: &Request<'_>) -> Result<Conversation, Error> {
     fields.ignore(OWNED);
     let mut said = Conversation {
         stream: request.stream,
-        show_reasoning: true,
         limit: request.limit.map(|l| l.tokens),
         ..Conversation::default()
     };
@@ -162,6 +164,7 @@ fn choice(fields: &mut Fields) -> Result<Option<Choice>, Error> {
 fn add(mut message: Fields, said: &mut Conversation) -> Result<(), Error> {
     let role = message.need_text("role")?;
     message.lose(&["name"], &mut said.lost);
+    message.ignore(&["cache_control"]);
     let mut items = Vec::new();
     if role == "assistant" {
         reasoning(&mut message, &mut items)?;

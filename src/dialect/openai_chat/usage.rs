@@ -105,7 +105,7 @@ impl Wire<'_> {
         let mut usage = Usage {
             cached: cached.into_iter().find_map(Count::get).unwrap_or(0),
             cache_write: write.into_iter().find_map(Count::get).unwrap_or(0),
-            reported_cost: self.reported_cost(),
+            reported_cost: reported_cost(self.cost, self.cost_in_usd_ticks),
             ..Usage::default()
         };
         self.set_output(&mut usage, prompt, reasoning.get().unwrap_or(0), rule)?;
@@ -166,19 +166,20 @@ impl Wire<'_> {
             .is_some_and(|total| total != expected_total);
         Some(())
     }
+}
 
-    fn reported_cost(&self) -> Option<PicoUsd> {
-        // 0 ticks means "not told" (Azure), not "free".
-        if let Some(ticks) = self.cost_in_usd_ticks.get().filter(|ticks| *ticks > 0) {
-            return Some(PICO_PER_TICK.times(ticks));
-        }
-        let raw = self.cost?.get();
-        if raw.starts_with('{') {
-            let parts: CostParts<'_> = serde_json::from_str(raw).ok()?;
-            return usd(parts.total_cost?.get());
-        }
-        usd(raw)
+/// What the provider itself says an answer cost.
+pub(in crate::dialect) fn reported_cost(cost: Option<&RawValue>, ticks: Count) -> Option<PicoUsd> {
+    // 0 ticks means "not told" (Azure), not "free".
+    if let Some(ticks) = ticks.get().filter(|ticks| *ticks > 0) {
+        return Some(PICO_PER_TICK.times(ticks));
     }
+    let raw = cost?.get();
+    if raw.starts_with('{') {
+        let parts: CostParts<'_> = serde_json::from_str(raw).ok()?;
+        return usd(parts.total_cost?.get());
+    }
+    usd(raw)
 }
 
 /// Dollars of a JSON number, or of a string that holds one, from their text; what is finer than a

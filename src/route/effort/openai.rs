@@ -63,9 +63,14 @@ pub(super) fn fit(pen: &mut Pen<'_>, target: &Target<'_>, accepts: &Accepts, eff
     let limit = limit_field(target.family, accepts, target.asked);
     rename_limit(pen, limit);
     if target.family == Family::OpenAi && effort != Effort::None {
-        for key in SAMPLING {
-            pen.reject(key);
-        }
+        reject_sampling(pen);
+    }
+}
+
+/// Takes away what OpenAI rejects while a model reasons.
+pub(super) fn reject_sampling(pen: &mut Pen<'_>) {
+    for key in SAMPLING {
+        pen.reject(key);
     }
 }
 

@@ -1,0 +1,197 @@
+//! Gemini's generateContent, streamGenerateContent and countTokens, as Google and Vertex speak them.
+//!
+//! The model and the wish for a stream stand in the path. A stream is SSE with `alt=sse`, else one JSON array.
+
+mod answer;
+mod converse;
+mod frame;
+mod request;
+mod speak;
+mod usage;
+mod write;
+
+use super::{
+    Addressee, Answer, Dialect, Frame, Place, Request, StreamDecoder, StreamFilter, StreamWriter,
+    UsageRule, Work, Written,
+};
+use crate::chat::conversation::Conversation;
+use crate::error::{Error, Kind};
+use bytes::Bytes;
+use serde_json::json;
+
+/// The dialect.
+pub struct Gemini;
+
+impl Dialect for Gemini {
+    fn name(&self) -> &'static str {
+        "gemini"
+    }
+
+    fn place<'p>(&self, path: &'p str, query: Option<&str>) -> Option<Place<'p>> {
+        // Some clients leave the version out, some say v1.
+        let rest = ["/v1beta/models/", "/v1/models/", "/models/"]
+            .iter()
+            .find_map(|start| path.strip_prefix(start))?;
+        let (model, call) = rest.rsplit_once(':')?;
+        let (work, stream) = match call {
+            "generateContent" => (Work::Complete, false),
+            "streamGenerateContent" => (Work::Complete, true),
+            "countTokens" => (Work::CountTokens, false),
+            _ => return None,
+        };
+        let sse = query.is_some_and(|q| q.split('&').any(|pair| pair == "alt=sse"));
+        Some(Place {
+            work,
+            model: Some(super::unescaped(model)),
+            stream,
+            array: stream && !sse,
+        })
+    }
+
+    fn decode_at<'a>(&self, body: &'a [u8], place: &Place<'a>) -> Result<Request<'a>, Error> {
+        request::decode(body, place)
+    }
+
+    fn converse(&self, request: &Request<'_>) -> Result<Conversation, Error> {
+        converse::converse(request)
+    }
+
+    fn write(&self, said: &Conversation, to: &Addressee<'_>) -> Result<Written, Error> {
+        write::write(said, to)
+    }
+
+    /// Its thoughts are always counted apart here.
+    fn stream(&self, _rule: UsageRule) -> Box<dyn StreamDecoder> {
+        Box::new(answer::Decoder::default())
+    }
+
+    fn answer(&self, body: &[u8], _rule: UsageRule) -> Answer {
+        answer::whole(body)
+    }
+
+    fn stream_writer(&self, frame: Frame) -> Box<dyn StreamWriter> {
+        Box::new(speak::Writer::new(frame))
+    }
+
+    fn answer_body(&self, answer: Answer, frame: &Frame) -> Bytes {
+        speak::whole(answer, frame)
+    }
+
+    fn counted(&self, tokens: u64) -> Bytes {
+        Bytes::from(json!({"totalTokens": tokens}).to_string())
+    }
+
+    fn reframe(&self, place: &Place<'_>) -> Option<Box<dyn StreamFilter>> {
+        place
+            .array
+            .then(|| Box::new(frame::ToArray::default()) as Box<dyn StreamFilter>)
+    }
+
+    fn model_in_body(&self) -> bool {
+        false
+    }
+
+    fn stream_type(&self, array: bool) -> &'static str {
+        match array {
+            true => "application/json",
+            false => "text/event-stream",
+        }
+    }
+
+    fn error_body(&self, error: &Error, _id: &str) -> Bytes {
+        Bytes::from(error_json(error))
+    }
+
+    fn error_event(&self, error: &Error, _id: &str) -> Bytes {
+        Bytes::from(format!("data: {}\r\n\r\n", error_json(error)))
+    }
+}
+
+fn error_json(error: &Error) -> String {
+    let status = match error.kind {
+        Kind::BadRequest | Kind::MethodNotAllowed | Kind::TooLarge => "INVALID_ARGUMENT",
+        Kind::Unauthorized => "UNAUTHENTICATED",
+        Kind::Forbidden | Kind::PrivateOnly => "PERMISSION_DENIED",
+        Kind::NotFound => "NOT_FOUND",
+        Kind::CapReached => "FAILED_PRECONDITION",
+        Kind::Overloaded | Kind::UpstreamFailed => "UNAVAILABLE",
+        Kind::ClientTimeout | Kind::UpstreamTimeout => "DEADLINE_EXCEEDED",
+        Kind::Internal => "INTERNAL",
+    };
+    let mut body = json!({"code": error.status(), "message": error.public, "status": status});
+    let mut details = Vec::new();
+    if let Some(code) = error.code {
+        details.push(json!({"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": code, "domain": "flyball"}));
+    }
+    if let Some(field) = &error.field {
+        let violation = json!({"field": field, "description": error.public});
+        details.push(json!({"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": [violation]}));
+    }
+    if !details.is_empty() {
+        body["details"] = details.into();
+    }
+    json!({"error": body}).to_string()
+}
+
+/// Both spellings of a field: Google takes camelCase and snake_case.
+fn spellings(camel: &str) -> (&str, String) {
+    let mut snake = String::with_capacity(camel.len() + 4);
+    for c in camel.chars() {
+        if c.is_ascii_uppercase() {
+            snake.push('_');
+        }
+        snake.push(c.to_ascii_lowercase());
+    }
+    (camel, snake)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_tells_model_work_and_framing() {
+        let place = |path, query| Gemini.place(path, query);
+        let stream = place(
+            "/v1beta/models/gemini-2.5-flash:streamGenerateContent",
+            Some("alt=sse"),
+        );
+        let stream = stream.expect("a stream");
+        assert_eq!(
+            (stream.model.as_deref(), stream.stream, stream.array),
+            (Some("gemini-2.5-flash"), true, false)
+        );
+        for query in [None, Some("key=x"), Some("xalt=sse")] {
+            let stream =
+                place("/v1/models/a%2Fb:c:streamGenerateContent", query).expect("a stream");
+            assert_eq!(
+                (stream.model.as_deref(), stream.array),
+                (Some("a/b:c"), true)
+            );
+        }
+        let count = place("/models/m:countTokens", None).expect("counts");
+        assert_eq!(count.work, Work::CountTokens);
+        for path in [
+            "/v1beta/models/m",
+            "/v1beta/models/m:embedContent",
+            "/v1/models",
+        ] {
+            assert_eq!(place(path, None), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn errors_speak_google() {
+        let cap = Error::new(Kind::CapReached, "Full.")
+            .code("flyball_cap")
+            .detail("key 7");
+        let body = String::from_utf8(Gemini.error_body(&cap, "r").to_vec()).expect("text");
+        assert!(
+            body.starts_with(
+                r#"{"error":{"code":402,"message":"Full.","status":"FAILED_PRECONDITION""#
+            ),
+            "{body}"
+        );
+        assert!(!body.contains("key 7"));
+    }
+}

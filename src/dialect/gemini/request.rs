@@ -1,0 +1,367 @@
+//! A generateContent request into a [`Request`].
+
+use super::spellings;
+use crate::chat::{Part, Prompt, Role, Turn};
+use crate::dialect::lenient::{Content, Maybe, Text};
+use crate::dialect::{Limit, Place, Request, Work, body};
+use crate::error::Error;
+use crate::json::{self, Object};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+
+/// Fields that flyball edits one level down or reads there.
+const OBJECTS: &[&str] = &["generationConfig", "generation_config"];
+
+/// The fields whose cost the token limit bounds. Sorted.
+const BOUNDED: &[&str] = &[
+    "contents",
+    "generationConfig",
+    "generation_config",
+    "labels",
+    "model",
+    "safetySettings",
+    "safety_settings",
+    "systemInstruction",
+    "system_instruction",
+    "toolConfig",
+    "tool_config",
+    "tools",
+];
+
+/// What of `generationConfig` costs more than its tokens: sound, pictures, more answers are priced apart.
+const UNBOUNDED_CONFIG: &[&str] = &["responseModalities", "speechConfig", "imageConfig"];
+
+#[derive(Deserialize)]
+struct Turned<'a> {
+    #[serde(default, borrow)]
+    role: Text<'a>,
+    #[serde(default, borrow)]
+    parts: Content<'a, Maybe<Piece<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct Piece<'a> {
+    #[serde(default, borrow)]
+    text: Text<'a>,
+    #[serde(default)]
+    thought: Option<bool>,
+    #[serde(default, borrow, alias = "inline_data", rename = "inlineData")]
+    inline: Maybe<Blob<'a>>,
+    #[serde(default, borrow, alias = "file_data", rename = "fileData")]
+    file: Maybe<Blob<'a>>,
+    #[serde(default, borrow, alias = "function_call", rename = "functionCall")]
+    call: Option<&'a RawValue>,
+    #[serde(
+        default,
+        borrow,
+        alias = "function_response",
+        rename = "functionResponse"
+    )]
+    response: Maybe<Response<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Blob<'a> {
+    #[serde(default, borrow, alias = "mime_type", rename = "mimeType")]
+    mime: Text<'a>,
+}
+
+#[derive(Deserialize)]
+struct Response<'a> {
+    #[serde(default, borrow)]
+    response: Option<&'a RawValue>,
+}
+
+/// Reads a request.
+pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'a>, Error> {
+    let mut fields = body::object(bytes, OBJECTS)?;
+    if place.work == Work::CountTokens
+        && let Some(inner) = either(&fields, "generateContentRequest")
+    {
+        let wrong = |_| body::wrong("generateContentRequest", "an object", body::found(inner));
+        fields = Object::read_str(inner).map_err(wrong)?;
+    }
+    let model = body::model_at(&fields, place)?;
+    let config = either(&fields, "generationConfig");
+    let config = match config.map(Object::read_str) {
+        None => None,
+        Some(Ok(config)) => Some(config),
+        Some(Err(_)) => {
+            let found = body::found(config.unwrap_or_default());
+            return Err(body::wrong("generationConfig", "an object", found));
+        }
+    };
+    let mut unbounded = Vec::new();
+    name_unbounded(&fields, config.as_ref(), &mut unbounded);
+    let tools = tools(&fields, &mut unbounded)?;
+    let mut prompt = Prompt {
+        tools,
+        structured: config.as_ref().is_some_and(structured),
+        ..Prompt::default()
+    };
+    if let Some(raw) = either(&fields, "systemInstruction") {
+        let said: Maybe<Turned<'_>> = serde_json::from_str(raw).unwrap_or_default();
+        let parts = said
+            .0
+            .map(|turn| parts(turn, "systemInstruction", &mut unbounded));
+        prompt.system = texts(parts.unwrap_or_default()).collect();
+    }
+    for (i, turn) in contents(&fields)?.into_iter().enumerate() {
+        let at = format!("contents[{i}]");
+        let turn: Maybe<Turned<'_>> = turn;
+        let turn = turn
+            .0
+            .ok_or_else(|| body::wrong(&at, "an object", "something else"))?;
+        let model = turn.role.text() == Some("model");
+        let parts = parts(turn, &at, &mut unbounded);
+        let role = match parts.iter().any(|p| matches!(p, Part::ToolResult(_))) {
+            _ if model => Role::Assistant,
+            true => Role::Tool,
+            false => Role::User,
+        };
+        prompt.turns.push(Turn { role, parts });
+    }
+    let count = |key| config.as_ref().map_or(Ok(None), |c| counted(c, key));
+    Ok(Request {
+        effort: crate::route::effort::asked("gemini", &fields),
+        limit: limit(&fields, config.as_ref())?,
+        choices: count("candidateCount")?.unwrap_or(1),
+        model_in_body: body::model_in(&fields),
+        fields,
+        model,
+        stream: place.stream,
+        usage_asked: true,
+        prompt,
+        unbounded,
+    })
+}
+
+/// A field in either spelling.
+pub(super) fn either<'a>(fields: &Object<'a>, camel: &str) -> Option<&'a str> {
+    let (camel, snake) = spellings(camel);
+    fields.some(camel).or_else(|| fields.some(&snake))
+}
+
+fn contents<'a>(fields: &Object<'a>) -> Result<Vec<Maybe<Turned<'a>>>, Error> {
+    match body::list(fields, "contents")? {
+        Some(list) if !list.is_empty() => Ok(list),
+        _ => {
+            let raw = fields.get("contents").unwrap_or_default();
+            let found = if raw == "[]" {
+                "an empty one"
+            } else {
+                body::found(raw)
+            };
+            Err(body::wrong(
+                "contents",
+                "an array of at least one content",
+                found,
+            ))
+        }
+    }
+}
+
+fn counted(config: &Object<'_>, camel: &str) -> Result<Option<u64>, Error> {
+    let (camel, snake) = spellings(camel);
+    let key = if config.some(camel).is_some() {
+        camel
+    } else {
+        &snake
+    };
+    body::count(config, key, 1..=body::TOKENS_MAX).map_err(|mut error| {
+        error.field = error.field.map(|field| format!("generationConfig.{field}"));
+        error
+    })
+}
+
+fn limit(fields: &Object<'_>, config: Option<&Object<'_>>) -> Result<Option<Limit>, Error> {
+    let Some(config) = config else {
+        return Ok(None);
+    };
+    let outer = fields.some("generationConfig").is_some();
+    let field = match (outer, config.some("maxOutputTokens").is_some()) {
+        (true, true) => "generationConfig.maxOutputTokens",
+        (true, false) => "generationConfig.max_output_tokens",
+        (false, true) => "generation_config.maxOutputTokens",
+        (false, false) => "generation_config.max_output_tokens",
+    };
+    let tokens = counted(config, "maxOutputTokens")?;
+    Ok(tokens.map(|tokens| Limit { field, tokens }))
+}
+
+fn structured(config: &Object<'_>) -> bool {
+    let json = either(config, "responseMimeType").and_then(json::text);
+    json.is_some_and(|mime| mime == "application/json")
+        || either(config, "responseSchema").is_some()
+        || either(config, "responseJsonSchema").is_some()
+}
+
+fn name_unbounded(fields: &Object<'_>, config: Option<&Object<'_>>, list: &mut Vec<String>) {
+    for (key, _) in fields.iter().filter(|(_, raw)| *raw != "null") {
+        if BOUNDED.binary_search(&key).is_err() {
+            body::unbounded(list, || body::shown(key));
+        }
+    }
+    for key in UNBOUNDED_CONFIG {
+        let raw = config.and_then(|c| either(c, key));
+        let text_only = raw.is_some_and(|raw| raw.eq_ignore_ascii_case("[\"text\"]"));
+        if raw.is_some() && !text_only {
+            body::unbounded(list, || format!("generationConfig.{key}"));
+        }
+    }
+}
+
+/// How many functions there are; every other tool is run, and billed, by Google.
+fn tools(fields: &Object<'_>, list: &mut Vec<String>) -> Result<usize, Error> {
+    let tools: Vec<&RawValue> = body::list(fields, "tools")?.unwrap_or_default();
+    let mut count = 0;
+    for (i, tool) in tools.iter().enumerate() {
+        let Ok(tool) = Object::read_str(tool.get()) else {
+            return Err(body::wrong(
+                format!("tools[{i}]"),
+                "an object",
+                "something else",
+            ));
+        };
+        for (key, raw) in tool.iter().filter(|(_, raw)| *raw != "null") {
+            match key {
+                "functionDeclarations" | "function_declarations" => {
+                    let all: Vec<serde::de::IgnoredAny> =
+                        serde_json::from_str(raw).unwrap_or_default();
+                    count += all.len();
+                }
+                _ => body::unbounded(list, || format!("tools[{i}].{}", body::shown(key))),
+            }
+        }
+    }
+    Ok(count)
+}
+
+fn parts<'a>(turn: Turned<'a>, at: &str, unbounded: &mut Vec<String>) -> Vec<Part<'a>> {
+    let Content::List(pieces) = turn.parts else {
+        return Vec::new();
+    };
+    let mut parts = Vec::with_capacity(pieces.len());
+    for (j, piece) in pieces.into_iter().enumerate() {
+        let Some(piece) = piece.0 else { continue };
+        for blob in [&piece.inline, &piece.file]
+            .into_iter()
+            .filter_map(|b| b.0.as_ref())
+        {
+            body::unbounded(unbounded, || format!("{at}.parts[{j}]"));
+            parts.push(match blob.mime.text().and_then(|m| m.split('/').next()) {
+                Some("image") => Part::Image,
+                Some("audio") => Part::Audio,
+                _ => Part::File,
+            });
+        }
+        if piece.thought == Some(true) {
+            parts.push(Part::Reasoning);
+        } else if let Content::Text(text) = piece.text {
+            parts.push(Part::Text(text));
+        }
+        if piece.call.is_some() {
+            parts.push(Part::ToolCall);
+        }
+        if let Some(response) = piece.response.0 {
+            let raw = response.response.map_or("", RawValue::get);
+            parts.push(Part::ToolResult(Cow::Borrowed(raw)));
+        }
+    }
+    parts
+}
+
+fn texts(parts: Vec<Part<'_>>) -> impl Iterator<Item = Cow<'_, str>> {
+    parts.into_iter().filter_map(|part| match part {
+        Part::Text(text) => Some(text),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(model: &str) -> Place<'_> {
+        Place {
+            model: Some(model.into()),
+            ..Place::default()
+        }
+    }
+
+    #[test]
+    fn both_spellings_are_read_and_the_conversation_is_told_in_no_vendors_words() {
+        let camel = r#"{"systemInstruction":{"parts":[{"text":"be brief"}]},"generationConfig":{"maxOutputTokens":50,"responseMimeType":"application/json"},
+            "tools":[{"functionDeclarations":[{"name":"f"},{"name":"g"}]}],"contents":[
+            {"role":"user","parts":[{"text":"see"},{"inlineData":{"mimeType":"image/png","data":"aGk="}}]},
+            {"role":"model","parts":[{"text":"hm","thought":true},{"functionCall":{"name":"f","args":{}},"thoughtSignature":"x"}]},
+            {"role":"user","parts":[{"functionResponse":{"name":"f","response":{"output":"4"}}}]}]}"#;
+        let mut snake = camel.to_owned();
+        for word in [
+            "systemInstruction",
+            "generationConfig",
+            "maxOutputTokens",
+            "responseMimeType",
+            "functionDeclarations",
+            "inlineData",
+            "mimeType",
+            "functionCall",
+            "functionResponse",
+        ] {
+            snake = snake.replace(word, &spellings(word).1);
+        }
+        for (body, field) in [
+            (camel, "generationConfig.maxOutputTokens"),
+            (snake.as_str(), "generation_config.max_output_tokens"),
+        ] {
+            let request = decode(body.as_bytes(), &at("m")).expect("valid");
+            assert_eq!(request.limit, Some(Limit { field, tokens: 50 }));
+            assert_eq!(request.model, "m");
+            let prompt = &request.prompt;
+            assert_eq!((prompt.tools, prompt.structured), (2, true));
+            assert_eq!(prompt.system, ["be brief"]);
+            let turns: Vec<_> = prompt
+                .turns
+                .iter()
+                .map(|t| (t.role, t.parts.as_slice()))
+                .collect();
+            assert_eq!(
+                turns,
+                [
+                    (Role::User, &[Part::Text("see".into()), Part::Image][..]),
+                    (Role::Assistant, &[Part::Reasoning, Part::ToolCall]),
+                    (Role::Tool, &[Part::ToolResult("{\"output\":\"4\"}".into())]),
+                ]
+            );
+            assert_eq!(request.unbounded, ["contents[0].parts[1]"]);
+        }
+    }
+
+    #[test]
+    fn a_request_that_cannot_be_understood_is_refused_by_name() {
+        for (body, field) in [
+            ("{}", "contents"),
+            (r#"{"contents":[]}"#, "contents"),
+            (r#"{"contents":[3]}"#, "contents[0]"),
+            (r#"{"contents":{"parts":[]}}"#, "contents"),
+            (
+                r#"{"contents":[{}],"generationConfig":7}"#,
+                "generationConfig",
+            ),
+            (
+                r#"{"contents":[{}],"generationConfig":{"maxOutputTokens":-1}}"#,
+                "generationConfig.maxOutputTokens",
+            ),
+            (r#"{"contents":[{}],"tools":[1]}"#, "tools[0]"),
+        ] {
+            let error = decode(body.as_bytes(), &at("m")).expect_err(body);
+            assert_eq!(
+                (error.status(), error.field.as_deref()),
+                (400, Some(field)),
+                "{body}"
+            );
+        }
+        assert!(BOUNDED.is_sorted());
+    }
+}

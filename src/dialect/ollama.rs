@@ -1,0 +1,86 @@
+//! Ollama's own `/api/chat` and `/api/generate`: one JSON object a line, streamed unless the client says no.
+
+mod answer;
+mod converse;
+mod request;
+mod speak;
+mod write;
+
+use super::{
+    Addressee, Answer, Dialect, Frame, Place, Request, StreamDecoder, StreamWriter, UsageRule,
+    Work, Written,
+};
+use crate::chat::conversation::Conversation;
+use crate::error::Error;
+use bytes::Bytes;
+use serde_json::json;
+
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ollama {
+    /// `/api/chat`.
+    Chat,
+    /// `/api/generate`.
+    Generate,
+}
+
+impl Dialect for Ollama {
+    fn name(&self) -> &'static str {
+        match self {
+            Ollama::Chat => "ollama_chat",
+            Ollama::Generate => "ollama_generate",
+        }
+    }
+
+    fn place<'p>(&self, path: &'p str, _query: Option<&str>) -> Option<Place<'p>> {
+        let own = match self {
+            Ollama::Chat => "/api/chat",
+            Ollama::Generate => "/api/generate",
+        };
+        (path == own).then(|| Place {
+            work: Work::Complete,
+            ..Place::default()
+        })
+    }
+
+    fn decode_at<'a>(&self, body: &'a [u8], place: &Place<'a>) -> Result<Request<'a>, Error> {
+        request::decode(*self, body, place)
+    }
+
+    fn converse(&self, request: &Request<'_>) -> Result<Conversation, Error> {
+        converse::converse(*self, request)
+    }
+
+    fn write(&self, said: &Conversation, to: &Addressee<'_>) -> Result<Written, Error> {
+        write::write(*self, said, to)
+    }
+
+    /// No server of this dialect tells its thoughts' tokens apart.
+    fn stream(&self, _rule: UsageRule) -> Box<dyn StreamDecoder> {
+        Box::new(answer::Decoder::default())
+    }
+
+    fn answer(&self, body: &[u8], _rule: UsageRule) -> Answer {
+        answer::whole(body)
+    }
+
+    fn stream_writer(&self, frame: Frame) -> Box<dyn StreamWriter> {
+        Box::new(speak::Writer::new(*self, frame))
+    }
+
+    fn answer_body(&self, answer: Answer, frame: &Frame) -> Bytes {
+        speak::whole(*self, answer, frame)
+    }
+
+    fn stream_type(&self, _array: bool) -> &'static str {
+        "application/x-ndjson"
+    }
+
+    fn error_body(&self, error: &Error, _id: &str) -> Bytes {
+        Bytes::from(json!({"error": error.public}).to_string())
+    }
+
+    fn error_event(&self, error: &Error, _id: &str) -> Bytes {
+        Bytes::from(format!("{}\n", json!({"error": error.public})))
+    }
+}

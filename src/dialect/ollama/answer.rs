@@ -1,0 +1,211 @@
+//! Answers of Ollama's own API, streamed and whole: a whole answer is a stream of one line.
+
+use crate::chat::Usage;
+use crate::dialect::lenient::{Content, Count, Maybe, Text};
+use crate::dialect::ndjson::Lines;
+use crate::dialect::{Answer, Event, Finish, StreamDecoder, body, fault};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// A line.
+#[derive(Deserialize)]
+struct Said<'a> {
+    #[serde(default, borrow)]
+    model: Text<'a>,
+    #[serde(default, borrow)]
+    message: Maybe<Message<'a>>,
+    /// Of `/api/generate`.
+    #[serde(default, borrow)]
+    response: Text<'a>,
+    #[serde(default, borrow)]
+    thinking: Text<'a>,
+    #[serde(default)]
+    done: Option<bool>,
+    #[serde(default, borrow)]
+    done_reason: Text<'a>,
+    #[serde(default)]
+    prompt_eval_count: Count,
+    #[serde(default)]
+    eval_count: Count,
+    #[serde(default, borrow)]
+    error: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(default, borrow)]
+    content: Text<'a>,
+    #[serde(default, borrow)]
+    thinking: Text<'a>,
+    #[serde(default, borrow)]
+    tool_calls: Content<'a, Maybe<Call<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct Call<'a> {
+    #[serde(default, borrow)]
+    id: Text<'a>,
+    #[serde(default, borrow)]
+    function: Maybe<Function<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Function<'a> {
+    #[serde(default, borrow)]
+    name: Text<'a>,
+    #[serde(default, borrow)]
+    arguments: Option<&'a RawValue>,
+}
+
+#[derive(Default)]
+struct State {
+    model: String,
+    calls: u64,
+}
+
+/// A decoder for one stream.
+#[derive(Default)]
+pub(super) struct Decoder {
+    lines: Lines,
+    state: State,
+}
+
+impl StreamDecoder for Decoder {
+    fn feed(&mut self, bytes: &[u8], on: &mut dyn FnMut(Event)) {
+        let state = &mut self.state;
+        self.lines.feed(bytes, &mut |line| state.tell(line, on));
+    }
+
+    fn finish(&mut self, on: &mut dyn FnMut(Event)) {
+        let state = &mut self.state;
+        self.lines.finish(&mut |line| state.tell(line, on));
+    }
+}
+
+impl State {
+    fn tell(&mut self, line: &[u8], on: &mut dyn FnMut(Event)) {
+        let Ok(said) = serde_json::from_slice::<Said<'_>>(line) else {
+            return;
+        };
+        if let Some(model) = said.model.words().filter(|model| *model != self.model) {
+            model.clone_into(&mut self.model);
+            on(Event::Model(model.to_owned()));
+        }
+        let message = said.message.0.as_ref();
+        for words in [message.map(|m| &m.thinking), Some(&said.thinking)]
+            .into_iter()
+            .flatten()
+        {
+            if let Some(words) = words.words() {
+                on(Event::Reasoning(words.to_owned()));
+            }
+        }
+        for words in [message.map(|m| &m.content), Some(&said.response)]
+            .into_iter()
+            .flatten()
+        {
+            if let Some(words) = words.words() {
+                on(Event::Text(words.to_owned()));
+            }
+        }
+        let calls = message.map_or(&[][..], |m| m.tool_calls.list());
+        for call in calls.iter().filter_map(|c| c.0.as_ref()) {
+            self.tell_call(call, on);
+        }
+        if said.error.is_some_and(|raw| raw.get() != "null") {
+            on(Event::Error(body::error_text(&fault::said(line))));
+        }
+        if said.done == Some(true) {
+            if let (Some(input), Some(output)) =
+                (said.prompt_eval_count.get(), said.eval_count.get())
+            {
+                on(Event::Usage(Usage {
+                    input,
+                    output,
+                    ..Usage::default()
+                }));
+            }
+            on(Event::Finish(self.finish(said.done_reason.words())));
+            on(Event::End);
+        }
+    }
+
+    fn tell_call(&mut self, call: &Call<'_>, on: &mut dyn FnMut(Event)) {
+        let Some(function) = &call.function.0 else {
+            return;
+        };
+        let index = self.calls;
+        self.calls += 1;
+        on(Event::Call {
+            index,
+            id: call.id.text().unwrap_or_default().to_owned(),
+            name: function.name.text().unwrap_or_default().to_owned(),
+        });
+        let text = function.arguments.map_or("{}", RawValue::get).to_owned();
+        on(Event::Arguments { index, text });
+    }
+
+    fn finish(&self, word: Option<&str>) -> Finish {
+        match word {
+            Some("length") => Finish::Length,
+            Some("stop") | None if self.calls > 0 => Finish::Calls,
+            Some("stop") | None => Finish::Stop,
+            Some(other) => Finish::Other(other.to_owned()),
+        }
+    }
+}
+
+/// Reads a whole answer.
+pub(super) fn whole(bytes: &[u8]) -> Answer {
+    let mut answer = Answer::default();
+    State::default().tell(bytes, &mut |event| answer.add(event));
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_tell_thoughts_words_calls_usage_and_errors() {
+        let stream = "{\"model\":\"q\",\"message\":{\"role\":\"assistant\",\"content\":\"\",\"thinking\":\"hm\"},\"done\":false}\n\
+            {\"model\":\"q\",\"message\":{\"content\":\"hi\",\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":{\"a\": 1}}}]},\"done\":false}\n\
+            {\"model\":\"q\",\"message\":{\"content\":\"\"},\"done\":true,\"done_reason\":\"stop\",\"prompt_eval_count\":5,\"eval_count\":3}\n";
+        let mut decoder = Decoder::default();
+        let mut events = Vec::new();
+        decoder.feed(stream.as_bytes(), &mut |e| events.push(e));
+        assert_eq!(
+            events,
+            [
+                Event::Model("q".into()),
+                Event::Reasoning("hm".into()),
+                Event::Text("hi".into()),
+                Event::Call {
+                    index: 0,
+                    id: String::new(),
+                    name: "f".into()
+                },
+                Event::Arguments {
+                    index: 0,
+                    text: "{\"a\": 1}".into()
+                },
+                Event::Usage(Usage {
+                    input: 5,
+                    output: 3,
+                    ..Usage::default()
+                }),
+                Event::Finish(Finish::Calls),
+                Event::End,
+            ]
+        );
+        assert_eq!(
+            whole(b"{\"error\":\"no such model\"}").error.as_deref(),
+            Some("no such model")
+        );
+        let generated = whole(br#"{"model":"q","response":"x","done":true,"done_reason":"length","prompt_eval_count":1,"eval_count":1}"#);
+        assert_eq!(
+            (generated.text(), generated.finish),
+            ("x".into(), Some(Finish::Length))
+        );
+    }
+}

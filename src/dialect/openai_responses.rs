@@ -1,0 +1,121 @@
+//! OpenAI Responses.
+//!
+//! flyball keeps no responses: `previous_response_id`, `conversation` and stored prompts pass through to a server of
+//! this dialect, which may have them, and are refused by name for every other model.
+
+mod answer;
+mod converse;
+mod request;
+mod speak;
+mod write;
+
+use super::{
+    Addressee, Answer, Dialect, Frame, Place, Request, StreamDecoder, StreamWriter, UsageRule,
+    Work, Written, openai_chat,
+};
+use crate::chat::conversation::Conversation;
+use crate::error::Error;
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+/// The dialect.
+pub struct OpenAiResponses;
+
+impl Dialect for OpenAiResponses {
+    fn name(&self) -> &'static str {
+        "openai_responses"
+    }
+
+    fn place<'p>(&self, path: &'p str, _query: Option<&str>) -> Option<Place<'p>> {
+        let work = match path {
+            "/v1/responses" | "/openai/v1/responses" | "/openai/responses" => Work::Complete,
+            "/v1/responses/input_tokens" => Work::CountTokens,
+            _ => return None,
+        };
+        Some(Place {
+            work,
+            ..Place::default()
+        })
+    }
+
+    fn decode_at<'a>(&self, body: &'a [u8], place: &Place<'a>) -> Result<Request<'a>, Error> {
+        request::decode(body, place)
+    }
+
+    fn converse(&self, request: &Request<'_>) -> Result<Conversation, Error> {
+        converse::converse(request)
+    }
+
+    fn write(&self, said: &Conversation, to: &Addressee<'_>) -> Result<Written, Error> {
+        write::write(said, to)
+    }
+
+    /// Reasoning is a part of the output here, whoever the vendor is.
+    fn stream(&self, _rule: UsageRule) -> Box<dyn StreamDecoder> {
+        Box::new(answer::Decoder::default())
+    }
+
+    fn answer(&self, body: &[u8], _rule: UsageRule) -> Answer {
+        answer::whole(body)
+    }
+
+    fn stream_writer(&self, frame: Frame) -> Box<dyn StreamWriter> {
+        Box::new(speak::Writer::new(frame))
+    }
+
+    fn answer_body(&self, answer: Answer, frame: &Frame) -> Bytes {
+        speak::whole(answer, frame)
+    }
+
+    fn counted(&self, tokens: u64) -> Bytes {
+        Bytes::from(format!(
+            "{{\"object\":\"response.input_tokens\",\"input_tokens\":{tokens}}}"
+        ))
+    }
+
+    fn error_body(&self, error: &Error, id: &str) -> Bytes {
+        openai_chat::OpenAiChat.error_body(error, id)
+    }
+
+    fn error_event(&self, error: &Error, _id: &str) -> Bytes {
+        Bytes::from(error_event(error, 0))
+    }
+}
+
+fn error_event(error: &Error, number: u64) -> String {
+    let json = openai_chat::error_json(error);
+    // The same object, one level down beside the event's own fields.
+    let inner: Option<&RawValue> = serde_json::from_str::<Wrapped<'_>>(&json)
+        .ok()
+        .map(|w| w.error);
+    let inner = inner.map_or("null", RawValue::get);
+    format!(
+        "event: error\ndata: {{\"type\":\"error\",\"sequence_number\":{number},\"error\":{inner}}}\n\n"
+    )
+}
+
+#[derive(serde::Deserialize)]
+struct Wrapped<'a> {
+    #[serde(borrow)]
+    error: &'a RawValue,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+
+    #[test]
+    fn errors_speak_openai() {
+        let cap = Error::new(Kind::CapReached, "Full.").detail("key 7");
+        let body = OpenAiResponses.error_body(&cap, "r");
+        assert!(
+            body.starts_with(b"{\"error\":{\"message\":\"Full.\",\"type\":\"insufficient_quota\"")
+        );
+        let event = OpenAiResponses.error_event(&cap, "r");
+        assert!(
+            event.starts_with(b"event: error\ndata: {\"type\":\"error\",\"sequence_number\":0,\"error\":{\"message\":\"Full.\""),
+            "{event:?}"
+        );
+    }
+}

@@ -1,0 +1,329 @@
+//! A Responses request into a [`Request`].
+
+use crate::chat::{Part, Prompt, Role, Turn};
+use crate::dialect::lenient::{Content, Maybe, Text};
+use crate::dialect::{Limit, Place, Request, body};
+use crate::error::Error;
+use crate::json::{self, Object};
+use serde::Deserialize;
+use std::borrow::Cow;
+
+/// Fields that flyball edits one level down or reads there.
+const OBJECTS: &[&str] = &["reasoning", "stream_options", "text"];
+
+/// The fields whose cost the token limit bounds. Sorted. Left out on purpose: what stands for input that is
+/// kept elsewhere (`previous_response_id`, `conversation`, `prompt`), and what starts work of its own.
+const BOUNDED: &[&str] = &[
+    "include",
+    "input",
+    "instructions",
+    "max_output_tokens",
+    "metadata",
+    "model",
+    "parallel_tool_calls",
+    "prompt_cache_key",
+    "prompt_cache_options",
+    "reasoning",
+    "safety_identifier",
+    "store",
+    "stream",
+    "stream_options",
+    "temperature",
+    "text",
+    "tool_choice",
+    "tools",
+    "top_logprobs",
+    "top_p",
+    "truncation",
+    "user",
+];
+
+#[derive(Deserialize)]
+struct Item<'a> {
+    #[serde(default, borrow, rename = "type")]
+    kind: Text<'a>,
+    #[serde(default, borrow)]
+    role: Text<'a>,
+    #[serde(default, borrow)]
+    content: Content<'a, Maybe<Piece<'a>>>,
+    #[serde(default, borrow)]
+    output: Content<'a, Maybe<Piece<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct Piece<'a> {
+    #[serde(default, borrow, rename = "type")]
+    kind: Text<'a>,
+    #[serde(default, borrow)]
+    text: Text<'a>,
+    #[serde(default, borrow)]
+    refusal: Text<'a>,
+}
+
+#[derive(Deserialize)]
+struct Tool<'a> {
+    #[serde(default, borrow, rename = "type")]
+    kind: Text<'a>,
+}
+
+/// Reads a request.
+pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'a>, Error> {
+    let fields = body::object(bytes, OBJECTS)?;
+    let model = body::model_at(&fields, place)?;
+    let stream = body::flag(&fields, "stream")?;
+    let limit = body::count(&fields, "max_output_tokens", 1..=body::TOKENS_MAX)?;
+    let mut unbounded = Vec::new();
+    name_unbounded(&fields, &mut unbounded);
+    let tools: Vec<Maybe<Tool<'_>>> = body::list(&fields, "tools")?.unwrap_or_default();
+    for (i, tool) in tools.iter().enumerate() {
+        let kind = tool.0.as_ref().and_then(|t| t.kind.text());
+        if !matches!(kind, Some("function" | "custom")) {
+            body::unbounded(&mut unbounded, || format!("tools[{i}]"));
+        }
+    }
+    let mut prompt = Prompt {
+        tools: tools.len(),
+        structured: structured(&fields),
+        ..Prompt::default()
+    };
+    if let Some(raw) = fields.some("instructions") {
+        let text = json::text(raw);
+        let text = text.ok_or_else(|| body::wrong("instructions", "a string", body::found(raw)))?;
+        prompt.system.push(text);
+    }
+    input(&fields, &mut prompt, &mut unbounded)?;
+    Ok(Request {
+        effort: crate::route::effort::asked("openai_responses", &fields),
+        model_in_body: body::model_in(&fields),
+        fields,
+        model,
+        stream,
+        usage_asked: true,
+        limit: limit.map(|tokens| Limit {
+            field: "max_output_tokens",
+            tokens,
+        }),
+        choices: 1,
+        prompt,
+        unbounded,
+    })
+}
+
+fn name_unbounded(fields: &Object<'_>, list: &mut Vec<String>) {
+    for (key, raw) in fields.iter().filter(|(_, raw)| *raw != "null") {
+        let bounded = match key {
+            "service_tier" => {
+                json::text(raw).is_some_and(|t| matches!(t.as_ref(), "auto" | "default"))
+            }
+            "background" => raw == "false",
+            _ => BOUNDED.binary_search(&key).is_ok(),
+        };
+        if !bounded {
+            body::unbounded(list, || body::shown(key));
+        }
+    }
+}
+
+fn structured(fields: &Object<'_>) -> bool {
+    let text = fields
+        .some("text")
+        .and_then(|raw| Object::read_str(raw).ok());
+    let format = text.and_then(|t| Object::read_str(t.some("format")?).ok());
+    let kind = format.and_then(|f| json::text(f.some("type")?));
+    kind.is_some_and(|kind| kind != "text")
+}
+
+fn input<'a>(
+    fields: &Object<'a>,
+    prompt: &mut Prompt<'a>,
+    unbounded: &mut Vec<String>,
+) -> Result<(), Error> {
+    // A stored prompt or an earlier response may be all the input there is.
+    let Some(raw) = fields.some("input") else {
+        let elsewhere = ["previous_response_id", "conversation", "prompt"];
+        return match elsewhere.iter().any(|key| fields.some(key).is_some()) {
+            true => Ok(()),
+            false => Err(body::wrong(
+                "input",
+                "a string or an array of items",
+                "nothing",
+            )),
+        };
+    };
+    if let Some(text) = json::text(raw) {
+        prompt.turns.push(Turn {
+            role: Role::User,
+            parts: vec![Part::Text(text)],
+        });
+        return Ok(());
+    }
+    if !raw.starts_with('[') {
+        return Err(body::wrong(
+            "input",
+            "a string or an array of items",
+            body::found(raw),
+        ));
+    }
+    let items: Vec<Maybe<Item<'_>>> = body::list(fields, "input")?.unwrap_or_default();
+    for (i, item) in items.into_iter().enumerate() {
+        let at = format!("input[{i}]");
+        let item = item
+            .0
+            .ok_or_else(|| body::wrong(&at, "an object", "something else"))?;
+        add(item, &at, prompt, unbounded);
+    }
+    Ok(())
+}
+
+fn add<'a>(item: Item<'a>, at: &str, prompt: &mut Prompt<'a>, unbounded: &mut Vec<String>) {
+    let kind = item.kind.text().unwrap_or("message").to_owned();
+    match kind.as_str() {
+        "message" => {
+            let parts = parts(item.content, at, unbounded);
+            match item.role.text() {
+                Some("system" | "developer") => prompt.system.extend(texts(parts)),
+                Some("assistant") => push(prompt, Role::Assistant, parts),
+                _ => prompt.turns.push(Turn {
+                    role: Role::User,
+                    parts,
+                }),
+            }
+        }
+        "reasoning" => push(prompt, Role::Assistant, vec![Part::Reasoning]),
+        kind if kind.ends_with("_call_output") || kind.ends_with("_search_output") => {
+            let (words, others): (Vec<_>, Vec<_>) = parts(item.output, at, unbounded)
+                .into_iter()
+                .partition(|part| matches!(part, Part::Text(_)));
+            let words = body::joined(texts(words).collect());
+            push(
+                prompt,
+                Role::Tool,
+                std::iter::once(Part::ToolResult(words))
+                    .chain(others)
+                    .collect(),
+            );
+        }
+        kind if kind.ends_with("_call") => push(prompt, Role::Assistant, vec![Part::ToolCall]),
+        _ => body::unbounded(unbounded, || at.to_owned()),
+    }
+}
+
+/// Items of one speaker in a row are one turn.
+fn push<'a>(prompt: &mut Prompt<'a>, role: Role, parts: Vec<Part<'a>>) {
+    match prompt.turns.last_mut() {
+        Some(turn) if turn.role == role => turn.parts.extend(parts),
+        _ => prompt.turns.push(Turn { role, parts }),
+    }
+}
+
+fn parts<'a>(
+    content: Content<'a, Maybe<Piece<'a>>>,
+    at: &str,
+    unbounded: &mut Vec<String>,
+) -> Vec<Part<'a>> {
+    let pieces = match content {
+        Content::Text(text) => return vec![Part::Text(text)],
+        Content::List(pieces) => pieces,
+        Content::Nothing | Content::Other(_) => return Vec::new(),
+    };
+    let mut parts = Vec::new();
+    for (j, piece) in pieces.into_iter().enumerate() {
+        let Some(piece) = piece.0 else { continue };
+        let medium = match piece.kind.text() {
+            Some("input_image") => Some(Part::Image),
+            Some("input_audio") => Some(Part::Audio),
+            Some("input_file") => Some(Part::File),
+            _ => None,
+        };
+        if let Some(medium) = medium {
+            body::unbounded(unbounded, || format!("{at}.content[{j}]"));
+            parts.push(medium);
+        }
+        parts.extend(piece.text.into_text().map(Part::Text));
+        parts.extend(piece.refusal.into_text().map(Part::Text));
+    }
+    parts
+}
+
+fn texts(parts: Vec<Part<'_>>) -> impl Iterator<Item = Cow<'_, str>> {
+    parts.into_iter().filter_map(|part| match part {
+        Part::Text(text) => Some(text),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_become_turns_and_what_has_no_bound_is_named() {
+        let body = r#"{"model":"m","instructions":"be","stream":true,"max_output_tokens":9,"text":{"format":{"type":"json_schema"}},
+            "tools":[{"type":"function"},{"type":"web_search"}],"previous_response_id":"r","input":[
+            {"role":"developer","content":"brief"},
+            {"role":"user","content":[{"type":"input_text","text":"see"},{"type":"input_image","image_url":"x"}]},
+            {"type":"reasoning","summary":[]},
+            {"type":"function_call","call_id":"c","name":"f","arguments":"{}"},
+            {"type":"function_call_output","call_id":"c","output":"4"},
+            {"type":"message","role":"assistant","content":[{"type":"output_text","text":"done"}]}]}"#;
+        let request = decode(body.as_bytes(), &Place::default()).expect("valid");
+        assert_eq!(request.prompt.system, ["be", "brief"]);
+        assert_eq!(
+            (
+                request.prompt.tools,
+                request.prompt.structured,
+                request.stream
+            ),
+            (2, true, true)
+        );
+        let turns: Vec<_> = request
+            .prompt
+            .turns
+            .iter()
+            .map(|t| (t.role, t.parts.as_slice()))
+            .collect();
+        assert_eq!(
+            turns,
+            [
+                (Role::User, &[Part::Text("see".into()), Part::Image][..]),
+                (Role::Assistant, &[Part::Reasoning, Part::ToolCall]),
+                (Role::Tool, &[Part::ToolResult("4".into())]),
+                (Role::Assistant, &[Part::Text("done".into())]),
+            ]
+        );
+        assert_eq!(
+            request.unbounded,
+            ["previous_response_id", "tools[1]", "input[1].content[1]"]
+        );
+        assert_eq!(
+            request.limit.map(|l| (l.field, l.tokens)),
+            Some(("max_output_tokens", 9))
+        );
+    }
+
+    #[test]
+    fn a_request_that_cannot_be_understood_is_refused_by_name() {
+        for (body, field) in [
+            ("{\"input\":\"x\"}", "model"),
+            ("{\"model\":\"m\"}", "input"),
+            ("{\"model\":\"m\",\"input\":7}", "input"),
+            ("{\"model\":\"m\",\"input\":[7]}", "input[0]"),
+            (
+                "{\"model\":\"m\",\"input\":\"x\",\"max_output_tokens\":0}",
+                "max_output_tokens",
+            ),
+            (
+                "{\"model\":\"m\",\"input\":\"x\",\"instructions\":[]}",
+                "instructions",
+            ),
+        ] {
+            let error = decode(body.as_bytes(), &Place::default()).expect_err(body);
+            assert_eq!(
+                (error.status(), error.field.as_deref()),
+                (400, Some(field)),
+                "{body}"
+            );
+        }
+        assert!(BOUNDED.is_sorted());
+    }
+}

@@ -1,0 +1,27 @@
+//! Azure OpenAI: the v1 API, in which the deployment stands in the body like a model.
+
+use super::{Auth, Kind, OnCancel};
+use crate::dialect::UsageRule;
+use crate::route::effort::Family;
+
+/// Azure OpenAI, Chat Completions and Responses. Configuration says where the resource is
+/// (`https://NAME.openai.azure.com`), and names the deployments as models. A deployment's name hides the real
+/// model, so its efforts and price must be listed.
+pub static KIND: Kind = Kind {
+    name: "azure",
+    key_env: None,
+    base_url: None,
+    auth: Auth::ApiKey,
+    speaks: &[
+        ("openai_chat", "/openai/v1/chat/completions"),
+        ("openai_responses", "/openai/v1/responses"),
+    ],
+    family: Family::OpenAi,
+    usage: UsageRule::Dialect,
+    // How a cancelled stream is billed is not documented.
+    on_cancel: OnCancel::Unknown,
+    limit_field: "max_completion_tokens",
+    free: false,
+    starters: &[],
+    signature: None,
+};
