@@ -20,6 +20,7 @@ pub static KIND: Kind = Kind {
     usage: UsageRule::Dialect,
     // How a cancelled stream is billed is not documented.
     on_cancel: OnCancel::Unknown,
+    closes_early: false,
     limit_field: "max_completion_tokens",
     free: false,
     starters: &[],
