@@ -130,6 +130,7 @@ fn every_label_has_values_from_a_closed_set_whatever_clients_send() {
     let open =
         |names: &[&str]| -> BTreeSet<String> { names.iter().map(ToString::to_string).collect() };
     let kinds: Vec<&str> = KINDS.into_iter().map(kind_name).collect();
+    let dialects: Vec<&str> = crate::dialect::ALL.iter().map(|d| d.name()).collect();
     let sets: BTreeMap<&str, BTreeSet<String>> = BTreeMap::from([
         ("provider", open(&["openai", "other"])),
         ("model", open(&["small-1", "other"])),
@@ -148,8 +149,8 @@ fn every_label_has_values_from_a_closed_set_whatever_clients_send() {
             "phase",
             open(&["total", "read", "decide", "reserve", "settle"]),
         ),
-        ("from", open(&["openai_chat", "anthropic_messages"])),
-        ("to", open(&["openai_chat", "anthropic_messages"])),
+        ("from", open(&dialects)),
+        ("to", open(&dialects)),
         ("scope", open(&["global", "keys", "any"])),
         ("window", open(&["day", "month", "total"])),
         (
