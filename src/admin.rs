@@ -1,9 +1,11 @@
 //! The admin listener: metrics, health, and what an operator looks at or sets off.
 
 use crate::exchange::State;
-use crate::ledger::balance::Node;
+use crate::ledger::balance::Standing;
+use crate::ledger::cap::{Dim, Measure, Pick};
 use crate::money::PicoUsd;
 use crate::relay::Answer;
+use crate::telemetry::CapFigures;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -95,38 +97,30 @@ fn metrics(admin: &Admin) -> Response<Answer> {
     )
 }
 
-/// What one cap gauge shows.
-#[derive(Default)]
-struct CapSum {
-    limit: PicoUsd,
-    spent: PicoUsd,
-    reserved: PicoUsd,
-    reset: Option<i64>,
-}
-
-/// Brings the cap gauges up to date: the global caps as they are, those of the keys as one sum, since keys are no labels.
+/// Brings the cap gauges up to date: the caps of keys as one sum, since keys are no labels. Only dollars; the others are no money.
 fn publish_caps(state: &State) {
-    let mut sums: BTreeMap<(&'static str, &'static str), CapSum> = BTreeMap::new();
-    for (node, window, standing) in state.ledger.standings() {
-        let Some(limit) = standing.limit else {
+    let mut sums: BTreeMap<(&'static str, &'static str), CapFigures> = BTreeMap::new();
+    for standing in state.ledger.standings() {
+        let counter = &standing.counter;
+        let (Some(limit), Measure::Usd) = (standing.limit, counter.measure) else {
             continue;
         };
-        let scope = if node == Node::Global {
-            "global"
-        } else {
-            "keys"
-        };
-        let sum = sums.entry((scope, window.name())).or_default();
-        sum.limit += limit;
-        sum.spent += standing.posted;
-        sum.reserved += standing.reserved;
-        sum.reset = window.resets_at(standing.id);
+        let (scope, window) = (counter.scope.class(), counter.window.name());
+        let sum = sums.entry((scope, window)).or_insert(CapFigures {
+            scope,
+            window,
+            limit: PicoUsd::ZERO,
+            spent: PicoUsd::ZERO,
+            reserved: PicoUsd::ZERO,
+            reset_unix: standing.ends_at,
+        });
+        sum.limit += PicoUsd(limit);
+        sum.spent += PicoUsd(standing.posted);
+        sum.reserved += PicoUsd(standing.reserved);
+        sum.reset_unix = sum.reset_unix.max(standing.ends_at);
     }
-    for ((scope, window), sum) in sums {
-        state
-            .telemetry
-            .cap(scope, window, sum.limit, sum.spent, sum.reserved, sum.reset);
-    }
+    let figures: Vec<CapFigures> = sums.into_values().collect();
+    state.telemetry.caps(&figures);
 }
 
 fn caps(admin: &Admin) -> Response<Answer> {
@@ -134,21 +128,35 @@ fn caps(admin: &Admin) -> Response<Answer> {
         .state
         .ledger
         .standings()
-        .into_iter()
-        .filter(|(_, _, s)| s.limit.is_some() || s.posted != PicoUsd::ZERO || s.reserved != PicoUsd::ZERO)
-        .map(|(node, window, s)| {
-            let node = match node {
-                Node::Global => "global".to_owned(),
-                Node::Key(id) => format!("key {id}"),
-            };
-            json!({"node": node, "window": window.name(), "limit_usd": s.limit.map(PicoUsd::usd_text), "spent_usd": s.posted.usd_text(), "reserved_usd": s.reserved.usd_text(), "resets_at": window.resets_at(s.id)})
-        })
+        .iter()
+        .filter(|s| s.limit.is_some() || s.posted != 0 || s.reserved != 0)
+        .map(describe)
         .collect();
     typed(
         StatusCode::OK,
         "application/json",
         json!({ "caps": rows }).to_string(),
     )
+}
+
+/// One counter as the admin listener shows it; `…_usd` only where it counts dollars.
+fn describe(s: &Standing) -> serde_json::Value {
+    let (c, plain) = (&s.counter, |amount| s.counter.measure.plain(amount));
+    let node = match (c.scope.class(), c.scope.pick(Dim::Key)) {
+        ("global", _) => "global".to_owned(),
+        ("keys", Pick::Only(id)) => format!("key {id}"),
+        _ => c.scope.to_string(),
+    };
+    let mut row = json!({
+        "node": node, "counter": c.to_string(), "measure": c.measure.name(), "window": c.window.name(), "time_zone": c.zone.name(),
+        "limit": s.limit.map(plain), "spent": plain(s.posted), "reserved": plain(s.reserved), "resets_at": s.ends_at,
+    });
+    if c.measure == Measure::Usd {
+        row["limit_usd"] = json!(s.limit.map(plain));
+        row["spent_usd"] = json!(plain(s.posted));
+        row["reserved_usd"] = json!(plain(s.reserved));
+    }
+    row
 }
 
 fn models(admin: &Admin) -> Response<Answer> {

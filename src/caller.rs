@@ -3,7 +3,6 @@
 //! Keys are compared by the SHA-256 of the whole secret, so that no prefix tells anything; a secret is never kept.
 
 use crate::error::{Error, Kind};
-use crate::ledger::balance::Node;
 use crate::ledger::store::Key;
 use crate::route::policy::like;
 use http::HeaderMap;
@@ -26,12 +25,39 @@ impl Caller {
         self.key.as_ref().map_or("local", |k| &k.name)
     }
 
-    /// The nodes whose caps count, root first.
+    /// The key's team, or nothing.
     #[must_use]
-    pub fn nodes(&self) -> Vec<Node> {
-        std::iter::once(Node::Global)
-            .chain(self.key.iter().map(|k| Node::Key(k.id)))
-            .collect()
+    pub fn team(&self) -> &str {
+        self.key.as_ref().map_or("", |k| &k.team)
+    }
+
+    /// The tags of a request that caps count: those fixed on the key, and those that it demands. `given` are the request's
+    /// own; what nobody demands counts nowhere, or a caller could spend from whatever cap it names.
+    ///
+    /// # Errors
+    /// A demanded tag is missing or has a value that is not allowed.
+    pub fn counted_tags(&self, given: &[(String, String)]) -> Result<Vec<(String, String)>, Error> {
+        let Some(key) = &self.key else {
+            return Ok(Vec::new());
+        };
+        let mut tags = key.tags.clone();
+        for (name, allowed) in &key.required_tags {
+            let value = given.iter().find(|(k, _)| k == name).map(|(_, v)| v);
+            match value.filter(|v| allowed.contains(v)) {
+                Some(value) => tags.push((name.clone(), value.clone())),
+                None => {
+                    return Err(Error::bad_field(
+                        "x-flyball-tags",
+                        format!(
+                            "This key's requests must bear the tag {name} with one of these values: {}. Send x-flyball-tags: {name}={}.",
+                            allowed.join(", "),
+                            allowed.first().map_or("", String::as_str)
+                        ),
+                    ));
+                }
+            }
+        }
+        Ok(tags)
     }
 
     /// The caller may use a model of this name.
@@ -47,14 +73,19 @@ impl Caller {
 #[derive(Clone, Debug, Default)]
 pub struct Callers {
     by_hash: HashMap<[u8; 32], Arc<Key>>,
+    /// Secrets from before a rotation, each with the second until which it works.
+    by_old: HashMap<[u8; 32], (Arc<Key>, i64)>,
 }
 
 impl Callers {
     /// The callers with these keys. As long as there has never been a key, anybody on this machine may call.
     #[must_use]
     pub fn new(keys: Vec<Key>) -> Callers {
+        let keys: Vec<Arc<Key>> = keys.into_iter().map(Arc::new).collect();
+        let old = |k: &Arc<Key>| k.old.map(|(hash, until)| (hash, (k.clone(), until)));
         Callers {
-            by_hash: keys.into_iter().map(|k| (k.hash, Arc::new(k))).collect(),
+            by_old: keys.iter().filter_map(old).collect(),
+            by_hash: keys.into_iter().map(|k| (k.hash, k)).collect(),
         }
     }
 
@@ -80,7 +111,14 @@ impl Callers {
             .code("invalid_api_key")
         };
         let secret = credential(headers).ok_or_else(refused)?;
-        let key = self.by_hash.get(&hash(secret)).ok_or_else(refused)?;
+        // Looked up by the hash of the whole secret: how long that takes tells nothing about any prefix of it.
+        let hash = hash(secret);
+        let old = || self.by_old.get(&hash).filter(|(_, until)| now < *until);
+        let key = self
+            .by_hash
+            .get(&hash)
+            .or_else(|| old().map(|(key, _)| key))
+            .ok_or_else(refused)?;
         if key.revoked || key.expires.is_some_and(|end| end <= now) {
             return Err(refused());
         }
@@ -131,13 +169,50 @@ mod tests {
             id: 1,
             name: "app".into(),
             hash: hash(secret.as_bytes()),
-            created: 0,
             expires: Some(100),
-            revoked: false,
-            private: false,
-            caps: Vec::new(),
             models: vec!["gpt-*".into()],
-            tags: Vec::new(),
+            ..Key::default()
+        }
+    }
+
+    #[test]
+    fn a_rotated_keys_old_secret_works_until_its_time_is_over() {
+        let rotated = Key {
+            old: Some((hash(b"fb_old"), 50)),
+            ..key("fb_secret")
+        };
+        let callers = Callers::new(vec![rotated]);
+        for (secret, now, ok) in [
+            ("fb_old", 49, true),
+            ("fb_old", 50, false),
+            ("fb_secret", 50, true),
+        ] {
+            let got = callers.identify(&headers(&[("x-api-key", secret)]), now);
+            assert_eq!(got.is_ok(), ok, "{secret} at {now}");
+        }
+    }
+
+    #[test]
+    fn only_tags_of_the_key_or_demanded_by_it_count_and_leaving_them_out_is_refused() {
+        let caller = Caller {
+            key: Some(Arc::new(Key {
+                tags: vec![("team".into(), "red".into())],
+                required_tags: vec![("project".into(), vec!["x".into(), "y".into()])],
+                ..key("fb_secret")
+            })),
+        };
+        let pair = |k: &str, v: &str| (k.to_owned(), v.to_owned());
+        let counted = caller.counted_tags(&[pair("project", "y"), pair("colour", "blue")]);
+        assert_eq!(
+            counted.expect("all there"),
+            [pair("team", "red"), pair("project", "y")]
+        );
+        for given in [
+            vec![],
+            vec![pair("project", "z")],
+            vec![pair("colour", "blue")],
+        ] {
+            assert!(caller.counted_tags(&given).is_err(), "{given:?}");
         }
     }
 

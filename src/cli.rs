@@ -1,6 +1,7 @@
 //! The command line: what each command takes, and its help. The work is in the files beside this.
 
 mod books;
+mod caps;
 mod client;
 mod demo;
 mod inspect;
@@ -40,6 +41,8 @@ enum Command {
     Serve(ServeArgs),
     /// Send a mixed stream of prompts through a proxy and show what it cost and saved
     Demo(demo::DemoArgs),
+    /// Show every cap with what is spent, or allow a frozen model again
+    Caps(caps::CapsArgs),
     /// Check the configuration and the rules, with their examples
     Check(inspect::CheckArgs),
     /// Show how a prompt would be graded and routed, and why; sends nothing
@@ -51,7 +54,7 @@ enum Command {
     Ledger(books::LedgerCommand),
     /// Sum up what was spent and saved
     Report(books::ReportArgs),
-    /// Make, list and revoke virtual keys
+    /// Make, list, rotate and revoke virtual keys
     #[command(subcommand)]
     Key(keys::KeyCommand),
     /// Show or refresh the price catalogue
@@ -106,6 +109,7 @@ pub fn run() -> ExitCode {
     {
         Command::Serve(args) => serve::run(&common, &args),
         Command::Demo(args) => demo::run(&common, &args),
+        Command::Caps(args) => caps::run(&common, &args),
         Command::Check(args) => inspect::check(&common, &args),
         Command::Explain(args) => inspect::explain(&common, &args),
         Command::Classify(args) => inspect::classify(&args),
@@ -156,19 +160,20 @@ fn joined(complaints: &[crate::config::Complaint]) -> String {
         .join("\n")
 }
 
-/// The data folder that this configuration names; commands that only read the books need no provider.
-fn data_dir(common: &Common) -> Result<PathBuf, String> {
-    match &common.data_dir {
-        Some(dir) => Ok(dir.clone()),
-        None => {
-            let overrides = Overrides {
-                simulate: true,
-                ..common.overrides(&ServeArgs::default())
-            };
-            crate::config::load(&overrides)
-                .map(|c| c.data_dir)
-                .map_err(|all| joined(&all))
-        }
+/// The configuration, for commands that only look at the books: they need no provider.
+fn for_books(common: &Common) -> Result<crate::config::Config, String> {
+    let overrides = Overrides {
+        simulate: true,
+        ..common.overrides(&ServeArgs::default())
+    };
+    crate::config::load(&overrides).map_err(|all| joined(&all))
+}
+
+/// Where the books are. With `--data-dir` alone no configuration is read.
+fn books_at(common: &Common) -> Result<crate::ledger::Settings, String> {
+    match (&common.data_dir, &common.config) {
+        (Some(dir), None) => Ok(crate::ledger::Settings::embedded(dir)),
+        _ => for_books(common).map(|c| crate::process::settings_of(&c)),
     }
 }
 

@@ -2,6 +2,7 @@
 //! settings from them, so that nothing else can be wrong later. All mistakes are told at once.
 //! Nobody but the process (command line, server) imports this.
 
+mod caps;
 pub mod discover;
 mod places;
 mod price;
@@ -12,9 +13,8 @@ pub mod watch;
 pub use crate::reader::Complaint;
 
 use crate::ledger::price::Catalogue;
-use crate::ledger::window::Window;
+use crate::ledger::tree::Shared;
 use crate::limits::Limits;
-use crate::money::PicoUsd;
 use crate::provider::Kind;
 use crate::reader::{Page, Table};
 use crate::route::arm::Objective;
@@ -22,9 +22,11 @@ use crate::route::fleet::{Arm, Fleet};
 use crate::route::policy::{self, Rule};
 use secrecy::SecretString;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The file that is read when no other is named.
 pub const FILE: &str = "flyball.toml";
@@ -84,10 +86,16 @@ pub struct Config {
     pub answer_tokens_min: u64,
     /// A request whose bound does not fit a cap gets a lower token limit instead of a refusal.
     pub lower_limits: bool,
-    /// Caps on everything together.
-    pub caps: Vec<(Window, PicoUsd)>,
-    /// Caps of every key that has none of its own.
-    pub key_caps: Vec<(Window, PicoUsd)>,
+    /// The caps.
+    pub caps: Shared,
+    /// The teams, each with its organisation (or nothing).
+    pub teams: BTreeMap<String, String>,
+    /// How long a request waits that only open reservations keep from its cap's room.
+    pub cap_wait: Duration,
+    /// Thousandths of a cap that are leased at a time, so that a reservation waits for no disk; 0 leases nothing.
+    pub lease_permille: u32,
+    /// Sessions that a key may have in one window of a cap on sessions.
+    pub sessions_max: u32,
     /// The simulated models' speed (1 is lifelike) and seed, where they are in use.
     pub simulate: Option<(f64, u64)>,
     /// How much, how many, how long.
@@ -289,8 +297,15 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
     };
     let tokens = answer_tokens(top);
     let lower_limits = top.flag("lower_limits").unwrap_or(true);
-    let caps = caps(top);
-    let key_caps = key_caps(top);
+    let zone = caps::zone(top);
+    let caps = Shared {
+        caps: caps::caps(top, &zone),
+        each_key: caps::of_each_key(top, &zone),
+    };
+    let teams = caps::teams(top);
+    let cap_wait = top.duration("cap_wait").unwrap_or(Duration::ZERO);
+    let lease_permille = small(top, "lease_permille", 0, 1_000);
+    let sessions_max = small(top, "sessions_max", 1_000, 1_000_000);
     let limits = limits(top);
     let loopback = [listen, admin_listen]
         .iter()
@@ -316,7 +331,10 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
         answer_tokens_min: tokens.1,
         lower_limits,
         caps,
-        key_caps,
+        teams,
+        cap_wait,
+        lease_permille,
+        sessions_max,
         simulate: stock.simulate,
         limits,
         catalogue: stock.catalogue,
@@ -344,46 +362,16 @@ fn answer_tokens(top: &Table<'_>) -> (u64, u64) {
     (max, min)
 }
 
-fn caps(top: &Table<'_>) -> Vec<(Window, PicoUsd)> {
-    let windows = Window::ALL.map(|w| (w.name(), w));
-    let mut caps: Vec<(Window, PicoUsd)> = Vec::new();
-    for table in top.tables("cap") {
-        let usd = cap(&table, "usd");
-        let window = table.choice("window", "window", &windows);
-        for key in ["usd", "window"].into_iter().filter(|key| !table.has(key)) {
-            table.complain(key, format_args!("cap: {key} is missing"), None);
-        }
-        if window.is_some_and(|w| caps.iter().any(|(other, _)| *other == w)) {
-            table.complain("window", "cap: there is one for this window already", None);
-        }
-        caps.extend(window.zip(usd));
-        table.finish();
-    }
-    caps
-}
-
-fn key_caps(top: &Table<'_>) -> Vec<(Window, PicoUsd)> {
-    let Some(table) = top.table("key_defaults") else {
-        return Vec::new();
+/// A count up to `most`.
+fn small(top: &Table<'_>, key: &'static str, usual: u32, most: u32) -> u32 {
+    let Some(count) = top.count(key) else {
+        return usual;
     };
-    let keys = [
-        (Window::Day, "cap_usd_day"),
-        (Window::Month, "cap_usd_month"),
-        (Window::Total, "cap_usd_total"),
-    ];
-    let found = keys.map(|(window, key)| Some(window).zip(cap(&table, key)));
-    table.finish();
-    found.into_iter().flatten().collect()
-}
-
-fn cap(table: &Table<'_>, key: &'static str) -> Option<PicoUsd> {
-    let usd = table.money(key)?;
-    if usd.to_i64().is_none() {
-        let text = format!("{key} is above the 9.2 million dollars that the ledger can hold");
-        table.complain(key, text, None);
-        return None;
+    let fits = u32::try_from(count).ok().filter(|n| *n <= most);
+    if fits.is_none() {
+        top.complain(key, format_args!("{key} is at most {most}"), None);
     }
-    Some(usd)
+    fits.unwrap_or(usual)
 }
 
 fn limits(top: &Table<'_>) -> Limits {

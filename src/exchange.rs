@@ -22,7 +22,7 @@ use crate::ledger::{Ledger, now};
 use crate::limits::Limits;
 use crate::relay::{Answer, Passes, Reading, Relay, Terms, bill_headers};
 use crate::route::{self, Arm, Decision, Policy};
-use crate::settle::{self, Settlement};
+use crate::settle::Settlement;
 use crate::telemetry::{Decided, Telemetry};
 use crate::upstream::{Failure, Upstream};
 use arc_swap::ArcSwap;
@@ -129,7 +129,8 @@ async fn complete(
     let body = read_body(&state.limits, head, body).await?;
     let read = arrived.elapsed();
     let policy = state.policy.load_full();
-    let wishes = headers::wishes(head, &caller)?;
+    let mut wishes = headers::wishes(head, &caller)?;
+    let tags = caller.counted_tags(&wishes.tags)?;
     let request = dialect.decode_at(&body, place)?;
     let translator = Translator::new(dialect, &request);
 
@@ -138,66 +139,61 @@ async fn complete(
     let turn = state
         .affinity
         .turn(caller.name(), wishes.session.as_deref(), &request.prompt);
-    let decision = decide(
-        state,
-        &policy,
-        head,
-        dialect,
-        &caller,
-        &request,
-        &translator,
-        &wishes,
-        turn,
-        &features,
-        &difficulty,
-    )?;
-    state.telemetry.decided(&Decided {
-        rule: &decision.rule,
-        task: difficulty.task.name(),
-        tier: decision.attempts[0].model.tier,
-    });
-
-    let exchange = Exchange {
-        state,
-        policy: &policy,
-        head,
-        body: &body,
-        request: &request,
-        translator: &translator,
-        input_estimate: features.prompt_tokens_estimate,
-        place,
-        dialect,
-        caller: &caller,
-        id,
-        arrived,
-        read,
-        difficulty,
-        wishes: &wishes,
-        decision: &decision,
-    };
-    let mut failed = None;
-    for arm in &decision.attempts {
-        match exchange.attempt(arm).await {
-            Ok(answer) => {
-                if !decision.untouched {
-                    let effort = arm.effort_or(request.effort);
-                    state.affinity.remember(
-                        turn,
-                        Served {
-                            model: arm.model.name.clone(),
-                            effort,
-                            rule: decision.rule.clone(),
-                        },
-                    );
-                }
-                return Ok(answer);
+    let mut full = None;
+    loop {
+        let decision = decide(
+            state,
+            &policy,
+            head,
+            dialect,
+            &caller,
+            &request,
+            &translator,
+            &wishes,
+            &tags,
+            turn,
+            &features,
+            &difficulty,
+        );
+        // Where no local model can take it, the full cap is the reason.
+        let decision = decision.map_err(|none| full.take().unwrap_or(none))?;
+        state.telemetry.decided(&Decided {
+            rule: &decision.rule,
+            task: difficulty.task.name(),
+            tier: decision.attempts[0].model.tier,
+        });
+        let exchange = Exchange {
+            state,
+            policy: &policy,
+            head,
+            body: &body,
+            request: &request,
+            translator: &translator,
+            input_estimate: features.prompt_tokens_estimate,
+            place,
+            dialect,
+            caller: &caller,
+            id,
+            arrived,
+            read,
+            difficulty,
+            wishes: &wishes,
+            tags: &tags,
+            decision: &decision,
+        };
+        match exchange.attempts(turn).await {
+            Err(LocalInstead(refusal)) if full.is_none() && !wishes.private => {
+                full = Some(refusal);
+                wishes.private = true;
             }
-            Err(Attempted::Final(outcome)) => return outcome,
-            Err(Attempted::MayFallBack(answer)) => failed = failed.or(Some(answer)),
+            Err(LocalInstead(refusal)) => return Err(refusal),
+            Ok(answer) => return answer,
         }
     }
-    failed.unwrap_or_else(|| Err(Error::new(Kind::Internal, "no arm was tried")))
 }
+
+/// A cap without room says that the request may still go to a local model; this is the refusal if there is none.
+struct LocalInstead(Error);
 
 #[allow(
     clippy::too_many_arguments,
@@ -212,6 +208,7 @@ fn decide(
     request: &Decoded<'_>,
     translator: &Translator<'_>,
     wishes: &Wishes,
+    tags: &[(String, String)],
     turn: Turn,
     features: &Features,
     difficulty: &Difficulty,
@@ -233,6 +230,7 @@ fn decide(
         structured: request.prompt.structured,
         images: headers::has_images(&request.prompt),
         turns: request.prompt.turns.len(),
+        cap_used: cap_used(state, policy, caller, wishes, tags),
         tags: &wishes.tags,
         header: &|name| head.headers.get(name).and_then(|v| v.to_str().ok()),
         key: caller.key.as_ref().map(|k| k.name.as_str()),
@@ -241,6 +239,21 @@ fn decide(
             .map(|s| (s.model.as_str(), s.effort, s.rule.as_str())),
     };
     route::decide(policy, &asked, difficulty, features)
+}
+
+/// How full the fullest cap is, where a rule asks for it.
+fn cap_used(
+    state: &State,
+    policy: &Policy,
+    caller: &Caller,
+    wishes: &Wishes,
+    tags: &[(String, String)],
+) -> u64 {
+    if policy.rules.iter().all(|r| r.when.cap_used.is_none()) {
+        return 0;
+    }
+    let dims = ask::dims(policy, caller, wishes, tags, None);
+    state.ledger.fullest(&dims)
 }
 
 async fn read_body(limits: &Limits, head: &Parts, body: Incoming) -> Result<Bytes, Error> {
@@ -278,6 +291,7 @@ struct Exchange<'a> {
     read: Duration,
     difficulty: Difficulty,
     wishes: &'a Wishes,
+    tags: &'a [(String, String)],
     decision: &'a Decision,
 }
 
@@ -287,15 +301,46 @@ enum Attempted {
     Final(Result<Response<Answer>, Error>),
     /// Another arm may be tried; this is the answer if there is none.
     MayFallBack(Result<Response<Answer>, Error>),
+    /// A cap has no room, and says that a local model may answer instead.
+    LocalInstead(Error),
 }
 
 impl Exchange<'_> {
+    /// One arm after the other until one answers.
+    async fn attempts(&self, turn: Turn) -> Result<Result<Response<Answer>, Error>, LocalInstead> {
+        let mut failed = None;
+        for arm in &self.decision.attempts {
+            match self.attempt(arm).await {
+                Ok(answer) => {
+                    self.remember(arm, turn);
+                    return Ok(Ok(answer));
+                }
+                Err(Attempted::Final(outcome)) => return Ok(outcome),
+                Err(Attempted::LocalInstead(refusal)) => return Err(LocalInstead(refusal)),
+                Err(Attempted::MayFallBack(answer)) => failed = failed.or(Some(answer)),
+            }
+        }
+        Ok(failed.unwrap_or_else(|| Err(Error::new(Kind::Internal, "no arm was tried"))))
+    }
+
+    fn remember(&self, arm: &Arm, turn: Turn) {
+        if self.decision.untouched {
+            return;
+        }
+        let served = Served {
+            model: arm.model.name.clone(),
+            effort: arm.effort_or(self.request.effort),
+            rule: self.decision.rule.clone(),
+        };
+        self.state.affinity.remember(turn, served);
+    }
+
     /// One attempt on one arm, with a reservation of its own.
     async fn attempt(&self, arm: &Arm) -> Result<Response<Answer>, Attempted> {
         let decided = self.arrived.elapsed();
         let translated = translate::translated(self, arm).map_err(final_error)?;
         let said = Said::new(self, translated.as_ref()).map_err(final_error)?;
-        let mut plan = ask::plan(self, arm, &said).map_err(final_error)?;
+        let mut plan = ask::plan(self, arm, &said).map_err(unplanned)?;
         if let Some(translated) = &translated {
             plan.lost.clone_from(&translated.lost);
             let from = self.dialect.name();
@@ -305,16 +350,8 @@ impl Exchange<'_> {
         }
         let attempt = uuid::Uuid::now_v7().to_string();
         let mut job = plan.job(self, arm, attempt);
-        let facts = settle::facts(
-            &job,
-            self.caller.key.as_ref().map(|k| k.id),
-            ask::milli(self.difficulty.difficulty),
-            &self.policy.catalogue.version,
-        );
-
-        let reservation = ask::reserve(self, arm, &plan, &said, facts)
-            .await
-            .map_err(final_error)?;
+        let facts = ask::facts(self, &job);
+        let reservation = ask::reserve(self, arm, &plan, &said, facts).await?;
         let limit = plan.limit_to_send(reservation.tokens());
         let out = plan.body(self, arm, &said, limit);
         let reserved = self.arrived.elapsed();
@@ -524,6 +561,14 @@ impl Exchange<'_> {
         } else {
             Attempted::MayFallBack(answer)
         }
+    }
+}
+
+/// Of a frozen model another arm may take the place.
+fn unplanned(error: Error) -> Attempted {
+    match error.code {
+        Some("flyball_frozen") => Attempted::MayFallBack(Err(error)),
+        _ => final_error(error),
     }
 }
 

@@ -1,25 +1,37 @@
-//! The books: reserve, then post or void, then close. A request is sent only on a reservation that is on the disk.
+//! The books: reserve, then post or void, then close. A request under a cap is sent only on a reservation that is durable, or
+//! that comes out of a durable lease.
 //!
 //! Balances live in memory and are the gate; the store is the record. One process owns a data folder at a time.
 #![deny(clippy::float_arithmetic)]
 
 pub mod balance;
+pub mod cap;
 pub mod price;
+mod queue;
+mod refuse;
+pub mod replay;
+mod reservation;
 pub mod store;
+pub mod tree;
 pub mod verify;
 pub mod window;
+mod writer;
 
-use crate::error::{Error, Kind, Retry};
-use crate::money::PicoUsd;
-use balance::{Ask, Balances, Full, Grant, Node, Standing};
+pub use refuse::Refused;
+pub use reservation::Reservation;
+
+use crate::error::{Error, Kind};
+use balance::{Ask, Balances, Capped, Crossing, Denied, Full, Grant, Standing, Want};
+use cap::{Cap, Counter, Dims};
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use store::sqlite::{self, Op, Writer};
-use store::{Closing, Facts, Key};
-use tokio::sync::oneshot;
-use window::Window;
+use store::sqlite::Sqlite;
+use store::{Answer, Facts, Frozen, Store, Work};
+use tokio::sync::Notify;
+use writer::Writer;
 
 /// How an attempt may end. A closed set: metric labels and the export rely on it.
 pub const OUTCOMES: [&str; 9] = [
@@ -35,6 +47,13 @@ pub const OUTCOMES: [&str; 9] = [
 ];
 /// How a cost is known.
 pub const BASES: [&str; 4] = ["reported", "counted", "bound", "void"];
+/// How long a request waits for a lease before the store counts as away.
+const LEASE_WAIT: Duration = Duration::from_secs(2);
+/// Requests that may wait for room at once; more are refused at once.
+const WAITING_MAX: usize = 1_024;
+/// Overruns of one model within this time freeze it when there are as many as [`OVERRUNS_MAX`].
+const OVERRUNS_WITHIN: i64 = 3_600;
+const OVERRUNS_MAX: usize = 3;
 
 pub(crate) fn known_outcome(text: &str) -> &'static str {
     OUTCOMES
@@ -47,21 +66,64 @@ pub(crate) fn known_basis(text: &str) -> &'static str {
     BASES.into_iter().find(|b| *b == text).unwrap_or("bound")
 }
 
-/// The caps that configuration sets.
-#[derive(Clone, Debug, Default)]
-pub struct Caps {
-    /// For everybody together.
-    pub global: Vec<(Window, PicoUsd)>,
-    /// For each key that has no cap of its own on that window.
-    pub each_key: Vec<(Window, PicoUsd)>,
+/// How the books are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The folder of the embedded ledger.
+    pub data_dir: PathBuf,
+    /// Thousandths of a cap that are leased at a time; 0 makes each reservation durable by itself.
+    pub lease_permille: u32,
+    /// Sessions that a key may have in one window of a cap on sessions.
+    pub sessions_max: u32,
+}
+
+impl Settings {
+    /// An embedded ledger in this folder, without leases.
+    #[must_use]
+    pub fn embedded(data_dir: &Path) -> Settings {
+        Settings {
+            data_dir: data_dir.to_owned(),
+            lease_permille: 0,
+            sessions_max: 1_000,
+        }
+    }
+
+    /// Opens the books to look at them or to administrate keys; any number of processes may.
+    ///
+    /// # Errors
+    /// There are none yet, or they cannot be read.
+    pub fn books(&self) -> Result<Box<dyn Store>, Error> {
+        Ok(Box::new(Sqlite::open_existing(&self.data_dir)?))
+    }
+
+    /// As [`Settings::books`], but makes or migrates them first.
+    ///
+    /// # Errors
+    /// They cannot be made or read.
+    pub fn make_books(&self) -> Result<Box<dyn Store>, Error> {
+        Ok(Box::new(Sqlite::open(&self.data_dir)?))
+    }
 }
 
 /// The open ledger of one process.
 #[derive(Debug)]
 pub struct Ledger {
-    data_dir: PathBuf,
+    settings: Settings,
     balances: Mutex<Balances>,
     writer: Writer,
+    /// The counters that the store keeps for us.
+    defined: Mutex<Vec<Counter>>,
+    frozen: Mutex<HashSet<(String, String)>>,
+    overruns: Mutex<HashMap<(String, String), Vec<i64>>>,
+    /// Held by whoever changes the caps.
+    setting: tokio::sync::Mutex<()>,
+    /// Held by whoever asks the store for leases.
+    leasing: tokio::sync::Mutex<()>,
+    /// Told when a reservation has closed.
+    room: Notify,
+    waiting: std::sync::atomic::AtomicUsize,
+    /// The latest second that was ever counted in: a clock that is set back reopens no window.
+    latest: std::sync::atomic::AtomicI64,
     // Held for as long as this process lives: whoever finds it free knows that the last owner is gone.
     _owner: File,
 }
@@ -81,73 +143,117 @@ pub fn now_ms() -> i64 {
 }
 
 impl Ledger {
-    /// Opens the ledger in `data_dir`, charges what a dead owner left open, and takes over the balances.
+    /// Opens the ledger, charges what a dead owner left open, and takes over the balances.
     ///
     /// # Errors
-    /// Another flyball owns the folder, or the file cannot be used.
-    pub fn open(data_dir: &Path) -> Result<Arc<Ledger>, Error> {
-        let mut db = sqlite::open(data_dir)?;
-        let owner = own(data_dir)?;
-        let swept = sqlite::sweep(&mut db, data_dir)?;
+    /// Another flyball owns the folder, or the store cannot be used.
+    pub fn open(settings: Settings) -> Result<Arc<Ledger>, Error> {
+        let mut store = settings.make_books()?;
+        let owner = own(&settings.data_dir)?;
+        let swept = store.begin(now_ms())?;
         if swept > 0 {
             tracing::warn!(
                 attempts = swept,
                 "the last run left attempts open; they are charged at their bound"
             );
         }
-        let mut balances = Balances::default();
-        let at = now();
-        for (place, posted) in sqlite::spent(&db)? {
-            if place.id == place.window.id(at) {
-                balances.restore(place, posted);
+        let mut balances = Balances::new(settings.lease_permille > 0, settings.sessions_max);
+        let kept = store.defined()?;
+        for sum in store.sums()? {
+            if replay::covered(&sum.counter, &kept) {
+                balances.restore(&sum.counter, sum.id, sum.posted, now());
             }
         }
-        let writer = Writer::start(db)?;
-        Ok(Arc::new(Ledger {
-            data_dir: data_dir.to_owned(),
+        let frozen = store.frozen()?;
+        let ledger = Ledger {
+            settings,
             balances: Mutex::new(balances),
-            writer,
+            writer: Writer::start(store)?,
+            defined: Mutex::new(kept),
+            frozen: Mutex::default(),
+            overruns: Mutex::default(),
+            setting: tokio::sync::Mutex::default(),
+            leasing: tokio::sync::Mutex::default(),
+            room: Notify::new(),
+            waiting: 0.into(),
+            latest: now().into(),
             _owner: owner,
-        }))
+        };
+        ledger.take_frozen(frozen);
+        Ok(Arc::new(ledger))
     }
 
     /// Where the books are.
     #[must_use]
-    pub fn data_dir(&self) -> &Path {
-        &self.data_dir
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
-    /// Takes over the caps of configuration and keys; open reservations stay as they are.
-    pub fn set_caps(&self, caps: &Caps, keys: &[Key]) {
+    /// Takes over the `latest` caps; open reservations stay as they are. A cap whose counter is new holds from when the store has added
+    /// up what its window has spent already, which this waits for.
+    ///
+    /// # Errors
+    /// The store cannot say; the new caps do not hold yet.
+    pub async fn set_caps(&self, latest: impl FnOnce() -> Vec<Cap>) -> Result<(), String> {
+        // One change after the other, each with what is in force when its turn comes.
+        let _turn = self.setting.lock().await;
+        let caps = &latest();
+        let counters: Vec<Counter> = Counter::always()
+            .into_iter()
+            .chain(caps.iter().map(|c| c.counter.clone()))
+            .collect();
+        let told = {
+            let mut balances = self.balances();
+            let defined = lock(&self.defined);
+            let known = |c: &Counter| replay::covered(&c.to_string(), &defined);
+            let (old, new): (Vec<Cap>, Vec<Cap>) =
+                caps.iter().cloned().partition(|c| known(&c.counter));
+            let new: Vec<Counter> = new.into_iter().map(|c| c.counter).collect();
+            balances.set_caps(&old, &new, now());
+            // Under the lock: what closes from now on counts in the new counters, what closed before is in the attempts.
+            let now = self.latest(now());
+            self.writer.ask(Work::Define {
+                counters: counters.clone(),
+                now,
+            })
+        };
+        let sums = match told.await {
+            Ok(Ok(Answer::Sums(sums))) => sums,
+            Ok(Ok(_)) => Vec::new(),
+            Ok(Err(why)) => return Err(why),
+            Err(_) => return Err("the ledger thread has ended".into()),
+        };
         let mut balances = self.balances();
-        for window in Window::ALL {
-            let of = |list: &[(Window, PicoUsd)]| {
-                list.iter()
-                    .filter(|(w, _)| *w == window)
-                    .map(|(_, a)| *a)
-                    .min()
-            };
-            balances.limit(Node::Global, window, of(&caps.global));
-            for key in keys {
-                balances.limit(
-                    Node::Key(key.id),
-                    window,
-                    of(&key.caps).or_else(|| of(&caps.each_key)),
-                );
-            }
+        for sum in sums {
+            balances.restore(&sum.counter, sum.id, sum.posted, now());
         }
+        balances.set_caps(caps, &[], now());
+        *lock(&self.defined) = counters;
+        Ok(())
     }
 
-    /// Whether any of these nodes has a cap.
+    /// Which measures of such an attempt are capped.
     #[must_use]
-    pub fn capped(&self, nodes: &[Node]) -> bool {
-        self.balances().capped(nodes)
+    pub fn capped(&self, dims: &Dims<'_>) -> Capped {
+        self.balances().capped(dims)
     }
 
-    /// Every node's standing now.
+    /// The share, in percent, of the fullest cap that counts such a request whatever arm it goes to.
     #[must_use]
-    pub fn standings(&self) -> Vec<(Node, Window, Standing)> {
-        self.balances().standings(now())
+    pub fn fullest(&self, dims: &Dims<'_>) -> u64 {
+        self.balances().fullest(dims, self.latest(now()))
+    }
+
+    /// Every counter's standing now.
+    #[must_use]
+    pub fn standings(&self) -> Vec<Standing> {
+        self.balances().standings(self.latest(now()))
+    }
+
+    /// The caps that have just passed their soft share.
+    #[must_use]
+    pub fn take_crossings(&self) -> Vec<Crossing> {
+        self.balances().take_crossings()
     }
 
     /// The store takes rows.
@@ -156,79 +262,219 @@ impl Ledger {
         self.writer.healthy()
     }
 
-    /// Reserves `ask` on all nodes. With a cap among them it returns when the reservation is on the disk; without one nothing waits.
+    /// The second to count in: never earlier than one before.
+    fn latest(&self, now: i64) -> i64 {
+        use std::sync::atomic::Ordering::Relaxed;
+        self.latest.fetch_max(now, Relaxed).max(now)
+    }
+
+    /// Reserves `ask` in all counters. Under a cap it returns when the reservation is durable; without one nothing waits.
+    /// Where only open reservations are in the way it waits up to `patience` for room.
     ///
     /// # Errors
     /// `Refused::Full`: no room. `Refused::Store`: the ledger cannot write.
     pub async fn reserve(
         self: &Arc<Ledger>,
-        nodes: &[Node],
         ask: Ask,
         mut facts: Facts,
+        patience: Duration,
     ) -> Result<Reservation, Refused> {
         if !self.healthy() {
             return Err(Refused::Store(
                 "the last write failed or too much waits to be written".into(),
             ));
         }
-        let (grant, capped) = {
-            let mut balances = self.balances();
-            let grant = balances
-                .reserve(nodes, ask, facts.at_ms.div_euclid(1_000))
-                .map_err(Refused::Full)?;
-            (grant, balances.capped(nodes))
+        let grant = match self.grant(ask, &facts).await {
+            Err(Refused::Full(full)) if full.only_reserved() && !patience.is_zero() => {
+                self.grant_within(ask, &facts, patience, full).await?
+            }
+            other => other?,
         };
+        facts.counted_ms = facts.at_ms.max(grant.at.saturating_mul(1_000));
         facts.bound = grant.amount;
-        let attempt = facts.attempt.clone();
-        let mut reservation = Reservation {
-            ledger: self.clone(),
-            attempt,
-            grant,
-            dispatched: false,
-            closed: false,
-        };
-        if capped {
-            let (done, durable) = oneshot::channel();
-            self.writer.send(Op::Open(Box::new(facts), Some(done)));
-            match durable.await {
-                Ok(Ok(())) => {}
-                Ok(Err(why)) => {
-                    // The row was never written, so there is nothing to close but the balance.
-                    reservation.forget();
-                    return Err(Refused::Store(why));
-                }
-                Err(_) => {
-                    reservation.forget();
-                    return Err(Refused::Store("the ledger thread has ended".into()));
-                }
+        facts.bound_tokens = grant.tokens_bound;
+        let mut reservation = Reservation::new(self.clone(), Arc::new(facts), grant);
+        if reservation.must_be_durable() {
+            let told = self.writer.ask(Work::Open(reservation.facts()));
+            let outcome = told
+                .await
+                .unwrap_or_else(|_| Err("the ledger thread has ended".into()));
+            if let Err(why) = outcome {
+                // The row was never written, so there is nothing to close but the balance.
+                reservation.forget();
+                return Err(Refused::Store(why));
             }
         } else {
-            self.writer.send(Op::Open(Box::new(facts), None));
+            self.writer.send(Work::Open(reservation.facts()));
         }
-        reservation.dispatched = true;
+        reservation.dispatch();
         Ok(reservation)
     }
 
-    /// Waits until everything that was handed over is on the disk.
+    /// Looks and reserves; asks the store for leases where they are too small.
+    async fn grant(&self, ask: Ask, facts: &Facts) -> Result<Grant, Refused> {
+        let look = |last| {
+            let at = self.latest(facts.at_ms.div_euclid(1_000));
+            self.balances().reserve(&facts.dims(), ask, at, last)
+        };
+        let denied = match look(false) {
+            Err(Denied::Short(_)) => {
+                // One at a time: what the one before got may do for the next, and nobody is refused while a lease is on its way.
+                let _turn = self.leasing.lock().await;
+                match look(false) {
+                    Err(Denied::Short(wants)) => {
+                        self.lease(wants).await?;
+                        look(true)
+                    }
+                    other => other,
+                }
+            }
+            other => other,
+        };
+        denied.map_err(|denied| match denied {
+            Denied::Full(full) => Refused::Full(full),
+            Denied::Short(_) => Refused::Store("the store gave no lease".into()),
+        })
+    }
+
+    async fn lease(&self, mut wants: Vec<Want>) -> Result<(), Refused> {
+        for want in &mut wants {
+            let slice = want.limit * i128::from(self.settings.lease_permille) / 1_000;
+            want.want = want.want.max(slice);
+        }
+        let told = self.writer.ask(Work::Lease(wants));
+        let given = match tokio::time::timeout(LEASE_WAIT, told).await {
+            Ok(Ok(Ok(Answer::Leases(given)))) => given,
+            Ok(Ok(Err(why))) => return Err(Refused::Store(why)),
+            _ => return Err(Refused::Store("the store does not answer".into())),
+        };
+        let mut balances = self.balances();
+        for g in given {
+            balances.leased(&g.counter, g.id, g.given, g.posted);
+        }
+        Ok(())
+    }
+
+    /// Waits for room, first come first tried at every close.
+    async fn grant_within(
+        &self,
+        ask: Ask,
+        facts: &Facts,
+        patience: Duration,
+        mut full: Box<Full>,
+    ) -> Result<Grant, Refused> {
+        use std::sync::atomic::Ordering::Relaxed;
+        struct Leaving<'a>(&'a std::sync::atomic::AtomicUsize);
+        impl Drop for Leaving<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Relaxed);
+            }
+        }
+        let before = self.waiting.fetch_add(1, Relaxed);
+        let _leaving = Leaving(&self.waiting);
+        if before >= WAITING_MAX {
+            return Err(Refused::Full(full));
+        }
+        let deadline = tokio::time::Instant::now() + patience;
+        loop {
+            let mut told = std::pin::pin!(self.room.notified());
+            // Armed before the look, so that room which comes in between is not missed.
+            told.as_mut().enable();
+            match self.grant(ask, facts).await {
+                Err(Refused::Full(f)) if f.only_reserved() => full = f,
+                other => return other,
+            }
+            if tokio::time::timeout_at(deadline, told).await.is_err() {
+                return Err(Refused::Full(full));
+            }
+        }
+    }
+
+    /// Waits until everything that was handed over is durable.
     pub async fn flush(&self) {
-        let (done, durable) = oneshot::channel();
-        self.writer.send(Op::Flush(done));
         // The thread ends only with the process; then there is nothing to wait for.
-        let _ = durable.await;
+        let _ = self.writer.ask(Work::Flush).await;
+    }
+
+    /// What has to be done every second or so: gives back what leases do not need.
+    pub fn tick(&self) {
+        let back = self.balances().take_returns();
+        if !back.is_empty() {
+            self.writer.send(Work::Return(back));
+        }
+    }
+
+    /// Gives every lease back and waits until all is durable: nothing is admitted after this.
+    pub async fn drain(&self) {
+        let back = self.balances().idle_leases(true, self.latest(now()));
+        if !back.is_empty() {
+            self.writer.send(Work::Return(back));
+        }
+        self.flush().await;
+    }
+
+    /// Whether a model is frozen, so that it is not used on capped keys.
+    #[must_use]
+    pub fn is_frozen(&self, provider: &str, model: &str) -> bool {
+        let frozen = lock(&self.frozen);
+        !frozen.is_empty() && frozen.contains(&(provider.to_owned(), model.to_owned()))
+    }
+
+    /// Takes over which models are frozen.
+    pub fn take_frozen(&self, list: Vec<Frozen>) {
+        let list = list.into_iter().map(|f| (f.provider, f.model));
+        *lock(&self.frozen) = list.collect();
+    }
+
+    /// An answer under a cap cost more than its bound: its model is frozen if that was no trifle or happens often. Tells
+    /// whether it is frozen now.
+    pub fn overrun(&self, facts: &Facts, excess: i128) -> bool {
+        let at = (facts.provider.clone(), facts.model.clone());
+        let (now, bound) = (now(), facts.bound.0);
+        let often = {
+            let mut overruns = lock(&self.overruns);
+            let times = overruns.entry(at.clone()).or_default();
+            times.retain(|t| now - t < OVERRUNS_WITHIN);
+            times.push(now);
+            times.len() >= OVERRUNS_MAX
+        };
+        let large =
+            excess.saturating_mul(100) > bound && excess > crate::money::PICO_PER_USD / 1_000;
+        if !(often || large) {
+            return false;
+        }
+        let why = format!(
+            "attempt {} cost {} more than its bound of {}",
+            facts.attempt,
+            crate::money::PicoUsd(excess),
+            facts.bound
+        );
+        if lock(&self.frozen).insert(at.clone()) {
+            let (provider, model) = at;
+            self.writer.send(Work::Freeze(Frozen {
+                provider,
+                model,
+                since: now,
+                why,
+            }));
+        }
+        true
     }
 
     /// For tests: lets every write fail as on a full disk (SQLite's own error, by its page limit), or not any more.
     #[doc(hidden)]
     pub async fn pretend_full_disk(&self, full: bool) {
-        let (done, told) = oneshot::channel();
-        self.writer.send(Op::PagesMax(full, done));
-        let _ = told.await;
+        let _ = self.writer.ask(Work::PagesMax(full)).await;
     }
 
     fn balances(&self) -> MutexGuard<'_, Balances> {
         // Every change of the balances is a whole one, so a panic elsewhere cannot have left them half-done.
-        self.balances.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.balances)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn own(data_dir: &Path) -> Result<File, Error> {
@@ -254,141 +500,5 @@ fn own(data_dir: &Path) -> Result<File, Error> {
             )
         }
         Err(TryLockError::Error(e)) => Err(unusable(e)),
-    }
-}
-
-/// Why a reservation was not made.
-#[derive(Clone, Debug)]
-pub enum Refused {
-    /// A cap has no room.
-    Full(Full),
-    /// The ledger cannot write, so nothing is admitted.
-    Store(String),
-}
-
-impl Refused {
-    /// The refusal as the caller reads it. `own` tells whether the cap is the caller's own, whose figures it may see.
-    #[must_use]
-    pub fn error(&self) -> Error {
-        match self {
-            Refused::Store(why) => Error::new(
-                Kind::Overloaded,
-                "flyball's ledger cannot write, so no request is admitted; try again soon",
-            )
-            .retry(Retry::After(Duration::from_secs(5)))
-            .detail(format!("the ledger cannot write: {why}")),
-            Refused::Full(full) => refusal(full),
-        }
-    }
-}
-
-fn refusal(full: &Full) -> Error {
-    let Full { place, limit, .. } = full;
-    let window = place.window.name();
-    let reset = match place.window.resets_at(place.id) {
-        Some(at) => format!(
-            "resets at {}",
-            jiff::Timestamp::from_second(at).unwrap_or_default()
-        ),
-        None => "does not reset".to_owned(),
-    };
-    let retry = if full.only_reserved() {
-        Retry::After(Duration::from_secs(2))
-    } else {
-        Retry::Never
-    };
-    let public = match place.node {
-        Node::Global => format!(
-            "The {window} spend cap of this flyball has no room for this request; it {reset}."
-        ),
-        Node::Key(_) => format!(
-            "The {window} spend cap of this key ({limit}) has no room for this request, which needs up to {}: {} is left; it {reset}.",
-            full.needed,
-            full.left()
-        ),
-    };
-    let detail = format!(
-        "cap {:?} {window}: limit {limit}, posted {}, reserved {}, needed {}",
-        place.node, full.posted, full.reserved, full.needed
-    );
-    Error::new(Kind::CapReached, public)
-        .code("flyball_cap")
-        .retry(retry)
-        .detail(detail)
-}
-
-/// Room held for one attempt. It is closed by value, by `post` or `void`.
-#[derive(Debug)]
-pub struct Reservation {
-    ledger: Arc<Ledger>,
-    attempt: String,
-    grant: Grant,
-    dispatched: bool,
-    closed: bool,
-}
-
-impl Reservation {
-    /// The upper bound of the attempt's cost.
-    #[must_use]
-    pub fn amount(&self) -> PicoUsd {
-        self.grant.amount
-    }
-
-    /// The answer tokens that the bound covers.
-    #[must_use]
-    pub fn tokens(&self) -> u64 {
-        self.grant.tokens
-    }
-
-    /// Books what the attempt cost.
-    pub fn post(mut self, closing: Closing) {
-        self.close(closing);
-    }
-
-    /// No work was done: nothing is charged.
-    pub fn void(mut self, outcome: &'static str) {
-        self.close_empty(outcome, PicoUsd::ZERO, "void");
-    }
-
-    fn close_empty(&mut self, outcome: &'static str, cost: PicoUsd, basis: &'static str) {
-        let usage = crate::chat::Usage::default();
-        self.close(Closing {
-            attempt: String::new(),
-            cost,
-            baseline: cost,
-            usage,
-            basis,
-            outcome,
-            excess: cost,
-        });
-    }
-
-    fn close(&mut self, mut closing: Closing) {
-        closing.attempt.clone_from(&self.attempt);
-        self.closed = true;
-        self.ledger.balances().close(&self.grant, closing.cost);
-        self.ledger
-            .writer
-            .send(Op::Close(Box::new(closing), self.grant.places.clone()));
-    }
-
-    fn forget(&mut self) {
-        self.closed = true;
-        self.ledger.balances().close(&self.grant, PicoUsd::ZERO);
-    }
-}
-
-impl Drop for Reservation {
-    /// Nobody closed it. If nothing can have been sent it is void; else it is charged in full, loudly, since that is a defect.
-    fn drop(&mut self) {
-        if self.closed {
-            return;
-        }
-        if self.dispatched {
-            tracing::error!(attempt = %self.attempt, "a reservation was dropped without an end; it is charged at its bound");
-            self.close_empty("upstream_error", self.grant.amount, "bound");
-        } else {
-            self.close_empty("not_sent", PicoUsd::ZERO, "void");
-        }
     }
 }

@@ -9,7 +9,7 @@
 //! | process | `main`, [`cli`], [`process`] (composes everything, reloads), [`server`] (sockets in), [`admin`], [`config`] |
 //! | path | [`exchange`]: accept → authenticate → read → decode → grade → decide → reserve → send → relay → settle |
 //! | effects | [`upstream`] (sockets out), [`relay`], [`settle`], [`ledger`] (reserve, post, void), [`affinity`], [`telemetry`], [`simulate`] |
-//! | deciders | [`dialect`], [`provider`], [`caller`], [`classify`], [`route`], [`tokens`], `ledger::{price, balance, window, store}` |
+//! | deciders | [`dialect`], [`provider`], [`caller`], [`classify`], [`route`], [`tokens`], `ledger::{cap, balance, window, price, replay, tree, store}` |
 //! | words | [`chat`], [`money`], [`error`], [`json`], [`limits`], [`reader`] |
 //!
 //! A new dialect, provider or signal is one new file and one line in its registry (`dialect::ALL`, `provider::ALL`,

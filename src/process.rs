@@ -8,8 +8,9 @@ use crate::caller::Callers;
 use crate::config::{self, Complaint, Config, Overrides};
 use crate::error::{Error, Kind};
 use crate::exchange::{self, State};
-use crate::ledger::store::sqlite::{self, keys};
-use crate::ledger::{Caps, Ledger};
+use crate::ledger::store::{Frozen, Key};
+use crate::ledger::tree::{self, Shared};
+use crate::ledger::{Ledger, Settings};
 use crate::route::arm::Effort;
 use crate::route::{Policy, fleet};
 use crate::server;
@@ -19,7 +20,7 @@ use crate::upstream::Upstream;
 use arc_swap::ArcSwap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -51,8 +52,10 @@ struct Reloader {
     state: Arc<State>,
     overrides: Overrides,
     simulated_at: Option<SocketAddr>,
-    caps: Mutex<Caps>,
-    running: (SocketAddr, SocketAddr, std::path::PathBuf),
+    /// The caps of the configuration and the keys, as they are now.
+    caps: Arc<Mutex<(Shared, Vec<Key>)>>,
+    running: (SocketAddr, SocketAddr, Settings),
+    runtime: tokio::runtime::Handle,
 }
 
 /// Starts serving.
@@ -73,12 +76,15 @@ pub async fn start(mut config: Config, overrides: Overrides) -> Result<Running, 
     };
     let (listen, admin_at) = (local(&traffic)?, local(&admin_listener)?);
 
-    let ledger = Ledger::open(&config.data_dir)?;
-    let key_list = keys::all(&sqlite::open_read_only(&config.data_dir)?)?;
+    let settings = settings_of(&config);
+    let ledger = Ledger::open(settings.clone())?;
+    let key_list = settings.books()?.keys()?;
     let callers = Callers::new(key_list.clone());
     check_exposure(&config, &callers)?;
-    let caps = caps_of(&config);
-    ledger.set_caps(&caps, &key_list);
+    let caps = Arc::new(Mutex::new((config.caps.clone(), key_list)));
+    take_caps(&ledger, &caps)
+        .await
+        .map_err(|why| Error::new(Kind::Internal, "the caps cannot be set").detail(why))?;
 
     let telemetry = Arc::new(Telemetry::new(&config.catalogue.version));
     let state = Arc::new(State {
@@ -93,13 +99,14 @@ pub async fn start(mut config: Config, overrides: Overrides) -> Result<Running, 
         alive: Arc::new(()),
     });
     publish_known(&state);
-    let running = (config.listen, config.admin_listen, config.data_dir.clone());
+    let running = (config.listen, config.admin_listen, settings);
     let reloader = Arc::new(Reloader {
         state: state.clone(),
         overrides,
         simulated_at: simulated.as_ref().map(|s| s.address),
-        caps: Mutex::new(caps),
+        caps,
         running,
+        runtime: tokio::runtime::Handle::current(),
     });
 
     let (stop, stopped) = watch::channel(false);
@@ -158,11 +165,26 @@ fn check_exposure(config: &Config, callers: &Callers) -> Result<(), Error> {
     Ok(())
 }
 
-fn caps_of(config: &Config) -> Caps {
-    Caps {
-        global: config.caps.clone(),
-        each_key: config.key_caps.clone(),
+/// How this configuration keeps the books.
+#[must_use]
+pub fn settings_of(config: &Config) -> Settings {
+    Settings {
+        data_dir: config.data_dir.clone(),
+        lease_permille: config.lease_permille,
+        sessions_max: config.sessions_max,
     }
+}
+
+async fn take_caps(ledger: &Ledger, caps: &Mutex<(Shared, Vec<Key>)>) -> Result<(), String> {
+    let latest = || {
+        let held = caps.lock().unwrap_or_else(PoisonError::into_inner);
+        let (caps, strangers) = tree::in_force(&held.0, &held.1);
+        for name in strangers {
+            tracing::warn!(key = name, "a cap names a key that does not exist");
+        }
+        caps
+    };
+    ledger.set_caps(latest).await
 }
 
 /// What decisions are made from, by this configuration.
@@ -178,6 +200,8 @@ pub fn policy_of(config: &Config) -> Policy {
         answer_tokens_max: config.answer_tokens_max,
         answer_tokens_min: config.answer_tokens_min,
         lower_limits: config.lower_limits,
+        cap_wait: config.cap_wait,
+        teams: config.teams.clone(),
     }
 }
 
@@ -278,10 +302,12 @@ impl Reloader {
     }
 
     fn take(&self, mut config: Config) {
-        if (config.listen, config.admin_listen, &config.data_dir)
+        if (config.listen, config.admin_listen, &settings_of(&config))
             != (self.running.0, self.running.1, &self.running.2)
         {
-            tracing::warn!("listeners and data_dir change only with a restart");
+            tracing::warn!(
+                "listeners, data_dir, lease_permille and sessions_max change only with a restart"
+            );
         }
         match self.simulated_at {
             Some(address) => config = config.with_simulated_at(address),
@@ -290,24 +316,30 @@ impl Reloader {
             }
             None => {}
         }
-        let caps = caps_of(&config);
+        let caps = config.caps.clone();
         self.state.policy.store(Arc::new(policy_of(&config)));
         publish_known(&self.state);
-        *self.caps.lock().unwrap_or_else(PoisonError::into_inner) = caps;
-        match sqlite::open_read_only(self.state.ledger.data_dir()).and_then(|db| keys::all(&db)) {
+        self.caps().0 = caps;
+        match self.running.2.books().and_then(|mut books| books.keys()) {
             Ok(list) => self.take_keys(list),
             Err(error) => tracing::error!(%error, "the keys cannot be read"),
         }
     }
 
-    fn take_keys(&self, list: Vec<crate::ledger::store::Key>) {
-        let caps = self
-            .caps
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        self.state.ledger.set_caps(&caps, &list);
+    /// The callers first, so that a revoked key is refused at once; then the caps, which may have to be added up.
+    fn take_keys(&self, list: Vec<Key>) {
+        self.caps().1.clone_from(&list);
         self.state.callers.store(Arc::new(Callers::new(list)));
+        let (ledger, caps) = (self.state.ledger.clone(), self.caps.clone());
+        self.runtime.spawn(async move {
+            if let Err(why) = take_caps(&ledger, &caps).await {
+                tracing::error!(%why, "new caps do not hold yet");
+            }
+        });
+    }
+
+    fn caps(&self) -> MutexGuard<'_, (Shared, Vec<Key>)> {
+        self.caps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -318,19 +350,25 @@ fn watch_keys(
     end: Arc<AtomicBool>,
 ) -> Option<std::thread::JoinHandle<()>> {
     let work = move || {
-        let Ok(db) = sqlite::open_read_only(state.ledger.data_dir()) else {
+        let Ok(mut books) = state.ledger.settings().books() else {
             return;
         };
-        let mut known = keys::all(&db).unwrap_or_default();
+        let mut known = books.keys().unwrap_or_default();
         while !end.load(Ordering::Relaxed) {
             std::thread::park_timeout(KEYS_EVERY);
-            match keys::all(&db) {
-                Ok(list) if list != known => {
-                    known.clone_from(&list);
-                    reloader.take_keys(list);
+            state.ledger.tick();
+            let read = books.keys().and_then(|keys| Ok((keys, books.frozen()?)));
+            let (list, frozen): (Vec<Key>, Vec<Frozen>) = match read {
+                Ok(read) => read,
+                Err(error) => {
+                    tracing::warn!(%error, "the keys cannot be read");
+                    continue;
                 }
-                Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "the keys cannot be read"),
+            };
+            state.ledger.take_frozen(frozen);
+            if list != known {
+                known.clone_from(&list);
+                reloader.take_keys(list);
             }
         }
     };
@@ -381,6 +419,6 @@ impl Running {
                 "some attempts were not settled in time; the next start charges them at their bound"
             );
         }
-        self.state.ledger.flush().await;
+        self.state.ledger.drain().await;
     }
 }

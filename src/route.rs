@@ -15,7 +15,9 @@ use crate::provider::Provider;
 use arm::{Effort, Objective, Tier};
 use fleet::{Fleet, Model};
 use policy::{Efforts, Facts, Rule, Target};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Everything that decisions are made from; one exchange uses one of these from its beginning to its end.
 #[derive(Clone, Debug)]
@@ -38,6 +40,10 @@ pub struct Policy {
     pub answer_tokens_min: u64,
     /// A token limit may be lowered to what a cap has left.
     pub lower_limits: bool,
+    /// How long a request waits that only open reservations keep from its cap's room.
+    pub cap_wait: Duration,
+    /// The teams, each with its organisation (or nothing).
+    pub teams: BTreeMap<String, String>,
 }
 
 /// What is asked.
@@ -68,6 +74,8 @@ pub struct Asked<'a> {
     pub images: bool,
     /// How many turns the conversation has.
     pub turns: usize,
+    /// How full the fullest cap is that counts the request whatever arm it goes to, in percent.
+    pub cap_used: u64,
     /// Tags of the key and the request.
     pub tags: &'a [(String, String)],
     /// The request's headers.
@@ -270,6 +278,7 @@ fn routed(
         key: asked.key,
         objective: wants.objective,
         private: wants.private,
+        cap_used: asked.cap_used,
     };
     let rule = policy
         .rules

@@ -5,12 +5,12 @@
 
 use crate::chat::{Part, Usage};
 use crate::dialect::{Answer, Dialect, Event, Finish};
+use crate::ledger::Reservation;
 use crate::ledger::price::Price;
 use crate::ledger::store::Closing;
-use crate::ledger::{Reservation, now_ms};
 use crate::money::PicoUsd;
 use crate::provider::OnCancel;
-use crate::route::arm::{Effort, Tier};
+use crate::route::arm::Effort;
 use crate::route::{Arm, cost};
 use crate::telemetry::{AttemptClosed, Telemetry};
 use crate::tokens;
@@ -369,14 +369,19 @@ impl Open {
             Basis::Reported => (computed, "reported", PicoUsd::ZERO),
             Basis::Counted => (computed, "counted", PicoUsd::ZERO),
         };
+        let used = usage.input_total().saturating_add(usage.output);
         let baseline = cost::on_baseline(&self.job.baseline, &usage).unwrap_or(cost);
         let bill = Bill { cost, baseline };
         self.emit(&usage, basis, outcome, bill);
         if self.job.capped && cost > bound {
             tracing::error!(attempt = %self.job.attempt, model = %self.job.arm.model.name, %cost, %bound, "an answer cost more than its bound");
             self.telemetry.overrun();
+            if self.reservation.overrun(cost - bound) {
+                tracing::error!(model = %self.job.arm.model.name, "the model is frozen: capped keys do not use it until `flyball caps unfreeze`");
+            }
         }
         self.telemetry.bound_excess(excess);
+        let reserved = self.reservation.tokens_bound();
         self.reservation.post(Closing {
             attempt: self.job.attempt,
             cost,
@@ -385,6 +390,10 @@ impl Open {
             basis,
             outcome,
             excess,
+            tokens: match basis {
+                "bound" => reserved.max(used),
+                _ => used,
+            },
         });
         bill
     }
@@ -437,32 +446,4 @@ impl Open {
 /// Tokens a second, for a histogram.
 fn rate(tokens: u64, over: Duration) -> f64 {
     u32::try_from(tokens).map_or(f64::from(u32::MAX), f64::from) / over.as_secs_f64()
-}
-
-/// The row that opens an attempt.
-#[must_use]
-pub fn facts(
-    job: &Job,
-    key: Option<i64>,
-    difficulty_milli: i64,
-    catalogue: &str,
-) -> crate::ledger::store::Facts {
-    let model = &job.arm.model;
-    crate::ledger::store::Facts {
-        request: job.request.clone(),
-        attempt: job.attempt.clone(),
-        at_ms: now_ms(),
-        key,
-        provider: model.provider.name.clone(),
-        model: model.name.clone(),
-        effort: job.effort.name().into(),
-        tier: Tier::name(model.tier).into(),
-        task: job.task.into(),
-        rule: job.rule.clone(),
-        difficulty_milli,
-        dialect: job.dialect.name().into(),
-        simulated: model.simulated,
-        bound: PicoUsd::ZERO,
-        catalogue: catalogue.into(),
-    }
 }

@@ -6,7 +6,6 @@ pub mod metrics;
 
 use crate::chat::Usage;
 use crate::error::{Error, Kind};
-use crate::ledger::balance::Node;
 use crate::money::PicoUsd;
 use crate::route::arm::{Effort, Tier};
 use metrics::Metrics;
@@ -87,9 +86,9 @@ pub struct Refused<'a> {
 /// One cap's figures; those of all keys are one sum, since a key is never a label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CapFigures {
-    /// `global` or `keys`.
+    /// `global`, `keys` or `other`.
     pub scope: &'static str,
-    /// `day`, `month` or `total`.
+    /// `minute`, `hour`, `day`, `week`, `month` or `total`.
     pub window: &'static str,
     /// What may be spent.
     pub limit: PicoUsd,
@@ -180,6 +179,7 @@ impl Telemetry {
         let reason = match e.error.code {
             Some("flyball_no_price") => "no_price",
             Some("flyball_unbounded") => "unbounded",
+            Some("flyball_frozen") => "frozen",
             _ => return,
         };
         self.metrics
@@ -200,12 +200,7 @@ impl Telemetry {
     }
 
     /// A cap had no room; its request is also [`Telemetry::refused`], which writes the log line.
-    pub fn cap_refused(&self, node: Node, only_reserved: bool) {
-        let scope = if node == Node::Global {
-            "global"
-        } else {
-            "keys"
-        };
+    pub fn cap_refused(&self, scope: &'static str, only_reserved: bool) {
         let reason = if only_reserved { "reserved" } else { "full" };
         self.metrics
             .cap_refusals
@@ -255,27 +250,6 @@ impl Telemetry {
     /// The ledger can or cannot write.
     pub fn ledger_up(&self, up: bool) {
         self.metrics.ledger_up.set(i64::from(up));
-    }
-
-    /// One cap's figures; see [`CapFigures`]. A cap that was there before and is told no more stays as it was:
-    /// where caps may go away, use [`Telemetry::caps`].
-    pub fn cap(
-        &self,
-        scope: &'static str,
-        window: &'static str,
-        limit: PicoUsd,
-        spent: PicoUsd,
-        reserved: PicoUsd,
-        reset_unix: Option<i64>,
-    ) {
-        self.metrics.cap(&CapFigures {
-            scope,
-            window,
-            limit,
-            spent,
-            reserved,
-            reset_unix,
-        });
     }
 
     /// All caps that are in force; one that is not among them is no longer shown.

@@ -13,6 +13,8 @@ mod commands;
 mod dialects;
 mod flyball;
 mod layers;
+mod money;
+mod protocol;
 mod relaying;
 mod routing;
 mod scripted;

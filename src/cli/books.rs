@@ -1,9 +1,8 @@
 //! `flyball ledger` and `flyball report`: reading the books.
 
-use super::{Common, data_dir};
+use super::{Common, books_at};
 use crate::exchange::describe;
 use crate::ledger::now_ms;
-use crate::ledger::store::sqlite;
 use crate::ledger::verify::verify;
 use crate::money::PicoUsd;
 use clap::{Args, Subcommand};
@@ -45,7 +44,7 @@ fn since(days: u32) -> i64 {
 }
 
 pub(super) fn ledger(common: &Common, command: &LedgerCommand) -> Result<(), String> {
-    let db = sqlite::open_read_only(&data_dir(common)?).map_err(|e| e.detail)?;
+    let mut books = books_at(common)?.books().map_err(|e| e.detail)?;
     match command {
         LedgerCommand::Export { days, .. } => {
             let mut out = std::io::BufWriter::new(std::io::stdout().lock());
@@ -53,14 +52,28 @@ pub(super) fn ledger(common: &Common, command: &LedgerCommand) -> Result<(), Str
             let each = &mut |attempt: crate::ledger::store::Attempt| {
                 writeln!(out, "{}", describe(&attempt)).is_ok()
             };
-            sqlite::attempts(&db, days.map_or(i64::MIN, since), each).map_err(|e| e.detail)
+            let since = days.map_or(i64::MIN, since);
+            books.attempts(since, each).map_err(|e| e.detail)?;
+            for f in books
+                .forfeits()
+                .map_err(|e| e.detail)?
+                .iter()
+                .filter(|f| f.at_ms >= since)
+            {
+                let time = jiff::Timestamp::from_millisecond(f.at_ms).unwrap_or_default();
+                let line = json!({"lease": f.counter, "window": f.id, "amount": i64::try_from(f.amount).ok(), "basis": "bound", "outcome": "crash", "time": time.to_string()});
+                if writeln!(out, "{line}").is_err() {
+                    break;
+                }
+            }
+            Ok(())
         }
         LedgerCommand::Verify { json } => {
-            let found = verify(&db).map_err(|e| e.detail)?;
+            let found = verify(books.as_mut()).map_err(|e| e.detail)?;
             if *json {
                 println!(
                     "{}",
-                    json!({"attempts": found.attempts, "open": found.open, "differences": found.differences.len()})
+                    json!({"attempts": found.attempts, "open": found.open, "leases_charged": found.forfeits, "differences": found.differences.len()})
                 );
             } else {
                 println!(
@@ -73,12 +86,10 @@ pub(super) fn ledger(common: &Common, command: &LedgerCommand) -> Result<(), Str
             if found.differences.is_empty() {
                 return Ok(());
             }
-            let lines = found.differences.iter().map(|(place, stored, sum)| {
+            let lines = found.differences.iter().map(|d| {
                 format!(
-                    "{:?} {} {}: stored {stored}, attempts add up to {sum}",
-                    place.node,
-                    place.window.name(),
-                    place.id
+                    "{} {}: stored {}, attempts add up to {}",
+                    d.counter, d.id, d.stored, d.replayed
                 )
             });
             Err(lines.collect::<Vec<_>>().join("\n"))
@@ -170,27 +181,28 @@ pub(super) fn dollars(amount: PicoUsd) -> String {
 }
 
 pub(super) fn report(common: &Common, args: &ReportArgs) -> Result<(), String> {
-    let db = sqlite::open_read_only(&data_dir(common)?).map_err(|e| e.detail)?;
+    let mut books = books_at(common)?.books().map_err(|e| e.detail)?;
     let mut sums: BTreeMap<(String, String), Sum> = BTreeMap::new();
-    sqlite::attempts(&db, since(args.days), &mut |attempt| {
-        let Some(closing) = attempt.closing else {
-            return true;
-        };
-        let one = Sum {
-            requests: 1,
-            input: closing.usage.input_total(),
-            output: closing.usage.output,
-            reasoning: closing.usage.reasoning,
-            cost: closing.cost,
-            baseline: closing.baseline,
-            simulated: attempt.facts.simulated,
-        };
-        sums.entry((attempt.facts.tier, attempt.facts.effort))
-            .or_default()
-            .add(&one);
-        true
-    })
-    .map_err(|e| e.detail)?;
+    books
+        .attempts(since(args.days), &mut |attempt| {
+            let Some(closing) = attempt.closing else {
+                return true;
+            };
+            let one = Sum {
+                requests: 1,
+                input: closing.usage.input_total(),
+                output: closing.usage.output,
+                reasoning: closing.usage.reasoning,
+                cost: closing.cost,
+                baseline: closing.baseline,
+                simulated: attempt.facts.simulated,
+            };
+            sums.entry((attempt.facts.tier, attempt.facts.effort))
+                .or_default()
+                .add(&one);
+            true
+        })
+        .map_err(|e| e.detail)?;
     if args.json {
         println!("{}", json!({"days": args.days, "rows": sums_json(&sums)}));
     } else {

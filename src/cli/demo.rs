@@ -106,28 +106,26 @@ async fn in_folder(args: &DemoArgs, dir: &Path) -> Result<(), String> {
 
 /// One key without a cap, and one whose cap is used up after a few requests.
 fn make_keys(data_dir: &Path) -> Result<(String, String), String> {
-    use crate::ledger::store::sqlite::{self, keys};
-    let db = sqlite::open(data_dir).map_err(|e| e.detail)?;
-    let make = |name: &str, caps| {
+    use crate::ledger::cap::Cap;
+    use crate::ledger::store::Key;
+    let mut books = crate::ledger::Settings::embedded(data_dir)
+        .make_books()
+        .map_err(|e| e.detail)?;
+    let mut make = |name: &str, caps| {
         let secret = format!("fb_demo_{}", uuid::Uuid::now_v7());
-        let key = keys::NewKey {
+        let key = Key {
             name: name.into(),
             hash: crate::caller::hash(secret.as_bytes()),
             created: crate::ledger::now(),
             caps,
-            ..keys::NewKey::default()
+            ..Key::default()
         };
-        keys::create(&db, &key)
-            .map(|_| secret)
-            .map_err(|e| e.detail)
+        books.create_key(&key).map(|_| secret).map_err(|e| e.detail)
     };
-    let cap = PicoUsd::from_usd_text("0.05").expect("a number");
+    let cap = Cap::parse("0.05usd/day").expect("a cap");
     Ok((
         make("demo", Vec::new())?,
-        make(
-            "demo with a cap of $0.05",
-            vec![(crate::ledger::window::Window::Day, cap)],
-        )?,
+        make("demo with a cap of $0.05", vec![cap])?,
     ))
 }
 

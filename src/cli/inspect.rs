@@ -111,6 +111,7 @@ fn caught_by_another(policy: &Policy, name: &str, example: &str, private: bool) 
         key: None,
         objective: policy.objective,
         private,
+        cap_used: 0,
     };
     let found = policy
         .rules
@@ -186,6 +187,7 @@ pub(super) fn explain(common: &Common, args: &ExplainArgs) -> Result<(), String>
             .iter()
             .any(|t| t.parts.contains(&crate::chat::Part::Image)),
         turns: request.prompt.turns.len(),
+        cap_used: 0,
         tags: &[],
         header: &|_| None,
         key: None,
@@ -365,6 +367,7 @@ fn tier_of(features: &Features, difficulty: &Difficulty) -> &'static str {
         key: None,
         objective: Objective::Balanced,
         private: false,
+        cap_used: 0,
     };
     match rules
         .iter()

@@ -1,21 +1,33 @@
 //! `flyball key`: virtual keys. A secret is shown once, when it is made, and kept nowhere.
 
-use super::{Common, data_dir};
+use super::{Common, books_at};
 use crate::caller::hash;
+use crate::ledger::cap::{Cap, Counter, Scope};
 use crate::ledger::now;
-use crate::ledger::store::sqlite::{self, keys};
+use crate::ledger::store::{Key, Store, Sum};
 use crate::ledger::window::Window;
 use crate::money::PicoUsd;
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fmt::Write;
 
 #[derive(Subcommand, Debug)]
 pub(super) enum KeyCommand {
     /// Make a key and print it: this is the only time that it can be seen
-    Create(CreateArgs),
+    Create(Box<CreateArgs>),
     /// List the keys, with what each has spent
     List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Give a key a new secret; caps, models and spending stay
+    Rotate {
+        /// The key's name
+        name: String,
+        /// How many seconds the old secret goes on working
+        #[arg(long, default_value_t = 0, value_name = "SECONDS")]
+        grace: u32,
         /// As JSON
         #[arg(long)]
         json: bool,
@@ -31,6 +43,9 @@ pub(super) enum KeyCommand {
 pub(super) struct CreateArgs {
     /// A name for it, e.g. the app or the person
     name: String,
+    /// A cap, e.g. 5usd/day, 100000tokens/hour, "60requests/minute@Europe/Berlin model=gpt-*"; may be given several times
+    #[arg(long, value_name = "CAP", value_parser = Cap::parse)]
+    cap: Vec<Cap>,
     /// Most it may spend in a UTC day, in dollars
     #[arg(long, value_name = "USD", value_parser = PicoUsd::from_usd_text)]
     cap_usd_day: Option<PicoUsd>,
@@ -40,6 +55,9 @@ pub(super) struct CreateArgs {
     /// Most it may ever spend, in dollars
     #[arg(long, value_name = "USD", value_parser = PicoUsd::from_usd_text)]
     cap_usd_total: Option<PicoUsd>,
+    /// The team it belongs to, whose caps count too
+    #[arg(long, value_name = "TEAM", default_value = "")]
+    team: String,
     /// Models it may use, with *; several by comma [default: all]
     #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
     models: Vec<String>,
@@ -52,51 +70,61 @@ pub(super) struct CreateArgs {
     /// Tags fixed on it, k=v; several by comma
     #[arg(long, value_name = "K=V", value_delimiter = ',')]
     tags: Vec<String>,
+    /// A tag that each of its requests must bear, with the values allowed: k=a|b|c; several by comma
+    #[arg(long, value_name = "K=A|B", value_delimiter = ',')]
+    require_tags: Vec<String>,
     /// As JSON
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(common: &Common, command: &KeyCommand) -> Result<(), String> {
-    let dir = data_dir(common)?;
-    let db = sqlite::open(&dir).map_err(|e| e.detail)?;
+    let mut books = books_at(common)?.make_books().map_err(|e| e.detail)?;
     match command {
-        KeyCommand::Create(args) => create(&db, args),
-        KeyCommand::List { json } => list(&db, *json),
+        KeyCommand::Create(args) => create(books.as_mut(), args),
+        KeyCommand::List { json } => list(books.as_mut(), *json),
+        KeyCommand::Rotate { name, grace, json } => {
+            let secret = new_secret()?;
+            let until = now() + i64::from(*grace);
+            books
+                .rotate_key(name, &hash(secret.as_bytes()), until)
+                .map_err(|e| e.detail)?;
+            tell(
+                *json,
+                name,
+                &secret,
+                "This is its new secret; it is not kept and cannot be shown again. A running flyball takes it within 5 seconds.",
+            );
+            Ok(())
+        }
         KeyCommand::Revoke { name } => {
-            keys::revoke(&db, name).map_err(|e| e.detail)?;
+            books.revoke_key(name).map_err(|e| e.detail)?;
             println!("revoked \"{name}\"; a running flyball refuses it within 5 seconds");
             Ok(())
         }
     }
 }
 
-fn create(db: &rusqlite::Connection, args: &CreateArgs) -> Result<(), String> {
+fn tell(as_json: bool, name: &str, secret: &str, text: &str) {
+    if as_json {
+        println!("{}", json!({"name": name, "key": secret}));
+    } else {
+        println!("{secret}");
+        eprintln!("{text}");
+    }
+}
+
+fn create(books: &mut dyn Store, args: &CreateArgs) -> Result<(), String> {
     let printable =
         |text: &str| !text.is_empty() && text.len() <= 64 && text.chars().all(|c| !c.is_control());
     if !printable(&args.name) {
         return Err("a key's name is 1 to 64 visible characters".into());
     }
-    let caps = [
-        (Window::Day, args.cap_usd_day),
-        (Window::Month, args.cap_usd_month),
-        (Window::Total, args.cap_usd_total),
-    ];
-    let caps: Vec<_> = caps
-        .into_iter()
-        .filter_map(|(w, a)| a.map(|a| (w, a)))
-        .collect();
-    if caps.iter().any(|(_, a)| *a < PicoUsd::ZERO) {
-        return Err("a cap is not negative; 0 blocks everything".into());
+    if !args.team.is_empty() && !printable(&args.team) {
+        return Err("a team's name is 1 to 64 visible characters".into());
     }
-    let tag = |pair: &String| {
-        pair.split_once('=')
-            .map(|(k, v)| (k.to_owned(), v.to_owned()))
-            .ok_or_else(|| format!("the tag \"{pair}\" is not k=v"))
-    };
-    let tags = args.tags.iter().map(tag).collect::<Result<_, _>>()?;
     let secret = new_secret()?;
-    let key = keys::NewKey {
+    let key = Key {
         name: args.name.clone(),
         hash: hash(secret.as_bytes()),
         created: now(),
@@ -104,21 +132,61 @@ fn create(db: &rusqlite::Connection, args: &CreateArgs) -> Result<(), String> {
             .expires_days
             .map(|days| now() + i64::from(days) * 86_400),
         private: args.private,
-        caps,
+        team: args.team.clone(),
+        caps: caps(args)?,
         models: args.models.clone(),
-        tags,
+        tags: args.tags.iter().map(|t| tag(t)).collect::<Result<_, _>>()?,
+        required_tags: args
+            .require_tags
+            .iter()
+            .map(|t| tag(t).map(|(k, v)| (k, v.split('|').map(str::to_owned).collect())))
+            .collect::<Result<_, _>>()?,
+        ..Key::default()
     };
-    keys::create(db, &key).map_err(|e| e.detail)?;
-    if args.json {
-        println!("{}", json!({"name": args.name, "key": secret}));
-    } else {
-        println!("{secret}");
-        eprintln!(
-            "This is the key of \"{}\"; it is not kept and cannot be shown again. From now on flyball answers only to keys.",
-            args.name
-        );
-    }
+    books.create_key(&key).map_err(|e| e.detail)?;
+    let text = format!(
+        "This is the key of \"{}\"; it is not kept and cannot be shown again. From now on flyball answers only to keys.",
+        args.name
+    );
+    tell(args.json, &args.name, &secret, &text);
     Ok(())
+}
+
+fn caps(args: &CreateArgs) -> Result<Vec<Cap>, String> {
+    let plain = [
+        (Window::Day, args.cap_usd_day),
+        (Window::Month, args.cap_usd_month),
+        (Window::Total, args.cap_usd_total),
+    ];
+    if plain
+        .iter()
+        .any(|(_, a)| a.is_some_and(|a| a < PicoUsd::ZERO))
+    {
+        return Err("a cap is not negative; 0 blocks everything".into());
+    }
+    let plain = plain.into_iter().filter_map(|(window, amount)| {
+        amount.map(|a| Cap::new(Counter::usd(Scope::all(), window), a.0))
+    });
+    let caps: Vec<Cap> = plain.chain(args.cap.iter().cloned()).collect();
+    if caps.iter().any(|c| i64::try_from(c.limit).is_err()) {
+        return Err("a cap is at most 9.2 million dollars".into());
+    }
+    for (n, cap) in caps.iter().enumerate() {
+        if caps[..n].iter().any(|c| c.counter == cap.counter) {
+            return Err(format!(
+                "there are two caps like \"{}\"; keep one",
+                cap.text()
+            ));
+        }
+    }
+    Ok(caps)
+}
+
+fn tag(pair: &str) -> Result<(String, String), String> {
+    pair.split_once('=')
+        .filter(|(k, v)| !k.is_empty() && !v.is_empty())
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .ok_or_else(|| format!("the tag \"{pair}\" is not k=v"))
 }
 
 fn new_secret() -> Result<String, String> {
@@ -133,39 +201,36 @@ fn new_secret() -> Result<String, String> {
     Ok(secret)
 }
 
-fn list(db: &rusqlite::Connection, as_json: bool) -> Result<(), String> {
-    let all = keys::all(db).map_err(|e| e.detail)?;
-    let spent = sqlite::spent(db).map_err(|e| e.detail)?;
-    let spent_of = |id: i64, window: Window| -> PicoUsd {
-        let here = |p: &crate::ledger::balance::Place| {
-            p.node == crate::ledger::balance::Node::Key(id)
-                && p.window == window
-                && p.id == window.id(now())
-        };
-        spent.iter().filter(|(p, _)| here(p)).map(|(_, a)| *a).sum()
-    };
-    let mut table = super::books::table(&["key", "state", "day", "month", "total", "models"]);
+fn state_of(key: &Key) -> &'static str {
+    if key.revoked {
+        "revoked"
+    } else if key.expires.is_some_and(|e| e <= now()) {
+        "expired"
+    } else {
+        "works"
+    }
+}
+
+/// What is posted in the running window of a counter.
+pub(super) fn spent(sums: &[Sum], counter: &Counter) -> i128 {
+    let (name, id) = (counter.to_string(), counter.window.id(&counter.zone, now()));
+    let here = sums.iter().filter(|s| s.counter == name && s.id == id);
+    here.map(|s| s.posted).sum()
+}
+
+fn list(books: &mut dyn Store, as_json: bool) -> Result<(), String> {
+    let all = books.keys().map_err(|e| e.detail)?;
+    let sums = books.sums().map_err(|e| e.detail)?;
+    let columns = [
+        "key", "state", "team", "day", "month", "total", "caps", "models",
+    ];
+    let mut table = super::books::table(&columns);
     for key in &all {
-        let state = if key.revoked {
-            "revoked"
-        } else if key.expires.is_some_and(|e| e <= now()) {
-            "expired"
-        } else {
-            "works"
-        };
-        let cap = |window| key.caps.iter().find(|(w, _)| *w == window).map(|(_, a)| *a);
+        let usd = |window| PicoUsd(spent(&sums, &Counter::usd(Scope::key(key.id), window)));
         if as_json {
-            let window = |w| json!({"spent_usd": spent_of(key.id, w).usd_text(), "cap_usd": cap(w).map(PicoUsd::usd_text)});
-            println!(
-                "{}",
-                json!({"name": key.name, "state": state, "private": key.private, "models": key.models, "day": window(Window::Day), "month": window(Window::Month), "total": window(Window::Total)})
-            );
+            println!("{}", as_line(key, &usd, &sums));
             continue;
         }
-        let cell = |w| match cap(w) {
-            Some(cap) => format!("{} of {cap}", super::books::dollars(spent_of(key.id, w))),
-            None => super::books::dollars(spent_of(key.id, w)),
-        };
         let models = if key.private {
             "local only".into()
         } else if key.models.is_empty() {
@@ -173,12 +238,16 @@ fn list(db: &rusqlite::Connection, as_json: bool) -> Result<(), String> {
         } else {
             key.models.join(", ")
         };
+        let caps: Vec<String> = key.caps.iter().map(Cap::text).collect();
+        let cell = |window| super::books::dollars(usd(window));
         table.add_row([
             key.name.clone(),
-            state.into(),
+            state_of(key).into(),
+            key.team.clone(),
             cell(Window::Day),
             cell(Window::Month),
             cell(Window::Total),
+            caps.join("\n"),
             models,
         ]);
     }
@@ -193,4 +262,22 @@ fn list(db: &rusqlite::Connection, as_json: bool) -> Result<(), String> {
         );
     }
     Ok(())
+}
+
+fn as_line(key: &Key, usd: &dyn Fn(Window) -> PicoUsd, sums: &[Sum]) -> Value {
+    let plain = |window: Window| {
+        let counter = Counter::usd(Scope::key(key.id), window);
+        let cap = key.caps.iter().find(|c| c.counter == counter);
+        json!({"spent_usd": usd(window).usd_text(), "cap_usd": cap.map(|c| PicoUsd(c.limit).usd_text())})
+    };
+    let caps = key.caps.iter().map(|c| {
+        let spent = c.counter.measure.plain(spent(sums, &c.counter));
+        json!({"cap": c.text(), "spent": spent})
+    });
+    json!({
+        "name": key.name, "state": state_of(key), "team": key.team, "private": key.private, "models": key.models,
+        "tags": key.tags.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>(),
+        "expires": key.expires, "caps": caps.collect::<Vec<_>>(),
+        "day": plain(Window::Day), "month": plain(Window::Month), "total": plain(Window::Total),
+    })
 }

@@ -1,10 +1,11 @@
 //! Tests of the whole: files in, settings or complaints out.
 
 use super::*;
+use crate::ledger::cap::Cap;
+use crate::money::PicoUsd;
 use crate::route::arm::{Effort, Tier};
 use crate::route::policy::DEFAULT;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 /// A folder of this test alone.
 pub(in crate::config) struct Folder(PathBuf);
@@ -141,11 +142,9 @@ total = "2m"
         (config.answer_tokens_max, config.answer_tokens_min),
         (1000, 10)
     );
-    let dollar = crate::money::PICO_PER_USD;
-    let day = (Window::Day, PicoUsd(5 * dollar));
-    let month = (Window::Month, PicoUsd(100 * dollar));
-    assert_eq!(config.caps, [day, month]);
-    assert_eq!(config.key_caps, [(Window::Month, PicoUsd(dollar / 2))]);
+    let texts = |caps: &[Cap]| caps.iter().map(Cap::text).collect::<Vec<_>>();
+    assert_eq!(texts(&config.caps.caps), ["5usd/day", "100usd/month"]);
+    assert_eq!(texts(&config.caps.each_key), ["0.5usd/month"]);
     assert_eq!(config.simulate, Some((10.0, 7)));
     assert_eq!(config.limits.body_bytes_max, 1024);
     assert_eq!(config.limits.total, Duration::from_secs(120));
@@ -307,8 +306,20 @@ fn each_mistake_is_told_once() {
             "flyball.toml:4: usd is above the 9.2 million dollars that the ledger can hold",
         ),
         (
-            format!("{OPENAI}[[cap]]\nusd = 1\nwindow = \"week\""),
-            "flyball.toml:5: unknown window \"week\"; use one of: day, month, total",
+            format!("{OPENAI}[[cap]]\nusd = 1\nwindow = \"fortnight\""),
+            "flyball.toml:5: unknown window \"fortnight\"; use one of: minute, hour, day, week, month, total",
+        ),
+        (
+            format!("{OPENAI}[[cap]]\nusd = 1\ntokens = 5\nwindow = \"week\""),
+            "flyball.toml:4: cap: it has more than one of usd, tokens and requests; write a [[cap]] for each",
+        ),
+        (
+            format!("{OPENAI}[[cap]]\nusd = 1\nwindow = \"week\"\ntime_zone = \"Europe/Berln\""),
+            "flyball.toml:6: time_zone: unknown time zone \"Europe/Berln\"; use a name like Europe/Berlin, America/New_York or UTC",
+        ),
+        (
+            format!("{OPENAI}[[cap]]\nusd = 1\nwindow = \"week\"\nteam = \"red\"\neach = \"team\""),
+            "flyball.toml:7: cap: it is for one team and for each team",
         ),
         (
             format!("{OPENAI}[simulate]\nspeed = 0"),

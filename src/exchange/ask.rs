@@ -1,21 +1,25 @@
 //! What goes to the provider, and what it may cost at most: the body's edits, the token limit, the bound.
 
-use super::Exchange;
+use super::headers::Wishes;
 use super::translate::{ANTHROPIC_VERSION, Said};
+use super::{Attempted, Exchange, final_error};
+use crate::caller::Caller;
 use crate::error::{Error, Kind};
 use crate::json::Edit;
-use crate::ledger::balance::Ask;
+use crate::ledger::balance::{Ask, Capped};
+use crate::ledger::cap::{AtCap, Dims};
 use crate::ledger::price::Price;
 use crate::ledger::store::Facts;
-use crate::ledger::{Refused, Reservation};
+use crate::ledger::{Refused, Reservation, now_ms};
 use crate::money::PicoUsd;
-use crate::route::Arm;
 use crate::route::arm::Effort;
 use crate::route::effort::{self, Family, Written};
+use crate::route::{Arm, Policy};
 use crate::settle::Job;
 use crate::tokens;
 use bytes::Bytes;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Tokens that a provider adds around a request (tool and system scaffolding), at most.
 const FRAME_TOKENS: u64 = 512;
@@ -32,14 +36,69 @@ pub(super) struct Plan {
     pub(super) lost: Vec<String>,
     /// flyball asks for usage and the client did not.
     pub(super) usage_added: bool,
-    /// A cap, or the caller's own limit of cost, counts this attempt.
-    capped: bool,
+    /// A cap, or the caller's own limit of cost, counts what this attempt uses.
+    capped: Capped,
     price: Option<Price>,
     /// The bound: input fixed, so much per answer token, so many tokens.
     ask: Ask,
     /// The model's own maximum.
     model_max: Option<u64>,
     client_limit: Option<u64>,
+}
+
+/// The request as caps see it, before or after its arm is chosen.
+pub(super) fn dims<'a>(
+    policy: &'a Policy,
+    caller: &'a Caller,
+    wishes: &'a Wishes,
+    tags: &'a [(String, String)],
+    arm: Option<&'a Arm>,
+) -> Dims<'a> {
+    let team = caller.team();
+    Dims {
+        organisation: policy.teams.get(team).map_or("", String::as_str),
+        team,
+        key: caller.key.as_ref().map_or(0, |k| k.id).to_string(),
+        session: wishes.session.as_deref().unwrap_or_default(),
+        provider: arm.map_or("", |a| &a.model.provider.name),
+        model: arm.map_or("", |a| &a.model.name),
+        tier: arm.map_or("", |a| a.model.tier.name()),
+        tags,
+    }
+}
+
+/// The row that opens an attempt.
+pub(super) fn facts(exchange: &Exchange<'_>, job: &Job) -> Facts {
+    let Exchange {
+        policy,
+        caller,
+        wishes,
+        tags,
+        ..
+    } = exchange;
+    let model = &job.arm.model;
+    let dims = dims(policy, caller, wishes, tags, Some(&job.arm));
+    Facts {
+        request: job.request.clone(),
+        attempt: job.attempt.clone(),
+        at_ms: now_ms(),
+        key: caller.key.as_ref().map(|k| k.id),
+        organisation: dims.organisation.to_owned(),
+        team: dims.team.to_owned(),
+        session: dims.session.to_owned(),
+        tags: tags.to_vec(),
+        provider: model.provider.name.clone(),
+        model: model.name.clone(),
+        effort: job.effort.name().into(),
+        tier: model.tier.name().into(),
+        task: job.task.into(),
+        rule: job.rule.clone(),
+        difficulty_milli: milli(exchange.difficulty.difficulty),
+        dialect: job.dialect.name().into(),
+        simulated: model.simulated,
+        catalogue: policy.catalogue.version.clone(),
+        ..Facts::default()
+    }
 }
 
 pub(super) fn plan(exchange: &Exchange<'_>, arm: &Arm, said: &Said<'_>) -> Result<Plan, Error> {
@@ -51,11 +110,14 @@ pub(super) fn plan(exchange: &Exchange<'_>, arm: &Arm, said: &Said<'_>) -> Resul
     } = exchange;
     let request = &said.request;
     let client_limit = request.limit.map(|l| l.tokens);
-    let capped = state.ledger.capped(&caller.nodes()) || exchange.wishes.max_cost.is_some();
-    let price = arm.model.price;
-    if capped {
-        check_bounded(said, arm, price.as_ref())?;
+    let dims = dims(policy, caller, exchange.wishes, exchange.tags, Some(arm));
+    let mut capped = state.ledger.capped(&dims);
+    if capped.any() && state.ledger.is_frozen(dims.provider, dims.model) {
+        return Err(frozen(dims.model));
     }
+    capped.usd |= exchange.wishes.max_cost.is_some();
+    let price = arm.model.price;
+    check_bounded(said, arm, capped, price.as_ref())?;
     let written = write_effort(exchange, arm, said, client_limit);
     let effort = written
         .as_ref()
@@ -158,19 +220,29 @@ fn ask(price: Option<&Price>, input_max: u64, choices: u64, tokens: u64, tokens_
         per_token: output.times(choices),
         tokens,
         tokens_min,
+        input_tokens: input_max,
+        choices,
     }
 }
 
 /// On a capped key everything must have a price and a bound, or the cap would be a guess.
-fn check_bounded(said: &Said<'_>, arm: &Arm, price: Option<&Price>) -> Result<(), Error> {
-    let Some(price) = price else {
+fn check_bounded(
+    said: &Said<'_>,
+    arm: &Arm,
+    capped: Capped,
+    price: Option<&Price>,
+) -> Result<(), Error> {
+    if !capped.usd && !capped.tokens {
+        return Ok(());
+    }
+    if capped.usd && price.is_none() {
         return Err(Error::bad_field(
             "model",
             format!("The price of \"{}\" is not known, so a spend cap cannot count it. Set input_usd_per_mtok and output_usd_per_mtok for it.", arm.model.name),
         )
         .code("flyball_no_price"));
-    };
-    if price.is_free() {
+    }
+    if !capped.tokens && price.is_some_and(Price::is_free) {
         return Ok(());
     }
     match said.request.unbounded.first() {
@@ -181,6 +253,15 @@ fn check_bounded(said: &Said<'_>, arm: &Arm, price: Option<&Price>) -> Result<()
         )
         .code("flyball_unbounded")),
     }
+}
+
+fn frozen(model: &str) -> Error {
+    Error::new(
+        Kind::CapReached,
+        format!("Answers of \"{model}\" have cost more than was reserved for them, so it is not used under a cap until the operator allows it again."),
+    )
+    .code("flyball_frozen")
+    .detail(format!("{model} is frozen; `flyball caps` says why, `flyball caps unfreeze {model}` allows it again"))
 }
 
 /// The caller's own `x-flyball-max-cost-usd`: lowers the limit, or refuses.
@@ -206,18 +287,16 @@ pub(super) async fn reserve(
     plan: &Plan,
     said: &Said<'_>,
     facts: Facts,
-) -> Result<Reservation, Error> {
-    let nodes = exchange.caller.nodes();
-    let refused = match exchange
-        .state
-        .ledger
-        .reserve(&nodes, plan.ask, facts.clone())
-        .await
-    {
+) -> Result<Reservation, Attempted> {
+    let countable = arm.model.provider.kind.family == Family::OpenAi && plan.ask.input_tokens > 0;
+    let patience = exchange.policy.cap_wait;
+    let first = if countable { Duration::ZERO } else { patience };
+    let ledger = &exchange.state.ledger;
+    let refused = match ledger.reserve(plan.ask, facts.clone(), first).await {
         Ok(reservation) => return Ok(reservation),
         Err(refused) => refused,
     };
-    if !(matches!(refused, Refused::Full(_)) && arm.model.provider.kind.family == Family::OpenAi) {
+    if !(matches!(refused, Refused::Full(_)) && countable) {
         return Err(refusal(exchange, &refused));
     }
     let body = said.body.clone();
@@ -236,22 +315,30 @@ pub(super) async fn reserve(
         plan.ask.tokens,
         plan.ask.tokens_min,
     );
-    exchange
-        .state
-        .ledger
-        .reserve(&nodes, exact, facts)
+    ledger
+        .reserve(exact, facts, patience)
         .await
         .map_err(|refused| refusal(exchange, &refused))
 }
 
-fn refusal(exchange: &Exchange<'_>, refused: &Refused) -> Error {
-    if let Refused::Full(full) = refused {
-        exchange
-            .state
-            .telemetry
-            .cap_refused(full.place.node, full.only_reserved());
+/// What a refusal leads to: a local model where the cap says so, another arm where the cap is on this one only.
+fn refusal(exchange: &Exchange<'_>, refused: &Refused) -> Attempted {
+    let error = refused.error();
+    let Refused::Full(full) = refused else {
+        return final_error(error);
+    };
+    let scope = &full.counter.scope;
+    exchange
+        .state
+        .telemetry
+        .cap_refused(scope.class(), full.only_reserved());
+    if full.at_cap == AtCap::Local {
+        Attempted::LocalInstead(error)
+    } else if scope.by_arm() {
+        Attempted::MayFallBack(Err(error))
+    } else {
+        final_error(error)
     }
-    refused.error()
 }
 
 impl Plan {
@@ -259,11 +346,14 @@ impl Plan {
     pub(super) fn limit_to_send(&self, granted: u64) -> Option<u64> {
         match self.client_limit {
             Some(limit) => (granted < limit).then_some(granted),
-            None => (self.capped
-                && self.price.as_ref().is_some_and(|p| !p.is_free())
-                && granted < self.model_max.unwrap_or(u64::MAX))
-            .then_some(granted),
+            None => (self.forces_limit() && granted < self.model_max.unwrap_or(u64::MAX))
+                .then_some(granted),
         }
+    }
+
+    fn forces_limit(&self) -> bool {
+        let costs = self.price.as_ref().is_some_and(|p| !p.is_free());
+        self.capped.tokens || (self.capped.usd && costs)
     }
 
     /// The body that goes out: the client's own bytes where nothing is to be changed. A lowered limit may leave less room to think.
@@ -331,7 +421,7 @@ impl Plan {
             effort: self.effort,
             price: self.price,
             baseline: exchange.decision.baseline.clone(),
-            capped: self.capped,
+            capped: self.capped.any(),
             dialect: exchange.dialect,
             body: exchange.body.clone(),
             request: exchange.id.to_owned(),

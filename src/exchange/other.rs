@@ -5,7 +5,7 @@ use crate::caller::Caller;
 use crate::chat::Part;
 use crate::dialect::{Dialect, Place};
 use crate::error::{Error, Kind};
-use crate::ledger::store::{Attempt, sqlite};
+use crate::ledger::store::Attempt;
 use crate::relay::Answer;
 use crate::tokens;
 use bytes::Bytes;
@@ -70,13 +70,12 @@ async fn request(state: &Arc<State>, caller: &Caller, id: &str) -> Result<Respon
         .map_err(|_| missing())?
         .to_string();
     state.ledger.flush().await;
-    let dir = state.ledger.data_dir().to_owned();
-    let found =
-        tokio::task::spawn_blocking(move || sqlite::request(&sqlite::open_read_only(&dir)?, &id))
-            .await
-            .map_err(|e| {
-                Error::new(Kind::Internal, "the ledger cannot be read").detail(e.to_string())
-            })??;
+    let settings = state.ledger.settings().clone();
+    let found = tokio::task::spawn_blocking(move || settings.books()?.request(&id))
+        .await
+        .map_err(|e| {
+            Error::new(Kind::Internal, "the ledger cannot be read").detail(e.to_string())
+        })??;
     let own = caller.key.as_ref().map(|k| k.id);
     let attempts: Vec<Value> = found
         .iter()
@@ -124,6 +123,7 @@ pub fn describe(attempt: &Attempt) -> Value {
         "baseline_pico_usd": closing.and_then(|c| pico(c.baseline)),
         "reported_cost_pico_usd": usage.reported_cost.and_then(pico),
         "excess_pico_usd": closing.and_then(|c| pico(c.excess)),
+        "organisation": f.organisation, "team": f.team, "session": f.session,
         "basis": closing.map(|c| c.basis), "outcome": closing.map_or("open", |c| c.outcome),
         "catalogue": f.catalogue,
     })

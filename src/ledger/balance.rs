@@ -1,23 +1,22 @@
-//! What is posted, reserved and left on every node and window. Pure and synchronous: no IO, no clock.
+//! What is posted, reserved and left in every counter. Pure and synchronous: no IO, no clock.
 //!
-//! The rule that everything rests on: posted + reserved never passes a limit, because admission
-//! looks and reserves in one step.
+//! The rule that everything rests on: posted + reserved never passes a limit, because admission looks at every counter and
+//! reserves in all of them in one step. Where the store is shared or slow, a counter spends from a *lease*: a part of the cap
+//! that the store has set aside for this process; then reserved never passes what is left of the lease.
 
-use super::window::Window;
+mod slot;
+
+use super::cap::{AtCap, Cap, Counter, Dim, Dims, Measure, Pick};
+use super::replay::covered;
 use crate::money::PicoUsd;
+use slot::Slot;
 use std::collections::HashMap;
+use std::sync::Arc;
 
-/// Whose money: everybody's, or one key's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Node {
-    /// All traffic through this flyball.
-    Global,
-    /// One virtual key, by its row in the ledger.
-    Key(i64),
-}
+pub use slot::Standing;
 
 /// What an attempt needs: a fixed part (its input at the bound) and so much per answer token.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Ask {
     /// Upper bound of what the input costs.
     pub fixed: PicoUsd,
@@ -27,325 +26,673 @@ pub struct Ask {
     pub tokens: u64,
     /// The least number of answer tokens that is still worth an answer; equal to `tokens` where the limit must not be lowered.
     pub tokens_min: u64,
+    /// Upper bound of the input's tokens.
+    pub input_tokens: u64,
+    /// Answers asked for, each of so many tokens.
+    pub choices: u64,
+}
+
+impl Ask {
+    /// What an answer of so many tokens needs in this measure, at most.
+    fn amount(&self, measure: Measure, tokens: u64) -> i128 {
+        match measure {
+            Measure::Usd => (self.fixed + self.per_token.times(tokens)).0,
+            Measure::Tokens => {
+                i128::from(self.input_tokens) + i128::from(tokens) * i128::from(self.choices)
+            }
+            Measure::Requests => 1,
+        }
+    }
+
+    /// The most answer tokens for which `left` is enough.
+    fn tokens_for(&self, measure: Measure, left: i128) -> u64 {
+        let (room, each) = match measure {
+            Measure::Usd => (left - self.fixed.0, self.per_token.0),
+            Measure::Tokens => (
+                left - i128::from(self.input_tokens),
+                i128::from(self.choices),
+            ),
+            Measure::Requests => return u64::MAX,
+        };
+        if each <= 0 {
+            return u64::MAX;
+        }
+        u64::try_from(room.max(0) / each).unwrap_or(u64::MAX)
+    }
+}
+
+/// What an attempt used in the end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spend {
+    /// Its cost.
+    pub usd: PicoUsd,
+    /// Its tokens, in and out.
+    pub tokens: u64,
+    /// 1, or 0 where no work was done.
+    pub requests: u64,
+}
+
+impl Spend {
+    /// So much of this measure.
+    #[must_use]
+    pub fn of(&self, measure: Measure) -> i128 {
+        match measure {
+            Measure::Usd => self.usd.0,
+            Measure::Tokens => i128::from(self.tokens),
+            Measure::Requests => i128::from(self.requests),
+        }
+    }
 }
 
 /// What was reserved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// The bound of the attempt.
+    /// The bound of the attempt's cost.
     pub amount: PicoUsd,
     /// Answer tokens that the bound covers.
     pub tokens: u64,
-    /// The windows it counts in, fixed at admission.
-    pub places: Vec<Place>,
+    /// The bound of its tokens, in and out.
+    pub tokens_bound: u64,
+    /// The instant whose windows it counts in, seconds since 1970.
+    pub at: i64,
+    /// A cap counts it.
+    pub capped: bool,
+    version: u64,
+    held: Vec<Held>,
 }
 
-/// One window of one node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Place {
-    /// Whose.
-    pub node: Node,
-    /// Which kind of window.
-    pub window: Window,
-    /// Which one (days, months since the epoch; see `Window::id`).
+/// One counter's part of a grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Held {
+    counter: Arc<str>,
+    id: i64,
+    amount: i128,
+    measure: Measure,
+    leased: bool,
+}
+
+/// A change of one counter in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Posting {
+    /// The counter's name.
+    pub counter: Arc<str>,
+    /// Which window of it.
     pub id: i64,
+    /// So much is spent for good.
+    pub posted: i128,
+    /// So much of this process's lease is used up or given back.
+    pub unleased: i128,
 }
 
-/// Why there is no room.
+/// A lease that is needed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Want {
+    /// The counter's name.
+    pub counter: Arc<str>,
+    /// Which window of it.
+    pub id: i64,
+    /// The least that helps.
+    pub need: i128,
+    /// What this attempt would take.
+    pub want: i128,
+    /// The cap.
+    pub limit: i128,
+}
+
+/// Why a cap does not admit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// There is too little room.
+    Room,
+    /// The key has as many sessions in this window as it may have.
+    Sessions,
+}
+
+/// A cap that has no room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Full {
-    /// The cap that has no room.
-    pub place: Place,
-    /// Its limit.
-    pub limit: PicoUsd,
+    /// The counter.
+    pub counter: Counter,
+    /// When its window ends; never for `Total`.
+    pub ends_at: Option<i64>,
+    /// The limit.
+    pub limit: i128,
     /// What is spent for good.
-    pub posted: PicoUsd,
+    pub posted: i128,
     /// What open reservations hold.
-    pub reserved: PicoUsd,
+    pub reserved: i128,
     /// The least that this attempt would have needed.
-    pub needed: PicoUsd,
+    pub needed: i128,
+    /// What the cap says of such requests.
+    pub at_cap: AtCap,
+    /// Why.
+    pub reason: Reason,
 }
 
 impl Full {
     /// There would be room if no reservation were open: trying again soon can help.
     #[must_use]
     pub fn only_reserved(&self) -> bool {
-        self.limit > PicoUsd::ZERO && self.posted + self.needed <= self.limit
+        self.reason == Reason::Room && self.limit > 0 && self.posted + self.needed <= self.limit
     }
 
     /// What is neither spent nor reserved.
     #[must_use]
-    pub fn left(&self) -> PicoUsd {
-        (self.limit - self.posted - self.reserved).max(PicoUsd::ZERO)
+    pub fn left(&self) -> i128 {
+        (self.limit - self.posted - self.reserved).max(0)
     }
 }
 
-/// One node's standing in one window.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
-    /// Which window the figures are of.
-    pub id: i64,
-    /// The cap, if there is one.
-    pub limit: Option<PicoUsd>,
-    /// Spent for good.
-    pub posted: PicoUsd,
-    /// Held by open reservations.
-    pub reserved: PicoUsd,
+/// Why nothing was reserved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// A cap has no room.
+    Full(Box<Full>),
+    /// Leases are too small; the store may have more.
+    Short(Vec<Want>),
 }
 
-/// Every node's standing.
+/// A cap that has just passed the share at which it is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crossing {
+    /// The counter's name.
+    pub counter: Arc<str>,
+    /// Its standing.
+    pub standing: Standing,
+    /// The share in percent that was passed.
+    pub percent: u8,
+}
+
+/// A cap, or a counter that is kept without one, with the names of its counters found so far.
+#[derive(Debug)]
+struct Definition {
+    counter: Counter,
+    cap: Option<Cap>,
+    names: HashMap<String, Arc<str>>,
+    /// Sessions seen by key, in the window of this number.
+    sessions: HashMap<String, (i64, u32)>,
+}
+
+/// One counter that an attempt counts in.
+#[derive(Clone, Debug)]
+struct Match {
+    counter: Arc<str>,
+    limit: Option<i128>,
+    at_cap: AtCap,
+    definition: usize,
+}
+
+/// Every counter's standing.
 #[derive(Debug, Default)]
 pub struct Balances {
-    slots: HashMap<(Node, Window), Standing>,
+    definitions: Vec<Definition>,
+    /// Those that hold for one key only, by the key's row as text.
+    by_key: HashMap<String, Vec<usize>>,
+    /// The others.
+    general: Vec<usize>,
+    slots: HashMap<Arc<str>, Slot>,
+    /// Counts changes of the definitions.
+    version: u64,
+    leasing: bool,
+    sessions_max: u32,
+    subject: String,
+    returns: Vec<Posting>,
+    crossings: Vec<Crossing>,
+    tidy_at: usize,
 }
+
+/// Slots kept before those of past windows are looked for.
+const TIDY_AT: usize = 4_096;
 
 impl Balances {
-    /// Sets or removes a cap. A cap lowered below what is posted and reserved blocks new reservations and changes nothing else.
-    pub fn limit(&mut self, node: Node, window: Window, limit: Option<PicoUsd>) {
-        self.slots.entry((node, window)).or_default().limit = limit;
-    }
-
-    /// Takes over what the store says was posted, at start.
-    pub fn restore(&mut self, place: Place, posted: PicoUsd) {
-        let slot = self.slots.entry((place.node, place.window)).or_default();
-        slot.id = place.id;
-        slot.posted = posted;
-    }
-
-    /// Whether any of these nodes has a cap.
+    /// Balances with these counters and caps; `leasing` says that capped counters spend from leases.
     #[must_use]
-    pub fn capped(&self, nodes: &[Node]) -> bool {
-        self.slots
-            .iter()
-            .any(|((node, _), slot)| slot.limit.is_some() && nodes.contains(node))
-    }
-
-    /// Looks and reserves in one step, root first, on all windows of all nodes or on none.
-    ///
-    /// # Errors
-    /// The first cap that has no room for even the least that is asked.
-    pub fn reserve(&mut self, nodes: &[Node], ask: Ask, now: i64) -> Result<Grant, Full> {
-        let mut tokens = ask.tokens;
-        let mut places = Vec::with_capacity(nodes.len() * Window::ALL.len());
-        let least = ask.fixed + ask.per_token.times(ask.tokens_min.min(ask.tokens));
-        for &node in nodes {
-            for window in Window::ALL {
-                let slot = self.roll(node, window, now);
-                let place = Place {
-                    node,
-                    window,
-                    id: slot.id,
-                };
-                places.push(place);
-                let Some(limit) = slot.limit else { continue };
-                let left = limit - slot.posted - slot.reserved;
-                if limit <= PicoUsd::ZERO || least > left.max(PicoUsd::ZERO) {
-                    let Standing {
-                        posted, reserved, ..
-                    } = *slot;
-                    return Err(Full {
-                        place,
-                        limit,
-                        posted,
-                        reserved,
-                        needed: least,
-                    });
-                }
-                tokens = tokens.min(tokens_for(left - ask.fixed, ask.per_token));
-            }
-        }
-        let amount = ask.fixed + ask.per_token.times(tokens);
-        for place in &places {
-            let slot = self
-                .slots
-                .get_mut(&(place.node, place.window))
-                .expect("rolled above");
-            slot.reserved += amount;
-        }
-        Ok(Grant {
-            amount,
-            tokens,
-            places,
-        })
-    }
-
-    /// Ends a reservation: its amount is free again and `cost` is spent. The cost is booked as it is, also above the bound.
-    pub fn close(&mut self, grant: &Grant, cost: PicoUsd) {
-        for place in &grant.places {
-            let slot = self.slots.entry((place.node, place.window)).or_default();
-            // A window that has passed since is closed in the store only: its room is nobody's any more.
-            if slot.id == place.id {
-                slot.reserved = slot.reserved - grant.amount;
-                slot.posted += cost;
-            }
-        }
-    }
-
-    /// Every slot, with windows rolled to `now`.
-    pub fn standings(&mut self, now: i64) -> Vec<(Node, Window, Standing)> {
-        let mut all: Vec<_> = self.slots.keys().copied().collect();
-        all.sort_unstable();
-        all.into_iter()
-            .map(|(node, window)| (node, window, *self.roll(node, window, now)))
-            .collect()
-    }
-
-    /// The slot of the current window. Ids never fall, so a clock that jumps back reopens nothing.
-    fn roll(&mut self, node: Node, window: Window, now: i64) -> &mut Standing {
-        let id = window.id(now);
-        let slot = self.slots.entry((node, window)).or_default();
-        if id > slot.id {
-            *slot = Standing {
-                id,
-                limit: slot.limit,
-                ..Standing::default()
-            };
-        }
-        slot
-    }
-}
-
-/// How many answer tokens `money` pays for.
-fn tokens_for(money: PicoUsd, per_token: PicoUsd) -> u64 {
-    if per_token <= PicoUsd::ZERO {
-        return u64::MAX;
-    }
-    u64::try_from(money.0.max(0) / per_token.0).unwrap_or(u64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const NODES: [Node; 2] = [Node::Global, Node::Key(1)];
-
-    fn ask(fixed: i128, per_token: i128, tokens: u64, tokens_min: u64) -> Ask {
-        Ask {
-            fixed: PicoUsd(fixed),
-            per_token: PicoUsd(per_token),
-            tokens,
-            tokens_min,
-        }
-    }
-
-    fn with_cap(limit: i128) -> Balances {
-        let mut balances = Balances::default();
-        balances.limit(Node::Key(1), Window::Day, Some(PicoUsd(limit)));
+    pub fn new(leasing: bool, sessions_max: u32) -> Balances {
+        let mut balances = Balances {
+            leasing,
+            sessions_max,
+            tidy_at: TIDY_AT,
+            ..Balances::default()
+        };
+        balances.set_caps(&[], &[], 0);
         balances
     }
 
-    #[test]
-    fn a_cap_admits_to_its_last_pico_and_no_further() {
-        for (limit, granted) in [(99, false), (100, true), (101, true)] {
-            let got = with_cap(limit).reserve(&NODES, ask(40, 6, 10, 10), 0);
-            assert_eq!(got.is_ok(), granted, "limit {limit}");
+    /// Takes over the caps. What is posted and reserved stays; a cap lowered below it blocks new reservations and changes
+    /// nothing else. The `new` counters begin at nothing and have no cap yet.
+    pub fn set_caps(&mut self, caps: &[Cap], new: &[Counter], now: i64) {
+        self.version += 1;
+        self.definitions.clear();
+        self.by_key.clear();
+        self.general.clear();
+        for slot in self.slots.values_mut() {
+            slot.limit = None;
+        }
+        for (name, slot) in &mut self.slots {
+            if covered(name, new) && !covered(name, &Counter::always()) {
+                slot.posted = 0;
+            }
+        }
+        let kept = Counter::always().into_iter().chain(new.iter().cloned());
+        let caps = caps.iter().map(|c| (c.counter.clone(), Some(c.clone())));
+        for (counter, cap) in kept.map(|c| (c, None)).chain(caps) {
+            self.define(counter, cap, now);
         }
     }
 
-    #[test]
-    fn a_limit_is_lowered_to_what_is_left_but_not_below_its_minimum() {
-        let mut balances = with_cap(100);
-        let grant = balances
-            .reserve(&NODES, ask(40, 6, 1_000, 5), 0)
-            .expect("room for 10 tokens");
-        assert_eq!((grant.tokens, grant.amount), (10, PicoUsd(100)));
-        let full = balances
-            .reserve(&NODES, ask(0, 6, 1_000, 5), 0)
-            .expect_err("nothing is left");
-        assert!(full.only_reserved());
-        balances.close(&grant, PicoUsd(71));
-        let full = balances
-            .reserve(&NODES, ask(0, 6, 1_000, 5), 0)
-            .expect_err("29 < 30");
-        assert!(!full.only_reserved());
-        assert_eq!(
-            balances
-                .reserve(&NODES, ask(0, 6, 1_000, 4), 0)
-                .expect("29 >= 24")
-                .tokens,
-            4
-        );
+    fn define(&mut self, counter: Counter, cap: Option<Cap>, now: i64) {
+        let place = self.definitions.len();
+        match counter.scope.pick(Dim::Key) {
+            Pick::Only(key) => self.by_key.entry(key.clone()).or_default().push(place),
+            Pick::Any | Pick::Each => self.general.push(place),
+        }
+        let single = Dim::ALL
+            .iter()
+            .all(|d| *counter.scope.pick(*d) != Pick::Each);
+        if let (true, Some(cap)) = (single, &cap) {
+            let name: Arc<str> = counter.to_string().into();
+            let slot = self
+                .slots
+                .entry(name)
+                .or_insert_with(|| Slot::new(counter.clone(), now));
+            slot.cap(cap);
+        }
+        self.definitions.push(Definition {
+            counter,
+            cap,
+            names: HashMap::new(),
+            sessions: HashMap::new(),
+        });
     }
 
-    #[test]
-    fn a_cap_of_zero_blocks_everything_and_a_full_one_lets_free_work_through() {
-        assert!(with_cap(0).reserve(&NODES, ask(0, 0, 10, 10), 0).is_err());
-        let mut full = with_cap(10);
-        full.restore(
-            Place {
-                node: Node::Key(1),
-                window: Window::Day,
-                id: 0,
-            },
-            PicoUsd(10),
-        );
-        assert!(full.reserve(&NODES, ask(0, 0, 10, 10), 0).is_ok());
-        assert!(full.reserve(&NODES, ask(1, 0, 10, 10), 0).is_err());
+    /// Takes over what the store says was posted in a window, at start or when a counter is new. Windows that have passed are
+    /// left out.
+    pub fn restore(&mut self, name: &str, id: i64, posted: i128, now: i64) {
+        let Some(counter) = Counter::read(name) else {
+            return;
+        };
+        if id < counter.window.id(&counter.zone, now) {
+            return;
+        }
+        let slot = self
+            .slots
+            .entry(name.into())
+            .or_insert_with(|| Slot::new(counter, now));
+        slot.roll_to(id);
+        if slot.id == id {
+            slot.posted += posted;
+        }
     }
 
-    #[test]
-    fn a_new_window_has_its_whole_room_and_an_old_reservation_takes_none_of_it() {
-        let mut balances = with_cap(100);
-        let old = balances
-            .reserve(&NODES, ask(100, 0, 1, 1), 0)
-            .expect("room");
-        let day = 86_400;
-        let new = balances
-            .reserve(&NODES, ask(100, 0, 1, 1), day)
-            .expect("a new day");
-        balances.close(&old, PicoUsd(100));
-        assert!(balances.reserve(&NODES, ask(1, 0, 1, 1), day).is_err());
-        balances.close(&new, PicoUsd(0));
-        assert!(
-            balances.reserve(&NODES, ask(100, 0, 1, 1), 0).is_ok(),
-            "a clock that jumps back stays in the new window"
-        );
-        assert!(balances.reserve(&NODES, ask(1, 0, 1, 1), 0).is_err());
-    }
-
-    #[test]
-    fn a_refusal_reserves_nothing_anywhere() {
-        let mut balances = with_cap(10);
-        balances.limit(Node::Global, Window::Total, Some(PicoUsd(1_000)));
-        assert!(balances.reserve(&NODES, ask(11, 0, 1, 1), 0).is_err());
-        assert!(
-            balances
-                .standings(0)
-                .iter()
-                .all(|(_, _, s)| s.reserved == PicoUsd::ZERO)
-        );
-    }
-
-    proptest! {
-        /// Against the plainest possible book-keeping: a list of open and closed attempts, summed afresh each time.
-        #[test]
-        fn balances_agree_with_a_naive_book(limits in [0_i128..400, 0..400], steps in prop::collection::vec((any::<bool>(), 0_i128..60, 0_i128..4, 0_u64..30, any::<u8>()), 1..120)) {
-            let mut balances = Balances::default();
-            balances.limit(Node::Global, Window::Total, Some(PicoUsd(limits[0])));
-            balances.limit(Node::Key(1), Window::Total, Some(PicoUsd(limits[1])));
-            let (mut open, mut spent): (Vec<Grant>, i128) = (Vec::new(), 0);
-            for (reserve, fixed, per, tokens, pick) in steps {
-                if reserve {
-                    let held: i128 = open.iter().map(|g| g.amount.0).sum();
-                    let room = limits.iter().min().copied().unwrap_or(0) - held - spent;
-                    let fits = fixed + per * i128::from(tokens) <= room.max(0) && limits.iter().all(|l| *l > 0);
-                    let got = balances.reserve(&NODES, ask(fixed, per, tokens, tokens), 0);
-                    prop_assert_eq!(got.is_ok(), fits);
-                    open.extend(got.ok());
-                } else if !open.is_empty() {
-                    let grant = open.swap_remove(usize::from(pick) % open.len());
-                    let cost = grant.amount.0 * i128::from(pick) / 255;
-                    spent += cost;
-                    balances.close(&grant, PicoUsd(cost));
-                }
-                let held: i128 = open.iter().map(|g| g.amount.0).sum();
-                for (_, window, s) in balances.standings(0) {
-                    if window == Window::Total && s.limit.is_some() {
-                        prop_assert_eq!((s.posted.0, s.reserved.0), (spent, held));
-                    }
+    /// The caps that count such an attempt, by measure. Before the arm is chosen: those that do not depend on it.
+    #[must_use]
+    pub fn capped(&self, dims: &Dims<'_>) -> Capped {
+        let mut capped = Capped::default();
+        for place in self.places(dims) {
+            let definition = &self.definitions[place];
+            if definition.cap.is_some() && definition.counter.scope.holds(dims) {
+                match definition.counter.measure {
+                    Measure::Usd => capped.usd = true,
+                    Measure::Tokens => capped.tokens = true,
+                    Measure::Requests => capped.requests = true,
                 }
             }
         }
+        capped
+    }
+
+    fn places(&self, dims: &Dims<'_>) -> impl Iterator<Item = usize> + use<> {
+        let own = self.by_key.get(&dims.key).cloned().unwrap_or_default();
+        let general = self.general.clone();
+        general.into_iter().chain(own)
+    }
+
+    /// Looks and reserves in one step, root first, in all counters or in none. With `last` it makes do with the leases that
+    /// there are; else it says which are too small.
+    ///
+    /// # Errors
+    /// The first cap that has no room for even the least that is asked, or the leases that are needed.
+    pub fn reserve(
+        &mut self,
+        dims: &Dims<'_>,
+        ask: Ask,
+        now: i64,
+        last: bool,
+    ) -> Result<Grant, Denied> {
+        self.tidy(now);
+        let matches = self.matches(dims, now);
+        let mut tokens = ask.tokens;
+        let mut wants = Vec::new();
+        for found in &matches {
+            let slot = self.slots.get(&found.counter).expect("matches makes it");
+            let Some(limit) = found.limit else { continue };
+            if self.too_many_sessions(found, dims) {
+                return Err(slot.full(found, limit, 0, Reason::Sessions));
+            }
+            let measure = slot.counter.measure;
+            let least = ask.amount(measure, ask.tokens_min.min(ask.tokens));
+            if limit <= 0 || least > slot.room(limit).max(0) {
+                return Err(slot.full(found, limit, least, Reason::Room));
+            }
+            let whole = ask.amount(measure, ask.tokens).min(slot.room(limit));
+            let short = self.leasing && slot.leased_room() < whole;
+            let room = match short {
+                true => slot.leased_room(),
+                false if self.leasing => slot.room(limit).min(slot.leased_room()),
+                false => slot.room(limit),
+            };
+            if short && !last {
+                wants.push(slot.want(&found.counter, limit, least, whole));
+            } else if least > room.max(0) {
+                return Err(slot.full(found, limit, least, Reason::Room));
+            } else {
+                tokens = tokens.min(ask.tokens_for(measure, room));
+            }
+        }
+        if !wants.is_empty() {
+            return Err(Denied::Short(wants));
+        }
+        Ok(self.hold(&matches, dims, ask, tokens, now))
+    }
+
+    fn hold(
+        &mut self,
+        matches: &[Match],
+        dims: &Dims<'_>,
+        ask: Ask,
+        tokens: u64,
+        now: i64,
+    ) -> Grant {
+        let mut held = Vec::with_capacity(matches.len());
+        for found in matches {
+            self.count_session(found, dims);
+            let slot = self
+                .slots
+                .get_mut(&found.counter)
+                .expect("matches makes it");
+            let measure = slot.counter.measure;
+            let amount = ask.amount(measure, tokens);
+            let leased = self.leasing && found.limit.is_some();
+            slot.hold(amount, leased);
+            held.push(Held {
+                counter: found.counter.clone(),
+                id: slot.id,
+                amount,
+                measure,
+                leased,
+            });
+        }
+        Grant {
+            amount: PicoUsd(ask.amount(Measure::Usd, tokens)),
+            tokens,
+            tokens_bound: u64::try_from(ask.amount(Measure::Tokens, tokens)).unwrap_or(u64::MAX),
+            at: now,
+            capped: matches.iter().any(|m| m.limit.is_some()),
+            version: self.version,
+            held,
+        }
+    }
+
+    /// Ends a reservation: what it held is free again and `spend` is spent. It is booked as it is, also above the bound.
+    /// Gives what has to change in the store.
+    pub fn close(&mut self, grant: &Grant, dims: &Dims<'_>, spend: &Spend) -> Vec<Posting> {
+        let mut postings = Vec::with_capacity(grant.held.len());
+        for held in &grant.held {
+            let spent = spend.of(held.measure);
+            let slot = self.slots.get_mut(&held.counter);
+            let unleased = match slot {
+                Some(slot) if slot.id == held.id => slot.close(held, spent),
+                // A window that has passed is closed in the store only: its room is nobody's any more.
+                _ if held.leased => held.amount,
+                _ => 0,
+            };
+            self.note_crossing(&held.counter);
+            postings.push(Posting {
+                counter: held.counter.clone(),
+                id: held.id,
+                posted: spent,
+                unleased,
+            });
+        }
+        if grant.version != self.version {
+            self.post_to_new(grant, dims, spend, &mut postings);
+        }
+        postings.retain(|p| p.posted != 0 || p.unleased != 0);
+        postings
+    }
+
+    /// Counters that came into being while the reservation was open count it too.
+    fn post_to_new(
+        &mut self,
+        grant: &Grant,
+        dims: &Dims<'_>,
+        spend: &Spend,
+        postings: &mut Vec<Posting>,
+    ) {
+        for found in self.matches(dims, grant.at) {
+            if grant.held.iter().any(|h| h.counter == found.counter) {
+                continue;
+            }
+            let slot = self
+                .slots
+                .get_mut(&found.counter)
+                .expect("matches makes it");
+            let id = slot.counter.window.id(&slot.counter.zone, grant.at);
+            let posted = spend.of(slot.counter.measure);
+            if slot.id == id {
+                slot.posted += posted;
+            }
+            postings.push(Posting {
+                counter: found.counter,
+                id,
+                posted,
+                unleased: 0,
+            });
+        }
+    }
+
+    /// The counters of an attempt, each once, with the lowest limit that holds; their windows are rolled to `now`.
+    fn matches(&mut self, dims: &Dims<'_>, now: i64) -> Vec<Match> {
+        let mut found: Vec<Match> = Vec::with_capacity(8);
+        for place in self.places(dims) {
+            if !self.definitions[place].counter.scope.holds(dims) {
+                continue;
+            }
+            let counter = self.counter_of(place, dims, now);
+            let cap = self.definitions[place].cap.as_ref();
+            let (limit, at_cap) = (
+                cap.map(|c| c.limit),
+                cap.map_or(AtCap::Refuse, |c| c.at_cap),
+            );
+            match found.iter_mut().find(|m| m.counter == counter) {
+                Some(same) => {
+                    let lower = same.limit.is_none()
+                        || limit.is_some_and(|l| same.limit.is_some_and(|s| l < s));
+                    if limit.is_some() && lower {
+                        (same.limit, same.at_cap, same.definition) = (limit, at_cap, place);
+                    }
+                }
+                None => found.push(Match {
+                    counter,
+                    limit,
+                    at_cap,
+                    definition: place,
+                }),
+            }
+        }
+        for found in &found {
+            let slot = self
+                .slots
+                .get_mut(&found.counter)
+                .expect("counter_of makes it");
+            if let Some(left_over) = slot.roll(&found.counter, now) {
+                self.returns.push(left_over);
+            }
+        }
+        found
+    }
+
+    /// The name of the definition's counter for such an attempt; its slot is made if it is the first.
+    fn counter_of(&mut self, place: usize, dims: &Dims<'_>, now: i64) -> Arc<str> {
+        let definition = &mut self.definitions[place];
+        definition.counter.scope.subject(dims, &mut self.subject);
+        if let Some(name) = definition.names.get(&self.subject) {
+            return name.clone();
+        }
+        let counter = definition.counter.instance(dims);
+        let name: Arc<str> = counter.to_string().into();
+        let name = match self.slots.get_key_value(&name) {
+            Some((known, _)) => known.clone(),
+            None => {
+                self.slots.insert(name.clone(), Slot::new(counter, now));
+                name
+            }
+        };
+        if let Some(cap) = &definition.cap {
+            self.slots.get_mut(&name).expect("just made").cap(cap);
+        }
+        definition.names.insert(self.subject.clone(), name.clone());
+        name
+    }
+
+    fn too_many_sessions(&self, found: &Match, dims: &Dims<'_>) -> bool {
+        let definition = &self.definitions[found.definition];
+        let slot = &self.slots[&found.counter];
+        if *definition.counter.scope.pick(Dim::Session) != Pick::Each
+            || slot.session_counted == Some(slot.id)
+        {
+            return false;
+        }
+        let known = definition
+            .sessions
+            .get(&dims.key)
+            .filter(|(id, _)| *id == slot.id);
+        known.is_some_and(|(_, count)| *count >= self.sessions_max)
+    }
+
+    fn count_session(&mut self, found: &Match, dims: &Dims<'_>) {
+        let definition = &mut self.definitions[found.definition];
+        if *definition.counter.scope.pick(Dim::Session) != Pick::Each {
+            return;
+        }
+        let slot = self
+            .slots
+            .get_mut(&found.counter)
+            .expect("matches makes it");
+        if slot.session_counted == Some(slot.id) {
+            return;
+        }
+        slot.session_counted = Some(slot.id);
+        let seen = definition
+            .sessions
+            .entry(dims.key.clone())
+            .or_insert((slot.id, 0));
+        if seen.0 != slot.id {
+            *seen = (slot.id, 0);
+        }
+        seen.1 += 1;
+    }
+
+    fn note_crossing(&mut self, counter: &Arc<str>) {
+        let Some(slot) = self.slots.get_mut(counter) else {
+            return;
+        };
+        if let Some(percent) = slot.crossed() {
+            self.crossings.push(Crossing {
+                counter: counter.clone(),
+                standing: slot.standing(),
+                percent,
+            });
+        }
+    }
+
+    /// Takes over a lease from the store: so much was given, and so much is posted by everybody.
+    pub fn leased(&mut self, counter: &Arc<str>, id: i64, given: i128, posted: i128) {
+        match self.slots.get_mut(counter) {
+            Some(slot) if slot.id == id => slot.take_lease(given, posted),
+            // The window has passed meanwhile.
+            _ => self.returns.push(Posting {
+                counter: counter.clone(),
+                id,
+                posted: 0,
+                unleased: given,
+            }),
+        }
+    }
+
+    /// What of the leases is not needed. `all` for a drain, else what was idle since the last call.
+    pub fn idle_leases(&mut self, all: bool, now: i64) -> Vec<Posting> {
+        for (name, slot) in &mut self.slots {
+            self.returns.extend(slot.roll(name, now));
+            self.returns.extend(slot.give_back(name, all));
+        }
+        std::mem::take(&mut self.returns)
+    }
+
+    /// Leases of windows that have passed, to be given back.
+    pub fn take_returns(&mut self) -> Vec<Posting> {
+        std::mem::take(&mut self.returns)
+    }
+
+    /// The caps that have just passed their soft share.
+    pub fn take_crossings(&mut self) -> Vec<Crossing> {
+        std::mem::take(&mut self.crossings)
+    }
+
+    /// The share, in percent, of the fullest cap that counts such a request whatever arm it goes to.
+    pub fn fullest(&mut self, dims: &Dims<'_>, now: i64) -> u64 {
+        let matches = self.matches(dims, now);
+        let shares = matches.iter().filter_map(|m| {
+            let slot = &self.slots[&m.counter];
+            let limit = m.limit.filter(|_| !slot.counter.scope.by_arm())?;
+            Some(slot::percent(slot.posted + slot.reserved, limit))
+        });
+        shares.max().unwrap_or(0)
+    }
+
+    /// Every counter, with windows rolled to `now`.
+    pub fn standings(&mut self, now: i64) -> Vec<Standing> {
+        let mut all: Vec<Standing> = Vec::with_capacity(self.slots.len());
+        for (name, slot) in &mut self.slots {
+            self.returns.extend(slot.roll(name, now));
+            all.push(slot.standing());
+        }
+        all.sort_by_cached_key(|s| s.counter.to_string());
+        all
+    }
+
+    /// Forgets counters of past windows once there are many.
+    fn tidy(&mut self, now: i64) {
+        if self.slots.len() < self.tidy_at {
+            return;
+        }
+        self.slots
+            .retain(|_, slot| slot.ends_at > now || slot.in_use());
+        for definition in &mut self.definitions {
+            definition.names.clear();
+        }
+        self.tidy_at = (self.slots.len() * 2).max(TIDY_AT);
     }
 }
+
+/// Which measures of an attempt are capped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capped {
+    /// Its dollars.
+    pub usd: bool,
+    /// Its tokens.
+    pub tokens: bool,
+    /// Its number.
+    pub requests: bool,
+}
+
+impl Capped {
+    /// A cap counts it.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        self.usd || self.tokens || self.requests
+    }
+}
+
+#[cfg(test)]
+mod tests;

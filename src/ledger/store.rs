@@ -1,13 +1,15 @@
 //! Where the books are kept: what a store must do, and the rows it keeps.
 //!
-//! A new store is one file beside `sqlite` that passes the same tests.
+//! A new store is one file beside `sqlite` and one line in [`open`], and passes the same contract tests.
 
 pub mod sqlite;
 
-use super::balance::Place;
-use super::window::Window;
+use super::balance::{Posting, Want};
+use super::cap::{Cap, Counter, Dims};
 use crate::chat::Usage;
+use crate::error::Error;
 use crate::money::PicoUsd;
+use std::sync::Arc;
 
 /// Why a request was sent where it was sent; kept with each attempt.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,8 +20,18 @@ pub struct Facts {
     pub attempt: String,
     /// When it was admitted, milliseconds since 1970.
     pub at_ms: i64,
+    /// The instant whose windows it counts in: `at_ms`, unless the clock was set back.
+    pub counted_ms: i64,
     /// The virtual key's row, or none in open mode.
     pub key: Option<i64>,
+    /// The organisation of the key's team, or nothing.
+    pub organisation: String,
+    /// The key's team, or nothing.
+    pub team: String,
+    /// The caller's session, or nothing.
+    pub session: String,
+    /// The tags that count: fixed on the key or demanded by it.
+    pub tags: Vec<(String, String)>,
     /// The provider's name.
     pub provider: String,
     /// The model asked of it.
@@ -40,8 +52,27 @@ pub struct Facts {
     pub simulated: bool,
     /// The upper bound of its cost.
     pub bound: PicoUsd,
+    /// The upper bound of its tokens.
+    pub bound_tokens: u64,
     /// The price catalogue that prices it.
     pub catalogue: String,
+}
+
+impl Facts {
+    /// The attempt as caps see it.
+    #[must_use]
+    pub fn dims(&self) -> Dims<'_> {
+        Dims {
+            organisation: &self.organisation,
+            team: &self.team,
+            key: self.key.unwrap_or(0).to_string(),
+            session: &self.session,
+            provider: &self.provider,
+            model: &self.model,
+            tier: &self.tier,
+            tags: &self.tags,
+        }
+    }
 }
 
 /// How an attempt ended.
@@ -61,6 +92,35 @@ pub struct Closing {
     pub outcome: &'static str,
     /// The part of `cost` above what was counted, where the outcome is unknown.
     pub excess: PicoUsd,
+    /// Tokens that count in token caps: those used, or the bound where nobody knows.
+    pub tokens: u64,
+}
+
+impl Closing {
+    /// What it takes from caps.
+    #[must_use]
+    pub fn spend(&self) -> super::balance::Spend {
+        super::balance::Spend {
+            usd: self.cost,
+            tokens: self.tokens,
+            requests: u64::from(self.basis != "void"),
+        }
+    }
+}
+
+/// How an attempt is closed whose process died: its outcome is unknown, so it is charged at its bound.
+#[must_use]
+pub fn crashed(facts: &Facts) -> Closing {
+    Closing {
+        attempt: facts.attempt.clone(),
+        cost: facts.bound,
+        baseline: facts.bound,
+        usage: Usage::default(),
+        basis: "bound",
+        outcome: "crash",
+        excess: facts.bound,
+        tokens: facts.bound_tokens,
+    }
 }
 
 /// One row of the ledger, open or closed.
@@ -75,7 +135,7 @@ pub struct Attempt {
 }
 
 /// A virtual key as the ledger keeps it. The secret itself is nowhere.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Key {
     /// Its row.
     pub id: i64,
@@ -83,6 +143,8 @@ pub struct Key {
     pub name: String,
     /// SHA-256 of the secret.
     pub hash: [u8; 32],
+    /// SHA-256 of the secret before the last rotation, and until when it works, seconds since 1970.
+    pub old: Option<([u8; 32], i64)>,
     /// When it was made, seconds since 1970.
     pub created: i64,
     /// When it stops working, seconds since 1970.
@@ -91,13 +153,195 @@ pub struct Key {
     pub revoked: bool,
     /// Its traffic stays on local models.
     pub private: bool,
-    /// Caps by window.
-    pub caps: Vec<(Window, PicoUsd)>,
+    /// The team it belongs to, or nothing.
+    pub team: String,
+    /// Its own caps.
+    pub caps: Vec<Cap>,
     /// Models it may use, with `*`; empty means all.
     pub models: Vec<String>,
     /// Tags fixed on it.
     pub tags: Vec<(String, String)>,
+    /// Tags that each of its requests must bear, with the values allowed.
+    pub required_tags: Vec<(String, Vec<String>)>,
 }
 
-/// Money spent in one window, as the store sums it.
-pub type Spent = (Place, PicoUsd);
+/// What is posted in one window of a counter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sum {
+    /// The counter's name.
+    pub counter: String,
+    /// Which window of it.
+    pub id: i64,
+    /// Spent for good.
+    pub posted: i128,
+    /// Set aside for processes that lease.
+    pub leased: i128,
+}
+
+/// A lease that a dead process left, charged in full.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forfeit {
+    /// The counter's name.
+    pub counter: String,
+    /// Which window of it.
+    pub id: i64,
+    /// How much.
+    pub amount: i128,
+    /// When it was charged, milliseconds since 1970.
+    pub at_ms: i64,
+}
+
+/// A model that cost more than its bound and is not used on capped keys until somebody allows it again.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Frozen {
+    /// The provider's name.
+    pub provider: String,
+    /// The model.
+    pub model: String,
+    /// Since when, seconds since 1970.
+    pub since: i64,
+    /// What happened.
+    pub why: String,
+}
+
+/// What a store did with a lease that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// The counter's name.
+    pub counter: Arc<str>,
+    /// Which window of it.
+    pub id: i64,
+    /// How much was set aside; nothing if less than the need was left.
+    pub given: i128,
+    /// What everybody has posted.
+    pub posted: i128,
+    /// What others have set aside.
+    pub others: i128,
+}
+
+/// Something to write.
+#[derive(Debug)]
+pub enum Work {
+    /// An attempt is about to be dispatched.
+    Open(Arc<Facts>),
+    /// An attempt has ended.
+    Close(Box<Closing>, Vec<Posting>),
+    /// Parts of caps to set aside.
+    Lease(Vec<Want>),
+    /// Leases that are not needed.
+    Return(Vec<Posting>),
+    /// The counters that are kept from now on. Those that are new begin with what the attempts of their window add up to.
+    Define {
+        /// All of them.
+        counters: Vec<Counter>,
+        /// Whose windows run; seconds since 1970.
+        now: i64,
+    },
+    /// A model not to be used on capped keys.
+    Freeze(Frozen),
+    /// This process is alive; others that are not any more are swept.
+    Beat,
+    /// Nothing: everything before it is durable.
+    Flush,
+    /// For tests: the file may not grow any more (true), or may again.
+    PagesMax(bool),
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub enum Answer {
+    /// It is durable.
+    Done,
+    /// Leases.
+    Leases(Vec<Given>),
+    /// Where new counters begin.
+    Sums(Vec<Sum>),
+}
+
+/// The books.
+pub trait Store: Send {
+    /// Takes the books over for this process at `now_ms`: charges what dead processes left open. Returns how many attempts.
+    ///
+    /// # Errors
+    /// The store fails.
+    fn begin(&mut self, now_ms: i64) -> Result<usize, Error>;
+    /// Writes everything or nothing; durable on return. One answer for each work, in order.
+    ///
+    /// # Errors
+    /// Nothing was written, or nobody knows: then [`Store::commit`] of the same works later changes nothing twice.
+    fn commit(&mut self, works: &[&Work]) -> Result<Vec<Answer>, String>;
+    /// The counters that are kept, each or by value.
+    ///
+    /// # Errors
+    /// The store fails.
+    fn defined(&mut self) -> Result<Vec<Counter>, Error>;
+    /// Every sum that is kept.
+    ///
+    /// # Errors
+    /// The store fails.
+    fn sums(&mut self) -> Result<Vec<Sum>, Error>;
+    /// Calls `each` with every attempt from `since_ms` on, oldest first; stops at the first `false`.
+    ///
+    /// # Errors
+    /// The store fails.
+    fn attempts(
+        &mut self,
+        since_ms: i64,
+        each: &mut dyn FnMut(Attempt) -> bool,
+    ) -> Result<(), Error>;
+    /// The attempts of one request.
+    ///
+    /// # Errors
+    /// The store fails.
+    fn request(&mut self, request: &str) -> Result<Vec<Attempt>, Error>;
+    /// Leases charged after a crash.
+    ///
+    /// # Errors
+    /// The store fails.
+    fn forfeits(&mut self) -> Result<Vec<Forfeit>, Error>;
+    /// The models that are frozen.
+    ///
+    /// # Errors
+    /// The store fails.
+    fn frozen(&mut self) -> Result<Vec<Frozen>, Error>;
+    /// Allows a frozen model again; false if it was not frozen.
+    ///
+    /// # Errors
+    /// The store fails.
+    fn unfreeze(&mut self, provider: &str, model: &str) -> Result<bool, Error>;
+    /// Every key, oldest first.
+    ///
+    /// # Errors
+    /// The store fails.
+    fn keys(&mut self) -> Result<Vec<Key>, Error>;
+    /// Stores a new key; its `id` is ignored and the real one returned.
+    ///
+    /// # Errors
+    /// The name is taken, or the store fails.
+    fn create_key(&mut self, key: &Key) -> Result<i64, Error>;
+    /// Revokes a key by name; it stays in the books and frees its name.
+    ///
+    /// # Errors
+    /// No such key, or the store fails.
+    fn revoke_key(&mut self, name: &str) -> Result<(), Error>;
+    /// Gives a key a new secret; the old one works until `old_until`, seconds since 1970.
+    ///
+    /// # Errors
+    /// No such key, or the store fails.
+    fn rotate_key(&mut self, name: &str, hash: &[u8; 32], old_until: i64) -> Result<(), Error>;
+}
+
+/// The caps of a key as they are stored: each as [`Cap::text`] writes it.
+pub(crate) fn caps_text(caps: &[Cap]) -> String {
+    let texts: Vec<String> = caps.iter().map(Cap::text).collect();
+    serde_json::to_string(&texts).expect("texts are JSON")
+}
+
+/// The caps of key `id` from their stored texts.
+pub(crate) fn caps_read(id: i64, text: &str) -> Result<Vec<Cap>, String> {
+    let texts: Vec<String> = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    texts
+        .iter()
+        .map(|t| Cap::parse(t).map(|c| c.for_key(id)))
+        .collect()
+}

@@ -1,11 +1,23 @@
 //! Replays the attempts from nothing and compares every sum with what the store says.
 
-use super::balance::Place;
-use super::store::sqlite;
+use super::cap::Counter;
+use super::replay::{Replay, covered};
+use super::store::Store;
 use crate::error::Error;
-use crate::money::PicoUsd;
-use rusqlite::Connection;
 use std::collections::BTreeMap;
+
+/// A sum that is not what the attempts add up to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The counter's name.
+    pub counter: String,
+    /// Which window of it.
+    pub id: i64,
+    /// What the store says.
+    pub stored: i128,
+    /// What the attempts add up to.
+    pub replayed: i128,
+}
 
 /// What a replay found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,41 +26,59 @@ pub struct Findings {
     pub attempts: u64,
     /// Attempts without an end (in flight, or left by a crash).
     pub open: u64,
-    /// Windows whose stored sum differs: the place, what is stored, what the attempts add up to.
-    pub differences: Vec<(Place, PicoUsd, PicoUsd)>,
+    /// Leases of dead processes that were charged.
+    pub forfeits: u64,
+    /// The sums that differ.
+    pub differences: Vec<Difference>,
 }
 
-/// Replays every attempt in `db`.
+/// Replays everything in `store`.
 ///
 /// # Errors
 /// The store cannot be read.
-pub fn verify(db: &Connection) -> Result<Findings, Error> {
+pub fn verify(store: &mut dyn Store) -> Result<Findings, Error> {
     let mut findings = Findings::default();
-    let mut sums: BTreeMap<Place, PicoUsd> = BTreeMap::new();
-    sqlite::attempts(db, i64::MIN, &mut |attempt| {
+    let counters = store.defined()?;
+    let mut replay = Replay::of(counters.clone());
+    store.attempts(i64::MIN, &mut |attempt| {
         findings.attempts += 1;
-        match attempt.closing {
-            None => findings.open += 1,
-            Some(closing) => {
-                for place in sqlite::places(attempt.facts.key, attempt.facts.at_ms) {
-                    *sums.entry(place).or_default() += closing.cost;
-                }
-            }
-        }
+        findings.open += u64::from(attempt.closing.is_none());
+        replay.add(&attempt);
         true
     })?;
-    let mut stored: BTreeMap<Place, PicoUsd> = sqlite::spent(db)?.into_iter().collect();
-    for (place, sum) in sums {
-        let posted = stored.remove(&place).unwrap_or_default();
-        if posted != sum {
-            findings.differences.push((place, posted, sum));
+    for forfeit in store.forfeits()? {
+        findings.forfeits += 1;
+        replay.add_forfeit(&forfeit);
+    }
+    let mut replayed: BTreeMap<(String, i64), i128> = replay
+        .sums()
+        .into_iter()
+        .map(|s| ((s.counter, s.id), s.posted))
+        .collect();
+    for sum in store.sums()? {
+        let at = (sum.counter, sum.id);
+        let found = replayed.remove(&at).unwrap_or(0);
+        if found != sum.posted && covered(&at.0, &counters) {
+            findings.differences.push(Difference {
+                counter: at.0,
+                id: at.1,
+                stored: sum.posted,
+                replayed: found,
+            });
         }
     }
-    findings.differences.extend(
-        stored
-            .into_iter()
-            .filter(|(_, p)| *p != PicoUsd::ZERO)
-            .map(|(place, p)| (place, p, PicoUsd::ZERO)),
-    );
+    // A cap that is newer than its attempts, or whose minutes were cleared away, has no sum of its past. These always have one.
+    let always = Counter::always();
+    let lost = replayed
+        .into_iter()
+        .filter(|((name, _), sum)| *sum != 0 && covered(name, &always));
+    findings
+        .differences
+        .extend(lost.map(|((counter, id), sum)| Difference {
+            counter,
+            id,
+            stored: 0,
+            replayed: sum,
+        }));
     Ok(findings)
 }

@@ -95,6 +95,8 @@ pub struct When {
     pub objective: Vec<Objective>,
     /// The request must stay on the operator's own machines.
     pub private: bool,
+    /// The fullest cap that counts the request is full to so many percent.
+    pub cap_used: Option<Span<u64>>,
 }
 
 /// From `from` up to, not including, `to`; an open end has no limit.
@@ -171,6 +173,8 @@ pub struct Facts<'a> {
     pub objective: Objective,
     /// The request must stay local.
     pub private: bool,
+    /// How full the fullest cap is that counts the request, in percent.
+    pub cap_used: u64,
 }
 
 impl Rule {
@@ -191,6 +195,7 @@ impl When {
             && self.confidence.is_none_or(|s| s.holds(grade.confidence))
             && self.tokens.is_none_or(|s| s.holds(facts.tokens))
             && self.turns.is_none_or(|s| s.holds(turns))
+            && self.cap_used.is_none_or(|s| s.holds(facts.cap_used))
             && self.tools.is_none_or(|b| b == facts.tools)
             && self.structured.is_none_or(|b| b == facts.structured)
             && self.images.is_none_or(|b| b == facts.images)
@@ -303,6 +308,7 @@ route = {{ tier = \"small\" }}"
             key: Some("ci"),
             objective: Objective::Fast,
             private: false,
+            cap_used: 80,
         };
         change(&mut facts);
         rule.matches(&facts)
@@ -330,6 +336,8 @@ route = {{ tier = \"small\" }}"
             ("images = false", true),
             ("turns = \"3..\"", true),
             ("turns = \"4..\"", false),
+            ("cap_used = \"80..\"", true),
+            ("cap_used = \"81..\"", false),
             ("model = [\"claude-*\", \"gpt-*\"]", true),
             ("model = \"gpt-6\"", false),
             ("tag = { team = \"x\", env = \"p\" }", true),

@@ -312,11 +312,11 @@ impl Metrics {
             }
         }
         for reason in ["full", "reserved"] {
-            for scope in ["global", "keys"] {
+            for scope in ["global", "keys", "other"] {
                 self.cap_refusals.with_label_values(&[scope, reason]);
             }
         }
-        for reason in ["no_price", "unbounded"] {
+        for reason in ["no_price", "unbounded", "frozen"] {
             self.cap_refusals.with_label_values(&["any", reason]);
         }
         for from in dialect::ALL {

@@ -80,7 +80,7 @@ fn everything(telemetry: &Telemetry) {
         telemetry.upstream_error(&raw, &Error::new(Kind::UpstreamTimeout, raw.clone()));
     }
     telemetry.attempt(&attempt());
-    telemetry.cap_refused(Node::Key(77), true);
+    telemetry.cap_refused("keys", true);
     telemetry.caps(&[figures("global"), figures("keys")]);
 }
 
@@ -151,11 +151,14 @@ fn every_label_has_values_from_a_closed_set_whatever_clients_send() {
         ),
         ("from", open(&dialects)),
         ("to", open(&dialects)),
-        ("scope", open(&["global", "keys", "any"])),
-        ("window", open(&["day", "month", "total"])),
+        ("scope", open(&["global", "keys", "other", "any"])),
+        (
+            "window",
+            open(&["minute", "hour", "day", "week", "month", "total"]),
+        ),
         (
             "reason",
-            open(&["full", "reserved", "no_price", "unbounded"]),
+            open(&["full", "reserved", "no_price", "unbounded", "frozen"]),
         ),
         ("kind", open(&[&kinds[..], &["429", "4xx", "5xx"]].concat())),
         ("result", open(&["ok", "refused"])),

@@ -7,7 +7,6 @@ mod files;
 
 use flyball::chat::Usage;
 use flyball::error::{Error, Kind};
-use flyball::ledger::balance::Node;
 use flyball::money::{PICO_PER_USD, PicoUsd};
 use flyball::route::arm::{Effort, Tier};
 use flyball::telemetry::{AttemptClosed, CapFigures, Decided, Refused, Telemetry};
@@ -109,7 +108,7 @@ fn told() -> String {
         request: "q",
         error: &error,
     });
-    telemetry.cap_refused(Node::Global, false);
+    telemetry.cap_refused("global", false);
     telemetry.dropped("openai_chat", "anthropic_messages", 1);
     telemetry.caps(&[CapFigures {
         scope: "global",

@@ -1,5 +1,7 @@
 //! Caps that hold.
 
+mod tree;
+
 use crate::client::{get, post};
 use crate::flyball::{Flyball, compatible, make_key};
 use crate::scripted::{
@@ -8,16 +10,16 @@ use crate::scripted::{
 use futures_util::future::join_all;
 use serde_json::json;
 
-const KEY: (&str, &str) = ("authorization", "Bearer fb_app");
+pub const KEY: (&str, &str) = ("authorization", "Bearer fb_app");
 
-async fn capped(upstream: &Upstream, cap: &str, more: &str) -> Flyball {
+pub async fn capped(upstream: &Upstream, cap: &str, more: &str) -> Flyball {
     let dir = tempfile::tempdir().expect("a folder");
     make_key(&dir, "app", Some(cap), |_| {});
     Flyball::start_in(dir, &format!("{more}\n{}", compatible(upstream))).await
 }
 
 /// A body of exactly `bytes` bytes for m-small.
-fn body(bytes: usize, limit: Option<u64>, stream: bool) -> String {
+pub fn body(bytes: usize, limit: Option<u64>, stream: bool) -> String {
     let limit = limit
         .map(|l| format!("\"max_tokens\":{l},"))
         .unwrap_or_default();
@@ -33,7 +35,7 @@ fn body(bytes: usize, limit: Option<u64>, stream: bool) -> String {
 
 /// The bound of such a request by the documented rule: one token a byte, 16 a turn and 512 around it at $1/M (and as cache
 /// write $1/M), and the limit at $10/M.
-fn bound_pico(bytes: u64, limit: u64) -> u64 {
+pub fn bound_pico(bytes: u64, limit: u64) -> u64 {
     (bytes + 16 + 512) * 1_000_000 + limit * 10_000_000
 }
 
@@ -350,8 +352,8 @@ async fn what_was_open_at_a_crash_is_charged_at_its_bound_and_spending_survives_
     let dir = flyball.stop().await;
     // What a killed process leaves: an attempt that was dispatched and never closed.
     let db = flyball::ledger::store::sqlite::open(&dir.path().join("data")).expect("the ledger");
-    db.execute("UPDATE attempt SET outcome = NULL, basis = NULL, cost = NULL, baseline = NULL, excess = NULL, input = NULL, cached = NULL, cache_write = NULL, cache_write_long = NULL, output = NULL, reasoning = NULL", []).expect("changed");
-    db.execute("DELETE FROM spent", []).expect("changed");
+    db.execute("UPDATE attempt SET outcome = NULL, basis = NULL, cost = NULL, baseline = NULL, excess = NULL, input = NULL, cached = NULL, cache_write = NULL, cache_write_long = NULL, output = NULL, reasoning = NULL, tokens = NULL", []).expect("changed");
+    db.execute("DELETE FROM counter", []).expect("changed");
     drop(db);
     let flyball = Flyball::start_in(dir, &compatible(&upstream)).await;
     let row = &flyball.rows().await[0];
@@ -447,8 +449,7 @@ async fn the_reservation_is_on_the_disk_before_the_provider_hears_of_the_request
         tokio::task::yield_now().await;
     }
     // Another connection sees only what is committed.
-    let db =
-        flyball::ledger::store::sqlite::open_read_only(&flyball.data_dir()).expect("the ledger");
+    let db = flyball::ledger::store::sqlite::open(&flyball.data_dir()).expect("the ledger");
     let open: i64 = db
         .query_row(
             "SELECT count(*) FROM attempt WHERE outcome IS NULL AND bound > 0",

@@ -3,9 +3,9 @@
 use crate::client::{self, Answer};
 use crate::scripted::Upstream;
 use flyball::config::{self, Overrides};
-use flyball::ledger::store::sqlite::{self, keys};
-use flyball::ledger::window::Window;
-use flyball::money::PicoUsd;
+use flyball::ledger::Settings;
+use flyball::ledger::cap::Cap;
+use flyball::ledger::store::{Key, Store};
 use flyball::process::{self, Running};
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -95,13 +95,13 @@ impl Flyball {
     pub async fn rows(&self) -> Vec<Value> {
         loop {
             self.running.state.ledger.flush().await;
-            let db = sqlite::open_read_only(&self.data_dir()).expect("the ledger");
             let mut rows = Vec::new();
-            sqlite::attempts(&db, i64::MIN, &mut |a| {
-                rows.push(flyball::exchange::describe(&a));
-                true
-            })
-            .expect("the ledger can be read");
+            self.books()
+                .attempts(i64::MIN, &mut |a| {
+                    rows.push(flyball::exchange::describe(&a));
+                    true
+                })
+                .expect("the ledger can be read");
             if rows.iter().all(|r| r["outcome"] != "open") {
                 return rows;
             }
@@ -113,12 +113,18 @@ impl Flyball {
     /// The ledger replays to the same sums, and nothing is left reserved.
     pub async fn books_are_right(&self) {
         self.rows().await;
-        let db = sqlite::open_read_only(&self.data_dir()).expect("the ledger");
-        let found = flyball::ledger::verify::verify(&db).expect("it can be replayed");
+        let found =
+            flyball::ledger::verify::verify(self.books().as_mut()).expect("it can be replayed");
         assert!(found.differences.is_empty(), "{found:?}");
-        for (node, window, standing) in self.running.state.ledger.standings() {
-            assert_eq!(standing.reserved, PicoUsd::ZERO, "{node:?} {window:?}");
+        for standing in self.running.state.ledger.standings() {
+            assert_eq!(standing.reserved, 0, "{}", standing.counter);
         }
+    }
+
+    /// The books as another process sees them.
+    pub fn books(&self) -> Box<dyn Store> {
+        let settings = self.running.state.ledger.settings();
+        settings.books().expect("the ledger")
     }
 
     pub async fn metrics(&self) -> String {
@@ -142,24 +148,17 @@ pub fn overrides(dir: &TempDir) -> Overrides {
 }
 
 /// Makes a key before flyball starts; its secret is its name with `fb_` before it.
-pub fn make_key(
-    dir: &TempDir,
-    name: &str,
-    cap_usd: Option<&str>,
-    change: impl FnOnce(&mut keys::NewKey),
-) {
-    let db = sqlite::open(&dir.path().join("data")).expect("a ledger");
-    let caps = cap_usd
-        .map(|usd| (Window::Day, PicoUsd::from_usd_text(usd).expect("dollars")))
-        .into_iter()
-        .collect();
-    let mut key = keys::NewKey {
+pub fn make_key(dir: &TempDir, name: &str, cap_usd: Option<&str>, change: impl FnOnce(&mut Key)) {
+    let settings = Settings::embedded(&dir.path().join("data"));
+    let cap = cap_usd.map(|usd| Cap::parse(&format!("{usd}usd/day")).expect("a cap"));
+    let mut key = Key {
         name: name.into(),
         hash: flyball::caller::hash(format!("fb_{name}").as_bytes()),
         created: 1,
-        caps,
-        ..keys::NewKey::default()
+        caps: cap.into_iter().collect(),
+        ..Key::default()
     };
     change(&mut key);
-    keys::create(&db, &key).expect("a key");
+    let mut books = settings.make_books().expect("a ledger");
+    books.create_key(&key).expect("a key");
 }

@@ -14,6 +14,9 @@ const LAYERS: [&[&str]; 5] = [
         "route",
         "tokens",
         "ledger::price",
+        "ledger::cap",
+        "ledger::replay",
+        "ledger::tree",
         "ledger::balance",
         "ledger::window",
         "ledger::store",
@@ -98,7 +101,10 @@ fn each_outside_door_has_one_keeper() {
             "hyper_util::client",
             &["upstream", "upstream::tls", "cli::client"][..],
         ),
-        ("rustls::", &["upstream::tls"]),
+        (
+            "rustls::",
+            &["upstream::tls", "ledger::store::postgres::tls"],
+        ),
         ("tiktoken_rs", &["tokens"]),
         ("prometheus::", &["telemetry::metrics"]),
         (
@@ -108,9 +114,7 @@ fn each_outside_door_has_one_keeper() {
                 "ledger::store::sqlite::keys",
                 "ledger::store::sqlite::read",
                 "ledger::store::sqlite::schema",
-                "ledger::store::sqlite::writer",
-                "ledger::verify",
-                "cli::keys",
+                "ledger::store::sqlite::write",
             ],
         ),
     ] {

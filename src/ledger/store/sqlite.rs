@@ -2,59 +2,138 @@
 //!
 //! Money is INTEGER pico-dollars; sums are made in Rust, never by SQL. `PRAGMA user_version` is the schema version.
 
-pub mod keys;
-mod queue;
+mod keys;
 mod read;
 mod schema;
-mod writer;
+mod write;
 
-pub use read::{attempts, places, request, spent};
 pub use schema::{SCHEMA_VERSION, file};
-pub use writer::{Op, Writer};
 
+use super::{Answer, Attempt, Forfeit, Frozen, Key, Store, Sum, Work};
 use crate::error::{Error, Kind};
-use crate::money::PicoUsd;
+use crate::ledger::cap::Counter;
 use rusqlite::{Connection, OpenFlags};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Opens the ledger in `data_dir` for reading and for key administration; any number of processes may.
+/// Whose leases these are: one process owns the file at a time, so there is one name.
+const OWNER: &str = "";
+
+/// The ledger in a file.
+#[derive(Debug)]
+pub struct Sqlite {
+    db: Connection,
+    path: PathBuf,
+}
+
+impl Sqlite {
+    /// Opens the ledger in `data_dir`, made or migrated where needed; any number of processes may read and administrate keys.
+    ///
+    /// # Errors
+    /// The folder or file cannot be used, or its schema is newer than this flyball.
+    pub fn open(data_dir: &Path) -> Result<Sqlite, Error> {
+        Ok(Sqlite {
+            db: open(data_dir)?,
+            path: file(data_dir),
+        })
+    }
+
+    /// Opens the ledger as it is; the file must exist and be of this flyball's schema.
+    ///
+    /// # Errors
+    /// The file is missing, unreadable, or of another schema version.
+    pub fn open_existing(data_dir: &Path) -> Result<Sqlite, Error> {
+        let path = file(data_dir);
+        if !path.exists() {
+            return Err(failed(format!(
+                "there is no ledger in {}; start `flyball serve` there first, or name its folder with --data-dir",
+                data_dir.display()
+            )));
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let db = Connection::open_with_flags(&path, flags).map_err(sql(&path))?;
+        db.busy_timeout(Duration::from_secs(5))
+            .map_err(sql(&path))?;
+        schema::check_current(&db, &path)?;
+        Ok(Sqlite { db, path })
+    }
+
+    fn tell<T>(&self, outcome: rusqlite::Result<T>) -> Result<T, Error> {
+        outcome.map_err(sql(&self.path))
+    }
+}
+
+/// Opens the ledger's file with its schema up to date, as a plain connection.
 ///
 /// # Errors
-/// The folder or file cannot be used, or its schema is newer than this flyball.
+/// As [`Sqlite::open`].
 pub fn open(data_dir: &Path) -> Result<Connection, Error> {
     schema::open(data_dir)
 }
 
-/// Opens the ledger for reading only; the file must exist.
-///
-/// # Errors
-/// The file is missing, unreadable, or of another schema version.
-pub fn open_read_only(data_dir: &Path) -> Result<Connection, Error> {
-    let path = file(data_dir);
-    if !path.exists() {
-        return Err(failed(format!(
-            "there is no ledger in {}; start `flyball serve` there first, or name its folder with --data-dir",
-            data_dir.display()
-        )));
+impl Store for Sqlite {
+    fn begin(&mut self, now_ms: i64) -> Result<usize, Error> {
+        let swept = write::sweep(&mut self.db, now_ms);
+        let swept = self.tell(swept)?;
+        self.tell(write::prune(&self.db, now_ms.div_euclid(1_000)))?;
+        Ok(swept)
     }
-    let db = Connection::open_with_flags(
-        &path,
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )
-    .map_err(sql(&path))?;
-    db.busy_timeout(Duration::from_secs(5))
-        .map_err(sql(&path))?;
-    schema::check_current(&db, &path)?;
-    Ok(db)
-}
 
-/// Charges every attempt that a dead owner left open at its bound; returns how many.
-///
-/// # Errors
-/// The store fails.
-pub fn sweep(db: &mut Connection, data_dir: &Path) -> Result<usize, Error> {
-    writer::sweep(db, &file(data_dir))
+    fn commit(&mut self, works: &[&Work]) -> Result<Vec<Answer>, String> {
+        write::write(&mut self.db, works).map_err(|e| e.to_string())
+    }
+
+    fn defined(&mut self) -> Result<Vec<Counter>, Error> {
+        self.tell(read::defined(&self.db))
+    }
+
+    fn sums(&mut self) -> Result<Vec<Sum>, Error> {
+        self.tell(read::sums(&self.db))
+    }
+
+    fn attempts(
+        &mut self,
+        since_ms: i64,
+        each: &mut dyn FnMut(Attempt) -> bool,
+    ) -> Result<(), Error> {
+        self.tell(read::walk_since(&self.db, since_ms, each))
+    }
+
+    fn request(&mut self, request: &str) -> Result<Vec<Attempt>, Error> {
+        self.tell(read::request(&self.db, request))
+    }
+
+    fn forfeits(&mut self) -> Result<Vec<Forfeit>, Error> {
+        self.tell(read::forfeits(&self.db))
+    }
+
+    fn frozen(&mut self) -> Result<Vec<Frozen>, Error> {
+        self.tell(read::frozen(&self.db))
+    }
+
+    fn unfreeze(&mut self, provider: &str, model: &str) -> Result<bool, Error> {
+        let gone = self.db.execute(
+            "DELETE FROM frozen WHERE provider = ?1 AND model = ?2",
+            [provider, model],
+        );
+        Ok(self.tell(gone)? > 0)
+    }
+
+    fn keys(&mut self) -> Result<Vec<Key>, Error> {
+        self.tell(keys::all(&self.db))
+    }
+
+    fn create_key(&mut self, key: &Key) -> Result<i64, Error> {
+        keys::create(&self.db, key)
+    }
+
+    fn revoke_key(&mut self, name: &str) -> Result<(), Error> {
+        keys::revoke(&self.db, name)
+    }
+
+    fn rotate_key(&mut self, name: &str, hash: &[u8; 32], old_until: i64) -> Result<(), Error> {
+        keys::rotate(&self.db, name, hash, old_until)
+    }
 }
 
 fn failed(detail: impl Into<String>) -> Error {
@@ -66,12 +145,12 @@ fn sql(path: &Path) -> impl Fn(rusqlite::Error) -> Error {
     move |e| failed(format!("{path}: {e}"))
 }
 
-/// Pico-dollars as SQLite's INTEGER.
+/// An amount as SQLite's INTEGER.
 ///
 /// # Errors
 /// Past $9.2 million.
-fn integer(amount: PicoUsd) -> rusqlite::Result<i64> {
-    amount.to_i64().ok_or_else(|| {
+fn integer(amount: i128) -> rusqlite::Result<i64> {
+    i64::try_from(amount).map_err(|_| {
         rusqlite::Error::ToSqlConversionFailure(
             format!("{amount} does not fit an SQLite ledger (about $9.2 million); use PostgreSQL")
                 .into(),

@@ -104,6 +104,7 @@ fn when(table: Table<'_>) -> When {
         structured: table.flag("structured"),
         images: table.flag("images"),
         turns: span(&table, "turns", whole),
+        cap_used: span(&table, "cap_used", whole),
         model: strings(table.words("model")),
         tag: table.pairs("tag"),
         header: lower_names(table.pairs("header")),
@@ -155,7 +156,7 @@ fn span<T: PartialOrd + Copy>(
             table.complain(key, format_args!("{key} \"{text}\" holds nothing"), help);
         }
         _ => {
-            let example = if key == "tokens" || key == "turns" {
+            let example = if matches!(key, "tokens" | "turns" | "cap_used") {
                 "\"3..\" or \"..4000\""
             } else {
                 "\"0.5..\" or \"..0.3\", from 0 to 1"

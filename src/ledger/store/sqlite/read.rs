@@ -1,142 +1,142 @@
 //! Reading the books: for the start, for export, for verification.
 
-use super::super::{Attempt, Closing, Facts, Spent};
-use super::failed;
-use super::writer::node_number;
+use super::super::{Attempt, Closing, Facts, Forfeit, Frozen, Sum};
 use crate::chat::Usage;
-use crate::error::Error;
-use crate::ledger::balance::{Node, Place};
-use crate::ledger::window::Window;
+use crate::ledger::cap::Counter;
 use crate::money::PicoUsd;
 use rusqlite::{Connection, Row};
+use std::collections::BTreeMap;
 
 const COLUMNS: &str = "a.attempt, a.request, a.at_ms, a.key, a.provider, a.model, a.effort, a.tier, a.task, a.rule, a.difficulty_milli,
     a.dialect, a.simulated, a.bound, a.catalogue, k.name, a.outcome, a.basis, a.cost, a.baseline, a.reported_cost, a.excess,
-    a.input, a.cached, a.cache_write, a.cache_write_long, a.output, a.reasoning";
+    a.input, a.cached, a.cache_write, a.cache_write_long, a.output, a.reasoning,
+    a.counted_ms, a.organisation, a.team, a.session, a.tags, a.bound_tokens, a.tokens";
 
-/// The windows in which an attempt counts.
-#[must_use]
-pub fn places(key: Option<i64>, at_ms: i64) -> Vec<Place> {
-    let nodes = [Some(Node::Global), key.map(Node::Key)];
-    nodes
-        .into_iter()
-        .flatten()
-        .flat_map(|node| {
-            Window::ALL.map(|window| Place {
-                node,
-                window,
-                id: window.id(at_ms.div_euclid(1_000)),
-            })
-        })
-        .collect()
+/// Attempts without an end.
+pub(super) fn open_attempts(db: &Connection) -> rusqlite::Result<Vec<Facts>> {
+    let mut found = Vec::new();
+    walk(db, "a.outcome IS NULL", &rusqlite::types::Null, &mut |a| {
+        found.push(a.facts);
+        true
+    })?;
+    Ok(found)
 }
 
-/// Attempts without an end: id, bound, and the windows in which they count.
-pub(super) fn open_attempts(
-    db: &Connection,
-) -> rusqlite::Result<Vec<(String, PicoUsd, Vec<Place>)>> {
-    db.prepare("SELECT attempt, bound, key, at_ms FROM attempt WHERE outcome IS NULL")?
+/// The counters that are kept.
+pub(super) fn defined(db: &Connection) -> rusqlite::Result<Vec<Counter>> {
+    let names: Vec<String> = db
+        .prepare("SELECT name FROM defined")?
+        .query_map([], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    Ok(names.iter().filter_map(|n| Counter::read(n)).collect())
+}
+
+/// What is set aside, by counter and window.
+pub(super) fn leases(db: &Connection) -> rusqlite::Result<BTreeMap<(String, i64), i128>> {
+    let mut sums = BTreeMap::new();
+    let mut rows = db.prepare("SELECT counter, id, amount FROM lease")?;
+    let rows = rows.query_map([], |row| {
+        Ok(((row.get(0)?, row.get(1)?), row.get::<_, i64>(2)?))
+    })?;
+    for row in rows {
+        let (at, amount) = row?;
+        *sums.entry(at).or_default() += i128::from(amount);
+    }
+    Ok(sums)
+}
+
+/// Everything that is posted and set aside, by counter and window.
+pub(super) fn sums(db: &Connection) -> rusqlite::Result<Vec<Sum>> {
+    let mut leased = leases(db)?;
+    let mut sums: Vec<Sum> = db
+        .prepare("SELECT name, id, posted FROM counter ORDER BY name, id")?
         .query_map([], |row| {
-            Ok((
-                row.get(0)?,
-                money(row, 1)?,
-                places(row.get(2)?, row.get(3)?),
-            ))
+            Ok(Sum {
+                counter: row.get(0)?,
+                id: row.get(1)?,
+                posted: i128::from(row.get::<_, i64>(2)?),
+                leased: 0,
+            })
+        })?
+        .collect::<Result<_, _>>()?;
+    for sum in &mut sums {
+        sum.leased = leased.remove(&(sum.counter.clone(), sum.id)).unwrap_or(0);
+    }
+    sums.extend(leased.into_iter().map(|((counter, id), leased)| Sum {
+        counter,
+        id,
+        posted: 0,
+        leased,
+    }));
+    Ok(sums)
+}
+
+pub(super) fn forfeits(db: &Connection) -> rusqlite::Result<Vec<Forfeit>> {
+    db.prepare("SELECT counter, id, amount, at_ms FROM forfeit ORDER BY at_ms")?
+        .query_map([], |row| {
+            Ok(Forfeit {
+                counter: row.get(0)?,
+                id: row.get(1)?,
+                amount: i128::from(row.get::<_, i64>(2)?),
+                at_ms: row.get(3)?,
+            })
         })?
         .collect()
 }
 
-/// Everything that is posted, by window.
-///
-/// # Errors
-/// The store fails.
-pub fn spent(db: &Connection) -> Result<Vec<Spent>, Error> {
-    let read = || -> rusqlite::Result<Vec<Spent>> {
-        db.prepare("SELECT node, window, id, posted FROM spent ORDER BY node, window, id")?
-            .query_map([], |row| {
-                let number: i64 = row.get(0)?;
-                let node = if number == node_number(Node::Global) {
-                    Node::Global
-                } else {
-                    Node::Key(number)
-                };
-                let name: String = row.get(1)?;
-                let window = Window::parse(&name).ok_or_else(|| {
-                    rusqlite::Error::InvalidColumnType(1, name, rusqlite::types::Type::Text)
-                })?;
-                Ok((
-                    Place {
-                        node,
-                        window,
-                        id: row.get(2)?,
-                    },
-                    money(row, 3)?,
-                ))
-            })?
-            .collect()
-    };
-    read().map_err(|e| failed(e.to_string()))
+pub(super) fn frozen(db: &Connection) -> rusqlite::Result<Vec<Frozen>> {
+    db.prepare_cached("SELECT provider, model, since, why FROM frozen ORDER BY since")?
+        .query_map([], |row| {
+            Ok(Frozen {
+                provider: row.get(0)?,
+                model: row.get(1)?,
+                since: row.get(2)?,
+                why: row.get(3)?,
+            })
+        })?
+        .collect()
 }
 
-/// Calls `each` with every attempt from `since_ms` on, oldest first; stops at the first `false`.
-///
-/// # Errors
-/// The store fails.
-pub fn attempts(
+pub(super) fn walk_since(
     db: &Connection,
     since_ms: i64,
     each: &mut dyn FnMut(Attempt) -> bool,
-) -> Result<(), Error> {
-    walk(
-        db,
-        &format!(
-            "SELECT {COLUMNS} FROM attempt a LEFT JOIN key k ON k.id = a.key WHERE a.at_ms >= ?1 ORDER BY a.at_ms, a.attempt"
-        ),
-        &since_ms,
-        each,
-    )
+) -> rusqlite::Result<()> {
+    walk(db, "a.at_ms >= ?1", &since_ms, each)
 }
 
-/// The attempts of one request.
-///
-/// # Errors
-/// The store fails.
-pub fn request(db: &Connection, request: &str) -> Result<Vec<Attempt>, Error> {
+pub(super) fn request(db: &Connection, request: &str) -> rusqlite::Result<Vec<Attempt>> {
     let mut found = Vec::new();
-    walk(
-        db,
-        &format!(
-            "SELECT {COLUMNS} FROM attempt a LEFT JOIN key k ON k.id = a.key WHERE a.request = ?1 ORDER BY a.at_ms, a.attempt"
-        ),
-        &request,
-        &mut |a| {
-            found.push(a);
-            true
-        },
-    )?;
+    walk(db, "a.request = ?1", &request, &mut |a| {
+        found.push(a);
+        true
+    })?;
     Ok(found)
 }
 
 fn walk(
     db: &Connection,
-    query: &str,
+    which: &str,
     parameter: &dyn rusqlite::ToSql,
     each: &mut dyn FnMut(Attempt) -> bool,
-) -> Result<(), Error> {
-    let mut read = || -> rusqlite::Result<()> {
-        let mut statement = db.prepare_cached(query)?;
-        let mut rows = statement.query([parameter])?;
-        while let Some(row) = rows.next()? {
-            if !each(attempt(row)?) {
-                break;
-            }
-        }
-        Ok(())
+) -> rusqlite::Result<()> {
+    let mut statement = db.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM attempt a LEFT JOIN key k ON k.id = a.key WHERE {which} ORDER BY a.at_ms, a.attempt"
+    ))?;
+    let mut rows = match statement.parameter_count() {
+        0 => statement.query([])?,
+        _ => statement.query([parameter])?,
     };
-    read().map_err(|e| failed(e.to_string()))
+    while let Some(row) = rows.next()? {
+        if !each(attempt(row)?) {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn attempt(row: &Row<'_>) -> rusqlite::Result<Attempt> {
+    let tags: String = row.get(32)?;
     let facts = Facts {
         attempt: row.get(0)?,
         request: row.get(1)?,
@@ -153,6 +153,14 @@ fn attempt(row: &Row<'_>) -> rusqlite::Result<Attempt> {
         simulated: row.get(12)?,
         bound: money(row, 13)?,
         catalogue: row.get(14)?,
+        counted_ms: row.get(28)?,
+        organisation: row.get(29)?,
+        team: row.get(30)?,
+        session: row.get(31)?,
+        tags: serde_json::from_str(&tags).map_err(|e| {
+            rusqlite::Error::FromSqlConversionFailure(32, rusqlite::types::Type::Text, e.into())
+        })?,
+        bound_tokens: count(row, 33)?,
     };
     let outcome: Option<String> = row.get(16)?;
     let closing = outcome
@@ -168,10 +176,6 @@ fn attempt(row: &Row<'_>) -> rusqlite::Result<Attempt> {
 }
 
 fn closing(row: &Row<'_>, attempt: &str, outcome: &str) -> rusqlite::Result<Closing> {
-    let count = |column| {
-        row.get::<_, i64>(column)
-            .map(|n| u64::try_from(n).unwrap_or(0))
-    };
     let basis: String = row.get(17)?;
     Ok(Closing {
         attempt: attempt.to_owned(),
@@ -184,15 +188,21 @@ fn closing(row: &Row<'_>, attempt: &str, outcome: &str) -> rusqlite::Result<Clos
             reported_cost: row
                 .get::<_, Option<i64>>(20)?
                 .map(|n| PicoUsd(i128::from(n))),
-            input: count(22)?,
-            cached: count(23)?,
-            cache_write: count(24)?,
-            cache_write_long: count(25)?,
-            output: count(26)?,
-            reasoning: count(27)?,
-            anomaly: false,
+            input: count(row, 22)?,
+            cached: count(row, 23)?,
+            cache_write: count(row, 24)?,
+            cache_write_long: count(row, 25)?,
+            output: count(row, 26)?,
+            reasoning: count(row, 27)?,
+            ..Usage::default()
         },
+        tokens: count(row, 34)?,
     })
+}
+
+fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    row.get::<_, i64>(column)
+        .map(|n| u64::try_from(n).unwrap_or(0))
 }
 
 fn money(row: &Row<'_>, column: usize) -> rusqlite::Result<PicoUsd> {

@@ -1,17 +1,21 @@
 //! The schema and its forward migrations: each in one transaction, after a backup copy.
 
+use super::super::caps_text;
 use super::{failed, sql};
 use crate::error::Error;
-use rusqlite::Connection;
+use crate::ledger::cap::Cap;
+use crate::ledger::window::Window;
+use crate::money::PicoUsd;
+use rusqlite::{Connection, params};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What this flyball writes.
-pub const SCHEMA_VERSION: i64 = 2;
+pub const SCHEMA_VERSION: i64 = 3;
 
 /// `MIGRATIONS[n]` leads from version n to n + 1.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     // 1: attempts, what they add up to, and keys.
     "CREATE TABLE key (
         id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, hash BLOB NOT NULL UNIQUE, created INTEGER NOT NULL,
@@ -33,6 +37,29 @@ const MIGRATIONS: [&str; 2] = [
         PRIMARY KEY (node, window, id)) STRICT;",
     // 2: keys whose traffic stays on local models.
     "ALTER TABLE key ADD COLUMN private INTEGER NOT NULL DEFAULT 0;",
+    // 3: caps of any scope, measure and window; teams; leases; frozen models.
+    "ALTER TABLE attempt ADD COLUMN counted_ms INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE attempt ADD COLUMN organisation TEXT NOT NULL DEFAULT '';
+    ALTER TABLE attempt ADD COLUMN team TEXT NOT NULL DEFAULT '';
+    ALTER TABLE attempt ADD COLUMN session TEXT NOT NULL DEFAULT '';
+    ALTER TABLE attempt ADD COLUMN tags TEXT NOT NULL DEFAULT '[]';
+    ALTER TABLE attempt ADD COLUMN bound_tokens INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE attempt ADD COLUMN tokens INTEGER;
+    UPDATE attempt SET counted_ms = at_ms;
+    UPDATE attempt SET tokens = input + cached + cache_write + cache_write_long + output WHERE outcome IS NOT NULL;
+    ALTER TABLE key ADD COLUMN team TEXT NOT NULL DEFAULT '';
+    ALTER TABLE key ADD COLUMN caps TEXT NOT NULL DEFAULT '[]';
+    ALTER TABLE key ADD COLUMN required_tags TEXT NOT NULL DEFAULT '[]';
+    ALTER TABLE key ADD COLUMN old_hash BLOB;
+    ALTER TABLE key ADD COLUMN old_until INTEGER;
+    CREATE TABLE counter (name TEXT NOT NULL, id INTEGER NOT NULL, posted INTEGER NOT NULL, PRIMARY KEY (name, id)) STRICT;
+    INSERT INTO counter SELECT CASE node WHEN 0 THEN '' ELSE 'key=' || node END || '|usd|' || window || '|UTC', id, posted FROM spent;
+    DROP TABLE spent;
+    CREATE TABLE defined (name TEXT PRIMARY KEY) STRICT;
+    INSERT INTO defined VALUES ('|usd|day|UTC'), ('|usd|month|UTC'), ('|usd|total|UTC'), ('key|usd|day|UTC'), ('key|usd|month|UTC'), ('key|usd|total|UTC');
+    CREATE TABLE lease (owner TEXT NOT NULL, counter TEXT NOT NULL, id INTEGER NOT NULL, amount INTEGER NOT NULL, PRIMARY KEY (owner, counter, id)) STRICT;
+    CREATE TABLE forfeit (counter TEXT NOT NULL, id INTEGER NOT NULL, amount INTEGER NOT NULL, at_ms INTEGER NOT NULL) STRICT;
+    CREATE TABLE frozen (provider TEXT NOT NULL, model TEXT NOT NULL, since INTEGER NOT NULL, why TEXT NOT NULL, PRIMARY KEY (provider, model)) STRICT;",
 ];
 
 /// The ledger's file in `data_dir`.
@@ -120,10 +147,33 @@ fn migrate(db: &mut Connection, path: &Path) -> Result<(), Error> {
         for step in &MIGRATIONS[from..] {
             tx.execute_batch(step).map_err(sql(path))?;
         }
+        if found < 3 {
+            carry_caps_over(&tx).map_err(sql(path))?;
+        }
         tx.pragma_update(None, "user_version", SCHEMA_VERSION)
             .map_err(sql(path))?;
     }
     tx.commit().map_err(sql(path))
+}
+
+/// Until version 3 a key had one column for each of three windows. They stay, unread, as the old file had them.
+fn carry_caps_over(db: &Connection) -> rusqlite::Result<()> {
+    let mut keys = db.prepare("SELECT id, cap_day, cap_month, cap_total FROM key")?;
+    let mut rows = keys.query([])?;
+    while let Some(row) = rows.next()? {
+        let id: i64 = row.get(0)?;
+        let mut caps = Vec::new();
+        for (column, window) in [(1, Window::Day), (2, Window::Month), (3, Window::Total)] {
+            if let Some(pico) = row.get::<_, Option<i64>>(column)? {
+                caps.push(Cap::of_key(id, window, PicoUsd(i128::from(pico))));
+            }
+        }
+        db.execute(
+            "UPDATE key SET caps = ?2 WHERE id = ?1",
+            params![id, caps_text(&caps)],
+        )?;
+    }
+    Ok(())
 }
 
 fn backup(db: &Connection, path: &Path, version: i64) -> Result<(), Error> {
@@ -163,7 +213,11 @@ mod tests {
             let db = open(dir.path()).expect("migrates");
             assert_eq!(version(&db).expect("a version"), SCHEMA_VERSION);
             let posted: i64 = db
-                .query_row("SELECT posted FROM spent", [], |r| r.get(0))
+                .query_row(
+                    "SELECT posted FROM counter WHERE name = '|usd|day|UTC' AND id = 1",
+                    [],
+                    |r| r.get(0),
+                )
                 .expect("the row");
             assert_eq!(posted, 42);
             let copy =

@@ -3,21 +3,26 @@
 //! The thread is woken at once for what somebody waits for. What nobody waits for is gathered for a moment first, so that
 //! uncapped traffic costs one wake and one commit for many rows.
 
-use super::writer::Op;
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+/// Something that waits.
+pub(super) trait Awaited {
+    /// Somebody waits until it is done.
+    fn is_awaited(&self) -> bool;
+}
+
 /// A queue with many senders and one taker.
 #[derive(Debug)]
-pub(super) struct Queue {
-    state: Mutex<State>,
+pub(super) struct Queue<Op> {
+    state: Mutex<State<Op>>,
     woken: Condvar,
     gather: Duration,
 }
 
-#[derive(Debug, Default)]
-struct State {
+#[derive(Debug)]
+struct State<Op> {
     ops: VecDeque<Op>,
     /// Somebody waits for one of them.
     urgent: bool,
@@ -30,13 +35,19 @@ struct State {
 }
 
 /// The taker's end. Once it is dropped, also by a panic, nothing is accepted and whoever waits hears of it.
-pub(super) struct Taker(Arc<Queue>);
+pub(super) struct Taker<Op>(Arc<Queue<Op>>);
 
-impl Queue {
+impl<Op: Awaited> Queue<Op> {
     /// A queue that gathers for so long.
-    pub(super) fn new(gather: Duration) -> (Arc<Queue>, Taker) {
+    pub(super) fn new(gather: Duration) -> (Arc<Queue<Op>>, Taker<Op>) {
         let queue = Arc::new(Queue {
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                ops: VecDeque::new(),
+                urgent: false,
+                asleep: false,
+                closed: false,
+                gone: false,
+            }),
             woken: Condvar::new(),
             gather,
         });
@@ -65,17 +76,17 @@ impl Queue {
         self.woken.notify_one();
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, State<Op>> {
         // Every change is a whole one, so a panic elsewhere cannot have left it half-done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Taker {
+impl<Op: Awaited> Taker<Op> {
     /// Adds at most `most` operations to `ops`, waiting until there are some, or at most `patience`. False at the end.
     pub(super) fn take(&self, ops: &mut Vec<Op>, most: usize, patience: Option<Duration>) -> bool {
         let queue = &*self.0;
-        let nothing = |state: &mut State| {
+        let nothing = |state: &mut State<Op>| {
             state.asleep = state.ops.is_empty() && !state.closed;
             state.asleep
         };
@@ -91,7 +102,7 @@ impl Taker {
             }
         };
         state.asleep = false;
-        let may_gather = |state: &mut State| {
+        let may_gather = |state: &mut State<Op>| {
             !state.urgent && !state.closed && !state.ops.is_empty() && state.ops.len() < most
         };
         let gathered = queue
@@ -105,9 +116,10 @@ impl Taker {
     }
 }
 
-impl Drop for Taker {
+impl<Op> Drop for Taker<Op> {
     fn drop(&mut self) {
-        let mut state = self.0.state();
+        let state = self.0.state.lock();
+        let mut state = state.unwrap_or_else(PoisonError::into_inner);
         state.gone = true;
         state.ops.clear();
     }
@@ -120,8 +132,17 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(3_600);
 
+    /// An operation for which somebody waits, or nobody.
+    struct Op(Option<oneshot::Sender<()>>);
+
+    impl Awaited for Op {
+        fn is_awaited(&self) -> bool {
+            self.0.is_some()
+        }
+    }
+
     fn open() -> Op {
-        Op::Open(Box::default(), None)
+        Op(None)
     }
 
     #[test]
@@ -133,7 +154,7 @@ mod tests {
                 assert!(sender.send(open()));
             }
             let (done, _) = oneshot::channel();
-            sender.send(Op::Flush(done))
+            sender.send(Op(Some(done)))
         });
         let mut ops = Vec::new();
         // In whatever order the threads run, an hour of gathering is cut short.
@@ -141,7 +162,7 @@ mod tests {
             assert!(taker.take(&mut ops, 100, None));
         }
         assert!(thread.join().expect("it sends"));
-        assert!(matches!(ops[5], Op::Flush(_)));
+        assert!(ops[5].is_awaited());
     }
 
     #[test]
@@ -160,7 +181,7 @@ mod tests {
 
     #[test]
     fn patience_ends_without_an_operation() {
-        let (_queue, taker) = Queue::new(LONG);
+        let (_queue, taker) = Queue::<Op>::new(LONG);
         let mut ops = Vec::new();
         assert!(taker.take(&mut ops, 2, Some(Duration::from_millis(1))));
         assert!(ops.is_empty());
@@ -170,7 +191,7 @@ mod tests {
     fn once_the_taker_is_gone_nothing_is_accepted_and_whoever_waits_hears_of_it() {
         let (queue, taker) = Queue::new(LONG);
         let (done, durable) = oneshot::channel();
-        queue.send(Op::Open(Box::default(), Some(done)));
+        queue.send(Op(Some(done)));
         drop(taker);
         assert!(durable.blocking_recv().is_err());
         assert!(!queue.send(open()));

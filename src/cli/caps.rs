@@ -1,0 +1,174 @@
+//! `flyball caps`: every cap with what is spent and left, and the models that are frozen.
+
+use super::{Common, books_at, for_books};
+use crate::ledger::cap::{Cap, Dim, Pick};
+use crate::ledger::now;
+use crate::ledger::replay::covered;
+use crate::ledger::store::{Frozen, Key, Store, Sum};
+use crate::ledger::tree;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+#[derive(Args, Debug)]
+pub(super) struct CapsArgs {
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    #[command(subcommand)]
+    command: Option<CapsCommand>,
+}
+
+#[derive(Subcommand, Debug)]
+enum CapsCommand {
+    /// Let capped keys use a model again that cost more than was reserved for it; within 5 seconds on all replicas
+    Unfreeze {
+        /// The model, as `flyball caps` shows it: NAME or PROVIDER/NAME
+        model: String,
+    },
+}
+
+pub(super) fn run(common: &Common, args: &CapsArgs) -> Result<(), String> {
+    let mut books = books_at(common)?.books().map_err(|e| e.detail)?;
+    match &args.command {
+        Some(CapsCommand::Unfreeze { model }) => unfreeze(books.as_mut(), model),
+        None => {
+            let shared = for_books(common)?.caps;
+            let keys = books.keys().map_err(|e| e.detail)?;
+            let sums = books.sums().map_err(|e| e.detail)?;
+            let frozen = books.frozen().map_err(|e| e.detail)?;
+            let (caps, _) = tree::in_force(&shared, &keys);
+            let rows: Vec<Row> = caps.iter().flat_map(|cap| rows(cap, &sums)).collect();
+            if args.json {
+                println!("{}", as_json(&rows, &keys, &frozen));
+            } else {
+                show(&rows, &keys, &frozen);
+            }
+            Ok(())
+        }
+    }
+}
+
+fn unfreeze(books: &mut dyn Store, model: &str) -> Result<(), String> {
+    let frozen = books.frozen().map_err(|e| e.detail)?;
+    let named = |f: &&Frozen| f.model == model || format!("{}/{}", f.provider, f.model) == model;
+    let found: Vec<&Frozen> = frozen.iter().filter(named).collect();
+    if found.is_empty() {
+        return Err(format!(
+            "\"{model}\" is not frozen; `flyball caps` shows what is"
+        ));
+    }
+    for f in found {
+        books
+            .unfreeze(&f.provider, &f.model)
+            .map_err(|e| e.detail)?;
+        println!(
+            "{}/{} may be used on capped keys again",
+            f.provider, f.model
+        );
+    }
+    Ok(())
+}
+
+/// One counter of a cap in its running window.
+struct Row<'a> {
+    cap: &'a Cap,
+    counter: String,
+    spent: i128,
+    leased: i128,
+    ends_at: Option<i64>,
+}
+
+fn rows<'a>(cap: &'a Cap, sums: &[Sum]) -> Vec<Row<'a>> {
+    let c = &cap.counter;
+    let id = c.window.id(&c.zone, now());
+    let ends_at = c.window.ends_at(&c.zone, id);
+    let row = |counter: String, spent, leased| Row {
+        cap,
+        counter,
+        spent,
+        leased,
+        ends_at,
+    };
+    let here = |s: &&Sum| s.id == id && covered(&s.counter, std::slice::from_ref(c));
+    let mut rows: Vec<Row<'_>> = sums
+        .iter()
+        .filter(here)
+        .map(|s| row(s.counter.clone(), s.posted, s.leased))
+        .collect();
+    let single = Dim::ALL.iter().all(|d| *c.scope.pick(*d) != Pick::Each);
+    if rows.is_empty() && single {
+        rows.push(row(c.to_string(), 0, 0));
+    }
+    rows
+}
+
+/// Whose cap it is, with the key's name in place of its row.
+fn whose(row: &Row<'_>, keys: &[Key]) -> String {
+    let scope = row.counter.split('|').next().unwrap_or_default();
+    if scope.is_empty() {
+        return "everybody".into();
+    }
+    let part = |part: &str| match part.split_once('=') {
+        Some(("key", id)) => match keys.iter().find(|k| k.id.to_string() == id) {
+            Some(key) => format!("key \"{}\"", key.name),
+            None => "callers without a key".into(),
+        },
+        Some((dim, value)) => format!("{dim} {value}"),
+        None => part.to_owned(),
+    };
+    scope.split('&').map(part).collect::<Vec<_>>().join(", ")
+}
+
+fn ends(at: Option<i64>) -> String {
+    at.map_or_else(
+        || "never".into(),
+        |at| {
+            jiff::Timestamp::from_second(at)
+                .unwrap_or_default()
+                .to_string()
+        },
+    )
+}
+
+fn show(rows: &[Row<'_>], keys: &[Key], frozen: &[Frozen]) {
+    let mut table = super::books::table(&["cap of", "limit", "window", "spent", "left", "resets"]);
+    for row in rows {
+        let c = &row.cap.counter;
+        let left = (row.cap.limit - row.spent - row.leased).max(0);
+        table.add_row([
+            whose(row, keys),
+            c.measure.show(row.cap.limit),
+            format!("{} ({})", c.window.name(), c.zone),
+            c.measure.show(row.spent),
+            c.measure.show(left),
+            ends(row.ends_at),
+        ]);
+    }
+    if rows.is_empty() {
+        println!(
+            "no caps; set one with [[cap]] in flyball.toml or `flyball key create NAME --cap 5usd/day`"
+        );
+    } else {
+        println!("{table}");
+    }
+    for f in frozen {
+        println!(
+            "frozen on capped keys: {}/{} ({}); allow it again with `flyball caps unfreeze {}`",
+            f.provider, f.model, f.why, f.model
+        );
+    }
+}
+
+fn as_json(rows: &[Row<'_>], keys: &[Key], frozen: &[Frozen]) -> Value {
+    let caps = rows.iter().map(|row| {
+        let c = &row.cap.counter;
+        let plain = |amount| c.measure.plain(amount);
+        let left = (row.cap.limit - row.spent - row.leased).max(0);
+        json!({
+            "cap_of": whose(row, keys), "counter": row.counter, "measure": c.measure.name(), "window": c.window.name(), "time_zone": c.zone.name(),
+            "limit": plain(row.cap.limit), "spent": plain(row.spent), "leased": plain(row.leased), "left": plain(left), "resets_at": row.ends_at.map(|at| ends(Some(at))),
+        })
+    });
+    let frozen = frozen.iter().map(|f| json!({"provider": f.provider, "model": f.model, "since": ends(Some(f.since)), "why": f.why}));
+    json!({"caps": caps.collect::<Vec<_>>(), "frozen": frozen.collect::<Vec<_>>()})
+}

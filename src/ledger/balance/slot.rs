@@ -1,0 +1,216 @@
+//! One counter's standing in its current window.
+
+use super::{Denied, Full, Held, Match, Posting, Reason, Want};
+use crate::ledger::cap::{Cap, Counter};
+use std::sync::Arc;
+
+/// One counter's standing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// What is counted.
+    pub counter: Counter,
+    /// Which window the figures are of.
+    pub id: i64,
+    /// When it ends; never for `Total`.
+    pub ends_at: Option<i64>,
+    /// The cap, if there is one.
+    pub limit: Option<i128>,
+    /// Spent for good.
+    pub posted: i128,
+    /// Held by open reservations.
+    pub reserved: i128,
+    /// What this process may still spend without asking the store, where it leases.
+    pub lease: i128,
+}
+
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) counter: Counter,
+    pub(super) id: i64,
+    pub(super) ends_at: i64,
+    pub(super) limit: Option<i128>,
+    pub(super) posted: i128,
+    pub(super) reserved: i128,
+    /// Of `reserved`, what a lease stands behind.
+    reserved_leased: i128,
+    lease: i128,
+    /// The most of the lease that was in use since the last look.
+    busy: i128,
+    soft_percent: u8,
+    told: Option<i64>,
+    pub(super) session_counted: Option<i64>,
+}
+
+impl Slot {
+    pub(super) fn new(counter: Counter, now: i64) -> Slot {
+        let id = counter.window.id(&counter.zone, now);
+        let ends_at = counter
+            .window
+            .ends_at(&counter.zone, id)
+            .unwrap_or(i64::MAX);
+        Slot {
+            counter,
+            id,
+            ends_at,
+            limit: None,
+            posted: 0,
+            reserved: 0,
+            reserved_leased: 0,
+            lease: 0,
+            busy: 0,
+            soft_percent: 100,
+            told: None,
+            session_counted: None,
+        }
+    }
+
+    /// Takes note of a cap; the lowest counts.
+    pub(super) fn cap(&mut self, cap: &Cap) {
+        if self.limit.is_none_or(|l| cap.limit < l) {
+            (self.limit, self.soft_percent) = (Some(cap.limit), cap.soft_percent);
+        }
+    }
+
+    /// Begins the window of `now`. Ids never fall, so a clock that jumps back reopens nothing. What is left of a past
+    /// window's lease goes back, except for what its open reservations hold: they give that back themselves.
+    pub(super) fn roll(&mut self, name: &Arc<str>, now: i64) -> Option<Posting> {
+        if now < self.ends_at {
+            return None;
+        }
+        let (old, left) = (self.id, self.lease - self.reserved_leased);
+        self.roll_to(self.counter.window.id(&self.counter.zone, now));
+        (left > 0).then(|| Posting {
+            counter: name.clone(),
+            id: old,
+            posted: 0,
+            unleased: left,
+        })
+    }
+
+    pub(super) fn roll_to(&mut self, id: i64) {
+        if id > self.id {
+            self.id = id;
+            let ends = self.counter.window.ends_at(&self.counter.zone, id);
+            self.ends_at = ends.unwrap_or(i64::MAX);
+            (self.posted, self.reserved, self.reserved_leased) = (0, 0, 0);
+            (self.lease, self.busy) = (0, 0);
+        }
+    }
+
+    /// What the cap has left.
+    pub(super) fn room(&self, limit: i128) -> i128 {
+        limit - self.posted - self.reserved
+    }
+
+    /// What the lease has left.
+    pub(super) fn leased_room(&self) -> i128 {
+        self.lease - self.reserved_leased
+    }
+
+    pub(super) fn hold(&mut self, amount: i128, leased: bool) {
+        self.reserved += amount;
+        if leased {
+            self.reserved_leased += amount;
+            self.busy = self.busy.max(self.reserved_leased);
+        }
+    }
+
+    /// Ends a hold of this window; gives how much of the lease is used up.
+    pub(super) fn close(&mut self, held: &Held, spent: i128) -> i128 {
+        self.reserved -= held.amount;
+        self.posted += spent;
+        if !held.leased {
+            return 0;
+        }
+        // What an answer cost above its bound no lease has set aside: it is posted on top.
+        let used = spent.min(held.amount);
+        self.reserved_leased -= held.amount;
+        self.lease -= used;
+        used
+    }
+
+    pub(super) fn take_lease(&mut self, given: i128, posted: i128) {
+        self.lease += given;
+        self.posted = self.posted.max(posted);
+    }
+
+    /// What is given back of the lease: with `all` everything that is not held, else what was idle since the last look.
+    pub(super) fn give_back(&mut self, name: &Arc<str>, all: bool) -> Option<Posting> {
+        let keep = if all || self.limit.is_none() {
+            self.reserved_leased
+        } else {
+            self.busy
+        };
+        self.busy = self.reserved_leased;
+        let left = self.lease - keep;
+        if left <= 0 {
+            return None;
+        }
+        self.lease = keep;
+        Some(Posting {
+            counter: name.clone(),
+            id: self.id,
+            posted: 0,
+            unleased: left,
+        })
+    }
+
+    pub(super) fn want(&self, name: &Arc<str>, limit: i128, least: i128, whole: i128) -> Want {
+        let have = self.leased_room();
+        Want {
+            counter: name.clone(),
+            id: self.id,
+            need: (least - have).max(0),
+            want: whole - have,
+            limit,
+        }
+    }
+
+    pub(super) fn full(&self, found: &Match, limit: i128, needed: i128, reason: Reason) -> Denied {
+        Denied::Full(Box::new(Full {
+            counter: self.counter.clone(),
+            ends_at: Some(self.ends_at).filter(|e| *e != i64::MAX),
+            limit,
+            posted: self.posted,
+            reserved: self.reserved,
+            needed,
+            at_cap: found.at_cap,
+            reason,
+        }))
+    }
+
+    /// The soft share, if what is posted has passed it for the first time in this window.
+    pub(super) fn crossed(&mut self) -> Option<u8> {
+        let limit = self.limit?;
+        let passed = percent(self.posted, limit) >= u64::from(self.soft_percent);
+        if !passed || self.told == Some(self.id) {
+            return None;
+        }
+        self.told = Some(self.id);
+        Some(self.soft_percent)
+    }
+
+    pub(super) fn in_use(&self) -> bool {
+        self.reserved != 0 || self.lease != 0
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        Standing {
+            counter: self.counter.clone(),
+            id: self.id,
+            ends_at: Some(self.ends_at).filter(|e| *e != i64::MAX),
+            limit: self.limit,
+            posted: self.posted,
+            reserved: self.reserved,
+            lease: self.lease,
+        }
+    }
+}
+
+/// `part` in percent of `whole`, rounded down; a cap of nothing is always full.
+pub(super) fn percent(part: i128, whole: i128) -> u64 {
+    if whole <= 0 {
+        return 100;
+    }
+    u64::try_from(part.max(0).saturating_mul(100) / whole).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,136 @@
+//! Room held for one attempt, from its admission to its end.
+
+use super::Ledger;
+use super::balance::Grant;
+use super::store::{Closing, Facts, Work};
+use crate::chat::Usage;
+use crate::money::PicoUsd;
+use std::sync::Arc;
+
+/// Room held for one attempt. It is closed by value, by `post` or `void`.
+#[derive(Debug)]
+pub struct Reservation {
+    ledger: Arc<Ledger>,
+    facts: Arc<Facts>,
+    grant: Grant,
+    dispatched: bool,
+    closed: bool,
+}
+
+impl Reservation {
+    pub(super) fn new(ledger: Arc<Ledger>, facts: Arc<Facts>, grant: Grant) -> Reservation {
+        Reservation {
+            ledger,
+            facts,
+            grant,
+            dispatched: false,
+            closed: false,
+        }
+    }
+
+    pub(super) fn facts(&self) -> Arc<Facts> {
+        self.facts.clone()
+    }
+
+    /// A cap counts it and no lease stands behind it.
+    pub(super) fn must_be_durable(&self) -> bool {
+        self.grant.capped && self.ledger.settings.lease_permille == 0
+    }
+
+    pub(super) fn dispatch(&mut self) {
+        self.dispatched = true;
+    }
+
+    /// The upper bound of the attempt's cost.
+    #[must_use]
+    pub fn amount(&self) -> PicoUsd {
+        self.grant.amount
+    }
+
+    /// The upper bound of its tokens, in and out.
+    #[must_use]
+    pub fn tokens_bound(&self) -> u64 {
+        self.grant.tokens_bound
+    }
+
+    /// The answer tokens that the bound covers.
+    #[must_use]
+    pub fn tokens(&self) -> u64 {
+        self.grant.tokens
+    }
+
+    /// The answer cost more than its bound by so much: its model may be frozen. Tells whether it is.
+    pub fn overrun(&self, excess: PicoUsd) -> bool {
+        self.ledger.overrun(&self.facts, excess.0)
+    }
+
+    /// Books what the attempt cost.
+    pub fn post(mut self, closing: Closing) {
+        self.close(closing);
+    }
+
+    /// No work was done: nothing is charged.
+    pub fn void(mut self, outcome: &'static str) {
+        self.close_empty(outcome, PicoUsd::ZERO, "void");
+    }
+
+    fn close_empty(&mut self, outcome: &'static str, cost: PicoUsd, basis: &'static str) {
+        let tokens = if basis == "bound" {
+            self.grant.tokens_bound
+        } else {
+            0
+        };
+        self.close(Closing {
+            attempt: String::new(),
+            cost,
+            baseline: cost,
+            usage: Usage::default(),
+            basis,
+            outcome,
+            excess: cost,
+            tokens,
+        });
+    }
+
+    fn close(&mut self, mut closing: Closing) {
+        closing.attempt.clone_from(&self.facts.attempt);
+        self.closed = true;
+        let postings = {
+            let mut balances = self.ledger.balances();
+            let postings = balances.close(&self.grant, &self.facts.dims(), &closing.spend());
+            // Under the lock, so that the store hears of closes and of new counters in the same order as the balances.
+            self.ledger
+                .writer
+                .send(Work::Close(Box::new(closing), postings));
+            balances.take_returns()
+        };
+        if !postings.is_empty() {
+            self.ledger.writer.send(Work::Return(postings));
+        }
+        self.ledger.room.notify_waiters();
+    }
+
+    pub(super) fn forget(&mut self) {
+        self.closed = true;
+        let nothing = super::balance::Spend::default();
+        self.ledger
+            .balances()
+            .close(&self.grant, &self.facts.dims(), &nothing);
+        self.ledger.room.notify_waiters();
+    }
+}
+
+impl Drop for Reservation {
+    /// Nobody closed it. If nothing can have been sent it is void; else it is charged in full, loudly, since that is a defect.
+    fn drop(&mut self) {
+        if self.closed {
+            return;
+        }
+        if self.dispatched {
+            tracing::error!(attempt = %self.facts.attempt, "a reservation was dropped without an end; it is charged at its bound");
+            self.close_empty("upstream_error", self.grant.amount, "bound");
+        } else {
+            self.close_empty("not_sent", PicoUsd::ZERO, "void");
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Writing the books: each batch in one transaction.
+
+use super::super::{Answer, Closing, Facts, Given, Sum, Work, crashed};
+use super::{OWNER, integer, read};
+use crate::ledger::balance::{Posting, Want};
+use crate::ledger::cap::Counter;
+use crate::ledger::replay::{Replay, counts, covered};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Changes of one counter's window: posted, and leased.
+type Changes = BTreeMap<(Arc<str>, i64), (i128, i128)>;
+
+pub(super) fn write(db: &mut Connection, works: &[&Work]) -> rusqlite::Result<Vec<Answer>> {
+    for work in works {
+        if let Work::PagesMax(full) = work {
+            limit_pages(db, *full);
+        }
+    }
+    let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let mut changes = Changes::new();
+    let mut answers = Vec::with_capacity(works.len());
+    for work in works {
+        answers.push(one(&tx, work, &mut changes)?);
+    }
+    apply(&tx, &mut changes)?;
+    tx.commit()?;
+    Ok(answers)
+}
+
+fn one(tx: &Transaction<'_>, work: &Work, changes: &mut Changes) -> rusqlite::Result<Answer> {
+    match work {
+        Work::Open(facts) => insert(tx, facts)?,
+        Work::Close(closing, postings) => {
+            // Only an open row can be closed: a second close changes nothing and spends nothing.
+            if close(tx, closing)? == 1 {
+                note(changes, postings);
+            }
+        }
+        Work::Return(postings) => note(changes, postings),
+        Work::Lease(wants) => {
+            apply(tx, changes)?;
+            let given = wants
+                .iter()
+                .map(|want| lease(tx, want))
+                .collect::<Result<_, _>>()?;
+            return Ok(Answer::Leases(given));
+        }
+        Work::Define { counters, now } => {
+            apply(tx, changes)?;
+            return Ok(Answer::Sums(define(tx, counters, *now)?));
+        }
+        Work::Freeze(f) => {
+            tx.execute(
+                "INSERT INTO frozen (provider, model, since, why) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
+                params![f.provider, f.model, f.since, f.why],
+            )?;
+        }
+        Work::Beat | Work::Flush | Work::PagesMax(_) => {}
+    }
+    Ok(Answer::Done)
+}
+
+fn note(changes: &mut Changes, postings: &[Posting]) {
+    for p in postings {
+        let change = changes.entry((p.counter.clone(), p.id)).or_default();
+        change.0 += p.posted;
+        change.1 -= p.unleased;
+    }
+}
+
+fn apply(tx: &Transaction<'_>, changes: &mut Changes) -> rusqlite::Result<()> {
+    for ((counter, id), (posted, leased)) in std::mem::take(changes) {
+        if posted != 0 {
+            tx.prepare_cached(
+                "INSERT INTO counter (name, id, posted) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (name, id) DO UPDATE SET posted = posted + excluded.posted",
+            )?
+            .execute(params![counter, id, integer(posted)?])?;
+        }
+        if leased != 0 {
+            tx.prepare_cached(
+                "INSERT INTO lease (owner, counter, id, amount) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (owner, counter, id) DO UPDATE SET amount = amount + excluded.amount",
+            )?
+            .execute(params![OWNER, counter, id, integer(leased)?])?;
+        }
+    }
+    Ok(())
+}
+
+/// Sets a part of a cap aside: as much as is wanted and left, or nothing if that is less than the need.
+fn lease(tx: &Transaction<'_>, want: &Want) -> rusqlite::Result<Given> {
+    let at = params![want.counter, want.id];
+    let posted = tx
+        .prepare_cached("SELECT posted FROM counter WHERE name = ?1 AND id = ?2")?
+        .query_row(at, |row| row.get::<_, i64>(0))
+        .optional()?;
+    let posted = i128::from(posted.unwrap_or(0));
+    let mut leased: i128 = 0;
+    let mut rows = tx.prepare_cached("SELECT amount FROM lease WHERE counter = ?1 AND id = ?2")?;
+    for amount in rows.query_map(at, |row| row.get::<_, i64>(0))? {
+        leased += i128::from(amount?);
+    }
+    let left = (want.limit - posted - leased).max(0);
+    let given = if left >= want.need {
+        want.want.min(left)
+    } else {
+        0
+    };
+    let mut changes = Changes::from([((want.counter.clone(), want.id), (0, given))]);
+    apply(tx, &mut changes)?;
+    Ok(Given {
+        counter: want.counter.clone(),
+        id: want.id,
+        given,
+        posted,
+        others: 0,
+    })
+}
+
+/// Notes which counters are kept. A new one begins with what its attempts of the running window add up to.
+fn define(tx: &Transaction<'_>, counters: &[Counter], now: i64) -> rusqlite::Result<Vec<Sum>> {
+    let known = read::defined(tx)?;
+    let (_, new): (Vec<Counter>, Vec<Counter>) = counters
+        .iter()
+        .cloned()
+        .partition(|c| covered(&c.to_string(), &known));
+    tx.execute("DELETE FROM defined", [])?;
+    for counter in counters {
+        tx.execute(
+            "INSERT OR IGNORE INTO defined (name) VALUES (?1)",
+            [counter.to_string()],
+        )?;
+    }
+    if new.is_empty() {
+        return Ok(Vec::new());
+    }
+    // What an earlier life of the counter has left is in the attempts too.
+    for sum in read::sums(tx)?.iter().filter(|s| covered(&s.counter, &new)) {
+        tx.execute(
+            "DELETE FROM counter WHERE name = ?1 AND id = ?2",
+            params![sum.counter, sum.id],
+        )?;
+    }
+    let mut replay = Replay::running(new, now);
+    read::walk_since(tx, replay.from_ms(), &mut |attempt| {
+        replay.add(&attempt);
+        true
+    })?;
+    let sums = replay.sums();
+    for sum in &sums {
+        tx.execute(
+            "INSERT INTO counter (name, id, posted) VALUES (?1, ?2, ?3)",
+            params![sum.counter, sum.id, integer(sum.posted)?],
+        )?;
+    }
+    Ok(sums)
+}
+
+fn insert(tx: &Transaction<'_>, f: &Facts) -> rusqlite::Result<()> {
+    let tags = serde_json::to_string(&f.tags).expect("tags are JSON");
+    tx.prepare_cached(
+        "INSERT INTO attempt (attempt, request, at_ms, counted_ms, key, organisation, team, session, tags, provider, model, effort, tier, task, rule,
+         difficulty_milli, dialect, simulated, bound, bound_tokens, catalogue)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21) ON CONFLICT DO NOTHING",
+    )?
+    .execute(params![
+        f.attempt, f.request, f.at_ms, f.counted_ms, f.key, f.organisation, f.team, f.session, tags, f.provider, f.model, f.effort, f.tier,
+        f.task, f.rule, f.difficulty_milli, f.dialect, f.simulated, integer(f.bound.0)?, count(f.bound_tokens), f.catalogue
+    ])
+    .map(drop)
+}
+
+fn count(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+fn close(tx: &Transaction<'_>, c: &Closing) -> rusqlite::Result<usize> {
+    let u = &c.usage;
+    let reported = u.reported_cost.map(|p| integer(p.0)).transpose()?;
+    tx.prepare_cached(
+        "UPDATE attempt SET outcome = ?2, basis = ?3, cost = ?4, baseline = ?5, reported_cost = ?6, excess = ?7,
+         input = ?8, cached = ?9, cache_write = ?10, cache_write_long = ?11, output = ?12, reasoning = ?13, tokens = ?14
+         WHERE attempt = ?1 AND outcome IS NULL",
+    )?
+    .execute(params![
+        c.attempt, c.outcome, c.basis, integer(c.cost.0)?, integer(c.baseline.0)?, reported, integer(c.excess.0)?,
+        count(u.input), count(u.cached), count(u.cache_write), count(u.cache_write_long), count(u.output), count(u.reasoning), count(c.tokens)
+    ])
+}
+
+/// SQLite answers SQLITE_FULL past this many pages, as it does on a full disk.
+fn limit_pages(db: &Connection, full: bool) {
+    let limit = |pages: i64| {
+        db.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |row| {
+            row.get::<_, i64>(0)
+        })
+    };
+    // The least that SQLite accepts is the file's present size; a wide row then needs a page more.
+    let _ = limit(if full { 1 } else { 4_294_967_294 });
+}
+
+/// Charges what the last owner of the file left: its open attempts at their bound, their outcome being unknown, and whatever
+/// else of its leases it did not give back. Returns how many attempts.
+pub(super) fn sweep(db: &mut Connection, now_ms: i64) -> rusqlite::Result<usize> {
+    let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let counters = read::defined(&tx)?;
+    let open = read::open_attempts(&tx)?;
+    let mut leases = read::leases(&tx)?;
+    let mut changes = Changes::new();
+    for facts in &open {
+        let closing = crashed(facts);
+        close(&tx, &closing)?;
+        for (name, id, amount) in counts(&counters, facts, &closing) {
+            let change = changes.entry((name.as_str().into(), id)).or_default();
+            change.0 += amount;
+            if let Some(lease) = leases.get_mut(&(name, id)) {
+                *lease -= amount.min(*lease);
+            }
+        }
+    }
+    for ((name, id), amount) in &leases {
+        if *amount > 0 {
+            changes.entry((name.as_str().into(), *id)).or_default().0 += amount;
+            tx.execute(
+                "INSERT INTO forfeit (counter, id, amount, at_ms) VALUES (?1, ?2, ?3, ?4)",
+                params![name, id, integer(*amount)?, now_ms],
+            )?;
+        }
+    }
+    tx.execute("DELETE FROM lease", [])?;
+    apply(&tx, &mut changes)?;
+    tx.commit()?;
+    Ok(open.len())
+}
+
+/// Forgets the sums of minutes and hours that have long passed; the attempts still hold them.
+pub(super) fn prune(db: &Connection, now: i64) -> rusqlite::Result<()> {
+    // Minutes are numbered by minutes, hours by seconds since 1970. Two days back nothing is open any more.
+    let long_ago = now - 2 * 86_400;
+    db.execute(
+        "DELETE FROM counter WHERE (name LIKE '%|minute|%' AND id < ?1) OR (name LIKE '%|hour|%' AND id < ?2)",
+        [long_ago.div_euclid(60), long_ago],
+    )
+    .map(drop)
+}

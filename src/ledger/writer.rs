@@ -1,0 +1,191 @@
+//! The one thread that writes: takes everything that waits, commits it at once, then answers.
+
+use super::queue::{Awaited, Queue, Taker};
+use super::store::{Answer, Store, Work};
+use crate::error::{Error, Kind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// Rows that may wait for the disk before new requests are refused (about 1 KB each).
+const BACKLOG_MAX: usize = 50_000;
+/// Rows in one commit: about 80 ms of work. With a fifth of that a thread that is seldom given the processor could not keep up
+/// with 20,000 requests a second, and the backlog filled.
+const BATCH_MAX: usize = 10_000;
+/// How long to wait before a failed commit is tried again.
+const RETRY: Duration = Duration::from_millis(250);
+/// How long rows that nobody waits for are gathered before they are committed together.
+const GATHER: Duration = Duration::from_millis(10);
+
+/// Who waits for a work, if anybody does.
+pub type Waiting = oneshot::Sender<Result<Answer, String>>;
+
+/// A work and who waits for it.
+struct Item {
+    work: Work,
+    done: Option<Waiting>,
+}
+
+/// A handle to the writer thread.
+#[derive(Debug)]
+pub struct Writer {
+    queue: Arc<Queue<Item>>,
+    waiting: Arc<AtomicUsize>,
+    failing: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Awaited for Item {
+    fn is_awaited(&self) -> bool {
+        self.done.is_some()
+    }
+}
+
+impl std::fmt::Debug for Item {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.work.fmt(f)
+    }
+}
+
+impl Writer {
+    /// Starts the thread on its own store.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub fn start(store: Box<dyn Store>) -> Result<Writer, Error> {
+        let (queue, taker) = Queue::new(GATHER);
+        let (waiting, failing) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
+        let state = State {
+            store,
+            waiting: waiting.clone(),
+            failing: failing.clone(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("ledger".into())
+            .spawn(move || state.run(&taker))
+            .map_err(|e| {
+                Error::new(Kind::Internal, "the ledger is not available")
+                    .detail(format!("cannot start the ledger thread: {e}"))
+            })?;
+        Ok(Writer {
+            queue,
+            waiting,
+            failing,
+            thread: Some(thread),
+        })
+    }
+
+    /// Hands a work over; never blocks. Nobody waits for it.
+    pub fn send(&self, work: Work) {
+        self.put(Item { work, done: None });
+    }
+
+    /// Hands a work over and gives what tells that it is durable, or that it never will be.
+    pub fn ask(&self, work: Work) -> oneshot::Receiver<Result<Answer, String>> {
+        let (done, told) = oneshot::channel();
+        self.put(Item {
+            work,
+            done: Some(done),
+        });
+        told
+    }
+
+    fn put(&self, item: Item) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        if !self.queue.send(item) {
+            self.failing.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// New work may be admitted: the last commit went well and the backlog is short.
+    #[must_use]
+    pub fn healthy(&self) -> bool {
+        !self.failing.load(Ordering::Relaxed) && self.waiting.load(Ordering::Relaxed) < BACKLOG_MAX
+    }
+}
+
+impl Drop for Writer {
+    /// Ends the thread after everything that was handed over is written.
+    fn drop(&mut self) {
+        self.queue.close();
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread has shown itself already; there is nobody left to tell.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct State {
+    store: Box<dyn Store>,
+    waiting: Arc<AtomicUsize>,
+    failing: Arc<AtomicBool>,
+}
+
+impl State {
+    fn run(mut self, taker: &Taker<Item>) {
+        let mut kept: Vec<Item> = Vec::new();
+        loop {
+            let patience = (!kept.is_empty()).then_some(RETRY);
+            let going = taker.take(&mut kept, BATCH_MAX, patience);
+            self.commit(&mut kept);
+            if !going {
+                // One more try was just made; what the store still refuses is charged at the bound by the next sweep.
+                if !kept.is_empty() {
+                    tracing::error!(
+                        rows = kept.len(),
+                        "the ledger could not write its last rows"
+                    );
+                }
+                return;
+            }
+        }
+    }
+
+    /// Writes `items` in one transaction. On failure whoever waits is told, and what must not be lost stays in `items`.
+    fn commit(&mut self, items: &mut Vec<Item>) {
+        if items.is_empty() {
+            return;
+        }
+        let works: Vec<&Work> = items.iter().map(|i| &i.work).collect();
+        let outcome = self.store.commit(&works);
+        let before = items.len();
+        match outcome {
+            Ok(answers) => {
+                if self.failing.swap(false, Ordering::Relaxed) {
+                    tracing::info!("the ledger can write again");
+                }
+                for (item, answer) in items.drain(..).zip(answers) {
+                    if let Some(done) = item.done {
+                        // Nobody may be waiting any more; then a reservation closes itself and a lease comes back when idle.
+                        drop(done.send(Ok(answer)));
+                    }
+                }
+            }
+            Err(error) => {
+                if !self.failing.swap(true, Ordering::Relaxed) {
+                    tracing::error!(%error, "the ledger cannot write; no new request is admitted until it can");
+                }
+                *items = items
+                    .drain(..)
+                    .filter_map(|item| refuse_or_keep(item, &error))
+                    .collect();
+            }
+        }
+        self.waiting
+            .fetch_sub(before - items.len(), Ordering::Relaxed);
+    }
+}
+
+/// An attempt that waits to be dispatched is refused and forgotten; what has happened already is kept.
+fn refuse_or_keep(item: Item, why: &str) -> Option<Item> {
+    match (item.work, item.done) {
+        (Work::Open(_) | Work::Lease(_), Some(done)) => {
+            drop(done.send(Err(why.to_owned())));
+            None
+        }
+        (Work::Beat, _) => None,
+        (work, done) => Some(Item { work, done }),
+    }
+}

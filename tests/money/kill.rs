@@ -1,0 +1,220 @@
+//! kill -9: at random points, and at every durable write. What the provider billed is in the books, and the cap holds.
+
+use super::oracle::{Oracle, fleet};
+use super::{body, rounds, spent};
+use crate::flyball::make_key;
+use flyball::ledger::Settings;
+use flyball::ledger::verify::verify;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+struct Victim {
+    child: Child,
+    at: Option<SocketAddr>,
+    started: Duration,
+}
+
+impl Victim {
+    /// Starts one, under this command if there is one; it may die before it listens.
+    fn start(dir: &Path, under: &[&str]) -> Victim {
+        let began = Instant::now();
+        let program = env!("CARGO_BIN_EXE_flyball");
+        let mut command = match under {
+            [] => Command::new(program),
+            [first, rest @ ..] => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(program);
+                command
+            }
+        };
+        command
+            .args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--admin-listen",
+                "127.0.0.1:0",
+            ])
+            .arg("--config")
+            .arg(dir.join("flyball.toml"))
+            .arg("--data-dir")
+            .arg(dir.join("data"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut child = command.spawn().expect("it runs");
+        let said = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let mut at = None;
+        for line in said.map_while(Result::ok) {
+            at = line
+                .split("listens on http://")
+                .nth(1)
+                .and_then(|s| s.split(' ').next()?.parse().ok());
+            if at.is_some() {
+                break;
+            }
+        }
+        Victim {
+            child,
+            at,
+            started: began.elapsed(),
+        }
+    }
+
+    fn kill(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A place to die in: a cap, a provider, a configuration.
+async fn place(lease: u32) -> (TempDir, Oracle) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let oracle = Oracle::start(&dir.path().join("bill")).await;
+    make_key(&dir, "app", Some("0.2"), |_| {});
+    let toml = format!(
+        "answer_tokens_max = 300\nlease_permille = {lease}\n{}",
+        fleet(&oracle)
+    );
+    std::fs::write(dir.path().join("flyball.toml"), toml).expect("a file");
+    (dir, oracle)
+}
+
+/// Sends requests until the server is gone.
+async fn bother(at: SocketAddr, seed: usize) {
+    for n in 0.. {
+        let model = ["o-some", "o-exact", "o-silent", "o-cut"][(seed + n) % 4];
+        let limit = (model == "o-exact").then_some(150);
+        let asked = body(model, limit, n % 2 == 0, 5);
+        let Ok(mut stream) = tokio::net::TcpStream::connect(at).await else {
+            return;
+        };
+        let request = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer fb_app\r\ncontent-length: {}\r\n\r\n{asked}",
+            asked.len()
+        );
+        let mut answer = Vec::new();
+        if stream.write_all(request.as_bytes()).await.is_err()
+            || stream.read_to_end(&mut answer).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// The books after a death, as the next start leaves them.
+fn check(dir: &Path, oracle: &Oracle) {
+    let mut books = Settings::embedded(&dir.join("data"))
+        .books()
+        .expect("the ledger");
+    let found = verify(books.as_mut()).expect("it can be replayed");
+    assert!(found.differences.is_empty(), "{found:?}");
+    let booked = spent(books.as_mut(), 1);
+    let cap = 200_000_000_000;
+    assert!(
+        booked >= oracle.billed(),
+        "billed {}, booked {booked}",
+        oracle.billed()
+    );
+    assert!(booked <= cap && oracle.billed() <= cap, "booked {booked}");
+}
+
+async fn quiet(oracle: &Oracle) {
+    while !oracle.quiet() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_any_moment_the_books_cover_the_bill_and_the_cap_holds() {
+    let deaths = rounds(4, 100, 1_000);
+    let mut longest = Duration::ZERO;
+    let mut home = place(0).await;
+    for death in 0..deaths {
+        if death % 8 == 0 {
+            home = place(if death % 16 == 0 { 0 } else { 20 }).await;
+        }
+        let (dir, oracle) = &home;
+        let victim = Victim::start(dir.path(), &[]);
+        longest = longest.max(victim.started);
+        // The start has settled what the last death left.
+        check(dir.path(), oracle);
+        let at = victim.at.expect("it listens");
+        let callers: Vec<_> = (0..8)
+            .map(|seed| tokio::spawn(bother(at, seed + death)))
+            .collect();
+        tokio::time::sleep(Duration::from_micros(
+            u64::try_from(death * 7_919 % 60_000).expect("small"),
+        ))
+        .await;
+        victim.kill();
+        for caller in callers {
+            caller.await.expect("no panic");
+        }
+        quiet(oracle).await;
+    }
+    println!("{deaths} deaths, the longest start took {longest:?}");
+    assert!(longest < Duration::from_secs(30), "{longest:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_every_durable_write_the_books_cover_the_bill() {
+    if std::env::var_os("FLYBALL_MONEY").is_none() {
+        println!("SKIPPED: FLYBALL_MONEY is not set");
+        return;
+    }
+    if Command::new("strace").arg("-V").output().is_err() {
+        println!("SKIPPED: there is no strace");
+        assert!(
+            std::env::var("CI").as_deref() != Ok("true"),
+            "CI has strace"
+        );
+        return;
+    }
+    for lease in [0, 20] {
+        let (dir, oracle) = place(lease).await;
+        for nth in 1..=rounds(3, 30, 200) {
+            let inject = format!("inject=fdatasync:signal=SIGKILL:when={nth}");
+            let victim = Victim::start(
+                dir.path(),
+                &[
+                    "strace",
+                    "-D",
+                    "-f",
+                    "-qq",
+                    "-o",
+                    "/dev/null",
+                    "-e",
+                    "trace=fdatasync",
+                    "-e",
+                    &inject,
+                ],
+            );
+            if let Some(at) = victim.at {
+                let callers: Vec<_> = (0..4)
+                    .map(|seed| tokio::spawn(bother(at, seed + nth)))
+                    .collect();
+                let enough = async {
+                    for caller in callers {
+                        caller.await.expect("no panic");
+                    }
+                };
+                // It dies by itself, unless it is so late that the cap is full before.
+                let _ = tokio::time::timeout(Duration::from_secs(3), enough).await;
+            }
+            victim.kill();
+            quiet(&oracle).await;
+            let healthy = Victim::start(dir.path(), &[]);
+            assert!(
+                healthy.at.is_some(),
+                "it starts after a death at write {nth}"
+            );
+            healthy.kill();
+            check(dir.path(), &oracle);
+        }
+    }
+}
