@@ -2,6 +2,10 @@
 //!
 //! A turn is known by a hash of the caller and of the conversation up to the user's last ask: no session id is needed.
 
+mod makers;
+
+pub use makers::Makers;
+
 use crate::chat::{Part, Prompt, Role};
 use crate::route::arm::Effort;
 use foldhash::quality::RandomState;
@@ -29,6 +33,7 @@ pub struct Served {
 #[derive(Debug)]
 pub struct Affinity {
     turns: Cache<u64, Served>,
+    makers: Makers,
     // A whole conversation is hashed for each request, so the hash must be fast; it is seeded, and differs by caller.
     hasher: RandomState,
 }
@@ -40,6 +45,7 @@ impl Default for Affinity {
                 .max_capacity(TURNS_MAX)
                 .time_to_idle(IDLE)
                 .build(),
+            makers: Makers::default(),
             hasher: RandomState::default(),
         }
     }
@@ -75,6 +81,12 @@ impl Affinity {
             hash: hash.finish(),
             goes_on,
         }
+    }
+
+    /// Who made which sealed reasoning.
+    #[must_use]
+    pub fn makers(&self) -> &Makers {
+        &self.makers
     }
 
     /// What serves this turn, if it goes on and is remembered.

@@ -17,6 +17,7 @@ mod open;
 pub mod openai_chat;
 pub mod openai_responses;
 pub mod sse;
+pub mod unseal;
 
 pub use crate::chat::answer::{Answer, Event, Finish};
 
@@ -84,6 +85,14 @@ pub trait Dialect: Send + Sync {
 
     /// A whole answer for a client of this dialect.
     fn answer_body(&self, answer: Answer, frame: &Frame) -> Bytes;
+
+    /// The field that holds the conversation.
+    fn turns_field(&self) -> &'static str {
+        "messages"
+    }
+
+    /// Takes other models' sealed reasoning out of a conversation of this dialect, and gives its own its form back.
+    fn unseal(&self, _turns: &mut Vec<serde_json::Value>, _reader: &unseal::Reader<'_>) {}
 
     /// How many tokens a prompt has.
     fn counted(&self, tokens: u64) -> Bytes {

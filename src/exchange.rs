@@ -417,7 +417,7 @@ impl Exchange<'_> {
             let decoder = said.dialect.stream(rule);
             let passes = self.passes(arm, plan, said, &mut head.headers);
             let reading = Reading::Events { decoder, passes };
-            return Ok(self.streamed(head, body, None, reading, settlement));
+            return Ok(self.streamed(head, body, None, reading, settlement, &arm.model.name));
         }
         let most = match said.translated {
             true => reply::TRANSLATED_MAX,
@@ -427,6 +427,7 @@ impl Exchange<'_> {
             reply::Held::Whole(bytes) => {
                 settlement.arrived();
                 let answer = said.dialect.answer(&bytes, rule);
+                translate::remember(self, arm, &answer);
                 let bill = settlement.answered(&answer);
                 head.headers
                     .extend(bill.map(bill_headers).unwrap_or_default());
@@ -458,7 +459,14 @@ impl Exchange<'_> {
                     kept: Some(first.to_vec()),
                     rule,
                 };
-                Ok(self.streamed(head, rest, Some(first), reading, settlement))
+                Ok(self.streamed(
+                    head,
+                    rest,
+                    Some(first),
+                    reading,
+                    settlement,
+                    &arm.model.name,
+                ))
             }
             reply::Held::Broken(error) => {
                 settlement.unknown("stream_cut");
@@ -499,6 +507,7 @@ impl Exchange<'_> {
         first: Option<Bytes>,
         reading: Reading,
         mut settlement: Settlement,
+        model: &str,
     ) -> Response<Answer> {
         if matches!(reading, Reading::Events { .. }) {
             settlement.streaming();
@@ -512,6 +521,8 @@ impl Exchange<'_> {
             dialect: self.dialect,
             request: self.id.to_owned(),
             wants_trailers,
+            makers: self.state.affinity.makers().clone(),
+            model: model.to_owned(),
         };
         let relay = Relay::new(body, first, reading, settlement, terms);
         Response::from_parts(head, Answer::Relayed(Box::new(relay)))

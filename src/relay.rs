@@ -3,6 +3,7 @@
 //! Reading is driven by the client: a slow reader slows the provider down, and a client that goes away drops the relay,
 //! which closes the provider's connection at once and settles the attempt.
 
+use crate::affinity::Makers;
 use crate::dialect::{Dialect, Event, StreamDecoder, StreamFilter, StreamWriter};
 use crate::error::{Error, Kind};
 use crate::limits::Limits;
@@ -109,6 +110,8 @@ pub struct Relay {
     wants_trailers: bool,
     dialect: &'static dyn Dialect,
     request: String,
+    makers: Makers,
+    model: String,
     idle: Pin<Box<Sleep>>,
     idle_after: Duration,
     total: Pin<Box<Sleep>>,
@@ -124,6 +127,10 @@ pub struct Terms<'a> {
     pub request: String,
     /// The client said `TE: trailers`.
     pub wants_trailers: bool,
+    /// Remembers who made sealed reasoning.
+    pub makers: Makers,
+    /// The model that answers, as it is configured.
+    pub model: String,
 }
 
 impl Relay {
@@ -146,6 +153,8 @@ impl Relay {
             wants_trailers: terms.wants_trailers,
             dialect: terms.dialect,
             request: terms.request,
+            makers: terms.makers,
+            model: terms.model,
             idle: Box::pin(sleep(terms.limits.idle)),
             idle_after: terms.limits.idle,
             total: Box::pin(sleep(terms.limits.total)),
@@ -206,6 +215,9 @@ impl Relay {
                 decoder.feed(&data, &mut |event| {
                     heard = true;
                     settlement.saw(&event);
+                    if let Event::State(state) = &event {
+                        self.makers.remember(state, &self.model);
+                    }
                     if let Passes::Translated(writer) = passes {
                         writer.write(event, &mut said);
                     }
@@ -248,6 +260,9 @@ impl Relay {
                 let mut rest = Vec::new();
                 decoder.finish(&mut |event| {
                     settlement.saw(&event);
+                    if let Event::State(state) = &event {
+                        self.makers.remember(state, &self.model);
+                    }
                     if let Passes::Translated(writer) = passes {
                         writer.write(event, &mut rest);
                     }

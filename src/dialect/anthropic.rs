@@ -11,12 +11,14 @@ mod write;
 
 use super::{
     Addressee, Answer, Dialect, Frame, Place, Request, StreamDecoder, StreamWriter, UsageRule,
-    Work, Written,
+    Work, Written, unseal,
 };
 use crate::chat::conversation::Conversation;
 use crate::error::{Error, Kind};
 use bytes::Bytes;
 use serde::Serialize;
+
+pub(super) use converse::REDACTED;
 
 /// The dialect.
 pub struct Anthropic;
@@ -67,6 +69,10 @@ impl Dialect for Anthropic {
 
     fn answer(&self, body: &[u8], _rule: UsageRule) -> Answer {
         answer::whole(body)
+    }
+
+    fn unseal(&self, turns: &mut Vec<serde_json::Value>, reader: &unseal::Reader<'_>) {
+        unseal::anthropic(turns, reader);
     }
 
     fn error_body(&self, error: &Error, id: &str) -> Bytes {

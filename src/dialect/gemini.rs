@@ -12,7 +12,7 @@ mod write;
 
 use super::{
     Addressee, Answer, Dialect, Frame, Place, Request, StreamDecoder, StreamFilter, StreamWriter,
-    UsageRule, Work, Written,
+    UsageRule, Work, Written, unseal,
 };
 use crate::chat::conversation::Conversation;
 use crate::error::{Error, Kind};
@@ -96,6 +96,14 @@ impl Dialect for Gemini {
             true => "application/json",
             false => "text/event-stream",
         }
+    }
+
+    fn turns_field(&self) -> &'static str {
+        "contents"
+    }
+
+    fn unseal(&self, turns: &mut Vec<serde_json::Value>, reader: &unseal::Reader<'_>) {
+        unseal::gemini(turns, reader);
     }
 
     fn error_body(&self, error: &Error, _id: &str) -> Bytes {

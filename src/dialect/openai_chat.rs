@@ -13,7 +13,7 @@ mod write;
 
 use super::{
     Addressee, Answer, Dialect, Frame, Place, Request, StreamDecoder, StreamFilter, StreamWriter,
-    UsageRule, Work, Written,
+    UsageRule, Work, Written, unseal,
 };
 use crate::chat::conversation::Conversation;
 use crate::error::{Error, Kind};
@@ -83,6 +83,10 @@ impl Dialect for OpenAiChat {
 
     fn ask_usage(&self) -> Vec<Edit> {
         vec![Edit::set(&["stream_options", "include_usage"], "true")]
+    }
+
+    fn unseal(&self, turns: &mut Vec<serde_json::Value>, reader: &unseal::Reader<'_>) {
+        unseal::openai_chat(turns, reader);
     }
 
     fn error_body(&self, error: &Error, _id: &str) -> Bytes {

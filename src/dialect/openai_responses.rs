@@ -11,7 +11,7 @@ mod write;
 
 use super::{
     Addressee, Answer, Dialect, Frame, Place, Request, StreamDecoder, StreamWriter, UsageRule,
-    Work, Written, openai_chat,
+    Work, Written, openai_chat, unseal,
 };
 use crate::chat::conversation::Conversation;
 use crate::error::Error;
@@ -71,6 +71,14 @@ impl Dialect for OpenAiResponses {
         Bytes::from(format!(
             "{{\"object\":\"response.input_tokens\",\"input_tokens\":{tokens}}}"
         ))
+    }
+
+    fn turns_field(&self) -> &'static str {
+        "input"
+    }
+
+    fn unseal(&self, turns: &mut Vec<serde_json::Value>, reader: &unseal::Reader<'_>) {
+        unseal::openai_responses(turns, reader);
     }
 
     fn error_body(&self, error: &Error, id: &str) -> Bytes {

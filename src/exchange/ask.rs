@@ -1,7 +1,7 @@
 //! What goes to the provider, and what it may cost at most: the body's edits, the token limit, the bound.
 
 use super::headers::Wishes;
-use super::translate::{ANTHROPIC_VERSION, Said};
+use super::translate::{self, ANTHROPIC_VERSION, Said};
 use super::{Attempted, Exchange, final_error};
 use crate::caller::Caller;
 use crate::error::{Error, Kind};
@@ -378,6 +378,7 @@ impl Plan {
             self.effort = written.effort;
             edits.extend(written.edits.iter().cloned());
         }
+        edits.extend(translate::unsealed(exchange, arm, said));
         if self.usage_added {
             edits.extend(said.dialect.ask_usage());
         }

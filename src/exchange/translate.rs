@@ -2,9 +2,10 @@
 //! same conversation in a dialect that it does speak. Pure; the rest of the path edits either alike.
 
 use super::Exchange;
-use crate::chat::conversation::Conversation;
-use crate::dialect::{self, Addressee, Dialect, Frame, Request};
+use crate::chat::conversation::{Conversation, Item, Reasoning};
+use crate::dialect::{self, Addressee, Answer, Dialect, Frame, Request, unseal};
 use crate::error::Error;
+use crate::json::Edit;
 use crate::provider::Provider;
 use crate::route::Arm;
 use crate::route::arm::Effort;
@@ -195,5 +196,41 @@ pub(super) fn frame(exchange: &Exchange<'_>, said: &Said<'_>, arm: &Arm) -> Fram
         usage: exchange.request.usage_asked,
         array: exchange.place.array,
         input_estimate: exchange.input_estimate,
+    }
+}
+
+/// The conversation without other models' sealed reasoning, for a request that stays in its dialect; `None` where it
+/// can go as it is. A request for a real name keeps whatever its app put there, but for what came from elsewhere.
+pub(super) fn unsealed(exchange: &Exchange<'_>, arm: &Arm, said: &Said<'_>) -> Option<Edit> {
+    let fields = &said.request.fields;
+    let own = exchange.decision.untouched;
+    if said.translated || !unseal::may_hold(fields.text(), own) {
+        return None;
+    }
+    let field = said.dialect.turns_field();
+    let before: Vec<serde_json::Value> = serde_json::from_str(fields.some(field)?).ok()?;
+    let makers = exchange.state.affinity.makers();
+    let reader = unseal::Reader {
+        model: &arm.model.name,
+        maker: &|signature| makers.of(signature).filter(|_| !own),
+    };
+    let mut turns = before.clone();
+    said.dialect.unseal(&mut turns, &reader);
+    (turns != before).then(|| Edit::set(&[field], serde_json::Value::Array(turns).to_string()))
+}
+
+/// Remembers who made the sealed reasoning of a whole answer.
+pub(super) fn remember(exchange: &Exchange<'_>, arm: &Arm, answer: &Answer) {
+    for item in &answer.items {
+        if let Item::Reasoning(Reasoning {
+            state: Some(state), ..
+        }) = item
+        {
+            exchange
+                .state
+                .affinity
+                .makers()
+                .remember(state, &arm.model.name);
+        }
     }
 }

@@ -789,3 +789,68 @@ async fn azures_paths_name_the_deployment() {
         r#"{"model":"m-other","messages":[{"role":"user","content":"hi"}]}"#
     );
 }
+
+#[tokio::test]
+async fn within_one_dialect_a_model_never_gets_what_another_model_has_sealed() {
+    let body = |model: &str, signature: &str| {
+        format!(
+            r#"{{"type":"message","model":"{model}","content":[{{"type":"thinking","thinking":"hm","signature":"{signature}"}},{{"type":"text","text":"x"}}],"stop_reason":"end_turn","usage":{{"input_tokens":1,"output_tokens":5}}}}"#
+        )
+    };
+    let upstream = Upstream::start(answer(200, &body("m-a", "another one"))).await;
+    upstream.next(answer(200, &body("m-a", "made-by-a")));
+    let toml = |name: &str, tier: &str, price: u8| {
+        format!(
+            "[[model]]\nname = \"{name}\"\nprovider = \"up\"\ntier = \"{tier}\"\nefforts = []\ninput_usd_per_mtok = 1\noutput_usd_per_mtok = {price}\n"
+        )
+    };
+    let flyball = Flyball::start(&format!(
+        "[[provider]]\nname = \"up\"\nkind = \"anthropic\"\nbase_url = \"{}\"\n{}{}",
+        upstream.url(),
+        toml("m-a", "small", 2),
+        toml("m-b", "reasoning", 20)
+    ))
+    .await;
+    let hi =
+        json!({"model": "m-a", "max_tokens": 100, "messages": [{"role": "user", "content": "hi"}]});
+    post(&flyball, "/v1/messages", &hi).await;
+    let asked = |model: &str, signature: &str| {
+        json!({"model": model, "max_tokens": 100, "messages": [{"role": "user", "content": "hi"},
+            {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm", "signature": signature}, {"type": "text", "text": "x"}]},
+            {"role": "user", "content": "and?"}]})
+    };
+    let sent = || upstream.seen().last().expect("sent").body.clone();
+    // Asked for by name: the app's own bytes.
+    let named = asked("m-b", "made-by-a");
+    post(&flyball, "/v1/messages", &named).await;
+    assert_eq!(sent(), named.to_string());
+    for (signature, stays) in [
+        ("made-by-a", "m-a"),
+        ("from-before-flyball", "any"),
+        ("flyball1.gemini.g.x", "none"),
+    ] {
+        for objective in ["cheap", "best"] {
+            let got = client::post(
+                flyball.at(),
+                "/v1/messages",
+                &[("x-flyball-objective", objective)],
+                &asked("auto", signature).to_string(),
+            )
+            .await;
+            let model = got.header("x-flyball-model").expect("a model").to_owned();
+            let kept = sent().contains(signature);
+            assert_eq!(
+                kept,
+                stays == "any" || stays == model,
+                "{signature} to {model}"
+            );
+            assert!(sent().contains("\"x\""));
+        }
+    }
+    let marked = asked("m-b", "flyball1.gemini.g.x");
+    post(&flyball, "/v1/messages", &marked).await;
+    assert!(
+        !sent().contains("flyball1"),
+        "a mark never leaves, whoever asked"
+    );
+}

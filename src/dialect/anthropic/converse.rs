@@ -286,7 +286,7 @@ fn item(block: &mut Fields, said: &mut Conversation) -> Result<Item, Error> {
 }
 
 /// Tells sealed thinking from a signature.
-pub(super) const REDACTED: &str = "redacted:";
+pub(in crate::dialect) const REDACTED: &str = "redacted:";
 
 fn source(block: &mut Fields, kind: MediaKind) -> Result<Media, Error> {
     let Some(mut source) = block.object("source")? else {
