@@ -96,6 +96,10 @@ pub struct Config {
     pub lease_permille: u32,
     /// Sessions that a key may have in one window of a cap on sessions.
     pub sessions_max: u32,
+    /// The address of the shared ledger, where several replicas have one.
+    pub shared_ledger: Option<SecretString>,
+    /// A replica from which the shared ledger hears nothing for so long is taken for dead.
+    pub replica_timeout: Duration,
     /// The simulated models' speed (1 is lifelike) and seed, where they are in use.
     pub simulate: Option<(f64, u64)>,
     /// How much, how many, how long.
@@ -306,6 +310,10 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
     let cap_wait = top.duration("cap_wait").unwrap_or(Duration::ZERO);
     let lease_permille = small(top, "lease_permille", 0, 1_000);
     let sessions_max = small(top, "sessions_max", 1_000, 1_000_000);
+    let shared_ledger = secret::read(reading, top, "shared_ledger");
+    let replica_timeout = top
+        .duration("replica_timeout")
+        .unwrap_or(Duration::from_secs(15));
     let limits = limits(top);
     let loopback = [listen, admin_listen]
         .iter()
@@ -335,6 +343,8 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
         cap_wait,
         lease_permille,
         sessions_max,
+        shared_ledger,
+        replica_timeout,
         simulate: stock.simulate,
         limits,
         catalogue: stock.catalogue,

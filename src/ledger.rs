@@ -23,11 +23,13 @@ pub use reservation::Reservation;
 use crate::error::{Error, Kind};
 use balance::{Ask, Balances, Capped, Crossing, Denied, Full, Grant, Standing, Want};
 use cap::{Cap, Counter, Dims};
+use secrecy::{ExposeSecret, SecretString};
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use store::postgres::Postgres;
 use store::sqlite::Sqlite;
 use store::{Answer, Facts, Frozen, Store, Work};
 use tokio::sync::Notify;
@@ -49,6 +51,10 @@ pub const OUTCOMES: [&str; 9] = [
 pub const BASES: [&str; 4] = ["reported", "counted", "bound", "void"];
 /// How long a request waits for a lease before the store counts as away.
 const LEASE_WAIT: Duration = Duration::from_secs(2);
+/// How long a request waits for parts of a cap that other replicas hold and may not need.
+const OTHERS_WAIT: Duration = Duration::from_millis(1_500);
+/// How often it looks meanwhile.
+const OTHERS_LOOK: Duration = Duration::from_millis(100);
 /// Requests that may wait for room at once; more are refused at once.
 const WAITING_MAX: usize = 1_024;
 /// Overruns of one model within this time freeze it when there are as many as [`OVERRUNS_MAX`].
@@ -75,7 +81,28 @@ pub struct Settings {
     pub lease_permille: u32,
     /// Sessions that a key may have in one window of a cap on sessions.
     pub sessions_max: u32,
+    /// The shared ledger, where several replicas have one.
+    pub shared: Option<Address>,
+    /// A replica from which the shared ledger hears nothing for so long is taken for dead.
+    pub replica_timeout: Duration,
 }
+
+/// The address of a PostgreSQL ledger. It may hold a password, so it shows nowhere.
+#[derive(Clone)]
+pub struct Address(pub SecretString);
+
+impl std::fmt::Debug for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Address(…)")
+    }
+}
+
+impl PartialEq for Address {
+    fn eq(&self, other: &Address) -> bool {
+        self.0.expose_secret() == other.0.expose_secret()
+    }
+}
+impl Eq for Address {}
 
 impl Settings {
     /// An embedded ledger in this folder, without leases.
@@ -85,6 +112,23 @@ impl Settings {
             data_dir: data_dir.to_owned(),
             lease_permille: 0,
             sessions_max: 1_000,
+            shared: None,
+            replica_timeout: Duration::from_secs(15),
+        }
+    }
+
+    /// Capped counters spend from leases.
+    #[must_use]
+    pub fn leases(&self) -> bool {
+        self.lease_permille > 0 || self.shared.is_some()
+    }
+
+    /// Thousandths of a cap that are leased at a time.
+    fn slice_permille(&self) -> u32 {
+        if self.lease_permille == 0 {
+            10
+        } else {
+            self.lease_permille
         }
     }
 
@@ -93,7 +137,10 @@ impl Settings {
     /// # Errors
     /// There are none yet, or they cannot be read.
     pub fn books(&self) -> Result<Box<dyn Store>, Error> {
-        Ok(Box::new(Sqlite::open_existing(&self.data_dir)?))
+        match &self.shared {
+            Some(address) => Ok(Box::new(Postgres::open(&address.0, self.replica_timeout)?)),
+            None => Ok(Box::new(Sqlite::open_existing(&self.data_dir)?)),
+        }
     }
 
     /// As [`Settings::books`], but makes or migrates them first.
@@ -101,7 +148,10 @@ impl Settings {
     /// # Errors
     /// They cannot be made or read.
     pub fn make_books(&self) -> Result<Box<dyn Store>, Error> {
-        Ok(Box::new(Sqlite::open(&self.data_dir)?))
+        match &self.shared {
+            Some(address) => Ok(Box::new(Postgres::open(&address.0, self.replica_timeout)?)),
+            None => Ok(Box::new(Sqlite::open(&self.data_dir)?)),
+        }
     }
 }
 
@@ -124,8 +174,10 @@ pub struct Ledger {
     waiting: std::sync::atomic::AtomicUsize,
     /// The latest second that was ever counted in: a clock that is set back reopens no window.
     latest: std::sync::atomic::AtomicI64,
+    /// The store's clock minus ours, in milliseconds: one clock counts for all replicas.
+    ahead_ms: std::sync::atomic::AtomicI64,
     // Held for as long as this process lives: whoever finds it free knows that the last owner is gone.
-    _owner: File,
+    _owner: Option<File>,
 }
 
 /// Seconds since 1970.
@@ -149,7 +201,10 @@ impl Ledger {
     /// Another flyball owns the folder, or the store cannot be used.
     pub fn open(settings: Settings) -> Result<Arc<Ledger>, Error> {
         let mut store = settings.make_books()?;
-        let owner = own(&settings.data_dir)?;
+        let owner = match &settings.shared {
+            Some(_) => None,
+            None => Some(own(&settings.data_dir)?),
+        };
         let swept = store.begin(now_ms())?;
         if swept > 0 {
             tracing::warn!(
@@ -157,7 +212,7 @@ impl Ledger {
                 "the last run left attempts open; they are charged at their bound"
             );
         }
-        let mut balances = Balances::new(settings.lease_permille > 0, settings.sessions_max);
+        let mut balances = Balances::new(settings.leases(), settings.sessions_max);
         let kept = store.defined()?;
         for sum in store.sums()? {
             if replay::covered(&sum.counter, &kept) {
@@ -177,6 +232,7 @@ impl Ledger {
             room: Notify::new(),
             waiting: 0.into(),
             latest: now().into(),
+            ahead_ms: 0.into(),
             _owner: owner,
         };
         ledger.take_frozen(frozen);
@@ -262,9 +318,15 @@ impl Ledger {
         self.writer.healthy()
     }
 
+    /// Requests may be admitted. While a shared store is away, what is leased may still be spent.
+    fn admits(&self) -> bool {
+        self.writer.healthy() || (self.settings.shared.is_some() && self.writer.has_room())
+    }
+
     /// The second to count in: never earlier than one before.
     fn latest(&self, now: i64) -> i64 {
         use std::sync::atomic::Ordering::Relaxed;
+        let now = now + self.ahead_ms.load(Relaxed).div_euclid(1_000);
         self.latest.fetch_max(now, Relaxed).max(now)
     }
 
@@ -279,7 +341,7 @@ impl Ledger {
         mut facts: Facts,
         patience: Duration,
     ) -> Result<Reservation, Refused> {
-        if !self.healthy() {
+        if !self.admits() {
             return Err(Refused::Store(
                 "the last write failed or too much waits to be written".into(),
             ));
@@ -311,53 +373,87 @@ impl Ledger {
         Ok(reservation)
     }
 
-    /// Looks and reserves; asks the store for leases where they are too small.
-    async fn grant(&self, ask: Ask, facts: &Facts) -> Result<Grant, Refused> {
+    /// Looks and reserves; asks the store for leases where they are too small, for a while also for parts that others hold and may
+    /// not need.
+    async fn grant(self: &Arc<Ledger>, ask: Ask, facts: &Facts) -> Result<Grant, Refused> {
         let look = |last| {
             let at = self.latest(facts.at_ms.div_euclid(1_000));
             self.balances().reserve(&facts.dims(), ask, at, last)
         };
-        let denied = match look(false) {
-            Err(Denied::Short(_)) => {
-                // One at a time: what the one before got may do for the next, and nobody is refused while a lease is on its way.
-                let _turn = self.leasing.lock().await;
-                match look(false) {
-                    Err(Denied::Short(wants)) => {
-                        self.lease(wants).await?;
-                        look(true)
+        let deadline = tokio::time::Instant::now() + OTHERS_WAIT;
+        loop {
+            let (denied, others) = match look(false) {
+                Ok(grant) => return Ok(grant),
+                Err(Denied::Full(full)) => return Err(Refused::Full(full)),
+                Err(Denied::Short(_)) => self.look_and_lease(&look).await?,
+            };
+            match denied {
+                Ok(grant) => return Ok(grant),
+                Err(Denied::Full(full)) => {
+                    let may_come = others && full.only_reserved();
+                    if !may_come || tokio::time::Instant::now() >= deadline {
+                        return Err(Refused::Full(full));
                     }
-                    other => other,
+                    tokio::time::sleep(OTHERS_LOOK).await;
+                }
+                Err(Denied::Short(_)) => {
+                    return Err(Refused::Store("the store gave no lease".into()));
                 }
             }
-            other => other,
-        };
-        denied.map_err(|denied| match denied {
-            Denied::Full(full) => Refused::Full(full),
-            Denied::Short(_) => Refused::Store("the store gave no lease".into()),
-        })
+        }
     }
 
-    async fn lease(&self, mut wants: Vec<Want>) -> Result<(), Refused> {
+    /// One at a time: what the one before got may do for the next, and nobody is refused while a lease is on its way. Tells too
+    /// whether others hold parts of what was not given.
+    async fn look_and_lease(
+        self: &Arc<Ledger>,
+        look: &impl Fn(bool) -> Result<Grant, Denied>,
+    ) -> Result<(Result<Grant, Denied>, bool), Refused> {
+        let _turn = self.leasing.lock().await;
+        let wants = match look(false) {
+            Err(Denied::Short(wants)) => wants,
+            other => return Ok((other, false)),
+        };
+        let others = self.lease(wants).await?;
+        Ok((look(true), others))
+    }
+
+    /// Takes leases from the store; tells whether others hold parts of what was not given.
+    async fn lease(self: &Arc<Ledger>, mut wants: Vec<Want>) -> Result<bool, Refused> {
         for want in &mut wants {
-            let slice = want.limit * i128::from(self.settings.lease_permille) / 1_000;
+            let slice = want.limit * i128::from(self.settings.slice_permille()) / 1_000;
             want.want = want.want.max(slice);
         }
         let told = self.writer.ask(Work::Lease(wants));
-        let given = match tokio::time::timeout(LEASE_WAIT, told).await {
-            Ok(Ok(Ok(Answer::Leases(given)))) => given,
-            Ok(Ok(Err(why))) => return Err(Refused::Store(why)),
-            _ => return Err(Refused::Store("the store does not answer".into())),
-        };
-        let mut balances = self.balances();
-        for g in given {
-            balances.leased(&g.counter, g.id, g.given, g.posted);
+        let ledger = self.clone();
+        // By itself: a lease that comes late, or whose request has gone away, must not be lost.
+        let taking = tokio::spawn(async move {
+            let (epoch, given) = match told.await {
+                Ok(Ok(Answer::Leases(epoch, given))) => (epoch, given),
+                Ok(Err(why)) => return Err(why),
+                _ => return Err("the ledger thread has ended".into()),
+            };
+            let mut balances = ledger.balances();
+            balances.begin_epoch(epoch);
+            if epoch < balances.epoch() {
+                // It was given to an earlier life of this process, and is charged already.
+                return Ok(false);
+            }
+            let others = given.iter().any(|g| g.given == 0 && g.others > 0);
+            for g in given {
+                balances.leased(&g.counter, g.id, g.given, g.posted);
+            }
+            Ok(others)
+        });
+        match tokio::time::timeout(LEASE_WAIT, taking).await {
+            Ok(Ok(taken)) => taken.map_err(Refused::Store),
+            _ => Err(Refused::Store("the store does not answer".into())),
         }
-        Ok(())
     }
 
     /// Waits for room, first come first tried at every close.
     async fn grant_within(
-        &self,
+        self: &Arc<Ledger>,
         ask: Ask,
         facts: &Facts,
         patience: Duration,
@@ -398,7 +494,41 @@ impl Ledger {
 
     /// What has to be done every second or so: gives back what leases do not need.
     pub fn tick(&self) {
-        let back = self.balances().take_returns();
+        if self.settings.shared.is_some() {
+            self.beat();
+        }
+        let shared = self.settings.shared.is_some();
+        let mut balances = self.balances();
+        let back = match shared {
+            true => balances.idle_leases(false, self.latest(now())),
+            false => balances.take_returns(),
+        };
+        if !back.is_empty() {
+            self.writer.send(Work::Return(back));
+        }
+    }
+
+    /// Shows the other replicas that this one lives, and hears what they look for. Waits for the store, so not on a busy thread.
+    fn beat(&self) {
+        let told = self.writer.ask(Work::Beat);
+        let Ok(Ok(Answer::Beat {
+            epoch,
+            now_ms: theirs,
+            wanted,
+        })) = told.blocking_recv()
+        else {
+            return;
+        };
+        self.ahead_ms
+            .store(theirs - now_ms(), std::sync::atomic::Ordering::Relaxed);
+        let mut balances = self.balances();
+        if epoch > balances.epoch() {
+            tracing::warn!(
+                "the shared ledger took this replica for dead and charged its leases; it goes on with new ones"
+            );
+            balances.begin_epoch(epoch);
+        }
+        let back = balances.give_up(&wanted);
         if !back.is_empty() {
             self.writer.send(Work::Return(back));
         }

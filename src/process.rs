@@ -10,7 +10,7 @@ use crate::error::{Error, Kind};
 use crate::exchange::{self, State};
 use crate::ledger::store::{Frozen, Key};
 use crate::ledger::tree::{self, Shared};
-use crate::ledger::{Ledger, Settings};
+use crate::ledger::{Address, Ledger, Settings};
 use crate::route::arm::Effort;
 use crate::route::{Policy, fleet};
 use crate::server;
@@ -28,7 +28,7 @@ use tokio::task::JoinHandle;
 /// How long answers may go on after a stop is asked for.
 const GRACE: Duration = Duration::from_secs(30);
 /// How often keys made by another process are looked for; they must work, or stop working, within 5 s.
-const KEYS_EVERY: Duration = Duration::from_secs(1);
+const KEYS_EVERY: Duration = Duration::from_millis(500);
 
 /// A flyball that serves.
 pub struct Running {
@@ -77,8 +77,7 @@ pub async fn start(mut config: Config, overrides: Overrides) -> Result<Running, 
     let (listen, admin_at) = (local(&traffic)?, local(&admin_listener)?);
 
     let settings = settings_of(&config);
-    let ledger = Ledger::open(settings.clone())?;
-    let key_list = settings.books()?.keys()?;
+    let (ledger, key_list) = open_books(settings.clone()).await?;
     let callers = Callers::new(key_list.clone());
     check_exposure(&config, &callers)?;
     let caps = Arc::new(Mutex::new((config.caps.clone(), key_list)));
@@ -172,7 +171,21 @@ pub fn settings_of(config: &Config) -> Settings {
         data_dir: config.data_dir.clone(),
         lease_permille: config.lease_permille,
         sessions_max: config.sessions_max,
+        shared: config.shared_ledger.clone().map(Address),
+        replica_timeout: config.replica_timeout,
     }
+}
+
+/// Opening a ledger waits for a disk or a server.
+async fn open_books(settings: Settings) -> Result<(Arc<Ledger>, Vec<Key>), Error> {
+    let work = move || {
+        let ledger = Ledger::open(settings.clone())?;
+        let keys = settings.books()?.keys()?;
+        Ok((ledger, keys))
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|e| {
+        Error::new(Kind::Internal, "the ledger cannot be opened").detail(e.to_string())
+    })?
 }
 
 async fn take_caps(ledger: &Ledger, caps: &Mutex<(Shared, Vec<Key>)>) -> Result<(), String> {
@@ -306,7 +319,7 @@ impl Reloader {
             != (self.running.0, self.running.1, &self.running.2)
         {
             tracing::warn!(
-                "listeners, data_dir, lease_permille and sessions_max change only with a restart"
+                "listeners, data_dir, shared_ledger, lease_permille and sessions_max change only with a restart"
             );
         }
         match self.simulated_at {
@@ -320,10 +333,9 @@ impl Reloader {
         self.state.policy.store(Arc::new(policy_of(&config)));
         publish_known(&self.state);
         self.caps().0 = caps;
-        match self.running.2.books().and_then(|mut books| books.keys()) {
-            Ok(list) => self.take_keys(list),
-            Err(error) => tracing::error!(%error, "the keys cannot be read"),
-        }
+        // The keys are looked at twice a second anyway.
+        let keys = self.caps().1.clone();
+        self.take_keys(keys);
     }
 
     /// The callers first, so that a revoked key is refused at once; then the caps, which may have to be added up.

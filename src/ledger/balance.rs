@@ -109,6 +109,7 @@ struct Held {
     amount: i128,
     measure: Measure,
     leased: bool,
+    epoch: u32,
 }
 
 /// A change of one counter in the store.
@@ -122,6 +123,10 @@ pub struct Posting {
     pub posted: i128,
     /// So much of this process's lease is used up or given back.
     pub unleased: i128,
+    /// A lease stands behind it, of this epoch.
+    pub leased: bool,
+    /// The life of this process, as the store counts them, in which the lease was taken.
+    pub epoch: u32,
 }
 
 /// A lease that is needed.
@@ -137,6 +142,8 @@ pub struct Want {
     pub want: i128,
     /// The cap.
     pub limit: i128,
+    /// The life of this process for which it is asked.
+    pub epoch: u32,
 }
 
 /// Why a cap does not admit.
@@ -234,6 +241,8 @@ pub struct Balances {
     /// Counts changes of the definitions.
     version: u64,
     leasing: bool,
+    /// The life of this process, as the store counts them. In a new one there are no leases.
+    epoch: u32,
     sessions_max: u32,
     subject: String,
     returns: Vec<Posting>,
@@ -382,7 +391,7 @@ impl Balances {
                 false => slot.room(limit),
             };
             if short && !last {
-                wants.push(slot.want(&found.counter, limit, least, whole));
+                wants.push(slot.want(found, limit, least, whole, self.epoch));
             } else if least > room.max(0) {
                 return Err(slot.full(found, limit, least, Reason::Room));
             } else {
@@ -420,6 +429,7 @@ impl Balances {
                 amount,
                 measure,
                 leased,
+                epoch: self.epoch,
             });
         }
         Grant {
@@ -441,7 +451,7 @@ impl Balances {
             let spent = spend.of(held.measure);
             let slot = self.slots.get_mut(&held.counter);
             let unleased = match slot {
-                Some(slot) if slot.id == held.id => slot.close(held, spent),
+                Some(slot) if slot.id == held.id => slot.close(held, spent, self.epoch),
                 // A window that has passed is closed in the store only: its room is nobody's any more.
                 _ if held.leased => held.amount,
                 _ => 0,
@@ -452,6 +462,8 @@ impl Balances {
                 id: held.id,
                 posted: spent,
                 unleased,
+                leased: held.leased,
+                epoch: held.epoch,
             });
         }
         if grant.version != self.version {
@@ -487,6 +499,8 @@ impl Balances {
                 id,
                 posted,
                 unleased: 0,
+                leased: false,
+                epoch: self.epoch,
             });
         }
     }
@@ -525,7 +539,7 @@ impl Balances {
                 .slots
                 .get_mut(&found.counter)
                 .expect("counter_of makes it");
-            if let Some(left_over) = slot.roll(&found.counter, now) {
+            if let Some(left_over) = slot.roll(&found.counter, now, self.epoch) {
                 self.returns.push(left_over);
             }
         }
@@ -616,15 +630,46 @@ impl Balances {
                 id,
                 posted: 0,
                 unleased: given,
+                leased: true,
+                epoch: self.epoch,
             }),
         }
+    }
+
+    /// The life of this process, as the store counts them.
+    #[must_use]
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// The store has taken this process for dead and charged its leases: it goes on without any.
+    pub fn begin_epoch(&mut self, epoch: u32) {
+        if epoch <= self.epoch {
+            return;
+        }
+        self.epoch = epoch;
+        self.returns.clear();
+        for slot in self.slots.values_mut() {
+            slot.lose_lease();
+        }
+    }
+
+    /// What others look for of these counters, as far as nothing here holds it.
+    pub fn give_up(&mut self, counters: &[String]) -> Vec<Posting> {
+        let mut back = Vec::new();
+        for (name, slot) in &mut self.slots {
+            if counters.iter().any(|c| **c == **name) {
+                back.extend(slot.give_back(name, true, self.epoch));
+            }
+        }
+        back
     }
 
     /// What of the leases is not needed. `all` for a drain, else what was idle since the last call.
     pub fn idle_leases(&mut self, all: bool, now: i64) -> Vec<Posting> {
         for (name, slot) in &mut self.slots {
-            self.returns.extend(slot.roll(name, now));
-            self.returns.extend(slot.give_back(name, all));
+            self.returns.extend(slot.roll(name, now, self.epoch));
+            self.returns.extend(slot.give_back(name, all, self.epoch));
         }
         std::mem::take(&mut self.returns)
     }
@@ -654,7 +699,7 @@ impl Balances {
     pub fn standings(&mut self, now: i64) -> Vec<Standing> {
         let mut all: Vec<Standing> = Vec::with_capacity(self.slots.len());
         for (name, slot) in &mut self.slots {
-            self.returns.extend(slot.roll(name, now));
+            self.returns.extend(slot.roll(name, now, self.epoch));
             all.push(slot.standing());
         }
         all.sort_by_cached_key(|s| s.counter.to_string());

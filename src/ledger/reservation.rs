@@ -34,7 +34,7 @@ impl Reservation {
 
     /// A cap counts it and no lease stands behind it.
     pub(super) fn must_be_durable(&self) -> bool {
-        self.grant.capped && self.ledger.settings.lease_permille == 0
+        self.grant.capped && !self.ledger.settings.leases()
     }
 
     pub(super) fn dispatch(&mut self) {

@@ -2,6 +2,7 @@
 //!
 //! A new store is one file beside `sqlite` and one line in [`open`], and passes the same contract tests.
 
+pub mod postgres;
 pub mod sqlite;
 
 use super::balance::{Posting, Want};
@@ -252,10 +253,19 @@ pub enum Work {
 pub enum Answer {
     /// It is durable.
     Done,
-    /// Leases.
-    Leases(Vec<Given>),
+    /// Leases, in this epoch of this process. One that is later than that of the wants has given none.
+    Leases(u32, Vec<Given>),
     /// Where new counters begin.
     Sums(Vec<Sum>),
+    /// The store has heard that this process lives.
+    Beat {
+        /// Its life, as the store counts them: a new one begins when it was taken for dead.
+        epoch: u32,
+        /// The store's time, milliseconds since 1970.
+        now_ms: i64,
+        /// Counters of which other processes look for a part.
+        wanted: Vec<String>,
+    },
 }
 
 /// The books.

@@ -99,6 +99,12 @@ impl Writer {
         }
     }
 
+    /// The backlog is short.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) < BACKLOG_MAX
+    }
+
     /// New work may be admitted: the last commit went well and the backlog is short.
     #[must_use]
     pub fn healthy(&self) -> bool {
@@ -185,7 +191,10 @@ fn refuse_or_keep(item: Item, why: &str) -> Option<Item> {
             drop(done.send(Err(why.to_owned())));
             None
         }
-        (Work::Beat, _) => None,
+        (Work::Beat, done) => {
+            drop(done.map(|done| done.send(Err(why.to_owned()))));
+            None
+        }
         (work, done) => Some(Item { work, done }),
     }
 }

@@ -73,7 +73,7 @@ impl Slot {
 
     /// Begins the window of `now`. Ids never fall, so a clock that jumps back reopens nothing. What is left of a past
     /// window's lease goes back, except for what its open reservations hold: they give that back themselves.
-    pub(super) fn roll(&mut self, name: &Arc<str>, now: i64) -> Option<Posting> {
+    pub(super) fn roll(&mut self, name: &Arc<str>, now: i64, epoch: u32) -> Option<Posting> {
         if now < self.ends_at {
             return None;
         }
@@ -84,6 +84,8 @@ impl Slot {
             id: old,
             posted: 0,
             unleased: left,
+            leased: true,
+            epoch,
         })
     }
 
@@ -116,10 +118,14 @@ impl Slot {
     }
 
     /// Ends a hold of this window; gives how much of the lease is used up.
-    pub(super) fn close(&mut self, held: &Held, spent: i128) -> i128 {
+    pub(super) fn close(&mut self, held: &Held, spent: i128, epoch: u32) -> i128 {
         self.reserved -= held.amount;
         self.posted += spent;
         if !held.leased {
+            return 0;
+        }
+        // Its lease was charged with an earlier life of this process.
+        if held.epoch != epoch {
             return 0;
         }
         // What an answer cost above its bound no lease has set aside: it is posted on top.
@@ -135,7 +141,7 @@ impl Slot {
     }
 
     /// What is given back of the lease: with `all` everything that is not held, else what was idle since the last look.
-    pub(super) fn give_back(&mut self, name: &Arc<str>, all: bool) -> Option<Posting> {
+    pub(super) fn give_back(&mut self, name: &Arc<str>, all: bool, epoch: u32) -> Option<Posting> {
         let keep = if all || self.limit.is_none() {
             self.reserved_leased
         } else {
@@ -152,14 +158,29 @@ impl Slot {
             id: self.id,
             posted: 0,
             unleased: left,
+            leased: true,
+            epoch,
         })
     }
 
-    pub(super) fn want(&self, name: &Arc<str>, limit: i128, least: i128, whole: i128) -> Want {
+    /// The lease is gone; what it stood behind is open still.
+    pub(super) fn lose_lease(&mut self) {
+        (self.lease, self.reserved_leased, self.busy) = (0, 0, 0);
+    }
+
+    pub(super) fn want(
+        &self,
+        found: &Match,
+        limit: i128,
+        least: i128,
+        whole: i128,
+        epoch: u32,
+    ) -> Want {
         let have = self.leased_room();
         Want {
-            counter: name.clone(),
+            counter: found.counter.clone(),
             id: self.id,
+            epoch,
             need: (least - have).max(0),
             want: whole - have,
             limit,

@@ -256,3 +256,120 @@ proptest! {
         prop_assert!(price.cost(&usage) <= bound, "{}: {:?}", model, usage);
     }
 }
+
+/// A sum of products in digits of 32 bits, by hand: no integer type of the language does the carrying.
+#[derive(Default)]
+struct Big([u64; 8]);
+
+impl Big {
+    fn add_product(&mut self, a: u64, b: u64) {
+        let digits = |n: u64| [n & 0xffff_ffff, n >> 32];
+        for (i, x) in digits(a).into_iter().enumerate() {
+            for (j, y) in digits(b).into_iter().enumerate() {
+                let product = x * y;
+                self.add(i + j, product & 0xffff_ffff);
+                self.add(i + j + 1, product >> 32);
+            }
+        }
+    }
+
+    fn add(&mut self, mut place: usize, mut digit: u64) {
+        while digit > 0 {
+            let sum = self.0[place] + digit;
+            self.0[place] = sum & 0xffff_ffff;
+            (place, digit) = (place + 1, sum >> 32);
+        }
+    }
+
+    fn is(&self, amount: PicoUsd) -> bool {
+        let mut rest = u128::try_from(amount.0).expect("not negative");
+        let same = self.0.iter().all(|digit| {
+            let here = rest & 0xffff_ffff;
+            rest >>= 32;
+            u128::from(*digit) == here
+        });
+        same && rest == 0
+    }
+}
+
+#[test]
+fn a_cost_is_what_big_integers_say() {
+    // 10^6 cases, 10^7 with FLYBALL_MONEY: half a minute.
+    let cases = if std::env::var_os("FLYBALL_MONEY").is_some() {
+        10_000_000
+    } else {
+        1_000_000
+    };
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = |bits: u32| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state >> (64 - bits)
+    };
+    for case in 0..cases {
+        let rate = |n: u64| PicoUsd(i128::from(n));
+        let mut rates = || {
+            let bits = 1 + u32::try_from(case % 40).expect("small");
+            [
+                next(bits),
+                next(bits),
+                next(bits),
+                next(bits),
+                next(bits),
+                next(bits),
+            ]
+        };
+        let (short, long) = (rates(), rates());
+        let of = |r: [u64; 6]| Rates {
+            input: rate(r[0]),
+            cached: rate(r[1]),
+            cache_write: rate(r[2]),
+            cache_write_long: rate(r[3]),
+            output: rate(r[4]),
+            reasoning: rate(r[5]),
+        };
+        let bits = 1 + u32::try_from(case % 44).expect("small");
+        let output = next(bits);
+        let usage = Usage {
+            input: next(bits),
+            cached: next(bits),
+            cache_write: next(bits),
+            cache_write_long: next(bits),
+            output,
+            reasoning: next(bits),
+            ..Usage::default()
+        };
+        let above = next(bits);
+        let price = Price {
+            rates: of(short),
+            long: Some(Long {
+                above_tokens: above,
+                rates: of(long),
+            }),
+            ..Price::default()
+        };
+        let total = u128::from(usage.input)
+            + u128::from(usage.cached)
+            + u128::from(usage.cache_write)
+            + u128::from(usage.cache_write_long);
+        let r = if total > u128::from(above) {
+            long
+        } else {
+            short
+        };
+        let hidden = usage.reasoning.min(output);
+        let mut big = Big::default();
+        for (rate, count) in r.into_iter().zip([
+            usage.input,
+            usage.cached,
+            usage.cache_write,
+            usage.cache_write_long,
+            output - hidden,
+            hidden,
+        ]) {
+            big.add_product(rate, count);
+        }
+        assert!(big.is(price.cost(&usage)), "{price:?} {usage:?}");
+    }
+}

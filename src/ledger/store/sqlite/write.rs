@@ -45,7 +45,7 @@ fn one(tx: &Transaction<'_>, work: &Work, changes: &mut Changes) -> rusqlite::Re
                 .iter()
                 .map(|want| lease(tx, want))
                 .collect::<Result<_, _>>()?;
-            return Ok(Answer::Leases(given));
+            return Ok(Answer::Leases(0, given));
         }
         Work::Define { counters, now } => {
             apply(tx, changes)?;

@@ -1,0 +1,290 @@
+//! The shared store: PostgreSQL, for several replicas that lease parts of caps from it.
+//!
+//! Plain SQL, every commit one transaction that is tried again when engines refuse it for another's sake (40001, 40P01). Each process is an
+//! *owner* with a heartbeat. One whose heartbeat has stopped is swept by the others: its leases are charged in full and it
+//! begins again as a new owner, in a new epoch; what it still had to say about the old one is charged already.
+
+mod read;
+mod schema;
+mod tls;
+mod write;
+
+use super::{Answer, Attempt, Forfeit, Frozen, Key, Store, Sum, Work};
+use crate::error::{Error, Kind};
+use crate::ledger::cap::Counter;
+use postgres::Client;
+use postgres::error::SqlState;
+use secrecy::{ExposeSecret, SecretString};
+use std::time::{Duration, Instant};
+
+/// How often a transaction is tried that others keep from its end.
+const TRIES: u32 = 20;
+/// How long it is asked whether a commit took place whose answer was lost. Longer, and the thread ends: nothing is admitted any more.
+const UNSURE_MAX: Duration = Duration::from_secs(120);
+/// The statements of one transaction may take so long.
+const STATEMENT_MAX_MS: u32 = 10_000;
+
+/// A connection to the shared ledger, made when it is needed and made again when it broke.
+pub struct Postgres {
+    url: SecretString,
+    client: Option<Client>,
+    /// This process as an owner of leases; nothing for those that only look at the books.
+    owner: Option<Owner>,
+    /// A process whose heartbeat is older is dead, or as good as dead.
+    dead_after: Duration,
+}
+
+/// A life of a process, as the store sees it.
+struct Owner {
+    id: String,
+    epoch: u32,
+    /// Counts commits, so that one whose answer was lost can be found again.
+    seq: i64,
+}
+
+/// How a commit failed.
+enum Failed {
+    /// Nothing was written.
+    Clean(postgres::Error),
+    /// Nobody knows. If it was, these are the answers.
+    Unsure(postgres::Error, Vec<Answer>),
+}
+
+impl Postgres {
+    /// The ledger at this address (`postgres://user@host/database?sslmode=require`).
+    ///
+    /// # Errors
+    /// It cannot be reached, or its schema is newer than this flyball.
+    pub fn open(url: &SecretString, dead_after: Duration) -> Result<Postgres, Error> {
+        let mut store = Postgres {
+            url: url.clone(),
+            client: None,
+            owner: None,
+            dead_after,
+        };
+        let client = store.client().map_err(told)?;
+        schema::migrate(client).map_err(told)??;
+        Ok(store)
+    }
+
+    fn client(&mut self) -> Result<&mut Client, postgres::Error> {
+        if self.client.as_ref().is_none_or(Client::is_closed) {
+            let mut client = tls::connect(self.url.expose_secret())?;
+            client.batch_execute(&format!(
+                "SET statement_timeout = {STATEMENT_MAX_MS}; SET lock_timeout = {STATEMENT_MAX_MS}; SET synchronous_commit = on"
+            ))?;
+            self.client = Some(client);
+        }
+        Ok(self.client.as_mut().expect("just made"))
+    }
+
+    fn read<T>(
+        &mut self,
+        read: impl FnOnce(&mut Client) -> Result<T, postgres::Error>,
+    ) -> Result<T, Error> {
+        let outcome = self.client().and_then(read);
+        outcome.map_err(|e| {
+            self.client = None;
+            told(e)
+        })
+    }
+
+    /// One transaction, tried again while others are in its way.
+    fn commit_once(&mut self, works: &[&Work]) -> Result<Vec<Answer>, Failed> {
+        let mut last = None;
+        for attempt in 0..TRIES {
+            let dead_after = self.dead_after;
+            let Postgres { client, owner, .. } = self;
+            let (Some(client), Some(owner)) = (client.as_mut(), owner.as_mut()) else {
+                break;
+            };
+            match write::transaction(client, owner, works, dead_after) {
+                Err(Failed::Clean(e)) if in_the_way(&e) => {
+                    std::thread::park_timeout(Duration::from_millis(u64::from(attempt) * 5));
+                    last = Some(e);
+                }
+                other => return other,
+            }
+        }
+        match last {
+            Some(e) => Err(Failed::Clean(e)),
+            None => unreachable_store(self),
+        }
+    }
+
+    /// Whether the commit with the next number took place; asked until somebody knows.
+    fn took_place(&mut self, why: &postgres::Error) -> bool {
+        let began = Instant::now();
+        tracing::warn!(%why, "the answer to a commit was lost; asking whether it took place");
+        loop {
+            let (id, seq) = match &self.owner {
+                Some(owner) => (owner.id.clone(), owner.seq + 1),
+                None => return false,
+            };
+            self.client = None;
+            let found = self.client().and_then(|c| {
+                let rows = c.query("SELECT seq FROM fb_owner WHERE id = $1", &[&id])?;
+                Ok(rows.first().is_some_and(|r| r.get::<_, i64>(0) >= seq))
+            });
+            match found {
+                Ok(found) => return found,
+                Err(_) if began.elapsed() < UNSURE_MAX => {
+                    std::thread::park_timeout(Duration::from_millis(100))
+                }
+                Err(e) => panic!("nobody can say whether a commit of the ledger took place: {e}"),
+            }
+        }
+    }
+}
+
+/// There is no connection although there was one before the loop: reported as any lost connection.
+fn unreachable_store(store: &mut Postgres) -> Result<Vec<Answer>, Failed> {
+    match store.client().and_then(|c| c.batch_execute("SELECT 1")) {
+        Err(e) => Err(Failed::Clean(e)),
+        Ok(()) => Ok(Vec::new()),
+    }
+}
+
+fn in_the_way(e: &postgres::Error) -> bool {
+    let code = e.code();
+    code == Some(&SqlState::T_R_SERIALIZATION_FAILURE)
+        || code == Some(&SqlState::T_R_DEADLOCK_DETECTED)
+}
+
+fn failed(detail: impl Into<String>) -> Error {
+    Error::new(Kind::Overloaded, "the ledger is not available").detail(detail)
+}
+
+fn told(e: postgres::Error) -> Error {
+    failed(format!("PostgreSQL: {}", text(&e)))
+}
+
+/// The driver's own text leaves out what the server said.
+fn text(e: &postgres::Error) -> String {
+    match e.as_db_error() {
+        Some(db) => format!("{} ({})", db.message(), db.code().code()),
+        None => e.to_string(),
+    }
+}
+
+impl Store for Postgres {
+    fn begin(&mut self, _now_ms: i64) -> Result<usize, Error> {
+        let owner = Owner {
+            id: uuid::Uuid::now_v7().to_string(),
+            epoch: 0,
+            seq: 0,
+        };
+        self.client().map_err(told)?;
+        self.owner = Some(owner);
+        let dead_after = self.dead_after;
+        let Postgres { client, owner, .. } = self;
+        let (client, owner) = (
+            client.as_mut().expect("connected"),
+            owner.as_mut().expect("made"),
+        );
+        write::register(client, owner).map_err(told)?;
+        write::sweep(client, &owner.id, dead_after).map_err(told)
+    }
+
+    fn commit(&mut self, works: &[&Work]) -> Result<Vec<Answer>, String> {
+        if let Err(e) = self.client() {
+            return Err(text(&e));
+        }
+        match self.commit_once(works) {
+            Ok(answers) => Ok(answers),
+            Err(Failed::Clean(e)) => {
+                if e.code().is_none() {
+                    self.client = None;
+                }
+                Err(text(&e))
+            }
+            Err(Failed::Unsure(e, answers)) => {
+                if !self.took_place(&e) {
+                    return Err(text(&e));
+                }
+                if let Some(owner) = &mut self.owner {
+                    owner.seq += 1;
+                }
+                Ok(answers)
+            }
+        }
+    }
+
+    fn defined(&mut self) -> Result<Vec<Counter>, Error> {
+        self.read(read::defined)
+    }
+
+    fn sums(&mut self) -> Result<Vec<Sum>, Error> {
+        self.read(read::sums)
+    }
+
+    fn attempts(
+        &mut self,
+        since_ms: i64,
+        each: &mut dyn FnMut(Attempt) -> bool,
+    ) -> Result<(), Error> {
+        self.read(|c| read::walk(c, "a.at_ms >= $1", &[&since_ms], each))
+    }
+
+    fn request(&mut self, request: &str) -> Result<Vec<Attempt>, Error> {
+        let mut found = Vec::new();
+        self.read(|c| {
+            read::walk(c, "a.request = $1", &[&request], &mut |a| {
+                found.push(a);
+                true
+            })
+        })?;
+        Ok(found)
+    }
+
+    fn forfeits(&mut self) -> Result<Vec<Forfeit>, Error> {
+        self.read(read::forfeits)
+    }
+
+    fn frozen(&mut self) -> Result<Vec<Frozen>, Error> {
+        self.read(read::frozen)
+    }
+
+    fn unfreeze(&mut self, provider: &str, model: &str) -> Result<bool, Error> {
+        let text = "DELETE FROM fb_frozen WHERE provider = $1 AND model = $2";
+        self.read(|c| Ok(c.execute(text, &[&provider, &model])? > 0))
+    }
+
+    fn keys(&mut self) -> Result<Vec<Key>, Error> {
+        self.read(read::keys)
+    }
+
+    fn create_key(&mut self, key: &Key) -> Result<i64, Error> {
+        let created = self.client().and_then(|c| write::create_key(c, key));
+        created.map_err(|e| match e.code() {
+            Some(code) if *code == SqlState::UNIQUE_VIOLATION => failed(format!(
+                "there is a key named \"{}\" already; choose another name, or revoke it first",
+                key.name
+            )),
+            _ => told(e),
+        })
+    }
+
+    fn revoke_key(&mut self, name: &str) -> Result<(), Error> {
+        let text = "UPDATE fb_key SET revoked = TRUE, name = name || ' (revoked ' || id || ')' WHERE name = $1 AND NOT revoked";
+        changed_one(self.read(|c| c.execute(text, &[&name]))?, name)
+    }
+
+    fn rotate_key(&mut self, name: &str, hash: &[u8; 32], old_until: i64) -> Result<(), Error> {
+        let text = "UPDATE fb_key SET old_hash = hash, old_until = $2, hash = $3 WHERE name = $1 AND NOT revoked";
+        let hash = hash.as_slice();
+        changed_one(
+            self.read(|c| c.execute(text, &[&name, &old_until, &hash]))?,
+            name,
+        )
+    }
+}
+
+fn changed_one(rows: u64, name: &str) -> Result<(), Error> {
+    if rows == 0 {
+        return Err(failed(format!(
+            "there is no key named \"{name}\"; `flyball key list` shows them"
+        )));
+    }
+    Ok(())
+}

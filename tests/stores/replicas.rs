@@ -1,0 +1,233 @@
+//! Several replicas on one PostgreSQL.
+
+use super::database;
+use crate::client::post;
+use crate::flyball::Flyball;
+use crate::money::oracle::{Oracle, fleet};
+use crate::money::{body, rounds};
+use flyball::ledger::cap::{Cap, Counter, Scope};
+use flyball::ledger::store::postgres::Postgres;
+use flyball::ledger::store::{Key, Store};
+use flyball::ledger::verify::verify;
+use flyball::ledger::window::Window;
+use futures_util::StreamExt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+const KEY: [(&str, &str); 1] = [("authorization", "Bearer fb_app")];
+const CAP: i128 = 500_000_000_000;
+
+fn books(url: &str, dead_after: Duration) -> Postgres {
+    let url = secrecy::SecretString::from(url.to_owned());
+    Postgres::open(&url, dead_after).expect("the store")
+}
+
+fn make_key(url: &str, usd: &str) {
+    let key = Key {
+        name: "app".into(),
+        hash: flyball::caller::hash(b"fb_app"),
+        caps: vec![Cap::parse(&format!("{usd}usd/total")).expect("a cap")],
+        ..Key::default()
+    };
+    books(url, Duration::from_secs(15))
+        .create_key(&key)
+        .expect("a key");
+}
+
+/// A wire between a replica and the database that can be cut.
+struct Wire {
+    at: SocketAddr,
+    whole: Arc<watch::Sender<bool>>,
+}
+
+impl Wire {
+    async fn to(server: SocketAddr) -> Wire {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let at = listener.local_addr().expect("an address");
+        let whole = Arc::new(watch::channel(true).0);
+        let switch = whole.clone();
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let mut switch = switch.subscribe();
+                tokio::spawn(async move {
+                    if !*switch.borrow() {
+                        return;
+                    }
+                    let Ok(mut far) = TcpStream::connect(server).await else {
+                        return;
+                    };
+                    tokio::select! {
+                        _ = copy_bidirectional(&mut near, &mut far) => {}
+                        _ = switch.wait_for(|whole| !whole) => {}
+                    }
+                });
+            }
+        });
+        Wire { at, whole }
+    }
+}
+
+fn through(url: &str, wire: &Wire) -> String {
+    let config: postgres::Config = url.parse().expect("an address");
+    let port = config.get_ports()[0];
+    url.replace(&format!("127.0.0.1:{port}"), &wire.at.to_string())
+}
+
+async fn replica(oracle: &Oracle, url: &str) -> Flyball {
+    let dir = tempfile::tempdir().expect("a folder");
+    let secret = dir.path().join("address");
+    std::fs::write(&secret, url).expect("a file");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).expect("private");
+    }
+    let toml = format!(
+        "answer_tokens_max = 300\nreplica_timeout = \"2s\"\nshared_ledger = \"file:{}\"\n{}",
+        secret.display(),
+        fleet(oracle)
+    );
+    Flyball::start_in(dir, &toml).await
+}
+
+/// Calls one after the other until `calls` are made; counts the answers by status.
+async fn bother(at: SocketAddr, calls: usize, seed: usize) -> (usize, usize) {
+    let (mut fine, mut refused) = (0, 0);
+    for n in 0..calls {
+        let model = ["o-some", "o-exact", "o-silent"][(n + seed) % 3];
+        let limit = (model == "o-exact").then_some(150);
+        let asked = body(model, limit, n.is_multiple_of(2), 5);
+        match post(at, "/v1/chat/completions", &KEY, &asked).await.status {
+            200 => fine += 1,
+            402 | 503 => refused += 1,
+            other => panic!("{other}"),
+        }
+    }
+    (fine, refused)
+}
+
+/// What the shared books say, once nothing is leased or open any more.
+async fn settled(url: &str, oracle: &Oracle) -> i128 {
+    let (url, billed) = (url.to_owned(), i128::from(oracle.billed()));
+    let work = move || {
+        let mut store = books(&url, Duration::ZERO);
+        store.begin(0).expect("it can be swept");
+        let found = verify(&mut store).expect("it can be replayed");
+        assert!(found.differences.is_empty() && found.open == 0, "{found:?}");
+        let sums = store.sums().expect("read");
+        assert!(
+            sums.iter().all(|s| s.leased == 0),
+            "a lease is stuck: {sums:?}"
+        );
+        let name = Counter::usd(Scope::key(1), Window::Total).to_string();
+        let posted: i128 = sums
+            .iter()
+            .filter(|s| s.counter == name)
+            .map(|s| s.posted)
+            .sum();
+        assert!(posted >= billed, "posted {posted}, billed {billed}");
+        assert!(
+            posted <= CAP && billed <= CAP,
+            "posted {posted}, billed {billed}"
+        );
+        posted
+    };
+    tokio::task::spawn_blocking(work).await.expect("no panic")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_replicas_share_one_cap_to_its_end() {
+    let Some(url) = tokio::task::spawn_blocking(database)
+        .await
+        .expect("no panic")
+    else {
+        return;
+    };
+    let dir = tempfile::tempdir().expect("a folder");
+    let oracle = Oracle::start(&dir.path().join("bill")).await;
+    let (place, cap) = (url.clone(), "0.5");
+    tokio::task::spawn_blocking(move || make_key(&place, cap))
+        .await
+        .expect("no panic");
+    let replicas = [
+        replica(&oracle, &url).await,
+        replica(&oracle, &url).await,
+        replica(&oracle, &url).await,
+    ];
+    let calls = replicas.iter().flat_map(|r| [r.at(); 4]).enumerate();
+    let told: Vec<(usize, usize)> = futures_util::stream::iter(calls)
+        .map(|(seed, at)| bother(at, 40, seed))
+        .buffer_unordered(12)
+        .collect()
+        .await;
+    let fine: usize = told.iter().map(|t| t.0).sum();
+    for replica in replicas {
+        replica.stop().await;
+    }
+    let posted = settled(&url, &oracle).await;
+    // A clean stop gives everything back, so what is posted is what was used, to nearly the whole cap.
+    println!("{fine} answers, posted {posted} of {CAP}");
+    assert!(
+        fine > 150 && posted > CAP * 9 / 10,
+        "{fine} answers, posted {posted}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_is_cut_off_spends_what_it_holds_and_then_refuses() {
+    let Some(url) = tokio::task::spawn_blocking(database)
+        .await
+        .expect("no panic")
+    else {
+        return;
+    };
+    let dir = tempfile::tempdir().expect("a folder");
+    for episode in 0..rounds(1, 5, 50) {
+        let oracle = Oracle::start(&dir.path().join(format!("bill{episode}"))).await;
+        let Some(url) = (match episode {
+            0 => Some(url.clone()),
+            _ => tokio::task::spawn_blocking(database)
+                .await
+                .expect("no panic"),
+        }) else {
+            return;
+        };
+        let place = url.clone();
+        tokio::task::spawn_blocking(move || make_key(&place, "0.5"))
+            .await
+            .expect("no panic");
+        let config: postgres::Config = url.parse().expect("an address");
+        let wire = Wire::to(SocketAddr::from(([127, 0, 0, 1], config.get_ports()[0]))).await;
+        let (cut, whole) = (
+            replica(&oracle, &through(&url, &wire)).await,
+            replica(&oracle, &url).await,
+        );
+        assert_eq!(bother(cut.at(), 3, episode).await.1, 0);
+        wire.whole.send_replace(false);
+        // It goes on with its lease and ends with refusals; the other goes on.
+        let (_, refused) = bother(cut.at(), 40, episode).await;
+        assert!(refused > 0, "its lease ends");
+        assert!(
+            bother(whole.at(), 10, episode).await.0 > 0,
+            "the other one goes on"
+        );
+        // Long enough to be taken for dead; then the wire is whole again and it begins anew.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        wire.whole.send_replace(true);
+        let again = async {
+            while bother(cut.at(), 1, episode).await.0 == 0 {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), again)
+            .await
+            .expect("it comes back");
+        cut.stop().await;
+        whole.stop().await;
+        settled(&url, &oracle).await;
+    }
+}
