@@ -92,6 +92,8 @@ pub struct Config {
     pub teams: BTreeMap<String, String>,
     /// How long a request waits that only open reservations keep from its cap's room.
     pub cap_wait: Duration,
+    /// Where the operator is told of caps that fill up.
+    pub cap_webhook: Option<SecretString>,
     /// Thousandths of a cap that are leased at a time, so that a reservation waits for no disk; 0 leases nothing.
     pub lease_permille: u32,
     /// Sessions that a key may have in one window of a cap on sessions.
@@ -307,6 +309,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
         each_key: caps::of_each_key(top, &zone),
     };
     let teams = caps::teams(top);
+    let cap_webhook = secret::read(reading, top, "cap_webhook");
     let cap_wait = top.duration("cap_wait").unwrap_or(Duration::ZERO);
     let lease_permille = small(top, "lease_permille", 0, 1_000);
     let sessions_max = small(top, "sessions_max", 1_000, 1_000_000);
@@ -341,6 +344,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
         caps,
         teams,
         cap_wait,
+        cap_webhook,
         lease_permille,
         sessions_max,
         shared_ledger,

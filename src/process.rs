@@ -2,6 +2,8 @@
 //!
 //! Everything is composed here and nowhere else; what a reload may change is swapped as a whole.
 
+mod notices;
+
 use crate::admin::{self, Admin};
 use crate::affinity::Affinity;
 use crate::caller::Callers;
@@ -214,6 +216,7 @@ pub fn policy_of(config: &Config) -> Policy {
         answer_tokens_min: config.answer_tokens_min,
         lower_limits: config.lower_limits,
         cap_wait: config.cap_wait,
+        cap_webhook: config.cap_webhook.clone(),
         teams: config.teams.clone(),
     }
 }
@@ -369,6 +372,7 @@ fn watch_keys(
         while !end.load(Ordering::Relaxed) {
             std::thread::park_timeout(KEYS_EVERY);
             state.ledger.tick();
+            notices::tell(&state, &reloader.runtime);
             let read = books.keys().and_then(|keys| Ok((keys, books.frozen()?)));
             let (list, frozen): (Vec<Key>, Vec<Frozen>) = match read {
                 Ok(read) => read,

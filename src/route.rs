@@ -15,6 +15,7 @@ use crate::provider::Provider;
 use arm::{Effort, Objective, Tier};
 use fleet::{Fleet, Model};
 use policy::{Efforts, Facts, Rule, Target};
+use secrecy::SecretString;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +43,8 @@ pub struct Policy {
     pub lower_limits: bool,
     /// How long a request waits that only open reservations keep from its cap's room.
     pub cap_wait: Duration,
+    /// Where the operator is told of caps that fill up. It may hold a secret.
+    pub cap_webhook: Option<SecretString>,
     /// The teams, each with its organisation (or nothing).
     pub teams: BTreeMap<String, String>,
 }

@@ -444,3 +444,58 @@ async fn from_a_lease_nobody_waits_for_the_disk_and_the_cap_still_holds_to_the_l
         assert_eq!(spent, i128::from(bound_pico(1_000, 100) * 10));
     }
 }
+
+#[tokio::test]
+async fn the_operator_is_told_once_that_a_cap_fills_up() {
+    let (upstream, hook) = (
+        Upstream::start(answer(200, &chat(400 + 528, 100))).await,
+        Upstream::start(answer(200, "{}")).await,
+    );
+    let dir = tempfile::tempdir().expect("a folder");
+    let one = bound_pico(400, 100);
+    let address = dir.path().join("hook");
+    std::fs::write(&address, format!("{}/caps?token=t", hook.url())).expect("a file");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let private = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&address, private).expect("private");
+    }
+    let toml = format!(
+        "cap_webhook = \"file:{}\"\n{}\n[[cap]]\nusd = {}\nwindow = \"day\"\nsoft_percent = 50\n",
+        address.display(),
+        compatible(&upstream),
+        usd(one * 4)
+    );
+    let flyball = Flyball::start_in(dir, &toml).await;
+    let asked = body(400, Some(100), false);
+    for _ in 0..4 {
+        assert_eq!(flyball.chat(&[], &asked).await.status, 200);
+    }
+    while hook.count() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let seen = &hook.seen()[0];
+    let told: serde_json::Value = serde_json::from_str(&seen.body).expect("JSON");
+    assert!(
+        seen.head.starts_with("POST /caps?token=t "),
+        "{}",
+        seen.head
+    );
+    assert_eq!(
+        (
+            &told["event"],
+            &told["percent"],
+            &told["cap"],
+            &told["limit"]
+        ),
+        (
+            &json!("cap_fills_up"),
+            &json!(50),
+            &json!("|usd|day|UTC"),
+            &json!(usd(one * 4))
+        )
+    );
+    flyball.stop().await;
+    assert_eq!(hook.count(), 1, "once a window");
+}
