@@ -339,11 +339,13 @@ impl Open {
         count
     }
 
+    /// The tokens' cost, and that of the time that their machine worked for them.
     fn cost(&self, usage: &Usage) -> PicoUsd {
+        let took = self.sent.map_or(Duration::ZERO, |sent| sent.elapsed());
         self.job
             .price
             .as_ref()
-            .map_or(PicoUsd::ZERO, |p| p.cost(usage))
+            .map_or(PicoUsd::ZERO, |p| p.cost(usage) + p.time_cost(took))
     }
 
     fn close(self, usage: Usage, basis: Basis, outcome: &'static str) -> Bill {

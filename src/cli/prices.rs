@@ -5,7 +5,7 @@ use crate::ledger::price::{Catalogue, refresh};
 use crate::money::PicoUsd;
 use clap::Subcommand;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Subcommand, Debug)]
 pub(super) enum PricesCommand {
@@ -28,18 +28,32 @@ pub(super) enum PricesCommand {
         /// The catalogue to write; name it as `catalogue = "…"` in flyball.toml
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
+        /// Take prices that have changed more than tenfold since the file (or the embedded catalogue) was made
+        #[arg(long)]
+        accept_jumps: bool,
     },
 }
 
 pub(super) fn run(_common: &Common, command: &PricesCommand) -> Result<(), String> {
     match command {
         PricesCommand::Show { filter, json } => show(filter.as_deref().unwrap_or_default(), *json),
-        PricesCommand::Refresh { from, source, out } => {
+        PricesCommand::Refresh {
+            from,
+            source,
+            out,
+            accept_jumps,
+        } => {
             let text =
                 std::fs::read_to_string(from).map_err(|e| format!("{}: {e}", from.display()))?;
             let today = jiff::Timestamp::now().to_string();
             let (catalogue, left_out) = refresh(&text, source, today.get(..10).unwrap_or(&today))?;
-            Catalogue::read(&catalogue)?;
+            let jumps = jumps(&before(out)?, &Catalogue::read(&catalogue)?);
+            if !jumps.is_empty() && !accept_jumps {
+                return Err(format!(
+                    "nothing was written: these prices changed more than tenfold; if that is right, say --accept-jumps\n{}",
+                    jumps.join("\n")
+                ));
+            }
             let partial = out.with_extension("partial");
             std::fs::write(&partial, &catalogue)
                 .and_then(|()| std::fs::rename(&partial, out))
@@ -55,6 +69,39 @@ pub(super) fn run(_common: &Common, command: &PricesCommand) -> Result<(), Strin
             Ok(())
         }
     }
+}
+
+/// The catalogue that is to be replaced.
+fn before(out: &Path) -> Result<Catalogue, String> {
+    match std::fs::read_to_string(out) {
+        Ok(text) => Catalogue::read(&text).map_err(|e| format!("{}: {e}", out.display())),
+        Err(_) => Ok(Catalogue::embedded().clone()),
+    }
+}
+
+/// Prices that changed more than tenfold, as lines for people: a slip in the source is likelier than such a change.
+fn jumps(before: &Catalogue, after: &Catalogue) -> Vec<String> {
+    let far = |a: PicoUsd, b: PicoUsd| a.max(b) > a.min(b).times(10);
+    let mut found = Vec::new();
+    for (provider, model, old) in before.iter() {
+        let Some(new) = after.find(provider, model) else {
+            continue;
+        };
+        let pairs = [
+            ("input", old.rates.input, new.rates.input),
+            ("output", old.rates.output, new.rates.output),
+            ("cached", old.rates.cached, new.rates.cached),
+        ];
+        for (what, a, b) in pairs.into_iter().filter(|(_, a, b)| far(*a, *b)) {
+            let show = |rate: PicoUsd| rate.times(1_000_000).usd_text();
+            found.push(format!(
+                "  {provider} {model}: {what} {} before, {} now, in $ per million",
+                show(a),
+                show(b)
+            ));
+        }
+    }
+    found
 }
 
 fn show(filter: &str, as_json: bool) -> Result<(), String> {
@@ -99,4 +146,24 @@ fn show(filter: &str, as_json: bool) -> Result<(), String> {
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_price_that_jumps_is_told_and_one_that_moves_is_not() {
+        let with = |input: i128| {
+            let mut price = *Catalogue::embedded()
+                .find("openai", "gpt-5-mini")
+                .expect("it is there");
+            price.rates.input = PicoUsd(input);
+            Catalogue::embedded().with([("openai".to_owned(), "gpt-5-mini".to_owned(), price)])
+        };
+        assert!(jumps(&with(1_000), &with(10_000)).is_empty());
+        for (a, b) in [(1_000, 10_001), (10_001, 1_000), (0, 1)] {
+            assert_eq!(jumps(&with(a), &with(b)).len(), 1, "{a} {b}");
+        }
+    }
 }

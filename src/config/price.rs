@@ -12,6 +12,35 @@ const MTOK: i128 = 1_000_000;
 /// The price in a model's entry, if there is one. It is a whole price: what it leaves out is never taken from the
 /// catalogue, whose model may cost less, but from the dearer of its own rates.
 pub(super) fn own(table: &Table<'_>, kind: Option<&'static Kind>) -> Option<Price> {
+    let per_second = per_second(table);
+    let tokens = of_tokens(table, kind);
+    if per_second == PicoUsd::ZERO {
+        return tokens;
+    }
+    Some(Price {
+        per_second,
+        ..tokens.unwrap_or(Price::free())
+    })
+}
+
+/// A second of a machine's work: what it costs to have it (`usd_per_hour`), and the electricity of `watts` at `usd_per_kwh`. Rounded up.
+fn per_second(table: &Table<'_>) -> PicoUsd {
+    let up = |amount: i128, by: i128| amount.saturating_add(by - 1) / by;
+    let hour = table.money("usd_per_hour").unwrap_or_default();
+    let (watts, kwh) = (table.count("watts"), table.money("usd_per_kwh"));
+    if table.has("watts") != table.has("usd_per_kwh") {
+        let key = if table.has("watts") {
+            "watts"
+        } else {
+            "usd_per_kwh"
+        };
+        table.complain(key, "electricity needs both watts and usd_per_kwh", None);
+    }
+    let power = kwh.unwrap_or_default().times(watts.unwrap_or(0));
+    PicoUsd(up(hour.0, 3_600) + up(power.0, 3_600_000))
+}
+
+fn of_tokens(table: &Table<'_>, kind: Option<&'static Kind>) -> Option<Price> {
     let free = table.flag("free").unwrap_or(false);
     let input = rate(table, "input_usd_per_mtok");
     let output = rate(table, "output_usd_per_mtok");

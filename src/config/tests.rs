@@ -298,6 +298,10 @@ fn each_mistake_is_told_once() {
             "flyball.toml:8: model \"m\": input_usd_per_mtok is finer than a pico-dollar (1e-12) a token",
         ),
         (
+            format!("{model}watts = 300"),
+            "flyball.toml:8: model \"m\": electricity needs both watts and usd_per_kwh",
+        ),
+        (
             format!("{OPENAI}[[cap]]\nusd = -1\nwindow = \"day\""),
             "flyball.toml:4: usd must not be negative",
         ),

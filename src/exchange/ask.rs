@@ -41,6 +41,8 @@ pub(super) struct Plan {
     price: Option<Price>,
     /// The bound: input fixed, so much per answer token, so many tokens.
     ask: Ask,
+    /// What its machine's time costs at most.
+    time: PicoUsd,
     /// The model's own maximum.
     model_max: Option<u64>,
     client_limit: Option<u64>,
@@ -147,6 +149,10 @@ pub(super) fn plan(exchange: &Exchange<'_>, arm: &Arm, said: &Said<'_>) -> Resul
         wanted,
         tokens_min,
     );
+    let limits = &state.limits;
+    let time_bound = limits.connect + limits.first_byte + limits.total;
+    let time = price.map_or(PicoUsd::ZERO, |p| p.time_cost(time_bound));
+    ask.fixed += time;
     if let Some(most) = exchange.wishes.max_cost {
         hold_to_cost(&mut ask, most)?;
     }
@@ -159,6 +165,7 @@ pub(super) fn plan(exchange: &Exchange<'_>, arm: &Arm, said: &Said<'_>) -> Resul
         capped,
         price,
         ask,
+        time,
         model_max,
         client_limit,
     })
@@ -308,13 +315,14 @@ pub(super) async fn reserve(
     .unwrap_or(u64::MAX);
     let around = input_bound(said) - tokens::bound(said.body.len());
     let input_max = counted.saturating_add(around);
-    let exact = ask(
+    let mut exact = ask(
         plan.price.as_ref(),
         input_max,
         said.request.choices,
         plan.ask.tokens,
         plan.ask.tokens_min,
     );
+    exact.fixed += plan.time;
     ledger
         .reserve(exact, facts, patience)
         .await

@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 /// The rate of each class of token, in pico-dollars a token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,6 +92,8 @@ pub struct Price {
     /// Usage does not tell such tokens apart, so [`Price::cost`] does not know it: a request that carries
     /// them to this model has no bound.
     pub media_input: Option<PicoUsd>,
+    /// What a second of its machine's work costs, where the operator pays for electricity and hardware and not for tokens.
+    pub per_second: PicoUsd,
     /// The most input tokens that the model takes, where known.
     pub input_tokens_max: Option<u64>,
     /// The most output tokens that the model gives, where known.
@@ -108,7 +111,8 @@ impl Price {
     #[must_use]
     pub fn is_free(&self) -> bool {
         let dearest = |rates: &Rates| rates.dearest_input().max(rates.dearest_output());
-        self.media_input.is_none_or(|m| m == PicoUsd::ZERO)
+        self.per_second == PicoUsd::ZERO
+            && self.media_input.is_none_or(|m| m == PicoUsd::ZERO)
             && dearest(&self.rates).max(
                 self.long
                     .as_ref()
@@ -123,6 +127,17 @@ impl Price {
         match &self.long {
             Some(long) if usage.input_total() > long.above_tokens => long.rates.cost(usage),
             _ => self.rates.cost(usage),
+        }
+    }
+
+    /// What so much of its machine's time costs, to the millisecond, rounded up.
+    #[must_use]
+    pub fn time_cost(&self, took: Duration) -> PicoUsd {
+        let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let thousandfold = self.per_second.times(ms.saturating_add(1));
+        match self.per_second {
+            PicoUsd::ZERO => PicoUsd::ZERO,
+            _ => PicoUsd(thousandfold.0.saturating_add(999) / 1_000),
         }
     }
 
@@ -354,6 +369,7 @@ impl Row {
                 rates: long.rates.rates(),
             }),
             media_input: self.media_input.map(|n| PicoUsd(i128::from(n))),
+            per_second: PicoUsd::ZERO,
             input_tokens_max: self.input_tokens_max,
             output_tokens_max: self.output_tokens_max,
         }

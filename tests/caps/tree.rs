@@ -499,3 +499,33 @@ async fn the_operator_is_told_once_that_a_cap_fills_up() {
     flyball.stop().await;
     assert_eq!(hook.count(), 1, "once a window");
 }
+
+#[tokio::test]
+async fn a_model_of_ones_own_costs_the_time_of_its_machine() {
+    let mut steps = vec![Step::Gap(std::time::Duration::from_millis(50))];
+    steps.extend(answer(200, &chat(10, 5)));
+    let upstream = Upstream::start(steps).await;
+    // $36 an hour and 1 kW at $0.36: a cent and a hundredth of a cent a second.
+    let model = format!(
+        "\n[[model]]\nname = \"m-here\"\nprovider = \"up\"\ntier = \"local\"\nefforts = []\nusd_per_hour = 36\nwatts = 1000\nusd_per_kwh = 0.36\n{}",
+        "[limits]\ntotal = \"10s\"\nfirst_byte = \"10s\"\nconnect = \"1s\"\n"
+    );
+    let dir = tempfile::tempdir().expect("a folder");
+    make_key(&dir, "app", Some("0.5"), |_| {});
+    let flyball = Flyball::start_in(dir, &format!("{}{model}", compatible(&upstream))).await;
+    let asked = body(400, Some(100), false).replace("m-small", "m-here");
+    assert_eq!(flyball.chat(&[KEY], &asked).await.status, 200);
+    let row = &flyball.rows().await[0];
+    let (cost, bound) = (
+        row["cost_pico_usd"].as_i64(),
+        row["bound_pico_usd"].as_i64(),
+    );
+    assert!(cost >= Some(505_000_000), "{row}");
+    assert_eq!(
+        bound,
+        Some(21_001 * 10_100_000),
+        "21 s, the longest that it may take"
+    );
+    assert!(cost <= bound, "{row}");
+    flyball.books_are_right().await;
+}
