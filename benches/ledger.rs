@@ -4,7 +4,7 @@
 
 use flyball::ledger::balance::Ask;
 use flyball::ledger::cap::Cap;
-use flyball::ledger::store::{Closing, Facts};
+use flyball::ledger::store::{Closing, Facts, Key};
 use flyball::ledger::{Ledger, Settings};
 use flyball::money::PicoUsd;
 use std::io::Write;
@@ -39,6 +39,17 @@ fn open(dir: &Path, lease_permille: u32, runtime: &tokio::runtime::Runtime) -> A
         lease_permille,
         ..Settings::embedded(dir)
     };
+    // Attempts refer to their keys: 1 is capped, 2 is not.
+    let mut books = settings.make_books().expect("books");
+    for n in [1, 2] {
+        let key = Key {
+            name: n.to_string(),
+            hash: [n; 32],
+            ..Key::default()
+        };
+        books.create_key(&key).expect("a key");
+    }
+    drop(books);
     let ledger = Ledger::open(settings).expect("a ledger");
     let cap = Cap::parse("1000000usd/day").expect("a cap").for_key(1);
     runtime
