@@ -7,6 +7,7 @@ pub mod anthropic;
 mod body;
 mod carry;
 pub mod fault;
+pub mod fuzz;
 pub mod gemini;
 mod ids;
 mod lenient;

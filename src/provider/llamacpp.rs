@@ -10,9 +10,9 @@ pub static KIND: Kind = Kind {
     key_env: Some("LLAMA_API_KEY"),
     base_url: Some("http://127.0.0.1:8080"),
     auth: Auth::Bearer,
+    // Its own /v1/responses leaves `output_index` out of its events, on which OpenAI's SDK breaks (b10434): translated instead.
     speaks: &[
         ("openai_chat", "/v1/chat/completions"),
-        ("openai_responses", "/v1/responses"),
         ("anthropic_messages", "/v1/messages"),
     ],
     family: Family::LlamaCpp,

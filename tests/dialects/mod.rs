@@ -810,3 +810,135 @@ fn every_recorded_stream_is_heard_alike_by_a_client_of_every_dialect() {
     }
     tally.show("streams heard alike");
 }
+
+fn feed_all(
+    dialect: &dyn flyball::dialect::Dialect,
+    pieces: impl Iterator<Item = Vec<u8>>,
+) -> usize {
+    let mut decoder = dialect.stream(UsageRule::Dialect);
+    let mut count = 0;
+    for piece in pieces {
+        decoder.feed(&piece, &mut |_| count += 1);
+    }
+    decoder.finish(&mut |_| count += 1);
+    count
+}
+
+#[test]
+fn a_million_empty_events_and_a_line_of_64_mb_are_read_past_in_every_dialect() {
+    for dialect in flyball::dialect::ALL {
+        for empty in [
+            "data: {}\n\n",
+            "\n\n",
+            ": x\n\n",
+            "event: unknown\ndata: {\"type\":\"unknown\"}\n\n",
+            "{}\n",
+            "data: \u{fffd}\n\n",
+        ] {
+            let piece = empty.repeat(1_000);
+            let pieces = std::iter::repeat_with(|| piece.clone().into_bytes()).take(1_000);
+            assert_eq!(
+                feed_all(*dialect, pieces),
+                0,
+                "{} {empty:?}",
+                dialect.name()
+            );
+        }
+        let long = std::iter::once(b"data: {\"x\":\"".to_vec())
+            .chain(std::iter::repeat_with(|| vec![b'a'; 1 << 20]).take(64))
+            .chain([b"\"}\n\n".to_vec()]);
+        assert_eq!(feed_all(*dialect, long), 0, "{}", dialect.name());
+        let invalid = std::iter::once(b"data: {\"choices\":[{\"delta\":{\"content\":\"\xff\xfe\"}}]}\n\n{\"response\":\"\xff\"}\n".to_vec());
+        assert_eq!(feed_all(*dialect, invalid), 0, "{}", dialect.name());
+    }
+}
+
+/// Every body in which one value of the original is something else.
+fn wrong_types(value: &Value, path: &mut Vec<String>, out: &mut Vec<Vec<String>>) {
+    out.push(path.clone());
+    let children: Vec<(String, &Value)> = match value {
+        Value::Object(map) => map.iter().map(|(k, v)| (k.clone(), v)).collect(),
+        Value::Array(list) => list
+            .iter()
+            .take(3)
+            .enumerate()
+            .map(|(i, v)| (i.to_string(), v))
+            .collect(),
+        _ => return,
+    };
+    for (key, child) in children {
+        path.push(key.replace('~', "~0").replace('/', "~1"));
+        wrong_types(child, path, out);
+        path.pop();
+    }
+}
+
+#[test]
+fn a_wrong_type_anywhere_is_a_refusal_by_name_or_goes_on_and_never_a_panic() {
+    let addressee = flyball::dialect::Addressee {
+        model: "m",
+        limit: 9,
+    };
+    let wrong = [
+        serde_json::json!(null),
+        serde_json::json!(7),
+        serde_json::json!("x"),
+        serde_json::json!([1]),
+        serde_json::json!({"a": 1}),
+        serde_json::json!(true),
+    ];
+    let mut dice = Dice(99);
+    let mut tried = 0;
+    for recording in recording::all() {
+        let Some(body) = recording.request.as_ref().filter(|b| b.len() < 4_000) else {
+            continue;
+        };
+        let plain: Value = serde_json::from_str(body).expect("JSON");
+        let mut places = Vec::new();
+        wrong_types(&plain, &mut Vec::new(), &mut places);
+        for _ in 0..12 {
+            let place = &places[dice.below(places.len())];
+            let mut broken = plain.clone();
+            let at: String = place.iter().map(|key| format!("/{key}")).collect();
+            *broken.pointer_mut(&at).expect("a place") = wrong[dice.below(wrong.len())].clone();
+            let text = broken.to_string();
+            tried += 1;
+            let Ok(request) = recording.decode(&text) else {
+                continue;
+            };
+            match recording.dialect.converse(&request) {
+                Err(error) => assert!(error.field.is_some() && error.status() == 400, "{text}"),
+                Ok(said) => {
+                    for to in targets() {
+                        if let Err(error) = to.write(&said, &addressee) {
+                            assert!(error.field.is_some() && error.status() == 400, "{text}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+    println!("bodies with a wrong type: {tried}");
+}
+
+#[test]
+fn the_fuzz_corpus_panics_nowhere() {
+    let mut inputs: Vec<Vec<u8>> = Vec::new();
+    for recording in recording::all().iter().step_by(9) {
+        inputs.push(recording.answer.clone().into_bytes());
+        inputs.extend(recording.request.clone().map(String::into_bytes));
+    }
+    for input in &inputs {
+        for dialect in 0..flyball::dialect::ALL.len() {
+            let first = u8::try_from(dialect).expect("few");
+            let bytes = [&[first, 7], input.as_slice()].concat();
+            flyball::dialect::fuzz::stream(&bytes);
+            flyball::dialect::fuzz::request(&bytes);
+        }
+    }
+    println!(
+        "corpus: {} inputs in {} dialects",
+        inputs.len(),
+        flyball::dialect::ALL.len()
+    );
+}
