@@ -1,15 +1,20 @@
 //! From a prompt to a difficulty: `measure` reads structure, `grade` judges. Pure; knows neither models nor prices.
 //!
-//! The two are a seam: whatever learns to grade replaces `grade` and keeps `measure`.
-//! A new signal is one function in a file under `signals` and one line in [`signals::ALL`].
+//! The two are a seam. `measure` finds the user's ask ([`Ask`]), counts in one pass, and turns the counts into
+//! signals; `grade` asks the learned weights ([`model::Grader`]), which `learn` made from real outcomes, and the operator's own
+//! overlay ([`overlay::Overlay`]). A new signal is one line in a file under `signals`.
 
 mod ask;
-mod cues;
 mod grade;
+mod lexicon;
+pub mod model;
+pub mod overlay;
+mod scan;
 pub mod signals;
 
 pub use ask::Ask;
-pub use grade::grade;
+pub use grade::{grade, grade_by};
+pub use scan::{GRAM_BUCKETS, Grams};
 
 use crate::chat::Prompt;
 
@@ -90,18 +95,40 @@ pub struct Difficulty {
     pub confidence: f64,
     /// What is to be done.
     pub task: Task,
+    /// Points of quality, -1 to 1, that a stronger or a thinking model is expected to add.
+    pub gain: f64,
+    /// Tokens of the visible answer to expect.
+    pub answer_tokens: u32,
+    /// Reasoning to expect, as a multiple of what an effort usually takes.
+    pub reasoning_factor: f64,
+}
+
+impl Default for Difficulty {
+    fn default() -> Difficulty {
+        Difficulty {
+            difficulty: 0.5,
+            confidence: 0.0,
+            task: Task::Unknown,
+            gain: 0.0,
+            answer_tokens: 400,
+            reasoning_factor: 1.0,
+        }
+    }
 }
 
 /// What was measured of a prompt.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Features {
-    values: [f64; signals::ALL.len()],
+    values: [f32; signals::COUNT],
+    grams: Grams,
     /// Tokens of the whole conversation, by bytes / 4.
     pub prompt_tokens_estimate: u64,
     /// Characters of the ask that was looked at.
-    pub ask_chars: usize,
+    pub ask_chars: u32,
     /// Turns of the conversation.
     pub turns: usize,
+    /// Tool results since the user spoke.
+    pub tool_turns: usize,
     /// The last turn was a short reply: the ask before it was graded.
     pub inherited: bool,
 }
@@ -117,10 +144,21 @@ impl Features {
 
     /// Every signal's name and value.
     pub fn named(&self) -> impl Iterator<Item = (&'static str, f64)> {
-        signals::ALL
-            .iter()
+        signals::all()
             .zip(self.values)
-            .map(|(s, v)| (s.name, v))
+            .map(|(s, v)| (s.name, f64::from(v)))
+    }
+
+    /// The values of all signals, in the order of [`signals::all`].
+    #[must_use]
+    pub fn values(&self) -> &[f32; signals::COUNT] {
+        &self.values
+    }
+
+    /// Words and word pairs of the ask.
+    #[must_use]
+    pub fn grams(&self) -> &Grams {
+        &self.grams
     }
 }
 
@@ -128,16 +166,18 @@ impl Features {
 #[must_use]
 pub fn measure(prompt: &Prompt<'_>) -> Features {
     let ask = Ask::find(prompt);
-    let mut values = [0.0; signals::ALL.len()];
-    for (value, signal) in values.iter_mut().zip(signals::ALL) {
-        *value = (signal.measure)(&ask);
+    let mut values = [0.0; signals::COUNT];
+    for (value, signal) in values.iter_mut().zip(signals::all()) {
+        *value = signal.measure(&ask);
     }
     Features {
         values,
         prompt_tokens_estimate: ask.conversation_bytes / 4,
-        ask_chars: ask.chars,
-        turns: prompt.turns.len(),
+        ask_chars: ask.scan.chars,
+        turns: ask.turns,
+        tool_turns: ask.tool_turns,
         inherited: ask.inherited,
+        grams: ask.scan.grams,
     }
 }
 

@@ -4,6 +4,7 @@ mod books;
 mod caps;
 mod client;
 mod demo;
+mod grader;
 mod inspect;
 mod keys;
 mod prices;
@@ -49,6 +50,12 @@ enum Command {
     Explain(inspect::ExplainArgs),
     /// Grade prompts; with --jsonl one JSON a line from standard input
     Classify(inspect::ClassifyArgs),
+    /// Learn the grader's weights from outcomes
+    Train(grader::TrainArgs),
+    /// Learn from your own outcomes what the grader does not know of your traffic
+    Fit(grader::FitArgs),
+    /// Tell how good the grader is, on your outcomes or by cross-validation
+    Eval(grader::EvalArgs),
     /// Export or verify the ledger
     #[command(subcommand)]
     Ledger(books::LedgerCommand),
@@ -113,6 +120,9 @@ pub fn run() -> ExitCode {
         Command::Check(args) => inspect::check(&common, &args),
         Command::Explain(args) => inspect::explain(&common, &args),
         Command::Classify(args) => inspect::classify(&args),
+        Command::Train(args) => grader::train(&args),
+        Command::Fit(args) => grader::fit(&args),
+        Command::Eval(args) => grader::eval(&args),
         Command::Ledger(command) => books::ledger(&common, &command),
         Command::Report(args) => books::report(&common, &args),
         Command::Key(command) => keys::run(&common, &command),

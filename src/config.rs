@@ -12,6 +12,8 @@ pub mod watch;
 
 pub use crate::reader::Complaint;
 
+use crate::classify::overlay::Overlay;
+
 use crate::ledger::price::Catalogue;
 use crate::ledger::tree::Shared;
 use crate::limits::Limits;
@@ -86,6 +88,8 @@ pub struct Config {
     pub answer_tokens_min: u64,
     /// A request whose bound does not fit a cap gets a lower token limit instead of a refusal.
     pub lower_limits: bool,
+    /// What `flyball fit` learned from the operator's own outcomes.
+    pub overlay: Option<Arc<Overlay>>,
     /// The caps.
     pub caps: Shared,
     /// The teams, each with its organisation (or nothing).
@@ -303,6 +307,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
     };
     let tokens = answer_tokens(top);
     let lower_limits = top.flag("lower_limits").unwrap_or(true);
+    let overlay = overlay(reading, top);
     let zone = caps::zone(top);
     let caps = Shared {
         caps: caps::caps(top, &zone),
@@ -341,6 +346,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
         answer_tokens_max: tokens.0,
         answer_tokens_min: tokens.1,
         lower_limits,
+        overlay,
         caps,
         teams,
         cap_wait,
@@ -357,6 +363,26 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
         source: Source::NoConfig,
         providers_note: Vec::new(),
     })
+}
+
+/// The overlay that `[grader]` names.
+fn overlay(reading: &Reading<'_>, top: &Table<'_>) -> Option<Arc<Overlay>> {
+    let table = top.table("grader")?;
+    let path = table.text("overlay").map(|written| reading.path(written));
+    let text = path
+        .as_ref()
+        .and_then(|path| reading.file(&table, "overlay", path));
+    let read = text.map(|text| Overlay::read(&text));
+    let overlay = match read {
+        Some(Ok(overlay)) => Some(Arc::new(overlay)),
+        Some(Err(why)) => {
+            table.complain("overlay", format_args!("overlay: {why}"), None);
+            None
+        }
+        None => None,
+    };
+    table.finish();
+    overlay
 }
 
 /// The default token limit of an answer and the least worth sending.

@@ -135,7 +135,7 @@ async fn complete(
     let translator = Translator::new(dialect, &request);
 
     let features = classify::measure(&request.prompt);
-    let difficulty = classify::grade(&features);
+    let difficulty = classify::grade(&features, policy.overlay.as_deref());
     let turn = state
         .affinity
         .turn(caller.name(), wishes.session.as_deref(), &request.prompt);

@@ -9,11 +9,11 @@
 //! | process | `main`, [`cli`], [`process`] (composes everything, reloads), [`server`] (sockets in), [`admin`], [`config`] |
 //! | path | [`exchange`]: accept → authenticate → read → decode → grade → decide → reserve → send → relay → settle |
 //! | effects | [`upstream`] (sockets out), [`relay`], [`settle`], [`ledger`] (reserve, post, void), [`affinity`], [`telemetry`], [`simulate`] |
-//! | deciders | [`dialect`], [`provider`], [`caller`], [`classify`], [`route`], [`tokens`], `ledger::{cap, balance, window, price, replay, tree, store}` |
+//! | deciders | [`dialect`], [`provider`], [`caller`], [`classify`] (measure and grade), [`learn`] (makes the grader from outcomes), [`route`], [`tokens`], `ledger::{cap, balance, window, price, replay, tree, store}` |
 //! | words | [`chat`], [`money`], [`error`], [`json`], [`limits`], [`reader`] |
 //!
 //! A new dialect, provider or signal is one new file and one line in its registry (`dialect::ALL`, `provider::ALL`,
-//! `classify::signals::ALL`); a new OpenAI-compatible vendor is configuration alone; a new rule is an entry in `rules/*.toml`.
+//! a file under `classify/signals`); a new OpenAI-compatible vendor is configuration alone; a new rule is an entry in `rules/*.toml`.
 
 pub mod admin;
 pub mod affinity;
@@ -26,6 +26,7 @@ pub mod dialect;
 pub mod error;
 pub mod exchange;
 pub mod json;
+pub mod learn;
 pub mod ledger;
 pub mod limits;
 pub mod money;

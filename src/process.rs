@@ -218,6 +218,7 @@ pub fn policy_of(config: &Config) -> Policy {
         cap_wait: config.cap_wait,
         cap_webhook: config.cap_webhook.clone(),
         teams: config.teams.clone(),
+        overlay: config.overlay.clone(),
     }
 }
 

@@ -8,6 +8,7 @@ pub mod effort;
 pub mod fleet;
 pub mod policy;
 
+use crate::classify::overlay::Overlay;
 use crate::classify::{Difficulty, Features};
 use crate::error::{Error, Kind};
 use crate::ledger::price::Catalogue;
@@ -47,6 +48,8 @@ pub struct Policy {
     pub cap_webhook: Option<SecretString>,
     /// The teams, each with its organisation (or nothing).
     pub teams: BTreeMap<String, String>,
+    /// What the operator's own outcomes add to the grader.
+    pub overlay: Option<Arc<Overlay>>,
 }
 
 /// What is asked.

@@ -1,91 +1,86 @@
-//! The user's ask in its context: what was really asked, without an app's boilerplate, read once.
+//! The user's ask in its context: what was really asked, without an app's boilerplate, read once and within bounds.
 
-use super::Task;
-use super::cues;
+use super::lexicon::Class;
+use super::scan::Scan;
 use crate::chat::{Part, Prompt, Role, Turn};
-use std::borrow::Cow;
 
-/// Bytes of an ask that are looked at: its beginning and its end, where instructions stand.
-const LOOK_MAX: usize = 8 * 1024;
+/// Bytes of an ask that are read in full; of a longer one its beginning, its end and what looks like an instruction between.
+const LOOK_MAX: usize = 6 * 1024;
+/// Bytes of the beginning and of the end that are read of a longer ask.
+const WINDOW: usize = LOOK_MAX / 2 - 512;
+/// Bytes on either side of the middle in which an instruction is looked for.
+const SEARCH_MAX: usize = 12 * 1024;
+/// An instruction inside a document is a short paragraph.
+const INSTRUCTION_MAX: usize = 280;
+/// Pieces that an ask may be made of: parts of a turn, and what is left of them without boilerplate.
+const PIECES_MAX: usize = 24;
+/// Bytes of a piece in which boilerplate is looked for.
+const BOILERPLATE_MAX: usize = 48 * 1024;
+/// Tags of another kind after which it is looked for no more.
+const TAGS_MAX: usize = 1_000;
 /// A reply of at most so many characters that asks for nothing by itself goes on with the ask before it.
-const REPLY_CHARS_MAX: usize = 40;
-/// What agent harnesses put around a user's words.
-const BOILERPLATE: [(&str, &str); 4] = [
-    ("<system-reminder>", "</system-reminder>"),
-    ("<environment_context>", "</environment_context>"),
-    ("<environment_details>", "</environment_details>"),
-    ("<user_instructions>", "</user_instructions>"),
+const REPLY_CHARS_MAX: u32 = 40;
+/// So many replies may follow each other; beyond that the conversation has lost its ask.
+const REPLIES_MAX: usize = 4;
+/// What agent harnesses put around their own words.
+const BOILERPLATE: [&str; 12] = [
+    "system-reminder",
+    "environment_context",
+    "environment_details",
+    "user_instructions",
+    "user_info",
+    "additional_data",
+    "ide_opened_file",
+    "ide_selection",
+    "local-command-stdout",
+    "local-command-caveat",
+    "command-message",
+    "permissions instructions",
 ];
 
 /// An ask and everything that was counted in one pass over it.
 #[derive(Clone, Debug, Default)]
-pub struct Ask {
-    /// The text that is looked at.
-    pub text: String,
+pub struct Ask<'a> {
+    /// What was counted.
+    pub scan: Scan,
+    /// Bytes of the ask itself, read or not.
+    pub bytes: usize,
     /// Bytes of all words of the conversation.
     pub conversation_bytes: u64,
     /// The last turn was a short reply to an answer.
     pub inherited: bool,
-    /// Tools have answered in this turn.
+    /// Tool results since the user spoke.
     pub tool_turns: usize,
     /// Turns of the conversation.
     pub turns: usize,
-    /// Characters.
-    pub chars: usize,
-    /// Words, by white space; scripts without spaces count two characters as one.
-    pub words: usize,
-    /// Lines that are not empty.
-    pub lines: usize,
-    /// Characters of the longest sentence.
-    pub longest_sentence: usize,
-    /// Digits.
-    pub digits: usize,
-    /// `+ - * / = ^ < > %` and their mathematical kin.
-    pub operators: usize,
-    /// `{ } ( ) [ ] ; _ $ # & | \` and backticks.
-    pub code_marks: usize,
-    /// Question marks of any script.
-    pub questions: usize,
-    /// Letters outside ASCII.
-    pub foreign: usize,
-    /// Lines that begin like an item of a list.
-    pub items: usize,
-    /// Lines that begin like an answer to choose (`A.`, `B)`).
-    pub options: usize,
-    /// Lines that begin with white space of two or more.
-    pub indented: usize,
-    /// Lines inside code fences.
-    pub fenced: usize,
-    /// Lines with two or more `|` or tabs, or three commas and no stop.
-    pub rows: usize,
-    /// Lines that look like a stack trace or a compiler's complaint.
-    pub traces: usize,
-    /// Lines of a diff.
-    pub diff: usize,
-    /// Weight of the words that name a task.
-    pub cues: [f64; Task::ALL.len()],
+    pieces: Pieces<'a>,
 }
 
-impl Ask {
+/// The pieces of text that make an ask.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pieces<'a> {
+    all: [&'a str; PIECES_MAX],
+    len: usize,
+}
+
+impl<'a> Ask<'a> {
     /// Finds the ask: the last user turn with words of its own, or, behind a short reply, the one before.
     #[must_use]
-    pub fn find(prompt: &Prompt<'_>) -> Ask {
+    pub fn find(prompt: &'a Prompt<'_>) -> Ask<'a> {
         let mut asks = prompt
             .turns
             .iter()
             .rev()
             .filter(|t| t.role == Role::User)
-            .map(words_of)
-            .filter(|t| !t.trim().is_empty());
-        let last = asks.next().unwrap_or_default();
-        let mut ask = Ask::read(&last);
-        if ask.chars <= REPLY_CHARS_MAX && ask.asks_for_nothing() {
-            // A few replies may follow each other; beyond that the conversation has lost its ask.
-            if let Some(before) = asks
-                .take(4)
-                .map(|t| Ask::read(&t))
-                .find(|a| !(a.chars <= REPLY_CHARS_MAX && a.asks_for_nothing()))
-            {
+            .map(Pieces::of)
+            .filter(|p| !p.blank());
+        let mut ask = Ask::read(asks.next().unwrap_or_default());
+        if ask.is_reply() {
+            let before = asks
+                .take(REPLIES_MAX)
+                .map(Ask::read)
+                .find(|a| !a.is_reply());
+            if let Some(before) = before {
                 ask = Ask {
                     inherited: true,
                     ..before
@@ -97,124 +92,191 @@ impl Ask {
             .turns
             .iter()
             .rev()
-            .take_while(|t| t.role != Role::User || words_of(t).trim().is_empty())
+            .take_while(|t| t.role != Role::User || Pieces::of(t).blank())
             .filter(|t| t.role == Role::Tool || has_result(t))
             .count();
         ask.conversation_bytes = bytes_of(prompt);
         ask
     }
 
-    /// Reads a text once.
-    #[must_use]
-    pub fn read(text: &str) -> Ask {
-        let text = sampled(text);
+    fn read(pieces: Pieces<'a>) -> Ask<'a> {
+        let bytes = pieces.bytes();
         let mut ask = Ask {
-            cues: cues::weigh(&text),
+            bytes,
+            pieces,
             ..Ask::default()
         };
-        let mut sentence = 0;
-        let mut in_word = false;
-        let mut unspaced = 0_usize;
-        for c in text.chars() {
-            ask.chars += 1;
-            sentence += 1;
-            match c {
-                '0'..='9' => ask.digits += 1,
-                '+' | '-' | '*' | '/' | '=' | '^' | '<' | '>' | '%' | '×' | '÷' | '±' | '√'
-                | '∑' | '∫' | '≤' | '≥' | '≠' | '∞' | '∈' | '∀' | '∃' | 'π' | '→' => {
-                    ask.operators += 1
-                }
-                '{' | '}' | '(' | ')' | '[' | ']' | ';' | '_' | '$' | '#' | '&' | '|' | '\\'
-                | '`' => ask.code_marks += 1,
-                '?' | '？' | '؟' => ask.questions += 1,
-                c if !c.is_ascii() && c.is_alphabetic() => {
-                    ask.foreign += 1;
-                    if matches!(c, '\u{2E80}'..='\u{9FFF}' | '\u{0E00}'..='\u{0E7F}') {
-                        unspaced += 1;
-                    }
-                }
-                _ => {}
+        if bytes <= LOOK_MAX {
+            for piece in ask.pieces.iter() {
+                ask.scan.feed(piece);
             }
-            if matches!(c, '.' | '!' | '?' | '。' | '！' | '？' | '\n') {
-                ask.longest_sentence = ask.longest_sentence.max(sentence);
-                sentence = 0;
-            }
-            ask.words += usize::from(!c.is_whitespace() && !in_word);
-            in_word = !c.is_whitespace();
+        } else {
+            ask.read_sampled();
         }
-        ask.longest_sentence = ask.longest_sentence.max(sentence);
-        ask.words += unspaced / 2;
-        ask.read_lines(&text);
-        ask.text = text.into_owned();
+        ask.scan.close();
         ask
     }
 
-    fn read_lines(&mut self, text: &str) {
-        let mut fenced = false;
-        for line in text.lines() {
-            let bare = line.trim();
-            if bare.starts_with("```") {
-                fenced = !fenced;
-                self.fenced += 1;
-                continue;
+    /// The beginning, what looks like an instruction, and the end.
+    fn read_sampled(&mut self) {
+        let pieces = self.pieces;
+        let mut left = WINDOW;
+        for piece in pieces.iter() {
+            let head = &piece[..piece.floor_char_boundary(left)];
+            self.scan.feed(head);
+            left -= head.len().min(left);
+            if left == 0 {
+                break;
             }
-            if bare.is_empty() {
-                continue;
+        }
+        let (first, last) = (pieces.all[0], pieces.all[pieces.len - 1]);
+        let head_end = first.floor_char_boundary(WINDOW);
+        let tail_start = last.ceil_char_boundary(last.len().saturating_sub(WINDOW));
+        if pieces.len == 1 {
+            let middle = &first[head_end..tail_start.max(head_end)];
+            if let Some(instruction) = instruction_in(middle) {
+                self.scan.feed(instruction);
             }
-            self.lines += 1;
-            self.fenced += usize::from(fenced);
-            self.indented += usize::from(line.starts_with("  ") || line.starts_with('\t'));
-            self.items += usize::from(is_item(bare));
-            self.options += usize::from(is_option(bare));
-            self.traces += usize::from(is_trace(bare));
-            self.diff += usize::from(
-                bare.starts_with("@@ ")
-                    || bare.starts_with("+++ ")
-                    || bare.starts_with("--- a/")
-                    || bare.starts_with("diff --git"),
-            );
-            let marks = |m: char| bare.matches(m).count();
-            self.rows += usize::from(
-                marks('|') >= 2
-                    || marks('\t') >= 2
-                    || (marks(',') >= 3 && !bare.ends_with('.') && marks(' ') <= marks(',') * 2),
-            );
+        }
+        let mut tail = [""; PIECES_MAX];
+        let (mut left, mut from) = (WINDOW, pieces.len);
+        while from > 0 && left > 0 {
+            from -= 1;
+            let piece = pieces.all[from];
+            tail[from] = &piece[piece.ceil_char_boundary(piece.len().saturating_sub(left))..];
+            left -= tail[from].len().min(left);
+        }
+        // The windows of a text just over the limit may overlap a little; that is no harm.
+        for piece in tail {
+            if !piece.is_empty() {
+                self.scan.feed(piece);
+            }
         }
     }
 
-    /// Neither a question nor a word that names a task, nor code, nor numbers to work on.
-    fn asks_for_nothing(&self) -> bool {
-        self.questions == 0
-            && self.fenced == 0
-            && self.operators < 2
-            && self.cues.iter().all(|c| *c < 1.0)
+    /// A few words that ask for nothing by themselves: neither a question nor a word that names a task, nor code, nor sums.
+    fn is_reply(&self) -> bool {
+        let scan = &self.scan;
+        scan.chars <= REPLY_CHARS_MAX
+            && scan.questions == 0
+            && scan.fenced == 0
+            && scan.binary_operators < 2
+            && scan.near[..=Class::MultiStep.index()]
+                .iter()
+                .all(|cue| *cue < 1.0)
     }
 }
 
-/// The words of a turn; boilerplate is taken out, tool results are not the user's.
-fn words_of(turn: &Turn<'_>) -> String {
-    let texts = turn.parts.iter().filter_map(|p| match p {
-        Part::Text(text) => Some(without_boilerplate(text)),
-        _ => None,
-    });
-    texts.collect::<Vec<_>>().join("\n")
+impl<'a> Pieces<'a> {
+    /// The words of a turn; boilerplate is left out, tool results are not the user's.
+    fn of(turn: &'a Turn<'_>) -> Pieces<'a> {
+        let mut pieces = Pieces::default();
+        for part in &turn.parts {
+            if let Part::Text(text) = part {
+                pieces.take(text);
+            }
+        }
+        pieces
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &'a str> {
+        self.all.into_iter().take(self.len)
+    }
+
+    fn bytes(&self) -> usize {
+        self.iter().map(str::len).sum()
+    }
+
+    fn blank(&self) -> bool {
+        // A piece of white space only is read no further than its first characters.
+        self.iter()
+            .all(|p| p.chars().take(4096).all(char::is_whitespace))
+    }
+
+    fn push(&mut self, piece: &'a str) {
+        if piece.is_empty() {
+            return;
+        }
+        if self.len == PIECES_MAX {
+            // The end matters more than what comes before it.
+            self.all.copy_within(PIECES_MAX / 2 + 1.., PIECES_MAX / 2);
+            self.len -= 1;
+        }
+        self.all[self.len] = piece;
+        self.len += 1;
+    }
+
+    /// Adds a text without the boilerplate at its beginning and its end.
+    fn take(&mut self, text: &'a str) {
+        let mut rest = text;
+        let (mut looked, mut tags) = (0, 0);
+        let mut from = 0;
+        while looked < BOILERPLATE_MAX && tags < TAGS_MAX {
+            let Some(at) = rest[from..]
+                .bytes()
+                .take(BOILERPLATE_MAX)
+                .position(|b| b == b'<')
+            else {
+                break;
+            };
+            let at = from + at;
+            looked += at - from + 1;
+            tags += 1;
+            match boilerplate_at(&rest[at..]) {
+                Some(len) => {
+                    self.push(&rest[..at]);
+                    rest = &rest[at + len..];
+                    from = 0;
+                }
+                None => from = at + 1,
+            }
+        }
+        self.push(rest);
+    }
+}
+
+/// The bytes of the boilerplate that begins here.
+fn boilerplate_at(text: &str) -> Option<usize> {
+    let inside = &text[1..];
+    let tag = BOILERPLATE.iter().find(|tag| inside.starts_with(**tag))?;
+    let mut at = 1 + tag.len();
+    while let Some(next) = text.as_bytes()[at..]
+        .iter()
+        .take(BOILERPLATE_MAX)
+        .position(|b| *b == b'<')
+    {
+        at += next;
+        let closes = text[at..]
+            .strip_prefix("</")
+            .and_then(|t| t.strip_prefix(*tag));
+        if let Some(after) = closes.and_then(|t| t.strip_prefix('>')) {
+            return Some(text.len() - after.len());
+        }
+        at += 1;
+    }
+    Some(text.len())
+}
+
+/// A short paragraph that asks or tells, near either end of what is not read.
+fn instruction_in(middle: &str) -> Option<&str> {
+    let head = &middle[..middle.floor_char_boundary(SEARCH_MAX)];
+    let tail = &middle
+        [middle.ceil_char_boundary(middle.len().saturating_sub(SEARCH_MAX).max(head.len()))..];
+    head.split("\n\n")
+        .chain(tail.rsplit("\n\n"))
+        .find(|paragraph| {
+            (8..=INSTRUCTION_MAX).contains(&paragraph.len()) && {
+                let mut scan = Scan::default();
+                scan.feed(paragraph);
+                scan.first[..=Class::MultiStep.index()]
+                    .iter()
+                    .any(|cue| *cue)
+            }
+        })
 }
 
 fn has_result(turn: &Turn<'_>) -> bool {
     turn.parts.iter().any(|p| matches!(p, Part::ToolResult(_)))
-}
-
-fn without_boilerplate(text: &str) -> Cow<'_, str> {
-    let mut text = Cow::Borrowed(text);
-    for (open, close) in BOILERPLATE {
-        while let Some(start) = text.find(open) {
-            let end = text[start..]
-                .find(close)
-                .map_or(text.len(), |at| start + at + close.len());
-            text = Cow::Owned(format!("{}{}", &text[..start], &text[end..]));
-        }
-    }
-    text
 }
 
 fn bytes_of(prompt: &Prompt<'_>) -> u64 {
@@ -224,63 +286,4 @@ fn bytes_of(prompt: &Prompt<'_>) -> u64 {
     });
     let all = parts.sum::<usize>() + prompt.system.iter().map(|s| s.len()).sum::<usize>();
     u64::try_from(all).unwrap_or(u64::MAX)
-}
-
-/// The beginning and the end of a long text.
-fn sampled(text: &str) -> Cow<'_, str> {
-    if text.len() <= LOOK_MAX {
-        return Cow::Borrowed(text);
-    }
-    let head = text.floor_char_boundary(LOOK_MAX / 2);
-    let tail = text.ceil_char_boundary(text.len() - LOOK_MAX / 2);
-    Cow::Owned(format!("{}\n\n{}", &text[..head], &text[tail..]))
-}
-
-fn is_item(line: &str) -> bool {
-    let digits = line.bytes().take_while(u8::is_ascii_digit).count();
-    let after = &line[digits..];
-    (1..=3).contains(&digits)
-        && (after.starts_with(". ") || after.starts_with(") ") || after.starts_with('、'))
-        || ["- ", "* ", "• ", "– "].iter().any(|b| line.starts_with(b))
-}
-
-fn is_option(line: &str) -> bool {
-    let line = line.trim_start_matches('(');
-    let mut chars = line.chars();
-    matches!(
-        (chars.next(), chars.next()),
-        (Some('A'..='J'), Some('.' | ')' | ':'))
-    ) && line.len() > 3
-}
-
-fn is_trace(line: &str) -> bool {
-    const STARTS: [&str; 9] = [
-        "Traceback (",
-        "at ",
-        "File \"",
-        "thread '",
-        "error[",
-        "Caused by",
-        "panic:",
-        "goroutine ",
-        "Exception in",
-    ];
-    const PIECES: [&str; 13] = [
-        "Error:",
-        "Exception:",
-        "panicked at",
-        "error TS",
-        "Segmentation fault",
-        "core dumped",
-        "undefined reference",
-        "exit code",
-        "exit status",
-        "NullPointerException",
-        "stack trace",
-        "SIGSEGV",
-        "Uncaught",
-    ];
-    (STARTS.iter().any(|s| line.starts_with(s))
-        && (!line.starts_with("at ") || line.contains(':') || line.contains('(')))
-        || PIECES.iter().any(|p| line.contains(p))
 }

@@ -1,13 +1,15 @@
 //! `flyball check`, `explain` and `classify`: what would happen, and why. Nothing is sent anywhere.
 
 use super::{Common, ServeArgs, joined};
+use crate::classify::overlay::Overlay;
 use crate::classify::{self, Difficulty, Features};
 use crate::config::{self, Config};
 use crate::dialect;
 use crate::error::Error;
+use crate::learn::outcome;
 use crate::process::policy_of;
 use crate::route::arm::Objective;
-use crate::route::{self, Decision, Policy};
+use crate::route::{self, Decision, Policy, policy};
 use clap::Args;
 use serde_json::{Value, json};
 use std::io::{BufRead, Write};
@@ -51,6 +53,9 @@ pub(super) struct ClassifyArgs {
     /// Read one JSON a line from standard input: {"id", "prompt"}, {"id", "messages"} or a whole request body
     #[arg(long)]
     jsonl: bool,
+    /// An overlay that `flyball fit` wrote: adds "gain", the points of quality that your strong model is expected to add
+    #[arg(long, value_name = "FILE")]
+    fit: Option<std::path::PathBuf>,
 }
 
 pub(super) fn check(common: &Common, args: &CheckArgs) -> Result<(), String> {
@@ -96,7 +101,7 @@ pub(super) fn check(common: &Common, args: &CheckArgs) -> Result<(), String> {
 
 /// The rule that decides a rule's example, if it is not that rule.
 fn caught_by_another(policy: &Policy, name: &str, example: &str, private: bool) -> Option<String> {
-    let (features, difficulty) = graded(example);
+    let (features, difficulty) = graded(example, policy.overlay.as_deref());
     let headers = |_: &str| None;
     let facts = route::policy::Facts {
         difficulty: &difficulty,
@@ -121,16 +126,9 @@ fn caught_by_another(policy: &Policy, name: &str, example: &str, private: bool) 
     (found != name).then_some(found)
 }
 
-fn graded(prompt: &str) -> (Features, Difficulty) {
-    let turn = crate::chat::Turn {
-        role: crate::chat::Role::User,
-        parts: vec![crate::chat::Part::Text(prompt.into())],
-    };
-    let features = classify::measure(&crate::chat::Prompt {
-        turns: vec![turn],
-        ..Default::default()
-    });
-    let difficulty = classify::grade(&features);
+fn graded(prompt: &str, overlay: Option<&Overlay>) -> (Features, Difficulty) {
+    let features = outcome::measured(prompt);
+    let difficulty = classify::grade(&features, overlay);
     (features, difficulty)
 }
 
@@ -168,7 +166,7 @@ pub(super) fn explain(common: &Common, args: &ExplainArgs) -> Result<(), String>
     let body = body_of(args)?;
     let request = dialect.decode(body.as_bytes()).map_err(|e| e.public)?;
     let features = classify::measure(&request.prompt);
-    let difficulty = classify::grade(&features);
+    let difficulty = classify::grade(&features, policy.overlay.as_deref());
     let asked = route::Asked {
         dialect: dialect.name(),
         sayable: &|_| Ok(()),
@@ -244,7 +242,7 @@ fn show(
             .collect();
         println!(
             "{}",
-            json!({"task": difficulty.task.name(), "difficulty": rounded(difficulty.difficulty), "confidence": rounded(difficulty.confidence), "rule": found.map(|d| &d.rule), "attempts": attempts, "baseline": found.map(|d| route::name(&d.baseline)), "considered": considered, "features": signals})
+            json!({"task": difficulty.task.name(), "difficulty": rounded(difficulty.difficulty), "gain": rounded(difficulty.gain), "confidence": rounded(difficulty.confidence), "rule": found.map(|d| &d.rule), "attempts": attempts, "baseline": found.map(|d| route::name(&d.baseline)), "considered": considered, "features": signals})
         );
         return;
     }
@@ -253,7 +251,10 @@ fn show(
         difficulty.task.name(),
         difficulty.confidence
     );
-    println!("difficulty  {:.2}", difficulty.difficulty);
+    println!(
+        "difficulty  {:.2} (a stronger model is expected to add {:+.2})",
+        difficulty.difficulty, difficulty.gain
+    );
     let signals: Vec<String> = features
         .named()
         .filter(|(_, v)| *v != 0.0)
@@ -288,9 +289,17 @@ fn rounded(value: f64) -> f64 {
 }
 
 pub(super) fn classify(args: &ClassifyArgs) -> Result<(), String> {
+    let overlay = args
+        .fit
+        .as_deref()
+        .map(super::grader::overlay_of)
+        .transpose()?;
+    let overlay = overlay.as_ref();
     if let (false, Some(prompt)) = (args.jsonl, &args.prompt) {
-        let (features, difficulty) = graded(prompt);
-        println!("{}", line(&Value::Null, &features, &difficulty));
+        println!(
+            "{}",
+            line(&Value::Null, &outcome::measured(prompt), overlay)
+        );
         return Ok(());
     }
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
@@ -299,7 +308,7 @@ pub(super) fn classify(args: &ClassifyArgs) -> Result<(), String> {
         if text.trim().is_empty() {
             continue;
         }
-        let row = one_line(&text).map_err(|why| format!("line {}: {why}", number + 1))?;
+        let row = one_line(&text, overlay).map_err(|why| format!("line {}: {why}", number + 1))?;
         if writeln!(out, "{row}").is_err() {
             // A reader that has seen enough (`| head`) is no mistake.
             return Ok(());
@@ -308,73 +317,69 @@ pub(super) fn classify(args: &ClassifyArgs) -> Result<(), String> {
     Ok(())
 }
 
-fn one_line(text: &str) -> Result<Value, String> {
+fn one_line(text: &str, overlay: Option<&Overlay>) -> Result<Value, String> {
     let row: Value = serde_json::from_str(text).map_err(|e| format!("not JSON: {e}"))?;
     let id = row.get("id").cloned().unwrap_or(Value::Null);
     if let Some(prompt) = row.get("prompt").and_then(Value::as_str) {
-        let (features, difficulty) = graded(prompt);
-        return Ok(line(&id, &features, &difficulty));
+        return Ok(line(&id, &outcome::measured(prompt), overlay));
     }
     let mut body = row;
-    let Some(object) = body.as_object_mut().filter(|o| o.contains_key("messages")) else {
-        return Err("it has neither \"prompt\" nor \"messages\"".into());
-    };
+    let object = body.as_object_mut().ok_or("it is no JSON object")?;
+    let name = dialect_of(object)
+        .ok_or("it has neither \"prompt\" nor \"messages\", \"input\" or \"contents\"")?;
     object.remove("id");
     object.entry("model").or_insert_with(|| "auto".into());
-    // Anthropic's bodies keep their system prompt apart, or must have a limit.
-    let name = if object.contains_key("system") || object.contains_key("anthropic_version") {
-        "anthropic_messages"
-    } else {
-        "openai_chat"
-    };
     if name == "anthropic_messages" {
         object.entry("max_tokens").or_insert_with(|| 1024.into());
     }
     let text = body.to_string();
-    let dialect = dialect::named(name).expect("both are in the registry");
+    let dialect = dialect::named(name).expect("it is in the registry");
     let request = dialect.decode(text.as_bytes()).map_err(|e| e.public)?;
-    let features = classify::measure(&request.prompt);
-    Ok(line(&id, &features, &classify::grade(&features)))
+    Ok(line(&id, &classify::measure(&request.prompt), overlay))
+}
+
+/// The dialect of a body without a path, by its shape.
+fn dialect_of(body: &serde_json::Map<String, Value>) -> Option<&'static str> {
+    if body.contains_key("contents") {
+        return Some("gemini");
+    }
+    if body.contains_key("input") {
+        return Some("openai_responses");
+    }
+    let messages = body.get("messages")?.as_array()?;
+    let parts = messages
+        .iter()
+        .filter_map(|m| m.get("content")?.as_array())
+        .flatten();
+    let mut kinds = parts.filter_map(|p| p.get("type")?.as_str());
+    let anthropic = body.contains_key("system")
+        || body.contains_key("anthropic_version")
+        || kinds.any(|kind| matches!(kind, "tool_use" | "tool_result" | "thinking"));
+    Some(if anthropic {
+        "anthropic_messages"
+    } else {
+        "openai_chat"
+    })
 }
 
 /// `tier` is where the starter rules send such a prompt with one model in every tier.
-fn line(id: &Value, features: &Features, difficulty: &Difficulty) -> Value {
+fn line(id: &Value, features: &Features, overlay: Option<&Overlay>) -> Value {
+    let difficulty = classify::grade(features, overlay);
     let values: serde_json::Map<String, Value> = features
         .named()
         .map(|(n, v)| (n.to_owned(), json!(rounded(v))))
         .collect();
-    json!({"id": id, "difficulty": rounded(difficulty.difficulty), "confidence": rounded(difficulty.confidence), "task": difficulty.task.name(), "tier": tier_of(features, difficulty), "features": values})
-}
-
-fn tier_of(features: &Features, difficulty: &Difficulty) -> &'static str {
-    use std::sync::OnceLock;
-    static RULES: OnceLock<Vec<route::policy::Rule>> = OnceLock::new();
-    let rules = RULES.get_or_init(|| {
-        route::policy::parse(&route::policy::embedded(), None)
-            .expect("the starter rules are tested")
+    // Not rounded: whoever orders prompts by them should find no ties.
+    let mut line = json!({
+        "id": id,
+        "difficulty": difficulty.difficulty,
+        "confidence": rounded(difficulty.confidence),
+        "task": difficulty.task.name(),
+        "tier": policy::starter_tier(&difficulty, features).name(),
+        "features": values,
     });
-    let headers = |_: &str| None;
-    let facts = route::policy::Facts {
-        difficulty,
-        tokens: features.prompt_tokens_estimate,
-        tools: false,
-        structured: false,
-        images: false,
-        turns: features.turns,
-        model: "auto",
-        tags: &[],
-        header: &headers,
-        key: None,
-        objective: Objective::Balanced,
-        private: false,
-        cap_used: 0,
-    };
-    match rules
-        .iter()
-        .find(|r| r.matches(&facts))
-        .map(|r| &r.route.to)
-    {
-        Some(route::policy::Target::Tier(tier)) => tier.name(),
-        _ => "standard",
+    if overlay.is_some() {
+        line["gain"] = json!(difficulty.gain);
     }
+    line
 }

@@ -16,18 +16,27 @@ pub struct Job<'a> {
     pub limit: Option<u64>,
 }
 
-/// Visible answer tokens to expect by task. Start values, seen in answers of mid-2026 chat models; the learned grader replaces them.
-fn answer_tokens(task: Task) -> u64 {
-    match task {
-        Task::SimpleQuestion | Task::Extract | Task::Logic => 150,
-        Task::Summarise | Task::Translate => 250,
-        Task::Maths => 400,
-        Task::Unknown | Task::Debug => 500,
-        Task::Code | Task::Creative | Task::MultiStep => 800,
+/// A model that chats answers in a sentence or two at least, where benchmarks hear one word.
+const ANSWER_LEAST: u64 = 60;
+
+/// Visible answer tokens to expect. The grader has learned it from answers to questions, sums and puzzles; for work on text and for
+/// long forms, which it has not seen answered, these are start values, seen in answers of mid-2026 chat models.
+fn answer_tokens(job: &Job<'_>) -> u64 {
+    let ask = job.features.prompt_tokens_estimate;
+    match job.difficulty.task {
+        Task::Summarise => (ask / 4).clamp(80, 400),
+        Task::Translate => ask.clamp(30, 4_000),
+        Task::Extract => (ask / 5).clamp(60, 800),
+        Task::Creative | Task::MultiStep | Task::Code => 800,
+        Task::Debug => 500,
+        Task::SimpleQuestion | Task::Maths | Task::Logic | Task::Unknown => {
+            u64::from(job.difficulty.answer_tokens).max(ANSWER_LEAST)
+        }
     }
 }
 
-/// Reasoning tokens to expect at an effort, by the same kind of estimate.
+/// Reasoning tokens to expect at an effort of an ordinary prompt, by the same kind of estimate; the grader says by how much this one
+/// differs.
 fn reasoning_tokens(effort: Effort) -> u64 {
     match effort {
         Effort::None => 0,
@@ -44,9 +53,15 @@ fn reasoning_tokens(effort: Effort) -> u64 {
 #[must_use]
 pub fn expected(arm: &Arm, job: &Job<'_>) -> Option<PicoUsd> {
     let price = arm.model.price.as_ref()?;
-    let reasoning = reasoning_tokens(arm.effort_or(None));
-    let output =
-        (answer_tokens(job.difficulty.task) + reasoning).min(job.limit.unwrap_or(u64::MAX));
+    let factor = match job.difficulty.task {
+        Task::Maths | Task::Logic | Task::Debug | Task::MultiStep | Task::Unknown => {
+            job.difficulty.reasoning_factor
+        }
+        // The grader has seen no reasoning about these; it is short.
+        _ => job.difficulty.reasoning_factor.min(1.0),
+    };
+    let reasoning = scaled(reasoning_tokens(arm.effort_or(None)), factor);
+    let output = (answer_tokens(job) + reasoning).min(job.limit.unwrap_or(u64::MAX));
     let usage = Usage {
         input: job.features.prompt_tokens_estimate,
         output,
@@ -54,6 +69,16 @@ pub fn expected(arm: &Arm, job: &Job<'_>) -> Option<PicoUsd> {
         ..Usage::default()
     };
     Some(price.cost(&usage))
+}
+
+/// In hundredths, so that money stays with whole numbers.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a factor is between 0.25 and 4"
+)]
+fn scaled(tokens: u64, factor: f64) -> u64 {
+    tokens * ((factor * 100.0).clamp(0.0, 10_000.0) as u64) / 100
 }
 
 /// What the same answer would have cost on the baseline: the same tokens at its price. Reasoning that a baseline without thinking

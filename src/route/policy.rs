@@ -9,7 +9,8 @@ mod parse;
 pub use parse::{no_arm, parse};
 
 use super::arm::{Effort, Objective, Tier};
-use crate::classify::{Difficulty, Task};
+use crate::classify::{Difficulty, Features, Task};
+use std::sync::OnceLock;
 
 /// The name of the built-in last rule.
 pub const DEFAULT: &str = "default";
@@ -73,6 +74,8 @@ pub struct When {
     pub difficulty: Option<Span<f64>>,
     /// The confidence in it lies here.
     pub confidence: Option<Span<f64>>,
+    /// The points of quality that a stronger model is expected to add lie here.
+    pub gain: Option<Span<f64>>,
     /// The prompt has so many tokens, by estimate.
     pub tokens: Option<Span<u64>>,
     /// The prompt offers tools, or does not.
@@ -193,6 +196,7 @@ impl When {
         any(&self.task, |t| *t == grade.task)
             && self.difficulty.is_none_or(|s| s.holds(grade.difficulty))
             && self.confidence.is_none_or(|s| s.holds(grade.confidence))
+            && self.gain.is_none_or(|s| s.holds(grade.gain))
             && self.tokens.is_none_or(|s| s.holds(facts.tokens))
             && self.turns.is_none_or(|s| s.holds(turns))
             && self.cap_used.is_none_or(|s| s.holds(facts.cap_used))
@@ -243,6 +247,37 @@ pub fn like(pattern: &str, name: &str) -> bool {
     true
 }
 
+/// Where the starter rules send such a prompt, with a model in every tier and nothing else known.
+#[must_use]
+pub fn starter_tier(difficulty: &Difficulty, features: &Features) -> Tier {
+    static RULES: OnceLock<Vec<Rule>> = OnceLock::new();
+    let rules =
+        RULES.get_or_init(|| parse(&embedded(), None).expect("a test reads the starter rules"));
+    let facts = Facts {
+        difficulty,
+        tokens: features.prompt_tokens_estimate,
+        tools: false,
+        structured: false,
+        images: false,
+        turns: features.turns,
+        model: "auto",
+        tags: &[],
+        header: &|_| None,
+        key: None,
+        objective: Objective::Balanced,
+        private: false,
+        cap_used: 0,
+    };
+    match rules
+        .iter()
+        .find(|r| r.matches(&facts))
+        .map(|r| &r.route.to)
+    {
+        Some(Target::Tier(tier)) => *tier,
+        _ => Tier::Standard,
+    }
+}
+
 /// The rule for what no other rule decides.
 #[must_use]
 pub fn default_rule() -> Rule {
@@ -289,6 +324,8 @@ route = {{ tier = \"small\" }}"
             difficulty: 0.5,
             confidence: 0.3,
             task: Task::ALL[0],
+            gain: 0.2,
+            ..Difficulty::default()
         };
         let tags = [
             ("team".to_owned(), "x".to_owned()),
@@ -327,6 +364,8 @@ route = {{ tier = \"small\" }}"
             ("difficulty = \"0.51..\"", false),
             ("confidence = \"..0.3\"", false),
             ("confidence = \"0.2..0.31\"", true),
+            ("gain = \"0.1..\"", true),
+            ("gain = \"0.3..\"", false),
             ("tokens = \"..4000\"", false),
             ("tokens = \"..4001\"", true),
             ("tools = true", true),

@@ -11,6 +11,7 @@ const LAYERS: [&[&str]; 5] = [
         "provider",
         "caller",
         "classify",
+        "learn",
         "route",
         "tokens",
         "ledger::price",

@@ -8,7 +8,7 @@ fn ask(model: &str, prompt: &str) -> String {
     serde_json::json!({"model": model, "temperature": 0.5, "messages": [{"role": "user", "content": prompt}]}).to_string()
 }
 
-const PROOF: &str = "Prove that the square root of 2 is irrational.";
+const PUZZLE: &str = "How many ways are there to seat five people around a table so that two of them are never neighbours?";
 const CAPITAL: &str = "What is the capital of France?";
 
 async fn started() -> (Upstream, Flyball) {
@@ -22,7 +22,7 @@ async fn easy_prompts_go_to_the_small_model_and_hard_ones_to_the_reasoning_model
     let (upstream, flyball) = started().await;
     for (prompt, tier, model) in [
         (CAPITAL, "small", "m-small"),
-        (PROOF, "reasoning", "m-big"),
+        (PUZZLE, "reasoning", "m-big"),
         ("Translate into German: Good evening.", "small", "m-small"),
     ] {
         let got = flyball.chat(&[], &ask("auto", prompt)).await;
@@ -52,12 +52,12 @@ async fn a_hard_prompt_stays_on_the_asked_model_where_thinking_would_cost_more_t
         dir.path().join("key").display()
     );
     let flyball = Flyball::start(&toml).await;
-    for (prompt, model) in [(CAPITAL, "gpt-5-nano"), (PROOF, "gpt-5.2")] {
+    for (prompt, model) in [(CAPITAL, "gpt-5-nano"), (PUZZLE, "gpt-5.2")] {
         let got = flyball.chat(&[], &ask("gpt-5.2", prompt)).await;
         assert_eq!(got.header("x-flyball-model"), Some(model), "{prompt}");
     }
     // gpt-5.2 does not think unless it is told to, and it was not.
-    assert_eq!(upstream.seen()[1].body, ask("gpt-5.2", PROOF));
+    assert_eq!(upstream.seen()[1].body, ask("gpt-5.2", PUZZLE));
 }
 
 #[tokio::test]
@@ -69,7 +69,7 @@ async fn variants_headers_and_objectives_move_the_choice() {
         ("auto:cheap", &[], "small"),
         ("auto", &[("x-flyball-objective", "fast")], "small"),
     ] {
-        let prompt = if tier == "small" { PROOF } else { CAPITAL };
+        let prompt = if tier == "small" { PUZZLE } else { CAPITAL };
         let got = flyball.chat(headers, &ask(model, prompt)).await;
         let expected = if model == "auto:cheap" || headers.iter().any(|(_, v)| *v == "fast") {
             "small"
@@ -84,11 +84,14 @@ async fn variants_headers_and_objectives_move_the_choice() {
         );
     }
     let got = flyball
-        .chat(&[("x-flyball-effort", "high")], &ask("auto", PROOF))
+        .chat(&[("x-flyball-effort", "high")], &ask("auto", PUZZLE))
         .await;
     assert_eq!(got.header("x-flyball-effort"), Some("high"));
     assert_eq!(
-        flyball.chat(&[], &ask("auto:cheapest", PROOF)).await.status,
+        flyball
+            .chat(&[], &ask("auto:cheapest", PUZZLE))
+            .await
+            .status,
         404
     );
 }
@@ -124,7 +127,7 @@ async fn a_private_request_never_leaves_the_local_models() {
     let got = flyball
         .chat(
             &[("authorization", "Bearer fb_clinic")],
-            &ask("auto", PROOF),
+            &ask("auto", PUZZLE),
         )
         .await;
     assert_eq!(
@@ -139,7 +142,7 @@ async fn a_private_request_never_leaves_the_local_models() {
         flyball
             .chat(
                 &[("authorization", "Bearer fb_clinic")],
-                &ask("sim-small", PROOF)
+                &ask("sim-small", PUZZLE)
             )
             .await
             .status,
@@ -152,7 +155,7 @@ async fn a_private_request_never_leaves_the_local_models() {
 #[tokio::test]
 async fn a_turn_keeps_its_arm_through_its_tool_calls() {
     let (_upstream, flyball) = started().await;
-    let user = serde_json::json!({"role": "user", "content": PROOF});
+    let user = serde_json::json!({"role": "user", "content": PUZZLE});
     let first = serde_json::json!({"model": "auto", "messages": [user]}).to_string();
     assert_eq!(
         flyball.chat(&[], &first).await.header("x-flyball-model"),
@@ -216,12 +219,15 @@ async fn models_lists_the_routed_names_and_what_the_key_may_use() {
     );
     assert_eq!(
         flyball
-            .chat(&[key], &ask("auto", PROOF))
+            .chat(&[key], &ask("auto", PUZZLE))
             .await
             .header("x-flyball-model"),
         Some("m-small")
     );
-    assert_eq!(flyball.chat(&[key], &ask("m-big", PROOF)).await.status, 403);
+    assert_eq!(
+        flyball.chat(&[key], &ask("m-big", PUZZLE)).await.status,
+        403
+    );
 }
 
 #[tokio::test]
@@ -264,7 +270,7 @@ async fn a_changed_rule_file_is_in_force_after_a_reload_and_a_broken_one_is_not(
     let flyball = Flyball::start_in(dir, &compatible(&upstream)).await;
     assert_eq!(
         flyball
-            .chat(&[], &ask("auto", PROOF))
+            .chat(&[], &ask("auto", PUZZLE))
             .await
             .header("x-flyball-tier"),
         Some("small")
@@ -273,7 +279,7 @@ async fn a_changed_rule_file_is_in_force_after_a_reload_and_a_broken_one_is_not(
     flyball.running.reload().expect("a good file");
     assert_eq!(
         flyball
-            .chat(&[], &ask("auto", PROOF))
+            .chat(&[], &ask("auto", PUZZLE))
             .await
             .header("x-flyball-tier"),
         Some("reasoning")
@@ -288,7 +294,7 @@ async fn a_changed_rule_file_is_in_force_after_a_reload_and_a_broken_one_is_not(
     );
     assert_eq!(
         flyball
-            .chat(&[], &ask("auto", PROOF))
+            .chat(&[], &ask("auto", PUZZLE))
             .await
             .header("x-flyball-tier"),
         Some("reasoning")

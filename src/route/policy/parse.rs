@@ -99,6 +99,7 @@ fn when(table: Table<'_>) -> When {
         task: table.choices("task", "task", &tasks),
         difficulty: span(&table, "difficulty", share),
         confidence: span(&table, "confidence", share),
+        gain: span(&table, "gain", signed_share),
         tokens: span(&table, "tokens", whole),
         tools: table.flag("tools"),
         structured: table.flag("structured"),
@@ -130,6 +131,11 @@ fn lower_names(pairs: Vec<(String, String)>) -> Vec<(String, String)> {
 /// A number from 0 to 1.
 fn share(text: &str) -> Option<f64> {
     text.parse().ok().filter(|n| (0.0..=1.0).contains(n))
+}
+
+/// A number from -1 to 1.
+fn signed_share(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|n| (-1.0..=1.0).contains(n))
 }
 
 fn whole(text: &str) -> Option<u64> {

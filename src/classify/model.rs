@@ -1,0 +1,663 @@
+//! The grader: learned weights, and what they say of what was measured. Arithmetic only; training is in `learn`.
+//!
+//! The weights come as one file with a version ([`Grader::read`], [`Grader::bytes`]); signals are found by name, so that
+//! new ones may be added without a new training.
+
+use super::scan::{GRAM_BUCKETS, Grams};
+use super::{Features, Task, signals};
+use std::sync::OnceLock;
+
+/// What the file begins with.
+const MAGIC: &[u8; 8] = b"flyballG";
+/// The version of the file's layout.
+const VERSION: u32 = 1;
+/// The signal of a node that is a leaf.
+const LEAF: u16 = u16::MAX;
+/// Fewer words than these do not make a word's weight count for more.
+const GRAMS_LEAST: usize = 4;
+static EMBEDDED: &[u8] = include_bytes!("../data/grader.bin");
+
+/// The grader that is built in.
+#[must_use]
+pub fn embedded() -> &'static Grader {
+    static GRADER: OnceLock<Grader> = OnceLock::new();
+    GRADER.get_or_init(|| Grader::read(EMBEDDED).expect("a test reads the embedded grader"))
+}
+
+/// Learned weights. Scores are in standard deviations within a source, so that sources of different models add up.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grader {
+    /// What it was made from and how, as JSON.
+    pub card: String,
+    /// What orders prompts by difficulty and by gain.
+    pub scores: Scores,
+    /// Characters of the visible answer, as a logarithm.
+    pub answer: Forest,
+    /// Characters of written-out reasoning, as a logarithm.
+    pub reasoning: Forest,
+    /// How much speaks for each task, in the order of [`Task::ALL`].
+    pub tasks: Vec<Forest>,
+    /// The same, by words.
+    pub task_words: TaskWords,
+    /// From the score of difficulty to a chance.
+    pub difficulty: Curve,
+    /// From the score of gain to points of quality.
+    pub gain: Line,
+    /// Between which values each signal lies for 98 of 100 prompts that it was trained on.
+    pub usual: Vec<(f32, f32)>,
+    /// Mean and standard deviation of each signal in training.
+    pub moments: Vec<(f32, f32)>,
+    /// How seldom each bucket of words was met in training, in sixteenths.
+    pub rarity: Vec<u8>,
+}
+
+/// Sixteenths: what a rarity of 1 is kept as.
+pub const RARITY_ONE: f64 = 16.0;
+
+/// The heads that order prompts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scores {
+    /// What a strong model gains over a weak one, learned from one pair of models a source.
+    pub gain_pair: Forest,
+    /// The same, learned from all strong and all weak models of a source: less sharp, and steadier on new traffic.
+    pub gain_group: Forest,
+    /// The same, by words.
+    pub gain_words: Words,
+    /// Whether a weak model fails.
+    pub fail: Forest,
+    /// The same, by words.
+    pub fail_words: Words,
+    /// Whether people would call it hard: what everyday asks are like, which no benchmark holds.
+    pub everyday: Everyday,
+}
+
+/// What people call hard, learned from asks that somebody has judged.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Everyday {
+    /// By signals.
+    pub trees: Forest,
+    /// By words.
+    pub words: Words,
+    /// To standard deviations among the prompts of real outcomes.
+    pub standard: Line,
+}
+
+impl Everyday {
+    /// The score.
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation, reason = "scores have seven digits")]
+    pub fn score(&self, features: &Features) -> f32 {
+        let sum = self.trees.predict(features.values()) + self.words.predict(features.grams());
+        self.standard.at(f64::from(sum)) as f32
+    }
+}
+
+impl Scores {
+    /// What they say.
+    #[must_use]
+    pub fn raw(&self, features: &Features) -> Raw {
+        let values = features.values();
+        Raw {
+            gain_pair: self.gain_pair.predict(values),
+            gain_group: self.gain_group.predict(values),
+            gain_words: self.gain_words.predict(features.grams()),
+            fail: self.fail.predict(values),
+            fail_words: self.fail_words.predict(features.grams()),
+            everyday: self.everyday.score(features),
+        }
+    }
+}
+
+/// Scores before they are calibrated.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Raw {
+    /// By [`Scores::gain_pair`].
+    pub gain_pair: f32,
+    /// By [`Scores::gain_group`].
+    pub gain_group: f32,
+    /// By [`Scores::gain_words`].
+    pub gain_words: f32,
+    /// By [`Scores::fail`].
+    pub fail: f32,
+    /// By [`Scores::fail_words`].
+    pub fail_words: f32,
+    /// By [`Scores::everyday`].
+    pub everyday: f32,
+}
+
+impl Raw {
+    /// How much more a strong model is worth: orders prompts by need.
+    #[must_use]
+    pub fn gain(&self) -> f32 {
+        self.measured_gain() + 0.1 * self.everyday
+    }
+
+    /// The same, from outcomes alone.
+    fn measured_gain(&self) -> f32 {
+        self.gain_pair + self.gain_words + 0.3 * self.gain_group
+    }
+
+    /// How likely a weak model fails. What thinking would mend counts too, and what people call hard: on unseen tasks that tells
+    /// failures as well as failures alone do, and it tells much better which of them a stronger model would not make (docs/grader.md).
+    #[must_use]
+    pub fn difficulty(&self) -> f32 {
+        self.fail + self.fail_words + 3.0 * self.measured_gain() + 2.0 * self.everyday
+    }
+}
+
+/// Boosted trees for one number.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Forest {
+    /// What is said before any tree.
+    pub start: f32,
+    /// All trees' nodes, each tree's in the order in which they are met going left first.
+    pub nodes: Vec<Node>,
+    /// Where each tree begins.
+    pub roots: Vec<u32>,
+}
+
+/// A question or an answer of a tree.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Node {
+    /// Which signal is asked for.
+    signal: u16,
+    /// How far on the right branch is; the left one follows.
+    right: u16,
+    /// Up to which value to go left; a leaf's value.
+    value: f32,
+}
+
+impl Node {
+    /// Left up to and with this value of a signal.
+    #[must_use]
+    pub fn split(signal: u16, value: f32, right: u16) -> Node {
+        Node {
+            signal,
+            right,
+            value,
+        }
+    }
+
+    /// An answer.
+    #[must_use]
+    pub fn leaf(value: f32) -> Node {
+        Node {
+            signal: LEAF,
+            right: 0,
+            value,
+        }
+    }
+}
+
+impl Forest {
+    /// The sum of what its trees say.
+    #[must_use]
+    pub fn predict(&self, values: &[f32]) -> f32 {
+        self.roots.iter().fold(self.start, |sum, root| {
+            sum + self.walk(*root as usize, values)
+        })
+    }
+
+    fn walk(&self, mut at: usize, values: &[f32]) -> f32 {
+        loop {
+            let node = self.nodes[at];
+            if node.signal == LEAF {
+                return node.value;
+            }
+            // Checked when the file was read: signals and branches are inside.
+            at += if values[usize::from(node.signal)] <= node.value {
+                1
+            } else {
+                usize::from(node.right)
+            };
+        }
+    }
+
+    /// Every branch and every signal lies inside, and every walk ends: branches only lead onwards.
+    fn sound(&self, signals: usize) -> bool {
+        let inside = |(at, node): (usize, &Node)| {
+            node.signal == LEAF
+                || usize::from(node.signal) < signals
+                    && node.right > 1
+                    && at + usize::from(node.right) < self.nodes.len()
+        };
+        self.roots.iter().all(|r| (*r as usize) < self.nodes.len())
+            && self.nodes.last().is_none_or(|n| n.signal == LEAF)
+            && self.nodes.iter().enumerate().all(inside)
+    }
+}
+
+/// A weight for each bucket of words and word pairs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Words {
+    /// What a weight of 1 is worth.
+    pub scale: f32,
+    /// The weights, by bucket.
+    pub weights: Vec<i8>,
+}
+
+impl Default for Words {
+    fn default() -> Words {
+        Words {
+            scale: 0.0,
+            weights: vec![0; GRAM_BUCKETS as usize],
+        }
+    }
+}
+
+impl Words {
+    /// The weighted sum; long texts do not weigh more than short ones.
+    #[must_use]
+    pub fn predict(&self, grams: &Grams) -> f32 {
+        let sum: i32 = grams
+            .ids()
+            .iter()
+            .map(|id| i32::from(self.weights[usize::from(*id)]))
+            .sum();
+        sum as f32 * self.scale * gram_norm(grams)
+    }
+}
+
+/// By what a sum over words and word pairs is divided, as a factor.
+#[must_use]
+pub fn gram_norm(grams: &Grams) -> f32 {
+    1.0 / (grams.ids().len().max(GRAMS_LEAST) as f32).sqrt()
+}
+
+/// Weights of words and word pairs for every task at once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskWords {
+    /// What a weight of 1 is worth, by task.
+    pub scales: [f32; TASKS],
+    /// The weights, by bucket, then by task.
+    pub weights: Vec<[i8; TASKS]>,
+}
+
+const TASKS: usize = Task::ALL.len();
+
+impl TaskWords {
+    /// Lays one table a task side by side, so that a word is one look-up for all.
+    #[must_use]
+    pub fn of(tables: &[Words]) -> TaskWords {
+        let mut all = TaskWords {
+            scales: [0.0; TASKS],
+            weights: vec![[0; TASKS]; GRAM_BUCKETS as usize],
+        };
+        for (task, table) in tables.iter().enumerate().take(TASKS) {
+            all.scales[task] = table.scale;
+            for (row, weight) in all.weights.iter_mut().zip(&table.weights) {
+                row[task] = *weight;
+            }
+        }
+        all
+    }
+
+    fn predict(&self, grams: &Grams) -> [f32; TASKS] {
+        let mut sums = [0_i32; TASKS];
+        for id in grams.ids() {
+            for (sum, weight) in sums.iter_mut().zip(&self.weights[usize::from(*id)]) {
+                *sum += i32::from(*weight);
+            }
+        }
+        let norm = gram_norm(grams);
+        std::array::from_fn(|task| sums[task] as f32 * self.scales[task] * norm)
+    }
+}
+
+/// A chance from a score.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Logistic {
+    /// How steep.
+    pub slope: f64,
+    /// Where it begins.
+    pub offset: f64,
+}
+
+impl Logistic {
+    /// The chance.
+    #[must_use]
+    pub fn chance(&self, score: f64) -> f64 {
+        1.0 / (1.0 + (-(self.slope * score + self.offset)).exp())
+    }
+}
+
+/// A chance from a score by a rising line through knots: what happened, as it happened.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Curve {
+    /// Scores and chances, both rising.
+    pub knots: Vec<(f64, f64)>,
+}
+
+impl Curve {
+    /// The chance; beyond the ends it stays what it is there.
+    #[must_use]
+    pub fn chance(&self, score: f64) -> f64 {
+        let after = self.knots.partition_point(|(s, _)| *s <= score);
+        match (
+            after.checked_sub(1).map(|at| self.knots[at]),
+            self.knots.get(after).copied(),
+        ) {
+            (None, None) => 0.5,
+            (None, Some((_, chance))) | (Some((_, chance)), None) => chance,
+            (Some((s0, c0)), Some((s1, c1))) => c0 + (c1 - c0) * (score - s0) / (s1 - s0),
+        }
+    }
+}
+
+/// A number from a score.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Line {
+    /// How steep.
+    pub slope: f64,
+    /// Where it begins.
+    pub offset: f64,
+}
+
+impl Line {
+    /// The number.
+    #[must_use]
+    pub fn at(&self, score: f64) -> f64 {
+        self.slope * score + self.offset
+    }
+}
+
+impl Grader {
+    /// How much speaks for each task, in the order of [`Task::ALL`].
+    #[must_use]
+    pub fn task_scores(&self, features: &Features) -> [f32; Task::ALL.len()] {
+        let mut scores = self.task_words.predict(features.grams());
+        for (score, forest) in scores.iter_mut().zip(&self.tasks) {
+            *score += forest.predict(features.values());
+        }
+        scores
+    }
+
+    /// The part of the signals that lie where they seldom lay in training: 0 is familiar, 0.2 is strange.
+    #[must_use]
+    pub fn strangeness(&self, features: &Features) -> f64 {
+        let outside = features
+            .values()
+            .iter()
+            .zip(&self.usual)
+            .filter(|(v, (low, high))| *v < low || *v > high)
+            .count();
+        outside as f64 / self.usual.len().max(1) as f64
+    }
+
+    /// Writes the file.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut out = MAGIC.to_vec();
+        put_u32(&mut out, VERSION);
+        put_text(&mut out, &self.card);
+        let names: Vec<&str> = signals::all().map(|s| s.name).collect();
+        put_text(&mut out, &names.join(" "));
+        for (a, b) in self.usual.iter().chain(&self.moments) {
+            out.extend(a.to_le_bytes());
+            out.extend(b.to_le_bytes());
+        }
+        out.extend(&self.rarity);
+        put_len(&mut out, self.difficulty.knots.len());
+        let knots = self
+            .difficulty
+            .knots
+            .iter()
+            .flat_map(|(score, chance)| [*score, *chance]);
+        let standard = self.scores.everyday.standard;
+        for number in knots.chain([
+            self.gain.slope,
+            self.gain.offset,
+            standard.slope,
+            standard.offset,
+        ]) {
+            out.extend(number.to_le_bytes());
+        }
+        for words in [
+            &self.scores.gain_words,
+            &self.scores.fail_words,
+            &self.scores.everyday.words,
+        ] {
+            out.extend(words.scale.to_le_bytes());
+            out.extend(words.weights.iter().map(|w| w.cast_unsigned()));
+        }
+        for forest in self.forests() {
+            put_forest(&mut out, forest);
+        }
+        for scale in self.task_words.scales {
+            out.extend(scale.to_le_bytes());
+        }
+        out.extend(
+            self.task_words
+                .weights
+                .iter()
+                .flatten()
+                .map(|w| w.cast_unsigned()),
+        );
+        out
+    }
+
+    fn forests(&self) -> impl Iterator<Item = &Forest> {
+        [
+            &self.scores.gain_pair,
+            &self.scores.gain_group,
+            &self.scores.fail,
+            &self.scores.everyday.trees,
+            &self.answer,
+            &self.reasoning,
+        ]
+        .into_iter()
+        .chain(&self.tasks)
+    }
+
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// It is cut short, of another version, or asks for a signal that this flyball does not measure.
+    pub fn read(bytes: &[u8]) -> Result<Grader, String> {
+        let mut from = Reader { rest: bytes };
+        if from.take(MAGIC.len())? != MAGIC {
+            return Err("this is not a grader's file".into());
+        }
+        let version = from.u32()?;
+        if version != VERSION {
+            return Err(format!(
+                "the grader's file has version {version}, this flyball reads version {VERSION}"
+            ));
+        }
+        let card = from.text()?;
+        let names = from.text()?;
+        let places = places(&names)?;
+        let mut usual = vec![(f32::NEG_INFINITY, f32::INFINITY); signals::COUNT];
+        for place in &places {
+            usual[usize::from(*place)] = (from.f32()?, from.f32()?);
+        }
+        let mut moments = vec![(0.0, 1.0); signals::COUNT];
+        for place in &places {
+            moments[usize::from(*place)] = (from.f32()?, from.f32()?);
+        }
+        let rarity = from.take(GRAM_BUCKETS as usize)?.to_vec();
+        let difficulty = Curve {
+            knots: (0..from.u32()?)
+                .map(|_| Ok((from.f64()?, from.f64()?)))
+                .collect::<Result<_, String>>()?,
+        };
+        let gain = from.line()?;
+        let standard = from.line()?;
+        let (gain_words, fail_words, words) = (from.words()?, from.words()?, from.words()?);
+        let scores = Scores {
+            gain_words,
+            fail_words,
+            gain_pair: from.forest(&places)?,
+            gain_group: from.forest(&places)?,
+            fail: from.forest(&places)?,
+            everyday: Everyday {
+                trees: from.forest(&places)?,
+                words,
+                standard,
+            },
+        };
+        let grader = Grader {
+            card,
+            scores,
+            difficulty,
+            gain,
+            usual,
+            moments,
+            rarity,
+            answer: from.forest(&places)?,
+            reasoning: from.forest(&places)?,
+            tasks: Task::ALL
+                .iter()
+                .map(|_| from.forest(&places))
+                .collect::<Result<_, _>>()?,
+            task_words: from.task_words()?,
+        };
+        if !from.rest.is_empty() {
+            return Err("the grader's file is longer than it should be".into());
+        }
+        Ok(grader)
+    }
+}
+
+/// Where the signals of the file are now.
+fn places(names: &str) -> Result<Vec<u16>, String> {
+    let place = |name: &str| {
+        let at = signals::all().position(|s| s.name == name);
+        at.and_then(|at| u16::try_from(at).ok()).ok_or_else(|| {
+            format!("the grader asks for a signal \"{name}\", which this flyball does not measure")
+        })
+    };
+    names.split_whitespace().map(place).collect()
+}
+
+fn put_u32(out: &mut Vec<u8>, number: u32) {
+    out.extend(number.to_le_bytes());
+}
+
+fn put_len(out: &mut Vec<u8>, len: usize) {
+    put_u32(
+        out,
+        u32::try_from(len).expect("a grader has a few megabytes"),
+    );
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    put_len(out, text.len());
+    out.extend(text.as_bytes());
+}
+
+fn put_forest(out: &mut Vec<u8>, forest: &Forest) {
+    out.extend(forest.start.to_le_bytes());
+    put_len(out, forest.roots.len());
+    put_len(out, forest.nodes.len());
+    for root in &forest.roots {
+        put_u32(out, *root);
+    }
+    for node in &forest.nodes {
+        out.extend(node.signal.to_le_bytes());
+        out.extend(node.right.to_le_bytes());
+        out.extend(node.value.to_le_bytes());
+    }
+}
+
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, len: usize) -> Result<&'a [u8], String> {
+        let (taken, rest) = self
+            .rest
+            .split_at_checked(len)
+            .ok_or("the grader's file is cut short")?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], String> {
+        let mut array = [0; N];
+        array.copy_from_slice(self.take(N)?);
+        Ok(array)
+    }
+
+    fn u16(&mut self) -> Result<u16, String> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    fn u32(&mut self) -> Result<u32, String> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn f32(&mut self) -> Result<f32, String> {
+        self.array().map(f32::from_le_bytes)
+    }
+
+    fn f64(&mut self) -> Result<f64, String> {
+        self.array().map(f64::from_le_bytes)
+    }
+
+    fn text(&mut self) -> Result<String, String> {
+        let len = self.u32()? as usize;
+        String::from_utf8(self.take(len)?.to_vec())
+            .map_err(|_| "the grader's file has a text that is not UTF-8".into())
+    }
+
+    fn line(&mut self) -> Result<Line, String> {
+        Ok(Line {
+            slope: self.f64()?,
+            offset: self.f64()?,
+        })
+    }
+
+    fn words(&mut self) -> Result<Words, String> {
+        let scale = self.f32()?;
+        let weights = self
+            .take(GRAM_BUCKETS as usize)?
+            .iter()
+            .map(|b| b.cast_signed())
+            .collect();
+        Ok(Words { scale, weights })
+    }
+
+    fn task_words(&mut self) -> Result<TaskWords, String> {
+        let mut scales = [0.0; TASKS];
+        for scale in &mut scales {
+            *scale = self.f32()?;
+        }
+        let weights = (0..GRAM_BUCKETS)
+            .map(|_| Ok(self.array::<TASKS>()?.map(u8::cast_signed)))
+            .collect::<Result<_, String>>()?;
+        Ok(TaskWords { scales, weights })
+    }
+
+    fn forest(&mut self, places: &[u16]) -> Result<Forest, String> {
+        let start = self.f32()?;
+        let (roots, nodes) = (self.u32()? as usize, self.u32()? as usize);
+        let mut forest = Forest {
+            start,
+            ..Forest::default()
+        };
+        for _ in 0..roots {
+            forest.roots.push(self.u32()?);
+        }
+        for _ in 0..nodes {
+            let (signal, right, value) = (self.u16()?, self.u16()?, self.f32()?);
+            let signal = match signal {
+                LEAF => LEAF,
+                asked => *places
+                    .get(usize::from(asked))
+                    .ok_or("the grader's file asks for a signal that it does not name")?,
+            };
+            forest.nodes.push(Node {
+                signal,
+                right,
+                value,
+            });
+        }
+        if forest.sound(signals::COUNT) {
+            Ok(forest)
+        } else {
+            Err("the grader's file has a tree that leads nowhere".into())
+        }
+    }
+}

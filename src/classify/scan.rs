@@ -1,0 +1,846 @@
+//! One pass over a bounded text: everything that is counted, none of it kept. No allocation.
+//!
+//! A scan is fed with the windows of an ask, one after the other, and closed once. What it counts is plain
+//! arithmetic over bytes; what a word means is looked up in the [`lexicon`].
+
+use super::lexicon::{self, CLASSES, Class};
+
+/// Words from either end in which a cue weighs in full.
+const NEAR: u32 = 16;
+/// Words from either end in which a cue weighs a third.
+const LOOK: u32 = 48;
+/// Cues remembered from the end of the text.
+const TAIL_HITS: usize = 64;
+/// Buckets of the n-grams that a grader may weigh.
+pub const GRAM_BUCKETS: u32 = 1 << 16;
+/// N-grams kept of an ask: enough for its first 1,500 characters.
+pub const GRAMS_MAX: usize = 512;
+/// Bits of the set that tells words seen from new ones.
+const SEEN_BITS: usize = 4096;
+
+/// Buckets of words and word pairs, each at most once.
+#[derive(Clone, Copy)]
+pub struct Grams {
+    ids: [u16; GRAMS_MAX],
+    len: usize,
+}
+
+impl Default for Grams {
+    fn default() -> Grams {
+        Grams {
+            ids: [0; GRAMS_MAX],
+            len: 0,
+        }
+    }
+}
+
+impl PartialEq for Grams {
+    fn eq(&self, other: &Grams) -> bool {
+        self.ids() == other.ids()
+    }
+}
+
+impl std::fmt::Debug for Grams {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.ids()).finish()
+    }
+}
+
+impl Grams {
+    /// The buckets, in the order of the text.
+    #[must_use]
+    pub fn ids(&self) -> &[u16] {
+        &self.ids[..self.len]
+    }
+
+    fn push(&mut self, hash: u64, seen: &mut GramSet) {
+        let folded = (hash ^ (hash >> 32) ^ (hash >> 16)) & u64::from(GRAM_BUCKETS - 1);
+        let id = u16::try_from(folded).unwrap_or(0);
+        let (word, bit) = (&mut seen[usize::from(id / 64)], 1_u64 << (id % 64));
+        if self.len < GRAMS_MAX && *word & bit == 0 {
+            *word |= bit;
+            self.ids[self.len] = id;
+            self.len += 1;
+        }
+    }
+}
+
+/// One bit for each bucket.
+type GramSet = [u64; GRAM_BUCKETS as usize / 64];
+
+/// A small set of hashes: whether one was seen before. It forgets nothing and may take a new one for an old one.
+#[derive(Clone, Debug)]
+struct Seen {
+    bits: [u64; SEEN_BITS / 64],
+    distinct: u32,
+}
+
+impl Default for Seen {
+    fn default() -> Seen {
+        Seen {
+            bits: [0; SEEN_BITS / 64],
+            distinct: 0,
+        }
+    }
+}
+
+impl Seen {
+    fn note(&mut self, hash: u64) -> bool {
+        let mixed = mix(hash);
+        let at = usize::try_from(mixed % (SEEN_BITS as u64)).unwrap_or(0);
+        let bit = 1_u64 << (at % 64);
+        let new = self.bits[at / 64] & bit == 0;
+        self.bits[at / 64] |= bit;
+        self.distinct += u32::from(new);
+        new
+    }
+}
+
+fn mix(hash: u64) -> u64 {
+    let h = (hash ^ (hash >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    h ^ (h >> 32)
+}
+
+/// What was counted. Plain numbers; the signals make sense of them.
+#[derive(Clone, Debug)]
+pub struct Scan {
+    /// How often each ASCII character occurs.
+    pub ascii: [u32; 128],
+    /// Characters of any kind.
+    pub chars: u32,
+    /// Letters outside ASCII.
+    pub foreign: u32,
+    /// Letters of scripts that are written without spaces.
+    pub unspaced: u32,
+    /// Cyrillic, Arabic and other letters outside Latin with spaces.
+    pub other_script: u32,
+    /// Mathematical and logical symbols outside ASCII.
+    pub symbols: u32,
+    /// Pictures, boxes, arrows and other signs outside ASCII.
+    pub signs: u32,
+    /// Question marks of any script.
+    pub questions: u32,
+    /// Words, by white space and punctuation.
+    pub words: u32,
+    /// Different words, as far as a small set can tell.
+    pub distinct_words: u32,
+    /// Letters and digits inside words.
+    pub word_chars: u32,
+    /// Characters of the longest word.
+    pub longest_word: u32,
+    /// Words of seven letters or more.
+    pub long_words: u32,
+    /// Words of one character.
+    pub single_words: u32,
+    /// Words of capitals only, of two letters or more.
+    pub caps_words: u32,
+    /// Words with a capital that do not begin a sentence: mostly names.
+    pub names: u32,
+    /// Different ones of these.
+    pub distinct_names: u32,
+    /// Words with letters and digits.
+    pub mixed_words: u32,
+    /// Words with a capital after a small letter, or with an underscore inside: mostly identifiers.
+    pub identifiers: u32,
+    /// Numbers.
+    pub numbers: u32,
+    /// Different numbers.
+    pub distinct_numbers: u32,
+    /// Numbers with a decimal point.
+    pub decimals: u32,
+    /// Digits of the longest number.
+    pub longest_number: u32,
+    /// Numbers of three digits or more.
+    pub big_numbers: u32,
+    /// An operator between two numbers or letters.
+    pub binary_operators: u32,
+    /// Lines, and those that are not empty.
+    pub lines: u32,
+    /// Lines that are not empty.
+    pub full_lines: u32,
+    /// Different lines.
+    pub distinct_lines: u32,
+    /// Empty lines between text.
+    pub gaps: u32,
+    /// Characters of the longest line.
+    pub longest_line: u32,
+    /// Sum of squares of the lengths of lines, for their spread.
+    pub line_squares: f32,
+    /// Lines as long as the one before.
+    pub even_lines: u32,
+    /// Lines of at least three words that all have one or two characters: rows of a grid.
+    pub grid_rows: u32,
+    /// Words in such rows.
+    pub grid_cells: u32,
+    /// Lines that begin with the word that the one before begins with.
+    pub alike_lines: u32,
+    /// Lines that begin like an item of a list.
+    pub items: u32,
+    /// Lines that begin with a number and a stop.
+    pub numbered: u32,
+    /// Lines that begin like an answer to choose.
+    pub options: u32,
+    /// Characters of these.
+    pub option_chars: u32,
+    /// Options with a digit in them.
+    pub option_numbers: u32,
+    /// Indented lines.
+    pub indented: u32,
+    /// Lines in code fences.
+    pub fenced: u32,
+    /// Lines that end like a line of a program.
+    pub code_ends: u32,
+    /// Lines with two or more bars or tabs, or three commas and few spaces.
+    pub rows: u32,
+    /// Lines of a stack trace or of a compiler's complaint.
+    pub traces: u32,
+    /// Lines of a diff.
+    pub diff: u32,
+    /// Sentences.
+    pub sentences: u32,
+    /// Characters of the longest sentence.
+    pub longest_sentence: u32,
+    /// Words of the longest sentence.
+    pub longest_sentence_words: u32,
+    /// Characters of the sentence with the last question mark.
+    pub question_chars: u32,
+    /// Deepest nesting of brackets.
+    pub depth: u32,
+    /// Brackets opened at depth two or more.
+    pub nested: u32,
+    /// Commands with a backslash.
+    pub latex: u32,
+    /// Characters like the one before.
+    pub runs: u32,
+    /// Different pairs of characters.
+    pub distinct_pairs: u32,
+    /// The last character that is not white space is a question mark.
+    pub ends_asking: bool,
+    /// The last character that is not white space is a colon or an equals sign.
+    pub ends_open: bool,
+    /// How often each class of words occurs.
+    pub class: [u32; CLASSES],
+    /// The same, weighed: in full near either end, a third a little further in.
+    pub near: [f32; CLASSES],
+    /// Classes of the very first word.
+    pub first: [bool; CLASSES],
+    /// Words and word pairs.
+    pub grams: Grams,
+    pass: Pass,
+}
+
+/// What is only needed while reading.
+#[derive(Clone, Debug)]
+struct Pass {
+    grams: GramSet,
+    words: Seen,
+    lines: Seen,
+    names: Seen,
+    numbers: Seen,
+    pairs: Seen,
+    hits: Hits,
+    word: Word,
+    line: Line,
+    sentence_chars: u32,
+    sentence_words: u32,
+    sentence_start: bool,
+    fenced: bool,
+    last_hash: u64,
+    last_line_chars: u32,
+    last_line_first: u64,
+    last: char,
+    last_solid: char,
+    brackets: u32,
+    recent: [char; lexicon::PIECE_MAX],
+    recent_len: usize,
+    gap_open: bool,
+    fault: bool,
+}
+
+impl Default for Pass {
+    fn default() -> Pass {
+        Pass {
+            grams: [0; GRAM_BUCKETS as usize / 64],
+            words: Seen::default(),
+            lines: Seen::default(),
+            names: Seen::default(),
+            numbers: Seen::default(),
+            pairs: Seen::default(),
+            hits: Hits::default(),
+            word: Word::default(),
+            line: Line::default(),
+            sentence_chars: 0,
+            sentence_words: 0,
+            sentence_start: true,
+            fenced: false,
+            last_hash: 0,
+            last_line_chars: 0,
+            last_line_first: 0,
+            last: '\0',
+            last_solid: '\0',
+            brackets: 0,
+            recent: ['\0'; lexicon::PIECE_MAX],
+            recent_len: 0,
+            gap_open: false,
+            fault: false,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Hits {
+    ring: [(u32, Class, f32); TAIL_HITS],
+    at: usize,
+}
+
+impl Default for Hits {
+    fn default() -> Hits {
+        Hits {
+            ring: [(0, Class::Negation, 0.0); TAIL_HITS],
+            at: 0,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Word {
+    hash: u64,
+    len: u32,
+    digits: u32,
+    upper: u32,
+    first_upper: bool,
+    humps: u32,
+    point: bool,
+    /// Its last eight characters, as far as they are ASCII.
+    tail: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Line {
+    chars: u32,
+    solid: u32,
+    words: u32,
+    short_words: u32,
+    bars: u32,
+    tabs: u32,
+    commas: u32,
+    spaces: u32,
+    hash: u64,
+    first_word: u64,
+    head: [char; 8],
+    head_len: usize,
+    indent: u32,
+    last: char,
+    digits: u32,
+    trace: bool,
+}
+
+impl Default for Scan {
+    fn default() -> Scan {
+        let pass = Pass::default();
+        Scan {
+            ascii: [0; 128],
+            chars: 0,
+            foreign: 0,
+            unspaced: 0,
+            other_script: 0,
+            symbols: 0,
+            signs: 0,
+            questions: 0,
+            words: 0,
+            distinct_words: 0,
+            word_chars: 0,
+            longest_word: 0,
+            long_words: 0,
+            single_words: 0,
+            caps_words: 0,
+            names: 0,
+            distinct_names: 0,
+            mixed_words: 0,
+            identifiers: 0,
+            numbers: 0,
+            distinct_numbers: 0,
+            decimals: 0,
+            longest_number: 0,
+            big_numbers: 0,
+            binary_operators: 0,
+            lines: 0,
+            full_lines: 0,
+            distinct_lines: 0,
+            gaps: 0,
+            longest_line: 0,
+            line_squares: 0.0,
+            even_lines: 0,
+            grid_rows: 0,
+            grid_cells: 0,
+            alike_lines: 0,
+            items: 0,
+            numbered: 0,
+            options: 0,
+            option_chars: 0,
+            option_numbers: 0,
+            indented: 0,
+            fenced: 0,
+            code_ends: 0,
+            rows: 0,
+            traces: 0,
+            diff: 0,
+            sentences: 0,
+            longest_sentence: 0,
+            longest_sentence_words: 0,
+            question_chars: 0,
+            depth: 0,
+            nested: 0,
+            latex: 0,
+            runs: 0,
+            distinct_pairs: 0,
+            ends_asking: false,
+            ends_open: false,
+            class: [0; CLASSES],
+            near: [0.0; CLASSES],
+            first: [false; CLASSES],
+            grams: Grams::default(),
+            pass,
+        }
+    }
+}
+
+const FNV: u64 = 0xcbf2_9ce4_8422_2325;
+const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
+
+/// One more character of a hash; the same for the lexicon and the text.
+pub(super) fn hashed(hash: u64, c: char) -> u64 {
+    (hash ^ u64::from(u32::from(c))).wrapping_mul(FNV_PRIME)
+}
+
+/// The hash of no characters.
+pub(super) const EMPTY: u64 = FNV;
+
+impl Scan {
+    /// Reads a window of the text.
+    pub fn feed(&mut self, text: &str) {
+        for c in text.chars() {
+            self.take(c);
+        }
+        // Windows do not run into each other.
+        self.end_word();
+        if self.pass.line.chars > 0 {
+            self.end_line();
+        }
+    }
+
+    /// Nothing more comes.
+    pub fn close(&mut self) {
+        self.end_sentence();
+        self.distinct_words = self.pass.words.distinct;
+        self.distinct_lines = self.pass.lines.distinct;
+        self.distinct_names = self.pass.names.distinct;
+        self.distinct_numbers = self.pass.numbers.distinct;
+        self.distinct_pairs = self.pass.pairs.distinct;
+        self.ends_asking = matches!(self.pass.last_solid, '?' | '？' | '؟');
+        self.ends_open = matches!(self.pass.last_solid, ':' | '=' | '：');
+        self.weigh_tail();
+    }
+
+    fn take(&mut self, c: char) {
+        self.chars += 1;
+        self.pass.sentence_chars += 1;
+        if c.is_ascii() {
+            // An ASCII character is below 128, the table's length.
+            self.ascii[c as usize & 127] += 1;
+        } else {
+            self.take_foreign(c);
+        }
+        self.runs += u32::from(c == self.pass.last && !c.is_whitespace());
+        if self.chars <= 2_000 {
+            self.pass
+                .pairs
+                .note(u64::from(u32::from(self.pass.last)) << 21 | u64::from(u32::from(c)));
+        }
+        if c.is_ascii_alphanumeric() || (!c.is_ascii() && c.is_alphanumeric()) {
+            self.in_word(c);
+        } else if self.pass.word.len > 0 && self.joins(c) {
+            self.pass.word.point |= c == '.';
+        } else {
+            let full_stop = self.pass.word.len > 0 && self.pass.last == '.';
+            self.pass.word.point &= !full_stop;
+            self.end_word();
+            if full_stop {
+                self.end_sentence();
+            }
+            self.mark(c);
+        }
+        self.in_line(c);
+        if !c.is_whitespace() {
+            self.pass.last_solid = c;
+        }
+        self.pass.last = c;
+    }
+
+    /// Whether a mark inside a word belongs to it; the number in "3.14", the apostrophe in "don't", the line in `a_b`.
+    fn joins(&mut self, c: char) -> bool {
+        match c {
+            '\'' | '’' => self.pass.word.digits == 0,
+            '_' => {
+                self.pass.word.humps += 1;
+                true
+            }
+            '.' | ',' => {
+                self.pass.word.digits == self.pass.word.len
+                    && self.pass.last.is_ascii_digit()
+                    && !self.pass.word.point
+            }
+            _ => false,
+        }
+    }
+
+    fn take_foreign(&mut self, c: char) {
+        if c.is_alphabetic() {
+            self.foreign += 1;
+            if unspaced(c) {
+                self.unspaced += 1;
+            } else if !matches!(c, '\u{80}'..='\u{24F}') {
+                self.other_script += 1;
+            }
+            return;
+        }
+        match c {
+            '×' | '÷' | '±' | '√' | '∑' | '∫' | '≤' | '≥' | '≠' | '≡' | '∞' | '∈' | '∀' | '∃'
+            | '∧' | '∨' | '¬' | '⊕' | '→' | '↔' | '⇒' | '∴' | '∪' | '∩' | '⊂' | '⊆' | '·' | '°'
+            | '²' | '³' => self.symbols += 1,
+            '？' | '؟' => self.questions += 1,
+            '。' | '！' => (),
+            _ => self.signs += 1,
+        }
+    }
+
+    fn in_word(&mut self, c: char) {
+        let glued = lexicon::in_pieces(c);
+        let lower = match c {
+            _ if c.is_ascii() => c.to_ascii_lowercase(),
+            _ if glued => c,
+            _ => c.to_lowercase().next().unwrap_or(c),
+        };
+        let word = &mut self.pass.word;
+        if word.len == 0 {
+            *word = Word {
+                hash: EMPTY,
+                first_upper: c.is_uppercase(),
+                ..Word::default()
+            };
+        }
+        let upper = c != lower;
+        word.humps += u32::from(upper && word.len > 0 && self.pass.last.is_lowercase());
+        word.hash = hashed(word.hash, lower);
+        word.len += 1;
+        word.upper += u32::from(upper);
+        word.digits += u32::from(c.is_ascii_digit());
+        word.tail = word.tail << 8 | u64::from(u32::from(lower) & 0x7f);
+        let (hash, len) = (word.hash, word.len);
+        if glued {
+            self.pieces(c);
+            return;
+        }
+        self.pass.recent_len = 0;
+        if (lexicon::STEM_MIN..=lexicon::STEM_MAX).contains(&len) {
+            self.found(lexicon::stem(hash));
+        }
+    }
+
+    /// Scripts without spaces, and those that glue articles to words: any run of characters may be a cue.
+    fn pieces(&mut self, c: char) {
+        self.pass.recent.rotate_right(1);
+        self.pass.recent[0] = c;
+        self.pass.recent_len = (self.pass.recent_len + 1).min(lexicon::PIECE_MAX);
+        // Pieces are hashed from their end, as the text is met.
+        let mut hash = EMPTY;
+        let ends = lexicon::ends_piece(c);
+        for at in (0..self.pass.recent_len).take_while(|_| ends) {
+            hash = hashed(hash, self.pass.recent[at]);
+            self.found(lexicon::piece(hash));
+        }
+        if unspaced(c) {
+            if self.pass.recent_len >= 2 {
+                let pair = hashed(hashed(EMPTY, self.pass.recent[1]), c);
+                self.grams.push(mix(pair), &mut self.pass.grams);
+            }
+            // Two characters are about a word.
+            if self.unspaced.is_multiple_of(2) {
+                self.words += 1;
+                self.pass.sentence_words += 1;
+            }
+        }
+    }
+
+    fn found(&mut self, cues: &'static [(Class, f32)]) {
+        let at = self.words;
+        for (class, weight) in cues {
+            let index = class.index();
+            self.class[index] += 1;
+            self.near[index] += weight * nearness(at);
+            self.first[index] |= at == 0;
+            if at >= NEAR {
+                let hits = &mut self.pass.hits;
+                hits.ring[hits.at % TAIL_HITS] = (at, *class, *weight);
+                hits.at += 1;
+            }
+        }
+    }
+
+    /// What stands near the end weighs as if it stood near the beginning.
+    fn weigh_tail(&mut self) {
+        let hits = self.pass.hits;
+        for (at, class, weight) in hits.ring.iter().take(hits.at) {
+            let back = self.words.saturating_sub(at + 1);
+            let more = nearness(back) - nearness(*at);
+            if more > 0.0 {
+                self.near[class.index()] += weight * more;
+            }
+        }
+    }
+
+    fn end_word(&mut self) {
+        let word = std::mem::take(&mut self.pass.word);
+        if word.len == 0 {
+            return;
+        }
+        self.pass.recent_len = 0;
+        self.pass.fault = is_fault(word.tail);
+        self.found(lexicon::word(word.hash));
+        if word.digits == word.len {
+            self.end_number(&word);
+        } else {
+            self.end_name(&word);
+        }
+        self.words += 1;
+        self.word_chars += word.len;
+        self.longest_word = self.longest_word.max(word.len);
+        self.long_words += u32::from(word.len >= 7 && word.digits == 0);
+        self.single_words += u32::from(word.len == 1);
+        self.mixed_words += u32::from(word.digits > 0 && word.digits < word.len);
+        self.identifiers += u32::from(word.humps > 0 && word.upper < word.len);
+        self.pass.words.note(word.hash);
+        let line = &mut self.pass.line;
+        line.words += 1;
+        line.short_words += u32::from(word.len <= 2);
+        if line.words == 1 {
+            line.first_word = word.hash;
+        }
+        self.pass.sentence_words += 1;
+        self.gram(&word);
+        self.pass.sentence_start = false;
+    }
+
+    fn end_number(&mut self, word: &Word) {
+        self.numbers += 1;
+        self.decimals += u32::from(word.point);
+        self.longest_number = self.longest_number.max(word.digits);
+        self.big_numbers += u32::from(word.digits >= 3);
+        self.pass.numbers.note(word.hash);
+    }
+
+    fn end_name(&mut self, word: &Word) {
+        let caps = word.upper == word.len && word.len >= 2;
+        self.caps_words += u32::from(caps);
+        if word.first_upper && !caps && word.len >= 2 && !self.pass.sentence_start {
+            self.names += 1;
+            self.pass.names.note(word.hash);
+        }
+    }
+
+    /// Numbers are one gram, whatever their value: which number it is says nothing.
+    fn gram(&mut self, word: &Word) {
+        let hash = if word.digits == word.len {
+            mix(u64::from(word.digits.min(6)) + 11)
+        } else {
+            mix(word.hash)
+        };
+        self.grams.push(hash, &mut self.pass.grams);
+        if self.pass.last_hash != 0 {
+            let pair = mix(self.pass.last_hash.rotate_left(7) ^ hash);
+            self.grams.push(pair, &mut self.pass.grams);
+        }
+        self.pass.last_hash = hash;
+    }
+
+    fn mark(&mut self, c: char) {
+        match c {
+            '(' | '[' | '{' => {
+                self.pass.brackets += 1;
+                self.depth = self.depth.max(self.pass.brackets.min(64));
+                self.nested += u32::from(self.pass.brackets >= 2);
+            }
+            ')' | ']' | '}' => self.pass.brackets = self.pass.brackets.saturating_sub(1),
+            '\\' => self.latex += 1,
+            '+' | '*' | '/' | '=' | '^' | '<' | '>' | '%' | '-' => {
+                let before = self.pass.last;
+                self.binary_operators +=
+                    u32::from(before.is_ascii_digit() || before == ' ' || before == ')');
+            }
+            _ => (),
+        }
+        match c {
+            '?' | '？' | '؟' => {
+                self.questions += u32::from(c == '?');
+                self.question_chars = self.pass.sentence_chars;
+                self.end_sentence();
+            }
+            '.' | '!' | '。' | '！' => self.end_sentence(),
+            '\n' => {
+                self.pass.last_hash = 0;
+                self.end_sentence();
+            }
+            _ => (),
+        }
+    }
+
+    fn end_sentence(&mut self) {
+        let (chars, words) = (self.pass.sentence_chars, self.pass.sentence_words);
+        if words > 0 {
+            self.sentences += 1;
+            self.longest_sentence = self.longest_sentence.max(chars);
+            self.longest_sentence_words = self.longest_sentence_words.max(words);
+            self.pass.sentence_start = true;
+            self.pass.last_hash = 0;
+        }
+        self.pass.sentence_chars = 0;
+        self.pass.sentence_words = 0;
+    }
+
+    fn in_line(&mut self, c: char) {
+        if c == '\n' {
+            self.end_line();
+            return;
+        }
+        let line = &mut self.pass.line;
+        line.chars += 1;
+        line.hash = hashed(line.hash, c);
+        match c {
+            ' ' => line.spaces += 1,
+            '\t' => line.tabs += 1,
+            '|' => line.bars += 1,
+            ',' => line.commas += 1,
+            '0'..='9' => line.digits += 1,
+            _ => (),
+        }
+        if c == ' ' || c == '\t' || c == '\r' {
+            line.indent += u32::from(line.solid == 0);
+        } else {
+            line.solid += 1;
+            line.last = c;
+        }
+        if line.solid > 0 && line.head_len < line.head.len() {
+            line.head[line.head_len] = c;
+            line.head_len += 1;
+        }
+        line.trace |=
+            self.pass.fault && matches!(c, ':' | '[') && self.pass.last.is_ascii_alphanumeric();
+    }
+
+    fn end_line(&mut self) {
+        let line = std::mem::take(&mut self.pass.line);
+        self.lines += 1;
+        if line.solid == 0 {
+            self.gaps += u32::from(self.pass.gap_open);
+            self.pass.gap_open = false;
+            return;
+        }
+        self.pass.gap_open = true;
+        self.full_lines += 1;
+        let head = &line.head[..line.head_len];
+        if head.starts_with(&['`', '`', '`']) {
+            self.pass.fenced = !self.pass.fenced;
+            self.fenced += 1;
+            return;
+        }
+        self.fenced += u32::from(self.pass.fenced);
+        self.longest_line = self.longest_line.max(line.chars);
+        self.line_squares += line.chars as f32 * line.chars as f32;
+        self.indented += u32::from(line.indent >= 2);
+        self.code_ends += u32::from(
+            matches!(line.last, ';' | '{' | '}') || (line.last == ':' && line.indent >= 2),
+        );
+        self.pass.lines.note(line.hash);
+        self.compare(&line);
+        self.list_line(&line, head);
+        self.trace_line(&line, head);
+    }
+
+    fn compare(&mut self, line: &Line) {
+        self.even_lines += u32::from(line.chars == self.pass.last_line_chars && line.chars >= 3);
+        self.alike_lines +=
+            u32::from(line.words > 0 && line.first_word == self.pass.last_line_first);
+        if line.words >= 3 && line.short_words == line.words {
+            self.grid_rows += 1;
+            self.grid_cells += line.words;
+        }
+        self.rows += u32::from(
+            line.bars >= 2
+                || line.tabs >= 2
+                || (line.commas >= 3 && line.last != '.' && line.spaces <= line.commas * 2),
+        );
+        self.pass.last_line_chars = line.chars;
+        self.pass.last_line_first = line.first_word;
+    }
+
+    fn list_line(&mut self, line: &Line, head: &[char]) {
+        let digits = head.iter().take_while(|c| c.is_ascii_digit()).count();
+        let after = |at: usize| head.get(at).copied().unwrap_or('\0');
+        let numbered = (1..=3).contains(&digits)
+            && (matches!(after(digits), '.' | ')' | ':') && after(digits + 1) == ' '
+                || after(digits) == '、');
+        let bullet = matches!(after(0), '-' | '*' | '•' | '–') && after(1) == ' ';
+        self.numbered += u32::from(numbered);
+        self.items += u32::from(numbered || bullet);
+        let open = usize::from(after(0) == '(');
+        if matches!(after(open), 'A'..='J' | 'a'..='j')
+            && matches!(after(open + 1), '.' | ')' | ':')
+            && line.solid > 2
+        {
+            self.options += 1;
+            self.option_chars += line.chars;
+            self.option_numbers += u32::from(line.digits > 0);
+        }
+    }
+
+    fn trace_line(&mut self, line: &Line, head: &[char]) {
+        let starts = |with: &str| {
+            with.chars().zip(head.iter()).all(|(a, b)| a == *b)
+                && head.len() >= with.chars().count()
+        };
+        let at = starts("at ") && matches!(line.last, ')' | '0'..='9');
+        self.traces += u32::from(
+            line.trace
+                || at
+                || starts("File \"")
+                || starts("Traceba")
+                || starts("thread '")
+                || starts("Caused b")
+                || starts("goroutin"),
+        );
+        self.diff +=
+            u32::from(starts("@@ ") || starts("+++ ") || starts("--- a/") || starts("diff --g"));
+    }
+}
+
+/// `KeyError:`, `NullPointerException:`, `error[E0308]`, `panicked`.
+fn is_fault(tail: u64) -> bool {
+    const ERROR: u64 = u64::from_be_bytes(*b"\0\0\0error");
+    const EXCEPTION: u64 = u64::from_be_bytes(*b"xception");
+    tail & 0xff_ffff_ffff == ERROR || tail == EXCEPTION
+}
+
+fn nearness(words: u32) -> f32 {
+    if words < NEAR {
+        1.0
+    } else if words < LOOK {
+        0.33
+    } else {
+        0.0
+    }
+}
+
+/// Scripts that are written without spaces.
+pub(super) fn unspaced(c: char) -> bool {
+    matches!(c, '\u{2E80}'..='\u{9FFF}' | '\u{0E00}'..='\u{0E7F}' | '\u{AC00}'..='\u{D7AF}')
+}
