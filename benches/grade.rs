@@ -84,7 +84,7 @@ fn noise(bytes: usize) -> String {
     let mut chance = flyball::learn::chance::Chance::new(1);
     let mut text = String::new();
     while text.len() < bytes {
-        let code = u32::try_from(chance.next() % 0x3000).unwrap_or(65);
+        let code = u32::try_from(chance.draw() % 0x3000).unwrap_or(65);
         text.extend(char::from_u32(code));
     }
     text

@@ -12,7 +12,7 @@ impl Chance {
     }
 
     /// The next number (splitmix64).
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -21,14 +21,14 @@ impl Chance {
 
     /// A number from 0 up to, not including, 1.
     pub fn unit(&mut self) -> f64 {
-        let top = u32::try_from(self.next() >> 32).unwrap_or(u32::MAX);
+        let top = u32::try_from(self.draw() >> 32).unwrap_or(u32::MAX);
         f64::from(top) / 4_294_967_296.0
     }
 
     /// A place among so many.
     pub fn below(&mut self, places: usize) -> usize {
         let places = places.max(1) as u64;
-        usize::try_from(self.next() % places).unwrap_or(0)
+        usize::try_from(self.draw() % places).unwrap_or(0)
     }
 
     /// Puts a list into another order.

@@ -324,17 +324,17 @@ fn choose(space: &Space<'_>, left: &[f64]) -> Chosen {
     Chance::new(11).shuffle(&mut order);
     let mut held_out = vec![vec![0.0; n]; PULLS.len()];
     for fold in 0..folds {
-        let (test, learn): (Vec<(usize, usize)>, Vec<(usize, usize)>) = order
-            .iter()
-            .copied()
-            .enumerate()
-            .partition(|(place, _)| place % folds == fold);
-        let learn: Vec<usize> = learn.into_iter().map(|(_, row)| row).collect();
+        let in_test = |place: &usize| place % folds == fold;
+        let rows = |kept: bool| -> Vec<usize> {
+            let places = (0..n).filter(|place| in_test(place) == kept);
+            places.map(|place| order[place]).collect()
+        };
+        let (test, learn) = (rows(true), rows(false));
         let target: Vec<f64> = learn.iter().map(|r| left[*r]).collect();
         let mut weights = vec![0.0; learn.len()];
         for (said, pull) in held_out.iter_mut().zip(PULLS) {
             weights = space.solve(&learn, &target, pull, &weights);
-            for (_, row) in &test {
+            for row in &test {
                 said[*row] = space.said(*row, &learn, &weights);
             }
         }
