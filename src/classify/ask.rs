@@ -99,7 +99,10 @@ impl<'a> Ask<'a> {
         ask
     }
 
-    fn read(pieces: Pieces<'a>) -> Ask<'a> {
+    fn read(mut pieces: Pieces<'a>) -> Ask<'a> {
+        if pieces.len == 1 {
+            pieces.all[0] = unframed(pieces.all[0]);
+        }
         let bytes = pieces.bytes();
         let mut ask = Ask {
             bytes,
@@ -165,6 +168,90 @@ impl<'a> Ask<'a> {
                 .iter()
                 .all(|cue| *cue < 1.0)
     }
+}
+
+/// Bytes of a paragraph that may be mere courtesy.
+const COURTESY_MAX: usize = 200;
+/// How a paragraph begins that greets, hopes or tells the model who it is, in small letters.
+const OPENINGS: [&str; 26] = [
+    "hi",
+    "hello",
+    "hey",
+    "dear ",
+    "good morning",
+    "good evening",
+    "i hope",
+    "you are a helpful",
+    "you are an expert",
+    "hallo",
+    "guten ",
+    "du bist ein",
+    "bonjour",
+    "salut",
+    "tu es un",
+    "hola",
+    "buenos",
+    "eres un",
+    "ciao",
+    "buongiorno",
+    "olá",
+    "bom dia",
+    "привет",
+    "здравствуй",
+    "你好",
+    "こんにちは",
+];
+/// How a paragraph begins that thanks.
+const CLOSINGS: [&str; 14] = [
+    "thank",
+    "many thanks",
+    "thx",
+    "best regards",
+    "kind regards",
+    "danke",
+    "vielen dank",
+    "merci",
+    "gracias",
+    "grazie",
+    "obrigad",
+    "спасибо",
+    "谢谢",
+    "ありがとう",
+];
+
+/// The text without a paragraph of courtesy before and after it: how an ask is framed says nothing of how hard it is.
+fn unframed(text: &str) -> &str {
+    let mut text = text;
+    let head = &text[..text.floor_char_boundary(COURTESY_MAX)];
+    if let Some(end) = head
+        .trim_start()
+        .find("\n\n")
+        .map(|at| at + head.len() - head.trim_start().len())
+    {
+        let rest = text[end..].trim_start();
+        if !rest.is_empty() && begins(&text[..end], &OPENINGS) {
+            text = rest;
+        }
+    }
+    let trimmed = text.trim_end();
+    let tail = &trimmed[trimmed.ceil_char_boundary(trimmed.len().saturating_sub(COURTESY_MAX))..];
+    if let Some(at) = tail.rfind("\n\n").map(|at| at + trimmed.len() - tail.len()) {
+        if at > 0 && begins(&trimmed[at..], &CLOSINGS) {
+            text = &trimmed[..at];
+        }
+    }
+    text
+}
+
+fn begins(paragraph: &str, with: &[&str]) -> bool {
+    let words = paragraph.trim_start();
+    with.iter().any(|w| {
+        let mut chars = words.chars().flat_map(char::to_lowercase);
+        let mut wanted = w.chars();
+        // "hi" is a greeting, "history" is not.
+        wanted.all(|c| chars.next() == Some(c))
+            && (w.len() > 3 || chars.next().is_none_or(|c| !c.is_alphanumeric()))
+    })
 }
 
 impl<'a> Pieces<'a> {
