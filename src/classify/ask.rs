@@ -235,12 +235,11 @@ fn unframed(text: &str) -> &str {
     }
     let trimmed = text.trim_end();
     let tail = &trimmed[trimmed.ceil_char_boundary(trimmed.len().saturating_sub(COURTESY_MAX))..];
-    if let Some(at) = tail.rfind("\n\n").map(|at| at + trimmed.len() - tail.len()) {
-        if at > 0 && begins(&trimmed[at..], &CLOSINGS) {
-            text = &trimmed[..at];
-        }
+    let last = tail.rfind("\n\n").map(|at| at + trimmed.len() - tail.len());
+    match last {
+        Some(at) if at > 0 && begins(&trimmed[at..], &CLOSINGS) => &trimmed[..at],
+        _ => text,
     }
-    text
 }
 
 fn begins(paragraph: &str, with: &[&str]) -> bool {
