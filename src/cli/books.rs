@@ -69,6 +69,8 @@ pub(super) fn ledger(common: &Common, command: &LedgerCommand) -> Result<(), Str
             Ok(())
         }
         LedgerCommand::Verify { json } => {
+            // Attempts and sums must be of one moment: a flyball may be serving meanwhile.
+            books.hold().map_err(|e| e.detail)?;
             let found = verify(books.as_mut()).map_err(|e| e.detail)?;
             if *json {
                 println!(

@@ -275,6 +275,14 @@ pub trait Store: Send {
     /// # Errors
     /// The store fails.
     fn begin(&mut self, now_ms: i64) -> Result<usize, Error>;
+    /// What is read after this is of one moment, whatever others write meanwhile, until the store is dropped. Where a store cannot
+    /// do that, reads are as they come.
+    ///
+    /// # Errors
+    /// The store fails.
+    fn hold(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
     /// Writes everything or nothing; durable on return. One answer for each work, in order.
     ///
     /// # Errors

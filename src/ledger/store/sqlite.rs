@@ -91,6 +91,11 @@ impl Store for Sqlite {
         self.tell(read::sums(&self.db))
     }
 
+    fn hold(&mut self) -> Result<(), Error> {
+        let held = self.db.execute_batch("BEGIN");
+        self.tell(held)
+    }
+
     fn attempts(
         &mut self,
         since_ms: i64,
