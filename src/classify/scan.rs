@@ -3,7 +3,13 @@
 //! A scan is fed with the windows of an ask, one after the other, and closed once. What it counts is plain
 //! arithmetic over bytes; what a word means is looked up in the [`lexicon`].
 
+mod grams;
+mod lines;
+
 use super::lexicon::{self, CLASSES, Class};
+pub use grams::{GRAM_BUCKETS, Grams};
+use grams::{GramSet, Seen, mix};
+use lines::Line;
 
 /// Words from either end in which a cue weighs in full.
 const NEAR: u32 = 16;
@@ -11,96 +17,6 @@ const NEAR: u32 = 16;
 const LOOK: u32 = 48;
 /// Cues remembered from the end of the text.
 const TAIL_HITS: usize = 64;
-/// Buckets of the n-grams that a grader may weigh.
-pub const GRAM_BUCKETS: u32 = 1 << 16;
-/// N-grams kept of an ask: enough for its first 1,500 characters.
-pub const GRAMS_MAX: usize = 512;
-/// Bits of the set that tells words seen from new ones.
-const SEEN_BITS: usize = 4096;
-
-/// Buckets of words and word pairs, each at most once.
-#[derive(Clone, Copy)]
-pub struct Grams {
-    ids: [u16; GRAMS_MAX],
-    len: usize,
-}
-
-impl Default for Grams {
-    fn default() -> Grams {
-        Grams {
-            ids: [0; GRAMS_MAX],
-            len: 0,
-        }
-    }
-}
-
-impl PartialEq for Grams {
-    fn eq(&self, other: &Grams) -> bool {
-        self.ids() == other.ids()
-    }
-}
-
-impl std::fmt::Debug for Grams {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.ids()).finish()
-    }
-}
-
-impl Grams {
-    /// The buckets, in the order of the text.
-    #[must_use]
-    pub fn ids(&self) -> &[u16] {
-        &self.ids[..self.len]
-    }
-
-    fn push(&mut self, hash: u64, seen: &mut GramSet) {
-        let folded = (hash ^ (hash >> 32) ^ (hash >> 16)) & u64::from(GRAM_BUCKETS - 1);
-        let id = u16::try_from(folded).unwrap_or(0);
-        let (word, bit) = (&mut seen[usize::from(id / 64)], 1_u64 << (id % 64));
-        if self.len < GRAMS_MAX && *word & bit == 0 {
-            *word |= bit;
-            self.ids[self.len] = id;
-            self.len += 1;
-        }
-    }
-}
-
-/// One bit for each bucket.
-type GramSet = [u64; GRAM_BUCKETS as usize / 64];
-
-/// A small set of hashes: whether one was seen before. It forgets nothing and may take a new one for an old one.
-#[derive(Clone, Debug)]
-struct Seen {
-    bits: [u64; SEEN_BITS / 64],
-    distinct: u32,
-}
-
-impl Default for Seen {
-    fn default() -> Seen {
-        Seen {
-            bits: [0; SEEN_BITS / 64],
-            distinct: 0,
-        }
-    }
-}
-
-impl Seen {
-    fn note(&mut self, hash: u64) -> bool {
-        let mixed = mix(hash);
-        let at = usize::try_from(mixed % (SEEN_BITS as u64)).unwrap_or(0);
-        let bit = 1_u64 << (at % 64);
-        let new = self.bits[at / 64] & bit == 0;
-        self.bits[at / 64] |= bit;
-        self.distinct += u32::from(new);
-        new
-    }
-}
-
-fn mix(hash: u64) -> u64 {
-    let h = (hash ^ (hash >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    h ^ (h >> 32)
-}
-
 /// What was counted. Plain numbers; the signals make sense of them.
 #[derive(Clone, Debug)]
 pub struct Scan {
@@ -313,26 +229,6 @@ struct Word {
     point: bool,
     /// Its last eight characters, as far as they are ASCII.
     tail: u64,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Line {
-    chars: u32,
-    solid: u32,
-    words: u32,
-    short_words: u32,
-    bars: u32,
-    tabs: u32,
-    commas: u32,
-    spaces: u32,
-    hash: u64,
-    first_word: u64,
-    head: [char; 8],
-    head_len: usize,
-    indent: u32,
-    last: char,
-    digits: u32,
-    trace: bool,
 }
 
 impl Default for Scan {
@@ -705,121 +601,6 @@ impl Scan {
         }
         self.pass.sentence_chars = 0;
         self.pass.sentence_words = 0;
-    }
-
-    fn in_line(&mut self, c: char) {
-        if c == '\n' {
-            self.end_line();
-            return;
-        }
-        let line = &mut self.pass.line;
-        line.chars += 1;
-        line.hash = hashed(line.hash, c);
-        match c {
-            ' ' => line.spaces += 1,
-            '\t' => line.tabs += 1,
-            '|' => line.bars += 1,
-            ',' => line.commas += 1,
-            '0'..='9' => line.digits += 1,
-            _ => (),
-        }
-        if c == ' ' || c == '\t' || c == '\r' {
-            line.indent += u32::from(line.solid == 0);
-        } else {
-            line.solid += 1;
-            line.last = c;
-        }
-        if line.solid > 0 && line.head_len < line.head.len() {
-            line.head[line.head_len] = c;
-            line.head_len += 1;
-        }
-        line.trace |=
-            self.pass.fault && matches!(c, ':' | '[') && self.pass.last.is_ascii_alphanumeric();
-    }
-
-    fn end_line(&mut self) {
-        let line = std::mem::take(&mut self.pass.line);
-        self.lines += 1;
-        if line.solid == 0 {
-            self.gaps += u32::from(self.pass.gap_open);
-            self.pass.gap_open = false;
-            return;
-        }
-        self.pass.gap_open = true;
-        self.full_lines += 1;
-        let head = &line.head[..line.head_len];
-        if head.starts_with(&['`', '`', '`']) {
-            self.pass.fenced = !self.pass.fenced;
-            self.fenced += 1;
-            return;
-        }
-        self.fenced += u32::from(self.pass.fenced);
-        self.longest_line = self.longest_line.max(line.chars);
-        self.line_squares += line.chars as f32 * line.chars as f32;
-        self.indented += u32::from(line.indent >= 2);
-        self.code_ends += u32::from(
-            matches!(line.last, ';' | '{' | '}') || (line.last == ':' && line.indent >= 2),
-        );
-        self.pass.lines.note(line.hash);
-        self.compare(&line);
-        self.list_line(&line, head);
-        self.trace_line(&line, head);
-    }
-
-    fn compare(&mut self, line: &Line) {
-        self.even_lines += u32::from(line.chars == self.pass.last_line_chars && line.chars >= 3);
-        self.alike_lines +=
-            u32::from(line.words > 0 && line.first_word == self.pass.last_line_first);
-        if line.words >= 3 && line.short_words == line.words {
-            self.grid_rows += 1;
-            self.grid_cells += line.words;
-        }
-        self.rows += u32::from(
-            line.bars >= 2
-                || line.tabs >= 2
-                || (line.commas >= 3 && line.last != '.' && line.spaces <= line.commas * 2),
-        );
-        self.pass.last_line_chars = line.chars;
-        self.pass.last_line_first = line.first_word;
-    }
-
-    fn list_line(&mut self, line: &Line, head: &[char]) {
-        let digits = head.iter().take_while(|c| c.is_ascii_digit()).count();
-        let after = |at: usize| head.get(at).copied().unwrap_or('\0');
-        let numbered = (1..=3).contains(&digits)
-            && (matches!(after(digits), '.' | ')' | ':') && after(digits + 1) == ' '
-                || after(digits) == '、');
-        let bullet = matches!(after(0), '-' | '*' | '•' | '–') && after(1) == ' ';
-        self.numbered += u32::from(numbered);
-        self.items += u32::from(numbered || bullet);
-        let open = usize::from(after(0) == '(');
-        if matches!(after(open), 'A'..='J' | 'a'..='j')
-            && matches!(after(open + 1), '.' | ')' | ':')
-            && line.solid > 2
-        {
-            self.options += 1;
-            self.option_chars += line.chars;
-            self.option_numbers += u32::from(line.digits > 0);
-        }
-    }
-
-    fn trace_line(&mut self, line: &Line, head: &[char]) {
-        let starts = |with: &str| {
-            with.chars().zip(head.iter()).all(|(a, b)| a == *b)
-                && head.len() >= with.chars().count()
-        };
-        let at = starts("at ") && matches!(line.last, ')' | '0'..='9');
-        self.traces += u32::from(
-            line.trace
-                || at
-                || starts("File \"")
-                || starts("Traceba")
-                || starts("thread '")
-                || starts("Caused b")
-                || starts("goroutin"),
-        );
-        self.diff +=
-            u32::from(starts("@@ ") || starts("+++ ") || starts("--- a/") || starts("diff --g"));
     }
 }
 
