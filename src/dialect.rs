@@ -75,6 +75,12 @@ pub trait Dialect: Send + Sync {
     /// A 400 that names what this dialect cannot express.
     fn write(&self, said: &Conversation, to: &Addressee<'_>) -> Result<Written, Error>;
 
+    /// What this dialect calls the fields that its requests share with others, where that is not Chat Completions' name:
+    /// pairs of that name and its own. What is refused or let go is named so.
+    fn names(&self) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
+
     /// A decoder for one streamed answer.
     fn stream(&self, rule: UsageRule) -> Box<dyn StreamDecoder>;
 
@@ -162,6 +168,8 @@ pub struct Addressee<'a> {
     pub model: &'a str,
     /// The limit that is written where the dialect must have one and the client gave none.
     pub limit: u64,
+    /// It thinks, as far as anybody knows.
+    pub thinks: bool,
 }
 
 /// A request body in another dialect than the client's.
@@ -266,6 +274,39 @@ pub trait StreamWriter: Send {
     fn write(&mut self, event: Event, out: &mut Vec<u8>);
     /// The answer is complete: what ends the stream, once.
     fn finish(&mut self, out: &mut Vec<u8>);
+}
+
+/// A conversation that a client of one dialect began, as a request in another. What is let go, and what an error names,
+/// is called as the client calls it.
+///
+/// # Errors
+/// As [`Dialect::write`].
+pub fn translate(
+    from: &dyn Dialect,
+    said: &Conversation,
+    to: &dyn Dialect,
+    addressee: &Addressee<'_>,
+) -> Result<Written, Error> {
+    let own = |field: &str| {
+        let names = from.names().iter();
+        names.copied().find(|(neutral, _)| *neutral == field)
+    };
+    let mut written = to.write(said, addressee).map_err(|mut error| {
+        if let Some((neutral, own)) = error.field.as_deref().and_then(own) {
+            let (before, after) = (format!("\"{neutral}\""), format!("\"{own}\""));
+            error.public = error.public.replace(&before, &after);
+            error.field = Some(own.to_owned());
+        }
+        error
+    })?;
+    for field in &mut written.lost {
+        if let Some((_, own)) = own(field) {
+            own.clone_into(field);
+        }
+    }
+    written.lost.sort();
+    written.lost.dedup();
+    Ok(written)
 }
 
 /// The dialect of this name.

@@ -12,6 +12,7 @@ mod client;
 mod commands;
 mod dialects;
 mod flyball;
+mod goldens;
 mod grading;
 mod interleavings;
 mod layers;

@@ -68,6 +68,17 @@ pub enum Finish {
     Other(String),
 }
 
+impl Finish {
+    /// As it is called where words of refusal have no place of their own.
+    #[must_use]
+    pub fn after(self, refused: bool) -> Finish {
+        match self {
+            Finish::Stop if refused => Finish::Refused,
+            finish => finish,
+        }
+    }
+}
+
 /// What a whole answer said.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answer {

@@ -74,6 +74,8 @@ pub struct Media {
     pub at: Place,
     /// Its file name.
     pub name: Option<String>,
+    /// How closely a picture is to be looked at (`low`, `high`, ...); `None` leaves it to the model's server.
+    pub detail: Option<String>,
 }
 
 /// What a medium is.

@@ -50,6 +50,18 @@ impl Dialect for Anthropic {
         converse::converse(request)
     }
 
+    fn names(&self) -> &'static [(&'static str, &'static str)] {
+        &[
+            ("stop", "stop_sequences"),
+            ("user", "metadata.user_id"),
+            (
+                "parallel_tool_calls",
+                "tool_choice.disable_parallel_tool_use",
+            ),
+            ("response_format", "output_config.format"),
+        ]
+    }
+
     fn write(&self, said: &Conversation, to: &Addressee<'_>) -> Result<Written, Error> {
         write::write(said, to)
     }

@@ -66,6 +66,7 @@ pub fn request(bytes: &[u8]) {
             &Addressee {
                 model: "m",
                 limit: 1,
+                thinks: true,
             },
         ));
     }

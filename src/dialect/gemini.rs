@@ -56,6 +56,23 @@ impl Dialect for Gemini {
         converse::converse(request)
     }
 
+    fn names(&self) -> &'static [(&'static str, &'static str)] {
+        &[
+            ("messages", "contents"),
+            ("temperature", "generationConfig.temperature"),
+            ("top_p", "generationConfig.topP"),
+            ("top_k", "generationConfig.topK"),
+            ("seed", "generationConfig.seed"),
+            ("presence_penalty", "generationConfig.presencePenalty"),
+            ("frequency_penalty", "generationConfig.frequencyPenalty"),
+            ("stop", "generationConfig.stopSequences"),
+            ("n", "generationConfig.candidateCount"),
+            ("logprobs", "generationConfig.responseLogprobs"),
+            ("response_format", "generationConfig.responseMimeType"),
+            ("tool_choice", "toolConfig.functionCallingConfig"),
+        ]
+    }
+
     fn write(&self, said: &Conversation, to: &Addressee<'_>) -> Result<Written, Error> {
         write::write(said, to)
     }

@@ -1,7 +1,7 @@
 //! Pictures, sound and documents between the dialects' ways to send them.
 
 use super::body::wrong;
-use crate::chat::conversation::{Media, MediaKind, Place};
+use crate::chat::conversation::{Conversation, Item, Media, MediaKind, Place};
 use crate::error::Error;
 
 /// A medium from an address, which may be a `data:` one.
@@ -11,6 +11,7 @@ pub(super) fn from_url(field: &str, url: String, kind: MediaKind) -> Result<Medi
         mime: mime.to_owned(),
         at,
         name: None,
+        detail: None,
     };
     let Some(data) = url.strip_prefix("data:") else {
         return Ok(media("", Place::Url(url)));
@@ -41,4 +42,40 @@ pub(super) fn to_url(media: &Media) -> Option<String> {
         Place::Inline(bytes) => Some(format!("data:{};base64,{bytes}", media.mime)),
         Place::Text(_) => None,
     }
+}
+
+/// How closely a picture is to be looked at; `auto` says nothing.
+pub(super) fn detail(word: Option<String>) -> Option<String> {
+    word.filter(|word| word != "auto")
+}
+
+/// Names the wish for detail where a dialect has no word for it.
+pub(super) fn lose_detail(said: &Conversation, lost: &mut Vec<String>) {
+    let detailed = |item: &Item| matches!(item, Item::Media(media) if media.detail.is_some());
+    let inside = |item: &Item| match item {
+        Item::Result(result) => result.items.iter().any(detailed),
+        item => detailed(item),
+    };
+    if said.messages.iter().flat_map(|m| &m.items).any(inside) {
+        lost.push("detail".into());
+    }
+}
+
+/// The type that an address ends in, for a dialect that must name one.
+pub(super) fn mime_of_url(url: &str) -> Option<&'static str> {
+    let path = url.split(['?', '#']).next()?;
+    let (_, ending) = path.rsplit('/').next()?.rsplit_once('.')?;
+    Some(match ending.to_ascii_lowercase().as_str() {
+        "png" => "image/png",
+        "jpg" | "jpeg" => "image/jpeg",
+        "gif" => "image/gif",
+        "webp" => "image/webp",
+        "heic" => "image/heic",
+        "pdf" => "application/pdf",
+        "txt" => "text/plain",
+        "mp3" => "audio/mpeg",
+        "wav" => "audio/wav",
+        "mp4" => "video/mp4",
+        _ => return None,
+    })
 }

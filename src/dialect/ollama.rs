@@ -51,6 +51,19 @@ impl Dialect for Ollama {
         converse::converse(*self, request)
     }
 
+    fn names(&self) -> &'static [(&'static str, &'static str)] {
+        &[
+            ("temperature", "options.temperature"),
+            ("top_p", "options.top_p"),
+            ("top_k", "options.top_k"),
+            ("seed", "options.seed"),
+            ("presence_penalty", "options.presence_penalty"),
+            ("frequency_penalty", "options.frequency_penalty"),
+            ("stop", "options.stop"),
+            ("response_format", "format"),
+        ]
+    }
+
     fn write(&self, said: &Conversation, to: &Addressee<'_>) -> Result<Written, Error> {
         write::write(*self, said, to)
     }

@@ -172,6 +172,17 @@ pub(super) fn cannot(field: &str) -> Error {
     .code("flyball_untranslatable")
 }
 
+/// As [`cannot`], for something in the middle of a conversation.
+pub(super) fn cannot_hold(what: &str) -> Error {
+    Error::bad_field(
+        "messages",
+        format!(
+            "\"messages\" holds {what}, which cannot be expressed in the dialect of the model that would answer; leave it out, or ask for a model whose provider speaks your dialect."
+        ),
+    )
+    .code("flyball_untranslatable")
+}
+
 /// What a value is, in words.
 pub(super) fn kind(value: &Value) -> &'static str {
     match value {

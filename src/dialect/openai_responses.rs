@@ -46,6 +46,14 @@ impl Dialect for OpenAiResponses {
         converse::converse(request)
     }
 
+    fn names(&self) -> &'static [(&'static str, &'static str)] {
+        &[
+            ("messages", "input"),
+            ("response_format", "text.format"),
+            ("logprobs", "top_logprobs"),
+        ]
+    }
+
     fn write(&self, said: &Conversation, to: &Addressee<'_>) -> Result<Written, Error> {
         write::write(said, to)
     }
@@ -97,8 +105,14 @@ fn error_event(error: &Error, number: u64) -> String {
         .ok()
         .map(|w| w.error);
     let inner = inner.map_or("null", RawValue::get);
+    // OpenAI's reference has the fields beside the type, its servers and newer clients have them in an object: both.
+    let flat =
+        serde_json::json!({"code": error.code, "message": error.public, "param": error.field})
+            .to_string();
+    let flat = flat.strip_prefix('{').and_then(|f| f.strip_suffix('}'));
+    let flat = flat.unwrap_or_default();
     format!(
-        "event: error\ndata: {{\"type\":\"error\",\"sequence_number\":{number},\"error\":{inner}}}\n\n"
+        "event: error\ndata: {{\"type\":\"error\",\"sequence_number\":{number},\"error\":{inner},{flat}}}\n\n"
     )
 }
 

@@ -50,9 +50,10 @@ impl<'a> Translator<'a> {
             let addressee = Addressee {
                 model: "",
                 limit: 1,
+                thinks: true,
             };
             self.conversation()
-                .and_then(|c| to.write(c, &addressee).map(drop))
+                .and_then(|c| dialect::translate(self.dialect, c, to, &addressee).map(drop))
         };
         let at = dialect::ALL.iter().position(|d| d.name() == to.name());
         match at.and_then(|at| self.sayable.get(at)) {
@@ -122,21 +123,21 @@ pub(super) fn translated(exchange: &Exchange<'_>, arm: &Arm) -> Result<Option<Tr
     let addressee = Addressee {
         model: &arm.model.name,
         limit: most.map_or(default, |most| most.min(default)),
+        thinks: arm.model.accepts.may_think(),
     };
     let conversation = exchange.translator.conversation();
-    let written = match conversation.and_then(|c| dialect.write(c, &addressee)) {
+    let written = match conversation
+        .and_then(|c| dialect::translate(exchange.dialect, c, dialect, &addressee))
+    {
         Ok(written) => written,
         // Its own dialect would do, without an effort: better than no answer.
         Err(_) if arm.model.provider.speaks(exchange.dialect.name()) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let mut lost = written.lost;
-    lost.sort();
-    lost.dedup();
     Ok(Some(Translated {
         dialect,
         body: Bytes::from(written.body),
-        lost,
+        lost: written.lost,
     }))
 }
 

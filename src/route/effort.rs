@@ -107,6 +107,12 @@ pub struct Accepts {
 }
 
 impl Accepts {
+    /// False only where it is known that the model does not think.
+    #[must_use]
+    pub fn may_think(&self) -> bool {
+        !self.known || !self.efforts.is_empty()
+    }
+
     /// What the operator's configuration lists for a model that the table does not have. Thinking counts as
     /// on by default, so that off is always said. An empty list says that the model does not think.
     #[must_use]

@@ -650,6 +650,7 @@ fn every_recorded_conversation_can_be_said_in_every_dialect_or_is_refused_by_nam
     let addressee = flyball::dialect::Addressee {
         model: "m",
         limit: 4096,
+        thinks: true,
     };
     let (mut read, mut written) = (Tally::default(), Tally::default());
     let mut refused: BTreeMap<String, usize> = BTreeMap::new();
@@ -878,6 +879,7 @@ fn a_wrong_type_anywhere_is_a_refusal_by_name_or_goes_on_and_never_a_panic() {
     let addressee = flyball::dialect::Addressee {
         model: "m",
         limit: 9,
+        thinks: true,
     };
     let wrong = [
         serde_json::json!(null),

@@ -147,6 +147,9 @@ async fn a_chat_completions_request_reaches_an_anthropic_model_whole() {
     );
     let sent: Value = serde_json::from_str(&seen.body).expect("JSON");
     let schema = weather("openai")["tools"][0]["function"]["parameters"].clone();
+    // An object of an answer's schema must be closed there.
+    let mut closed = schema.clone();
+    closed["additionalProperties"] = false.into();
     assert_eq!(
         sent,
         json!({
@@ -158,7 +161,7 @@ async fn a_chat_completions_request_reaches_an_anthropic_model_whole() {
             ],
             "tools": [{"name": "weather", "description": "Weather", "input_schema": schema, "strict": true}],
             "tool_choice": {"type": "any", "disable_parallel_tool_use": true},
-            "output_config": {"format": {"type": "json_schema", "schema": schema}},
+            "output_config": {"format": {"type": "json_schema", "schema": closed}},
             "temperature": 1, "stop_sequences": ["END"], "metadata": {"user_id": "u1"}
         })
     );

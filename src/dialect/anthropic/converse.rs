@@ -308,5 +308,6 @@ fn source(block: &mut Fields, kind: MediaKind) -> Result<Media, Error> {
         mime,
         at,
         name: None,
+        detail: None,
     })
 }

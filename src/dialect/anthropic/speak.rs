@@ -12,10 +12,12 @@ use serde_json::{Value, json};
 pub(super) fn whole(answer: Answer, frame: &Frame) -> Bytes {
     let model = answer.model.clone().unwrap_or_else(|| frame.model.clone());
     let mut blocks = Vec::new();
-    let mut calls = 0;
+    let (mut calls, mut refused) = (0, false);
     for item in answer.items {
         match item {
-            Item::Text(text) | Item::Refusal(text) => {
+            Item::Text(text) => blocks.push(json!({"type": "text", "text": text})),
+            Item::Refusal(text) => {
+                refused = true;
                 blocks.push(json!({"type": "text", "text": text}));
             }
             Item::Reasoning(reasoning) => {
@@ -36,7 +38,7 @@ pub(super) fn whole(answer: Answer, frame: &Frame) -> Bytes {
             Item::Media(_) | Item::Result(_) => {}
         }
     }
-    let finish = answer.finish.unwrap_or(Finish::Stop);
+    let finish = answer.finish.unwrap_or(Finish::Stop).after(refused);
     let (reason, text) = stopped(&finish, calls > 0);
     let body = json!({
         "id": format!("msg_{}", frame.id), "type": "message", "role": "assistant", "model": model,
@@ -101,6 +103,7 @@ pub(super) struct Writer {
     /// The block of each call.
     calls: Vec<u64>,
     next: u64,
+    refused: bool,
     finish: Option<Finish>,
     begun: bool,
     closed: bool,
@@ -117,6 +120,7 @@ impl Writer {
             open: Vec::new(),
             calls: Vec::new(),
             next: 0,
+            refused: false,
             finish: None,
             begun: false,
             closed: false,
@@ -243,7 +247,11 @@ impl StreamWriter for Writer {
                 self.frame.model = model;
                 self.begin(out);
             }
-            Event::Text(text) | Event::Refusal(text) => self.text(text, out),
+            Event::Text(text) => self.text(text, out),
+            Event::Refusal(text) => {
+                self.refused = true;
+                self.text(text, out);
+            }
             Event::Reasoning(text) => self.thought(text, out),
             Event::State(state) => self.state(&state, out),
             Event::Call { id, name, .. } => self.call(&id, name, out),
@@ -269,6 +277,7 @@ impl StreamWriter for Writer {
         self.begin(out);
         self.close_all(out);
         let finish = self.finish.take().unwrap_or(Finish::Stop);
+        let finish = finish.after(self.refused);
         let (reason, text) = stopped(&finish, !self.calls.is_empty());
         let body = json!({"type": "message_delta", "delta": {"stop_reason": reason, "stop_sequence": text}, "usage": used(&self.usage)});
         Writer::send(out, "message_delta", &body);

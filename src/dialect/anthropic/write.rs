@@ -5,14 +5,15 @@ use crate::chat::Role;
 use crate::chat::conversation::{
     Choice, Conversation, Format, Item, Media, MediaKind, Message, Place, Reasoning, Returned,
 };
-use crate::dialect::carry;
-use crate::dialect::open::cannot;
+use crate::dialect::open::{cannot, cannot_hold};
 use crate::dialect::{Addressee, Written};
+use crate::dialect::{carry, media};
 use crate::error::Error;
 use serde_json::{Map, Number, Value, json};
 
 pub(super) fn write(said: &Conversation, to: &Addressee<'_>) -> Result<Written, Error> {
     let mut lost = said.lost.clone();
+    media::lose_detail(said, &mut lost);
     if said.logprobs.is_some() {
         return Err(cannot("logprobs"));
     }
@@ -38,6 +39,8 @@ pub(super) fn write(said: &Conversation, to: &Addressee<'_>) -> Result<Written, 
         None => {}
         Some(Format::Json) => return Err(cannot("response_format")),
         Some(Format::Schema { schema, .. }) => {
+            let mut schema = schema.clone();
+            close_objects(&mut schema);
             let format = json!({"format": {"type": "json_schema", "schema": schema}});
             body.insert("output_config".into(), format);
         }
@@ -53,6 +56,29 @@ pub(super) fn write(said: &Conversation, to: &Addressee<'_>) -> Result<Written, 
         body: Value::Object(body).to_string(),
         lost,
     })
+}
+
+/// An object of an answer's schema must say here that it has no other properties.
+fn close_objects(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            let open = map.get("type").is_some_and(|kind| {
+                kind == "object"
+                    || kind
+                        .as_array()
+                        .is_some_and(|k| k.contains(&json!("object")))
+            });
+            if open {
+                map.entry("additionalProperties").or_insert(false.into());
+            }
+            let schemas = map.iter_mut().filter(|(key, _)| {
+                !matches!(key.as_str(), "enum" | "const" | "default" | "examples")
+            });
+            schemas.for_each(|(_, inner)| close_objects(inner));
+        }
+        Value::Array(list) => list.iter_mut().for_each(close_objects),
+        _ => {}
+    }
 }
 
 fn tools(said: &Conversation, body: &mut Map<String, Value>) {
@@ -205,7 +231,7 @@ fn medium(media: &Media) -> Result<Value, Error> {
     };
     match media.kind {
         MediaKind::Image => Ok(json!({"type": "image", "source": source})),
-        MediaKind::Audio => Err(cannot("sound")),
+        MediaKind::Audio => Err(cannot_hold("sound")),
         MediaKind::File => {
             let mut made = json!({"type": "document", "source": source});
             if let Some(name) = &media.name {

@@ -249,7 +249,7 @@ fn choose(fields: &mut Fields, said: &mut Conversation) -> Result<(), Error> {
 
 fn add(mut content: Fields, ids: &mut Ids, said: &mut Conversation) -> Result<(), Error> {
     let role = content.text("role")?.unwrap_or_else(|| "user".into());
-    let path = content.path("parts");
+    let (path, role_path) = (content.path("parts"), content.path("role"));
     let mut items = Vec::new();
     for (j, part) in list(&mut content)?.into_iter().enumerate() {
         piece(Fields::of(format!("{path}[{j}]"), part)?, ids, &mut items)?;
@@ -269,17 +269,22 @@ fn add(mut content: Fields, ids: &mut Ids, said: &mut Conversation) -> Result<()
             push(Role::Tool, results);
             push(Role::User, rest);
         }
-        _ => return Err(cannot("role")),
+        _ => return Err(cannot(&role_path)),
     }
     Ok(())
 }
 
 fn piece(mut part: Fields, ids: &mut Ids, items: &mut Vec<Item>) -> Result<(), Error> {
     if let Some(Value::String(signature)) = take(&mut part, "thoughtSignature") {
-        items.push(Item::Reasoning(Reasoning {
-            text: String::new(),
-            state: Some(opened(signature)),
-        }));
+        let state = Some(opened(signature));
+        match items.last_mut() {
+            // It seals the thoughts before it.
+            Some(Item::Reasoning(thought)) if thought.state.is_none() => thought.state = state,
+            _ => items.push(Item::Reasoning(Reasoning {
+                text: String::new(),
+                state,
+            })),
+        }
     }
     let thought = part.flag("thought")?.unwrap_or(false);
     if take(&mut part, "videoMetadata").is_some() {
@@ -287,7 +292,13 @@ fn piece(mut part: Fields, ids: &mut Ids, items: &mut Vec<Item>) -> Result<(), E
     }
     if let Some(text) = part.text("text")? {
         match thought {
-            true => items.push(Item::Reasoning(Reasoning { text, state: None })),
+            // A stream's thoughts come back in as many parts as they came in.
+            true => match items.last_mut() {
+                Some(Item::Reasoning(before)) if before.state.is_none() => {
+                    before.text.push_str(&text);
+                }
+                _ => items.push(Item::Reasoning(Reasoning { text, state: None })),
+            },
             false if text.is_empty() => {}
             false => items.push(Item::Text(text)),
         }
@@ -303,6 +314,7 @@ fn piece(mut part: Fields, ids: &mut Ids, items: &mut Vec<Item>) -> Result<(), E
             mime,
             at,
             name,
+            detail: None,
         }));
     }
     if let Some(mut file) = object(&mut part, "fileData")? {
@@ -324,6 +336,7 @@ fn piece(mut part: Fields, ids: &mut Ids, items: &mut Vec<Item>) -> Result<(), E
             mime,
             at,
             name: None,
+            detail: None,
         }));
     }
     if let Some(mut call) = object(&mut part, "functionCall")? {

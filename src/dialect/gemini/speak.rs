@@ -15,12 +15,20 @@ const CALLS_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub(super) fn whole(answer: Answer, frame: &Frame) -> Bytes {
     let model = answer.model.clone().unwrap_or_else(|| frame.model.clone());
     let mut parts = Vec::new();
-    let (mut state, mut calls) = (None, 0);
+    let (mut state, mut sealed, mut calls, mut refused) = (None, false, 0, false);
     for item in answer.items {
         let part = match item {
-            Item::Text(text) | Item::Refusal(text) => json!({"text": text}),
+            Item::Text(text) => json!({"text": text}),
+            Item::Refusal(text) => {
+                refused = true;
+                json!({"text": text})
+            }
             Item::Reasoning(reasoning) => {
                 if !reasoning.text.is_empty() {
+                    if let Some(before) = state.take().filter(|_| sealed) {
+                        parts.push(signed(json!({"text": ""}), Some(before), frame, &model));
+                    }
+                    sealed = false;
                     parts.push(json!({"text": reasoning.text, "thought": true}));
                     let words = State {
                         dialect: String::new(),
@@ -29,7 +37,14 @@ pub(super) fn whole(answer: Answer, frame: &Frame) -> Bytes {
                     };
                     state = Some(words);
                 }
-                state = reasoning.state.or(state);
+                if let Some(own) = reasoning.state {
+                    // Each has a part of its own to ride on.
+                    if let Some(before) = state.take().filter(|_| sealed) {
+                        parts.push(signed(json!({"text": ""}), Some(before), frame, &model));
+                    }
+                    state = Some(own);
+                    sealed = true;
+                }
                 continue;
             }
             Item::Call(call) => {
@@ -39,11 +54,12 @@ pub(super) fn whole(answer: Answer, frame: &Frame) -> Bytes {
             Item::Media(_) | Item::Result(_) => continue,
         };
         parts.push(signed(part, state.take(), frame, &model));
+        sealed = false;
     }
     if let Some(state) = state {
         parts.push(signed(json!({"text": ""}), Some(state), frame, &model));
     }
-    let finish = answer.finish.unwrap_or(Finish::Stop);
+    let finish = answer.finish.unwrap_or(Finish::Stop).after(refused);
     let mut candidate = json!({"content": {"parts": parts, "role": "model"}, "finishReason": finished(&finish), "index": 0});
     if !answer.citations.is_empty() {
         candidate["groundingMetadata"] = grounded(&answer.citations);
@@ -114,6 +130,7 @@ pub(super) struct Writer {
     calls: Vec<Call>,
     said_calls: usize,
     citations: Vec<(String, String)>,
+    refused: bool,
     finish: Option<Finish>,
     array: Option<ToArray>,
     closed: bool,
@@ -131,6 +148,7 @@ impl Writer {
             calls: Vec::new(),
             said_calls: 0,
             citations: Vec::new(),
+            refused: false,
             finish: None,
             array: frame.array.then(ToArray::default),
             frame,
@@ -172,6 +190,13 @@ impl Writer {
         self.state.take().or(words)
     }
 
+    /// A state that waits for a part to ride on gets one of its own before the next comes.
+    fn let_out(&mut self, out: &mut Vec<u8>) {
+        if self.state.is_some() {
+            self.part(json!({"text": ""}), out);
+        }
+    }
+
     fn part(&mut self, part: Value, out: &mut Vec<u8>) {
         self.flush(out);
         let state = self.state();
@@ -208,14 +233,20 @@ impl StreamWriter for Writer {
         }
         match event {
             Event::Model(model) => self.frame.model = model,
-            Event::Text(text) | Event::Refusal(text) => self.part(json!({"text": text}), out),
+            Event::Text(text) => self.part(json!({"text": text}), out),
+            Event::Refusal(text) => {
+                self.refused = true;
+                self.part(json!({"text": text}), out);
+            }
             Event::Reasoning(text) => {
                 self.flush(out);
+                self.let_out(out);
                 self.thought = true;
                 self.piece(json!({"text": text, "thought": true}), None, out);
             }
             Event::State(state) => {
                 self.flush(out);
+                self.let_out(out);
                 self.state = Some(state);
             }
             Event::Call { id, name, .. } => {
@@ -253,6 +284,7 @@ impl StreamWriter for Writer {
         }
         self.flush(out);
         let finish = self.finish.take().unwrap_or(Finish::Stop);
+        let finish = finish.after(self.refused);
         let state = self.state();
         let part = signed(json!({"text": ""}), state, &self.frame, &self.frame.model);
         self.piece(part, Some(&finish), out);

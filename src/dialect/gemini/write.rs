@@ -4,13 +4,14 @@ use crate::chat::Role;
 use crate::chat::conversation::{
     Choice, Conversation, Format, Item, Media, MediaKind, Place, Reasoning, Returned,
 };
-use crate::dialect::open::cannot;
-use crate::dialect::{Addressee, Written, carry};
+use crate::dialect::open::cannot_hold;
+use crate::dialect::{Addressee, Written, carry, media};
 use crate::error::Error;
 use serde_json::{Map, Value, json};
 
 pub(super) fn write(said: &Conversation, to: &Addressee<'_>) -> Result<Written, Error> {
     let mut lost = said.lost.clone();
+    media::lose_detail(said, &mut lost);
     let mut body = Map::new();
     if !said.system.is_empty() {
         let parts: Vec<Value> = said
@@ -104,7 +105,7 @@ fn contents(said: &Conversation, to: &Addressee<'_>) -> Result<Vec<Value>, Error
 }
 
 fn parts(items: &[Item], to: &Addressee<'_>) -> Result<Vec<Value>, Error> {
-    let mut parts = Vec::new();
+    let (mut parts, mut seen) = (Vec::new(), Vec::new());
     // A signature goes back on the part that it came with: the one after it.
     let mut signature = None;
     for item in items {
@@ -119,7 +120,7 @@ fn parts(items: &[Item], to: &Addressee<'_>) -> Result<Vec<Value>, Error> {
                 parts.push(returned(result)?);
                 for inner in &result.items {
                     if let Item::Media(media) = inner {
-                        parts.push(medium(media)?);
+                        seen.push(medium(media)?);
                     }
                 }
                 continue;
@@ -135,6 +136,8 @@ fn parts(items: &[Item], to: &Addressee<'_>) -> Result<Vec<Value>, Error> {
         }
         parts.push(part);
     }
+    // As many results must follow each other as there were calls: what tools showed comes after them.
+    parts.extend(seen);
     if let Some(signature) = signature {
         parts.push(json!({"text": "", "thoughtSignature": signature}));
     }
@@ -161,9 +164,14 @@ fn returned(result: &Returned) -> Result<Value, Error> {
 }
 
 fn medium(media: &Media) -> Result<Value, Error> {
+    let guess = match &media.at {
+        Place::Url(url) => media::mime_of_url(url),
+        Place::Inline(_) | Place::Text(_) => None,
+    };
     let mime = match (media.mime.as_str(), media.kind) {
-        ("", MediaKind::Image) => "image/*",
-        ("", MediaKind::Audio) => "audio/*",
+        ("", _) if guess.is_some() => guess.unwrap_or_default(),
+        ("", MediaKind::Image) => "image/jpeg",
+        ("", MediaKind::Audio) => "audio/mpeg",
         ("", MediaKind::File) => "application/pdf",
         (mime, _) => mime,
     };
@@ -173,7 +181,7 @@ fn medium(media: &Media) -> Result<Value, Error> {
         Place::Url(url) if url.starts_with("http") => {
             Ok(json!({"fileData": {"mimeType": mime, "fileUri": url}}))
         }
-        Place::Url(_) => Err(cannot("an address that is not http")),
+        Place::Url(_) => Err(cannot_hold("an address that is not http")),
     }
 }
 

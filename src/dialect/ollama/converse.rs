@@ -155,6 +155,7 @@ fn images(fields: &mut Fields) -> Result<Vec<Item>, Error> {
             mime,
             at,
             name: None,
+            detail: None,
         }))
     })
     .collect()

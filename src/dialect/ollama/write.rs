@@ -3,8 +3,8 @@
 use super::Ollama;
 use crate::chat::Role;
 use crate::chat::conversation::{Conversation, Format, Item, Media, MediaKind, Place, texts};
-use crate::dialect::open::cannot;
-use crate::dialect::{Addressee, Written, carry};
+use crate::dialect::open::{cannot, cannot_hold};
+use crate::dialect::{Addressee, Written, carry, media};
 use crate::error::Error;
 use serde_json::{Map, Value, json};
 
@@ -14,6 +14,7 @@ pub(super) fn write(
     to: &Addressee<'_>,
 ) -> Result<Written, Error> {
     let mut lost = said.lost.clone();
+    media::lose_detail(said, &mut lost);
     let mut body = Map::new();
     body.insert("model".into(), to.model.into());
     body.insert("stream".into(), said.stream.into());
@@ -132,7 +133,7 @@ fn with_images(role: &str, items: &[Item]) -> Result<Value, Error> {
                 at: Place::Text(words),
                 ..
             }) => text.push(words.clone()),
-            Item::Media(_) => return Err(cannot("a picture by its address, sound or a file")),
+            Item::Media(_) => return Err(cannot_hold("a picture by its address, sound or a file")),
             _ => {}
         }
     }
@@ -158,7 +159,9 @@ fn assistant(items: &[Item], to: &Addressee<'_>) -> Result<Value, Error> {
                 }
             }
             Item::Text(_) | Item::Refusal(_) => {}
-            Item::Media(_) | Item::Result(_) => return Err(cannot("a file in a model's message")),
+            Item::Media(_) | Item::Result(_) => {
+                return Err(cannot_hold("a file in a model's message"));
+            }
         }
     }
     if !calls.is_empty() {

@@ -329,9 +329,11 @@ fn piece(mut part: Fields) -> Result<Item, Error> {
             };
             let field = image.path("url");
             let url = image.need_text("url")?;
-            image.ignore(&["detail"]);
+            let detail = image.text("detail")?;
             image.done()?;
-            Item::Media(media::from_url(&field, url, MediaKind::Image)?)
+            let mut picture = media::from_url(&field, url, MediaKind::Image)?;
+            picture.detail = media::detail(detail);
+            Item::Media(picture)
         }
         "input_audio" => {
             let Some(mut audio) = part.object("input_audio")? else {
@@ -350,6 +352,7 @@ fn piece(mut part: Fields) -> Result<Item, Error> {
                 mime: format!("audio/{format}"),
                 at: media::inline(&field, data)?,
                 name: None,
+                detail: None,
             })
         }
         "file" => {

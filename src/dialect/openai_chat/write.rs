@@ -6,7 +6,7 @@ use crate::chat::conversation::{
 };
 use crate::dialect::carry;
 use crate::dialect::media;
-use crate::dialect::open::cannot;
+use crate::dialect::open::cannot_hold;
 use crate::dialect::{Addressee, Written};
 use crate::error::Error;
 use serde_json::{Map, Value, json};
@@ -101,7 +101,7 @@ fn part(item: &Item) -> Result<Value, Error> {
         Item::Text(text) | Item::Refusal(text) => json!({"type": "text", "text": text}),
         Item::Media(media) => medium(media)?,
         Item::Call(_) | Item::Result(_) | Item::Reasoning(_) => {
-            return Err(cannot("a tool call in a user's message"));
+            return Err(cannot_hold("a tool call in a user's message"));
         }
     })
 }
@@ -109,15 +109,21 @@ fn part(item: &Item) -> Result<Value, Error> {
 fn medium(media: &Media) -> Result<Value, Error> {
     match (media.kind, &media.at) {
         (MediaKind::Image, _) => match media::to_url(media) {
-            Some(url) => Ok(json!({"type": "image_url", "image_url": {"url": url}})),
-            None => Err(cannot("a picture without bytes")),
+            Some(url) => {
+                let mut image = json!({"url": url});
+                if let Some(detail) = &media.detail {
+                    image["detail"] = detail.clone().into();
+                }
+                Ok(json!({"type": "image_url", "image_url": image}))
+            }
+            None => Err(cannot_hold("a picture without bytes")),
         },
         (_, Place::Text(text)) => Ok(json!({"type": "text", "text": text})),
         (MediaKind::Audio, Place::Inline(data)) => {
             let format = match media.mime.as_str() {
                 "audio/wav" | "audio/x-wav" => "wav",
                 "audio/mp3" | "audio/mpeg" => "mp3",
-                _ => return Err(cannot("sound other than wav and mp3")),
+                _ => return Err(cannot_hold("sound other than wav and mp3")),
             };
             Ok(json!({"type": "input_audio", "input_audio": {"data": data, "format": format}}))
         }
@@ -126,7 +132,9 @@ fn medium(media: &Media) -> Result<Value, Error> {
             let data = media::to_url(media);
             Ok(json!({"type": "file", "file": {"filename": name, "file_data": data}}))
         }
-        (MediaKind::Audio | MediaKind::File, Place::Url(_)) => Err(cannot("a file by its address")),
+        (MediaKind::Audio | MediaKind::File, Place::Url(_)) => {
+            Err(cannot_hold("a file by its address"))
+        }
     }
 }
 
@@ -170,7 +178,9 @@ fn assistant(items: &[Item], to: &Addressee<'_>) -> Result<Value, Error> {
                 calls.push(made);
             }
             Item::Text(_) => {}
-            Item::Media(_) | Item::Result(_) => return Err(cannot("a file in a model's message")),
+            Item::Media(_) | Item::Result(_) => {
+                return Err(cannot_hold("a file in a model's message"));
+            }
         }
     }
     if !details.is_empty() {
@@ -187,7 +197,7 @@ fn results(items: &[Item], list: &mut Vec<Value>, lost: &mut Vec<String>) -> Res
     let mut seen = Vec::new();
     for item in items {
         let Item::Result(result) = item else {
-            return Err(cannot("a tool's message without a result"));
+            return Err(cannot_hold("a tool's message without a result"));
         };
         if result.failed {
             lost.push("is_error".into());

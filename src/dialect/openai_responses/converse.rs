@@ -260,12 +260,14 @@ fn piece(mut part: Fields) -> Result<Item, Error> {
         }
         "refusal" => Item::Refusal(part.need_text("refusal")?),
         "input_image" => {
-            part.ignore(&["detail"]);
+            let detail = part.text("detail")?;
             let field = part.path("image_url");
             let Some(url) = part.text("image_url")? else {
                 return Err(cannot(&part.path("file_id")));
             };
-            Item::Media(media::from_url(&field, url, MediaKind::Image)?)
+            let mut picture = media::from_url(&field, url, MediaKind::Image)?;
+            picture.detail = media::detail(detail);
+            Item::Media(picture)
         }
         "input_file" => {
             let name = part.text("filename")?;
@@ -278,6 +280,7 @@ fn piece(mut part: Fields) -> Result<Item, Error> {
                     mime: String::new(),
                     at: Place::Url(url),
                     name: None,
+                    detail: None,
                 },
                 (None, None) => return Err(cannot(&part.path("file_id"))),
             };

@@ -30,10 +30,9 @@ pub(super) fn whole(answer: Answer, frame: &Frame) -> Bytes {
                 output.push(message(frame, n, "completed", vec![part]));
             }
             Item::Reasoning(reasoning) => {
-                let packed = reasoning
-                    .state
-                    .map(|state| carry::pack(&state, frame.from, &model));
-                output.push(thought(frame, n, &reasoning.text, packed));
+                let state = reasoning.state.unwrap_or_else(words_only);
+                let packed = carry::pack(&state, frame.from, &model);
+                output.push(thought(frame, n, &reasoning.text, Some(packed)));
             }
             Item::Call(call) => {
                 output.push(called(frame, n, &call.id, &call.name, &call.arguments))
@@ -42,6 +41,10 @@ pub(super) fn whole(answer: Answer, frame: &Frame) -> Bytes {
         }
     }
     let finish = answer.finish.unwrap_or(Finish::Stop);
+    let last = output.last_mut().filter(|item| item["type"] == "message");
+    if let Some(last) = last {
+        last["status"] = status(&finish).0.into();
+    }
     let body = response(
         frame,
         &model,
@@ -62,6 +65,15 @@ fn thought(frame: &Frame, n: usize, text: &str, packed: Option<String>) -> Value
         false => json!([{"type": "summary_text", "text": text}]),
     };
     json!({"id": format!("rs_{}{n}", frame.id), "type": "reasoning", "summary": summary, "encrypted_content": packed})
+}
+
+/// Reasoning without a seal: plain words, which still belong to the model that said them.
+fn words_only() -> State {
+    State {
+        dialect: String::new(),
+        model: String::new(),
+        value: "text".into(),
+    }
 }
 
 fn called(frame: &Frame, n: usize, id: &str, name: &str, arguments: &str) -> Value {
@@ -87,11 +99,11 @@ fn cited(url: &str, title: &str) -> Value {
 /// The status, and why an answer is incomplete.
 fn status(finish: &Finish) -> (&'static str, Option<&'static str>) {
     match finish {
-        Finish::Stop | Finish::StopText(_) | Finish::Calls | Finish::Refused | Finish::Other(_) => {
+        Finish::Stop | Finish::StopText(_) | Finish::Calls | Finish::Other(_) => {
             ("completed", None)
         }
         Finish::Length => ("incomplete", Some("max_output_tokens")),
-        Finish::Filtered => ("incomplete", Some("content_filter")),
+        Finish::Filtered | Finish::Refused => ("incomplete", Some("content_filter")),
     }
 }
 
@@ -257,7 +269,8 @@ impl Writer {
         self.send(kind, body, out);
         let body = json!({"item_id": id, "output_index": at, "content_index": 0, "part": part});
         self.send("response.content_part.done", body, out);
-        message(&self.frame, at, "completed", vec![part])
+        let status = self.finish.as_ref().map_or("completed", |f| status(f).0);
+        message(&self.frame, at, status, vec![part])
     }
 
     fn close_thought(&mut self, at: usize, text: &str, out: &mut Vec<u8>) -> Value {
@@ -269,12 +282,7 @@ impl Writer {
             let body = json!({"item_id": id, "output_index": at, "summary_index": 0, "part": part});
             self.send("response.reasoning_summary_part.done", body, out);
         }
-        let words = State {
-            dialect: String::new(),
-            model: String::new(),
-            value: "text".into(),
-        };
-        let state = self.state.take().unwrap_or(words);
+        let state = self.state.take().unwrap_or_else(words_only);
         let packed = carry::pack(&state, self.frame.from, &self.frame.model);
         thought(&self.frame, at, text, Some(packed))
     }

@@ -4,7 +4,7 @@ use crate::chat::Role;
 use crate::chat::conversation::{
     Choice, Conversation, Format, Item, Media, MediaKind, Message, Place, Returned,
 };
-use crate::dialect::open::cannot;
+use crate::dialect::open::{cannot, cannot_hold};
 use crate::dialect::{Addressee, Written, carry, media};
 use crate::error::Error;
 use serde_json::{Map, Value, json};
@@ -19,8 +19,12 @@ pub(super) fn write(said: &Conversation, to: &Addressee<'_>) -> Result<Written, 
     if !said.system.is_empty() {
         body.insert("instructions".into(), said.system.join("\n\n").into());
     }
-    body.insert("input".into(), input(said, to)?.into());
-    let mut include = vec!["reasoning.encrypted_content"];
+    body.insert("input".into(), input(said, to, &mut lost)?.into());
+    let mut include = Vec::new();
+    // A model that does not think rejects the wish for its sealed thoughts.
+    if to.thinks {
+        include.push("reasoning.encrypted_content");
+    }
     if said.stream {
         body.insert("stream".into(), true.into());
     }
@@ -73,14 +77,20 @@ pub(super) fn write(said: &Conversation, to: &Addressee<'_>) -> Result<Written, 
         body.insert("user".into(), user.clone().into());
     }
     body.insert("store".into(), false.into());
-    body.insert("include".into(), include.into());
+    if !include.is_empty() {
+        body.insert("include".into(), include.into());
+    }
     Ok(Written {
         body: Value::Object(body).to_string(),
         lost,
     })
 }
 
-fn input(said: &Conversation, to: &Addressee<'_>) -> Result<Vec<Value>, Error> {
+fn input(
+    said: &Conversation,
+    to: &Addressee<'_>,
+    lost: &mut Vec<String>,
+) -> Result<Vec<Value>, Error> {
     let mut list = Vec::new();
     for Message { role, items } in &said.messages {
         match role {
@@ -92,6 +102,9 @@ fn input(said: &Conversation, to: &Addressee<'_>) -> Result<Vec<Value>, Error> {
             Role::Tool => {
                 for item in items {
                     if let Item::Result(result) = item {
+                        if result.failed {
+                            lost.push("is_error".into());
+                        }
                         list.push(returned(result)?);
                     }
                 }
@@ -116,7 +129,7 @@ fn assistant(items: &[Item], to: &Addressee<'_>, list: &mut Vec<Value>) -> Resul
                 let own = carry::fits(reasoning.state.as_ref(), "openai_responses", to.model);
                 list.extend(own.and_then(|json| serde_json::from_str::<Value>(json).ok()));
             }
-            Item::Media(_) | Item::Result(_) => return Err(cannot("a file in a model's message")),
+            Item::Media(_) | Item::Result(_) => return Err(cannot_hold("a file in a model's message")),
         }
     }
     Ok(())
@@ -127,7 +140,7 @@ fn part(item: &Item) -> Result<Value, Error> {
         Item::Text(text) | Item::Refusal(text) => Ok(json!({"type": "input_text", "text": text})),
         Item::Media(media) => medium(media),
         Item::Call(_) | Item::Result(_) | Item::Reasoning(_) => {
-            Err(cannot("a tool call in a user's message"))
+            Err(cannot_hold("a tool call in a user's message"))
         }
     }
 }
@@ -135,10 +148,13 @@ fn part(item: &Item) -> Result<Value, Error> {
 fn medium(media: &Media) -> Result<Value, Error> {
     match (media.kind, &media.at) {
         (MediaKind::Image, _) => match media::to_url(media) {
-            Some(url) => Ok(json!({"type": "input_image", "image_url": url})),
-            None => Err(cannot("a picture without bytes")),
+            Some(url) => {
+                let detail = media.detail.as_deref().unwrap_or("auto");
+                Ok(json!({"type": "input_image", "image_url": url, "detail": detail}))
+            }
+            None => Err(cannot_hold("a picture without bytes")),
         },
-        (MediaKind::Audio, _) => Err(cannot("sound")),
+        (MediaKind::Audio, _) => Err(cannot_hold("sound")),
         (MediaKind::File, Place::Text(text)) => Ok(json!({"type": "input_text", "text": text})),
         (MediaKind::File, Place::Url(url)) => Ok(json!({"type": "input_file", "file_url": url})),
         (MediaKind::File, Place::Inline(_)) => {
