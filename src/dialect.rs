@@ -6,6 +6,7 @@
 pub mod anthropic;
 mod body;
 mod carry;
+pub mod embed;
 pub mod fault;
 pub mod fuzz;
 pub mod gemini;

@@ -5,10 +5,12 @@
 //! decides (pure) or does (IO). The only place where an `Error` becomes HTTP.
 
 mod ask;
+mod embed;
 mod headers;
 mod models;
 mod other;
 mod reply;
+mod single;
 mod translate;
 
 pub use other::describe;
@@ -16,7 +18,7 @@ pub use other::describe;
 use crate::affinity::{Affinity, Served, Turn};
 use crate::caller::{Caller, Callers};
 use crate::classify::{self, Difficulty, Features};
-use crate::dialect::{Dialect, Place, Request as Decoded, Work};
+use crate::dialect::{self, Dialect, Place, Request as Decoded};
 use crate::error::{Error, Kind};
 use crate::ledger::{Ledger, now};
 use crate::limits::Limits;
@@ -58,13 +60,25 @@ pub struct State {
     pub alive: Arc<()>,
 }
 
+/// What a client asks for.
+enum Call<'p> {
+    /// An answer of a model.
+    Complete(Place<'p>),
+    /// How many tokens a prompt has.
+    Count(Place<'p>),
+    /// Embeddings.
+    Embed(dialect::embed::Place<'p>),
+    /// What needs no model, or nothing that there is.
+    Other,
+}
+
 /// Answers one request. Never fails: an error is an answer in the caller's dialect.
 pub async fn handle(state: &Arc<State>, request: Request<Incoming>) -> Response<Answer> {
     let arrived = Instant::now();
     let id = uuid::Uuid::now_v7().to_string();
     let (head, body) = request.into_parts();
-    let (dialect, place) = headers::asked(&head);
-    match serve(state, &head, body, dialect, place, &id, arrived).await {
+    let (dialect, call) = headers::asked(&head);
+    match serve(state, &head, body, dialect, call, &id, arrived).await {
         Ok(answer) => reply::identified(answer, &id),
         Err(error) => {
             state.telemetry.refused(&reply::refused(&error, &id));
@@ -78,7 +92,7 @@ async fn serve(
     head: &Parts,
     body: Incoming,
     dialect: &'static dyn Dialect,
-    place: Option<Place<'_>>,
+    call: Call<'_>,
     id: &str,
     arrived: Instant,
 ) -> Result<Response<Answer>, Error> {
@@ -87,24 +101,27 @@ async fn serve(
         .callers
         .load()
         .identify(&headers::with_credential(head), now())?;
-    match (&head.method, place) {
-        (&Method::POST, Some(place)) if place.work == Work::Complete => {
+    match (&head.method, call) {
+        (&Method::POST, Call::Complete(place)) => {
             complete(state, head, body, dialect, &place, caller, id, arrived).await
         }
-        (&Method::POST, Some(place)) => {
+        (&Method::POST, Call::Embed(place)) => {
+            embed::embed(state, head, body, dialect, &place, &caller, id, arrived).await
+        }
+        (&Method::POST, Call::Count(place)) => {
             let body = read_body(&state.limits, head, body).await?;
             other::count(dialect, &place, &body).await
         }
-        (_, Some(_)) => Err(Error::new(
+        (_, Call::Complete(_) | Call::Embed(_) | Call::Count(_)) => Err(Error::new(
             Kind::MethodNotAllowed,
             format!("{} takes POST.", head.uri.path()),
         )),
-        (&Method::GET | &Method::HEAD, None) => other::get(state, head, &caller).await,
-        (&Method::POST, None) if head.uri.path() == "/api/show" => {
+        (&Method::GET | &Method::HEAD, Call::Other) => other::get(state, head, &caller).await,
+        (&Method::POST, Call::Other) if head.uri.path() == "/api/show" => {
             let body = read_body(&state.limits, head, body).await?;
             models::show(state, &caller, &body)
         }
-        (_, None) => Err(Error::new(
+        (_, Call::Other) => Err(Error::new(
             Kind::NotFound,
             format!("flyball has no {}.", head.uri.path()),
         )),
@@ -350,7 +367,9 @@ impl Exchange<'_> {
         }
         let attempt = uuid::Uuid::now_v7().to_string();
         let mut job = plan.job(self, arm, attempt);
-        let facts = ask::facts(self, &job);
+        let graded = Some(self.difficulty.difficulty);
+        let (policy, caller) = (self.policy, self.caller);
+        let facts = ask::facts(policy, caller, self.wishes, self.tags, &job, graded);
         let reservation = ask::reserve(self, arm, &plan, &said, facts).await?;
         let limit = plan.limit_to_send(reservation.tokens());
         let out = plan.body(self, arm, &said, limit);
@@ -377,7 +396,11 @@ impl Exchange<'_> {
         match self
             .state
             .upstream
-            .send(&url, headers::outgoing(self.head, arm, &said), out)
+            .send(
+                &url,
+                headers::outgoing(self.head, provider, said.words()),
+                out,
+            )
             .await
         {
             Ok(answer) => {
@@ -455,9 +478,10 @@ impl Exchange<'_> {
                 )))
             }
             reply::Held::Longer(first, rest) => {
+                let dialect = said.dialect;
                 let reading = Reading::Json {
                     kept: Some(first.to_vec()),
-                    rule,
+                    read: Box::new(move |bytes| dialect.answer(bytes, rule)),
                 };
                 Ok(self.streamed(
                     head,
@@ -528,7 +552,7 @@ impl Exchange<'_> {
         Response::from_parts(head, Answer::Relayed(Box::new(relay)))
     }
 
-    /// A provider's own error goes on as it is, without our keys in it. A redirect does not: the client would take its prompt and key there.
+    /// A provider's own error goes on as it is.
     async fn passed_on(
         &self,
         arm: &Arm,
@@ -538,29 +562,14 @@ impl Exchange<'_> {
         settlement: Settlement,
     ) -> Attempted {
         let status = head.status.as_u16();
-        if head.status.is_redirection() || head.status.is_informational() {
-            settlement.void("refused_upstream");
-            return Attempted::MayFallBack(Err(reply::no_answer(&head)));
-        }
-        let held = reply::read_up_to(body, reply::HELD_MAX, self.state.limits.idle).await;
-        // Only these answers mean that no work was done (reliability: A3); after any other the outcome is unknown.
-        if matches!(status, 400 | 401 | 403 | 404 | 405 | 413 | 415 | 422 | 429) {
-            settlement.void("refused_upstream");
-        } else {
-            settlement.unknown("upstream_error");
-        }
-        self.state
-            .telemetry
-            .upstream_status(&arm.model.provider.name, status);
-        let bytes = match held {
-            reply::Held::Whole(bytes) => reply::redacted(bytes, &arm.model.provider),
-            reply::Held::Longer(..) => {
-                return final_error(Error::new(
-                    Kind::UpstreamFailed,
-                    "the provider's error is too long to pass on",
-                ));
+        let provider = &arm.model.provider;
+        let refused = reply::refused_upstream(self.state, provider, &head, body, settlement);
+        let bytes = match refused.await {
+            Ok(bytes) => bytes,
+            Err(error) if head.status.is_redirection() => {
+                return Attempted::MayFallBack(Err(error));
             }
-            reply::Held::Broken(error) => return final_error(error),
+            Err(error) => return final_error(error),
         };
         let answer = Ok(match said.translated {
             true => reply::error_of(head, &bytes, self.dialect, self.id),

@@ -13,6 +13,7 @@ use crate::exchange::{self, State};
 use crate::ledger::store::{Frozen, Key};
 use crate::ledger::tree::{self, Shared};
 use crate::ledger::{Address, Ledger, Settings};
+use crate::provider::simulated::EMBEDDER;
 use crate::route::arm::Effort;
 use crate::route::{Policy, fleet};
 use crate::server;
@@ -230,7 +231,8 @@ fn publish_known(state: &State) {
         .map(|r| r.name.clone())
         .chain(["asked".to_owned(), "default".to_owned()])
         .collect();
-    let models = policy.fleet.models.iter().map(|m| m.name.clone()).collect();
+    let models = policy.fleet.models.iter().map(|m| m.name.clone());
+    let models = models.chain([EMBEDDER.to_owned()]).collect();
     let providers = policy
         .fleet
         .providers

@@ -21,6 +21,7 @@ pub mod vllm;
 pub mod xai;
 
 use crate::dialect::UsageRule;
+use crate::dialect::embed::Shape;
 use crate::route::arm::Tier;
 use crate::route::effort::Family;
 use secrecy::SecretString;
@@ -59,6 +60,8 @@ pub struct Kind {
     /// Dialects it speaks (names of `dialect`) and the path of each under the base URL, the one first in which it
     /// tells most. A path may hold `{model}` and `{call}` (Gemini's verb).
     pub speaks: &'static [(&'static str, &'static str)],
+    /// What else it serves besides completions, each with its path under the base URL.
+    pub sides: &'static [(Side, &'static str)],
     /// How effort is written for it.
     pub family: Family,
     /// Where its usage differs from the dialect.
@@ -88,6 +91,23 @@ pub enum Auth {
     ApiKey,
     /// `x-goog-api-key: …` at Gemini's own endpoints, Bearer at its OpenAI-compatible one.
     Google,
+}
+
+/// What a vendor may serve besides completions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Embeddings, in this shape. A path may hold `{model}` and `{call}` (Gemini's verb).
+    Embed(Shape),
+    /// Counting a prompt's tokens, in this dialect. A path may hold `{model}`.
+    Count(&'static str),
+    /// OpenAI's files.
+    Files,
+    /// OpenAI's batches.
+    Batches,
+    /// Anthropic's files.
+    AnthropicFiles,
+    /// Anthropic's batches.
+    MessageBatches,
 }
 
 /// What happens to generation, and to the bill, when the connection is closed in mid-answer.
@@ -157,6 +177,24 @@ impl Provider {
             .replace("{model}", &segment(model))
             .replace("{call}", call);
         Some(format!("{}{path}", self.base_url))
+    }
+
+    /// The address at which it serves this besides completions, if it does.
+    #[must_use]
+    pub fn side(&self, side: Side, model: &str, call: &str) -> Option<String> {
+        let (_, path) = self.kind.sides.iter().find(|(s, _)| *s == side)?;
+        let path = path
+            .replace("{model}", &segment(model))
+            .replace("{call}", call);
+        Some(format!("{}{path}", self.base_url))
+    }
+
+    /// The shapes in which it answers embeddings, the one first that others are translated to.
+    pub fn embeds(&self) -> impl Iterator<Item = Shape> {
+        self.kind.sides.iter().filter_map(|(side, _)| match side {
+            Side::Embed(shape) => Some(*shape),
+            _ => None,
+        })
     }
 }
 

@@ -4,7 +4,7 @@
 //! which closes the provider's connection at once and settles the attempt.
 
 use crate::affinity::Makers;
-use crate::dialect::{Dialect, Event, StreamDecoder, StreamFilter, StreamWriter};
+use crate::dialect::{Answer as Said, Dialect, Event, StreamDecoder, StreamFilter, StreamWriter};
 use crate::error::{Error, Kind};
 use crate::limits::Limits;
 use crate::settle::{Bill, Settlement};
@@ -82,10 +82,13 @@ pub enum Reading {
     Json {
         /// The bytes so far, for its usage at the end; `None` once they are too many.
         kept: Option<Vec<u8>>,
-        /// The provider's usage rule.
-        rule: crate::dialect::UsageRule,
+        /// Reads it.
+        read: ReadWhole,
     },
 }
+
+/// Reads a whole answer for its bill.
+pub type ReadWhole = Box<dyn Fn(&[u8]) -> Said + Send>;
 
 /// What of a stream goes on to the client.
 pub enum Passes {
@@ -283,8 +286,8 @@ impl Relay {
             }
             Reading::Json {
                 kept: Some(kept),
-                rule,
-            } => settlement.answered(&self.dialect.answer(kept, *rule)),
+                read,
+            } => settlement.answered(&read(kept)),
             Reading::Json { kept: None, .. } => {
                 settlement.unknown("ok");
                 None

@@ -363,7 +363,8 @@ fn baseline(policy: &Policy, asked: &Asked<'_>) -> Result<Arm, Error> {
 /// The dearest model that a caller may use: the baseline of `auto` where none is configured.
 #[must_use]
 pub fn dearest(fleet: &Fleet, may_use: &dyn Fn(&str) -> bool) -> Option<Arc<Model>> {
-    let usable = fleet.models.iter().filter(|m| may_use(&m.name));
+    let usable = fleet.models.iter();
+    let usable = usable.filter(|m| may_use(&m.name) && !m.embeds);
     usable
         .max_by_key(|m| m.price.as_ref().map(|p| p.rates.output + p.rates.input))
         .cloned()
@@ -381,6 +382,8 @@ fn eligible(
     for model in &policy.fleet.models {
         let verdict = if !(asked.may_use)(&model.name) {
             Some("the key may not use it")
+        } else if model.embeds {
+            Some("it makes embeddings only")
         } else if wants.local && (!model.local || model.simulated) {
             Some("not local")
         } else if !speaks(asked, &model.provider) {

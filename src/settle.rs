@@ -4,7 +4,7 @@
 //! because hyper drops the answer (or the exchange) of a connection that its client has closed.
 
 use crate::chat::{Part, Usage};
-use crate::dialect::{Answer, Dialect, Event, Finish};
+use crate::dialect::{Answer, Dialect, Event, Finish, embed};
 use crate::ledger::Reservation;
 use crate::ledger::price::Price;
 use crate::ledger::store::Closing;
@@ -38,8 +38,8 @@ pub struct Job {
     pub capped: bool,
     /// The client's dialect.
     pub dialect: &'static dyn Dialect,
-    /// The client's body, for counting its tokens where nobody reports them.
-    pub body: Bytes,
+    /// What its input tokens are counted from where nobody reports them.
+    pub input: Input,
     /// The request id.
     pub request: String,
     /// The attempt id.
@@ -56,6 +56,17 @@ pub struct Job {
     pub phases: Vec<(&'static str, Duration)>,
     /// Alive as long as any settlement is; the drain at the end of the process waits for it.
     pub alive: Arc<()>,
+}
+
+/// What an attempt's input tokens are counted from.
+#[derive(Clone)]
+pub enum Input {
+    /// The client's body: a conversation in its dialect.
+    Conversation(Bytes),
+    /// The client's body: a request for embeddings.
+    Embed(embed::Call, Bytes),
+    /// It is not known what of it is read as input.
+    Unknown,
 }
 
 /// One attempt from its reservation to its end.
@@ -320,8 +331,13 @@ impl Open {
     }
 
     fn count_input(&self) -> u64 {
-        let Ok(request) = self.job.dialect.decode(&self.job.body) else {
-            return tokens::bound(self.job.body.len());
+        let body = match &self.job.input {
+            Input::Conversation(body) => body,
+            Input::Embed(call, body) => return count_texts(*call, body),
+            Input::Unknown => return 0,
+        };
+        let Ok(request) = self.job.dialect.decode(body) else {
+            return tokens::bound(body.len());
         };
         let mut count = 0;
         for text in &request.prompt.system {
@@ -442,6 +458,15 @@ impl Open {
             phases: &phases,
             simulated: model.simulated,
         });
+    }
+}
+
+/// The tokens of what is embedded.
+fn count_texts(call: embed::Call, body: &[u8]) -> u64 {
+    let model = Some("?".into());
+    match embed::read(body, &embed::Place { call, model }) {
+        Ok(request) => request.texts().iter().map(|t| tokens::count(t)).sum(),
+        Err(_) => tokens::bound(body.len()),
     }
 }
 

@@ -1,5 +1,5 @@
-//! Simulated models: an HTTP/1.1 server on loopback that speaks OpenAI Chat Completions and Anthropic Messages,
-//! so that flyball can be tried and tested without a provider, through its ordinary upstream code.
+//! Simulated models: an HTTP/1.1 server on loopback that speaks OpenAI Chat Completions, OpenAI's embeddings and Anthropic
+//! Messages, so that flyball can be tried and tested without a provider, through its ordinary upstream code.
 //!
 //! There is no model behind it: every answer starts with `[simulated] ` and every response carries
 //! `x-flyball-simulated: 1`. Lengths, words and token counts follow from a hash of (seed, model, effort, prompt);
@@ -10,6 +10,7 @@
 mod answer;
 mod anthropic;
 mod ask;
+mod embed;
 mod frames;
 pub mod model;
 mod openai;

@@ -5,18 +5,67 @@ mod tls;
 use crate::error::{Error, Kind};
 use crate::limits::Limits;
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
-use http_body_util::Full;
+use http::{HeaderMap, Method, Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::{Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// A pool of connections to every provider.
 #[derive(Debug)]
 pub struct Upstream {
-    client: Client<tls::Connector, Full<Bytes>>,
+    client: Client<tls::Connector, Out>,
     first_byte: Duration,
+}
+
+/// The body of a request on its way out.
+#[derive(Debug)]
+pub enum Out {
+    /// Known as a whole.
+    Whole(Full<Bytes>),
+    /// The client's own, passed on as it comes, up to a limit.
+    Streamed(Limited<Incoming>),
+}
+
+impl From<Bytes> for Out {
+    fn from(bytes: Bytes) -> Out {
+        Out::Whole(Full::new(bytes))
+    }
+}
+
+impl Body for Out {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        match self.get_mut() {
+            Out::Whole(full) => Pin::new(full)
+                .poll_frame(cx)
+                .map_err(|never| match never {}),
+            Out::Streamed(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Out::Whole(full) => full.is_end_stream(),
+            Out::Streamed(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Out::Whole(full) => full.size_hint(),
+            Out::Streamed(body) => body.size_hint(),
+        }
+    }
 }
 
 /// An attempt that got no answer.
@@ -56,8 +105,24 @@ impl Upstream {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<Response<Incoming>, Failure> {
-        let mut request = Request::post(url)
-            .body(Full::new(body))
+        self.call(Method::POST, url, headers, body.into()).await
+    }
+
+    /// As [`Upstream::send`], with any method and body.
+    ///
+    /// # Errors
+    /// As there; a client's body that is longer than its limit.
+    pub async fn call(
+        &self,
+        method: Method,
+        url: &str,
+        headers: HeaderMap,
+        body: Out,
+    ) -> Result<Response<Incoming>, Failure> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(url)
+            .body(body)
             .map_err(|e| Failure {
                 error: Error::new(Kind::Internal, "the model's address is not usable")
                     .detail(format!("{url}: {e}")),
@@ -86,6 +151,13 @@ fn failure(url: &str, e: &hyper_util::client::legacy::Error) -> Failure {
     let mut why = e.to_string();
     let mut cause = std::error::Error::source(e);
     while let Some(next) = cause {
+        if next.is::<LengthLimitError>() {
+            let public = "The request's body is longer than limits.body_bytes_max.";
+            return Failure {
+                error: Error::new(Kind::TooLarge, public),
+                not_sent: false,
+            };
+        }
         why = format!("{why}: {next}");
         cause = next.source();
     }

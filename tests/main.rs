@@ -11,6 +11,7 @@ mod caps;
 mod client;
 mod commands;
 mod dialects;
+mod endpoints;
 mod flyball;
 mod goldens;
 mod grading;

@@ -73,6 +73,11 @@ fn introduction(config: &Config) -> String {
             lines.push(format!("  {:<10} {}", tier.name(), names.join(", ")));
         }
     }
+    let embed = config.fleet.models.iter().filter(|m| m.embeds);
+    let embed: Vec<&str> = embed.map(|m| m.name.as_str()).collect();
+    if !embed.is_empty() {
+        lines.push(format!("  embeddings {}", embed.join(", ")));
+    }
     let baseline = match &config.baseline {
         Some((model, Some(effort))) => format!("{}@{effort}", model.name),
         Some((model, None)) => model.name.clone(),

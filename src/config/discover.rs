@@ -150,7 +150,7 @@ fn models(signature: &Signature, address: SocketAddr, until: Instant) -> Option<
     let list = get(address, signature.models, until)?;
     let list: List = serde_json::from_slice(&list).ok()?;
     let names = list.data.into_iter().chain(list.models);
-    Some(names.filter_map(Listed::chat_model).collect())
+    Some(names.filter_map(Listed::own_model).collect())
 }
 
 /// A list of models in OpenAI's or Ollama's shape.
@@ -170,13 +170,12 @@ struct Listed {
 }
 
 impl Listed {
-    /// The name, unless the model runs elsewhere or can only embed.
-    fn chat_model(self) -> Option<String> {
+    /// The name, unless the model runs elsewhere.
+    fn own_model(self) -> Option<String> {
         let remote = self.remote_host.is_some_and(|host| !host.is_empty());
         let name = self.id.or(self.name)?;
         let fit = !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic());
-        let embeds = name.to_ascii_lowercase().contains("embed");
-        (fit && !remote && !embeds && !is_remote_name(&name)).then_some(name)
+        (fit && !remote && !is_remote_name(&name)).then_some(name)
     }
 }
 
@@ -301,7 +300,9 @@ mod tests {
         for length in [true, false] {
             let local = |name: &str| vec![(name.to_owned(), Tier::Local)];
             let found = found_at(&provider::ollama::KIND, server(OLLAMA, length));
-            assert_eq!(found, [("ollama".to_owned(), local("qwen3:8b"))]);
+            let embedder = local("nomic-embed-text:latest");
+            let both = [local("qwen3:8b"), embedder].concat();
+            assert_eq!(found, [("ollama".to_owned(), both)]);
             let found = found_at(&provider::llamacpp::KIND, server(LLAMA, length));
             assert_eq!(found, [("llamacpp".to_owned(), local("gemma"))]);
         }

@@ -7,7 +7,7 @@ use crate::provider::{self, Kind, Provider};
 use crate::reader::{Complaint, Table, suggest};
 use crate::route::arm::{Effort, Tier};
 use crate::route::effort::{self, Accepts};
-use crate::route::fleet::{Fleet, Model, is_remote_name};
+use crate::route::fleet::{Fleet, Model, embeds, is_remote_name};
 use http::Uri;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -175,10 +175,15 @@ impl Building {
             .then(|| table.choices("efforts", "effort", &Effort::ALL.map(|e| (e.name(), e))));
         let context_tokens = table.count_from_1("context_tokens");
         let answer_tokens_max = table.count_from_1("answer_tokens_max");
+        let only_embeds = table.flag("embeddings");
         let own_price = price::own(&table, provider.as_ref().map(|p| p.kind));
         self.stray |= provider.is_none() || name.is_none();
         if let Some((provider, name)) = provider.zip(name) {
             let model = self.build(&provider, name, own_price);
+            let model = Model {
+                embeds: only_embeds.unwrap_or(model.embeds),
+                ..model
+            };
             let tier = tier.or_else(|| usual_tier(&table, &model));
             if tier == Some(Tier::Local) && !model.local {
                 let help = "choose another tier, or set local = true in the provider if it is";
@@ -244,6 +249,7 @@ impl Building {
             answer_tokens_max: price.and_then(|p| p.output_tokens_max),
             local: provider.local && !remote && !simulated,
             simulated,
+            embeds: embeds(&name),
             name,
         }
     }
@@ -433,7 +439,8 @@ fn usual_tier(table: &Table<'_>, model: &Model) -> Option<Tier> {
     let usual = starters.iter().find(|(name, _)| *name == model.name);
     let tier = usual
         .map(|(_, tier)| *tier)
-        .or(model.local.then_some(Tier::Local));
+        .or(model.local.then_some(Tier::Local))
+        .or(model.embeds.then_some(Tier::Standard));
     if tier.is_none() {
         let names = Tier::ALL.map(Tier::name).join(", ");
         table.complain(

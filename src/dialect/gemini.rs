@@ -28,10 +28,7 @@ impl Dialect for Gemini {
     }
 
     fn place<'p>(&self, path: &'p str, query: Option<&str>) -> Option<Place<'p>> {
-        // Some clients leave the version out, some say v1.
-        let rest = ["/v1beta/models/", "/v1/models/", "/models/"]
-            .iter()
-            .find_map(|start| path.strip_prefix(start))?;
+        let rest = under_models(path)?;
         let (model, call) = rest.rsplit_once(':')?;
         let (work, stream) = match call {
             "generateContent" => (Work::Complete, false),
@@ -130,6 +127,13 @@ impl Dialect for Gemini {
     fn error_event(&self, error: &Error, _id: &str) -> Bytes {
         Bytes::from(format!("data: {}\r\n\r\n", error_json(error)))
     }
+}
+
+/// What follows the folder of models. Some clients leave the version out, some say v1.
+pub(super) fn under_models(path: &str) -> Option<&str> {
+    ["/v1beta/models/", "/v1/models/", "/models/"]
+        .iter()
+        .find_map(|start| path.strip_prefix(start))
 }
 
 fn error_json(error: &Error) -> String {

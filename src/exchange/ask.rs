@@ -15,7 +15,7 @@ use crate::money::PicoUsd;
 use crate::route::arm::Effort;
 use crate::route::effort::{self, Family, Written};
 use crate::route::{Arm, Policy};
-use crate::settle::Job;
+use crate::settle::{Input, Job};
 use crate::tokens;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -69,15 +69,15 @@ pub(super) fn dims<'a>(
     }
 }
 
-/// The row that opens an attempt.
-pub(super) fn facts(exchange: &Exchange<'_>, job: &Job) -> Facts {
-    let Exchange {
-        policy,
-        caller,
-        wishes,
-        tags,
-        ..
-    } = exchange;
+/// The row that opens an attempt, whose difficulty was graded or not.
+pub(super) fn facts(
+    policy: &Policy,
+    caller: &Caller,
+    wishes: &Wishes,
+    tags: &[(String, String)],
+    job: &Job,
+    difficulty: Option<f64>,
+) -> Facts {
     let model = &job.arm.model;
     let dims = dims(policy, caller, wishes, tags, Some(&job.arm));
     Facts {
@@ -95,7 +95,7 @@ pub(super) fn facts(exchange: &Exchange<'_>, job: &Job) -> Facts {
         tier: model.tier.name().into(),
         task: job.task.into(),
         rule: job.rule.clone(),
-        difficulty_milli: milli(exchange.difficulty.difficulty),
+        difficulty_milli: difficulty.map_or(0, milli),
         dialect: job.dialect.name().into(),
         simulated: model.simulated,
         catalogue: policy.catalogue.version.clone(),
@@ -119,7 +119,12 @@ pub(super) fn plan(exchange: &Exchange<'_>, arm: &Arm, said: &Said<'_>) -> Resul
     }
     capped.usd |= exchange.wishes.max_cost.is_some();
     let price = arm.model.price;
-    check_bounded(said, arm, capped, price.as_ref())?;
+    check_bounded(
+        &said.request.unbounded,
+        &arm.model.name,
+        capped,
+        price.as_ref(),
+    )?;
     let written = write_effort(exchange, arm, said, client_limit);
     let effort = written
         .as_ref()
@@ -233,9 +238,9 @@ fn ask(price: Option<&Price>, input_max: u64, choices: u64, tokens: u64, tokens_
 }
 
 /// On a capped key everything must have a price and a bound, or the cap would be a guess.
-fn check_bounded(
-    said: &Said<'_>,
-    arm: &Arm,
+pub(super) fn check_bounded(
+    unbounded: &[String],
+    model: &str,
     capped: Capped,
     price: Option<&Price>,
 ) -> Result<(), Error> {
@@ -245,14 +250,14 @@ fn check_bounded(
     if capped.usd && price.is_none() {
         return Err(Error::bad_field(
             "model",
-            format!("The price of \"{}\" is not known, so a spend cap cannot count it. Set input_usd_per_mtok and output_usd_per_mtok for it.", arm.model.name),
+            format!("The price of \"{model}\" is not known, so a spend cap cannot count it. Set input_usd_per_mtok and output_usd_per_mtok for it."),
         )
         .code("flyball_no_price"));
     }
     if !capped.tokens && price.is_some_and(Price::is_free) {
         return Ok(());
     }
-    match said.request.unbounded.first() {
+    match unbounded.first() {
         None => Ok(()),
         Some(field) => Err(Error::bad_field(
             field.clone(),
@@ -262,7 +267,7 @@ fn check_bounded(
     }
 }
 
-fn frozen(model: &str) -> Error {
+pub(super) fn frozen(model: &str) -> Error {
     Error::new(
         Kind::CapReached,
         format!("Answers of \"{model}\" have cost more than was reserved for them, so it is not used under a cap until the operator allows it again."),
@@ -272,7 +277,7 @@ fn frozen(model: &str) -> Error {
 }
 
 /// The caller's own `x-flyball-max-cost-usd`: lowers the limit, or refuses.
-fn hold_to_cost(ask: &mut Ask, most: PicoUsd) -> Result<(), Error> {
+pub(super) fn hold_to_cost(ask: &mut Ask, most: PicoUsd) -> Result<(), Error> {
     let room = most - ask.fixed;
     let tokens = if ask.per_token > PicoUsd::ZERO {
         u64::try_from(room.0.max(0) / ask.per_token.0).unwrap_or(u64::MAX)
@@ -432,7 +437,7 @@ impl Plan {
             baseline: exchange.decision.baseline.clone(),
             capped: self.capped.any(),
             dialect: exchange.dialect,
-            body: exchange.body.clone(),
+            input: Input::Conversation(exchange.body.clone()),
             request: exchange.id.to_owned(),
             attempt,
             rule: exchange.decision.rule.clone(),

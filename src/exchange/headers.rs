@@ -1,15 +1,16 @@
 //! Headers: what a request wishes, what goes on to the provider, what comes back to the client.
 
-use super::translate::{ANTHROPIC_VERSION, Said};
-use super::{Exchange, ask};
+use super::translate::ANTHROPIC_VERSION;
+use super::{Call, Exchange, ask};
 use crate::caller::Caller;
 use crate::chat::{Part, Prompt};
-use crate::dialect::{self, Dialect, Place};
+use crate::dialect::{self, Dialect, Work};
 use crate::error::{Error, Kind};
 use crate::money::PicoUsd;
-use crate::provider::Auth;
+use crate::provider::{Auth, Provider};
 use crate::route::Arm;
 use crate::route::arm::{Effort, Objective};
+use crate::route::fleet::Model;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Uri};
@@ -116,17 +117,25 @@ fn add_tags(tags: &mut Vec<(String, String)>, text: &str) -> Option<()> {
     (tags.len() <= TAGS_MAX).then_some(())
 }
 
-/// The dialect and the work that a path asks for. Of a path that several dialects share, or that none has, the
-/// client's own headers tell in whose words it is answered.
-pub(super) fn asked(head: &Parts) -> (&'static dyn Dialect, Option<Place<'_>>) {
+/// What a path asks for, and in whose words it is answered. Of a path that several dialects share, or that none has, the
+/// client's own headers tell.
+pub(super) fn asked(head: &Parts) -> (&'static dyn Dialect, Call<'_>) {
     let path = head.uri.path();
     if let Some((dialect, place)) = dialect::at(path, head.uri.query()) {
-        return (dialect, Some(place));
+        return (
+            dialect,
+            match place.work {
+                Work::Complete => Call::Complete(place),
+                Work::CountTokens => Call::Count(place),
+            },
+        );
     }
-    (
-        dialect::named(by_header(head)).expect("they are in the registry"),
-        None,
-    )
+    let (name, call) = match dialect::embed::at(path) {
+        Some(place) => (place.call.dialect(), Call::Embed(place)),
+        None => (by_header(head), Call::Other),
+    };
+    let dialect = dialect::named(name).expect("they are in the registry");
+    (dialect, call)
 }
 
 /// Anthropic's clients say their version, Gemini's their kind of key or their own path; the rest speak OpenAI's dialect.
@@ -272,11 +281,22 @@ const NOT_SENT: [&str; 22] = [
     "referer",
 ];
 
+/// In which words a provider is spoken to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Words {
+    /// The name of the dialect.
+    pub(super) dialect: &'static str,
+    /// The client speaks another one.
+    pub(super) translated: bool,
+    /// There is no body whose type must be told.
+    pub(super) bodiless: bool,
+}
+
 /// The headers that go to the provider, with its own key. A translated request is not the client's any more: of its
 /// headers none goes on, as they speak of another API.
-pub(super) fn outgoing(head: &Parts, arm: &Arm, said: &Said<'_>) -> HeaderMap {
+pub(super) fn outgoing(head: &Parts, provider: &Provider, words: Words) -> HeaderMap {
     let mut out = HeaderMap::with_capacity(head.headers.len() + 2);
-    for (name, value) in head.headers.iter().filter(|_| !said.translated) {
+    for (name, value) in head.headers.iter().filter(|_| !words.translated) {
         if !NOT_SENT.contains(&name.as_str())
             && !name.as_str().starts_with("x-flyball-")
             && !named_by_connection(&head.headers, name)
@@ -284,7 +304,7 @@ pub(super) fn outgoing(head: &Parts, arm: &Arm, said: &Said<'_>) -> HeaderMap {
             out.append(name.clone(), value.clone());
         }
     }
-    if said.translated && said.dialect.name() == "anthropic_messages" {
+    if words.translated && words.dialect == "anthropic_messages" {
         out.insert(
             "anthropic-version",
             HeaderValue::from_static(ANTHROPIC_VERSION),
@@ -294,9 +314,10 @@ pub(super) fn outgoing(head: &Parts, arm: &Arm, said: &Said<'_>) -> HeaderMap {
         header::ACCEPT_ENCODING,
         HeaderValue::from_static("identity"),
     );
-    out.entry(header::CONTENT_TYPE)
-        .or_insert(HeaderValue::from_static("application/json"));
-    let provider = &arm.model.provider;
+    if !words.bodiless {
+        out.entry(header::CONTENT_TYPE)
+            .or_insert(HeaderValue::from_static("application/json"));
+    }
     if provider.kind.closes_early {
         out.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -305,7 +326,7 @@ pub(super) fn outgoing(head: &Parts, arm: &Arm, said: &Said<'_>) -> HeaderMap {
         let (name, text) = match provider.kind.auth {
             Auth::XApiKey => ("x-api-key", key.to_owned()),
             Auth::ApiKey => ("api-key", key.to_owned()),
-            Auth::Google if said.dialect.name() == "gemini" => ("x-goog-api-key", key.to_owned()),
+            Auth::Google if words.dialect == "gemini" => ("x-goog-api-key", key.to_owned()),
             Auth::Bearer | Auth::Google => ("authorization", format!("Bearer {key}")),
         };
         if let Ok(mut value) = HeaderValue::from_str(&text) {
@@ -365,31 +386,59 @@ pub(super) fn decided(
             headers.insert(name, value);
         }
     };
-    let model = &arm.model;
-    set("x-flyball-model", &model.name);
-    set("x-flyball-provider", &model.provider.name);
-    set("x-flyball-effort", plan.effort.name());
-    set("x-flyball-tier", model.tier.name());
-    set("x-flyball-task", exchange.difficulty.task.name());
     set(
         "x-flyball-difficulty",
         &format!("{:.2}", exchange.difficulty.difficulty),
     );
-    set("x-flyball-rule", &exchange.decision.rule);
     if let Some(limit) = limit {
         set("x-flyball-limit-tokens", &limit.to_string());
     }
     if !plan.removed().is_empty() {
         set("x-flyball-removed", &plan.removed().join(", "));
     }
-    if !plan.lost.is_empty() {
-        let mut lost = plan.lost.join(", ");
-        lost.retain(|c| c.is_ascii_graphic() || c == ' ');
-        lost.truncate(DROPPED_BYTES_MAX);
-        set("x-flyball-dropped", &lost);
+    let task = exchange.difficulty.task.name();
+    served(
+        headers,
+        &arm.model,
+        plan.effort,
+        task,
+        &exchange.decision.rule,
+    );
+    dropped(headers, &plan.lost);
+}
+
+/// Says who serves the request, and why.
+pub(super) fn served(
+    headers: &mut HeaderMap,
+    model: &Model,
+    effort: Effort,
+    task: &str,
+    rule: &str,
+) {
+    for (name, text) in [
+        ("x-flyball-model", model.name.as_str()),
+        ("x-flyball-provider", &model.provider.name),
+        ("x-flyball-effort", effort.name()),
+        ("x-flyball-tier", model.tier.name()),
+        ("x-flyball-task", task),
+        ("x-flyball-rule", rule),
+    ] {
+        if let Ok(value) = HeaderValue::from_str(text) {
+            headers.insert(name, value);
+        }
     }
     if model.simulated {
-        set("x-flyball-simulated", "1");
+        headers.insert("x-flyball-simulated", HeaderValue::from_static("1"));
+    }
+}
+
+/// Names the client's fields that were let go.
+pub(super) fn dropped(headers: &mut HeaderMap, fields: &[String]) {
+    let mut text = fields.join(", ");
+    text.retain(|c| c.is_ascii_graphic() || c == ' ');
+    text.truncate(DROPPED_BYTES_MAX);
+    if let (false, Ok(value)) = (text.is_empty(), HeaderValue::from_str(&text)) {
+        headers.insert("x-flyball-dropped", value);
     }
 }
 

@@ -78,6 +78,9 @@ pub(super) fn show(state: &State, caller: &Caller, body: &[u8]) -> Result<Respon
     if thinks {
         can.push("thinking");
     }
+    if model.is_some_and(|m| m.embeds) {
+        can = vec!["embedding"];
+    }
     let context = model.and_then(|m| m.context_tokens);
     let info = json!({"general.architecture": "flyball", "flyball.context_length": context});
     let body = json!({"modelfile": "", "parameters": "", "template": "", "details": details(), "model_info": info, "capabilities": can});

@@ -1,9 +1,11 @@
 //! Answers of our own: errors in the caller's dialect, small JSON, and answers that are held back until they are whole.
 
+use super::State;
 use crate::dialect::{self, Answer as Said, Dialect, Frame};
 use crate::error::{Error, Kind, Retry};
 use crate::provider::Provider;
 use crate::relay::Answer;
+use crate::settle::Settlement;
 use crate::telemetry::Refused;
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
@@ -155,8 +157,42 @@ pub(super) async fn read_up_to(mut body: Incoming, most: usize, deadline: Durati
     }
 }
 
+/// A provider's own error, without our keys in it. A redirect is none: the client would take its prompt and key there.
+///
+/// # Errors
+/// It is a redirect, or cannot be read.
+pub(super) async fn refused_upstream(
+    state: &State,
+    provider: &Provider,
+    head: &Parts,
+    body: Incoming,
+    settlement: Settlement,
+) -> Result<Bytes, Error> {
+    let status = head.status.as_u16();
+    if head.status.is_redirection() || head.status.is_informational() {
+        settlement.void("refused_upstream");
+        return Err(no_answer(head));
+    }
+    let held = read_up_to(body, HELD_MAX, state.limits.idle).await;
+    // Only these answers mean that no work was done (reliability: A3); after any other the outcome is unknown.
+    if matches!(status, 400 | 401 | 403 | 404 | 405 | 413 | 415 | 422 | 429) {
+        settlement.void("refused_upstream");
+    } else {
+        settlement.unknown("upstream_error");
+    }
+    state.telemetry.upstream_status(&provider.name, status);
+    match held {
+        Held::Whole(bytes) => Ok(redacted(bytes, provider)),
+        Held::Longer(..) => Err(Error::new(
+            Kind::UpstreamFailed,
+            "the provider's error is too long to pass on",
+        )),
+        Held::Broken(error) => Err(error),
+    }
+}
+
 /// For a status that neither answers nor refuses: a redirect, most likely from an address that is not quite the provider's.
-pub(super) fn no_answer(head: &http::response::Parts) -> Error {
+fn no_answer(head: &http::response::Parts) -> Error {
     let to = head
         .headers
         .get(http::header::LOCATION)
@@ -173,7 +209,7 @@ pub(super) fn no_answer(head: &http::response::Parts) -> Error {
 }
 
 /// A provider's error text, with our own key blotted out should it quote it.
-pub(super) fn redacted(bytes: Bytes, provider: &Provider) -> Bytes {
+fn redacted(bytes: Bytes, provider: &Provider) -> Bytes {
     let Some(key) = provider
         .api_key
         .as_ref()

@@ -2,6 +2,7 @@
 //! same conversation in a dialect that it does speak. Pure; the rest of the path edits either alike.
 
 use super::Exchange;
+use super::headers::Words;
 use crate::chat::conversation::{Conversation, Item, Reasoning};
 use crate::dialect::{self, Addressee, Answer, Dialect, Frame, Request, unseal};
 use crate::error::Error;
@@ -151,6 +152,15 @@ pub(super) struct Said<'a> {
 }
 
 impl<'a> Said<'a> {
+    /// How its provider is spoken to.
+    pub(super) fn words(&self) -> Words {
+        Words {
+            dialect: self.dialect.name(),
+            translated: self.translated,
+            bodiless: false,
+        }
+    }
+
     /// # Errors
     /// A defect: what one dialect writes it cannot read.
     pub(super) fn new(

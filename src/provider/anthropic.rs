@@ -1,6 +1,6 @@
 //! Anthropic.
 
-use super::{Auth, Kind, OnCancel};
+use super::{Auth, Kind, OnCancel, Side};
 use crate::dialect::UsageRule;
 use crate::route::arm::Tier;
 use crate::route::effort::Family;
@@ -12,6 +12,14 @@ pub static KIND: Kind = Kind {
     base_url: Some("https://api.anthropic.com"),
     auth: Auth::XApiKey,
     speaks: &[("anthropic_messages", "/v1/messages")],
+    sides: &[
+        (
+            Side::Count("anthropic_messages"),
+            "/v1/messages/count_tokens",
+        ),
+        (Side::AnthropicFiles, "/v1/files"),
+        (Side::MessageBatches, "/v1/messages/batches"),
+    ],
     family: Family::Anthropic,
     usage: UsageRule::Dialect,
     // How a cancelled stream is billed is not documented.

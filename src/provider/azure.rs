@@ -1,7 +1,8 @@
 //! Azure OpenAI: the v1 API, in which the deployment stands in the body like a model.
 
-use super::{Auth, Kind, OnCancel};
+use super::{Auth, Kind, OnCancel, Side};
 use crate::dialect::UsageRule;
+use crate::dialect::embed::Shape;
 use crate::route::effort::Family;
 
 /// Azure OpenAI, Chat Completions and Responses. Configuration says where the resource is
@@ -15,6 +16,11 @@ pub static KIND: Kind = Kind {
     speaks: &[
         ("openai_chat", "/openai/v1/chat/completions"),
         ("openai_responses", "/openai/v1/responses"),
+    ],
+    sides: &[
+        (Side::Embed(Shape::OpenAi), "/openai/v1/embeddings"),
+        (Side::Files, "/openai/v1/files"),
+        (Side::Batches, "/openai/v1/batches"),
     ],
     family: Family::OpenAi,
     usage: UsageRule::Dialect,

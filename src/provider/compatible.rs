@@ -1,7 +1,8 @@
 //! Any server that speaks Chat Completions: configuration says where it is and what it costs.
 
-use super::{Auth, Kind, OnCancel};
+use super::{Auth, Kind, OnCancel, Side};
 use crate::dialect::UsageRule;
+use crate::dialect::embed::Shape;
 use crate::route::effort::Family;
 
 /// An OpenAI-compatible server.
@@ -11,6 +12,7 @@ pub static KIND: Kind = Kind {
     base_url: None,
     auth: Auth::Bearer,
     speaks: &[("openai_chat", "/v1/chat/completions")],
+    sides: &[(Side::Embed(Shape::OpenAi), "/v1/embeddings")],
     family: Family::Compatible,
     usage: UsageRule::Dialect,
     // How a cancelled stream is billed is not documented.

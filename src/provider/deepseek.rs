@@ -16,6 +16,7 @@ pub static KIND: Kind = Kind {
         ("openai_responses", "/responses"),
         ("anthropic_messages", "/anthropic/v1/messages"),
     ],
+    sides: &[],
     family: Family::DeepSeek,
     usage: UsageRule::Dialect,
     // How a cancelled stream is billed is not documented.

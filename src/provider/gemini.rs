@@ -1,7 +1,8 @@
 //! Google Gemini, at its own and at its OpenAI-compatible endpoint.
 
-use super::{Auth, Kind, OnCancel};
+use super::{Auth, Kind, OnCancel, Side};
 use crate::dialect::UsageRule;
+use crate::dialect::embed::Shape;
 use crate::route::arm::Tier;
 use crate::route::effort::Family;
 
@@ -14,6 +15,11 @@ pub static KIND: Kind = Kind {
     speaks: &[
         ("gemini", "/v1beta/models/{model}:{call}"),
         ("openai_chat", "/v1beta/openai/chat/completions"),
+    ],
+    sides: &[
+        (Side::Embed(Shape::Gemini), "/v1beta/models/{model}:{call}"),
+        (Side::Embed(Shape::OpenAi), "/v1beta/openai/embeddings"),
+        (Side::Count("gemini"), "/v1beta/models/{model}:countTokens"),
     ],
     family: Family::Gemini,
     usage: UsageRule::TotalMinusPrompt,

@@ -1,6 +1,6 @@
 //! Groq.
 
-use super::{Auth, Kind, OnCancel};
+use super::{Auth, Kind, OnCancel, Side};
 use crate::dialect::UsageRule;
 use crate::route::arm::Tier;
 use crate::route::effort::Family;
@@ -12,6 +12,7 @@ pub static KIND: Kind = Kind {
     base_url: Some("https://api.groq.com/openai"),
     auth: Auth::Bearer,
     speaks: &[("openai_chat", "/v1/chat/completions")],
+    sides: &[(Side::Files, "/v1/files"), (Side::Batches, "/v1/batches")],
     family: Family::Groq,
     usage: UsageRule::Dialect,
     // How a cancelled stream is billed is not documented.

@@ -1,7 +1,8 @@
 //! llama.cpp, a local server.
 
-use super::{Auth, Kind, OnCancel, Signature};
+use super::{Auth, Kind, OnCancel, Side, Signature};
 use crate::dialect::UsageRule;
+use crate::dialect::embed::Shape;
 use crate::route::effort::Family;
 
 /// llama.cpp, Chat Completions and Messages.
@@ -14,6 +15,13 @@ pub static KIND: Kind = Kind {
     speaks: &[
         ("openai_chat", "/v1/chat/completions"),
         ("anthropic_messages", "/v1/messages"),
+    ],
+    sides: &[
+        (Side::Embed(Shape::OpenAi), "/v1/embeddings"),
+        (
+            Side::Count("anthropic_messages"),
+            "/v1/messages/count_tokens",
+        ),
     ],
     family: Family::LlamaCpp,
     usage: UsageRule::Dialect,

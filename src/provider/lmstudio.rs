@@ -1,7 +1,8 @@
 //! LM Studio, a local server.
 
-use super::{Auth, Kind, OnCancel, Signature};
+use super::{Auth, Kind, OnCancel, Side, Signature};
 use crate::dialect::UsageRule;
+use crate::dialect::embed::Shape;
 use crate::route::effort::Family;
 
 /// LM Studio, Chat Completions and (from 0.4.1) Messages.
@@ -15,6 +16,7 @@ pub static KIND: Kind = Kind {
         ("openai_responses", "/v1/responses"),
         ("anthropic_messages", "/v1/messages"),
     ],
+    sides: &[(Side::Embed(Shape::OpenAi), "/v1/embeddings")],
     family: Family::LmStudio,
     usage: UsageRule::Dialect,
     // How a cancelled stream is billed is not documented.

@@ -1,7 +1,8 @@
 //! Mistral.
 
-use super::{Auth, Kind, OnCancel};
+use super::{Auth, Kind, OnCancel, Side};
 use crate::dialect::UsageRule;
+use crate::dialect::embed::Shape;
 use crate::route::arm::Tier;
 use crate::route::effort::Family;
 
@@ -12,6 +13,7 @@ pub static KIND: Kind = Kind {
     base_url: Some("https://api.mistral.ai"),
     auth: Auth::Bearer,
     speaks: &[("openai_chat", "/v1/chat/completions")],
+    sides: &[(Side::Embed(Shape::OpenAi), "/v1/embeddings")],
     family: Family::Mistral,
     usage: UsageRule::Dialect,
     // How a cancelled stream is billed is not documented.

@@ -1,7 +1,8 @@
 //! Ollama, a local server.
 
-use super::{Auth, Kind, OnCancel, Signature};
+use super::{Auth, Kind, OnCancel, Side, Signature};
 use crate::dialect::UsageRule;
+use crate::dialect::embed::Shape;
 use crate::route::effort::Family;
 
 /// Ollama, at its own and at its OpenAI- and Anthropic-compatible endpoints.
@@ -16,6 +17,10 @@ pub static KIND: Kind = Kind {
         ("anthropic_messages", "/v1/messages"),
         ("ollama_chat", "/api/chat"),
         ("ollama_generate", "/api/generate"),
+    ],
+    sides: &[
+        (Side::Embed(Shape::Ollama), "/api/{call}"),
+        (Side::Embed(Shape::OpenAi), "/v1/embeddings"),
     ],
     family: Family::Ollama,
     usage: UsageRule::Dialect,

@@ -1,7 +1,8 @@
 //! OpenAI.
 
-use super::{Auth, Kind, OnCancel};
+use super::{Auth, Kind, OnCancel, Side};
 use crate::dialect::UsageRule;
+use crate::dialect::embed::Shape;
 use crate::route::arm::Tier;
 use crate::route::effort::Family;
 
@@ -14,6 +15,15 @@ pub static KIND: Kind = Kind {
     speaks: &[
         ("openai_chat", "/v1/chat/completions"),
         ("openai_responses", "/v1/responses"),
+    ],
+    sides: &[
+        (Side::Embed(Shape::OpenAi), "/v1/embeddings"),
+        (
+            Side::Count("openai_responses"),
+            "/v1/responses/input_tokens",
+        ),
+        (Side::Files, "/v1/files"),
+        (Side::Batches, "/v1/batches"),
     ],
     family: Family::OpenAi,
     usage: UsageRule::Dialect,

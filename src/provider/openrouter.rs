@@ -1,7 +1,8 @@
 //! OpenRouter.
 
-use super::{Auth, Kind, OnCancel};
+use super::{Auth, Kind, OnCancel, Side};
 use crate::dialect::UsageRule;
+use crate::dialect::embed::Shape;
 use crate::route::effort::Family;
 
 /// OpenRouter, Chat Completions. Its models are named in configuration.
@@ -14,6 +15,7 @@ pub static KIND: Kind = Kind {
         ("openai_chat", "/v1/chat/completions"),
         ("openai_responses", "/v1/responses"),
     ],
+    sides: &[(Side::Embed(Shape::OpenAi), "/v1/embeddings")],
     family: Family::OpenRouter,
     usage: UsageRule::Dialect,
     // How a cancelled stream is billed is not documented.

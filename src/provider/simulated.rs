@@ -1,9 +1,13 @@
 //! The simulated models that are built in for tries and tests.
 
-use super::{Auth, Kind, OnCancel};
+use super::{Auth, Kind, OnCancel, Side};
 use crate::dialect::UsageRule;
+use crate::dialect::embed::Shape;
 use crate::route::arm::Tier;
 use crate::route::effort::Family;
+
+/// The one that makes embeddings; never routed to.
+pub const EMBEDDER: &str = "sim-embed";
 
 /// Simulated models, on loopback.
 pub static KIND: Kind = Kind {
@@ -15,6 +19,7 @@ pub static KIND: Kind = Kind {
         ("openai_chat", "/v1/chat/completions"),
         ("anthropic_messages", "/v1/messages"),
     ],
+    sides: &[(Side::Embed(Shape::OpenAi), "/v1/embeddings")],
     family: Family::Simulated,
     usage: UsageRule::Dialect,
     // Our own: the generator is dropped with its connection.

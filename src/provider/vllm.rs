@@ -1,7 +1,8 @@
 //! vLLM, a local server.
 
-use super::{Auth, Kind, OnCancel};
+use super::{Auth, Kind, OnCancel, Side};
 use crate::dialect::UsageRule;
+use crate::dialect::embed::Shape;
 use crate::route::effort::Family;
 
 /// vLLM, Chat Completions.
@@ -11,6 +12,7 @@ pub static KIND: Kind = Kind {
     base_url: None,
     auth: Auth::Bearer,
     speaks: &[("openai_chat", "/v1/chat/completions")],
+    sides: &[(Side::Embed(Shape::OpenAi), "/v1/embeddings")],
     family: Family::Vllm,
     usage: UsageRule::Dialect,
     // How a cancelled stream is billed is not documented.

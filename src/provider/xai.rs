@@ -15,6 +15,7 @@ pub static KIND: Kind = Kind {
         ("openai_chat", "/v1/chat/completions"),
         ("openai_responses", "/v1/responses"),
     ],
+    sides: &[],
     family: Family::Xai,
     usage: UsageRule::ReasoningOnTop,
     // How a cancelled stream is billed is not documented.

@@ -3,6 +3,7 @@
 
 use super::arm::{Effort, Tier};
 use super::effort::{self, Accepts};
+use crate::dialect::embed::Shape;
 use crate::ledger::price::{Catalogue, Price};
 use crate::provider::Provider;
 use std::net::SocketAddr;
@@ -29,6 +30,8 @@ pub struct Model {
     pub local: bool,
     /// It only pretends.
     pub simulated: bool,
+    /// It makes embeddings and cannot answer: never routed to.
+    pub embeds: bool,
 }
 
 impl Model {
@@ -38,6 +41,9 @@ impl Model {
         !self.accepts.known || self.accepts.efforts.contains(&effort)
     }
 }
+
+/// The kind of the models that only pretend.
+const SIMULATED: &str = "simulated";
 
 /// A model and the effort asked of it; without an effort, the model's own default.
 pub type Arm = (Arc<Model>, Option<Effort>);
@@ -58,9 +64,10 @@ impl Fleet {
         self.models.iter().find(|m| m.name == name)
     }
 
-    /// The models of a tier, in the order of configuration.
+    /// The models of a tier that can answer, in the order of configuration.
     pub fn in_tier(&self, tier: Tier) -> impl Iterator<Item = &Arc<Model>> {
-        self.models.iter().filter(move |m| m.tier == tier)
+        let of_tier = move |m: &&Arc<Model>| m.tier == tier && !m.embeds;
+        self.models.iter().filter(of_tier)
     }
 
     /// The arm that is written `model@effort` or `model`. `None` if there is no such model or it
@@ -84,12 +91,39 @@ impl Fleet {
         if let Some(model) = self.named(name) {
             return Some(Arc::clone(model));
         }
-        let real = self.providers.iter().filter(|p| p.kind.name != "simulated");
+        let real = self.providers.iter().filter(|p| p.kind.name != SIMULATED);
         let (native, others): (Vec<_>, Vec<_>) = real.partition(|p| p.speaks(dialect));
-        // Who speaks the client's dialect goes first; another one is reached by translation.
-        let (provider, price) = self
-            .having(name, &native, catalogue)
-            .or_else(|| self.having(name, &others, catalogue))?;
+        self.had(name, [&native, &others], catalogue)
+    }
+
+    /// The model of a real name that makes embeddings: one of the fleet, or any that a provider which serves them is known to have,
+    /// those first that answer in this shape.
+    #[must_use]
+    pub fn embedder(&self, name: &str, shape: Shape, catalogue: &Catalogue) -> Option<Arc<Model>> {
+        // Ollama's clients may leave the usual tag out.
+        let tagged = format!("{name}:latest");
+        if let Some(model) = self.named(name).or_else(|| self.named(&tagged)) {
+            return Some(Arc::clone(model));
+        }
+        let serve = self
+            .providers
+            .iter()
+            .filter(|p| p.embeds().next().is_some());
+        let (native, others): (Vec<_>, Vec<_>) =
+            serve.partition(|p| p.embeds().any(|s| s == shape));
+        self.had(name, [&native, &others], catalogue)
+    }
+
+    /// A model that is not listed, at the first of these groups of providers that has it: who is spoken to without translation goes
+    /// before who is reached by one.
+    fn had(
+        &self,
+        name: &str,
+        groups: [&[&Arc<Provider>]; 2],
+        catalogue: &Catalogue,
+    ) -> Option<Arc<Model>> {
+        let mut found = groups.into_iter();
+        let (provider, price) = found.find_map(|group| self.having(name, group, catalogue))?;
         let remote = is_remote_name(name);
         Some(Arc::new(Model {
             name: name.to_owned(),
@@ -104,7 +138,8 @@ impl Fleet {
             context_tokens: price.and_then(|p| p.input_tokens_max),
             answer_tokens_max: price.and_then(|p| p.output_tokens_max),
             local: provider.local && !remote,
-            simulated: false,
+            simulated: provider.kind.name == SIMULATED,
+            embeds: embeds(name),
         }))
     }
 
@@ -178,6 +213,12 @@ pub fn split_arm(text: &str) -> (&str, Option<Effort>) {
     }
 }
 
+/// Whether a model of this name most likely makes embeddings only; configuration may say otherwise.
+#[must_use]
+pub fn embeds(name: &str) -> bool {
+    name.to_ascii_lowercase().contains("embed")
+}
+
 /// Whether a model of this name runs in somebody's cloud although a local server lists it
 /// (Ollama's `gpt-oss:120b-cloud`, `glm-5:cloud`; <https://docs.ollama.com/cloud>).
 #[must_use]
@@ -202,6 +243,7 @@ mod tests {
             answer_tokens_max: None,
             local: false,
             simulated: provider.kind.name == "simulated",
+            embeds: embeds(name),
         })
     }
 

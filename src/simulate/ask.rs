@@ -80,7 +80,7 @@ impl Refusal {
     }
 }
 
-fn bad(field: &'static str, message: impl Into<String>) -> Refusal {
+pub(super) fn bad(field: &'static str, message: impl Into<String>) -> Refusal {
     Refusal {
         field: Some(field),
         ..Refusal::new(400, "invalid_request_error", message)
@@ -194,7 +194,7 @@ fn budget(thinking: &Value, limit: u64) -> Result<Option<u64>, Refusal> {
     }
 }
 
-fn object(body: &[u8]) -> Result<Value, Refusal> {
+pub(super) fn object(body: &[u8]) -> Result<Value, Refusal> {
     match serde_json::from_slice::<Value>(body) {
         Ok(value) if value.is_object() => Ok(value),
         Ok(_) => Err(Refusal::new(
@@ -247,7 +247,7 @@ fn flag(body: &Value, key: &'static str) -> Result<bool, Refusal> {
     }
 }
 
-fn whole(body: &Value, key: &'static str, least: u64) -> Result<Option<u64>, Refusal> {
+pub(super) fn whole(body: &Value, key: &'static str, least: u64) -> Result<Option<u64>, Refusal> {
     match body.get(key) {
         None | Some(Value::Null) => Ok(None),
         Some(value) => match value.as_u64() {

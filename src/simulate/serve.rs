@@ -75,12 +75,21 @@ pub(super) async fn exchange(shared: Arc<Shared>, request: Request<Incoming>) ->
         (&Method::POST, "/v1/chat/completions" | "/v1/messages" | "/v1/messages/count_tokens") => {
             answer(&shared, request, &path, &id).await
         }
+        (&Method::POST, "/v1/embeddings") => embed(&shared, request).await,
         (&Method::GET, _) if path == "/v1/models" || path.starts_with("/v1/models/") => {
             listing(wire, path.trim_start_matches("/v1/models"))
         }
-        (_, "/v1/chat/completions" | "/v1/messages" | "/v1/messages/count_tokens") => Err(
-            Refusal::new(405, "invalid_request_error", "the method must be POST"),
-        ),
+        (
+            _,
+            "/v1/chat/completions"
+            | "/v1/messages"
+            | "/v1/messages/count_tokens"
+            | "/v1/embeddings",
+        ) => Err(Refusal::new(
+            405,
+            "invalid_request_error",
+            "the method must be POST",
+        )),
         _ => Err(Refusal::new(
             404,
             "not_found_error",
@@ -157,6 +166,15 @@ async fn answer(
             )
         }
     })
+}
+
+/// Vectors come as fast as they can: a real embedder is quicker than any model's first word.
+async fn embed(shared: &Shared, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+    let body = read(request.into_body()).await?;
+    let answer = super::embed::embedded(shared.settings.seed, &body)?;
+    shared.requests.fetch_add(1, Ordering::Relaxed);
+    shared.finished.fetch_add(1, Ordering::Relaxed);
+    Ok(json(StatusCode::OK, answer))
 }
 
 async fn read(body: Incoming) -> Result<Bytes, Refusal> {

@@ -334,6 +334,7 @@ impl Metrics {
         for task in Task::ALL {
             self.task_cost.with_label_values(&[task.name()]);
         }
+        self.task_cost.with_label_values(&["embed"]);
         for kind in KINDS {
             self.refusals.with_label_values(&[kind_name(kind)]);
         }

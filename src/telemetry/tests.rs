@@ -137,7 +137,10 @@ fn every_label_has_values_from_a_closed_set_whatever_clients_send() {
         ("rule", open(&["plain", "other"])),
         ("tier", Tier::ALL.map(|t| t.name().to_owned()).into()),
         ("effort", Effort::ALL.map(|e| e.name().to_owned()).into()),
-        ("task", Task::ALL.map(|t| t.name().to_owned()).into()),
+        (
+            "task",
+            open(&[&Task::ALL.map(Task::name)[..], &["embed"]].concat()),
+        ),
         ("outcome", open(&OUTCOMES)),
         ("basis", open(&BASES)),
         (

@@ -300,6 +300,7 @@ mod tests {
             answer_tokens_max: None,
             local: false,
             simulated: false,
+            embeds: false,
         };
         Fleet {
             models: vec![Arc::new(model)],

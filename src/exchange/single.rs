@@ -1,0 +1,204 @@
+//! One attempt on what the client itself named: nothing is graded, nothing is routed, nothing else is tried.
+
+use super::headers::{self, Wishes, Words};
+use super::{State, ask, reply, settle_failure};
+use crate::caller::Caller;
+use crate::dialect::{Answer as Read, Dialect};
+use crate::error::Error;
+use crate::ledger::balance::{Ask, Capped};
+use crate::relay::{Answer, ReadWhole, Reading, Relay, Terms, bill_headers};
+use crate::route::arm::Effort;
+use crate::route::fleet::Model;
+use crate::route::{Arm, Policy};
+use crate::settle::{Input, Job, Settlement};
+use crate::upstream::Out;
+use http::request::Parts;
+use http::{Method, Response};
+use hyper::body::Incoming;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// An exchange of one attempt.
+pub(super) struct Single<'a> {
+    pub(super) state: &'a Arc<State>,
+    pub(super) policy: &'a Policy,
+    pub(super) head: &'a Parts,
+    pub(super) caller: &'a Caller,
+    pub(super) wishes: &'a Wishes,
+    pub(super) tags: &'a [(String, String)],
+    pub(super) id: &'a str,
+    pub(super) arrived: Instant,
+    pub(super) read: Duration,
+    /// In whose words errors are told.
+    pub(super) dialect: &'static dyn Dialect,
+    pub(super) model: Arc<Model>,
+    pub(super) task: &'static str,
+    pub(super) rule: &'static str,
+    pub(super) input: Input,
+}
+
+/// What goes out.
+pub(super) struct Going {
+    pub(super) method: Method,
+    pub(super) url: String,
+    pub(super) words: Words,
+    pub(super) body: Out,
+}
+
+impl Single<'_> {
+    fn arm(&self) -> Arm {
+        Arm {
+            model: Arc::clone(&self.model),
+            effort: None,
+        }
+    }
+
+    /// Which measures of it are capped.
+    ///
+    /// # Errors
+    /// A cap counts it, and its model is not used under one for now.
+    pub(super) fn capped(&self) -> Result<Capped, Error> {
+        let arm = self.arm();
+        let dims = ask::dims(self.policy, self.caller, self.wishes, self.tags, Some(&arm));
+        let mut capped = self.state.ledger.capped(&dims);
+        if capped.any() && self.state.ledger.is_frozen(dims.provider, dims.model) {
+            return Err(ask::frozen(dims.model));
+        }
+        capped.usd |= self.wishes.max_cost.is_some();
+        Ok(capped)
+    }
+
+    /// Reserves what it may cost at most.
+    ///
+    /// # Errors
+    /// A cap has no room, or the ledger cannot write.
+    pub(super) async fn reserve(&self, mut ask: Ask, capped: Capped) -> Result<Settlement, Error> {
+        if let Some(most) = self.wishes.max_cost {
+            ask::hold_to_cost(&mut ask, most)?;
+        }
+        let decided = self.arrived.elapsed();
+        let mut job = self.job(capped);
+        let facts = ask::facts(self.policy, self.caller, self.wishes, self.tags, &job, None);
+        let ledger = &self.state.ledger;
+        let reservation = ledger.reserve(ask, facts, self.policy.cap_wait).await;
+        let reservation = reservation.map_err(|refused| {
+            if let crate::ledger::Refused::Full(full) = &refused {
+                let scope = full.counter.scope.class();
+                let telemetry = &self.state.telemetry;
+                telemetry.cap_refused(scope, full.only_reserved());
+            }
+            refused.error()
+        })?;
+        job.phases = vec![
+            ("read", self.read),
+            ("decide", decided.saturating_sub(self.read)),
+            ("reserve", self.arrived.elapsed().saturating_sub(decided)),
+        ];
+        let telemetry = self.state.telemetry.clone();
+        Ok(Settlement::new(job, reservation, telemetry))
+    }
+
+    fn job(&self, capped: Capped) -> Job {
+        Job {
+            arm: self.arm(),
+            effort: Effort::None,
+            price: self.model.price,
+            baseline: self.arm(),
+            capped: capped.any(),
+            dialect: self.dialect,
+            input: self.input.clone(),
+            request: self.id.to_owned(),
+            attempt: uuid::Uuid::now_v7().to_string(),
+            rule: self.rule.to_owned(),
+            task: self.task,
+            stream: false,
+            arrived: self.arrived,
+            phases: Vec::new(),
+            alive: Arc::clone(&self.state.alive),
+        }
+    }
+
+    /// Sends it and waits for the head of its answer, which says who served it.
+    ///
+    /// # Errors
+    /// No answer; or the provider's own error, as an answer.
+    pub(super) async fn send(
+        &self,
+        going: Going,
+        mut settlement: Settlement,
+    ) -> Result<(http::response::Parts, Incoming, Settlement), Result<Response<Answer>, Error>>
+    {
+        let (state, provider) = (self.state, &self.model.provider);
+        settlement.sending();
+        let headers = headers::outgoing(self.head, provider, going.words);
+        let sent = state
+            .upstream
+            .call(going.method, &going.url, headers, going.body);
+        let answer = match sent.await {
+            Ok(answer) => answer,
+            Err(failure) => {
+                let telemetry = &state.telemetry;
+                telemetry.upstream_error(&provider.name, &failure.error);
+                return Err(Err(settle_failure(failure, settlement)));
+            }
+        };
+        let (mut head, body) = answer.into_parts();
+        settlement.status(head.status.as_u16());
+        headers::returned(&mut head.headers);
+        let (model, task, rule) = (&self.model, self.task, self.rule);
+        headers::served(&mut head.headers, model, Effort::None, task, rule);
+        if head.status.is_success() {
+            return Ok((head, body, settlement));
+        }
+        let refused = reply::refused_upstream(state, provider, &head, body, settlement).await;
+        Err(refused.map(|bytes| match going.words.translated {
+            true => reply::error_of(head, &bytes, self.dialect, self.id),
+            false => Response::from_parts(head, Answer::whole(bytes)),
+        }))
+    }
+
+    /// Settles an answer that is here as a whole, with its cost in its headers.
+    pub(super) fn settled(
+        &self,
+        head: &mut http::response::Parts,
+        answer: &Read,
+        mut settlement: Settlement,
+    ) {
+        settlement.arrived();
+        let bill = settlement.answered(answer);
+        head.headers
+            .extend(bill.map(bill_headers).unwrap_or_default());
+    }
+
+    /// Passes on an answer that is too long to be held back.
+    pub(super) fn relayed(
+        &self,
+        mut head: http::response::Parts,
+        first: bytes::Bytes,
+        rest: Incoming,
+        read: ReadWhole,
+        settlement: Settlement,
+    ) -> Response<Answer> {
+        let reading = Reading::Json {
+            kept: Some(first.to_vec()),
+            read,
+        };
+        let wants_trailers = headers::wants_trailers(self.head);
+        if wants_trailers {
+            headers::announce_trailers(&mut head.headers);
+        }
+        let relay = Relay::new(rest, Some(first), reading, settlement, self.terms());
+        Response::from_parts(head, Answer::Relayed(Box::new(relay)))
+    }
+
+    fn terms(&self) -> Terms<'_> {
+        Terms {
+            limits: &self.state.limits,
+            dialect: self.dialect,
+            request: self.id.to_owned(),
+            wants_trailers: headers::wants_trailers(self.head),
+            makers: self.state.affinity.makers().clone(),
+            model: self.model.name.clone(),
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Endpoints besides completions.
+
+mod embeddings;
