@@ -5,6 +5,7 @@
 //! decides (pure) or does (IO). The only place where an `Error` becomes HTTP.
 
 mod ask;
+mod count;
 mod embed;
 mod headers;
 mod models;
@@ -110,7 +111,7 @@ async fn serve(
         }
         (&Method::POST, Call::Count(place)) => {
             let body = read_body(&state.limits, head, body).await?;
-            other::count(dialect, &place, &body).await
+            count::count(state, head, dialect, &place, &caller, &body).await
         }
         (_, Call::Complete(_) | Call::Embed(_) | Call::Count(_)) => Err(Error::new(
             Kind::MethodNotAllowed,

@@ -151,14 +151,7 @@ pub fn decide(
     features: &Features,
 ) -> Result<Decision, Error> {
     let variant = auto_variant(asked.model)?;
-    let simulated_only =
-        !policy.fleet.models.is_empty() && policy.fleet.models.iter().all(|m| m.simulated);
-    let intercepted = simulated_only
-        || policy
-            .intercept
-            .iter()
-            .any(|p| policy::like(p, asked.model));
-    if variant.is_none() && !intercepted {
+    if !is_routed(policy, asked.model) {
         return as_asked(policy, asked);
     }
     let variant = variant.unwrap_or_default();
@@ -171,6 +164,16 @@ pub fn decide(
         local: asked.private || variant.local,
     };
     routed(policy, asked, difficulty, features, &wants)
+}
+
+/// Whether a request for this name is routed: `auto`, a name that is intercepted, or any where all models are simulated.
+#[must_use]
+pub fn is_routed(policy: &Policy, name: &str) -> bool {
+    let models = &policy.fleet.models;
+    let simulated_only = !models.is_empty() && models.iter().all(|m| m.simulated);
+    // What begins like `auto:` and is none of its variants is refused for that.
+    let auto = !matches!(auto_variant(name), Ok(None));
+    auto || simulated_only || policy.intercept.iter().any(|p| policy::like(p, name))
 }
 
 struct Wants {

@@ -1,14 +1,10 @@
-//! What a client may ask besides a completion: how long a prompt is, and what a request of its own did.
+//! What a client may ask that needs no model: which models there are, and what a request of its own did.
 
 use super::{State, models, reply};
 use crate::caller::Caller;
-use crate::chat::Part;
-use crate::dialect::{Dialect, Place};
 use crate::error::{Error, Kind};
 use crate::ledger::store::Attempt;
 use crate::relay::Answer;
-use crate::tokens;
-use bytes::Bytes;
 use http::request::Parts;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
@@ -30,37 +26,6 @@ pub(super) async fn get(
             format!("flyball has no {path}."),
         )),
     }
-}
-
-/// Counts a prompt's tokens here: a routed request has no model yet whose own tokenizer could be asked.
-pub(super) async fn count(
-    dialect: &'static dyn Dialect,
-    place: &Place<'_>,
-    body: &Bytes,
-) -> Result<Response<Answer>, Error> {
-    let request = dialect.decode_at(body, place)?;
-    let bound = tokens::bound(body.len());
-    // Tool schemas are a part of the prompt too; their JSON stands for them.
-    let tools = request.fields.some("tools").unwrap_or_default();
-    let mut texts = vec![tools.to_owned()];
-    texts.extend(request.prompt.system.iter().map(|t| t.clone().into_owned()));
-    let parts = request.prompt.turns.iter().flat_map(|t| &t.parts);
-    texts.extend(parts.filter_map(|part| match part {
-        Part::Text(text) | Part::ToolResult(text) => Some(text.clone().into_owned()),
-        _ => None,
-    }));
-    let turns = u64::try_from(request.prompt.turns.len()).unwrap_or(u64::MAX);
-    let counting = tokio::task::spawn_blocking(move || {
-        texts.iter().map(|text| tokens::count(text)).sum::<u64>()
-    });
-    // Chat templates wrap every message in about four tokens.
-    let counted = counting
-        .await
-        .map_or(bound, |n| n.saturating_add(turns.saturating_mul(4)));
-    let mut answer = reply::json(StatusCode::OK, dialect.counted(counted));
-    let basis = http::HeaderValue::from_static("counted");
-    answer.headers_mut().insert("x-flyball-basis", basis);
-    Ok(answer)
 }
 
 /// What became of a request; a caller sees its own and no others.

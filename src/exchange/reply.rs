@@ -209,7 +209,7 @@ fn no_answer(head: &http::response::Parts) -> Error {
 }
 
 /// A provider's error text, with our own key blotted out should it quote it.
-fn redacted(bytes: Bytes, provider: &Provider) -> Bytes {
+pub(super) fn redacted(bytes: Bytes, provider: &Provider) -> Bytes {
     let Some(key) = provider
         .api_key
         .as_ref()

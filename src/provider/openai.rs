@@ -18,10 +18,6 @@ pub static KIND: Kind = Kind {
     ],
     sides: &[
         (Side::Embed(Shape::OpenAi), "/v1/embeddings"),
-        (
-            Side::Count("openai_responses"),
-            "/v1/responses/input_tokens",
-        ),
         (Side::Files, "/v1/files"),
         (Side::Batches, "/v1/batches"),
     ],

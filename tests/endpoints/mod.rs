@@ -1,3 +1,4 @@
 //! Endpoints besides completions.
 
+mod counting;
 mod embeddings;
