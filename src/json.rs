@@ -2,6 +2,8 @@
 //!
 //! Nothing is re-serialised: unknown fields, key order, white space and number spelling survive.
 
+pub mod fuzz;
+
 use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;

@@ -923,24 +923,58 @@ fn a_wrong_type_anywhere_is_a_refusal_by_name_or_goes_on_and_never_a_panic() {
     println!("bodies with a wrong type: {tried}");
 }
 
-#[test]
-fn the_fuzz_corpus_panics_nowhere() {
-    let mut inputs: Vec<Vec<u8>> = Vec::new();
-    for recording in recording::all().iter().step_by(9) {
-        inputs.push(recording.answer.clone().into_bytes());
-        inputs.extend(recording.request.clone().map(String::into_bytes));
-    }
-    for input in &inputs {
-        for dialect in 0..flyball::dialect::ALL.len() {
-            let first = u8::try_from(dialect).expect("few");
-            let bytes = [&[first, 7], input.as_slice()].concat();
-            flyball::dialect::fuzz::stream(&bytes);
-            flyball::dialect::fuzz::request(&bytes);
+/// The inputs of every fuzz target, recorded ones and the goldens', under the names that `fuzz/` gives its targets.
+fn corpus() -> BTreeMap<String, Vec<Vec<u8>>> {
+    let mut corpus: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
+    let mut add = |asked: bool, dialect: &str, text: &str| {
+        let mut add = |target: String, start: &[u8]| {
+            let input = [start, text.as_bytes()].concat();
+            corpus.entry(target).or_default().push(input);
+        };
+        if asked {
+            add(format!("request_{dialect}"), &[]);
+            add("edit".into(), &[0x5a, 0xa5]);
+        } else {
+            add(format!("stream_{dialect}"), &[6]);
+        }
+    };
+    for recording in recording::all() {
+        let dialect = recording.dialect.name();
+        add(false, dialect, &recording.answer);
+        if let Some(body) = &recording.request {
+            add(true, dialect, body);
         }
     }
-    println!(
-        "corpus: {} inputs in {} dialects",
-        inputs.len(),
-        flyball::dialect::ALL.len()
-    );
+    for (asked, dialect, text) in crate::goldens::inputs() {
+        add(asked, &dialect, &text);
+    }
+    corpus
+}
+
+/// `FLYBALL_CORPUS=write` puts the inputs where `cargo fuzz` looks for them; those over 64 KB only slow it down.
+#[test]
+fn the_fuzz_corpus_breaks_nothing() {
+    let writes = std::env::var("FLYBALL_CORPUS").is_ok_and(|word| word == "write");
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    let corpus = corpus();
+    for (target, inputs) in &corpus {
+        for (i, input) in inputs.iter().enumerate() {
+            if writes && input.len() <= 65_536 {
+                let folder = root.join(target);
+                std::fs::create_dir_all(&folder).expect("a folder");
+                std::fs::write(folder.join(format!("recorded-{i}")), input).expect("a file");
+            }
+            // The larger collection is many; every ninth of it is enough here.
+            if inputs.len() > 100 && i % 9 != 0 {
+                continue;
+            }
+            match target.split_once('_') {
+                Some(("stream", dialect)) => flyball::dialect::fuzz::stream(dialect, input),
+                Some(("request", dialect)) => flyball::dialect::fuzz::request(dialect, input),
+                _ => flyball::json::fuzz::edit(input),
+            }
+        }
+        println!("corpus of {target}: {}", inputs.len());
+    }
+    assert!(corpus.len() >= 11, "{:?}", corpus.keys());
 }

@@ -171,6 +171,18 @@ fn features() -> Vec<PathBuf> {
     folders
 }
 
+/// Every input: whether it is a request, its dialect and its text.
+pub fn inputs() -> Vec<(bool, String, String)> {
+    let mut all = Vec::new();
+    for folder in features() {
+        for file in ["asked.txt", "said.txt", "streamed.txt"] {
+            let inputs = sections(&folder.join(file)).into_iter();
+            all.extend(inputs.map(|(dialect, text)| (file == "asked.txt", dialect, text)));
+        }
+    }
+    all
+}
+
 /// The first lines that differ, each with the section that it stands in.
 fn difference(file: &str, kept: &str, made: &str) -> String {
     let (mut section, mut out, mut shown) = ("", format!("{file} is not what is made now:\n"), 0);
