@@ -12,6 +12,7 @@ pub mod fuzz;
 pub mod gemini;
 mod ids;
 mod lenient;
+mod logprobs;
 mod media;
 mod ndjson;
 pub mod ollama;
@@ -21,7 +22,7 @@ pub mod openai_responses;
 pub mod sse;
 pub mod unseal;
 
-pub use crate::chat::answer::{Answer, Event, Finish};
+pub use crate::chat::answer::{Answer, Citation, Event, Finish};
 
 use crate::chat::Prompt;
 use crate::chat::conversation::Conversation;
@@ -197,6 +198,8 @@ pub struct Frame {
     pub usage: bool,
     /// The stream is to be one JSON array.
     pub array: bool,
+    /// The client calls tools in the old way (`functions`).
+    pub old_calls: bool,
     /// About how many tokens the prompt has, where a dialect tells it before the answer begins.
     pub input_estimate: u64,
 }
@@ -218,6 +221,8 @@ pub struct Request<'a> {
     pub limit: Option<Limit>,
     /// How many answers are asked for (`n`); at least 1.
     pub choices: u64,
+    /// The client calls tools in the old way (`functions`), and is answered so.
+    pub old_calls: bool,
     /// The effort that the client set in its own words.
     pub effort: Option<Effort>,
     /// The conversation.

@@ -167,7 +167,11 @@ impl Settlement {
             Event::Finish(why) => open.seen.finish = Some(why.clone()),
             Event::End => open.seen.ended = true,
             Event::Error(_) => open.seen.error = true,
-            Event::Model(_) | Event::State(_) | Event::Citation { .. } => {}
+            Event::Choice(_)
+            | Event::Logprobs(_)
+            | Event::Model(_)
+            | Event::State(_)
+            | Event::Citation(_) => {}
         }
     }
 
@@ -189,7 +193,7 @@ impl Settlement {
         }
         let open = self.open();
         open.seen.usage = answer.usage;
-        open.seen.finish.clone_from(&answer.finish);
+        open.seen.finish.clone_from(&answer.first.finish);
         open.seen.keep(&answer.words());
         self.ended()
     }

@@ -17,6 +17,8 @@ pub struct Conversation {
     pub choice: Option<Choice>,
     /// Several calls in one answer are allowed; `None` leaves it to the model's server.
     pub parallel_calls: Option<bool>,
+    /// The client calls tools in an old way that has room for one call.
+    pub old_calls: bool,
     /// The answer must be JSON.
     pub format: Option<Format>,
     /// The most tokens of the answer, reasoning included.
@@ -25,6 +27,8 @@ pub struct Conversation {
     pub sampling: Sampling,
     /// Texts that end the answer.
     pub stop: Vec<String>,
+    /// So many answers are wanted, where it is more than one.
+    pub choices: Option<u64>,
     /// Logprobs are wanted, and this many alternatives to each token.
     pub logprobs: Option<u64>,
     /// The answer is to be streamed.
@@ -245,6 +249,15 @@ pub struct Sampling {
 }
 
 impl Conversation {
+    /// Whether several calls in one answer are allowed; `None` leaves it to the model's server.
+    #[must_use]
+    pub fn parallel(&self) -> Option<bool> {
+        match self.old_calls {
+            true => Some(false),
+            false => self.parallel_calls,
+        }
+    }
+
     /// Names every result after the call that it answers, as far as the conversation has that call.
     pub fn name_results(&mut self) {
         let mut names: Vec<(String, String)> = Vec::new();

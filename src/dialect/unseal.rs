@@ -83,6 +83,13 @@ pub(super) fn anthropic(messages: &mut Vec<Value>, reader: &Reader<'_>) {
             continue;
         };
         blocks.retain_mut(|block| {
+            if let Some(citations) = list(block, "citations") {
+                citations.retain(|c| {
+                    c["encrypted_index"]
+                        .as_str()
+                        .is_none_or(|i| !i.starts_with(MARK))
+                });
+            }
             let field = match block["type"].as_str() {
                 Some("thinking") => "signature",
                 Some("redacted_thinking") => "data",
@@ -244,6 +251,22 @@ mod tests {
                 "{signature} for {model}"
             );
         }
+        let ours =
+            json!({"type": "web_search_result_location", "url": "u", "encrypted_index": MARK});
+        let own =
+            json!({"type": "web_search_result_location", "url": "u", "encrypted_index": "Eo8"});
+        let cited = |list: serde_json::Value| {
+            vec![
+                json!({"role": "assistant", "content": [{"type": "text", "text": "x", "citations": list}]}),
+            ]
+        };
+        let mut messages = cited(json!([ours, own]));
+        assert!(may_hold(
+            &serde_json::Value::from(messages.clone()).to_string(),
+            true
+        ));
+        anthropic(&mut messages, &reader("b"));
+        assert_eq!(messages, cited(json!([own])));
         let mut parts =
             vec![json!({"parts": [{"text": "x", "thoughtSignature": "a's"}, {"text": "y"}]})];
         gemini(&mut parts, &reader("b"));

@@ -206,6 +206,7 @@ pub(super) fn frame(exchange: &Exchange<'_>, said: &Said<'_>, arm: &Arm) -> Fram
         created: now.as_secs(),
         usage: exchange.request.usage_asked,
         array: exchange.place.array,
+        old_calls: exchange.request.old_calls,
         input_estimate: exchange.input_estimate,
     }
 }
@@ -232,7 +233,7 @@ pub(super) fn unsealed(exchange: &Exchange<'_>, arm: &Arm, said: &Said<'_>) -> O
 
 /// Remembers who made the sealed reasoning of a whole answer.
 pub(super) fn remember(exchange: &Exchange<'_>, arm: &Arm, answer: &Answer) {
-    for item in &answer.items {
+    for item in &answer.first.items {
         if let Item::Reasoning(Reasoning {
             state: Some(state), ..
         }) = item

@@ -271,7 +271,7 @@ pub fn fit(target: &Target<'_>, accepts: &Accepts) -> Written {
         "anthropic_messages" => anthropic::sampling(&mut pen, target, row, effort),
         "openai_chat" => openai::fit(&mut pen, target, accepts, effort),
         "openai_responses" if target.family == Family::OpenAi && effort != Effort::None => {
-            openai::reject_sampling(&mut pen);
+            responses::reject_sampling(&mut pen);
         }
         _ => {}
     }

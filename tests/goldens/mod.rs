@@ -108,7 +108,48 @@ fn requests(folder: &Path) -> String {
     out
 }
 
-fn frame(from: &'static str) -> Frame {
+/// Whether a client can ask a model for this; where the folder has no requests, everybody can.
+fn askable(folder: &Path, client: &str, model: &str) -> bool {
+    let asked = sections(&folder.join("asked.txt"));
+    let body = asked.iter().find(|(from, _)| from == client);
+    let model = MODELS.iter().find(|(name, ..)| *name == model);
+    match (body, model) {
+        (Some((_, body)), Some(model)) => said_to(dialect(client), body, false, *model).is_ok(),
+        _ => asked.is_empty(),
+    }
+}
+
+/// What stands in every answer of a dialect alike; in the folder `text` it is shown.
+const ALIKE: [&str; 16] = [
+    r#","incomplete_details":null"#,
+    r#""logprobs":null,"#,
+    r#","logprobs":[]"#,
+    r#","refusal":null"#,
+    r#","output_tokens_details":{"thinking_tokens":0}"#,
+    r#""cache_creation_input_tokens":0,"#,
+    r#""id":"chatcmpl-0123","object":"chat.completion.chunk","created":1700000000,"#,
+    r#","responseId":"0123""#,
+    r#""created_at":"2023-11-14T22:13:20Z","#,
+    r#","total_duration":1,"prompt_eval_duration":1,"eval_duration":1"#,
+    r#","object":"response","created_at":1700000000"#,
+    r#","cache_write_tokens":0"#,
+    r#","background":false,"error":null"#,
+    r#","instructions":null,"max_output_tokens":null"#,
+    r#","parallel_tool_calls":true,"previous_response_id":null,"reasoning":{"effort":null,"summary":null},"store":false,"temperature":null,"text":{"format":{"type":"text"}},"tool_choice":"auto","tools":[],"top_p":null,"truncation":"disabled""#,
+    r#","user":null,"metadata":{}"#,
+];
+
+fn shortened(folder: &Path, text: &str) -> String {
+    match folder.ends_with("text") {
+        true => text.to_owned(),
+        false => ALIKE
+            .iter()
+            .fold(text.to_owned(), |text, alike| text.replace(alike, "")),
+    }
+}
+
+/// In the folder `functions` the client calls tools in the old way.
+fn frame(from: &'static str, folder: &Path) -> Frame {
     Frame {
         id: "0123".into(),
         model: "asked".into(),
@@ -116,6 +157,7 @@ fn frame(from: &'static str) -> Frame {
         created: 1_700_000_000,
         usage: true,
         array: false,
+        old_calls: folder.ends_with("functions"),
         input_estimate: 12,
     }
 }
@@ -125,9 +167,15 @@ fn answers(folder: &Path) -> String {
     for (from, body) in sections(&folder.join("said.txt")) {
         let from = dialect(&from);
         for (to, ..) in MODELS.iter().filter(|(to, ..)| *to != from.name()) {
+            if !askable(folder, to, from.name()) {
+                continue;
+            }
             let answer: Answer = from.answer(body.as_bytes(), UsageRule::Dialect);
-            let body = dialect(to).answer_body(answer, &frame(from.name()));
-            let text = pretty(std::str::from_utf8(&body).expect("text"));
+            let body = dialect(to).answer_body(answer, &frame(from.name(), folder));
+            let text = pretty(&shortened(
+                folder,
+                std::str::from_utf8(&body).expect("text"),
+            ));
             writeln!(out, "=== {} -> {to}\n{text}\n", from.name())
                 .expect("a string takes everything");
         }
@@ -136,13 +184,13 @@ fn answers(folder: &Path) -> String {
 }
 
 /// As the relay does: every event at once, and the end unless there was an error.
-fn streamed(from: &dyn Dialect, bytes: &str, to: &str) -> String {
+fn streamed(from: &dyn Dialect, bytes: &str, to: &str, folder: &Path) -> String {
     let mut decoder = from.stream(UsageRule::Dialect);
     let mut events = Vec::new();
     decoder.feed(bytes.as_bytes(), &mut |event| events.push(event));
     decoder.finish(&mut |event| events.push(event));
     let from = dialect(from.name()).name();
-    let mut writer = dialect(to).stream_writer(frame(from));
+    let mut writer = dialect(to).stream_writer(frame(from, folder));
     let mut out = Vec::new();
     for event in events {
         writer.write(event, &mut out);
@@ -155,9 +203,16 @@ fn streams(folder: &Path) -> String {
     let mut out = String::new();
     for (from, body) in sections(&folder.join("streamed.txt")) {
         for (to, ..) in MODELS.iter().filter(|(to, ..)| *to != from) {
-            let text = streamed(dialect(&from), &body, to);
-            writeln!(out, "=== {from} -> {to}\n{}\n", text.trim_end())
-                .expect("a string takes everything");
+            if !askable(folder, to, &from) {
+                continue;
+            }
+            let text = streamed(dialect(&from), &body, to, folder);
+            writeln!(
+                out,
+                "=== {from} -> {to}\n{}\n",
+                shortened(folder, text.trim_end())
+            )
+            .expect("a string takes everything");
         }
     }
     out

@@ -15,11 +15,14 @@ fn sse(events: &[&str]) -> Vec<Step> {
 
 /// A flyball whose only provider is of this kind, with one model `m-other` that does not think.
 async fn only(kind: &str, upstream: &Upstream) -> Flyball {
-    Flyball::start(&format!(
+    Flyball::start(&config(kind, upstream)).await
+}
+
+fn config(kind: &str, upstream: &Upstream) -> String {
+    format!(
         "[[provider]]\nname = \"up\"\nkind = \"{kind}\"\nbase_url = \"{}\"\n\n[[model]]\nname = \"m-other\"\nprovider = \"up\"\ntier = \"standard\"\nefforts = []\nanswer_tokens_max = 4000\ninput_usd_per_mtok = 1\noutput_usd_per_mtok = 10\n",
         upstream.url()
-    ))
-    .await
+    )
 }
 
 async fn post(flyball: &Flyball, path: &str, body: &Value) -> Answer {
@@ -855,5 +858,88 @@ async fn within_one_dialect_a_model_never_gets_what_another_model_has_sealed() {
     assert!(
         !sent().contains("flyball1"),
         "a mark never leaves, whoever asked"
+    );
+}
+
+const TWO: &str = r#"{"model":"m-up","choices":[{"index":0,"message":{"content":"a"},"finish_reason":"stop"},{"index":1,"message":{"content":"b"},"finish_reason":"length"}],"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15}}"#;
+
+#[tokio::test]
+async fn several_answers_reach_a_gemini_client_and_a_cap_bounds_all_of_them() {
+    let upstream = Upstream::start(answer(200, TWO)).await;
+    // A thousand tokens cost a cent; the prompt costs less than a tenth of one.
+    let cap = "\n[[cap]]\nusd = 0.025\nwindow = \"month\"\n";
+    let flyball = Flyball::start(&(config("openai-compatible", &upstream) + cap)).await;
+    let path = "/v1beta/models/m-other:generateContent";
+    let asked = |n: u64| json!({"generationConfig": {"candidateCount": n, "maxOutputTokens": 1_000}, "contents": [{"parts": [{"text": "hi"}]}]});
+    for (n, limits) in [(1, 1_000..=1_000), (2, 1_000..=1_000), (3, 700..=833)] {
+        let got = post(&flyball, path, &asked(n)).await;
+        assert_eq!(got.status, 200, "{}", got.body);
+        let seen = upstream.seen();
+        let sent: Value = serde_json::from_str(&seen.last().expect("one").body).expect("JSON");
+        assert_eq!(sent["n"].as_u64(), (n > 1).then_some(n));
+        let limit = sent["max_tokens"].as_u64().expect("a limit");
+        assert!(limits.contains(&limit), "{n}: {limit}");
+        let candidates = got.json()["candidates"].clone();
+        let said = |i: usize| {
+            let candidate = &candidates[i];
+            (
+                candidate["content"]["parts"][0]["text"].clone(),
+                candidate["finishReason"].clone(),
+            )
+        };
+        assert_eq!(said(0), (json!("a"), json!("STOP")));
+        assert_eq!(said(1), (json!("b"), json!("MAX_TOKENS")));
+    }
+    flyball.books_are_right().await;
+    let other = Upstream::start(answer(200, "{}")).await;
+    let flyball = only("anthropic", &other).await;
+    let got = post(&flyball, path, &asked(2)).await;
+    let details = &got.json()["error"]["details"];
+    assert_eq!(
+        (
+            got.status,
+            &details[0]["reason"],
+            &details[1]["fieldViolations"][0]["field"]
+        ),
+        (
+            400,
+            &json!("flyball_untranslatable"),
+            &json!("generationConfig.candidateCount")
+        ),
+        "{}",
+        got.body
+    );
+    assert_eq!(other.count(), 0);
+}
+
+#[tokio::test]
+async fn an_app_that_calls_functions_in_the_old_way_is_answered_in_it() {
+    let said = r#"{"id":"m","type":"message","role":"assistant","model":"claude-up","content":[{"type":"tool_use","id":"t1","name":"weather","input":{"z":"Oslo"}}],"stop_reason":"tool_use","usage":{"input_tokens":10,"output_tokens":5}}"#;
+    let upstream = Upstream::start(answer(200, said)).await;
+    let flyball = only("anthropic", &upstream).await;
+    let mut asked = json!({"model": "m-other", "functions": [{"name": "weather", "parameters": {"type": "object"}}], "function_call": "auto", "messages": [{"role": "user", "content": "hi"}]});
+    let call = json!({"name": "weather", "arguments": "{\"z\":\"Oslo\"}"});
+    let got = post(&flyball, "/v1/chat/completions", &asked).await.json();
+    let choice = &got["choices"][0];
+    assert_eq!(
+        (
+            &choice["message"]["function_call"],
+            &choice["finish_reason"]
+        ),
+        (&call, &json!("function_call"))
+    );
+    assert_eq!(choice["message"]["tool_calls"], Value::Null);
+    asked["stream"] = true.into();
+    let got = post(&flyball, "/v1/chat/completions", &asked).await;
+    let all = events(&got);
+    let pieces = all
+        .iter()
+        .map(|e| &e["choices"][0]["delta"]["function_call"]);
+    let text: String = pieces.filter_map(|c| c["arguments"].as_str()).collect();
+    assert_eq!(text, "{\"z\":\"Oslo\"}", "{}", got.body);
+    let sent: Value = serde_json::from_str(&upstream.seen()[0].body).expect("JSON");
+    assert_eq!(
+        sent["tool_choice"],
+        json!({"type": "auto", "disable_parallel_tool_use": true})
     );
 }

@@ -5,7 +5,7 @@ use super::usage::{Seen, Wire};
 use crate::chat::conversation::State as Sealed;
 use crate::dialect::lenient::{Content, Count, Maybe, Text};
 use crate::dialect::sse::{Frame, Reader};
-use crate::dialect::{Answer, Event, Finish, StreamDecoder, body};
+use crate::dialect::{Answer, Citation, Event, Finish, StreamDecoder, body};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -64,6 +64,8 @@ struct Block<'a> {
     /// Of a compaction: its text. Of a server tool's result: not the model's words.
     #[serde(default, borrow)]
     content: Text<'a>,
+    #[serde(default, borrow)]
+    citations: Content<'a, Maybe<Cited<'a>>>,
 }
 
 #[derive(Deserialize)]
@@ -79,7 +81,7 @@ struct Delta<'a> {
     #[serde(default, borrow)]
     signature: Text<'a>,
     #[serde(default, borrow)]
-    citation: Maybe<Citation<'a>>,
+    citation: Maybe<Cited<'a>>,
     #[serde(default, borrow)]
     stop_reason: Text<'a>,
     #[serde(default, borrow)]
@@ -87,11 +89,24 @@ struct Delta<'a> {
 }
 
 #[derive(Deserialize)]
-struct Citation<'a> {
+struct Cited<'a> {
     #[serde(default, borrow)]
     url: Text<'a>,
     #[serde(default, borrow)]
     title: Text<'a>,
+}
+
+impl Cited<'_> {
+    /// Of the web only: a place in a document means nothing elsewhere.
+    fn tell(&self, on: &mut dyn FnMut(Event)) {
+        if let Some(url) = self.url.words() {
+            on(Event::Citation(Citation {
+                url: url.to_owned(),
+                title: self.title.text().unwrap_or_default().to_owned(),
+                ..Citation::default()
+            }));
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -159,6 +174,8 @@ impl Block<'_> {
         if let Some(words) = self.text.words() {
             on(Event::Text(words.to_owned()));
         }
+        let cited = self.citations.list().iter();
+        cited.filter_map(|c| c.0.as_ref()).for_each(|c| c.tell(on));
         if let Some(words) = self.content.words()
             && self.kind.text() == Some("compaction")
         {
@@ -199,14 +216,8 @@ impl Delta<'_> {
             let text = words.to_owned();
             on(Event::Arguments { index, text });
         }
-        if let Some(citation) = &self.citation.0
-            && let Some(url) = citation.url.words()
-        {
-            let title = citation.title.text().unwrap_or_default().to_owned();
-            on(Event::Citation {
-                url: url.to_owned(),
-                title,
-            });
+        if let Some(cited) = &self.citation.0 {
+            cited.tell(on);
         }
         if let Some(reason) = self.stop_reason.words() {
             on(Event::Finish(finish(reason, self.stop_sequence.text())));
@@ -317,7 +328,7 @@ pub(super) fn whole(bytes: &[u8]) -> Answer {
     answer.usage = seen.usage().filter(|_| seen.is_readable());
     answer.model = message.model.words().map(str::to_owned);
     if let Some(reason) = message.stop_reason.words() {
-        answer.finish = Some(finish(reason, message.stop_sequence.text()));
+        answer.first.finish = Some(finish(reason, message.stop_sequence.text()));
     }
     answer
 }
@@ -421,7 +432,7 @@ data: {"type":"message_stop"}"#;
         };
         let answer = whole(body("5").as_bytes());
         assert_eq!(answer.words(), "abf{\"x\":1}");
-        assert_eq!(answer.finish, Some(Finish::Calls));
+        assert_eq!(answer.first.finish, Some(Finish::Calls));
         assert_eq!(answer.model.as_deref(), Some("c"));
         assert_eq!(answer.usage.map(|u| (u.input, u.output)), Some((3, 5)));
         for wrong in ["null", "-5", "5.5", "\"5\""] {

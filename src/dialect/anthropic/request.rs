@@ -110,6 +110,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
         }),
         choices: 1,
         effort,
+        old_calls: false,
         prompt: reading.prompt,
         unbounded: reading.unbounded,
     })

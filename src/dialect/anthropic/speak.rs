@@ -3,7 +3,7 @@
 use crate::chat::Usage;
 use crate::chat::conversation::{Call, Item, State};
 use crate::dialect::carry;
-use crate::dialect::{Answer, Event, Finish, Frame, StreamWriter};
+use crate::dialect::{Answer, Citation, Event, Finish, Frame, StreamWriter};
 use crate::error::{Error, Kind};
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -13,9 +13,16 @@ pub(super) fn whole(answer: Answer, frame: &Frame) -> Bytes {
     let model = answer.model.clone().unwrap_or_else(|| frame.model.clone());
     let mut blocks = Vec::new();
     let (mut calls, mut refused) = (0, false);
-    for item in answer.items {
+    let mut citations = answer.first.citations;
+    for item in answer.first.items {
         match item {
-            Item::Text(text) => blocks.push(json!({"type": "text", "text": text})),
+            Item::Text(text) => {
+                let mut block = json!({"type": "text", "text": text});
+                if !citations.is_empty() {
+                    block["citations"] = std::mem::take(&mut citations).iter().map(cited).collect();
+                }
+                blocks.push(block);
+            }
             Item::Refusal(text) => {
                 refused = true;
                 blocks.push(json!({"type": "text", "text": text}));
@@ -38,7 +45,7 @@ pub(super) fn whole(answer: Answer, frame: &Frame) -> Bytes {
             Item::Media(_) | Item::Result(_) => {}
         }
     }
-    let finish = answer.finish.unwrap_or(Finish::Stop).after(refused);
+    let finish = answer.first.finish.unwrap_or(Finish::Stop).after(refused);
     let (reason, text) = stopped(&finish, calls > 0);
     let body = json!({
         "id": format!("msg_{}", frame.id), "type": "message", "role": "assistant", "model": model,
@@ -55,6 +62,11 @@ fn words_only() -> State {
         model: String::new(),
         value: "text".into(),
     }
+}
+
+/// A source on the web. What stands for its contents is a mark of ours: no model can read it, and it does not go back to one.
+fn cited(source: &Citation) -> Value {
+    json!({"type": "web_search_result_location", "url": source.url, "title": source.title, "cited_text": "", "encrypted_index": carry::MARK})
 }
 
 fn call_id(id: &str, frame: &Frame, index: u64) -> String {
@@ -187,6 +199,14 @@ impl Writer {
         Writer::delta(index, json!({"type": "text_delta", "text": text}), out);
     }
 
+    /// A source stands in the block of the text that rests on it.
+    fn cite(&mut self, source: &Citation, out: &mut Vec<u8>) {
+        if let Some((index, Block::Text)) = self.open.last() {
+            let delta = json!({"type": "citations_delta", "citation": cited(source)});
+            Writer::delta(*index, delta, out);
+        }
+    }
+
     fn thought(&mut self, text: String, out: &mut Vec<u8>) {
         let index = match self.open.last() {
             Some((index, Block::Thinking { signed: false })) => *index,
@@ -258,8 +278,8 @@ impl StreamWriter for Writer {
             Event::Arguments { index, text } => self.arguments(index, text, out),
             Event::Usage(usage) => self.usage = usage,
             Event::Finish(finish) => drop(self.finish.get_or_insert(finish)),
-            // A citation needs its place in a document that only Anthropic's own models give.
-            Event::Citation { .. } => {}
+            Event::Citation(source) => self.cite(&source, out),
+            Event::Choice(_) | Event::Logprobs(_) => {}
             Event::Error(why) => {
                 self.closed = true;
                 let error = Error::new(Kind::UpstreamFailed, why);

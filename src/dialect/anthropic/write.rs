@@ -13,6 +13,9 @@ use serde_json::{Map, Number, Value, json};
 
 pub(super) fn write(said: &Conversation, to: &Addressee<'_>) -> Result<Written, Error> {
     let mut lost = said.lost.clone();
+    if said.choices.is_some() {
+        return Err(cannot("n"));
+    }
     media::lose_detail(said, &mut lost);
     if said.logprobs.is_some() {
         return Err(cannot("logprobs"));
@@ -101,7 +104,7 @@ fn tools(said: &Conversation, body: &mut Map<String, Value>) {
         made
     });
     body.insert("tools".into(), list.collect());
-    let single = said.parallel_calls == Some(false);
+    let single = said.parallel() == Some(false);
     let choice = match &said.choice {
         None if !single => return,
         None | Some(Choice::Auto) => json!({"type": "auto"}),

@@ -2,12 +2,22 @@
 
 use super::usage::Wire;
 use crate::chat::Usage;
+use crate::chat::answer::Token;
 use crate::chat::conversation::State as Sealed;
-use crate::dialect::lenient::{Content, Maybe, Text};
+use crate::dialect::lenient::{Content, Count, Maybe, Text};
 use crate::dialect::sse::{Frame, Reader};
-use crate::dialect::{Answer, Event, Finish, StreamDecoder, body, fault};
+use crate::dialect::{Answer, Citation, Event, Finish, StreamDecoder, body, fault};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+
+/// Sources find their place in an answer up to this long; in a longer one they are told without.
+const PLACED_BYTES_MAX: usize = 64 * 1024;
+
+/// More answers than this are not told apart.
+const CHOICES_MAX: usize = 128;
+
+/// As many sources are told, and as many stretches of text looked at for each.
+const SOURCES_MAX: usize = 256;
 
 /// A piece of a stream, or a whole answer: they are alike.
 #[derive(Deserialize)]
@@ -32,12 +42,70 @@ struct Feedback<'a> {
 
 #[derive(Deserialize)]
 struct Candidate<'a> {
+    #[serde(default)]
+    index: Count,
+    #[serde(default, borrow, rename = "logprobsResult")]
+    logprobs: Maybe<Logprobs<'a>>,
     #[serde(default, borrow)]
     content: Maybe<Spoken<'a>>,
     #[serde(default, borrow, rename = "finishReason")]
     finish: Text<'a>,
     #[serde(default, borrow, rename = "groundingMetadata")]
     grounding: Maybe<Grounding<'a>>,
+}
+
+/// Parallel lists: what was chosen, and what could have been.
+#[derive(Deserialize)]
+struct Logprobs<'a> {
+    #[serde(default, borrow, rename = "chosenCandidates")]
+    chosen: Content<'a, Maybe<Likely<'a>>>,
+    #[serde(default, borrow, rename = "topCandidates")]
+    top: Content<'a, Maybe<Top<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct Top<'a> {
+    #[serde(default, borrow)]
+    candidates: Content<'a, Maybe<Likely<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct Likely<'a> {
+    #[serde(default, borrow)]
+    token: Text<'a>,
+    #[serde(default, rename = "logProbability")]
+    logprob: Option<serde_json::Number>,
+}
+
+impl Likely<'_> {
+    fn token(&self) -> Option<Token> {
+        Some(Token {
+            text: self.token.text()?.to_owned(),
+            bytes: None,
+            logprob: self.logprob.clone()?,
+            top: Vec::new(),
+        })
+    }
+}
+
+impl Logprobs<'_> {
+    fn tokens(&self) -> Vec<Token> {
+        let top = self.top.list();
+        let token = |(i, chosen): (usize, &Maybe<Likely<'_>>)| {
+            let mut token = chosen.0.as_ref()?.token()?;
+            let others = top.get(i).and_then(|t| t.0.as_ref());
+            let others = others.map_or(&[][..], |t| t.candidates.list());
+            let others = others.iter().filter_map(|l| l.0.as_ref()?.token());
+            token.top = others.collect();
+            Some(token)
+        };
+        self.chosen
+            .list()
+            .iter()
+            .enumerate()
+            .filter_map(token)
+            .collect()
+    }
 }
 
 #[derive(Deserialize)]
@@ -70,8 +138,28 @@ struct Call<'a> {
 
 #[derive(Deserialize)]
 struct Grounding<'a> {
+    #[serde(default, borrow, rename = "groundingSupports")]
+    supports: Content<'a, Maybe<Support<'a>>>,
     #[serde(default, borrow, rename = "groundingChunks")]
     chunks: Content<'a, Maybe<Chunk<'a>>>,
+}
+
+/// Which words rest on which sources.
+#[derive(Deserialize)]
+struct Support<'a> {
+    #[serde(default)]
+    segment: Maybe<Segment>,
+    #[serde(default, borrow, rename = "groundingChunkIndices")]
+    chunks: Content<'a, Count>,
+}
+
+/// A part of the text, in bytes.
+#[derive(Deserialize)]
+struct Segment {
+    #[serde(default, rename = "startIndex")]
+    start: Count,
+    #[serde(default, rename = "endIndex")]
+    end: Count,
 }
 
 #[derive(Deserialize)]
@@ -93,6 +181,12 @@ struct State {
     model: String,
     usage: Option<Usage>,
     calls: u64,
+    /// The answers that have calls.
+    callers: Vec<u64>,
+    /// Which of several answers was told last.
+    choice: u64,
+    /// The first answer's text so far, to count characters where places are told in bytes.
+    text: String,
 }
 
 /// A decoder for one stream.
@@ -130,6 +224,7 @@ impl State {
             on(Event::Model(model.to_owned()));
         }
         for candidate in said.candidates.list().iter().filter_map(|c| c.0.as_ref()) {
+            self.turn_to(candidate, on);
             self.tell_candidate(candidate, on);
         }
         if let Some(raw) = said.usage {
@@ -137,6 +232,7 @@ impl State {
         }
         for candidate in said.candidates.list().iter().filter_map(|c| c.0.as_ref()) {
             if let Some(word) = candidate.finish.words() {
+                self.turn_to(candidate, on);
                 on(Event::Finish(self.finish(word)));
             }
         }
@@ -153,12 +249,23 @@ impl State {
         }
     }
 
+    fn turn_to(&mut self, candidate: &Candidate<'_>, on: &mut dyn FnMut(Event)) {
+        let index = candidate.index.get().unwrap_or(0);
+        if std::mem::replace(&mut self.choice, index) != index {
+            on(Event::Choice(index));
+        }
+    }
+
     fn tell_candidate(&mut self, candidate: &Candidate<'_>, on: &mut dyn FnMut(Event)) {
         let parts = candidate
             .content
             .0
             .as_ref()
             .map_or(&[][..], |c| c.parts.list());
+        let tokens = candidate.logprobs.0.as_ref().map(Logprobs::tokens);
+        if let Some(tokens) = tokens.filter(|tokens| !tokens.is_empty()) {
+            on(Event::Logprobs(tokens));
+        }
         for part in parts.iter().filter_map(|p| p.0.as_ref()) {
             if let Some(signature) = part.signature.words() {
                 on(Event::State(Sealed {
@@ -169,27 +276,70 @@ impl State {
             }
             match (part.text.words(), part.thought) {
                 (Some(words), Some(true)) => on(Event::Reasoning(words.to_owned())),
-                (Some(words), _) => on(Event::Text(words.to_owned())),
+                (Some(words), _) => {
+                    if self.choice == 0 && self.text.len() + words.len() <= PLACED_BYTES_MAX {
+                        self.text.push_str(words);
+                    }
+                    on(Event::Text(words.to_owned()));
+                }
                 (None, _) => {}
             }
             if let Some(call) = &part.call.0 {
                 self.tell_call(call, on);
             }
         }
-        let chunks = candidate
-            .grounding
-            .0
-            .as_ref()
-            .map_or(&[][..], |g| g.chunks.list());
-        for web in chunks.iter().filter_map(|c| c.0.as_ref()?.web.0.as_ref()) {
-            if let Some(url) = web.uri.words() {
-                let title = web.title.text().unwrap_or_default().to_owned();
-                on(Event::Citation {
-                    url: url.to_owned(),
-                    title,
-                });
+        if let Some(grounding) = &candidate.grounding.0 {
+            self.tell_sources(grounding, on);
+        }
+    }
+
+    /// A source is told once for each stretch of text that rests on it, and once where none is named.
+    fn tell_sources(&self, grounding: &Grounding<'_>, on: &mut dyn FnMut(Event)) {
+        let supports = grounding.supports.list().iter().take(SOURCES_MAX);
+        let supports: Vec<(&[Count], (u64, u64))> = supports
+            .filter_map(|s| s.0.as_ref())
+            .filter_map(|s| Some((s.chunks.list(), self.place(s.segment.0.as_ref()?)?)))
+            .collect();
+        for (i, chunk) in (0_u64..).zip(grounding.chunks.list()).take(SOURCES_MAX) {
+            let web = chunk.0.as_ref().and_then(|c| c.web.0.as_ref());
+            let Some((web, url)) = web.and_then(|web| Some((web, web.uri.words()?))) else {
+                continue;
+            };
+            let source = Citation {
+                url: url.to_owned(),
+                title: web.title.text().unwrap_or_default().to_owned(),
+                ..Citation::default()
+            };
+            let rests = |chunks: &[Count]| {
+                chunks
+                    .iter()
+                    .take(SOURCES_MAX)
+                    .any(|at| at.get() == Some(i))
+            };
+            let places = supports.iter().filter(|(chunks, _)| rests(chunks));
+            let before = places.clone().count();
+            if before == 0 {
+                on(Event::Citation(source.clone()));
+            }
+            for (_, (start, end)) in places {
+                on(Event::Citation(Citation {
+                    start: *start,
+                    end: *end,
+                    ..source.clone()
+                }));
             }
         }
+    }
+
+    /// A stretch of the text in characters.
+    fn place(&self, segment: &Segment) -> Option<(u64, u64)> {
+        let at = |byte: u64| {
+            let before = self.text.get(..usize::try_from(byte).ok()?)?;
+            u64::try_from(before.chars().count()).ok()
+        };
+        let start = at(segment.start.get().unwrap_or(0))?;
+        let end = at(segment.end.get()?)?;
+        (start < end).then_some((start, end))
     }
 
     /// A call without a name goes on with the one before it (`partialArgs`, for clients that asked for them).
@@ -199,6 +349,9 @@ impl State {
         };
         let index = self.calls;
         self.calls += 1;
+        if !self.callers.contains(&self.choice) && self.callers.len() < CHOICES_MAX {
+            self.callers.push(self.choice);
+        }
         on(Event::Call {
             index,
             id: call.id.text().unwrap_or_default().to_owned(),
@@ -228,7 +381,7 @@ impl State {
     /// Google says STOP for calls too.
     fn finish(&self, word: &str) -> Finish {
         match word {
-            "STOP" if self.calls > 0 => Finish::Calls,
+            "STOP" if self.callers.contains(&self.choice) => Finish::Calls,
             "STOP" => Finish::Stop,
             "MAX_TOKENS" => Finish::Length,
             "SAFETY" | "RECITATION" | "BLOCKLIST" | "PROHIBITED_CONTENT" | "SPII"
@@ -315,7 +468,7 @@ mod tests {
     fn whole_answers_blocks_and_errors_are_told() {
         let blocked = whole(br#"{"promptFeedback":{"blockReason":"SAFETY"},"usageMetadata":{"promptTokenCount":4,"totalTokenCount":4}}"#);
         assert_eq!(
-            (blocked.finish, blocked.usage.map(|u| u.input)),
+            (blocked.first.finish, blocked.usage.map(|u| u.input)),
             (Some(Finish::Filtered), Some(4))
         );
         let error =

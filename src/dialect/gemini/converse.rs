@@ -106,9 +106,8 @@ fn number(fields: &mut Fields, key: &str) -> Result<Option<serde_json::Number>, 
 
 fn configure(config: &mut Fields, said: &mut Conversation) -> Result<(), Error> {
     take(config, "maxOutputTokens");
-    if number(config, "candidateCount")?.is_some_and(|n| n.as_u64() != Some(1)) {
-        return Err(cannot("generationConfig.candidateCount"));
-    }
+    let choices = number(config, "candidateCount")?.and_then(|n| n.as_u64());
+    said.choices = choices.filter(|n| *n > 1);
     said.sampling.temperature = number(config, "temperature")?;
     said.sampling.top_p = number(config, "topP")?;
     said.sampling.top_k = number(config, "topK")?;

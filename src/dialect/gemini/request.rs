@@ -132,6 +132,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
         model,
         stream: place.stream,
         usage_asked: true,
+        old_calls: false,
         prompt,
         unbounded,
     })

@@ -2,8 +2,9 @@
 
 use super::frame::ToArray;
 use crate::chat::Usage;
+use crate::chat::answer::{Spoken, Token};
 use crate::chat::conversation::{Call, Item, State};
-use crate::dialect::{Answer, Event, Finish, Frame, StreamFilter, StreamWriter, carry};
+use crate::dialect::{Answer, Citation, Event, Finish, Frame, StreamFilter, StreamWriter, carry};
 use crate::error::{Error, Kind};
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -11,64 +12,91 @@ use serde_json::{Value, json};
 /// The most that calls in the making are held: here a call is said as a whole.
 const CALLS_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Sources find their place in an answer up to this long; in a longer one they are told without.
+const PLACED_BYTES_MAX: usize = 64 * 1024;
+
+/// More answers than this are not told apart.
+const CHOICES_MAX: u64 = 128;
+
 /// A whole answer.
 pub(super) fn whole(answer: Answer, frame: &Frame) -> Bytes {
     let model = answer.model.clone().unwrap_or_else(|| frame.model.clone());
-    let mut parts = Vec::new();
-    let (mut state, mut sealed, mut calls, mut refused) = (None, false, 0, false);
-    for item in answer.items {
+    let usage = used(&answer.usage.unwrap_or_default());
+    let mut calls = 0;
+    let candidates = (0..).zip(answer.into_spoken());
+    let candidates: Vec<Value> = candidates
+        .map(|(index, spoken)| candidate(index, spoken, frame, &model, &mut calls))
+        .collect();
+    let body = json!({
+        "candidates": candidates, "usageMetadata": usage, "modelVersion": model, "responseId": frame.id,
+    });
+    Bytes::from(body.to_string())
+}
+
+/// One answer; `calls` counts those of all of them, whose ids must differ.
+fn candidate(index: u64, spoken: Spoken, frame: &Frame, model: &str, calls: &mut usize) -> Value {
+    let (mut parts, mut waiting) = (Vec::new(), Waiting::default());
+    let (mut refused, mut whole_text) = (false, String::new());
+    for item in spoken.items {
         let part = match item {
-            Item::Text(text) => json!({"text": text}),
+            Item::Text(text) => {
+                whole_text.push_str(&text);
+                json!({"text": text})
+            }
             Item::Refusal(text) => {
                 refused = true;
                 json!({"text": text})
             }
             Item::Reasoning(reasoning) => {
+                // Each seal has a part of its own to ride on.
+                if let Some(before) = waiting.sealed.take() {
+                    parts.push(signed(json!({"text": ""}), Some(before), frame, model));
+                }
                 if !reasoning.text.is_empty() {
-                    if let Some(before) = state.take().filter(|_| sealed) {
-                        parts.push(signed(json!({"text": ""}), Some(before), frame, &model));
-                    }
-                    sealed = false;
                     parts.push(json!({"text": reasoning.text, "thought": true}));
-                    let words = State {
-                        dialect: String::new(),
-                        model: String::new(),
-                        value: "text".into(),
-                    };
-                    state = Some(words);
+                    waiting.thought = true;
                 }
-                if let Some(own) = reasoning.state {
-                    // Each has a part of its own to ride on.
-                    if let Some(before) = state.take().filter(|_| sealed) {
-                        parts.push(signed(json!({"text": ""}), Some(before), frame, &model));
-                    }
-                    state = Some(own);
-                    sealed = true;
-                }
+                waiting.sealed = reasoning.state;
                 continue;
             }
             Item::Call(call) => {
-                calls += 1;
-                called(&call, frame, calls - 1)
+                *calls += 1;
+                called(&call, frame, *calls - 1)
             }
             Item::Media(_) | Item::Result(_) => continue,
         };
-        parts.push(signed(part, state.take(), frame, &model));
-        sealed = false;
+        parts.push(signed(part, waiting.take(), frame, model));
     }
-    if let Some(state) = state {
-        parts.push(signed(json!({"text": ""}), Some(state), frame, &model));
+    if let Some(state) = waiting.take() {
+        parts.push(signed(json!({"text": ""}), Some(state), frame, model));
     }
-    let finish = answer.finish.unwrap_or(Finish::Stop).after(refused);
-    let mut candidate = json!({"content": {"parts": parts, "role": "model"}, "finishReason": finished(&finish), "index": 0});
-    if !answer.citations.is_empty() {
-        candidate["groundingMetadata"] = grounded(&answer.citations);
+    let finish = spoken.finish.unwrap_or(Finish::Stop).after(refused);
+    let mut made = json!({"content": {"parts": parts, "role": "model"}, "finishReason": finished(&finish), "index": index});
+    if !spoken.citations.is_empty() {
+        made["groundingMetadata"] = grounded(&spoken.citations, &whole_text);
     }
-    let body = json!({
-        "candidates": [candidate], "usageMetadata": used(&answer.usage.unwrap_or_default()),
-        "modelVersion": model, "responseId": frame.id,
-    });
-    Bytes::from(body.to_string())
+    if !spoken.logprobs.is_empty() {
+        made["logprobsResult"] = likely(&spoken.logprobs);
+    }
+    made
+}
+
+/// What thoughts wait for a part that brings them back: a seal, or that there were words only.
+#[derive(Default)]
+struct Waiting {
+    sealed: Option<State>,
+    thought: bool,
+}
+
+impl Waiting {
+    fn take(&mut self) -> Option<State> {
+        let words = std::mem::take(&mut self.thought).then(|| State {
+            dialect: String::new(),
+            model: String::new(),
+            value: "text".into(),
+        });
+        self.sealed.take().or(words)
+    }
 }
 
 fn called(call: &Call, frame: &Frame, index: usize) -> Value {
@@ -91,11 +119,50 @@ fn signed(mut part: Value, state: Option<State>, frame: &Frame, model: &str) -> 
     part
 }
 
-fn grounded(citations: &[(String, String)]) -> Value {
-    let chunks = citations
+/// The sources, each once, and the stretches of text that rest on them, in bytes.
+fn grounded(citations: &[Citation], text: &str) -> Value {
+    let (mut chunks, mut supports) = (Vec::<&Citation>::new(), Vec::new());
+    for source in citations {
+        let known = chunks.iter().position(|c| c.url == source.url);
+        let at = known.unwrap_or(chunks.len());
+        if known.is_none() {
+            chunks.push(source);
+        }
+        if let Some((start, end)) = stretch(text, source) {
+            let segment = json!({"startIndex": start, "endIndex": end, "text": &text[start..end]});
+            supports.push(json!({"segment": segment, "groundingChunkIndices": [at]}));
+        }
+    }
+    let chunks = chunks
         .iter()
-        .map(|(url, title)| json!({"web": {"uri": url, "title": title}}));
-    json!({"groundingChunks": chunks.collect::<Vec<_>>()})
+        .map(|source| json!({"web": {"uri": source.url, "title": source.title}}));
+    let mut made = json!({"groundingChunks": chunks.collect::<Vec<_>>()});
+    if !supports.is_empty() {
+        made["groundingSupports"] = supports.into();
+    }
+    made
+}
+
+/// A source's characters as bytes.
+fn stretch(text: &str, source: &Citation) -> Option<(usize, usize)> {
+    if source.end <= source.start || text.len() > PLACED_BYTES_MAX {
+        return None;
+    }
+    let at = |chars: u64| {
+        let chars = usize::try_from(chars).ok()?;
+        let mut starts = text.char_indices().map(|(at, _)| at).chain([text.len()]);
+        starts.nth(chars)
+    };
+    Some((at(source.start)?, at(source.end)?))
+}
+
+fn likely(tokens: &[Token]) -> Value {
+    let one = |t: &Token| json!({"token": t.text, "logProbability": t.logprob});
+    let top = |t: &Token| json!({"candidates": t.top.iter().map(one).collect::<Vec<_>>()});
+    json!({
+        "chosenCandidates": tokens.iter().map(one).collect::<Vec<_>>(),
+        "topCandidates": tokens.iter().map(top).collect::<Vec<_>>(),
+    })
 }
 
 fn finished(finish: &Finish) -> &'static str {
@@ -120,18 +187,28 @@ fn used(usage: &Usage) -> Value {
     said
 }
 
+/// What was said of one of several answers.
+#[derive(Default)]
+struct Choice {
+    waiting: Waiting,
+    /// Calls whose arguments still come, by their numbers among those of all answers.
+    calls: Vec<(u64, Call)>,
+    citations: Vec<Citation>,
+    /// The text so far, to place the sources in.
+    text: String,
+    tokens: Vec<Token>,
+    refused: bool,
+    finish: Option<Finish>,
+}
+
 /// A streamed answer.
 pub(super) struct Writer {
     frame: Frame,
     usage: Usage,
-    state: Option<State>,
-    thought: bool,
-    /// Calls whose arguments still come.
-    calls: Vec<Call>,
+    choices: Vec<Choice>,
+    /// The one that is being told.
+    at: usize,
     said_calls: usize,
-    citations: Vec<(String, String)>,
-    refused: bool,
-    finish: Option<Finish>,
     array: Option<ToArray>,
     closed: bool,
 }
@@ -143,17 +220,24 @@ impl Writer {
                 input: frame.input_estimate,
                 ..Usage::default()
             },
-            state: None,
-            thought: false,
-            calls: Vec::new(),
+            choices: vec![Choice::default()],
+            at: 0,
             said_calls: 0,
-            citations: Vec::new(),
-            refused: false,
-            finish: None,
             array: frame.array.then(ToArray::default),
             frame,
             closed: false,
         }
+    }
+
+    fn turn_to(&mut self, choice: u64) {
+        self.at = usize::try_from(choice.min(CHOICES_MAX - 1)).unwrap_or(0);
+        if self.choices.len() <= self.at {
+            self.choices.resize_with(self.at + 1, Choice::default);
+        }
+    }
+
+    fn choice(&mut self) -> &mut Choice {
+        &mut self.choices[self.at]
     }
 
     fn event(&mut self, body: &Value, out: &mut Vec<u8>) {
@@ -165,11 +249,16 @@ impl Writer {
     }
 
     fn piece(&mut self, part: Value, finish: Option<&Finish>, out: &mut Vec<u8>) {
-        let mut candidate = json!({"content": {"parts": [part], "role": "model"}, "index": 0});
+        let mut candidate =
+            json!({"content": {"parts": [part], "role": "model"}, "index": self.at});
+        let choice = self.choice();
+        if !choice.tokens.is_empty() {
+            candidate["logprobsResult"] = likely(&std::mem::take(&mut choice.tokens));
+        }
         if let Some(finish) = finish {
             candidate["finishReason"] = finished(finish).into();
-            if !self.citations.is_empty() {
-                candidate["groundingMetadata"] = grounded(&self.citations);
+            if !choice.citations.is_empty() {
+                candidate["groundingMetadata"] = grounded(&choice.citations, &choice.text);
             }
         }
         let body = json!({
@@ -179,39 +268,50 @@ impl Writer {
         self.event(&body, out);
     }
 
-    /// The state of the thoughts before this part.
-    fn state(&mut self) -> Option<State> {
-        let words = self.thought.then(|| State {
-            dialect: String::new(),
-            model: String::new(),
-            value: "text".into(),
-        });
-        self.thought = false;
-        self.state.take().or(words)
-    }
-
-    /// A state that waits for a part to ride on gets one of its own before the next comes.
-    fn let_out(&mut self, out: &mut Vec<u8>) {
-        if self.state.is_some() {
-            self.part(json!({"text": ""}), out);
-        }
-    }
-
     fn part(&mut self, part: Value, out: &mut Vec<u8>) {
         self.flush(out);
-        let state = self.state();
+        let state = self.choice().waiting.take();
         let part = signed(part, state, &self.frame, &self.frame.model);
         self.piece(part, None, out);
     }
 
+    fn text(&mut self, text: String, out: &mut Vec<u8>) {
+        let choice = self.choice();
+        // One byte more tells that it is too long.
+        if choice.text.len() <= PLACED_BYTES_MAX {
+            choice.text.push_str(&text);
+        }
+        self.part(json!({"text": text}), out);
+    }
+
+    /// A seal that waits for a part to ride on gets one of its own before the next comes.
+    fn let_out(&mut self, out: &mut Vec<u8>) {
+        self.flush(out);
+        if self.choice().waiting.sealed.is_some() {
+            self.part(json!({"text": ""}), out);
+        }
+    }
+
     /// Says the calls that are complete now.
     fn flush(&mut self, out: &mut Vec<u8>) {
-        for call in std::mem::take(&mut self.calls) {
-            let state = self.state();
+        for (_, call) in std::mem::take(&mut self.choice().calls) {
+            let state = self.choice().waiting.take();
             let part = called(&call, &self.frame, self.said_calls);
             self.said_calls += 1;
             let part = signed(part, state, &self.frame, &self.frame.model);
             self.piece(part, None, out);
+        }
+    }
+
+    fn arguments(&mut self, index: u64, text: &str, out: &mut Vec<u8>) {
+        let calls = &mut self.choice().calls;
+        let held: usize = calls.iter().map(|(_, c)| c.arguments.len()).sum();
+        match calls.iter_mut().find(|(known, _)| *known == index) {
+            _ if held + text.len() > CALLS_BYTES_MAX => {
+                self.fail("the arguments of a tool call are too long".into(), out);
+            }
+            Some((_, call)) => call.arguments.push_str(text),
+            None => {}
         }
     }
 
@@ -232,47 +332,36 @@ impl StreamWriter for Writer {
             return;
         }
         match event {
+            Event::Choice(choice) => self.turn_to(choice),
             Event::Model(model) => self.frame.model = model,
-            Event::Text(text) => self.part(json!({"text": text}), out),
+            Event::Text(text) => self.text(text, out),
             Event::Refusal(text) => {
-                self.refused = true;
+                self.choice().refused = true;
                 self.part(json!({"text": text}), out);
             }
             Event::Reasoning(text) => {
-                self.flush(out);
                 self.let_out(out);
-                self.thought = true;
+                self.choice().waiting.thought = true;
                 self.piece(json!({"text": text, "thought": true}), None, out);
             }
             Event::State(state) => {
-                self.flush(out);
                 self.let_out(out);
-                self.state = Some(state);
+                self.choice().waiting.sealed = Some(state);
             }
-            Event::Call { id, name, .. } => {
+            Event::Call { index, id, name } => {
                 let arguments = String::new();
-                self.calls.push(Call {
+                let call = Call {
                     id,
                     name,
                     arguments,
-                });
+                };
+                self.choice().calls.push((index, call));
             }
-            Event::Arguments { index, text } => {
-                let held: usize = self.calls.iter().map(|c| c.arguments.len()).sum();
-                let at = usize::try_from(index)
-                    .ok()
-                    .and_then(|i| i.checked_sub(self.said_calls));
-                match at.and_then(|at| self.calls.get_mut(at)) {
-                    _ if held + text.len() > CALLS_BYTES_MAX => {
-                        self.fail("the arguments of a tool call are too long".into(), out);
-                    }
-                    Some(call) => call.arguments.push_str(&text),
-                    None => {}
-                }
-            }
-            Event::Citation { url, title } => self.citations.push((url, title)),
+            Event::Arguments { index, text } => self.arguments(index, &text, out),
+            Event::Logprobs(tokens) => self.choice().tokens.extend(tokens),
+            Event::Citation(source) => self.choice().citations.push(source),
             Event::Usage(usage) => self.usage = usage,
-            Event::Finish(finish) => drop(self.finish.get_or_insert(finish)),
+            Event::Finish(finish) => drop(self.choice().finish.get_or_insert(finish)),
             Event::Error(why) => self.fail(why, out),
             Event::End => self.finish(out),
         }
@@ -282,12 +371,16 @@ impl StreamWriter for Writer {
         if std::mem::replace(&mut self.closed, true) {
             return;
         }
-        self.flush(out);
-        let finish = self.finish.take().unwrap_or(Finish::Stop);
-        let finish = finish.after(self.refused);
-        let state = self.state();
-        let part = signed(json!({"text": ""}), state, &self.frame, &self.frame.model);
-        self.piece(part, Some(&finish), out);
+        for at in 0..self.choices.len() {
+            self.at = at;
+            self.flush(out);
+            let choice = self.choice();
+            let finish = choice.finish.take().unwrap_or(Finish::Stop);
+            let finish = finish.after(choice.refused);
+            let state = choice.waiting.take();
+            let part = signed(json!({"text": ""}), state, &self.frame, &self.frame.model);
+            self.piece(part, Some(&finish), out);
+        }
         if let Some(array) = &mut self.array {
             out.extend_from_slice(&array.finish());
         }

@@ -64,6 +64,9 @@ fn config(said: &Conversation) -> Map<String, Value> {
     if let Some(limit) = said.limit {
         config.insert("maxOutputTokens".into(), limit.into());
     }
+    if let Some(choices) = said.choices {
+        config.insert("candidateCount".into(), choices.into());
+    }
     if !said.stop.is_empty() {
         config.insert("stopSequences".into(), said.stop.clone().into());
     }

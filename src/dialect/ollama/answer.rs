@@ -3,7 +3,7 @@
 use crate::chat::Usage;
 use crate::dialect::lenient::{Content, Count, Maybe, Text};
 use crate::dialect::ndjson::Lines;
-use crate::dialect::{Answer, Event, Finish, StreamDecoder, body, fault};
+use crate::dialect::{Answer, Event, Finish, StreamDecoder, body, fault, logprobs};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -27,6 +27,8 @@ struct Said<'a> {
     prompt_eval_count: Count,
     #[serde(default)]
     eval_count: Count,
+    #[serde(default, borrow)]
+    logprobs: logprobs::List<'a>,
     #[serde(default, borrow)]
     error: Option<&'a RawValue>,
 }
@@ -99,6 +101,10 @@ impl State {
             if let Some(words) = words.words() {
                 on(Event::Reasoning(words.to_owned()));
             }
+        }
+        let tokens = logprobs::tokens(&said.logprobs);
+        if !tokens.is_empty() {
+            on(Event::Logprobs(tokens));
         }
         for words in [message.map(|m| &m.content), Some(&said.response)]
             .into_iter()
@@ -204,7 +210,7 @@ mod tests {
         );
         let generated = whole(br#"{"model":"q","response":"x","done":true,"done_reason":"length","prompt_eval_count":1,"eval_count":1}"#);
         assert_eq!(
-            (generated.text(), generated.finish),
+            (generated.text(), generated.first.finish),
             ("x".into(), Some(Finish::Length))
         );
     }

@@ -86,6 +86,7 @@ pub(super) fn decode<'a>(
         stream,
         usage_asked: true,
         choices: 1,
+        old_calls: false,
         prompt,
         unbounded,
     })

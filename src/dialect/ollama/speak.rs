@@ -2,8 +2,9 @@
 
 use super::Ollama;
 use crate::chat::Usage;
+use crate::chat::answer::Token;
 use crate::chat::conversation::{Call, Item};
-use crate::dialect::{Answer, Event, Finish, Frame, StreamWriter};
+use crate::dialect::{Answer, Event, Finish, Frame, StreamWriter, logprobs};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -16,7 +17,7 @@ pub(super) fn whole(api: Ollama, answer: Answer, frame: &Frame) -> Bytes {
     let text = answer.text();
     let mut thoughts = String::new();
     let mut calls = Vec::new();
-    for item in &answer.items {
+    for item in &answer.first.items {
         match item {
             Item::Reasoning(reasoning) => thoughts.push_str(&reasoning.text),
             Item::Call(call) => calls.push(called(call, frame, calls.len())),
@@ -24,9 +25,10 @@ pub(super) fn whole(api: Ollama, answer: Answer, frame: &Frame) -> Bytes {
         }
     }
     let mut body = said(api, frame, &model, &text, &thoughts, calls);
+    likely(&mut body, &answer.first.logprobs);
     end(
         &mut body,
-        &answer.finish.unwrap_or(Finish::Stop),
+        &answer.first.finish.unwrap_or(Finish::Stop),
         &answer.usage.unwrap_or_default(),
     );
     Bytes::from(Value::Object(body).to_string())
@@ -75,6 +77,12 @@ fn said(
     body
 }
 
+fn likely(body: &mut Map<String, Value>, tokens: &[Token]) {
+    if !tokens.is_empty() {
+        body.insert("logprobs".into(), logprobs::listed(tokens));
+    }
+}
+
 fn end(body: &mut Map<String, Value>, finish: &Finish, usage: &Usage) {
     let reason = if *finish == Finish::Length {
         "length"
@@ -98,6 +106,8 @@ pub(super) struct Writer {
     usage: Usage,
     calls: Vec<Call>,
     said_calls: usize,
+    /// How likely the words were that come next.
+    tokens: Vec<Token>,
     finish: Option<Finish>,
     closed: bool,
 }
@@ -110,6 +120,7 @@ impl Writer {
             usage: Usage::default(),
             calls: Vec::new(),
             said_calls: 0,
+            tokens: Vec::new(),
             finish: None,
             closed: false,
         }
@@ -163,7 +174,17 @@ impl StreamWriter for Writer {
             Event::Model(model) => self.frame.model = model,
             Event::Text(text) | Event::Refusal(text) => {
                 self.flush(out);
-                self.line(&text, "", Vec::new(), out);
+                let tokens = std::mem::take(&mut self.tokens);
+                let mut body = said(
+                    self.api,
+                    &self.frame,
+                    &self.frame.model,
+                    &text,
+                    "",
+                    Vec::new(),
+                );
+                likely(&mut body, &tokens);
+                out.extend_from_slice(format!("{}\n", Value::Object(body)).as_bytes());
             }
             Event::Reasoning(text) => {
                 self.flush(out);
@@ -181,7 +202,8 @@ impl StreamWriter for Writer {
             Event::Usage(usage) => self.usage = usage,
             Event::Finish(finish) => drop(self.finish.get_or_insert(finish)),
             // There is no place for sealed reasoning or sources in this API.
-            Event::State(_) | Event::Citation { .. } => {}
+            Event::State(_) | Event::Citation(_) | Event::Choice(_) => {}
+            Event::Logprobs(tokens) => self.tokens.extend(tokens),
             Event::Error(why) => self.fail(&why, out),
             Event::End => self.finish(out),
         }

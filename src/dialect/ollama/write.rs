@@ -14,6 +14,9 @@ pub(super) fn write(
     to: &Addressee<'_>,
 ) -> Result<Written, Error> {
     let mut lost = said.lost.clone();
+    if said.choices.is_some() {
+        return Err(cannot("n"));
+    }
     media::lose_detail(said, &mut lost);
     let mut body = Map::new();
     body.insert("model".into(), to.model.into());

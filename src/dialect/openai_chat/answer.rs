@@ -5,7 +5,7 @@ use crate::chat::Usage;
 use crate::chat::conversation::State as Sealed;
 use crate::dialect::lenient::{Content, Count, Maybe, Text};
 use crate::dialect::sse::{Frame, Reader};
-use crate::dialect::{Answer, Event, Finish, StreamDecoder, UsageRule, body};
+use crate::dialect::{Answer, Citation, Event, Finish, StreamDecoder, UsageRule, body, logprobs};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -44,6 +44,27 @@ struct Choice<'a> {
     message: Maybe<Message<'a>>,
     #[serde(default, borrow)]
     finish_reason: Text<'a>,
+    #[serde(default, borrow)]
+    logprobs: Maybe<Logprobs<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Logprobs<'a> {
+    #[serde(default, borrow)]
+    content: logprobs::List<'a>,
+}
+
+impl Choice<'_> {
+    fn tell_logprobs(&self, on: &mut dyn FnMut(Event)) {
+        let tokens = self
+            .logprobs
+            .0
+            .as_ref()
+            .map(|l| logprobs::tokens(&l.content));
+        if let Some(tokens) = tokens.filter(|tokens| !tokens.is_empty()) {
+            on(Event::Logprobs(tokens));
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -78,6 +99,10 @@ struct Cited<'a> {
     url: Text<'a>,
     #[serde(default, borrow)]
     title: Text<'a>,
+    #[serde(default)]
+    start_index: Count,
+    #[serde(default)]
+    end_index: Count,
 }
 
 /// Mistral's content: an array of text and thinking.
@@ -171,11 +196,12 @@ impl Message<'_> {
             .filter_map(|a| a.0.as_ref()?.url_citation.0.as_ref())
         {
             if let Some(url) = cited.url.words() {
-                let title = cited.title.words().unwrap_or_default().to_owned();
-                on(Event::Citation {
+                on(Event::Citation(Citation {
                     url: url.to_owned(),
-                    title,
-                });
+                    title: cited.title.words().unwrap_or_default().to_owned(),
+                    start: cited.start_index.get().unwrap_or(0),
+                    end: cited.end_index.get().unwrap_or(0),
+                }));
             }
         }
     }
@@ -343,6 +369,8 @@ struct State {
     model: String,
     usage: Option<Usage>,
     calls: Calls,
+    /// Which of several answers was told last.
+    choice: u64,
 }
 
 impl Decoder {
@@ -354,6 +382,7 @@ impl Decoder {
                 model: String::new(),
                 usage: None,
                 calls: Calls::default(),
+                choice: 0,
             },
         }
     }
@@ -407,8 +436,13 @@ impl State {
             on(Event::Model(model.to_owned()));
         }
         for choice in chunk.choices.list().iter().filter_map(|c| c.0.as_ref()) {
+            let index = choice.index.get().unwrap_or(0);
+            if std::mem::replace(&mut self.choice, index) != index {
+                on(Event::Choice(index));
+            }
+            choice.tell_logprobs(on);
             if let Some(delta) = &choice.delta.0 {
-                delta.tell(choice.index.get().unwrap_or(0), &mut self.calls, on);
+                delta.tell(index, &mut self.calls, on);
             }
             if let Some(reason) = choice.finish_reason.words() {
                 on(Event::Finish(finish(reason)));
@@ -456,9 +490,11 @@ pub(super) fn whole(bytes: &[u8], rule: UsageRule) -> Answer {
         ..Answer::default()
     };
     let mut calls = Calls::default();
-    for choice in chunk.choices.list().iter().filter_map(|c| c.0.as_ref()) {
+    let choices = chunk.choices.list().iter().filter_map(|c| c.0.as_ref());
+    for (index, choice) in (0..).zip(choices) {
+        answer.add(Event::Choice(index));
+        choice.tell_logprobs(&mut |event| answer.add(event));
         if let Some(message) = &choice.message.0 {
-            let index = choice.index.get().unwrap_or(0);
             message.tell(index, &mut calls, &mut |event| answer.add(event));
         }
         if let Some(reason) = choice.finish_reason.words() {

@@ -6,6 +6,7 @@ use crate::chat::conversation::{
     Sampling, State, Tool,
 };
 use crate::dialect::carry;
+use crate::dialect::ids::Ids;
 use crate::dialect::media;
 use crate::dialect::open::{Fields, cannot, kind};
 use crate::dialect::{Request, body};
@@ -54,9 +55,7 @@ pub(super) fn converse(request: &Request<'_>) -> Result<Conversation, Error> {
     if fields.flag("store")? == Some(true) {
         said.lost.push("store".into());
     }
-    if fields.count("n")?.is_some_and(|n| n > 1) {
-        return Err(cannot("n"));
-    }
+    said.choices = fields.count("n")?.filter(|n| *n > 1);
     let modalities = fields.texts("modalities")?;
     if modalities.iter().any(|m| m != "text") {
         return Err(cannot("modalities"));
@@ -81,8 +80,11 @@ pub(super) fn converse(request: &Request<'_>) -> Result<Conversation, Error> {
         said.tools.push(function(format!("tools[{i}]"), tool)?);
     }
     said.choice = choice(&mut fields)?;
+    old_tools(&mut fields, &mut said)?;
+    let mut ids = Ids::default();
     for (i, message) in fields.list("messages")?.into_iter().enumerate() {
-        add(Fields::of(format!("messages[{i}]"), message)?, &mut said)?;
+        let message = Fields::of(format!("messages[{i}]"), message)?;
+        add(message, &mut ids, &mut said)?;
     }
     fields.done()?;
     said.name_results();
@@ -126,9 +128,17 @@ fn function(at: String, tool: Value) -> Result<Tool, Error> {
     if tool.text("type")?.is_some_and(|kind| kind != "function") {
         return Err(cannot(&tool.path("type")));
     }
-    let Some(mut function) = tool.object("function")? else {
+    let Some(function) = tool.object("function")? else {
         return Err(body::wrong(tool.path("function"), "an object", "nothing"));
     };
+    let read = declared(function)?;
+    // Cache marks of gateways that pass Anthropic's on.
+    tool.ignore(&["cache_control"]);
+    tool.done()?;
+    Ok(read)
+}
+
+fn declared(mut function: Fields) -> Result<Tool, Error> {
     let read = Tool {
         name: function.need_text("name")?,
         description: function.text("description")?,
@@ -138,10 +148,34 @@ fn function(at: String, tool: Value) -> Result<Tool, Error> {
         strict: function.flag("strict")?,
     };
     function.done()?;
-    // Cache marks of gateways that pass Anthropic's on.
-    tool.ignore(&["cache_control"]);
-    tool.done()?;
     Ok(read)
+}
+
+/// Tools in the old way: `functions` and `function_call`. There is one call to an answer.
+fn old_tools(fields: &mut Fields, said: &mut Conversation) -> Result<(), Error> {
+    let functions = fields.list("functions")?;
+    if !functions.is_empty() {
+        said.old_calls = true;
+    }
+    for (i, function) in functions.into_iter().enumerate() {
+        said.tools
+            .push(declared(Fields::of(format!("functions[{i}]"), function)?)?);
+    }
+    let path = fields.path("function_call");
+    let choice = match fields.take("function_call") {
+        None => return Ok(()),
+        Some(Value::String(word)) => match word.as_str() {
+            "auto" => Choice::Auto,
+            "none" => Choice::None,
+            _ => return Err(cannot(&path)),
+        },
+        Some(value) => match value["name"].as_str() {
+            Some(name) => Choice::Named(name.to_owned()),
+            None => return Err(cannot(&path)),
+        },
+    };
+    said.choice.get_or_insert(choice);
+    Ok(())
 }
 
 fn choice(fields: &mut Fields) -> Result<Option<Choice>, Error> {
@@ -161,8 +195,12 @@ fn choice(fields: &mut Fields) -> Result<Option<Choice>, Error> {
     }
 }
 
-fn add(mut message: Fields, said: &mut Conversation) -> Result<(), Error> {
+fn add(mut message: Fields, ids: &mut Ids, said: &mut Conversation) -> Result<(), Error> {
     let role = message.need_text("role")?;
+    let old_name = match role.as_str() {
+        "function" => Some(message.need_text("name")?),
+        _ => None,
+    };
     message.lose(&["name"], &mut said.lost);
     message.ignore(&["cache_control"]);
     let mut items = Vec::new();
@@ -184,16 +222,26 @@ fn add(mut message: Fields, said: &mut Conversation) -> Result<(), Error> {
                 items.push(Item::Refusal(words));
             }
             calls(&mut message, &mut items)?;
+            old_call(&mut message, ids, &mut items)?;
             message.ignore(&["annotations"]);
             said.messages.push(Message {
                 role: Role::Assistant,
                 items,
             });
         }
-        "tool" => {
+        "tool" | "function" => {
+            let (id, name) = match old_name {
+                None => (message.need_text("tool_call_id")?, String::new()),
+                Some(name) => ids.result(&name, None).ok_or_else(|| {
+                    let path = message.path("name");
+                    let sentence =
+                        format!("\"{path}\" answers a call that the conversation does not have.");
+                    Error::bad_field(path, sentence)
+                })?,
+            };
             let result = Returned {
-                id: message.need_text("tool_call_id")?,
-                name: String::new(),
+                id,
+                name,
                 items,
                 failed: false,
             };
@@ -301,6 +349,20 @@ fn calls(message: &mut Fields, items: &mut Vec<Item>) -> Result<(), Error> {
         call.done()?;
     }
     Ok(())
+}
+
+/// A call in the old way has no id: its result is known by the function's name.
+fn old_call(message: &mut Fields, ids: &mut Ids, items: &mut Vec<Item>) -> Result<(), Error> {
+    let Some(mut call) = message.object("function_call")? else {
+        return Ok(());
+    };
+    let name = call.need_text("name")?;
+    items.push(Item::Call(Call {
+        id: ids.call(&name, None),
+        name,
+        arguments: call.text("arguments")?.unwrap_or_else(|| "{}".into()),
+    }));
+    call.done()
 }
 
 fn content(message: &mut Fields, items: &mut Vec<Item>) -> Result<(), Error> {

@@ -75,6 +75,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
     let tools: Vec<Maybe<Tool<'_>>> = body::list(&fields, "tools")?.unwrap_or_default();
     fields::unbounded_tools(&tools, &mut unbounded);
     let functions: Option<Vec<IgnoredAny>> = body::list(&fields, "functions")?;
+    let old_calls = functions.is_some();
     let mut prompt = Prompt {
         tools: tools.len() + functions.map_or(0, |f| f.len()),
         structured: structured(&fields),
@@ -95,6 +96,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
         usage_asked,
         limit,
         choices,
+        old_calls,
         effort,
         prompt,
         unbounded,

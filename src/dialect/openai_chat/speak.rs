@@ -1,9 +1,9 @@
 //! Answers of any model in the words of Chat Completions, whole and streamed.
 
 use crate::chat::Usage;
-use crate::chat::conversation::{Item, State};
-use crate::dialect::carry;
-use crate::dialect::{Answer, Event, Finish, Frame, StreamWriter};
+use crate::chat::answer::{Spoken, Token};
+use crate::chat::conversation::{Call, Item, State};
+use crate::dialect::{Answer, Citation, Event, Finish, Frame, StreamWriter, carry, logprobs};
 use crate::error::{Error, Kind};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -11,29 +11,40 @@ use serde_json::{Map, Value, json};
 /// A whole answer.
 pub(super) fn whole(answer: Answer, frame: &Frame) -> Bytes {
     let model = answer.model.clone().unwrap_or_else(|| frame.model.clone());
+    let usage = used(&answer.usage.unwrap_or_default());
+    let mut calls = 0;
+    let choices = (0..).zip(answer.into_spoken());
+    let choices: Vec<Value> = choices
+        .map(|(index, spoken)| choice(index, spoken, frame, &model, &mut calls))
+        .collect();
+    let body = json!({
+        "id": format!("chatcmpl-{}", frame.id), "object": "chat.completion", "created": frame.created, "model": model,
+        "choices": choices, "usage": usage,
+    });
+    Bytes::from(body.to_string())
+}
+
+/// One answer; `made` counts the calls of all of them, whose ids must differ.
+fn choice(index: u64, spoken: Spoken, frame: &Frame, model: &str, made: &mut usize) -> Value {
     let mut message = Map::new();
     message.insert("role".into(), "assistant".into());
     let (mut text, mut refusal, mut thoughts) = (None::<String>, None::<String>, String::new());
     let (mut calls, mut details, mut pending) = (Vec::new(), Vec::new(), None);
-    for item in answer.items {
+    for item in spoken.items {
         match item {
             Item::Text(words) => text.get_or_insert_default().push_str(&words),
             Item::Refusal(words) => refusal.get_or_insert_default().push_str(&words),
             Item::Reasoning(reasoning) => {
                 thoughts.push_str(&reasoning.text);
                 if let Some(state) = reasoning.state {
-                    let packed = carry::pack(&state, frame.from, &model);
+                    let packed = carry::pack(&state, frame.from, model);
                     details.push(sealed(&packed));
                     pending = Some(packed);
                 }
             }
             Item::Call(call) => {
-                let index = calls.len();
-                let mut made = json!({"id": call_id(&call.id, frame, index), "type": "function", "function": {"name": call.name, "arguments": arguments(call.arguments)}});
-                if let Some(packed) = pending.take() {
-                    made["extra_content"] = json!({"google": {"thought_signature": packed}});
-                }
-                calls.push(made);
+                calls.push(called(call, frame, *made, pending.take()));
+                *made += 1;
             }
             Item::Media(_) | Item::Result(_) => {}
         }
@@ -46,32 +57,43 @@ pub(super) fn whole(answer: Answer, frame: &Frame) -> Bytes {
     if !details.is_empty() {
         message.insert("reasoning_details".into(), details.into());
     }
-    if !answer.citations.is_empty() {
-        let list = answer
-            .citations
-            .iter()
-            .map(|(url, title)| cited(url, title));
-        message.insert("annotations".into(), list.collect());
+    if !spoken.citations.is_empty() {
+        let list = spoken.citations.iter().map(cited).collect();
+        message.insert("annotations".into(), list);
     }
-    let has_calls = !calls.is_empty();
-    if has_calls {
-        message.insert("tool_calls".into(), calls.into());
+    let finish = spoken.finish.unwrap_or(Finish::Stop);
+    let finish = finished(&finish, !calls.is_empty(), frame);
+    match calls.first() {
+        None => {}
+        Some(first) if frame.old_calls => {
+            message.insert("function_call".into(), first["function"].clone());
+        }
+        Some(_) => drop(message.insert("tool_calls".into(), calls.into())),
     }
-    let finish = finished(answer.finish.as_ref().unwrap_or(&Finish::Stop), has_calls);
-    let body = json!({
-        "id": format!("chatcmpl-{}", frame.id), "object": "chat.completion", "created": frame.created, "model": model,
-        "choices": [{"index": 0, "message": message, "logprobs": null, "finish_reason": finish}],
-        "usage": used(&answer.usage.unwrap_or_default()),
-    });
-    Bytes::from(body.to_string())
+    json!({"index": index, "message": message, "logprobs": likely(&spoken.logprobs), "finish_reason": finish})
+}
+
+fn called(call: Call, frame: &Frame, index: usize, packed: Option<String>) -> Value {
+    let mut made = json!({"id": call_id(&call.id, frame, index), "type": "function", "function": {"name": call.name, "arguments": arguments(call.arguments)}});
+    if let Some(packed) = packed {
+        made["extra_content"] = json!({"google": {"thought_signature": packed}});
+    }
+    made
 }
 
 fn sealed(packed: &str) -> Value {
     json!({"type": "reasoning.encrypted", "data": packed, "format": "flyball"})
 }
 
-fn cited(url: &str, title: &str) -> Value {
-    json!({"type": "url_citation", "url_citation": {"url": url, "title": title, "start_index": 0, "end_index": 0}})
+fn cited(source: &Citation) -> Value {
+    json!({"type": "url_citation", "url_citation": {"url": source.url, "title": source.title, "start_index": source.start, "end_index": source.end}})
+}
+
+fn likely(tokens: &[Token]) -> Value {
+    match tokens {
+        [] => Value::Null,
+        tokens => json!({"content": logprobs::listed(tokens), "refusal": null}),
+    }
 }
 
 /// A call must have arguments that are JSON.
@@ -91,8 +113,10 @@ fn call_id(id: &str, frame: &Frame, index: usize) -> String {
     }
 }
 
-fn finished(finish: &Finish, calls: bool) -> &'static str {
+fn finished(finish: &Finish, calls: bool, frame: &Frame) -> &'static str {
     match finish {
+        Finish::Calls if frame.old_calls => "function_call",
+        Finish::Stop if calls && frame.old_calls => "function_call",
         Finish::Stop if calls => "tool_calls",
         Finish::Stop | Finish::StopText(_) | Finish::Other(_) => "stop",
         Finish::Length => "length",
@@ -110,14 +134,28 @@ fn used(usage: &Usage) -> Value {
     })
 }
 
+/// More answers than this are not told apart.
+const CHOICES_MAX: u64 = 128;
+
+/// What was said of one of several answers.
+#[derive(Default)]
+struct Choice {
+    pending: Option<State>,
+    logprobs: Vec<Token>,
+    /// Its calls, by their numbers among those of all answers.
+    calls: Vec<u64>,
+    begun: bool,
+    finished: bool,
+}
+
 /// A streamed answer.
 pub(super) struct Writer {
     frame: Frame,
     usage: Option<Usage>,
-    pending: Option<State>,
+    choices: Vec<Choice>,
+    /// The one that is being told.
+    at: usize,
     calls: usize,
-    begun: bool,
-    finished: bool,
     closed: bool,
 }
 
@@ -126,11 +164,17 @@ impl Writer {
         Writer {
             frame,
             usage: None,
-            pending: None,
+            choices: vec![Choice::default()],
+            at: 0,
             calls: 0,
-            begun: false,
-            finished: false,
             closed: false,
+        }
+    }
+
+    fn turn_to(&mut self, choice: u64) {
+        self.at = usize::try_from(choice.min(CHOICES_MAX - 1)).unwrap_or(0);
+        if self.choices.len() <= self.at {
+            self.choices.resize_with(self.at + 1, Choice::default);
         }
     }
 
@@ -144,38 +188,68 @@ impl Writer {
     }
 
     fn delta(&mut self, mut delta: Value, out: &mut Vec<u8>) {
-        if !std::mem::replace(&mut self.begun, true) {
+        let choice = &mut self.choices[self.at];
+        if !std::mem::replace(&mut choice.begun, true) {
             let mut first = json!({"role": "assistant"});
             if let (Some(first), Some(rest)) = (first.as_object_mut(), delta.as_object_mut()) {
                 first.append(rest);
             }
             delta = first;
         }
-        let choices =
-            json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": null}]);
+        let logprobs = likely(&std::mem::take(&mut choice.logprobs));
+        let choices = json!([{"index": self.at, "delta": delta, "logprobs": logprobs, "finish_reason": null}]);
         self.chunk(choices, None, out);
     }
 
     fn call(&mut self, index: u64, id: &str, name: &str, out: &mut Vec<u8>) {
         let id = call_id(id, &self.frame, self.calls);
         self.calls += 1;
-        let mut call = json!({"index": index, "id": id, "type": "function", "function": {"name": name, "arguments": ""}});
-        if let Some(state) = self.pending.take() {
+        let choice = &mut self.choices[self.at];
+        choice.calls.push(index);
+        if self.frame.old_calls {
+            // The old way has room for one call.
+            if choice.calls.len() == 1 {
+                let call = json!({"name": name, "arguments": ""});
+                self.delta(json!({"function_call": call}), out);
+            }
+            return;
+        }
+        let place = choice.calls.len() - 1;
+        let mut call = json!({"index": place, "id": id, "type": "function", "function": {"name": name, "arguments": ""}});
+        if let Some(state) = choice.pending.take() {
             let packed = carry::pack(&state, self.frame.from, &self.frame.model);
             call["extra_content"] = json!({"google": {"thought_signature": packed}});
         }
         self.delta(json!({"tool_calls": [call]}), out);
     }
 
+    fn arguments(&mut self, index: u64, text: &str, out: &mut Vec<u8>) {
+        let calls = &self.choices[self.at].calls;
+        match calls.iter().position(|known| *known == index) {
+            Some(0) if self.frame.old_calls => {
+                let call = json!({"arguments": text});
+                self.delta(json!({"function_call": call}), out);
+            }
+            Some(place) if !self.frame.old_calls => {
+                let call = json!({"index": place, "function": {"arguments": text}});
+                self.delta(json!({"tool_calls": [call]}), out);
+            }
+            _ => {}
+        }
+    }
+
     fn end(&mut self, finish: &Finish, out: &mut Vec<u8>) {
-        if std::mem::replace(&mut self.finished, true) {
+        if std::mem::replace(&mut self.choices[self.at].finished, true) {
             return;
         }
-        if !self.begun {
+        let choice = &self.choices[self.at];
+        if !choice.begun || !choice.logprobs.is_empty() {
             self.delta(json!({"content": ""}), out);
         }
-        let finish = finished(finish, self.calls > 0);
-        let choices = json!([{"index": 0, "delta": {}, "logprobs": null, "finish_reason": finish}]);
+        let calls = !self.choices[self.at].calls.is_empty();
+        let finish = finished(finish, calls, &self.frame);
+        let choices =
+            json!([{"index": self.at, "delta": {}, "logprobs": null, "finish_reason": finish}]);
         self.chunk(choices, None, out);
     }
 }
@@ -186,22 +260,21 @@ impl StreamWriter for Writer {
             return;
         }
         match event {
+            Event::Choice(choice) => self.turn_to(choice),
             Event::Model(model) => self.frame.model = model,
             Event::Text(text) => self.delta(json!({"content": text}), out),
             Event::Refusal(text) => self.delta(json!({"refusal": text}), out),
             Event::Reasoning(text) => self.delta(json!({"reasoning_content": text}), out),
+            Event::Logprobs(tokens) => self.choices[self.at].logprobs.extend(tokens),
             Event::State(state) => {
                 let packed = carry::pack(&state, self.frame.from, &self.frame.model);
                 self.delta(json!({"reasoning_details": [sealed(&packed)]}), out);
-                self.pending = Some(state);
+                self.choices[self.at].pending = Some(state);
             }
             Event::Call { index, id, name } => self.call(index, &id, &name, out),
-            Event::Arguments { index, text } => {
-                let call = json!({"index": index, "function": {"arguments": text}});
-                self.delta(json!({"tool_calls": [call]}), out);
-            }
-            Event::Citation { url, title } => {
-                self.delta(json!({"annotations": [cited(&url, &title)]}), out);
+            Event::Arguments { index, text } => self.arguments(index, &text, out),
+            Event::Citation(source) => {
+                self.delta(json!({"annotations": [cited(&source)]}), out);
             }
             Event::Usage(usage) => self.usage = Some(usage),
             Event::Finish(finish) => self.end(&finish, out),
@@ -220,7 +293,10 @@ impl StreamWriter for Writer {
         if self.closed {
             return;
         }
-        self.end(&Finish::Stop, out);
+        for at in 0..self.choices.len() {
+            self.at = at;
+            self.end(&Finish::Stop, out);
+        }
         self.closed = true;
         if let (true, Some(usage)) = (self.frame.usage, self.usage) {
             self.chunk(json!([]), Some(&usage), out);

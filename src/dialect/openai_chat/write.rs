@@ -25,7 +25,7 @@ pub(super) fn write(said: &Conversation, to: &Addressee<'_>) -> Result<Written, 
         if let Some(choice) = &said.choice {
             body.insert("tool_choice".into(), chosen(choice));
         }
-        if let Some(parallel) = said.parallel_calls {
+        if let Some(parallel) = said.parallel() {
             body.insert("parallel_tool_calls".into(), parallel.into());
         }
     }
@@ -52,6 +52,9 @@ pub(super) fn write(said: &Conversation, to: &Addressee<'_>) -> Result<Written, 
     }
     if !said.stop.is_empty() {
         body.insert("stop".into(), said.stop.clone().into());
+    }
+    if let Some(choices) = said.choices {
+        body.insert("n".into(), choices.into());
     }
     if let Some(top) = said.logprobs {
         body.insert("logprobs".into(), true.into());

@@ -5,7 +5,7 @@ use crate::chat::conversation::State as Sealed;
 use crate::dialect::lenient::{Content, Count, Maybe, Text};
 use crate::dialect::openai_chat::reported_cost;
 use crate::dialect::sse::{Frame, Reader};
-use crate::dialect::{Answer, Event, Finish, StreamDecoder, body};
+use crate::dialect::{Answer, Citation, Event, Finish, StreamDecoder, body, logprobs};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -24,6 +24,8 @@ struct Said<'a> {
     delta: Text<'a>,
     #[serde(default, borrow)]
     annotation: Maybe<Annotation<'a>>,
+    #[serde(default, borrow)]
+    logprobs: logprobs::List<'a>,
     #[serde(default, borrow)]
     error: Maybe<Fault<'a>>,
     #[serde(default, borrow)]
@@ -89,6 +91,8 @@ struct Piece<'a> {
     refusal: Text<'a>,
     #[serde(default, borrow)]
     annotations: Content<'a, Maybe<Annotation<'a>>>,
+    #[serde(default, borrow)]
+    logprobs: logprobs::List<'a>,
 }
 
 #[derive(Deserialize)]
@@ -97,16 +101,28 @@ struct Annotation<'a> {
     url: Text<'a>,
     #[serde(default, borrow)]
     title: Text<'a>,
+    #[serde(default)]
+    start_index: Count,
+    #[serde(default)]
+    end_index: Count,
+}
+
+fn tell_logprobs(list: &logprobs::List<'_>, on: &mut dyn FnMut(Event)) {
+    let tokens = logprobs::tokens(list);
+    if !tokens.is_empty() {
+        on(Event::Logprobs(tokens));
+    }
 }
 
 impl Annotation<'_> {
     fn tell(&self, on: &mut dyn FnMut(Event)) {
         if let Some(url) = self.url.words() {
-            let title = self.title.text().unwrap_or_default().to_owned();
-            on(Event::Citation {
+            on(Event::Citation(Citation {
                 url: url.to_owned(),
-                title,
-            });
+                title: self.title.text().unwrap_or_default().to_owned(),
+                start: self.start_index.get().unwrap_or(0),
+                end: self.end_index.get().unwrap_or(0),
+            }));
         }
     }
 }
@@ -136,6 +152,7 @@ impl Item<'_> {
             }
             Some("message") => {
                 for piece in self.content.list().iter().filter_map(|p| p.0.as_ref()) {
+                    tell_logprobs(&piece.logprobs, on);
                     if let Some(text) = piece.text.words() {
                         on(Event::Text(text.to_owned()));
                     }
@@ -241,7 +258,10 @@ impl State {
         };
         let kind = said.kind.text().unwrap_or_default();
         match kind {
-            "response.output_text.delta" => tell_words(&said, Event::Text, on),
+            "response.output_text.delta" => {
+                tell_logprobs(&said.logprobs, on);
+                tell_words(&said, Event::Text, on);
+            }
             "response.refusal.delta" => tell_words(&said, Event::Refusal, on),
             "response.reasoning_summary_text.delta" | "response.reasoning_text.delta" => {
                 tell_words(&said, Event::Reasoning, on);
@@ -475,7 +495,7 @@ pub(super) fn whole(bytes: &[u8]) -> Answer {
         }
     }
     if response.status.text().is_some() {
-        answer.finish = Some(response.finish(!calls.0.is_empty()));
+        answer.first.finish = Some(response.finish(!calls.0.is_empty()));
     }
     answer
 }

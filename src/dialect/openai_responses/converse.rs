@@ -21,6 +21,9 @@ const LOST: &[&str] = &[
     "truncation",
 ];
 
+/// How `include` asks for the likelihood of tokens.
+const LOGPROBS: &str = "message.output_text.logprobs";
+
 pub(super) fn converse(request: &Request<'_>) -> Result<Conversation, Error> {
     let mut fields = Fields::whole(request.fields.text())?;
     let mut said = Conversation {
@@ -28,7 +31,7 @@ pub(super) fn converse(request: &Request<'_>) -> Result<Conversation, Error> {
         limit: request.limit.map(|l| l.tokens),
         ..Conversation::default()
     };
-    fields.ignore(&["model", "stream", "max_output_tokens", "include"]);
+    fields.ignore(&["model", "stream", "max_output_tokens"]);
     fields.lose(LOST, &mut said.lost);
     if fields.flag("store")? == Some(true) {
         said.lost.push("store".into());
@@ -49,7 +52,15 @@ pub(super) fn converse(request: &Request<'_>) -> Result<Conversation, Error> {
         top_p: fields.number("top_p")?,
         ..Sampling::default()
     };
-    said.logprobs = fields.count("top_logprobs")?.filter(|n| *n > 0);
+    let top = fields.count("top_logprobs")?.filter(|n| *n > 0);
+    let mut include = fields.texts("include")?;
+    include.retain(|what| what != "reasoning.encrypted_content");
+    let likely = include.iter().any(|what| what == LOGPROBS);
+    // Only what a provider's own tools found, and what the client sent itself, is left to be asked for.
+    if include.iter().any(|what| what != LOGPROBS) {
+        said.lost.push("include".into());
+    }
+    said.logprobs = top.or(likely.then_some(0));
     said.user = fields.text("user")?;
     said.parallel_calls = fields
         .flag("parallel_tool_calls")?

@@ -104,6 +104,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
             tokens,
         }),
         choices: 1,
+        old_calls: false,
         prompt,
         unbounded,
     })

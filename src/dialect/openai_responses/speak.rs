@@ -1,8 +1,9 @@
 //! Answers of any model in the words of Responses, whole and streamed.
 
 use crate::chat::Usage;
+use crate::chat::answer::Token;
 use crate::chat::conversation::{Item, State};
-use crate::dialect::{Answer, Event, Finish, Frame, StreamWriter, carry};
+use crate::dialect::{Answer, Citation, Event, Finish, Frame, StreamWriter, carry, logprobs};
 use crate::error::{Error, Kind};
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -14,15 +15,15 @@ const KEPT_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub(super) fn whole(answer: Answer, frame: &Frame) -> Bytes {
     let model = answer.model.clone().unwrap_or_else(|| frame.model.clone());
     let mut output: Vec<Value> = Vec::new();
-    for item in answer.items {
+    let (mut citations, mut tokens) = (answer.first.citations, answer.first.logprobs);
+    for item in answer.first.items {
         let n = output.len();
         match item {
             Item::Text(text) => {
-                let annotations = answer
-                    .citations
-                    .iter()
-                    .map(|(url, title)| cited(url, title));
-                let part = json!({"type": "output_text", "text": text, "annotations": annotations.collect::<Vec<_>>(), "logprobs": []});
+                let annotations: Vec<Value> =
+                    std::mem::take(&mut citations).iter().map(cited).collect();
+                let logprobs = logprobs::listed(&std::mem::take(&mut tokens));
+                let part = json!({"type": "output_text", "text": text, "annotations": annotations, "logprobs": logprobs});
                 output.push(message(frame, n, "completed", vec![part]));
             }
             Item::Refusal(text) => {
@@ -40,7 +41,7 @@ pub(super) fn whole(answer: Answer, frame: &Frame) -> Bytes {
             Item::Media(_) | Item::Result(_) => {}
         }
     }
-    let finish = answer.finish.unwrap_or(Finish::Stop);
+    let finish = answer.first.finish.unwrap_or(Finish::Stop);
     let last = output.last_mut().filter(|item| item["type"] == "message");
     if let Some(last) = last {
         last["status"] = status(&finish).0.into();
@@ -92,8 +93,8 @@ fn call_id(frame: &Frame, n: usize, id: &str) -> String {
     }
 }
 
-fn cited(url: &str, title: &str) -> Value {
-    json!({"type": "url_citation", "url": url, "title": title, "start_index": 0, "end_index": 0})
+fn cited(source: &Citation) -> Value {
+    json!({"type": "url_citation", "url": source.url, "title": source.title, "start_index": source.start, "end_index": source.end})
 }
 
 /// The status, and why an answer is incomplete.
@@ -164,7 +165,11 @@ pub(super) struct Writer {
     state: Option<State>,
     calls: u64,
     finish: Option<Finish>,
+    /// Of the text that stands open: its sources, and how likely its tokens were.
     citations: Vec<Value>,
+    likely: Vec<Value>,
+    /// Of the words that come next.
+    tokens: Vec<Token>,
     begun: bool,
     closed: bool,
 }
@@ -182,6 +187,8 @@ impl Writer {
             calls: 0,
             finish: None,
             citations: Vec::new(),
+            likely: Vec::new(),
+            tokens: Vec::new(),
             begun: false,
             closed: false,
         }
@@ -249,6 +256,7 @@ impl Writer {
     fn close_text(&mut self, at: usize, refusal: bool, text: String, out: &mut Vec<u8>) -> Value {
         let id = format!("msg_{}{at}", self.frame.id);
         let annotations = std::mem::take(&mut self.citations);
+        let logprobs = std::mem::take(&mut self.likely);
         let (kind, done, part) = match refusal {
             true => (
                 "response.refusal.done",
@@ -257,8 +265,8 @@ impl Writer {
             ),
             false => (
                 "response.output_text.done",
-                json!({"text": text, "logprobs": []}),
-                json!({"type": "output_text", "text": text, "annotations": annotations, "logprobs": []}),
+                json!({"text": text, "logprobs": logprobs}),
+                json!({"type": "output_text", "text": text, "annotations": annotations, "logprobs": logprobs}),
             ),
         };
         let mut body = json!({"item_id": id, "output_index": at, "content_index": 0});
@@ -311,8 +319,12 @@ impl Writer {
                 },
             ));
         }
+        let tokens = std::mem::take(&mut self.tokens);
         if let Some((at, Open::Text { text, .. })) = self.open.last_mut() {
             text.push_str(words);
+            let likely = logprobs::listed(&tokens);
+            self.likely
+                .extend(likely.as_array().into_iter().flatten().cloned());
             let at = *at;
             let id = format!("msg_{}{at}", self.frame.id);
             let (kind, body) = match is_refusal {
@@ -322,11 +334,22 @@ impl Writer {
                 ),
                 false => (
                     "response.output_text.delta",
-                    json!({"item_id": id, "output_index": at, "content_index": 0, "delta": words, "logprobs": []}),
+                    json!({"item_id": id, "output_index": at, "content_index": 0, "delta": words, "logprobs": likely}),
                 ),
             };
             self.send(kind, body, out);
         }
+    }
+
+    /// A source of the text that stands open, or of the one that comes next.
+    fn cite(&mut self, source: &Citation, out: &mut Vec<u8>) {
+        let made = cited(source);
+        if let Some((at, Open::Text { refusal: false, .. })) = self.open.last() {
+            let id = format!("msg_{}{at}", self.frame.id);
+            let body = json!({"item_id": id, "output_index": at, "content_index": 0, "annotation_index": self.citations.len(), "annotation": made});
+            self.send("response.output_text.annotation.added", body, out);
+        }
+        self.citations.push(made);
     }
 
     fn thought(&mut self, words: &str, out: &mut Vec<u8>) {
@@ -403,6 +426,8 @@ impl Writer {
 
     fn say(&mut self, event: Event, out: &mut Vec<u8>) {
         match event {
+            // It has one answer at a time only.
+            Event::Choice(_) => {}
             Event::Model(model) => self.frame.model = model,
             Event::Text(text) => self.text(&text, false, out),
             Event::Refusal(text) => self.text(&text, true, out),
@@ -414,7 +439,8 @@ impl Writer {
             }
             Event::Call { id, name, .. } => self.call(&id, name, out),
             Event::Arguments { index, text } => self.arguments(index, &text, out),
-            Event::Citation { url, title } => self.citations.push(cited(&url, &title)),
+            Event::Citation(source) => self.cite(&source, out),
+            Event::Logprobs(tokens) => self.tokens.extend(tokens),
             Event::Usage(usage) => self.usage = usage,
             Event::Finish(finish) => drop(self.finish.get_or_insert(finish)),
             Event::Error(why) => self.fail(why, out),

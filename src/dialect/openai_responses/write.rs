@@ -11,6 +11,9 @@ use serde_json::{Map, Value, json};
 
 pub(super) fn write(said: &Conversation, to: &Addressee<'_>) -> Result<Written, Error> {
     let mut lost = said.lost.clone();
+    if said.choices.is_some() {
+        return Err(cannot("n"));
+    }
     if !said.stop.is_empty() {
         return Err(cannot("stop"));
     }
@@ -33,7 +36,7 @@ pub(super) fn write(said: &Conversation, to: &Addressee<'_>) -> Result<Written, 
         if let Some(choice) = &said.choice {
             body.insert("tool_choice".into(), chosen(choice));
         }
-        if let Some(parallel) = said.parallel_calls {
+        if let Some(parallel) = said.parallel() {
             body.insert("parallel_tool_calls".into(), parallel.into());
         }
     }
@@ -70,7 +73,9 @@ pub(super) fn write(said: &Conversation, to: &Addressee<'_>) -> Result<Written, 
         }
     }
     if let Some(top) = said.logprobs {
-        body.insert("top_logprobs".into(), top.into());
+        if top > 0 {
+            body.insert("top_logprobs".into(), top.into());
+        }
         include.push("message.output_text.logprobs");
     }
     if let Some(user) = &said.user {

@@ -13,7 +13,7 @@ pub(super) fn write(
     wanted: Effort,
 ) -> Effort {
     if family == Family::OpenAi && wanted != Effort::None {
-        openai::reject_sampling(pen);
+        reject_sampling(pen);
     }
     let silent = row.is_some_and(|r| r.mute);
     let unknown_off = !accepts.known && wanted == Effort::None;
@@ -30,6 +30,25 @@ pub(super) fn write(
     }
     wanted
 }
+
+/// Takes away what OpenAI rejects while a model reasons.
+pub(super) fn reject_sampling(pen: &mut Pen<'_>) {
+    openai::reject_sampling(pen);
+    let Some(raw) = pen.fields.some("include") else {
+        return;
+    };
+    let Ok(mut list) = serde_json::from_str::<Vec<serde_json::Value>>(raw) else {
+        return;
+    };
+    let all = list.len();
+    list.retain(|what| what != LOGPROBS);
+    if list.len() < all {
+        pen.set(&["include"], serde_json::Value::Array(list).to_string());
+    }
+}
+
+/// How `include` asks for the likelihood of tokens.
+const LOGPROBS: &str = "message.output_text.logprobs";
 
 /// The effort in a client's fields.
 pub(super) fn asked(fields: &Object<'_>) -> Option<Effort> {
