@@ -100,7 +100,7 @@ pub fn meter(call: Call, body: &[u8], rule: UsageRule) -> Answer {
         });
     }
     if spent.data.is_some() || spent.embeddings.is_some() || spent.embedding.is_some() {
-        answer.finish = Some(Finish::Stop);
+        answer.first.finish = Some(Finish::Stop);
     }
     answer
 }
