@@ -60,6 +60,12 @@ impl Caller {
         Ok(tags)
     }
 
+    /// The caller may use some models only.
+    #[must_use]
+    pub fn is_limited(&self) -> bool {
+        self.key.as_ref().is_some_and(|k| !k.models.is_empty())
+    }
+
     /// The caller may use a model of this name.
     #[must_use]
     pub fn may_use(&self, model: &str) -> bool {

@@ -328,7 +328,8 @@ pub fn at<'p>(path: &'p str, query: Option<&str>) -> Option<(&'static dyn Dialec
 }
 
 /// A segment of a path without its percent signs; one that is no text stays as it is.
-fn unescaped(segment: &str) -> Cow<'_, str> {
+#[must_use]
+pub fn unescaped(segment: &str) -> Cow<'_, str> {
     if !segment.contains('%') {
         return Cow::Borrowed(segment);
     }

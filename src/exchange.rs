@@ -10,6 +10,7 @@ mod embed;
 mod headers;
 mod models;
 mod other;
+mod pass;
 mod reply;
 mod single;
 mod translate;
@@ -69,6 +70,8 @@ enum Call<'p> {
     Count(Place<'p>),
     /// Embeddings.
     Embed(dialect::embed::Place<'p>),
+    /// Whatever it is, of a configured provider: its name and the path there.
+    Pass(&'p str, &'p str),
     /// What needs no model, or nothing that there is.
     Other,
 }
@@ -113,6 +116,23 @@ async fn serve(
             let body = read_body(&state.limits, head, body).await?;
             count::count(state, head, dialect, &place, &caller, &body).await
         }
+        (method, Call::Pass(name, rest)) if pass::METHODS.contains(method) => {
+            pass::pass(
+                state,
+                head,
+                body,
+                dialect,
+                (name, rest),
+                &caller,
+                id,
+                arrived,
+            )
+            .await
+        }
+        (method, Call::Pass(..)) => Err(Error::new(
+            Kind::MethodNotAllowed,
+            format!("{method} is not passed on."),
+        )),
         (_, Call::Complete(_) | Call::Embed(_) | Call::Count(_)) => Err(Error::new(
             Kind::MethodNotAllowed,
             format!("{} takes POST.", head.uri.path()),

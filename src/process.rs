@@ -229,7 +229,7 @@ fn publish_known(state: &State) {
         .rules
         .iter()
         .map(|r| r.name.clone())
-        .chain(["asked".to_owned(), "default".to_owned()])
+        .chain(["asked", "passed", "default"].map(str::to_owned))
         .collect();
     let models = policy.fleet.models.iter().map(|m| m.name.clone());
     let models = models.chain([EMBEDDER.to_owned()]).collect();

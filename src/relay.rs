@@ -85,6 +85,23 @@ pub enum Reading {
         /// Reads it.
         read: ReadWhole,
     },
+    /// An answer that is only passed on: nothing is ever added to it.
+    Passed(Watch),
+}
+
+/// What is read of an answer that is only passed on.
+pub enum Watch {
+    /// Events.
+    Events(Box<dyn StreamDecoder>),
+    /// One JSON text.
+    Whole {
+        /// The bytes so far; `None` once they are too many.
+        kept: Option<Vec<u8>>,
+        /// Reads them.
+        read: ReadWhole,
+    },
+    /// Nothing.
+    Nothing,
 }
 
 /// Reads a whole answer for its bill.
@@ -231,16 +248,15 @@ impl Relay {
                     Passes::Translated(_) => Bytes::from(said),
                 }
             }
-            Reading::Json { kept, .. } => {
+            Reading::Json { kept, .. } | Reading::Passed(Watch::Whole { kept, .. }) => {
                 heard = true;
-                if kept
-                    .as_ref()
-                    .is_some_and(|k| k.len() + data.len() > KEPT_MAX)
-                {
-                    *kept = None;
-                }
-                if let Some(kept) = kept {
-                    kept.extend_from_slice(&data);
+                keep(kept, &data);
+                data
+            }
+            Reading::Passed(watch) => {
+                heard = true;
+                if let Watch::Events(decoder) = watch {
+                    decoder.feed(&data, &mut |event| settlement.saw(&event));
                 }
                 data
             }
@@ -292,6 +308,22 @@ impl Relay {
                 settlement.unknown("ok");
                 None
             }
+            Reading::Passed(watch) => {
+                let mut complete = true;
+                let answer = match watch {
+                    Watch::Events(decoder) => {
+                        decoder.finish(&mut |event| settlement.saw(&event));
+                        complete = settlement.complete();
+                        Said::default()
+                    }
+                    Watch::Whole {
+                        kept: Some(kept),
+                        read,
+                    } => read(kept),
+                    Watch::Whole { kept: None, .. } | Watch::Nothing => Said::default(),
+                };
+                settlement.passed(&answer, complete)
+            }
         };
         if let (true, Some(bill)) = (self.wants_trailers, bill) {
             self.trailers = Some(bill_headers(bill));
@@ -311,7 +343,7 @@ impl Relay {
         let error = Error::new(Kind::UpstreamFailed, why);
         let event = self.dialect.error_event(&error, &self.request);
         let event = match &mut self.reading {
-            Reading::Json { .. } => {
+            Reading::Json { .. } | Reading::Passed(_) => {
                 self.broken = Some(why.to_owned());
                 return;
             }
@@ -332,6 +364,17 @@ impl Relay {
         if !bytes.is_empty() {
             self.ready.push(bytes);
         }
+    }
+}
+
+/// Keeps what may be read at the end, as far as there is room.
+fn keep(kept: &mut Option<Vec<u8>>, data: &[u8]) {
+    let full = |k: &Vec<u8>| k.len() + data.len() > KEPT_MAX;
+    if kept.as_ref().is_some_and(full) {
+        *kept = None;
+    }
+    if let Some(kept) = kept {
+        kept.extend_from_slice(data);
     }
 }
 

@@ -4,7 +4,7 @@
 //! because hyper drops the answer (or the exchange) of a connection that its client has closed.
 
 use crate::chat::{Part, Usage};
-use crate::dialect::{Answer, Dialect, Event, Finish, embed};
+use crate::dialect::{Answer, Dialect, Event, Finish, Place, embed};
 use crate::ledger::Reservation;
 use crate::ledger::price::Price;
 use crate::ledger::store::Closing;
@@ -219,6 +219,30 @@ impl Settlement {
         }
     }
 
+    /// The answer to a call that was only passed on is over. It is booked by what it told of its usage, else by the words that were
+    /// read; where there were none, as a row without cost. `complete`: it has come to an end of its own.
+    #[must_use]
+    pub fn passed(mut self, answer: &Answer, complete: bool) -> Option<Bill> {
+        let open = self.open();
+        open.seen.usage = answer.usage.or(open.seen.usage);
+        open.seen.keep(&answer.words());
+        let open = self.open.take()?;
+        let outcome = match complete {
+            true => "ok",
+            false => "stream_cut",
+        };
+        if let Some(usage) = open.seen.usage {
+            return Some(open.close(usage, Basis::Reported, outcome));
+        }
+        if open.seen.text.is_empty() {
+            open.telemetry.unmetered(&open.job.arm.model.provider.name);
+            open.close(Usage::default(), Basis::Counted, outcome);
+        } else {
+            open.count_then_close(Charge::Count, outcome);
+        }
+        None
+    }
+
     /// The provider did no work: nothing is charged.
     pub fn void(mut self, outcome: &'static str) {
         if let Some(open) = self.open.take() {
@@ -340,7 +364,12 @@ impl Open {
             Input::Embed(call, body) => return count_texts(*call, body),
             Input::Unknown => return 0,
         };
-        let Ok(request) = self.job.dialect.decode(body) else {
+        let place = Place {
+            // Where the path alone names the model it does not matter here.
+            model: (!self.job.dialect.model_in_body()).then(|| "?".into()),
+            ..Place::default()
+        };
+        let Ok(request) = self.job.dialect.decode_at(body, &place) else {
             return tokens::bound(body.len());
         };
         let mut count = 0;

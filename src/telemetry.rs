@@ -236,6 +236,11 @@ impl Telemetry {
         count.inc_by(u64::try_from(fields).unwrap_or(u64::MAX));
     }
 
+    /// A call was passed on whose answer told nothing of what it used.
+    pub fn unmetered(&self, provider: &str) {
+        self.metrics.unmetered(provider);
+    }
+
     /// Money charged above what was counted, because the outcome is not known.
     pub fn bound_excess(&self, excess: PicoUsd) {
         self.metrics.bound_excess(excess);

@@ -38,6 +38,11 @@ pub(super) fn object<'a>(body: &'a [u8], objects: &[&str]) -> Result<Object<'a>,
     if let Some(key) = fields.duplicate() {
         return Err(twice(&shown(key)));
     }
+    // Servers written in Go (Ollama) take a key in any case: they would read another model here than flyball does.
+    let cased = |key: &&str| *key != "model" && key.eq_ignore_ascii_case("model");
+    if let Some(key) = fields.iter().map(|(key, _)| key).find(cased) {
+        return Err(twice(&shown(key)));
+    }
     for outer in objects {
         let Some(raw) = fields.some(outer).filter(|raw| raw.starts_with('{')) else {
             continue;

@@ -1,7 +1,7 @@
 //! Headers: what a request wishes, what goes on to the provider, what comes back to the client.
 
 use super::translate::ANTHROPIC_VERSION;
-use super::{Call, Exchange, ask};
+use super::{Call, Exchange, ask, pass};
 use crate::caller::Caller;
 use crate::chat::{Part, Prompt};
 use crate::dialect::{self, Dialect, Work};
@@ -121,6 +121,12 @@ fn add_tags(tags: &mut Vec<(String, String)>, text: &str) -> Option<()> {
 /// client's own headers tell.
 pub(super) fn asked(head: &Parts) -> (&'static dyn Dialect, Call<'_>) {
     let path = head.uri.path();
+    if let Some((provider, rest)) = pass::split(path) {
+        let at = dialect::at(rest, head.uri.query()).map(|(dialect, _)| dialect);
+        let dialect = at.or_else(|| dialect::named(by_header(head, rest)));
+        let dialect = dialect.expect("they are in the registry");
+        return (dialect, Call::Pass(provider, rest));
+    }
     if let Some((dialect, place)) = dialect::at(path, head.uri.query()) {
         return (
             dialect,
@@ -132,21 +138,21 @@ pub(super) fn asked(head: &Parts) -> (&'static dyn Dialect, Call<'_>) {
     }
     let (name, call) = match dialect::embed::at(path) {
         Some(place) => (place.call.dialect(), Call::Embed(place)),
-        None => (by_header(head), Call::Other),
+        None => (by_header(head, path), Call::Other),
     };
     let dialect = dialect::named(name).expect("they are in the registry");
     (dialect, call)
 }
 
 /// Anthropic's clients say their version, Gemini's their kind of key or their own path; the rest speak OpenAI's dialect.
-pub(super) fn by_header(head: &Parts) -> &'static str {
+pub(super) fn by_header(head: &Parts, path: &str) -> &'static str {
     let has_key = |q: &str| q.split('&').any(|pair| pair.starts_with("key="));
-    if head.uri.path().starts_with("/api/") {
+    if path.starts_with("/api/") {
         "ollama_chat"
     } else if head.headers.contains_key("anthropic-version") {
         "anthropic_messages"
     } else if head.headers.contains_key("x-goog-api-key")
-        || head.uri.path().starts_with("/v1beta/")
+        || path.starts_with("/v1beta/")
         || head.uri.query().is_some_and(has_key)
     {
         "gemini"
@@ -453,6 +459,13 @@ pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
         let v = v.trim_start();
         v.starts_with("text/event-stream") || v.starts_with("application/x-ndjson")
     })
+}
+
+/// The body is one JSON text.
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE);
+    kind.and_then(|v| v.to_str().ok())
+        .is_some_and(|v| v.trim_start().starts_with("application/json"))
 }
 
 /// Says what the body is now.

@@ -45,7 +45,7 @@ pub(super) fn get(
         "/models",
     ];
     let rest = start.iter().find_map(|start| path.strip_prefix(start))?;
-    let shape = match headers::by_header(head) {
+    let shape = match headers::by_header(head, path) {
         "anthropic_messages" => Shape::Anthropic,
         "gemini" => Shape::Gemini,
         _ => Shape::OpenAi,

@@ -6,12 +6,13 @@ use crate::caller::Caller;
 use crate::dialect::{Answer as Read, Dialect};
 use crate::error::Error;
 use crate::ledger::balance::{Ask, Capped};
-use crate::relay::{Answer, ReadWhole, Reading, Relay, Terms, bill_headers};
+use crate::relay::{Answer, ReadWhole, Reading, Relay, Terms, Watch, bill_headers};
 use crate::route::arm::Effort;
 use crate::route::fleet::Model;
 use crate::route::{Arm, Policy};
 use crate::settle::{Input, Job, Settlement};
 use crate::upstream::Out;
+use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Response};
 use hyper::body::Incoming;
@@ -58,7 +59,18 @@ impl Single<'_> {
     /// # Errors
     /// A cap counts it, and its model is not used under one for now.
     pub(super) fn capped(&self) -> Result<Capped, Error> {
-        let arm = self.arm();
+        self.capped_on(&self.model)
+    }
+
+    /// As [`Single::capped`], if this model were meant.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn capped_on(&self, model: &Arc<Model>) -> Result<Capped, Error> {
+        let arm = Arm {
+            model: Arc::clone(model),
+            effort: None,
+        };
         let dims = ask::dims(self.policy, self.caller, self.wishes, self.tags, Some(&arm));
         let mut capped = self.state.ledger.capped(&dims);
         if capped.any() && self.state.ledger.is_frozen(dims.provider, dims.model) {
@@ -173,8 +185,8 @@ impl Single<'_> {
     /// Passes on an answer that is too long to be held back.
     pub(super) fn relayed(
         &self,
-        mut head: http::response::Parts,
-        first: bytes::Bytes,
+        head: http::response::Parts,
+        first: Bytes,
         rest: Incoming,
         read: ReadWhole,
         settlement: Settlement,
@@ -183,11 +195,36 @@ impl Single<'_> {
             kept: Some(first.to_vec()),
             read,
         };
-        let wants_trailers = headers::wants_trailers(self.head);
-        if wants_trailers {
+        self.relay(head, Some(first), rest, reading, settlement)
+    }
+
+    /// Passes on an answer of which perhaps nothing can be read.
+    pub(super) fn watched(
+        &self,
+        head: http::response::Parts,
+        first: Option<Bytes>,
+        rest: Incoming,
+        watch: Watch,
+        mut settlement: Settlement,
+    ) -> Response<Answer> {
+        if matches!(watch, Watch::Events(_)) {
+            settlement.streaming();
+        }
+        self.relay(head, first, rest, Reading::Passed(watch), settlement)
+    }
+
+    fn relay(
+        &self,
+        mut head: http::response::Parts,
+        first: Option<Bytes>,
+        rest: Incoming,
+        reading: Reading,
+        settlement: Settlement,
+    ) -> Response<Answer> {
+        if headers::wants_trailers(self.head) {
             headers::announce_trailers(&mut head.headers);
         }
-        let relay = Relay::new(rest, Some(first), reading, settlement, self.terms());
+        let relay = Relay::new(rest, first, reading, settlement, self.terms());
         Response::from_parts(head, Answer::Relayed(Box::new(relay)))
     }
 

@@ -124,23 +124,20 @@ impl Fleet {
     ) -> Option<Arc<Model>> {
         let mut found = groups.into_iter();
         let (provider, price) = found.find_map(|group| self.having(name, group, catalogue))?;
-        let remote = is_remote_name(name);
-        Some(Arc::new(Model {
-            name: name.to_owned(),
-            provider: Arc::clone(provider),
-            tier: if provider.local && !remote {
-                Tier::Local
-            } else {
-                Tier::Standard
-            },
-            accepts: effort::accepts(provider.kind.family, name),
-            price,
-            context_tokens: price.and_then(|p| p.input_tokens_max),
-            answer_tokens_max: price.and_then(|p| p.output_tokens_max),
-            local: provider.local && !remote,
-            simulated: provider.kind.name == SIMULATED,
-            embeds: embeds(name),
-        }))
+        Some(Arc::new(unlisted(name, provider, price)))
+    }
+
+    /// The model of this name at this provider, whether it is known or not.
+    #[must_use]
+    pub fn at(&self, provider: &Arc<Provider>, name: &str, catalogue: &Catalogue) -> Arc<Model> {
+        let listed = self.models.iter();
+        let mut listed = listed.filter(|m| m.name == name && m.provider.name == provider.name);
+        if let Some(model) = listed.next() {
+            return Arc::clone(model);
+        }
+        let free = || is_free(provider, name).then(Price::free);
+        let price = catalogue.find(provider.kind.name, name).copied();
+        Arc::new(unlisted(name, provider, price.or_else(free)))
     }
 
     /// Which of these providers is known to have a model of this name; one without listed models takes every name.
@@ -158,8 +155,7 @@ impl Fleet {
         match (priced, providers) {
             (Some(found), _) => Some(found),
             (None, [only]) if !self.models.iter().any(|m| m.provider.name == only.name) => {
-                let free = only.kind.free && !is_remote_name(name);
-                Some((*only, free.then(Price::free)))
+                Some((*only, is_free(only, name).then(Price::free)))
             }
             _ => None,
         }
@@ -210,6 +206,29 @@ pub fn split_arm(text: &str) -> (&str, Option<Effort>) {
     match text.rsplit_once('@').map(|(m, e)| (m, Effort::parse(e))) {
         Some((model, Some(effort))) => (model, Some(effort)),
         _ => (text, None),
+    }
+}
+
+/// It runs on the operator's own machines.
+fn is_free(provider: &Provider, name: &str) -> bool {
+    provider.kind.free && !is_remote_name(name)
+}
+
+/// A model that no configuration lists.
+fn unlisted(name: &str, provider: &Arc<Provider>, price: Option<Price>) -> Model {
+    let simulated = provider.kind.name == SIMULATED;
+    let local = provider.local && !is_remote_name(name) && !simulated;
+    Model {
+        name: name.to_owned(),
+        provider: Arc::clone(provider),
+        tier: if local { Tier::Local } else { Tier::Standard },
+        accepts: effort::accepts(provider.kind.family, name),
+        price,
+        context_tokens: price.and_then(|p| p.input_tokens_max),
+        answer_tokens_max: price.and_then(|p| p.output_tokens_max),
+        local,
+        simulated,
+        embeds: embeds(name),
     }
 }
 

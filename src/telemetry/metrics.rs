@@ -66,6 +66,7 @@ pub struct Metrics {
     pub(super) overruns: IntCounter,
     pub(super) dropped_fields: IntCounterVec,
     anomalies: IntCounterVec,
+    unmetered: IntCounterVec,
     excess: Counter,
     basis: IntCounterVec,
     upstream_errors: IntCounterVec,
@@ -260,6 +261,11 @@ impl Metrics {
                 "Answers whose reported usage contradicts itself.",
                 &["provider"],
             ),
+            unmetered: m.counts(
+                "flyball_unmetered_total",
+                "Calls that were only passed on and whose answers told nothing of what they used.",
+                &["provider"],
+            ),
             excess: m.register(Counter::new(
                 "flyball_bound_excess_usd_total",
                 "Charged above what was counted because the outcome is not known, in US dollars.",
@@ -356,6 +362,7 @@ impl Metrics {
         }
         for provider in &providers {
             self.anomalies.with_label_values(&[provider]);
+            self.unmetered.with_label_values(&[provider]);
             for kind in UPSTREAM_KINDS {
                 self.upstream_errors.with_label_values(&[provider, kind]);
             }
@@ -462,6 +469,12 @@ impl Metrics {
                 .with_label_values(&[phase])
                 .observe(took.as_secs_f64());
         }
+    }
+
+    pub(super) fn unmetered(&self, provider: &str) {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let provider = among(&known.providers, provider);
+        self.unmetered.with_label_values(&[provider]).inc();
     }
 
     pub(super) fn upstream_error(&self, provider: &str, kind: &str) {

@@ -306,3 +306,14 @@ async fn the_admin_listener_refuses_writes_without_its_token_and_the_traffic_lis
         assert_eq!(get(flyball.at(), path, &[]).await.status, 404, "{path}");
     }
 }
+
+#[tokio::test]
+async fn another_spelling_of_model_is_refused_since_some_servers_would_read_it() {
+    let upstream = Upstream::start(answer(200, &chat(1, 1))).await;
+    let flyball = Flyball::start(&compatible(&upstream)).await;
+    let body = r#"{"model":"m-small","Model":"m-big","messages":[{"role":"user","content":"hi"}]}"#;
+    let got = flyball.chat(&[], body).await;
+    assert_eq!(got.status, 400, "{}", got.body);
+    assert!(got.body.contains("Model"));
+    assert_eq!(upstream.count(), 0);
+}

@@ -1,0 +1,320 @@
+//! `/p/{provider}/…`: passed on as it is, metered, refused where a cap would have to bound it.
+
+use crate::client::{Answer, get, post, raw};
+use crate::flyball::{Flyball, make_key};
+use crate::scripted::{Step, Upstream, answer, chat, delta, end, finish, piece, stream_head};
+use serde_json::{Value, json};
+
+/// Two providers: one of this kind with a key and a priced model, one local without.
+fn config(kind: &str, upstream: &Upstream) -> String {
+    let base = upstream.url();
+    format!(
+        r#"
+[[provider]]
+name = "up"
+kind = "{kind}"
+base_url = "{base}"
+local = false
+api_key = "file:key"
+
+[[provider]]
+name = "home"
+kind = "ollama"
+base_url = "{base}"
+
+[[model]]
+name = "m-up"
+provider = "up"
+tier = "small"
+input_usd_per_mtok = 1
+output_usd_per_mtok = 10
+
+[[model]]
+name = "m-home"
+provider = "home"
+"#
+    )
+}
+
+async fn start(kind: &str, upstream: &Upstream, keys: impl FnOnce(&tempfile::TempDir)) -> Flyball {
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::write(dir.path().join("key"), "up-secret").expect("a file");
+    keys(&dir);
+    Flyball::start_in(dir, &config(kind, upstream)).await
+}
+
+async fn row(flyball: &Flyball) -> Value {
+    let mut rows = flyball.rows().await;
+    rows.pop().expect("a row")
+}
+
+const BODY: &str = "{ \"model\":\"m-up\", \"messages\":[{\"role\":\"user\",\"content\":\"hi\"}] }";
+
+#[tokio::test]
+async fn a_call_goes_to_the_provider_as_it_is_with_its_key_and_is_booked() {
+    let upstream = Upstream::start(answer(200, &chat(10, 5))).await;
+    let flyball = start("openai", &upstream, |_| {}).await;
+    let path = "/p/up/v1/chat/completions?a=1&key=app&b=2";
+    let headers = [
+        ("authorization", "Bearer app"),
+        ("cookie", "c=1"),
+        ("x-flyball-session", "s"),
+        ("x-mine", "1"),
+    ];
+    let got = post(flyball.at(), path, &headers, BODY).await;
+    assert_eq!((got.status, got.body), (200, chat(10, 5)));
+    let seen = &upstream.seen()[0];
+    let line = "POST /v1/chat/completions?a=1&b=2 HTTP/1.1";
+    assert!(seen.head.starts_with(line), "{}", seen.head);
+    assert_eq!(seen.body, BODY);
+    let key = seen.header("authorization");
+    assert_eq!(key.as_deref(), Some("Bearer up-secret"));
+    assert_eq!(seen.header("x-mine").as_deref(), Some("1"));
+    for gone in ["cookie", "x-flyball-session"] {
+        assert_eq!(seen.header(gone), None, "{gone}");
+    }
+    let row = row(&flyball).await;
+    for (field, value) in [
+        ("provider", json!("up")),
+        ("model", json!("m-up")),
+        ("rule", json!("passed")),
+        ("basis", json!("reported")),
+        ("cost_pico_usd", json!(60_000_000)),
+    ] {
+        assert_eq!(row[field], value, "{field}");
+    }
+    flyball.books_are_right().await;
+}
+
+#[tokio::test]
+async fn the_cost_of_every_wire_is_found_where_its_vendor_tells_it() {
+    let usage =
+        r#""usageMetadata":{"promptTokenCount":10,"candidatesTokenCount":5,"totalTokenCount":15}"#;
+    let gemini = format!(
+        r#"{{"candidates":[{{"content":{{"parts":[{{"text":"a"}}]}},"finishReason":"STOP"}}],{usage}}}"#
+    );
+    let anthropic = r#"{"type":"message","content":[{"type":"text","text":"a"}],"stop_reason":"end_turn","usage":{"input_tokens":10,"output_tokens":5}}"#;
+    let legacy = r#"{"object":"text_completion","choices":[{"text":"a","finish_reason":"stop"}],"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15}}"#;
+    let embedded =
+        r#"{"data":[{"index":0,"embedding":[1]}],"usage":{"prompt_tokens":60,"total_tokens":60}}"#;
+    for (kind, path, said) in [
+        ("openai", "/v1/chat/completions", chat(10, 5).as_str()),
+        ("openai", "/v1/completions", legacy),
+        ("openai", "/v1/embeddings", embedded),
+        ("anthropic", "/v1/messages", anthropic),
+        ("gemini", "/v1beta/models/m-up:generateContent", &gemini),
+        ("deepseek", "/anthropic/v1/messages", anthropic),
+        (
+            "azure",
+            "/openai/deployments/m-up/chat/completions",
+            &chat(10, 5),
+        ),
+    ] {
+        let upstream = Upstream::start(answer(200, said)).await;
+        let flyball = start(kind, &upstream, |_| {}).await;
+        let body = BODY.replace("\"messages\"", "\"input\":\"a\",\"messages\"");
+        let got = post(flyball.at(), &format!("/p/up{path}"), &[], &body).await;
+        assert_eq!((got.status, got.body.as_str()), (200, said), "{path}");
+        assert_eq!(got.header("x-flyball-cost-usd"), Some("0.00006"), "{path}");
+        let row = row(&flyball).await;
+        assert_eq!(
+            (&row["model"], &row["basis"]),
+            (&json!("m-up"), &json!("reported")),
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_stream_passes_untouched_and_is_booked_at_its_end() {
+    let events: Vec<String> = [delta("Hel"), delta("lo")]
+        .into_iter()
+        .chain(finish(10, 5))
+        .collect();
+    let stream: Vec<Step> = std::iter::once(stream_head())
+        .chain(events.iter().map(|e| piece(e)))
+        .chain([end()])
+        .collect();
+    let upstream = Upstream::start(stream).await;
+    let flyball = start("openai", &upstream, |_| {}).await;
+    let path = "/p/up/v1/chat/completions";
+    let body = BODY.replace("{ ", "{\"stream\":true,");
+    let got = post(flyball.at(), path, &[("te", "trailers")], &body).await;
+    assert_eq!(got.body, events.concat());
+    assert_eq!(upstream.seen()[0].body, body, "no usage is asked for");
+    assert!(got.trailers.contains("x-flyball-cost-usd: 0.00006"));
+    assert_eq!(row(&flyball).await["cost_pico_usd"], 60_000_000);
+    // Without usage the words are counted; cut short, nothing is added.
+    let cut = vec![stream_head(), piece(&delta("Hello")), Step::Close];
+    upstream.next(cut);
+    let got = post(flyball.at(), path, &[], &body).await;
+    assert_eq!(got.body, delta("Hello"));
+    let last = row(&flyball).await;
+    assert_eq!(last["outcome"], "stream_cut");
+    assert!(last["cost_pico_usd"].as_i64() > Some(0));
+    upstream.next(vec![stream_head(), piece(&delta("Hello")), end()]);
+    post(flyball.at(), path, &[], &body).await;
+    let last = row(&flyball).await;
+    assert_eq!(
+        (&last["basis"], &last["tokens"]["output"]),
+        (&json!("counted"), &json!(1))
+    );
+}
+
+#[tokio::test]
+async fn what_tells_no_usage_is_a_row_without_cost_and_counted() {
+    let upstream = Upstream::start(answer(200, r#"{"data":[]}"#)).await;
+    let flyball = start("openai", &upstream, |_| {}).await;
+    let got = get(flyball.at(), "/p/up/v1/models", &[]).await;
+    assert_eq!((got.status, got.body.as_str()), (200, r#"{"data":[]}"#));
+    let seen = &upstream.seen()[0];
+    assert!(seen.head.starts_with("GET /v1/models HTTP/1.1"));
+    assert_eq!(seen.header("content-type"), None);
+    let found = row(&flyball).await;
+    assert_eq!(
+        (&found["model"], &found["outcome"]),
+        (&json!("unknown"), &json!("ok"))
+    );
+    assert_eq!(found["cost_pico_usd"], 0);
+    let call = "DELETE /p/up/v1/files/f HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    let got = raw(flyball.at(), call.as_bytes()).await.answer().await;
+    assert_eq!(got.status, 200);
+    assert!(upstream.seen()[1].head.starts_with("DELETE /v1/files/f "));
+    let metrics = flyball.metrics().await;
+    assert!(
+        metrics.contains("flyball_unmetered_total{provider=\"up\"} 2"),
+        "{metrics}"
+    );
+    flyball.books_are_right().await;
+}
+
+#[tokio::test]
+async fn a_path_cannot_leave_the_providers_address() {
+    let upstream = Upstream::start(answer(200, "{}")).await;
+    let flyball = start("openai", &upstream, |_| {}).await;
+    for path in [
+        "/p/up/../admin",
+        "/p/up/v1/%2e%2E/x",
+        "/p/up/v1/./x",
+        "/p/up//evil.example/x",
+        "/p/up/v1%2f..%2fx",
+        "/p/up/v1/..%5cx",
+        "/p/up/v1/..",
+        &format!("/p/up/{}", "a".repeat(3_000)),
+    ] {
+        let got = get(flyball.at(), path, &[]).await;
+        assert_eq!(got.status, 400, "{path}");
+    }
+    for path in [
+        "/p/nope/v1/models",
+        "/p/up.evil.example/x",
+        "/p/",
+        "/p/up@evil/x",
+    ] {
+        let got = get(flyball.at(), path, &[]).await;
+        assert_eq!(got.status, 404, "{path}");
+        assert!(got.body.contains("up, home"), "{}", got.body);
+    }
+    let got = raw(
+        flyball.at(),
+        b"TRACE /p/up/x HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
+    )
+    .await;
+    assert_eq!(got.answer().await.status, 405);
+    assert_eq!(upstream.count(), 0);
+    upstream.next(vec![Step::Send(
+        b"HTTP/1.1 302 X\r\nlocation: https://evil.example\r\ncontent-length: 0\r\n\r\n".to_vec(),
+    )]);
+    assert_eq!(get(flyball.at(), "/p/up/x", &[]).await.status, 502);
+}
+
+async fn passed(
+    flyball: &Flyball,
+    key: &str,
+    headers: &[(&str, &str)],
+    at: &str,
+    body: &str,
+) -> Answer {
+    let secret = format!("Bearer fb_{key}");
+    let mut all = vec![("authorization", secret.as_str())];
+    all.extend(headers);
+    post(flyball.at(), at, &all, body).await
+}
+
+#[tokio::test]
+async fn caps_models_and_privacy_hold_for_it() {
+    let upstream = Upstream::start(answer(200, &chat(10, 5))).await;
+    let flyball = start("openai", &upstream, |dir| {
+        make_key(dir, "capped", Some("5"), |_| {});
+        make_key(dir, "counted", None, |key| {
+            key.caps = vec![flyball::ledger::cap::Cap::parse("1requests/day").expect("a cap")]
+        });
+        make_key(dir, "some", None, |key| key.models = vec!["m-home".into()]);
+        make_key(dir, "free", None, |_| {});
+    })
+    .await;
+    let chat_at = "/p/up/v1/chat/completions";
+    let got = passed(&flyball, "capped", &[], chat_at, BODY).await;
+    assert_eq!(got.status, 400);
+    assert!(got.body.contains("flyball_unbounded"), "{}", got.body);
+    let max = [("x-flyball-max-cost-usd", "1")];
+    assert_eq!(
+        passed(&flyball, "free", &max, chat_at, BODY).await.status,
+        400
+    );
+    assert_eq!(
+        passed(&flyball, "counted", &[], chat_at, BODY).await.status,
+        200
+    );
+    assert_eq!(
+        passed(&flyball, "counted", &[], chat_at, BODY).await.status,
+        402
+    );
+    let some = passed(&flyball, "some", &[], chat_at, BODY).await;
+    assert_eq!(some.status, 404, "{}", some.body);
+    assert!(some.body.contains("There is: home."), "{}", some.body);
+    let home = "/p/home/api/chat";
+    let own = r#"{"model":"m-home","messages":[]}"#;
+    let private = [("x-flyball-privacy", "local")];
+    for (key, headers, at, body, status) in [
+        ("some", &[][..], home, own, 200),
+        (
+            "some",
+            &[],
+            home,
+            r#"{"model":"m-home","Model":"m-up","messages":[]}"#,
+            403,
+        ),
+        (
+            "some",
+            &[],
+            home,
+            r#"{"model":"m-home","name":"m-up"}"#,
+            403,
+        ),
+        ("some", &[], home, r#"{"messages":[]}"#, 403),
+        ("some", &[], home, r#"{"model":"m-home""#, 400),
+        ("some", &[], "/p/home/v1/models/m-up", own, 403),
+        ("free", &private, chat_at, BODY, 403),
+        ("free", &private, home, own, 200),
+        (
+            "free",
+            &private,
+            home,
+            r#"{"model":"gpt-oss:120b-cloud","messages":[]}"#,
+            403,
+        ),
+        (
+            "free",
+            &private,
+            home,
+            r#"{"model":"m-home","MODEL":"x-cloud"}"#,
+            403,
+        ),
+    ] {
+        let got = passed(&flyball, key, headers, at, body).await;
+        assert_eq!(got.status, status, "{key} {at} {body}: {}", got.body);
+    }
+    assert_eq!(upstream.count(), 3);
+    flyball.books_are_right().await;
+}
