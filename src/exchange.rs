@@ -8,6 +8,7 @@ mod ask;
 mod count;
 mod embed;
 mod headers;
+mod keep;
 mod models;
 mod other;
 mod pass;
@@ -70,6 +71,8 @@ enum Call<'p> {
     Count(Place<'p>),
     /// Embeddings.
     Embed(dialect::embed::Place<'p>),
+    /// Files and batches.
+    Keep(keep::Place<'p>),
     /// Whatever it is, of a configured provider: its name and the path there.
     Pass(&'p str, &'p str),
     /// What needs no model, or nothing that there is.
@@ -129,7 +132,10 @@ async fn serve(
             )
             .await
         }
-        (method, Call::Pass(..)) => Err(Error::new(
+        (method, Call::Keep(place)) if pass::METHODS.contains(method) => {
+            keep::keep(state, head, body, dialect, place, &caller, id, arrived).await
+        }
+        (method, Call::Pass(..) | Call::Keep(_)) => Err(Error::new(
             Kind::MethodNotAllowed,
             format!("{method} is not passed on."),
         )),

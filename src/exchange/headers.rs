@@ -1,7 +1,7 @@
 //! Headers: what a request wishes, what goes on to the provider, what comes back to the client.
 
 use super::translate::ANTHROPIC_VERSION;
-use super::{Call, Exchange, ask, pass};
+use super::{Call, Exchange, ask, keep, pass};
 use crate::caller::Caller;
 use crate::chat::{Part, Prompt};
 use crate::dialect::{self, Dialect, Work};
@@ -22,6 +22,8 @@ const TAGS_MAX: usize = 16;
 const TAG_BYTES_MAX: usize = 64;
 const SESSION_BYTES_MAX: usize = 256;
 
+const PROVIDER: HeaderName = HeaderName::from_static("x-flyball-provider");
+
 /// What `x-flyball-*` headers and the key ask for. A header may tighten what the key says, never loosen it.
 #[derive(Debug, Default)]
 pub(super) struct Wishes {
@@ -34,6 +36,21 @@ pub(super) struct Wishes {
 }
 
 pub(super) fn wishes(head: &Parts, caller: &Caller) -> Result<Wishes, Error> {
+    match wishes_of_provider(head, caller)? {
+        (wishes, None) => Ok(wishes),
+        (_, Some(_)) => Err(wrong(
+            &PROVIDER,
+            "nothing here: it chooses who keeps files and batches",
+        )),
+    }
+}
+
+/// As [`wishes`], where a provider may be asked for too.
+pub(super) fn wishes_of_provider(
+    head: &Parts,
+    caller: &Caller,
+) -> Result<(Wishes, Option<String>), Error> {
+    let mut provider = None;
     let mut wishes = Wishes {
         private: caller.key.as_ref().is_some_and(|k| k.private),
         ..Wishes::default()
@@ -77,6 +94,7 @@ pub(super) fn wishes(head: &Parts, caller: &Caller) -> Result<Wishes, Error> {
                 return Err(wrong(name, "at most 256 bytes"));
             }
             "session" => wishes.session = Some(text.to_owned()),
+            "provider" => provider = Some(text.to_owned()),
             "tags" => add_tags(&mut wishes.tags, text)
                 .ok_or_else(|| wrong(name, "at most 16 pairs k=v,k=v of at most 64 bytes each"))?,
             "deadline" => {
@@ -93,7 +111,7 @@ pub(super) fn wishes(head: &Parts, caller: &Caller) -> Result<Wishes, Error> {
             }
         }
     }
-    Ok(wishes)
+    Ok((wishes, provider))
 }
 
 fn wrong(name: &HeaderName, expected: &str) -> Error {
@@ -136,9 +154,11 @@ pub(super) fn asked(head: &Parts) -> (&'static dyn Dialect, Call<'_>) {
             },
         );
     }
+    let by_header = by_header(head, path);
+    let kept = || keep::at(path, by_header == "anthropic_messages");
     let (name, call) = match dialect::embed::at(path) {
         Some(place) => (place.call.dialect(), Call::Embed(place)),
-        None => (by_header(head, path), Call::Other),
+        None => (by_header, kept().map_or(Call::Other, Call::Keep)),
     };
     let dialect = dialect::named(name).expect("they are in the registry");
     (dialect, call)

@@ -94,10 +94,10 @@ pub(super) async fn pass(
         rule: RULE,
         input: spoken.input(&body),
     };
-    let settlement = admit(&single, &models).await?;
+    let settlement = admit(&single, &models, &format!("/p/{name}")).await?;
     let going = Going {
         method: head.method.clone(),
-        url: address(&provider, rest, head.uri.query()),
+        url: with_query(format!("{}{rest}", provider.base_url), head.uri.query()),
         words: words(&provider, rest, !body.is_empty()),
         body: body.clone().into(),
     };
@@ -132,7 +132,7 @@ fn provider(policy: &Policy, caller: &Caller, name: &str) -> Result<Arc<Provider
 }
 
 /// The providers of which the caller may use a model.
-pub(super) fn usable(policy: &Policy, caller: &Caller) -> Vec<Arc<Provider>> {
+fn usable(policy: &Policy, caller: &Caller) -> Vec<Arc<Provider>> {
     let models = &policy.fleet.models;
     let serves = |p: &&Arc<Provider>| {
         let mut own = models.iter().filter(|m| m.provider.name == p.name);
@@ -162,17 +162,19 @@ pub(super) fn check_path(rest: &str) -> Result<(), Error> {
         .ok_or_else(|| Error::new(Kind::BadRequest, public))
 }
 
-/// The provider's address with the client's path and query, without a credential that a client may have put there.
-pub(super) fn address(provider: &Provider, rest: &str, query: Option<&str>) -> String {
+/// An address with the client's query, without a credential that a client may have put there.
+pub(super) fn with_query(url: String, query: Option<&str>) -> String {
     let kept = query.unwrap_or_default().split('&');
     let kept: Vec<&str> = kept
         .filter(|pair| !pair.is_empty() && !pair.starts_with("key="))
         .collect();
-    let mark = if kept.is_empty() { "" } else { "?" };
-    format!("{}{rest}{mark}{}", provider.base_url, kept.join("&"))
+    match kept.is_empty() {
+        true => url,
+        false => format!("{url}?{}", kept.join("&")),
+    }
 }
 
-pub(super) fn words(provider: &Provider, rest: &str, with_body: bool) -> Words {
+fn words(provider: &Provider, rest: &str, with_body: bool) -> Words {
     let native = provider.kind.auth == Auth::Google && !rest.starts_with("/v1beta/openai");
     Words {
         dialect: if native { "gemini" } else { "" },
@@ -270,7 +272,11 @@ fn permitted(
 ///
 /// # Errors
 /// A cap counts it, or has no room for one more request.
-async fn admit(single: &Single<'_>, models: &[Arc<Model>]) -> Result<Settlement, Error> {
+pub(super) async fn admit(
+    single: &Single<'_>,
+    models: &[Arc<Model>],
+    field: &str,
+) -> Result<Settlement, Error> {
     let provider = &single.model.provider;
     let all = single.policy.fleet.models.iter();
     let own = all.filter(|m| m.provider.name == provider.name);
@@ -282,7 +288,7 @@ async fn admit(single: &Single<'_>, models: &[Arc<Model>]) -> Result<Settlement,
     for model in meant {
         let capped = single.capped_on(model)?;
         if capped.usd || capped.tokens {
-            return Err(unbounded("the path"));
+            return Err(unbounded(field));
         }
     }
     // Caps on requests hold by the reservation; of cost it promises nothing.
@@ -290,7 +296,7 @@ async fn admit(single: &Single<'_>, models: &[Arc<Model>]) -> Result<Settlement,
 }
 
 /// What is only passed on is refused under a cap.
-pub(super) fn unbounded(field: &str) -> Error {
+fn unbounded(field: &str) -> Error {
     Error::bad_field(
         field,
         "The cost of what is only passed on has no bound that flyball knows, so it cannot be used under a spend cap. Use the endpoints that flyball serves itself.",

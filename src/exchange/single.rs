@@ -4,7 +4,7 @@ use super::headers::{self, Wishes, Words};
 use super::{State, ask, reply, settle_failure};
 use crate::caller::Caller;
 use crate::dialect::{Answer as Read, Dialect};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::ledger::balance::{Ask, Capped};
 use crate::relay::{Answer, ReadWhole, Reading, Relay, Terms, Watch, bill_headers};
 use crate::route::arm::Effort;
@@ -148,6 +148,11 @@ impl Single<'_> {
             .call(going.method, &going.url, headers, going.body);
         let answer = match sent.await {
             Ok(answer) => answer,
+            // The client's own fault, and never a whole request to the provider.
+            Err(failure) if failure.error.kind == Kind::TooLarge => {
+                settlement.void("not_sent");
+                return Err(Err(failure.error));
+            }
             Err(failure) => {
                 let telemetry = &state.telemetry;
                 telemetry.upstream_error(&provider.name, &failure.error);

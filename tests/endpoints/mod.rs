@@ -2,4 +2,5 @@
 
 mod counting;
 mod embeddings;
+mod keeping;
 mod passing;
