@@ -88,6 +88,8 @@ pub struct Config {
     pub answer_tokens_min: u64,
     /// A request whose bound does not fit a cap gets a lower token limit instead of a refusal.
     pub lower_limits: bool,
+    /// Patterns (see [`policy::like`]) of the fields that a translation into another dialect may let go.
+    pub may_drop: Vec<String>,
     /// What `flyball fit` learned from the operator's own outcomes.
     pub overlay: Option<Arc<Overlay>>,
     /// The caps.
@@ -307,6 +309,9 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
     };
     let tokens = answer_tokens(top);
     let lower_limits = top.flag("lower_limits").unwrap_or(true);
+    let may_drop: Option<Vec<String>> = top
+        .words("may_drop")
+        .map(|words| words.into_iter().map(|w| w.text).collect());
     let overlay = overlay(reading, top);
     let zone = caps::zone(top);
     let caps = Shared {
@@ -346,6 +351,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
         answer_tokens_max: tokens.0,
         answer_tokens_min: tokens.1,
         lower_limits,
+        may_drop: may_drop.unwrap_or_else(|| vec!["*".into()]),
         overlay,
         caps,
         teams,

@@ -176,7 +176,7 @@ async fn complete(
     let mut wishes = headers::wishes(head, &caller)?;
     let tags = caller.counted_tags(&wishes.tags)?;
     let request = dialect.decode_at(&body, place)?;
-    let translator = Translator::new(dialect, &request);
+    let translator = Translator::new(dialect, &request, &policy.may_drop);
 
     let features = classify::measure(&request.prompt);
     let difficulty = classify::grade(&features, policy.overlay.as_deref());

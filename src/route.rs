@@ -42,6 +42,8 @@ pub struct Policy {
     pub answer_tokens_min: u64,
     /// A token limit may be lowered to what a cap has left.
     pub lower_limits: bool,
+    /// Patterns of the fields that may be let go where a model's dialect has none for them.
+    pub may_drop: Vec<String>,
     /// How long a request waits that only open reservations keep from its cap's room.
     pub cap_wait: Duration,
     /// Where the operator is told of caps that fill up. It may hold a secret.

@@ -4,13 +4,14 @@
 use super::Exchange;
 use super::headers::Words;
 use crate::chat::conversation::{Conversation, Item, Reasoning};
-use crate::dialect::{self, Addressee, Answer, Dialect, Frame, Request, unseal};
+use crate::dialect::{self, Addressee, Answer, Dialect, Frame, Request, Written, unseal};
 use crate::error::Error;
 use crate::json::Edit;
 use crate::provider::Provider;
 use crate::route::Arm;
 use crate::route::arm::Effort;
 use crate::route::effort;
+use crate::route::policy;
 use bytes::Bytes;
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -22,16 +23,23 @@ pub(super) const ANTHROPIC_VERSION: &str = "2023-06-01";
 pub(super) struct Translator<'a> {
     dialect: &'static dyn Dialect,
     request: &'a Request<'a>,
+    /// What may be let go, as the operator allows it.
+    may_drop: &'a [String],
     conversation: OnceLock<Result<Conversation, Error>>,
     /// By the place of a dialect in the registry.
     sayable: Vec<OnceLock<Result<(), Error>>>,
 }
 
 impl<'a> Translator<'a> {
-    pub(super) fn new(dialect: &'static dyn Dialect, request: &'a Request<'a>) -> Translator<'a> {
+    pub(super) fn new(
+        dialect: &'static dyn Dialect,
+        request: &'a Request<'a>,
+        may_drop: &'a [String],
+    ) -> Translator<'a> {
         Translator {
             dialect,
             request,
+            may_drop,
             conversation: OnceLock::new(),
             sayable: dialect::ALL.iter().map(|_| OnceLock::new()).collect(),
         }
@@ -44,6 +52,16 @@ impl<'a> Translator<'a> {
             .map_err(Clone::clone)
     }
 
+    /// The request in another dialect, if nothing is lost that may not be.
+    fn said_in(&self, to: &dyn Dialect, addressee: &Addressee<'_>) -> Result<Written, Error> {
+        let written = dialect::translate(self.dialect, self.conversation()?, to, addressee)?;
+        let allowed = |field: &str| self.may_drop.iter().any(|p| policy::like(p, field));
+        match written.lost.iter().find(|field| !allowed(field)) {
+            None => Ok(written),
+            Some(field) => Err(not_droppable(field)),
+        }
+    }
+
     /// Whether this provider can be told the request in a dialect of its own.
     pub(super) fn sayable(&self, provider: &Provider) -> Result<(), Error> {
         let to = native(provider);
@@ -53,8 +71,7 @@ impl<'a> Translator<'a> {
                 limit: 1,
                 thinks: true,
             };
-            self.conversation()
-                .and_then(|c| dialect::translate(self.dialect, c, to, &addressee).map(drop))
+            self.said_in(to, &addressee).map(drop)
         };
         let at = dialect::ALL.iter().position(|d| d.name() == to.name());
         match at.and_then(|at| self.sayable.get(at)) {
@@ -62,6 +79,13 @@ impl<'a> Translator<'a> {
             None => verdict(),
         }
     }
+}
+
+fn not_droppable(field: &str) -> Error {
+    let sentence = format!(
+        "\"{field}\" cannot be expressed in the dialect of the model that would answer, and may_drop does not let it go; leave it out, or ask for a model whose provider speaks your dialect."
+    );
+    Error::bad_field(field, sentence).code("flyball_untranslatable")
 }
 
 /// The dialect in which a provider tells most.
@@ -126,10 +150,7 @@ pub(super) fn translated(exchange: &Exchange<'_>, arm: &Arm) -> Result<Option<Tr
         limit: most.map_or(default, |most| most.min(default)),
         thinks: arm.model.accepts.may_think(),
     };
-    let conversation = exchange.translator.conversation();
-    let written = match conversation
-        .and_then(|c| dialect::translate(exchange.dialect, c, dialect, &addressee))
-    {
+    let written = match exchange.translator.said_in(dialect, &addressee) {
         Ok(written) => written,
         // Its own dialect would do, without an effort: better than no answer.
         Err(_) if arm.model.provider.speaks(exchange.dialect.name()) => return Ok(None),

@@ -943,3 +943,50 @@ async fn an_app_that_calls_functions_in_the_old_way_is_answered_in_it() {
         json!({"type": "auto", "disable_parallel_tool_use": true})
     );
 }
+
+#[tokio::test]
+async fn what_may_not_be_dropped_is_refused_by_name_and_a_routed_request_finds_another_model() {
+    let upstream = Upstream::start(answer(200, &chat(10, 5))).await;
+    let config = |may_drop: &str| {
+        format!(
+            "may_drop = {may_drop}\n{}",
+            config("openai-compatible", &upstream)
+        )
+    };
+    let flyball = Flyball::start(&config("[\"cache_*\"]")).await;
+    let asked = weather("anthropic");
+    let got = post(&flyball, "/v1/messages", &asked).await;
+    assert_eq!(
+        (got.status, got.header("x-flyball-dropped")),
+        (200, Some("cache_control"))
+    );
+    drop(flyball);
+    let flyball = Flyball::start(&config("[]")).await;
+    let got = post(&flyball, "/v1/messages", &asked).await;
+    assert_eq!(got.status, 400);
+    assert!(got.body.contains("\\\"cache_control\\\""), "{}", got.body);
+    assert!(got.body.contains("may_drop"), "{}", got.body);
+    let mut plain = asked.clone();
+    plain["system"] = "Be brief.".into();
+    let got = post(&flyball, "/v1/messages", &plain).await;
+    assert_eq!((got.status, got.header("x-flyball-dropped")), (200, None));
+    drop(flyball);
+
+    let claude = Upstream::start(answer(200, r#"{"id":"msg_1","type":"message","role":"assistant","model":"claude-up","content":[{"type":"text","text":"On it."}],"stop_reason":"end_turn","usage":{"input_tokens":10,"output_tokens":5}}"#)).await;
+    let own = format!(
+        "\n[[provider]]\nname = \"own\"\nkind = \"anthropic\"\nbase_url = \"{}\"\n\n[[model]]\nname = \"m-own\"\nprovider = \"own\"\ntier = \"standard\"\nefforts = []\nanswer_tokens_max = 4000\ninput_usd_per_mtok = 100\noutput_usd_per_mtok = 1000\n",
+        claude.url()
+    );
+    for (may_drop, provider) in [("[\"*\"]", "up"), ("[]", "own")] {
+        let flyball = Flyball::start(&(config(may_drop) + &own)).await;
+        let mut routed = asked.clone();
+        routed["model"] = "auto".into();
+        let got = post(&flyball, "/v1/messages", &routed).await;
+        assert_eq!(
+            (got.status, got.header("x-flyball-provider")),
+            (200, Some(provider)),
+            "{}",
+            got.body
+        );
+    }
+}
