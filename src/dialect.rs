@@ -83,6 +83,11 @@ pub trait Dialect: Send + Sync {
         &[]
     }
 
+    /// A request must have a message besides its instructions.
+    fn needs_turn(&self) -> bool {
+        true
+    }
+
     /// A decoder for one streamed answer.
     fn stream(&self, rule: UsageRule) -> Box<dyn StreamDecoder>;
 
@@ -296,6 +301,14 @@ pub fn translate(
     let own = |field: &str| {
         let names = from.names().iter();
         names.copied().find(|(neutral, _)| *neutral == field)
+    };
+    let turned;
+    let said = match to.needs_turn() && said.messages.iter().all(|m| m.items.is_empty()) {
+        true => {
+            turned = said.with_turn();
+            &turned
+        }
+        false => said,
     };
     let mut written = to.write(said, addressee).map_err(|mut error| {
         if let Some((neutral, own)) = error.field.as_deref().and_then(own) {

@@ -258,6 +258,18 @@ impl Conversation {
         }
     }
 
+    /// The instructions alone, as the first message of the user.
+    #[must_use]
+    pub fn with_turn(&self) -> Conversation {
+        let mut said = self.clone();
+        let items = said.system.drain(..).map(Item::Text).collect();
+        said.messages = vec![Message {
+            role: Role::User,
+            items,
+        }];
+        said
+    }
+
     /// Names every result after the call that it answers, as far as the conversation has that call.
     pub fn name_results(&mut self) {
         let mut names: Vec<(String, String)> = Vec::new();

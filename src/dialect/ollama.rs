@@ -64,6 +64,10 @@ impl Dialect for Ollama {
         ]
     }
 
+    fn needs_turn(&self) -> bool {
+        false
+    }
+
     fn write(&self, said: &Conversation, to: &Addressee<'_>) -> Result<Written, Error> {
         write::write(*self, said, to)
     }

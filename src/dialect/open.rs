@@ -183,6 +183,18 @@ pub(super) fn cannot_hold(what: &str) -> Error {
     .code("flyball_untranslatable")
 }
 
+/// A conversation that another dialect has something of; one of sealed thoughts only, say, has nothing there.
+pub(super) fn not_empty(list: Vec<Value>) -> Result<Vec<Value>, Error> {
+    match list.is_empty() {
+        false => Ok(list),
+        true => Err(Error::bad_field(
+            "messages",
+            "\"messages\" holds nothing that the model that would answer can be told.",
+        )
+        .code("flyball_untranslatable")),
+    }
+}
+
 /// What a value is, in words.
 pub(super) fn kind(value: &Value) -> &'static str {
     match value {

@@ -57,6 +57,10 @@ impl Dialect for OpenAiChat {
         converse::converse(request)
     }
 
+    fn needs_turn(&self) -> bool {
+        false
+    }
+
     fn write(&self, said: &Conversation, to: &Addressee<'_>) -> Result<Written, Error> {
         write::write(said, to)
     }

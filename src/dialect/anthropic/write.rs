@@ -5,7 +5,7 @@ use crate::chat::Role;
 use crate::chat::conversation::{
     Choice, Conversation, Format, Item, Media, MediaKind, Message, Place, Reasoning, Returned,
 };
-use crate::dialect::open::{cannot, cannot_hold};
+use crate::dialect::open::{cannot, cannot_hold, not_empty};
 use crate::dialect::{Addressee, Written};
 use crate::dialect::{carry, media};
 use crate::error::Error;
@@ -179,7 +179,7 @@ fn messages(said: &Conversation, to: &Addressee<'_>) -> Result<Vec<Value>, Error
         };
         json!({"role": role, "content": text})
     };
-    Ok(list.into_iter().map(whole).collect())
+    not_empty(list.into_iter().map(whole).collect())
 }
 
 fn block(item: &Item, to: &Addressee<'_>) -> Result<Option<Value>, Error> {

@@ -4,7 +4,7 @@ use crate::chat::Role;
 use crate::chat::conversation::{
     Choice, Conversation, Format, Item, Media, MediaKind, Place, Reasoning, Returned,
 };
-use crate::dialect::open::cannot_hold;
+use crate::dialect::open::{cannot_hold, not_empty};
 use crate::dialect::{Addressee, Written, carry, media};
 use crate::error::Error;
 use serde_json::{Map, Value, json};
@@ -104,7 +104,7 @@ fn contents(said: &Conversation, to: &Addressee<'_>) -> Result<Vec<Value>, Error
         }
     }
     let whole = |(role, parts): (&str, Vec<Value>)| json!({"role": role, "parts": parts});
-    Ok(list.into_iter().map(whole).collect())
+    not_empty(list.into_iter().map(whole).collect())
 }
 
 fn parts(items: &[Item], to: &Addressee<'_>) -> Result<Vec<Value>, Error> {

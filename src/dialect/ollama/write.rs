@@ -3,7 +3,7 @@
 use super::Ollama;
 use crate::chat::Role;
 use crate::chat::conversation::{Conversation, Format, Item, Media, MediaKind, Place, texts};
-use crate::dialect::open::{cannot, cannot_hold};
+use crate::dialect::open::{cannot, cannot_hold, not_empty};
 use crate::dialect::{Addressee, Written, carry, media};
 use crate::error::Error;
 use serde_json::{Map, Value, json};
@@ -117,7 +117,7 @@ fn messages(
             }
         }
     }
-    Ok(list)
+    not_empty(list)
 }
 
 fn with_images(role: &str, items: &[Item]) -> Result<Value, Error> {

@@ -6,7 +6,7 @@ use crate::chat::conversation::{
 };
 use crate::dialect::carry;
 use crate::dialect::media;
-use crate::dialect::open::cannot_hold;
+use crate::dialect::open::{cannot_hold, not_empty};
 use crate::dialect::{Addressee, Written};
 use crate::error::Error;
 use serde_json::{Map, Value, json};
@@ -88,7 +88,7 @@ fn messages(
             Role::Tool => results(&message.items, &mut list, lost)?,
         }
     }
-    Ok(list)
+    not_empty(list)
 }
 
 /// One text stays a string, which every server of this dialect takes.

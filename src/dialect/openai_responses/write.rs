@@ -4,7 +4,7 @@ use crate::chat::Role;
 use crate::chat::conversation::{
     Choice, Conversation, Format, Item, Media, MediaKind, Message, Place, Returned,
 };
-use crate::dialect::open::{cannot, cannot_hold};
+use crate::dialect::open::{cannot, cannot_hold, not_empty};
 use crate::dialect::{Addressee, Written, carry, media};
 use crate::error::Error;
 use serde_json::{Map, Value, json};
@@ -99,6 +99,7 @@ fn input(
     let mut list = Vec::new();
     for Message { role, items } in &said.messages {
         match role {
+            Role::User if items.is_empty() => {}
             Role::User => {
                 let parts = items.iter().map(part).collect::<Result<Vec<_>, _>>()?;
                 list.push(json!({"role": "user", "content": parts}));
@@ -116,7 +117,7 @@ fn input(
             }
         }
     }
-    Ok(list)
+    not_empty(list)
 }
 
 fn assistant(items: &[Item], to: &Addressee<'_>, list: &mut Vec<Value>) -> Result<(), Error> {
