@@ -89,6 +89,7 @@ fn closing() -> Closing {
         basis: "reported",
         outcome: "ok",
         excess: PicoUsd::ZERO,
+        service_tier: "standard",
         tokens: 50,
     }
 }

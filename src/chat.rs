@@ -62,8 +62,56 @@ pub enum Part<'a> {
     Reasoning,
 }
 
+/// How urgently a provider works on a request; each tier has its own rates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServiceTier {
+    /// Nothing special.
+    Standard,
+    /// Within a day.
+    Batch,
+    /// When there is room.
+    Flex,
+    /// Before others.
+    Priority,
+    /// One that flyball does not know.
+    Other,
+}
+
+impl ServiceTier {
+    /// The name in ledger and metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            ServiceTier::Standard => "standard",
+            ServiceTier::Batch => "batch",
+            ServiceTier::Flex => "flex",
+            ServiceTier::Priority => "priority",
+            ServiceTier::Other => "other",
+        }
+    }
+
+    /// A tier in a provider's words, in a request or an answer. `None` where the words leave it to the provider.
+    ///
+    /// Sources: OpenAI `service_tier` (fast is priority), Anthropic `usage.service_tier`, Groq's `on_demand`, Gemini's
+    /// `serviceTier` and `x-gemini-service-tier`, also as an enum's name (`SERVICE_TIER_FLEX`).
+    #[must_use]
+    pub fn read(words: &str) -> Option<ServiceTier> {
+        let words = words.to_ascii_lowercase();
+        Some(
+            match words.strip_prefix("service_tier_").unwrap_or(&words) {
+                "" | "auto" | "unspecified" => return None,
+                "default" | "standard" | "standard_only" | "on_demand" => ServiceTier::Standard,
+                "batch" => ServiceTier::Batch,
+                "flex" => ServiceTier::Flex,
+                "priority" | "fast" => ServiceTier::Priority,
+                _ => ServiceTier::Other,
+            },
+        )
+    }
+}
+
 /// Tokens of one answer, split into the classes that are priced apart. Counts never overlap,
-/// except that `reasoning` is a part of `output`.
+/// except that `reasoning` and `audio_output` are parts of `output`, and `audio_input` one of `input`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Input that was neither read from nor written to a prompt cache.
@@ -78,6 +126,12 @@ pub struct Usage {
     pub output: u64,
     /// The part of `output` that was reasoning, as far as the provider tells.
     pub reasoning: u64,
+    /// The part of `input` that was sound, as far as the provider tells.
+    pub audio_input: u64,
+    /// The part of `output` that was sound, as far as the provider tells.
+    pub audio_output: u64,
+    /// The service tier in which the provider says that it was made.
+    pub tier: Option<ServiceTier>,
     /// What the provider itself says it cost.
     pub reported_cost: Option<PicoUsd>,
     /// The provider's numbers contradict each other (a difference had to be clamped).

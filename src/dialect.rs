@@ -24,8 +24,8 @@ pub mod unseal;
 
 pub use crate::chat::answer::{Answer, Citation, Event, Finish};
 
-use crate::chat::Prompt;
 use crate::chat::conversation::Conversation;
+use crate::chat::{Prompt, ServiceTier};
 use crate::error::Error;
 use crate::json::{Edit, Object};
 use crate::route::arm::Effort;
@@ -232,8 +232,19 @@ pub struct Request<'a> {
     pub effort: Option<Effort>,
     /// The conversation.
     pub prompt: Prompt<'a>,
-    /// Fields whose cost has no bound (server tools, files by reference, a priced tier, ...); named in the 400 on a capped key.
+    /// The service tier that the client names, if it names one.
+    pub tier: Option<AskedTier>,
+    /// Fields whose cost has no bound (server tools, files by reference, ...); named in the 400 on a capped key.
     pub unbounded: Vec<String>,
+}
+
+/// A service tier that a client asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AskedTier {
+    /// The field that names it.
+    pub field: &'static str,
+    /// Which.
+    pub tier: ServiceTier,
 }
 
 /// A client's token limit.

@@ -393,7 +393,7 @@ impl Exchange<'_> {
                 .dropped(from, said.dialect.name(), translated.lost.len());
         }
         let attempt = uuid::Uuid::now_v7().to_string();
-        let mut job = plan.job(self, arm, attempt);
+        let mut job = plan.job(self, arm, &said, attempt);
         let graded = Some(self.difficulty.difficulty);
         let (policy, caller) = (self.policy, self.caller);
         let facts = ask::facts(policy, caller, self.wishes, self.tags, &job, graded);
@@ -457,6 +457,7 @@ impl Exchange<'_> {
     ) -> Result<Response<Answer>, Attempted> {
         let (mut head, body) = answer.into_parts();
         settlement.status(head.status.as_u16());
+        settlement.tier(headers::service_tier(&head.headers));
         headers::returned(&mut head.headers);
         headers::decided(&mut head.headers, self, arm, plan, limit);
         if !head.status.is_success() {

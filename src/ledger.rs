@@ -47,6 +47,10 @@ pub const OUTCOMES: [&str; 9] = [
     "not_sent",
     "crash",
 ];
+/// How a provider's own figure of a cost may compare with the computed one. A closed set too.
+pub const COMPARED: [&str; 3] = ["equal", "above", "below"];
+/// The service tiers whose rates price an attempt.
+const SERVICE_TIERS: [&str; 5] = ["standard", "batch", "flex", "priority", "other"];
 /// How a cost is known.
 pub const BASES: [&str; 4] = ["reported", "counted", "bound", "void"];
 /// How long a request waits for a lease before the store counts as away.
@@ -66,6 +70,10 @@ pub(crate) fn known_outcome(text: &str) -> &'static str {
         .into_iter()
         .find(|o| *o == text)
         .unwrap_or("upstream_error")
+}
+
+pub(crate) fn known_service_tier(text: &str) -> &'static str {
+    SERVICE_TIERS.into_iter().find(|t| *t == text).unwrap_or("")
 }
 
 pub(crate) fn known_basis(text: &str) -> &'static str {

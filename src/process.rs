@@ -372,7 +372,8 @@ fn watch_keys(
         let Ok(mut books) = state.ledger.settings().books() else {
             return;
         };
-        let mut known = books.keys().unwrap_or_default();
+        // What is in force, not what is in the books by now: a change before this thread ran is a change too.
+        let mut known = reloader.caps().1.clone();
         while !end.load(Ordering::Relaxed) {
             std::thread::park_timeout(KEYS_EVERY);
             state.ledger.tick();

@@ -3,10 +3,11 @@
 //! Every attempt ends here exactly once. Ends are explicit; a settlement that is dropped means that the client has gone away,
 //! because hyper drops the answer (or the exchange) of a connection that its client has closed.
 
-use crate::chat::{Part, Usage};
+mod charge;
+
+use crate::chat::{Part, ServiceTier, Usage};
 use crate::dialect::{Answer, Dialect, Event, Finish, Place, embed};
 use crate::ledger::Reservation;
-use crate::ledger::price::Price;
 use crate::ledger::store::Closing;
 use crate::money::PicoUsd;
 use crate::provider::OnCancel;
@@ -15,6 +16,7 @@ use crate::route::{Arm, cost};
 use crate::telemetry::{AttemptClosed, Telemetry};
 use crate::tokens;
 use bytes::Bytes;
+use charge::{Basis, Charged};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,8 +32,8 @@ pub struct Job {
     pub arm: Arm,
     /// The effort that is really asked.
     pub effort: Effort,
-    /// Its price.
-    pub price: Option<Price>,
+    /// The service tier that the request names.
+    pub tier: Option<ServiceTier>,
     /// What it is compared with.
     pub baseline: Arm,
     /// A cap counts it.
@@ -80,6 +82,7 @@ struct Open {
     telemetry: Arc<Telemetry>,
     sent: Option<Instant>,
     status: u16,
+    tier: Option<ServiceTier>,
     first_token: Option<Instant>,
     last_token: Option<Instant>,
     whole: Option<Instant>,
@@ -118,6 +121,7 @@ impl Settlement {
             telemetry,
             sent: None,
             status: 0,
+            tier: None,
             first_token: None,
             last_token: None,
             whole: None,
@@ -135,6 +139,11 @@ impl Settlement {
     /// The answer's status has arrived.
     pub fn status(&mut self, status: u16) {
         self.open().status = status;
+    }
+
+    /// The answer's head names the service tier.
+    pub fn tier(&mut self, tier: Option<ServiceTier>) {
+        self.open().tier = tier;
     }
 
     /// The answer goes to the client as a stream of events.
@@ -284,13 +293,6 @@ impl Drop for Settlement {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Basis {
-    Reported,
-    Counted,
-    Bound(PicoUsd),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Charge {
     Count,
     CountAndMargin,
@@ -326,7 +328,7 @@ impl Open {
         let work = move || {
             let usage = self.count(charge);
             let basis = match charge {
-                Charge::Bound => Basis::Bound(self.cost(&usage)),
+                Charge::Bound => Basis::Bound,
                 Charge::Count | Charge::CountAndMargin => Basis::Counted,
             };
             self.close(usage, basis, outcome);
@@ -388,40 +390,35 @@ impl Open {
         count
     }
 
-    /// The tokens' cost, and that of the time that their machine worked for them.
-    fn cost(&self, usage: &Usage) -> PicoUsd {
-        let took = self.sent.map_or(Duration::ZERO, |sent| sent.elapsed());
-        self.job
-            .price
-            .as_ref()
-            .map_or(PicoUsd::ZERO, |p| p.cost(usage) + p.time_cost(took))
-    }
-
     fn close(self, usage: Usage, basis: Basis, outcome: &'static str) -> Bill {
         let bound = self.reservation.amount();
-        let computed = self.cost(&usage);
-        let (cost, basis, excess) = match basis {
-            Basis::Bound(counted) => (
-                bound.max(counted),
-                "bound",
-                (bound - counted).max(PicoUsd::ZERO),
-            ),
-            // Numbers that contradict each other prove nothing.
-            Basis::Reported if usage.anomaly && self.job.capped => (
-                bound.max(computed),
-                "bound",
-                (bound - computed).max(PicoUsd::ZERO),
-            ),
-            Basis::Reported if self.job.capped => (
-                computed.max(usage.reported_cost.unwrap_or_default()),
-                "reported",
-                PicoUsd::ZERO,
-            ),
-            Basis::Reported => (computed, "reported", PicoUsd::ZERO),
-            Basis::Counted => (computed, "counted", PicoUsd::ZERO),
+        let model = &self.job.arm.model;
+        let terms = charge::Terms {
+            price: model.price.as_ref(),
+            asked: self.job.tier,
+            told: self.tier,
+            capped: self.job.capped,
+            bound,
+            at: self.reservation.at(),
+            took: self.sent.map_or(Duration::ZERO, |sent| sent.elapsed()),
         };
+        let charged = terms.charge(&usage, basis);
+        let Charged {
+            cost,
+            basis,
+            excess,
+            tier,
+            ..
+        } = charged;
+        if let Some(compared) = charged.compared {
+            self.telemetry.compared(&model.provider.name, compared);
+        }
+        if charged.unpriced {
+            self.telemetry.unpriced_tier(&model.provider.name);
+        }
         let used = usage.input_total().saturating_add(usage.output);
-        let baseline = cost::on_baseline(&self.job.baseline, &usage).unwrap_or(cost);
+        let at = self.reservation.at();
+        let baseline = cost::on_baseline(&self.job.baseline, &usage, tier, at).unwrap_or(cost);
         let bill = Bill { cost, baseline };
         self.emit(&usage, basis, outcome, bill);
         if self.job.capped && cost > bound {
@@ -441,6 +438,7 @@ impl Open {
             basis,
             outcome,
             excess,
+            service_tier: tier.name(),
             tokens: match basis {
                 "bound" => reserved.max(used),
                 _ => used,

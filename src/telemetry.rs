@@ -241,6 +241,16 @@ impl Telemetry {
         self.metrics.unmetered(provider);
     }
 
+    /// A provider told what an answer cost, and so it compares with the computed cost.
+    pub fn compared(&self, provider: &str, compared: &'static str) {
+        self.metrics.compared(provider, compared);
+    }
+
+    /// An answer was made in a service tier whose rates are not known.
+    pub fn unpriced_tier(&self, provider: &str) {
+        self.metrics.unpriced_tier(provider);
+    }
+
     /// Money charged above what was counted, because the outcome is not known.
     pub fn bound_excess(&self, excess: PicoUsd) {
         self.metrics.bound_excess(excess);

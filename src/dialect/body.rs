@@ -3,8 +3,9 @@
 //!
 //! No sentence repeats a prompt: it may name a key, a number or a type, never a text.
 
-use super::Place;
 use super::lenient::Content;
+use super::{AskedTier, Place};
+use crate::chat::ServiceTier;
 use crate::error::{Error, Kind};
 use crate::json::{self, Object};
 use serde::de::{Deserialize, Deserializer as _, SeqAccess, Visitor};
@@ -245,6 +246,16 @@ pub(super) fn joined<'a>(mut texts: Vec<Cow<'a, str>>) -> Cow<'a, str> {
         1 => texts.remove(0),
         _ => Cow::Owned(texts.join("\n")),
     }
+}
+
+/// The service tier that this field names; what is no text is a tier that nobody knows.
+pub(super) fn tier(fields: &Object<'_>, field: &'static str) -> Option<AskedTier> {
+    let raw = fields.some(field)?;
+    let tier = match json::text(raw) {
+        Some(words) => ServiceTier::read(&words)?,
+        None => ServiceTier::Other,
+    };
+    Some(AskedTier { field, tier })
 }
 
 /// Remembers a field whose cost has no bound.

@@ -4,6 +4,8 @@ use super::headers::Wishes;
 use super::translate::{self, ANTHROPIC_VERSION, Said};
 use super::{Attempted, Exchange, final_error};
 use crate::caller::Caller;
+use crate::chat::ServiceTier;
+use crate::dialect::AskedTier;
 use crate::error::{Error, Kind};
 use crate::json::Edit;
 use crate::ledger::balance::{Ask, Capped};
@@ -38,7 +40,8 @@ pub(super) struct Plan {
     pub(super) usage_added: bool,
     /// A cap, or the caller's own limit of cost, counts what this attempt uses.
     capped: Capped,
-    price: Option<Price>,
+    /// Nothing that it does costs anything.
+    free: bool,
     /// The bound: input fixed, so much per answer token, so many tokens.
     ask: Ask,
     /// What its machine's time costs at most.
@@ -118,13 +121,9 @@ pub(super) fn plan(exchange: &Exchange<'_>, arm: &Arm, said: &Said<'_>) -> Resul
         return Err(frozen(dims.model));
     }
     capped.usd |= exchange.wishes.max_cost.is_some();
-    let price = arm.model.price;
-    check_bounded(
-        &said.request.unbounded,
-        &arm.model.name,
-        capped,
-        price.as_ref(),
-    )?;
+    let price = arm.model.price.as_ref();
+    check_bounded(&request.unbounded, &arm.model.name, capped, price)?;
+    check_tier(request.tier, &arm.model.name, capped, price)?;
     let written = write_effort(exchange, arm, said, client_limit);
     let effort = written
         .as_ref()
@@ -147,8 +146,9 @@ pub(super) fn plan(exchange: &Exchange<'_>, arm: &Arm, said: &Said<'_>) -> Resul
         .saturating_add(least_reasoning)
         .min(wanted);
     let tokens_min = if policy.lower_limits { least } else { wanted };
+    let dearest = dearest_price(arm, said);
     let mut ask = ask(
-        price.as_ref(),
+        dearest.as_ref(),
         input_bound(said),
         request.choices,
         wanted,
@@ -168,7 +168,7 @@ pub(super) fn plan(exchange: &Exchange<'_>, arm: &Arm, said: &Said<'_>) -> Resul
         lost: Vec::new(),
         usage_added,
         capped,
-        price,
+        free: price.is_some_and(Price::is_free),
         ask,
         time,
         model_max,
@@ -237,6 +237,16 @@ fn ask(price: Option<&Price>, input_max: u64, choices: u64, tokens: u64, tokens_
     }
 }
 
+/// The price that bounds the request: the dearest of the tiers in which it may be served, and of the hours.
+fn dearest_price(arm: &Arm, said: &Said<'_>) -> Option<Price> {
+    let named = said.request.tier.map(|asked| asked.tier);
+    let by_project = arm.model.provider.kind.tier_by_project && named.is_none();
+    let project = by_project.then_some(ServiceTier::Priority);
+    let tiers = [Some(ServiceTier::Standard), named.or(project)];
+    let tiers: Vec<ServiceTier> = tiers.into_iter().flatten().collect();
+    arm.model.price.map(|price| price.dearest_of(&tiers))
+}
+
 /// On a capped key everything must have a price and a bound, or the cap would be a guess.
 pub(super) fn check_bounded(
     unbounded: &[String],
@@ -265,6 +275,27 @@ pub(super) fn check_bounded(
         )
         .code("flyball_unbounded")),
     }
+}
+
+/// A tier without a price would make the cap a guess too.
+fn check_tier(
+    asked: Option<AskedTier>,
+    model: &str,
+    capped: Capped,
+    price: Option<&Price>,
+) -> Result<(), Error> {
+    let (true, Some(price), Some(asked)) = (capped.usd, price, asked) else {
+        return Ok(());
+    };
+    if price.served(asked.tier, 0).is_some() {
+        return Ok(());
+    }
+    let field = asked.field;
+    Err(Error::bad_field(
+        field,
+        format!("The price of \"{model}\" in the service tier that \"{field}\" asks for is not known, so a spend cap cannot count it."),
+    )
+    .code("flyball_no_price"))
 }
 
 pub(super) fn frozen(model: &str) -> Error {
@@ -320,8 +351,9 @@ pub(super) async fn reserve(
     .unwrap_or(u64::MAX);
     let around = input_bound(said) - tokens::bound(said.body.len());
     let input_max = counted.saturating_add(around);
+    let dearest = dearest_price(arm, said);
     let mut exact = ask(
-        plan.price.as_ref(),
+        dearest.as_ref(),
         input_max,
         said.request.choices,
         plan.ask.tokens,
@@ -365,8 +397,7 @@ impl Plan {
     }
 
     fn forces_limit(&self) -> bool {
-        let costs = self.price.as_ref().is_some_and(|p| !p.is_free());
-        self.capped.tokens || (self.capped.usd && costs)
+        self.capped.tokens || (self.capped.usd && !self.free)
     }
 
     /// The body that goes out: the client's own bytes where nothing is to be changed. A lowered limit may leave less room to think.
@@ -429,11 +460,17 @@ impl Plan {
     }
 
     /// What the settlement needs.
-    pub(super) fn job(&self, exchange: &Exchange<'_>, arm: &Arm, attempt: String) -> Job {
+    pub(super) fn job(
+        &self,
+        exchange: &Exchange<'_>,
+        arm: &Arm,
+        said: &Said<'_>,
+        attempt: String,
+    ) -> Job {
         Job {
             arm: arm.clone(),
             effort: self.effort,
-            price: self.price,
+            tier: said.request.tier.map(|asked| asked.tier),
             baseline: exchange.decision.baseline.clone(),
             capped: self.capped.any(),
             dialect: exchange.dialect,

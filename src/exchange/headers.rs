@@ -3,7 +3,7 @@
 use super::translate::ANTHROPIC_VERSION;
 use super::{Call, Exchange, ask, keep, pass};
 use crate::caller::Caller;
-use crate::chat::{Part, Prompt};
+use crate::chat::{Part, Prompt, ServiceTier};
 use crate::dialect::{self, Dialect, Work};
 use crate::error::{Error, Kind};
 use crate::money::PicoUsd;
@@ -470,6 +470,12 @@ pub(super) fn dropped(headers: &mut HeaderMap, fields: &[String]) {
 
 /// As much of the list of dropped fields as one header holds.
 const DROPPED_BYTES_MAX: usize = 1_024;
+
+/// The service tier that an answer's head names (Gemini).
+pub(super) fn service_tier(headers: &HeaderMap) -> Option<ServiceTier> {
+    let told = headers.get("x-gemini-service-tier")?;
+    ServiceTier::read(told.to_str().ok()?)
+}
 
 pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
     let kind = headers

@@ -79,7 +79,7 @@ pub fn describe(attempt: &Attempt) -> Value {
     json!({
         "request": f.request, "attempt": f.attempt,
         "time": jiff::Timestamp::from_millisecond(f.at_ms).unwrap_or_default().to_string(),
-        "key": attempt.key_name, "provider": f.provider, "model": f.model, "effort": f.effort, "tier": f.tier, "task": f.task, "rule": f.rule,
+        "key": attempt.key_name, "provider": f.provider, "model": f.model, "effort": f.effort, "tier": f.tier, "service_tier": closing.map(|c| c.service_tier).filter(|t| !t.is_empty()), "task": f.task, "rule": f.rule,
         "difficulty": f64::from(i32::try_from(f.difficulty_milli).unwrap_or(0)) / 1000.0,
         "dialect": f.dialect, "simulated": f.simulated,
         "tokens": {"input": usage.input, "cached": usage.cached, "cache_write": usage.cache_write + usage.cache_write_long, "output": usage.output, "reasoning": usage.reasoning},

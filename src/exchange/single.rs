@@ -114,7 +114,7 @@ impl Single<'_> {
         Job {
             arm: self.arm(),
             effort: Effort::None,
-            price: self.model.price,
+            tier: None,
             baseline: self.arm(),
             capped: capped.any(),
             dialect: self.dialect,

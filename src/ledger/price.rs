@@ -1,76 +1,28 @@
 //! What a token costs: the embedded price catalogue, exact integers only.
 //!
 //! A model that is not in the catalogue has no price, never a price of zero. Rates are pico-dollars a
-//! token, so a cost is a sum of products and needs no rounding. Tiers (batch, flex, priority, fast),
-//! per-call fees (web search) and off-peak hours are not priced here: a request that asks for one of
-//! them has no bound.
+//! token, so a cost is a sum of products and needs no rounding. A price is asked for the service tier and the hour
+//! in which an answer was made. Fees per call (web search) and faster modes are not priced here: a request that asks
+//! for one of them has no bound.
 #![deny(clippy::float_arithmetic)]
 
+mod file;
+mod hours;
+mod rates;
 mod refresh;
 
+pub use hours::{Hours, OffPeak};
+pub use rates::Rates;
 pub use refresh::refresh;
 
-use crate::chat::Usage;
+use crate::chat::{ServiceTier, Usage};
 use crate::money::PicoUsd;
-use serde::{Deserialize, Serialize};
+use file::File;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::OnceLock;
 use std::time::Duration;
-
-/// The rate of each class of token, in pico-dollars a token.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Rates {
-    /// Input that no prompt cache was involved in.
-    pub input: PicoUsd,
-    /// Input read from a prompt cache. Where the source gives none: the input rate.
-    pub cached: PicoUsd,
-    /// Input written to a prompt cache. Where the source gives none: the input rate.
-    pub cache_write: PicoUsd,
-    /// Input written to a prompt cache for an hour or longer. Where the source gives none: the cache-write rate.
-    pub cache_write_long: PicoUsd,
-    /// Visible output.
-    pub output: PicoUsd,
-    /// Hidden reasoning. Where the source gives none: the output rate.
-    pub reasoning: PicoUsd,
-}
-
-impl Rates {
-    /// Rates that know no cache and no reasoning apart: every input class at `input`, every output class at `output`.
-    #[must_use]
-    pub fn plain(input: PicoUsd, output: PicoUsd) -> Rates {
-        Rates {
-            input,
-            cached: input,
-            cache_write: input,
-            cache_write_long: input,
-            output,
-            reasoning: output,
-        }
-    }
-
-    fn cost(&self, usage: &Usage) -> PicoUsd {
-        let reasoning = usage.reasoning.min(usage.output);
-        self.input.times(usage.input)
-            + self.cached.times(usage.cached)
-            + self.cache_write.times(usage.cache_write)
-            + self.cache_write_long.times(usage.cache_write_long)
-            + self.output.times(usage.output - reasoning)
-            + self.reasoning.times(reasoning)
-    }
-
-    fn dearest_input(&self) -> PicoUsd {
-        self.input
-            .max(self.cached)
-            .max(self.cache_write)
-            .max(self.cache_write_long)
-    }
-
-    fn dearest_output(&self) -> PicoUsd {
-        self.output.max(self.reasoning)
-    }
-}
 
 /// Other rates for a long request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +33,26 @@ pub struct Long {
     pub rates: Rates,
 }
 
+/// The rates of a service tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TierRates {
+    /// Those of an ordinary request.
+    pub rates: Rates,
+    /// Those of a long one; there are some wherever the standard tier has some.
+    pub long: Option<Rates>,
+}
+
+/// The rates of the service tiers that have their own and are known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tiers {
+    /// Work that may take a day.
+    pub batch: Option<TierRates>,
+    /// Slower work.
+    pub flex: Option<TierRates>,
+    /// Faster work.
+    pub priority: Option<TierRates>,
+}
+
 /// What one model costs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Price {
@@ -88,9 +60,12 @@ pub struct Price {
     pub rates: Rates,
     /// The rates of a long one, where they differ.
     pub long: Option<Long>,
-    /// The dearest rate of an input token that is sound, picture or film, where it is above the text rate.
-    /// Usage does not tell such tokens apart, so [`Price::cost`] does not know it: a request that carries
-    /// them to this model has no bound.
+    /// Other service tiers.
+    pub tiers: Tiers,
+    /// Cheaper hours of the standard tier, whose own rates are those of the peak.
+    pub off_peak: Option<OffPeak>,
+    /// The dearest rate of an input token that is a picture or film, where it is above the text rate. Usage does not tell such
+    /// tokens apart, so [`Price::cost`] does not know it; a bound of a request that carries them does.
     pub media_input: Option<PicoUsd>,
     /// What a second of its machine's work costs, where the operator pays for electricity and hardware and not for tokens.
     pub per_second: PicoUsd,
@@ -110,7 +85,7 @@ impl Price {
     /// Nothing it does costs anything.
     #[must_use]
     pub fn is_free(&self) -> bool {
-        let dearest = |rates: &Rates| rates.dearest_input().max(rates.dearest_output());
+        let dearest = |rates: &Rates| rates.dearest_media().max(rates.dearest_output());
         self.per_second == PicoUsd::ZERO
             && self.media_input.is_none_or(|m| m == PicoUsd::ZERO)
             && dearest(&self.rates).max(
@@ -121,7 +96,53 @@ impl Price {
             ) == PicoUsd::ZERO
     }
 
-    /// What this usage costs, exactly. Reasoning is a part of output and priced at its own rate.
+    /// The price of an answer that was made in this service tier at this second since 1970. `None` where the tier's is not known.
+    #[must_use]
+    pub fn served(&self, tier: ServiceTier, at: i64) -> Option<Price> {
+        let special = match tier {
+            _ if self.is_free() => return Some(*self),
+            ServiceTier::Standard => {
+                let cheaper = self.off_peak.filter(|o| o.hours.cover(at));
+                let rates = cheaper.map_or(self.rates, |o| o.rates);
+                return Some(Price { rates, ..*self });
+            }
+            ServiceTier::Batch => self.tiers.batch,
+            ServiceTier::Flex => self.tiers.flex,
+            ServiceTier::Priority => self.tiers.priority,
+            ServiceTier::Other => None,
+        }?;
+        let long = self.long.map(|standard| Long {
+            rates: special
+                .long
+                .unwrap_or(standard.rates.dearer(&special.rates)),
+            ..standard
+        });
+        let rates = special.rates;
+        Some(Price {
+            rates,
+            long,
+            ..*self
+        })
+    }
+
+    /// The dearer rate of each class among these tiers, at any hour: what bounds a request that may be served in any of them. A tier
+    /// without a price adds nothing.
+    #[must_use]
+    pub fn dearest_of(&self, tiers: &[ServiceTier]) -> Price {
+        let mut dearest = *self;
+        if let Some(off_peak) = self.off_peak {
+            dearest.rates = dearest.rates.dearer(&off_peak.rates);
+        }
+        for served in tiers.iter().filter_map(|tier| self.served(*tier, 0)) {
+            dearest.rates = dearest.rates.dearer(&served.rates);
+            if let (Some(mine), Some(theirs)) = (&mut dearest.long, served.long) {
+                mine.rates = mine.rates.dearer(&theirs.rates);
+            }
+        }
+        dearest
+    }
+
+    /// What this usage costs, exactly, at the peak of the standard tier. Reasoning is a part of output and priced at its own rate.
     #[must_use]
     pub fn cost(&self, usage: &Usage) -> PicoUsd {
         match &self.long {
@@ -145,6 +166,13 @@ impl Price {
     #[must_use]
     pub fn bound_input(&self, input_tokens_max: u64) -> PicoUsd {
         self.dearest(input_tokens_max, Rates::dearest_input)
+    }
+
+    /// As [`Price::bound_input`], of a request that carries sound, pictures or film.
+    #[must_use]
+    pub fn bound_media_input(&self, input_tokens_max: u64) -> PicoUsd {
+        let told_apart = self.dearest(input_tokens_max, Rates::dearest_media);
+        told_apart.max(self.media_input.unwrap_or_default())
     }
 
     /// The dearest rate at which any output token of such a request may be billed.
@@ -272,108 +300,6 @@ fn sha256_hex(bytes: &[u8]) -> String {
         let _ = write!(hex, "{byte:02x}");
     }
     hex
-}
-
-/// A catalogue file.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    version: String,
-    #[serde(rename = "source")]
-    _source: String,
-    #[serde(rename = "source_sha256", default)]
-    _source_sha256: String,
-    #[serde(rename = "made", default)]
-    _made: String,
-    #[serde(rename = "unit")]
-    _unit: Unit,
-    #[serde(rename = "notes", default)]
-    _notes: Vec<String>,
-    models: Vec<Row>,
-}
-
-impl File {
-    fn read(text: &str) -> Result<File, String> {
-        serde_json::from_str(text).map_err(|e| format!("the price catalogue cannot be read: {e}"))
-    }
-}
-
-/// The only unit there is; a file in another one must not be read as this one.
-#[derive(Deserialize)]
-enum Unit {
-    #[serde(rename = "pico-USD a token")]
-    PicoUsd,
-}
-
-/// One model in a catalogue file.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct Row {
-    provider: String,
-    model: String,
-    rates: RatesRow,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    long: Option<LongRow>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    media_input: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    input_tokens_max: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    output_tokens_max: Option<u64>,
-}
-
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct LongRow {
-    above_tokens: u64,
-    rates: RatesRow,
-}
-
-/// Rates in a file: what equals its fallback (see [`Rates`]) may be left out.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct RatesRow {
-    input: u64,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    cached: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    cache_write: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    cache_write_long: Option<u64>,
-    output: u64,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    reasoning: Option<u64>,
-}
-
-impl RatesRow {
-    fn rates(&self) -> Rates {
-        let pico = |n: u64| PicoUsd(i128::from(n));
-        let cache_write = self.cache_write.unwrap_or(self.input);
-        Rates {
-            input: pico(self.input),
-            cached: pico(self.cached.unwrap_or(self.input)),
-            cache_write: pico(cache_write),
-            cache_write_long: pico(self.cache_write_long.unwrap_or(cache_write)),
-            output: pico(self.output),
-            reasoning: pico(self.reasoning.unwrap_or(self.output)),
-        }
-    }
-}
-
-impl Row {
-    fn price(&self) -> Price {
-        Price {
-            rates: self.rates.rates(),
-            long: self.long.as_ref().map(|long| Long {
-                above_tokens: long.above_tokens,
-                rates: long.rates.rates(),
-            }),
-            media_input: self.media_input.map(|n| PicoUsd(i128::from(n))),
-            per_second: PicoUsd::ZERO,
-            input_tokens_max: self.input_tokens_max,
-            output_tokens_max: self.output_tokens_max,
-        }
-    }
 }
 
 #[cfg(test)]

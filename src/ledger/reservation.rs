@@ -41,6 +41,12 @@ impl Reservation {
         self.dispatched = true;
     }
 
+    /// When it was admitted, seconds since 1970.
+    #[must_use]
+    pub fn at(&self) -> i64 {
+        self.facts.at_ms.div_euclid(1_000)
+    }
+
     /// The upper bound of the attempt's cost.
     #[must_use]
     pub fn amount(&self) -> PicoUsd {
@@ -88,6 +94,7 @@ impl Reservation {
             basis,
             outcome,
             excess: cost,
+            service_tier: "",
             tokens,
         });
     }

@@ -93,6 +93,8 @@ pub struct Closing {
     pub outcome: &'static str,
     /// The part of `cost` above what was counted, where the outcome is unknown.
     pub excess: PicoUsd,
+    /// The service tier whose rates priced it; nothing where nothing was priced or it is from before these were kept.
+    pub service_tier: &'static str,
     /// Tokens that count in token caps: those used, or the bound where nobody knows.
     pub tokens: u64,
 }
@@ -120,6 +122,7 @@ pub fn crashed(facts: &Facts) -> Closing {
         basis: "bound",
         outcome: "crash",
         excess: facts.bound,
+        service_tier: "",
         tokens: facts.bound_tokens,
     }
 }

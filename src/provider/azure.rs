@@ -28,6 +28,7 @@ pub static KIND: Kind = Kind {
     on_cancel: OnCancel::Unknown,
     closes_early: false,
     limit_field: "max_completion_tokens",
+    tier_by_project: false,
     free: false,
     starters: &[],
     signature: None,

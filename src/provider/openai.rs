@@ -26,6 +26,8 @@ pub static KIND: Kind = Kind {
     // How a cancelled stream is billed is not documented.
     on_cancel: OnCancel::Unknown,
     limit_field: "max_completion_tokens",
+    // "auto" is what the project is set to (https://platform.openai.com/docs/api-reference/chat/create).
+    tier_by_project: true,
     free: false,
     closes_early: false,
     starters: &[

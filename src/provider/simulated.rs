@@ -25,6 +25,7 @@ pub static KIND: Kind = Kind {
     // Our own: the generator is dropped with its connection.
     on_cancel: OnCancel::Stops,
     limit_field: "max_tokens",
+    tier_by_project: false,
     free: false,
     closes_early: false,
     starters: &[

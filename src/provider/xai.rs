@@ -21,6 +21,7 @@ pub static KIND: Kind = Kind {
     // How a cancelled stream is billed is not documented.
     on_cancel: OnCancel::Unknown,
     limit_field: "max_completion_tokens",
+    tier_by_project: false,
     free: false,
     closes_early: false,
     starters: &[("grok-4.3", Tier::Standard), ("grok-4.7", Tier::Reasoning)],

@@ -2,7 +2,7 @@
 
 use super::Arm;
 use super::arm::Effort;
-use crate::chat::Usage;
+use crate::chat::{ServiceTier, Usage};
 use crate::classify::{Difficulty, Features, Task};
 use crate::money::PicoUsd;
 
@@ -81,11 +81,13 @@ fn scaled(tokens: u64, factor: f64) -> u64 {
     tokens * ((factor * 100.0).clamp(0.0, 10_000.0) as u64) / 100
 }
 
-/// What the same answer would have cost on the baseline: the same tokens at its price. Reasoning that a baseline without thinking
+/// What the same answer would have cost on the baseline: the same tokens at its price, in the same service tier (where
+/// it has such rates) and at the same hour (`at`, seconds since 1970). Reasoning that a baseline without thinking
 /// would not have done is left out, reasoning that it would have added is not guessed: so `saved` is understated, never inflated.
 #[must_use]
-pub fn on_baseline(baseline: &Arm, usage: &Usage) -> Option<PicoUsd> {
+pub fn on_baseline(baseline: &Arm, usage: &Usage, tier: ServiceTier, at: i64) -> Option<PicoUsd> {
     let price = baseline.model.price.as_ref()?;
+    let price = price.served(tier, at).unwrap_or(*price);
     let mut usage = *usage;
     if baseline.effort_or(None) == Effort::None {
         usage.output = usage.output.saturating_sub(usage.reasoning);

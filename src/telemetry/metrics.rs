@@ -68,6 +68,8 @@ pub struct Metrics {
     anomalies: IntCounterVec,
     unmetered: IntCounterVec,
     excess: Counter,
+    compared: IntCounterVec,
+    unpriced_tiers: IntCounterVec,
     basis: IntCounterVec,
     upstream_errors: IntCounterVec,
     pub(super) attempts_open: IntGauge,
@@ -270,6 +272,16 @@ impl Metrics {
                 "flyball_bound_excess_usd_total",
                 "Charged above what was counted because the outcome is not known, in US dollars.",
             )),
+            compared: m.counts(
+                "flyball_reported_costs_total",
+                "Answers whose provider tells their cost, by how it compares with the computed one.",
+                &["provider", "compared"],
+            ),
+            unpriced_tiers: m.counts(
+                "flyball_unpriced_tiers_total",
+                "Answers in a service tier whose rates are not known.",
+                &["provider"],
+            ),
             basis: m.counts(
                 "flyball_cost_basis_total",
                 "Attempts by how their cost is known.",
@@ -363,6 +375,10 @@ impl Metrics {
         for provider in &providers {
             self.anomalies.with_label_values(&[provider]);
             self.unmetered.with_label_values(&[provider]);
+            self.unpriced_tiers.with_label_values(&[provider]);
+            for compared in crate::ledger::COMPARED {
+                self.compared.with_label_values(&[provider, compared]);
+            }
             for kind in UPSTREAM_KINDS {
                 self.upstream_errors.with_label_values(&[provider, kind]);
             }
@@ -483,6 +499,18 @@ impl Metrics {
         self.upstream_errors
             .with_label_values(&[provider, kind])
             .inc();
+    }
+
+    pub(super) fn compared(&self, provider: &str, compared: &str) {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let provider = among(&known.providers, provider);
+        self.compared.with_label_values(&[provider, compared]).inc();
+    }
+
+    pub(super) fn unpriced_tier(&self, provider: &str) {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let provider = among(&known.providers, provider);
+        self.unpriced_tiers.with_label_values(&[provider]).inc();
     }
 
     pub(super) fn bound_excess(&self, excess: PicoUsd) {

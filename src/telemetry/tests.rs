@@ -1,6 +1,6 @@
 use super::*;
 use crate::classify::Task;
-use crate::ledger::{BASES, OUTCOMES};
+use crate::ledger::{BASES, COMPARED, OUTCOMES};
 use crate::money::PICO_PER_USD;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -72,6 +72,8 @@ fn everything(telemetry: &Telemetry) {
             ..attempt()
         });
         telemetry.upstream_status(&raw, 503);
+        telemetry.compared(&raw, COMPARED[1]);
+        telemetry.unpriced_tier(&raw);
         let error = Error::new(Kind::CapReached, raw.clone()).code("flyball_cap");
         telemetry.refused(&Refused {
             request: &raw,
@@ -147,6 +149,7 @@ fn every_label_has_values_from_a_closed_set_whatever_clients_send() {
             "class",
             open(&["input", "cached", "cache_write", "output", "reasoning"]),
         ),
+        ("compared", open(&COMPARED)),
         ("prompt", open(&["<1k", "1-4k", "4-16k", "16-64k", "64k+"])),
         (
             "phase",
@@ -205,7 +208,7 @@ fn the_exposition_says_of_every_family_what_it_is() {
         }
     }
     let ours = kinds.keys().filter(|n| n.starts_with("flyball_")).count();
-    assert_eq!(ours, 31, "{kinds:?}");
+    assert_eq!(ours, 33, "{kinds:?}");
 }
 
 #[test]

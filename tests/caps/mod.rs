@@ -288,6 +288,91 @@ async fn on_a_capped_key_what_has_no_bound_or_no_price_is_named() {
     assert_eq!(upstream.count(), 0);
 }
 
+/// An answer with this member beside its usage.
+fn served(member: &str) -> Vec<Step> {
+    let usage = r#""usage":{"prompt_tokens":1000,"completion_tokens":100,"total_tokens":1100}"#;
+    let body = format!(
+        r#"{{"id":"c","object":"chat.completion",{member}"choices":[{{"index":0,"message":{{"role":"assistant","content":"yes"}},"finish_reason":"stop"}}],{usage}}}"#
+    );
+    answer(200, &body)
+}
+
+#[tokio::test]
+async fn a_request_is_reserved_at_the_dearest_tier_that_it_allows_and_priced_by_the_one_it_was_served_in()
+ {
+    // gpt-5.6-sol costs 4 and 20 dollars a million; flex is half, priority twice that.
+    let upstream = Upstream::start(served("")).await;
+    let dir = tempfile::tempdir().expect("a folder");
+    make_key(&dir, "app", Some("10"), |_| {});
+    let toml = format!(
+        "[[provider]]\nname = \"up\"\nkind = \"openai\"\nbase_url = \"{}\"\n[[model]]\nname = \"gpt-5.6-sol\"\nprovider = \"up\"\ntier = \"reasoning\"\n",
+        upstream.url()
+    );
+    let flyball = Flyball::start_in(dir, &toml).await;
+    let mut expected = Vec::new();
+    for (asked, told, tier, doubled_bound, doubled_cost) in [
+        ("", "", "standard", 4, 2),
+        ("", r#""service_tier":"priority","#, "priority", 4, 4),
+        (
+            r#""service_tier":"default","#,
+            r#""service_tier":"default","#,
+            "standard",
+            2,
+            2,
+        ),
+        (
+            r#""service_tier":"flex","#,
+            r#""service_tier":"flex","#,
+            "flex",
+            2,
+            1,
+        ),
+        (
+            r#""service_tier":"flex","#,
+            r#""service_tier":"default","#,
+            "standard",
+            2,
+            2,
+        ),
+        (r#""service_tier":"priority","#, "", "priority", 4, 4),
+    ] {
+        upstream.next(served(told));
+        let body = format!(
+            r#"{{"model":"gpt-5.6-sol",{asked}"max_completion_tokens":100,"messages":[{{"role":"user","content":"x"}}]}}"#
+        );
+        let got = flyball.chat(&[KEY], &body).await;
+        assert_eq!(got.status, 200, "{}", got.body);
+        let input = i64::try_from(body.len()).expect("small") + 528;
+        expected.push((
+            json!(tier),
+            // The dearest input is a cache write for twelve hours.
+            json!(doubled_bound * (input * 5_000_000 + 100 * 10_000_000)),
+            json!(doubled_cost * (1_000 * 2_000_000 + 100 * 10_000_000_i64)),
+        ));
+    }
+    let rows = flyball.rows().await;
+    let got = rows.iter().map(|r| {
+        let field = |name: &str| r[name].clone();
+        (
+            field("service_tier"),
+            field("bound_pico_usd"),
+            field("cost_pico_usd"),
+        )
+    });
+    assert_eq!(got.collect::<Vec<_>>(), expected);
+    let unknown = r#"{"model":"gpt-5.6-sol","service_tier":"scale","messages":[{"role":"user","content":"x"}]}"#;
+    let got = flyball.chat(&[KEY], unknown).await;
+    assert_eq!(
+        (
+            got.status,
+            &got.json()["error"]["param"],
+            &got.json()["error"]["code"]
+        ),
+        (400, &json!("service_tier"), &json!("flyball_no_price"))
+    );
+    flyball.books_are_right().await;
+}
+
 #[tokio::test]
 async fn the_callers_own_cost_limit_lowers_or_refuses() {
     let upstream = Upstream::start(answer(200, &chat(10, 5))).await;
@@ -464,28 +549,32 @@ async fn the_reservation_is_on_the_disk_before_the_provider_hears_of_the_request
 
 #[tokio::test]
 async fn an_older_ledger_is_migrated_and_its_rows_and_spending_stay() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let data = dir.path().join("data");
-    std::fs::create_dir(&data).expect("a folder");
-    let old = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/fixtures/ledger/v1.sqlite"
-    );
-    std::fs::copy(old, data.join("ledger.sqlite")).expect("a copy");
-    let upstream = Upstream::start(answer(200, &chat(10, 5))).await;
-    let flyball = Flyball::start_in(dir, &compatible(&upstream)).await;
-    let rows = flyball.rows().await;
-    assert_eq!(
-        (rows.len(), &rows[0]["key"], &rows[0]["cost_pico_usd"]),
-        (1, &json!("old app"), &json!(60_000_000))
-    );
-    flyball.books_are_right().await;
-    assert!(data.join("ledger.v1.backup.sqlite").exists());
-    assert_eq!(
-        flyball.chat(&[], &body(400, None, false)).await.status,
-        401,
-        "its key still counts"
-    );
+    for (version, cost) in [(1, 60_000_000), (2, 17_100_000), (3, 17_100_000)] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let data = dir.path().join("data");
+        std::fs::create_dir(&data).expect("a folder");
+        let old = format!(
+            "{}/tests/fixtures/ledger/v{version}.sqlite",
+            env!("CARGO_MANIFEST_DIR")
+        );
+        std::fs::copy(old, data.join("ledger.sqlite")).expect("a copy");
+        let upstream = Upstream::start(answer(200, &chat(10, 5))).await;
+        let flyball = Flyball::start_in(dir, &compatible(&upstream)).await;
+        let rows = flyball.rows().await;
+        assert_eq!(
+            (rows.len(), &rows[0]["key"], &rows[0]["cost_pico_usd"]),
+            (1, &json!("old app"), &json!(cost)),
+            "version {version}"
+        );
+        flyball.books_are_right().await;
+        let backup = data.join(format!("ledger.v{version}.backup.sqlite"));
+        assert!(backup.exists(), "version {version}");
+        assert_eq!(
+            flyball.chat(&[], &body(400, None, false)).await.status,
+            401,
+            "its key still counts"
+        );
+    }
 }
 
 #[tokio::test]

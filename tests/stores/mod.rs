@@ -87,6 +87,7 @@ fn closing(attempt: &str, cost: i128) -> Box<Closing> {
         basis: "reported",
         outcome: "ok",
         excess: PicoUsd::ZERO,
+        service_tier: "flex",
         tokens: 7,
     })
 }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use std::borrow::Cow;
 use std::fmt;
 
-/// The fields whose cost the token limit bounds. Sorted. `context_management` and `service_tier` depend on their value.
+/// The fields whose cost the token limit bounds. Sorted. `context_management` depends on its value.
 const BOUNDED: &[&str] = &[
     "cache_control",
     "max_tokens",
@@ -100,6 +100,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
     }
     Ok(Request {
         model_in_body: body::model_in(&fields),
+        tier: body::tier(&fields, "service_tier"),
         fields,
         model,
         stream,
@@ -135,8 +136,8 @@ impl<'a> Reading<'a> {
     fn unbounded_fields(&mut self, fields: &Object<'_>, tools: &[Maybe<Source<'_>>]) {
         for (key, raw) in fields.iter().filter(|(_, raw)| *raw != "null") {
             let bounded = match key {
-                "service_tier" => json::text(raw)
-                    .is_some_and(|tier| matches!(tier.as_ref(), "auto" | "standard_only")),
+                // Checked against the prices that there are.
+                "service_tier" => true,
                 "context_management" => only_clears(raw),
                 _ => BOUNDED.binary_search(&key).is_ok(),
             };
@@ -403,7 +404,6 @@ mod tests {
                     "fallbacks",
                 ],
             ),
-            (",\"service_tier\":\"priority\"", &["service_tier"]),
             (
                 ",\"tools\":[{\"name\":\"f\"},{\"type\":\"custom\"},{\"type\":\"bash_20250124\"},{\"type\":\"web_search_20250305\"},{\"type\":3},0]",
                 &["tools[3]", "tools[4]", "tools[5]"],

@@ -2,7 +2,7 @@
 //!
 //! `input_tokens` excludes what was read from and written to the cache, `output_tokens` includes thinking.
 
-use crate::chat::Usage;
+use crate::chat::{ServiceTier, Usage};
 use crate::dialect::lenient::{Content, Count, Maybe, Text};
 use serde::Deserialize;
 
@@ -23,6 +23,8 @@ pub(super) struct Wire<'a> {
     cache_creation: Maybe<Writes>,
     #[serde(default)]
     output_tokens_details: Maybe<OutputDetails>,
+    #[serde(default, borrow)]
+    service_tier: Text<'a>,
     #[serde(default, borrow)]
     iterations: Content<'a, Maybe<Wire<'a>>>,
 }
@@ -51,6 +53,7 @@ pub(super) struct Seen {
     write_short: Option<u64>,
     write_long: Option<u64>,
     thinking: Option<u64>,
+    tier: Option<ServiceTier>,
     /// Counts of `iterations` that the sums above leave out; part of the last object that had any.
     beside: Option<Box<Beside>>,
     /// A count came that is no count: what is known is not the last word.
@@ -70,6 +73,11 @@ impl Seen {
     /// Takes the counts that `wire` has; the others stay.
     pub(super) fn take(&mut self, wire: &Wire<'_>) {
         self.take_counts(wire);
+        self.tier = wire
+            .service_tier
+            .text()
+            .and_then(ServiceTier::read)
+            .or(self.tier);
         let iterations = wire.iterations.list();
         if iterations.is_empty() {
             return;
@@ -158,8 +166,9 @@ impl Seen {
             cache_write_long: told_long,
             output,
             reasoning: thinking.min(output),
-            reported_cost: None,
+            tier: self.tier,
             anomaly: self.unreadable || apart > write || thinking > output,
+            ..Usage::default()
         })
     }
 
@@ -231,6 +240,19 @@ mod tests {
         ] {
             assert_eq!(read(objects), Some(expected), "{objects:?}");
         }
+    }
+
+    #[test]
+    fn the_tier_that_an_answer_was_made_in_stays_as_first_told() {
+        let mut seen = Seen::default();
+        for json in [
+            r#"{"input_tokens":1,"output_tokens":1,"service_tier":"priority"}"#,
+            r#"{"output_tokens":9,"service_tier":null}"#,
+        ] {
+            seen.take(&serde_json::from_str(json).expect("any object is read"));
+        }
+        let tier = seen.usage().expect("usage").tier;
+        assert_eq!(tier, Some(ServiceTier::Priority));
     }
 
     #[test]

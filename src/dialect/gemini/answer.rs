@@ -362,7 +362,7 @@ impl State {
     }
 
     fn tell_usage(&mut self, raw: &RawValue, on: &mut dyn FnMut(Event)) {
-        let read = serde_json::from_str::<Maybe<Wire>>(raw.get()).ok();
+        let read = serde_json::from_str::<Maybe<Wire<'_>>>(raw.get()).ok();
         let read = read.and_then(|wire| wire.0?.read());
         match (read, self.usage) {
             (Some(usage), _) => self.usage = Some(usage),

@@ -1,12 +1,12 @@
 //! `usageMetadata` into [`Usage`]: the candidates' count leaves the thoughts out, the prompt's count has the cached ones in.
 
-use crate::chat::Usage;
-use crate::dialect::lenient::Count;
+use crate::chat::{ServiceTier, Usage};
+use crate::dialect::lenient::{Content, Count, Maybe, Text};
 use serde::Deserialize;
 
 /// The object as it comes.
 #[derive(Deserialize)]
-pub(super) struct Wire {
+pub(super) struct Wire<'a> {
     #[serde(default, rename = "promptTokenCount")]
     prompt: Count,
     #[serde(default, rename = "candidatesTokenCount")]
@@ -19,9 +19,30 @@ pub(super) struct Wire {
     tool_use: Count,
     #[serde(default, rename = "totalTokenCount")]
     total: Count,
+    #[serde(default, borrow, rename = "promptTokensDetails")]
+    prompt_details: Content<'a, Maybe<Modality<'a>>>,
+    #[serde(default, borrow, rename = "candidatesTokensDetails")]
+    candidates_details: Content<'a, Maybe<Modality<'a>>>,
+    #[serde(default, borrow, rename = "serviceTier")]
+    tier: Text<'a>,
 }
 
-impl Wire {
+#[derive(Deserialize)]
+struct Modality<'a> {
+    #[serde(default, borrow)]
+    modality: Text<'a>,
+    #[serde(default, rename = "tokenCount")]
+    count: Count,
+}
+
+/// How many of these tokens are sound.
+fn sound(details: &Content<'_, Maybe<Modality<'_>>>) -> u64 {
+    let all = details.list().iter().filter_map(|d| d.0.as_ref());
+    let sound = all.filter(|d| d.modality.text() == Some("AUDIO"));
+    sound.filter_map(|d| d.count.get()).sum()
+}
+
+impl Wire<'_> {
     /// What was used; `None` where the counts cannot be believed at all.
     pub(super) fn read(&self) -> Option<Usage> {
         let all = [
@@ -47,6 +68,9 @@ impl Wire {
             cached,
             output,
             reasoning: thoughts,
+            audio_input: sound(&self.prompt_details),
+            audio_output: sound(&self.candidates_details),
+            tier: self.tier.text().and_then(ServiceTier::read),
             anomaly: cached > input || total != input.saturating_add(output),
             ..Usage::default()
         })
@@ -58,9 +82,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn sound_and_the_service_tier_are_told_apart() {
+        let json = r#"{"promptTokenCount":10,"candidatesTokenCount":3,"totalTokenCount":13,"serviceTier":"flex",
+            "promptTokensDetails":[{"modality":"TEXT","tokenCount":4},{"modality":"AUDIO","tokenCount":6}],
+            "candidatesTokensDetails":[{"modality":"AUDIO","tokenCount":2}]}"#;
+        let usage = serde_json::from_str::<Wire<'_>>(json)
+            .expect("read")
+            .read()
+            .expect("usage");
+        assert_eq!((usage.audio_input, usage.audio_output), (6, 2));
+        assert_eq!(usage.tier, Some(ServiceTier::Flex));
+    }
+
+    #[test]
     fn thoughts_are_output_and_cached_tokens_are_a_part_of_the_prompt() {
         let read = |json: &str| {
-            let usage = serde_json::from_str::<Wire>(json).expect("read").read();
+            let usage = serde_json::from_str::<Wire<'_>>(json).expect("read").read();
             usage.map(|u| (u.input, u.cached, u.output, u.reasoning, u.anomaly))
         };
         for (json, expected) in [

@@ -81,6 +81,7 @@ pub(super) fn decode<'a>(
         effort: crate::route::effort::asked("ollama_chat", &fields),
         limit: limit(&fields)?,
         model_in_body: body::model_in(&fields),
+        tier: None,
         fields,
         model,
         stream,

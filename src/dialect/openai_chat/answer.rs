@@ -1,8 +1,8 @@
 //! Answers of Chat Completions, streamed and whole, in all their vendors' spellings.
 
 use super::usage::Wire;
-use crate::chat::Usage;
 use crate::chat::conversation::State as Sealed;
+use crate::chat::{ServiceTier, Usage};
 use crate::dialect::lenient::{Content, Count, Maybe, Text};
 use crate::dialect::sse::{Frame, Reader};
 use crate::dialect::{Answer, Citation, Event, Finish, StreamDecoder, UsageRule, body, logprobs};
@@ -26,6 +26,14 @@ struct Chunk<'a> {
     x_groq: Maybe<XGroq<'a>>,
     #[serde(default, borrow)]
     error: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    service_tier: Text<'a>,
+}
+
+impl Chunk<'_> {
+    fn tier(&self) -> Option<ServiceTier> {
+        self.service_tier.text().and_then(ServiceTier::read)
+    }
 }
 
 #[derive(Deserialize)]
@@ -367,6 +375,7 @@ pub(super) struct Decoder {
 struct State {
     rule: UsageRule,
     model: String,
+    tier: Option<ServiceTier>,
     usage: Option<Usage>,
     calls: Calls,
     /// Which of several answers was told last.
@@ -380,6 +389,7 @@ impl Decoder {
             state: State {
                 rule,
                 model: String::new(),
+                tier: None,
                 usage: None,
                 calls: Calls::default(),
                 choice: 0,
@@ -448,6 +458,7 @@ impl State {
                 on(Event::Finish(finish(reason)));
             }
         }
+        self.tier = chunk.tier().or(self.tier);
         let groq = chunk.x_groq.0.as_ref().and_then(|x| x.usage);
         for raw in [groq, chunk.usage].into_iter().flatten() {
             self.tell_usage(raw, on);
@@ -455,7 +466,7 @@ impl State {
     }
 
     fn tell_usage(&mut self, raw: &RawValue, on: &mut dyn FnMut(Event)) {
-        match (read_usage(raw, self.rule), self.usage) {
+        match (read_usage(raw, self.rule, self.tier), self.usage) {
             (Some(usage), _) => self.usage = Some(usage),
             // What was read before is no longer the last word, and the last word cannot be read.
             (None, Some(before)) => {
@@ -470,11 +481,11 @@ impl State {
     }
 }
 
-fn read_usage(raw: &RawValue, rule: UsageRule) -> Option<Usage> {
+fn read_usage(raw: &RawValue, rule: UsageRule, tier: Option<ServiceTier>) -> Option<Usage> {
     serde_json::from_str::<Maybe<Wire<'_>>>(raw.get())
         .ok()?
         .0?
-        .read(rule)
+        .read(rule, tier)
 }
 
 /// Reads a whole answer.
@@ -484,7 +495,10 @@ pub(super) fn whole(bytes: &[u8], rule: UsageRule) -> Answer {
     };
     let groq = chunk.x_groq.0.as_ref().and_then(|x| x.usage);
     let mut answer = Answer {
-        usage: chunk.usage.or(groq).and_then(|raw| read_usage(raw, rule)),
+        usage: chunk
+            .usage
+            .or(groq)
+            .and_then(|raw| read_usage(raw, rule, chunk.tier())),
         model: chunk.model.words().map(str::to_owned),
         error: chunk.error.and_then(|raw| fault(raw.get())),
         ..Answer::default()

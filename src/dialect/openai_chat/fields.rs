@@ -102,7 +102,8 @@ const BOUNDED: &[&str] = &[
 pub(super) fn unbounded(fields: &Object<'_>, list: &mut Vec<String>) {
     for (key, raw) in fields.iter().filter(|(_, raw)| *raw != "null") {
         let bounded = match key {
-            "service_tier" => is_one_of(raw, &["auto", "default"]),
+            // Checked against the prices that there are.
+            "service_tier" => true,
             // 24h: OpenAI bills a 12-hour cache write at twice the price and does not tell it apart here.
             "prompt_cache_retention" => is_one_of(raw, &["in_memory", "in-memory"]),
             "modalities" => serde_json::from_str::<Vec<Text<'_>>>(raw)

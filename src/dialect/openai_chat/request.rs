@@ -69,6 +69,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
     let stream = body::flag(&fields, "stream")?;
     let usage_asked = usage_asked(&fields)?;
     let limit = limit(&fields)?;
+    let tier = body::tier(&fields, "service_tier");
     let choices = body::count(&fields, "n", 1..=CHOICES_MAX)?.unwrap_or(1);
     let mut unbounded = Vec::new();
     fields::unbounded(&fields, &mut unbounded);
@@ -98,6 +99,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
         choices,
         old_calls,
         effort,
+        tier,
         prompt,
         unbounded,
     })
@@ -434,7 +436,6 @@ mod tests {
                 "\"service_tier\":\"auto\",\"modalities\":[\"text\"],\"audio\":null,\"odd\":null",
                 &[],
             ),
-            ("\"service_tier\":\"flex\"", &["service_tier"]),
             (
                 "\"modalities\":[\"text\",\"audio\"],\"audio\":{}",
                 &["modalities", "audio"],

@@ -3,9 +3,9 @@
 //! A count that is not a whole number makes the whole usage unreadable; it is never guessed.
 //! Numbers that contradict each other are taken at the dearer reading and flagged.
 
-use crate::chat::Usage;
+use crate::chat::{ServiceTier, Usage};
 use crate::dialect::UsageRule;
-use crate::dialect::lenient::{Count, Maybe};
+use crate::dialect::lenient::{Count, Maybe, Text};
 use crate::money::PicoUsd;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -47,6 +47,8 @@ pub(super) struct Wire<'a> {
     /// xAI.
     #[serde(default)]
     cost_in_usd_ticks: Count,
+    #[serde(default, borrow)]
+    service_tier: Text<'a>,
 }
 
 #[derive(Deserialize, Default)]
@@ -55,12 +57,16 @@ struct PromptDetails {
     cached_tokens: Count,
     #[serde(default)]
     cache_write_tokens: Count,
+    #[serde(default)]
+    audio_tokens: Count,
 }
 
 #[derive(Deserialize, Default)]
 struct CompletionDetails {
     #[serde(default)]
     reasoning_tokens: Count,
+    #[serde(default)]
+    audio_tokens: Count,
 }
 
 #[derive(Deserialize)]
@@ -76,8 +82,8 @@ fn minus(a: u64, b: u64, anomaly: &mut bool) -> u64 {
 }
 
 impl Wire<'_> {
-    /// What was used; `None` where the counts cannot be believed at all.
-    pub(super) fn read(&self, rule: UsageRule) -> Option<Usage> {
+    /// What was used, in this service tier; `None` where the counts cannot be believed at all.
+    pub(super) fn read(&self, rule: UsageRule, tier: Option<ServiceTier>) -> Option<Usage> {
         let prompt_details = self.prompt_tokens_details.0.as_ref();
         let cached_detail = prompt_details.map_or(Count::Missing, |d| d.cached_tokens);
         let write_detail = prompt_details.map_or(Count::Missing, |d| d.cache_write_tokens);
@@ -92,7 +98,18 @@ impl Wire<'_> {
             self.num_cached_tokens,
         ];
         let write = [write_detail, self.cache_creation_input_tokens];
-        let others = [self.total_tokens, self.prompt_cache_miss_tokens, reasoning];
+        let audio_in = prompt_details.map_or(Count::Missing, |d| d.audio_tokens);
+        let audio_out = match &self.completion_tokens_details.0 {
+            Some(details) => details.audio_tokens,
+            None => Count::Missing,
+        };
+        let others = [
+            self.total_tokens,
+            self.prompt_cache_miss_tokens,
+            reasoning,
+            audio_in,
+            audio_out,
+        ];
         if cached
             .iter()
             .chain(&write)
@@ -105,6 +122,14 @@ impl Wire<'_> {
         let mut usage = Usage {
             cached: cached.into_iter().find_map(Count::get).unwrap_or(0),
             cache_write: write.into_iter().find_map(Count::get).unwrap_or(0),
+            audio_input: audio_in.get().unwrap_or(0),
+            audio_output: audio_out.get().unwrap_or(0),
+            // Mistral says it in here.
+            tier: self
+                .service_tier
+                .text()
+                .and_then(ServiceTier::read)
+                .or(tier),
             reported_cost: reported_cost(self.cost, self.cost_in_usd_ticks),
             ..Usage::default()
         };
@@ -224,7 +249,7 @@ mod tests {
     fn read(json: &str, rule: UsageRule) -> Option<Usage> {
         serde_json::from_str::<Wire<'_>>(json)
             .expect("any object is read")
-            .read(rule)
+            .read(rule, None)
     }
 
     /// input, cached, cache_write, output, reasoning, anomaly

@@ -1,7 +1,7 @@
 //! Answers of Responses, streamed and whole.
 
-use crate::chat::Usage;
 use crate::chat::conversation::State as Sealed;
+use crate::chat::{ServiceTier, Usage};
 use crate::dialect::lenient::{Content, Count, Maybe, Text};
 use crate::dialect::openai_chat::reported_cost;
 use crate::dialect::sse::{Frame, Reader};
@@ -55,6 +55,8 @@ struct Response<'a> {
     incomplete_details: Maybe<Incomplete<'a>>,
     #[serde(default, borrow)]
     error: Maybe<Fault<'a>>,
+    #[serde(default, borrow)]
+    service_tier: Text<'a>,
 }
 
 #[derive(Deserialize)]
@@ -222,6 +224,7 @@ impl Calls {
 #[derive(Default)]
 struct State {
     model: String,
+    tier: Option<ServiceTier>,
     usage: Option<Usage>,
     calls: Calls,
 }
@@ -323,6 +326,7 @@ impl State {
             model.clone_into(&mut self.model);
             on(Event::Model(model.to_owned()));
         }
+        self.tier = response.tier().or(self.tier);
         if let Some(raw) = response.usage {
             self.tell_usage(raw, on);
         }
@@ -344,7 +348,7 @@ impl State {
         if raw.get() == "null" {
             return;
         }
-        match (read_usage(raw), self.usage) {
+        match (read_usage(raw, self.tier), self.usage) {
             (Some(usage), _) => self.usage = Some(usage),
             (None, Some(before)) => {
                 self.usage = Some(Usage {
@@ -376,6 +380,10 @@ impl Fault<'_> {
 }
 
 impl Response<'_> {
+    fn tier(&self) -> Option<ServiceTier> {
+        self.service_tier.text().and_then(ServiceTier::read)
+    }
+
     fn finish(&self, calls: bool) -> Finish {
         let reason = self
             .incomplete_details
@@ -434,7 +442,7 @@ struct OutputDetails {
 }
 
 /// What was used; `None` where the counts cannot be believed at all.
-fn read_usage(raw: &RawValue) -> Option<Usage> {
+fn read_usage(raw: &RawValue, tier: Option<ServiceTier>) -> Option<Usage> {
     let wire = serde_json::from_str::<Maybe<Wire<'_>>>(raw.get()).ok()?.0?;
     let details = wire.input_tokens_details.0.as_ref();
     let cached = details.map_or(Count::Missing, |d| d.cached_tokens);
@@ -464,11 +472,13 @@ fn read_usage(raw: &RawValue) -> Option<Usage> {
         cache_write_long: long.min(write),
         output,
         reasoning: reasoning.min(output),
+        tier,
         reported_cost: reported_cost(wire.cost, wire.cost_in_usd_ticks),
         anomaly: inside > input
             || long > write
             || reasoning > output
             || total != input.saturating_add(output),
+        ..Usage::default()
     })
 }
 
@@ -478,7 +488,9 @@ pub(super) fn whole(bytes: &[u8]) -> Answer {
         return Answer::default();
     };
     let mut answer = Answer {
-        usage: response.usage.and_then(read_usage),
+        usage: response
+            .usage
+            .and_then(|raw| read_usage(raw, response.tier())),
         model: response.model.words().map(str::to_owned),
         error: response
             .error
@@ -508,7 +520,7 @@ mod tests {
     fn usage_is_read_with_its_cache_writes_and_contradictions() {
         let read = |json: &str| {
             let raw: &RawValue = serde_json::from_str(json).expect("JSON");
-            read_usage(raw).map(|u| {
+            read_usage(raw, None).map(|u| {
                 (
                     u.input,
                     u.cached,

@@ -95,6 +95,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
     Ok(Request {
         effort: crate::route::effort::asked("openai_responses", &fields),
         model_in_body: body::model_in(&fields),
+        tier: body::tier(&fields, "service_tier"),
         fields,
         model,
         stream,
@@ -113,9 +114,8 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
 fn name_unbounded(fields: &Object<'_>, list: &mut Vec<String>) {
     for (key, raw) in fields.iter().filter(|(_, raw)| *raw != "null") {
         let bounded = match key {
-            "service_tier" => {
-                json::text(raw).is_some_and(|t| matches!(t.as_ref(), "auto" | "default"))
-            }
+            // Checked against the prices that there are.
+            "service_tier" => true,
             "background" => raw == "false",
             _ => BOUNDED.binary_search(&key).is_ok(),
         };

@@ -3,9 +3,12 @@
 //! What cannot be priced exactly is left out and named: no price is safer than a wrong one.
 #![deny(clippy::float_arithmetic)]
 
-use super::{LongRow, RatesRow, Row, sha256_hex};
+use super::file::{LongRow, OffPeakRow, RatesRow, Row, TierRow};
+use super::hours::Hours;
+use super::sha256_hex;
 use crate::json::{self, Object};
 use crate::money::PicoUsd;
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -21,13 +24,14 @@ const PROVIDERS: [&str; 7] = [
 ];
 
 /// What the head of every catalogue says about its numbers.
-const NOTES: [&str; 6] = [
-    "Rates of the standard tier. Batch, flex, priority and fast tiers, regional surcharges and fees per call (web search) are not in here.",
-    "A rate that is left out falls back: cached and cache_write to input, cache_write_long to cache_write, reasoning to output. A cache rate of 0 in the source counts as left out.",
+const NOTES: [&str; 7] = [
+    "Rates of the standard tier at its peak; batch, flex and priority beside them where the source has them. Faster modes, regional surcharges and fees per call (web search) are not in here.",
+    "A rate that is left out falls back: cached, cache_write and audio_input to input, cache_write_long to cache_write, reasoning and audio_output to output. A cache rate of 0 in the source counts as left out.",
     "long: these rates apply to the whole request, output included, when its total input has more tokens than above_tokens.",
-    "cache_write_long: Anthropic 1 hour, OpenAI 12 hours. media_input: dearest rate of sound, picture or film in the input where above the text rate.",
-    "deepseek: the peak rates (UTC 01-04 and 06-10, Monday to Friday). Off-peak is half, so these are an upper bound.",
-    "Left out: other providers, models that are free at the source, fine-tuned models, models that bill each search or dearer sound, picture or film output.",
+    "batch, flex, priority: a class that the source has for the standard tier and not for this one is in the proportion of the input rates, rounded up.",
+    "cache_write_long: Anthropic 1 hour, OpenAI 12 hours. media_input: dearest rate of pictures or film in the input where above the text rate.",
+    "off_peak: cheaper rates in these hours of UTC, Monday first.",
+    "Left out: other providers, models that are free at the source, fine-tuned models, models that bill each search or dearer picture or film output.",
 ];
 
 /// Makes a catalogue from the text of litellm's `model_prices_and_context_window` JSON (whole or a part of it).
@@ -59,8 +63,8 @@ pub fn refresh(
             continue;
         }
         match row(&provider, name, raw) {
-            Ok((new, rounded)) => {
-                notes.extend(rounded);
+            Ok((new, about)) => {
+                notes.extend(about);
                 let kept = rows.entry((new.provider.clone(), new.model.clone()));
                 notes.extend(keep_dearer(kept, new));
             }
@@ -132,7 +136,7 @@ fn file<'a>(
     out
 }
 
-/// Reads one model, or says why it is left out. Beside it, what was rounded.
+/// Reads one model, or says why it is left out. Beside it, what of it was rounded or left out.
 fn row(provider: &str, name: &str, raw: &str) -> Result<(Row, Vec<String>), String> {
     let fields = Object::read_str(raw).map_err(|flaw| flaw.to_string())?;
     let mode = text_of(&fields, "mode").unwrap_or_default();
@@ -153,42 +157,54 @@ fn row(provider: &str, name: &str, raw: &str) -> Result<(Row, Vec<String>), Stri
         fields: &fields,
         rounded: Vec::new(),
     };
-    let rates = read.rates("", mode == "embedding")?;
+    let embedding = mode == "embedding";
+    let rates = read.rates("", embedding)?;
     let long = match threshold(&fields)? {
         None => None,
         Some(thousands) => Some(LongRow {
             above_tokens: thousands * 1_000,
-            rates: read.rates(&format!("_above_{thousands}k_tokens"), mode == "embedding")?,
+            rates: read.rates(&above(thousands * 1_000), embedding)?,
         }),
     };
-    if read.dearest(&[
-        "output_cost_per_audio_token",
-        "output_cost_per_image_token",
-        "output_cost_per_video_token",
-    ])? > Some(rates.output)
-    {
-        return Err("it may answer in sound, pictures or film at another rate".to_owned());
+    let picture_or_film = ["output_cost_per_image_token", "output_cost_per_video_token"];
+    if read.dearest(&picture_or_film)? > Some(rates.output) {
+        return Err("it may answer in pictures or film at another rate".to_owned());
     }
-    let media = read.dearest(&[
-        "input_cost_per_audio_token",
-        "input_cost_per_image_token",
-        "input_cost_per_video_token",
-    ])?;
+    let media = read.dearest(&["input_cost_per_image_token", "input_cost_per_video_token"])?;
+    let mut notes = Vec::new();
+    let mut tier = |name: &str, suffix: &str| {
+        let row = read.tier(suffix, &rates, long.as_ref(), embedding);
+        row.unwrap_or_else(|why| {
+            notes.push(format!("{name} left out, {why}"));
+            None
+        })
+    };
+    let (batch, flex) = (tier("batch", "_batches"), tier("flex", "_flex"));
+    let priority = tier("priority", "_priority");
+    let off_peak = off_peak(&fields, &rates).unwrap_or_else(|why| {
+        notes.push(format!("off-peak hours left out, {why}"));
+        None
+    });
     let row = Row {
         provider: provider.to_owned(),
         model: model.to_owned(),
         media_input: media.filter(|rate| *rate > rates.input),
         rates,
         long,
+        batch,
+        flex,
+        priority,
+        off_peak,
         input_tokens_max: count_of(&fields, "max_input_tokens"),
         output_tokens_max: count_of(&fields, "max_output_tokens"),
     };
     let rounded = read
         .rounded
         .into_iter()
-        .map(|what| format!("{provider} {model}: rounded {what}"))
-        .collect();
-    Ok((row, rounded))
+        .map(|what| format!("rounded {what}"));
+    let notes = notes.into_iter().chain(rounded);
+    let notes = notes.map(|what| format!("{provider} {model}: {what}"));
+    Ok((row, notes.collect()))
 }
 
 fn text_of(fields: &Object<'_>, key: &str) -> Option<String> {
@@ -219,12 +235,137 @@ fn threshold(fields: &Object<'_>) -> Result<Option<u64>, String> {
     }
 }
 
+/// All of `rates` times `by` / `of`, rounded up.
+fn scaled(rates: &RatesRow, by: u64, of: u64) -> RatesRow {
+    let scale = |rate: u64| {
+        let pico = u128::from(rate) * u128::from(by);
+        u64::try_from(pico.div_ceil(u128::from(of).max(1))).unwrap_or(u64::MAX)
+    };
+    RatesRow {
+        input: scale(rates.input),
+        cached: rates.cached.map(scale),
+        cache_write: rates.cache_write.map(scale),
+        cache_write_long: rates.cache_write_long.map(scale),
+        audio_input: rates.audio_input.map(scale),
+        output: scale(rates.output),
+        reasoning: rates.reasoning.map(scale),
+        audio_output: rates.audio_output.map(scale),
+    }
+}
+
+/// How the source's name of a rate of a long request ends.
+fn above(tokens: u64) -> String {
+    format!("_above_{}k_tokens", tokens / 1_000)
+}
+
+/// The cheaper hours (DeepSeek): rates, and windows of hours on days that are numbered from Monday, 1.
+fn off_peak(fields: &Object<'_>, peak: &RatesRow) -> Result<Option<OffPeakRow>, String> {
+    #[derive(Deserialize)]
+    struct Window {
+        hours_utc: Spans,
+        weekdays: Vec<usize>,
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Spans {
+        One(String),
+        Many(Vec<String>),
+    }
+    let Some(raw) = fields.some("off_peak_pricing") else {
+        return Ok(None);
+    };
+    let fields = Object::read_str(raw).map_err(|flaw| flaw.to_string())?;
+    let windows = fields.some("windows").unwrap_or("[]");
+    let windows: Vec<Window> = serde_json::from_str(windows).map_err(|e| e.to_string())?;
+    let mut utc = Hours::default();
+    for window in windows {
+        let spans = match window.hours_utc {
+            Spans::One(span) => vec![span],
+            Spans::Many(spans) => spans,
+        };
+        for (span, day) in spans
+            .iter()
+            .flat_map(|s| window.weekdays.iter().map(move |d| (s, *d)))
+        {
+            let hour = |text: &str| text.strip_suffix(":00")?.parse::<u32>().ok();
+            let ends = span
+                .split_once('-')
+                .and_then(|(from, to)| Some((hour(from)?, hour(to)?)));
+            let added = ends.is_some_and(|(from, to)| {
+                let to = if to == 0 { 24 } else { to };
+                day > 0 && utc.add(day - 1, from, to)
+            });
+            if !added {
+                return Err(format!(
+                    "\"{span}\" on day {day} is not whole hours of a day"
+                ));
+            }
+        }
+    }
+    let mut read = Reader {
+        fields: &fields,
+        rounded: Vec::new(),
+    };
+    let rates = read.rates("", false)?.completed(peak);
+    Ok(Some(OffPeakRow { rates, utc }))
+}
+
+impl RatesRow {
+    /// These rates of another tier, with what they lack in the proportion of the input rates, rounded up.
+    fn completed(self, standard: &RatesRow) -> RatesRow {
+        let other = scaled(standard, self.input, standard.input);
+        RatesRow {
+            cached: self.cached.or(other.cached),
+            cache_write: self.cache_write.or(other.cache_write),
+            cache_write_long: self.cache_write_long.or(other.cache_write_long),
+            audio_input: self.audio_input.or(other.audio_input),
+            reasoning: self.reasoning.or(other.reasoning),
+            audio_output: self.audio_output.or(other.audio_output),
+            ..self
+        }
+    }
+}
+
 struct Reader<'a, 'b> {
     fields: &'a Object<'b>,
     rounded: Vec<String>,
 }
 
 impl Reader<'_, '_> {
+    /// The rates of a service tier, if there are any.
+    fn tier(
+        &mut self,
+        suffix: &str,
+        standard: &RatesRow,
+        long: Option<&LongRow>,
+        embedding: bool,
+    ) -> Result<Option<TierRow>, String> {
+        if self
+            .fields
+            .some(&format!("input_cost_per_token{suffix}"))
+            .is_none()
+        {
+            return Ok(None);
+        }
+        let rates = self.rates(suffix, embedding)?.completed(standard);
+        let long = match long {
+            None => None,
+            Some(long) => {
+                let suffix = format!("{}{suffix}", above(long.above_tokens));
+                let given = self
+                    .fields
+                    .some(&format!("input_cost_per_token{suffix}"))
+                    .is_some();
+                Some(match given {
+                    true => self.rates(&suffix, embedding)?.completed(&long.rates),
+                    // The standard tier's long rates, in the proportion of the ordinary ones.
+                    false => scaled(&long.rates, rates.input, standard.input),
+                })
+            }
+        };
+        Ok(Some(TierRow { rates, long }))
+    }
+
     /// The rates whose names end in `suffix`. A cache rate that only the ordinary request has falls back to the long input rate.
     fn rates(&mut self, suffix: &str, embedding: bool) -> Result<RatesRow, String> {
         let missing = |what: &str| format!("it has no {what} rate a token");
@@ -250,6 +391,8 @@ impl Reader<'_, '_> {
             write_long = write_long.max(self.rate(&name)?);
         }
         let reasoning = self.rate(&format!("output_cost_per_reasoning_token{suffix}"))?;
+        let audio_input = self.rate(&format!("input_cost_per_audio_token{suffix}"))?;
+        let audio_output = self.rate(&format!("output_cost_per_audio_token{suffix}"))?;
         // A free cache is how a source says "not applicable"; the input rate is the upper bound.
         let paid = |rate: Option<u64>, unless: u64| rate.filter(|r| *r != 0 && *r != unless);
         let cache_write = paid(write, input);
@@ -258,8 +401,10 @@ impl Reader<'_, '_> {
             cached: paid(cached, input),
             cache_write,
             cache_write_long: paid(write_long, cache_write.unwrap_or(input)),
+            audio_input: paid(audio_input, input),
             output,
             reasoning: paid(reasoning, output),
+            audio_output: paid(audio_output, output),
         })
     }
 
@@ -321,12 +466,19 @@ mod tests {
         "gpt-x": {"litellm_provider": "openai", "mode": "chat", "input_cost_per_token": 2.5e-06, "output_cost_per_token": 1.5e-05,
             "cache_read_input_token_cost": 2.5e-07, "input_cost_per_token_above_272k_tokens": 5e-06,
             "output_cost_per_token_above_272k_tokens": 2.25e-05, "cache_creation_input_token_cost": 0.0,
-            "input_cost_per_token_batches": 1e-06, "max_input_tokens": 1000, "max_output_tokens": null},
+            "input_cost_per_token_batches": 1.25e-06, "output_cost_per_token_batches": 7.5e-06, "cache_read_input_token_cost_batches": 2.5e-07,
+            "input_cost_per_token_priority": 5e-06, "output_cost_per_token_priority": 3e-05, "input_cost_per_token_flex": 1e-06,
+            "input_cost_per_token_above_272k_tokens_batches": 2.5e-06, "output_cost_per_token_above_272k_tokens_batches": 1e-05, "max_input_tokens": 1000, "max_output_tokens": null},
         "gemini/g": {"litellm_provider": "gemini", "mode": "chat", "input_cost_per_token": 9.999999999999999e-08,
             "output_cost_per_token": 4e-07, "output_cost_per_reasoning_token": 5e-07, "input_cost_per_audio_token": 1e-06},
         "claude-y": {"litellm_provider": "anthropic", "mode": "chat", "input_cost_per_token": 1e-06, "output_cost_per_token": 5e-06,
             "cache_creation_input_token_cost": 1.25e-06, "cache_creation_input_token_cost_above_1hr": 2e-06},
         "d": {"litellm_provider": "deepseek", "mode": "chat", "input_cost_per_token": 1e-06, "output_cost_per_token": 2e-06},
+        "h": {"litellm_provider": "deepseek", "mode": "chat", "input_cost_per_token": 2e-06, "output_cost_per_token": 4e-06, "cache_read_input_token_cost": 2e-07,
+            "off_peak_pricing": {"input_cost_per_token": 1e-06, "output_cost_per_token": 2e-06, "windows": [
+                {"hours_utc": ["00:00-01:00", "10:00-00:00"], "weekdays": [1, 2]}, {"hours_utc": "00:00-00:00", "weekdays": [7]}]}},
+        "i": {"litellm_provider": "deepseek", "mode": "chat", "input_cost_per_token": 2e-06, "output_cost_per_token": 4e-06,
+            "off_peak_pricing": {"input_cost_per_token": 1e-06, "output_cost_per_token": 2e-06, "windows": [{"hours_utc": "00:30-01:00", "weekdays": [1]}]}},
         "deepseek/d": {"litellm_provider": "deepseek", "mode": "chat", "input_cost_per_token": 1e-06, "output_cost_per_token": 3e-06},
         "mistral/e": {"litellm_provider": "mistral", "mode": "embedding", "input_cost_per_token": 1e-07},
         "free": {"litellm_provider": "xai", "mode": "chat", "input_cost_per_token": 0.0, "output_cost_per_token": 0.0},
@@ -337,6 +489,8 @@ mod tests {
         "gpt-search-api": {"litellm_provider": "openai", "mode": "chat", "input_cost_per_token": 1e-06, "output_cost_per_token": 1e-06},
         "gpt-voice": {"litellm_provider": "openai", "mode": "chat", "input_cost_per_token": 1e-06, "output_cost_per_token": 1e-06,
             "output_cost_per_audio_token": 2e-06},
+        "gpt-painter": {"litellm_provider": "openai", "mode": "chat", "input_cost_per_token": 1e-06, "output_cost_per_token": 1e-06,
+            "output_cost_per_image_token": 2e-06},
         "dall": {"litellm_provider": "openai", "mode": "image_generation", "input_cost_per_token": 1e-06, "output_cost_per_token": 1e-06},
         "azure/gpt-x": {"litellm_provider": "azure", "mode": "chat", "input_cost_per_token": 1e-06, "output_cost_per_token": 1e-06},
         "azure/gpt-y": {"litellm_provider": "azure", "mode": "chat"}
@@ -351,9 +505,12 @@ mod tests {
             [
                 r#"{"provider":"anthropic","model":"claude-y","rates":{"input":1000000,"cache_write":1250000,"cache_write_long":2000000,"output":5000000}},"#,
                 r#"{"provider":"deepseek","model":"d","rates":{"input":1000000,"output":3000000}},"#,
-                r#"{"provider":"gemini","model":"g","rates":{"input":100000,"output":400000,"reasoning":500000},"media_input":1000000},"#,
+                r#"{"provider":"deepseek","model":"h","rates":{"input":2000000,"cached":200000,"output":4000000},"off_peak":{"rates":{"input":1000000,"cached":100000,"output":2000000},"utc":["0-1 10-24","0-1 10-24","","","","","0-24"]}},"#,
+                r#"{"provider":"deepseek","model":"i","rates":{"input":2000000,"output":4000000}},"#,
+                r#"{"provider":"gemini","model":"g","rates":{"input":100000,"audio_input":1000000,"output":400000,"reasoning":500000}},"#,
                 r#"{"provider":"mistral","model":"e","rates":{"input":100000,"output":0}},"#,
-                r#"{"provider":"openai","model":"gpt-x","rates":{"input":2500000,"cached":250000,"output":15000000},"long":{"above_tokens":272000,"rates":{"input":5000000,"output":22500000}},"input_tokens_max":1000}"#,
+                r#"{"provider":"openai","model":"gpt-voice","rates":{"input":1000000,"output":1000000,"audio_output":2000000}},"#,
+                r#"{"provider":"openai","model":"gpt-x","rates":{"input":2500000,"cached":250000,"output":15000000},"long":{"above_tokens":272000,"rates":{"input":5000000,"output":22500000}},"batch":{"rates":{"input":1250000,"cached":250000,"output":7500000},"long":{"input":2500000,"output":10000000}},"priority":{"rates":{"input":5000000,"cached":500000,"output":30000000},"long":{"input":10000000,"output":45000000}},"input_tokens_max":1000}"#,
             ]
         );
         let digest = sha256_hex(LIST.as_bytes());
@@ -373,7 +530,9 @@ mod tests {
             ("groq half", "no output rate"),
             ("openai ft:gpt-x", "fine-tuned"),
             ("openai gpt-search-api", "each search"),
-            ("openai gpt-voice", "sound"),
+            ("openai gpt-painter", "pictures"),
+            ("openai gpt-x", "flex left out, it has no output rate"),
+            ("deepseek i", "not whole hours"),
             ("openai dall", "image_generation"),
             ("azure", "2 rows"),
             (
@@ -385,7 +544,7 @@ mod tests {
             let said = |n: &&String| n.starts_with(model) && n.contains(why);
             assert_eq!(notes.iter().filter(said).count(), 1, "{model}: {notes:#?}");
         }
-        assert_eq!(notes.len(), 11, "{notes:#?}");
+        assert_eq!(notes.len(), 13, "{notes:#?}");
     }
 
     #[test]

@@ -23,6 +23,8 @@ fn rates(classes: [i128; 6]) -> Rates {
         cache_write_long,
         output,
         reasoning,
+        audio_input: input,
+        audio_output: output,
     }
 }
 
@@ -77,7 +79,133 @@ fn known_models_have_their_published_rates() {
     assert_eq!(long.rates.cached, PicoUsd(250_000));
     assert_eq!(long.rates.output, PicoUsd(15_000_000));
     let flash = price("gemini", "gemini-2.5-flash");
-    assert_eq!(flash.media_input, Some(PicoUsd(1_000_000)));
+    assert_eq!(flash.rates.audio_input, PicoUsd(1_000_000));
+    let priority = flash.tiers.priority.expect("it has such rates");
+    assert_eq!(priority.rates.audio_input, PicoUsd(1_800_000));
+}
+
+#[test]
+fn each_service_tier_has_its_published_rates() {
+    // Cents per million tokens: input, cached, write, long write, output, reasoning; of an ordinary request and of a long one.
+    let sol = price("openai", "gpt-5.6-sol");
+    for (tier, ordinary, long) in [
+        (
+            ServiceTier::Standard,
+            [400, 40, 500, 1_000, 2_000, 2_000],
+            [800, 80, 1_000, 2_000, 3_000, 3_000],
+        ),
+        (
+            ServiceTier::Flex,
+            [200, 20, 250, 500, 1_000, 1_000],
+            [400, 40, 500, 1_000, 1_500, 1_500],
+        ),
+        (
+            ServiceTier::Batch,
+            [200, 20, 250, 500, 1_000, 1_000],
+            [400, 40, 500, 1_000, 1_500, 1_500],
+        ),
+        (
+            ServiceTier::Priority,
+            [800, 80, 1_000, 2_000, 4_000, 4_000],
+            [1_600, 160, 2_000, 4_000, 6_000, 6_000],
+        ),
+    ] {
+        let served = sol.served(tier, 0).expect("it has a price");
+        assert_eq!(served.rates, rates(ordinary), "{tier:?}");
+        assert_eq!(served.long.map(|l| l.rates), Some(rates(long)), "{tier:?}");
+    }
+    assert_eq!(sol.served(ServiceTier::Other, 0), None);
+    // An hour's cache write has no batch rate at the source; it is half, as everything is.
+    let opus = price("anthropic", "claude-opus-5-5");
+    let batch = opus.served(ServiceTier::Batch, 0).expect("a price");
+    assert_eq!(batch.rates, rates([200, 10, 250, 400, 1_000, 1_000]));
+    assert_eq!(opus.served(ServiceTier::Priority, 0), None);
+    // Gemini's batch leaves the cache at its standard rate.
+    let gemini = price("gemini", "gemini-2.5-pro");
+    let batch = gemini.served(ServiceTier::Batch, 0).expect("a price");
+    assert_eq!(batch.rates.cached, gemini.rates.cached);
+    assert_eq!(batch.rates.input, PicoUsd(625_000));
+}
+
+#[test]
+fn deepseek_costs_half_outside_its_peak_and_is_bounded_at_the_peak() {
+    let pro = price("deepseek", "deepseek-v4-pro");
+    // Monday, 2026-11-23, 00:00 UTC.
+    let monday = 1_795_392_000;
+    for (day, hour, input, cached, output) in [
+        (0, 0, 660_000, 22_000, 1_980_000),
+        (0, 1, 1_320_000, 44_000, 3_960_000),
+        (0, 3, 1_320_000, 44_000, 3_960_000),
+        (0, 4, 660_000, 22_000, 1_980_000),
+        (4, 6, 1_320_000, 44_000, 3_960_000),
+        (4, 9, 1_320_000, 44_000, 3_960_000),
+        (4, 10, 660_000, 22_000, 1_980_000),
+        (5, 2, 660_000, 22_000, 1_980_000),
+        (6, 9, 660_000, 22_000, 1_980_000),
+    ] {
+        let at = monday + day * 86_400 + hour * 3_600;
+        let r = pro
+            .served(ServiceTier::Standard, at)
+            .expect("a price")
+            .rates;
+        assert_eq!(
+            [r.input, r.cached, r.output],
+            [PicoUsd(input), PicoUsd(cached), PicoUsd(output)],
+            "day {day}, hour {hour}"
+        );
+    }
+    let bound = pro.dearest_of(&[ServiceTier::Standard]);
+    assert_eq!(bound.bound_input(1_000), PicoUsd(1_320_000));
+    assert_eq!(bound.bound_per_output_token(1_000), PicoUsd(3_960_000));
+}
+
+#[test]
+fn a_bound_is_that_of_the_dearest_tier_that_may_serve() {
+    use ServiceTier::{Flex, Other, Priority, Standard};
+    let sol = price("openai", "gpt-5.6-sol");
+    for (tiers, input, output) in [
+        (&[Standard][..], 1_000, 2_000),
+        (&[Standard, Flex], 1_000, 2_000),
+        (&[Standard, Priority], 2_000, 4_000),
+        (&[Standard, Other], 1_000, 2_000),
+    ] {
+        let bound = sol.dearest_of(tiers);
+        let cents = |n: i128| PicoUsd(n * 10_000);
+        assert_eq!(bound.bound_input(1_000), cents(input), "{tiers:?}");
+        assert_eq!(bound.bound_per_output_token(1_000), cents(output));
+        assert_eq!(bound.bound_input(300_000), cents(input * 2), "{tiers:?}");
+    }
+}
+
+#[test]
+fn sound_has_its_own_rates_and_is_a_part_of_input_and_output() {
+    let voice = price("openai", "gpt-audio");
+    let usage = |audio_input, audio_output| Usage {
+        input: 100,
+        output: 50,
+        audio_input,
+        audio_output,
+        ..Usage::default()
+    };
+    let (text_in, text_out, sound_in, sound_out) = (2_500_000, 10_000_000, 32_000_000, 64_000_000);
+    for (audio_in, audio_out) in [(0, 0), (30, 0), (0, 20), (100, 50)] {
+        let pico = (100 - audio_in) * text_in
+            + audio_in * sound_in
+            + (50 - audio_out) * text_out
+            + audio_out * sound_out;
+        let told = usage(
+            u64::try_from(audio_in).expect("small"),
+            u64::try_from(audio_out).expect("small"),
+        );
+        assert_eq!(voice.cost(&told), PicoUsd(pico), "{audio_in} {audio_out}");
+    }
+    // A part is never more than its whole.
+    assert_eq!(
+        voice.cost(&usage(1_000, 1_000)),
+        voice.cost(&usage(100, 50))
+    );
+    assert_eq!(voice.bound_input(10), PicoUsd(text_in));
+    assert_eq!(voice.bound_media_input(10), PicoUsd(sound_in));
 }
 
 #[test]
@@ -318,16 +446,20 @@ fn a_cost_is_what_big_integers_say() {
                 next(bits),
                 next(bits),
                 next(bits),
+                next(bits),
+                next(bits),
             ]
         };
         let (short, long) = (rates(), rates());
-        let of = |r: [u64; 6]| Rates {
+        let of = |r: [u64; 8]| Rates {
             input: rate(r[0]),
             cached: rate(r[1]),
             cache_write: rate(r[2]),
             cache_write_long: rate(r[3]),
             output: rate(r[4]),
             reasoning: rate(r[5]),
+            audio_input: rate(r[6]),
+            audio_output: rate(r[7]),
         };
         let bits = 1 + u32::try_from(case % 44).expect("small");
         let output = next(bits);
@@ -338,6 +470,8 @@ fn a_cost_is_what_big_integers_say() {
             cache_write_long: next(bits),
             output,
             reasoning: next(bits),
+            audio_input: next(bits),
+            audio_output: next(bits),
             ..Usage::default()
         };
         let above = next(bits);
@@ -359,14 +493,18 @@ fn a_cost_is_what_big_integers_say() {
             short
         };
         let hidden = usage.reasoning.min(output);
+        let heard = usage.audio_input.min(usage.input);
+        let said = usage.audio_output.min(output - hidden);
         let mut big = Big::default();
         for (rate, count) in r.into_iter().zip([
-            usage.input,
+            usage.input - heard,
             usage.cached,
             usage.cache_write,
             usage.cache_write_long,
-            output - hidden,
+            output - hidden - said,
             hidden,
+            heard,
+            said,
         ]) {
             big.add_product(rate, count);
         }

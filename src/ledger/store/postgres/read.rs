@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 const COLUMNS: &str = "a.attempt, a.request, a.at_ms, a.key, a.provider, a.model, a.effort, a.tier, a.task, a.rule, a.difficulty_milli,
     a.dialect, a.simulated, a.bound::text, a.catalogue, k.name, a.outcome, a.basis, a.cost::text, a.baseline::text, a.reported_cost::text, a.excess::text,
     a.input, a.cached, a.cache_write, a.cache_write_long, a.output, a.reasoning,
-    a.counted_ms, a.organisation, a.team, a.session, a.tags, a.bound_tokens, a.tokens";
+    a.counted_ms, a.organisation, a.team, a.session, a.tags, a.bound_tokens, a.tokens, a.service_tier";
 
 /// A NUMERIC(38,0), read as text.
 pub(super) fn amount(row: &Row, column: usize) -> i128 {
@@ -181,6 +181,9 @@ fn closing(r: &Row, attempt: &str, outcome: &str) -> Closing {
             reasoning: count(r, 27),
             ..Usage::default()
         },
+        service_tier: crate::ledger::known_service_tier(
+            r.get::<_, Option<&str>>(35).unwrap_or_default(),
+        ),
         tokens: count(r, 34),
     }
 }

@@ -422,9 +422,9 @@ fn close(tx: &mut Transaction<'_>, c: &Closing) -> Result<u64, postgres::Error> 
     let [input, cached, write, write_long, output, reasoning, tokens] = &counts;
     tx.execute(
         "UPDATE fb_attempt SET outcome = $2, basis = $3, cost = $4::text::numeric, baseline = $5::text::numeric, reported_cost = $6::text::numeric,
-         excess = $7::text::numeric, input = $8, cached = $9, cache_write = $10, cache_write_long = $11, output = $12, reasoning = $13, tokens = $14
+         excess = $7::text::numeric, input = $8, cached = $9, cache_write = $10, cache_write_long = $11, output = $12, reasoning = $13, tokens = $14, service_tier = $15
          WHERE attempt = $1 AND outcome IS NULL",
-        &[&c.attempt, &c.outcome, &c.basis, &cost, &baseline, &reported, &excess, input, cached, write, write_long, output, reasoning, tokens],
+        &[&c.attempt, &c.outcome, &c.basis, &cost, &baseline, &reported, &excess, input, cached, write, write_long, output, reasoning, tokens, &c.service_tier],
     )
 }
 

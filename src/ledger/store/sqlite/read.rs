@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 const COLUMNS: &str = "a.attempt, a.request, a.at_ms, a.key, a.provider, a.model, a.effort, a.tier, a.task, a.rule, a.difficulty_milli,
     a.dialect, a.simulated, a.bound, a.catalogue, k.name, a.outcome, a.basis, a.cost, a.baseline, a.reported_cost, a.excess,
     a.input, a.cached, a.cache_write, a.cache_write_long, a.output, a.reasoning,
-    a.counted_ms, a.organisation, a.team, a.session, a.tags, a.bound_tokens, a.tokens";
+    a.counted_ms, a.organisation, a.team, a.session, a.tags, a.bound_tokens, a.tokens, a.service_tier";
 
 /// Attempts without an end.
 pub(super) fn open_attempts(db: &Connection) -> rusqlite::Result<Vec<Facts>> {
@@ -196,6 +196,11 @@ fn closing(row: &Row<'_>, attempt: &str, outcome: &str) -> rusqlite::Result<Clos
             reasoning: count(row, 27)?,
             ..Usage::default()
         },
+        service_tier: crate::ledger::known_service_tier(
+            row.get::<_, Option<String>>(35)?
+                .as_deref()
+                .unwrap_or_default(),
+        ),
         tokens: count(row, 34)?,
     })
 }

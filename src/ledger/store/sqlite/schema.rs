@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What this flyball writes.
-pub const SCHEMA_VERSION: i64 = 3;
+pub const SCHEMA_VERSION: i64 = 4;
 
 /// `MIGRATIONS[n]` leads from version n to n + 1.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     // 1: attempts, what they add up to, and keys.
     "CREATE TABLE key (
         id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, hash BLOB NOT NULL UNIQUE, created INTEGER NOT NULL,
@@ -60,6 +60,8 @@ const MIGRATIONS: [&str; 3] = [
     CREATE TABLE lease (owner TEXT NOT NULL, counter TEXT NOT NULL, id INTEGER NOT NULL, amount INTEGER NOT NULL, PRIMARY KEY (owner, counter, id)) STRICT;
     CREATE TABLE forfeit (counter TEXT NOT NULL, id INTEGER NOT NULL, amount INTEGER NOT NULL, at_ms INTEGER NOT NULL) STRICT;
     CREATE TABLE frozen (provider TEXT NOT NULL, model TEXT NOT NULL, since INTEGER NOT NULL, why TEXT NOT NULL, PRIMARY KEY (provider, model)) STRICT;",
+    // 4: the service tier that priced an attempt.
+    "ALTER TABLE attempt ADD COLUMN service_tier TEXT;",
 ];
 
 /// The ledger's file in `data_dir`.
@@ -207,8 +209,11 @@ mod tests {
             }
             db.pragma_update(None, "user_version", old)
                 .expect("a version");
-            db.execute("INSERT INTO spent VALUES (0, 'day', 1, 42)", [])
-                .expect("a row");
+            let row = match old {
+                1 | 2 => "INSERT INTO spent VALUES (0, 'day', 1, 42)",
+                _ => "INSERT INTO counter VALUES ('|usd|day|UTC', 1, 42)",
+            };
+            db.execute(row, []).expect("a row");
             drop(db);
             let db = open(dir.path()).expect("migrates");
             assert_eq!(version(&db).expect("a version"), SCHEMA_VERSION);

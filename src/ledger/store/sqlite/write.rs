@@ -182,12 +182,12 @@ fn close(tx: &Transaction<'_>, c: &Closing) -> rusqlite::Result<usize> {
     let reported = u.reported_cost.map(|p| integer(p.0)).transpose()?;
     tx.prepare_cached(
         "UPDATE attempt SET outcome = ?2, basis = ?3, cost = ?4, baseline = ?5, reported_cost = ?6, excess = ?7,
-         input = ?8, cached = ?9, cache_write = ?10, cache_write_long = ?11, output = ?12, reasoning = ?13, tokens = ?14
+         input = ?8, cached = ?9, cache_write = ?10, cache_write_long = ?11, output = ?12, reasoning = ?13, tokens = ?14, service_tier = ?15
          WHERE attempt = ?1 AND outcome IS NULL",
     )?
     .execute(params![
         c.attempt, c.outcome, c.basis, integer(c.cost.0)?, integer(c.baseline.0)?, reported, integer(c.excess.0)?,
-        count(u.input), count(u.cached), count(u.cache_write), count(u.cache_write_long), count(u.output), count(u.reasoning), count(c.tokens)
+        count(u.input), count(u.cached), count(u.cache_write), count(u.cache_write_long), count(u.output), count(u.reasoning), count(c.tokens), c.service_tier
     ])
 }
 

@@ -1,0 +1,309 @@
+//! What an attempt is charged. Pure: usage and price in, money out.
+
+use crate::chat::{ServiceTier, Usage};
+use crate::ledger::COMPARED;
+use crate::ledger::price::Price;
+use crate::money::PicoUsd;
+use std::time::Duration;
+
+/// A provider's own figure may be rounded: what differs by less than a millionth of a dollar, or by less than a thousandth of the cost,
+/// is the same.
+const ROUNDING: PicoUsd = PicoUsd(1_000_000);
+
+/// What is known of an attempt besides its usage.
+pub(super) struct Terms<'a> {
+    /// The model's price.
+    pub(super) price: Option<&'a Price>,
+    /// The service tier that the request named.
+    pub(super) asked: Option<ServiceTier>,
+    /// The one that the answer's head names.
+    pub(super) told: Option<ServiceTier>,
+    /// A cap counts it.
+    pub(super) capped: bool,
+    /// What is reserved.
+    pub(super) bound: PicoUsd,
+    /// When the request was admitted, seconds since 1970.
+    pub(super) at: i64,
+    /// How long the provider has worked.
+    pub(super) took: Duration,
+}
+
+/// How the usage is known.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Basis {
+    Reported,
+    Counted,
+    /// What was counted is only the least of it.
+    Bound,
+}
+
+/// What is charged.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Charged {
+    pub(super) cost: PicoUsd,
+    pub(super) basis: &'static str,
+    /// The part of `cost` that is above what the usage costs.
+    pub(super) excess: PicoUsd,
+    /// The service tier whose rates hold.
+    pub(super) tier: ServiceTier,
+    /// The rates of that tier are not known; those of the standard tier were taken.
+    pub(super) unpriced: bool,
+    /// The provider's own figure beside the computed cost; one of [`COMPARED`].
+    pub(super) compared: Option<&'static str>,
+}
+
+impl Terms<'_> {
+    pub(super) fn charge(&self, usage: &Usage, basis: Basis) -> Charged {
+        let (tier, price) = self.served(usage);
+        let unpriced = self.price.is_some() && price.is_none();
+        let price = price.or_else(|| self.price.copied());
+        let computed = price.map_or(PicoUsd::ZERO, |p| p.cost(usage) + p.time_cost(self.took));
+        // Numbers that contradict each other, or have no price, prove nothing.
+        let unproven = basis == Basis::Reported && self.capped && (usage.anomaly || unpriced);
+        let (cost, basis) = match basis {
+            Basis::Bound => (self.bound.max(computed), "bound"),
+            _ if unproven => (self.bound.max(computed), "bound"),
+            Basis::Reported if self.capped => (
+                computed.max(usage.reported_cost.unwrap_or_default()),
+                "reported",
+            ),
+            Basis::Reported => (computed, "reported"),
+            Basis::Counted => (computed, "counted"),
+        };
+        let excess = match basis {
+            "bound" => cost - computed,
+            _ => PicoUsd::ZERO,
+        };
+        let reported = usage.reported_cost.filter(|_| basis == "reported");
+        Charged {
+            cost,
+            basis,
+            excess,
+            tier,
+            unpriced,
+            compared: reported.map(|reported| compared(reported, computed)),
+        }
+    }
+
+    /// The tier in which the answer was made, and the price there. What an answer does not say is what was asked for, where that is
+    /// dearer than the standard tier.
+    fn served(&self, usage: &Usage) -> (ServiceTier, Option<Price>) {
+        let of = |tier| self.price.and_then(|p| p.served(tier, self.at));
+        if let Some(told) = usage.tier.or(self.told) {
+            return (told, of(told));
+        }
+        let standard = of(ServiceTier::Standard);
+        let cost = |price: &Option<Price>| price.as_ref().map(|p| p.cost(usage));
+        let asked = self.asked.map(|tier| (tier, of(tier)));
+        let dearer = asked.filter(|(_, price)| cost(price) > cost(&standard));
+        dearer.unwrap_or((ServiceTier::Standard, standard))
+    }
+}
+
+fn compared(reported: PicoUsd, computed: PicoUsd) -> &'static str {
+    let [equal, above, below] = COMPARED;
+    let far = PicoUsd(computed.0 / 1_000).max(ROUNDING);
+    match reported {
+        r if r - computed > far => above,
+        r if computed - r > far => below,
+        _ => equal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::price::{Rates, TierRates, Tiers};
+
+    const STANDARD: i128 = 100;
+    const FLEX: i128 = 50;
+    const PRIORITY: i128 = 200;
+    const BOUND: i128 = 1_000_000_000;
+
+    fn price() -> Price {
+        let rates = |pico: i128| Rates::plain(PicoUsd(pico), PicoUsd(pico));
+        let tier = |pico| {
+            Some(TierRates {
+                rates: rates(pico),
+                long: None,
+            })
+        };
+        Price {
+            rates: rates(STANDARD),
+            tiers: Tiers {
+                flex: tier(FLEX),
+                priority: tier(PRIORITY),
+                batch: None,
+            },
+            ..Price::default()
+        }
+    }
+
+    fn terms(price: &Price, capped: bool) -> Terms<'_> {
+        Terms {
+            price: Some(price),
+            asked: None,
+            told: None,
+            capped,
+            bound: PicoUsd(BOUND),
+            at: 0,
+            took: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn an_answer_is_priced_by_the_tier_that_it_names() {
+        use ServiceTier::{Batch, Flex, Priority, Standard};
+        let price = price();
+        for (asked, head, body, capped, tier, pico, basis) in [
+            (None, None, None, true, Standard, STANDARD, "reported"),
+            (
+                None,
+                None,
+                Some(Priority),
+                true,
+                Priority,
+                PRIORITY,
+                "reported",
+            ),
+            (None, Some(Flex), None, true, Flex, FLEX, "reported"),
+            (
+                Some(Priority),
+                None,
+                Some(Standard),
+                true,
+                Standard,
+                STANDARD,
+                "reported",
+            ),
+            // Not told: the dearer of what was asked for and the standard tier.
+            (
+                Some(Priority),
+                None,
+                None,
+                true,
+                Priority,
+                PRIORITY,
+                "reported",
+            ),
+            (Some(Flex), None, None, true, Standard, STANDARD, "reported"),
+            (
+                Some(Batch),
+                None,
+                None,
+                true,
+                Standard,
+                STANDARD,
+                "reported",
+            ),
+            // A tier without a price proves nothing under a cap, and costs about the standard rates without one.
+            (None, None, Some(Batch), true, Batch, BOUND / 1_000, "bound"),
+            (None, None, Some(Batch), false, Batch, STANDARD, "reported"),
+        ] {
+            let usage = Usage {
+                input: 600,
+                output: 400,
+                tier: body,
+                ..Usage::default()
+            };
+            let terms = Terms {
+                asked,
+                told: head,
+                ..terms(&price, capped)
+            };
+            let got = terms.charge(&usage, Basis::Reported);
+            let said = format!("{asked:?} {head:?} {body:?} {capped}");
+            assert_eq!(
+                (got.tier, got.cost, got.basis),
+                (tier, PicoUsd(pico * 1_000), basis),
+                "{said}"
+            );
+            assert_eq!(got.unpriced, tier == Batch, "{said}");
+        }
+    }
+
+    #[test]
+    fn a_providers_own_figure_is_compared_and_under_a_cap_the_larger_is_charged() {
+        let price = price();
+        let computed = STANDARD * 1_000_000;
+        for (reported, compared, capped_cost) in [
+            (computed, "equal", computed),
+            (computed + 1_000_000, "equal", computed + 1_000_000),
+            (computed + 1_000_001, "above", computed + 1_000_001),
+            (computed - 1_000_000, "equal", computed),
+            (computed - 1_000_001, "below", computed),
+            (0, "below", computed),
+        ] {
+            let usage = Usage {
+                input: 1_000_000,
+                reported_cost: Some(PicoUsd(reported)),
+                ..Usage::default()
+            };
+            for (capped, cost) in [(true, capped_cost), (false, computed)] {
+                let got = terms(&price, capped).charge(&usage, Basis::Reported);
+                assert_eq!(
+                    (got.compared, got.cost, got.basis),
+                    (Some(compared), PicoUsd(cost), "reported"),
+                    "{reported} {capped}"
+                );
+            }
+        }
+        // A thousandth of a large bill is rounding too.
+        let far = |reported| super::compared(PicoUsd(reported), PicoUsd(10_000_000_000));
+        assert_eq!(
+            (far(10_010_000_000), far(10_010_000_001)),
+            ("equal", "above")
+        );
+    }
+
+    #[test]
+    fn what_nobody_knows_is_charged_at_the_bound_or_above() {
+        let price = price();
+        let usage = |output, anomaly| Usage {
+            output,
+            anomaly,
+            ..Usage::default()
+        };
+        for (usage, basis, capped, cost, said, excess) in [
+            (
+                usage(10, false),
+                Basis::Bound,
+                true,
+                BOUND,
+                "bound",
+                BOUND - 1_000,
+            ),
+            (
+                usage(10, true),
+                Basis::Reported,
+                true,
+                BOUND,
+                "bound",
+                BOUND - 1_000,
+            ),
+            (
+                usage(10, true),
+                Basis::Reported,
+                false,
+                1_000,
+                "reported",
+                0,
+            ),
+            (usage(10, false), Basis::Counted, true, 1_000, "counted", 0),
+            (
+                usage(20_000_000, false),
+                Basis::Bound,
+                true,
+                2 * BOUND,
+                "bound",
+                0,
+            ),
+        ] {
+            let got = terms(&price, capped).charge(&usage, basis);
+            assert_eq!(
+                (got.cost, got.basis, got.excess),
+                (PicoUsd(cost), said, PicoUsd(excess))
+            );
+        }
+    }
+}
