@@ -20,6 +20,7 @@ mod layers;
 mod money;
 mod protocol;
 mod relaying;
+mod replay;
 mod routing;
 mod scripted;
 mod stores;

@@ -1,7 +1,7 @@
 //! Recorded traffic through the dialects: every stream cut in many ways, every count checked against
 //! arithmetic that is done here on the plain JSON.
 
-mod recording;
+pub mod recording;
 
 use flyball::chat::Usage;
 use flyball::dialect::{Event, UsageRule};

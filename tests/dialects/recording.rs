@@ -90,7 +90,7 @@ pub fn all() -> Vec<Recording> {
 }
 
 /// The folder of the larger collection.
-fn shared() -> Option<PathBuf> {
+pub fn shared() -> Option<PathBuf> {
     let shared = std::env::var_os("FLYBALL_SHARED").map(PathBuf::from);
     if shared.is_none() {
         let in_ci = std::env::var_os("CI").is_some_and(|ci| ci == "true");
@@ -161,7 +161,8 @@ fn read(root: &Path) -> Vec<Recording> {
     found
 }
 
-fn folder(path: &Path) -> Vec<PathBuf> {
+/// What a folder holds, sorted.
+pub fn folder(path: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(path) else {
         return Vec::new();
     };

@@ -89,6 +89,11 @@ impl Upstream {
         self.shared.scripts.lock().unwrap().push_back(steps);
     }
 
+    /// Answers the next request with these steps and with none that were left over.
+    pub fn only(&self, steps: Vec<Step>) {
+        *self.shared.scripts.lock().unwrap() = VecDeque::from([steps]);
+    }
+
     pub fn seen(&self) -> Vec<Seen> {
         self.shared.seen.lock().unwrap().clone()
     }
