@@ -29,6 +29,7 @@ use crate::chat::{Prompt, ServiceTier};
 use crate::error::Error;
 use crate::json::{Edit, Object};
 use crate::route::arm::Effort;
+use crate::route::effort::Words;
 use bytes::Bytes;
 use std::borrow::Cow;
 
@@ -76,6 +77,9 @@ pub trait Dialect: Send + Sync {
     /// # Errors
     /// A 400 that names what this dialect cannot express.
     fn write(&self, said: &Conversation, to: &Addressee<'_>) -> Result<Written, Error>;
+
+    /// How it says an effort and a token limit.
+    fn effort(&self) -> &'static dyn Words;
 
     /// What this dialect calls the fields that its requests share with others, where that is not Chat Completions' name:
     /// pairs of that name and its own. What is refused or let go is named so.

@@ -4,6 +4,7 @@
 
 mod answer;
 mod converse;
+mod effort;
 mod request;
 mod speak;
 mod usage;
@@ -15,6 +16,7 @@ use super::{
 };
 use crate::chat::conversation::Conversation;
 use crate::error::{Error, Kind};
+use crate::route::effort::Words;
 use bytes::Bytes;
 use serde::Serialize;
 
@@ -60,6 +62,10 @@ impl Dialect for Anthropic {
             ),
             ("response_format", "output_config.format"),
         ]
+    }
+
+    fn effort(&self) -> &'static dyn Words {
+        &effort::Messages
     }
 
     fn write(&self, said: &Conversation, to: &Addressee<'_>) -> Result<Written, Error> {

@@ -4,6 +4,7 @@
 
 mod answer;
 mod converse;
+mod effort;
 mod frame;
 mod request;
 mod speak;
@@ -16,6 +17,7 @@ use super::{
 };
 use crate::chat::conversation::Conversation;
 use crate::error::{Error, Kind};
+use crate::route::effort::Words;
 use bytes::Bytes;
 use serde_json::json;
 
@@ -68,6 +70,10 @@ impl Dialect for Gemini {
             ("response_format", "generationConfig.responseMimeType"),
             ("tool_choice", "toolConfig.functionCallingConfig"),
         ]
+    }
+
+    fn effort(&self) -> &'static dyn Words {
+        &effort::Thoughts
     }
 
     fn write(&self, said: &Conversation, to: &Addressee<'_>) -> Result<Written, Error> {

@@ -2,6 +2,7 @@
 
 mod answer;
 mod converse;
+mod effort;
 mod request;
 mod speak;
 mod write;
@@ -12,6 +13,7 @@ use super::{
 };
 use crate::chat::conversation::Conversation;
 use crate::error::Error;
+use crate::route::effort::Words;
 use bytes::Bytes;
 use serde_json::json;
 
@@ -66,6 +68,10 @@ impl Dialect for Ollama {
 
     fn needs_turn(&self) -> bool {
         false
+    }
+
+    fn effort(&self) -> &'static dyn Words {
+        &effort::Think
     }
 
     fn write(&self, said: &Conversation, to: &Addressee<'_>) -> Result<Written, Error> {

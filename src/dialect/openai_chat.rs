@@ -4,6 +4,7 @@
 
 mod answer;
 mod converse;
+mod effort;
 mod fields;
 mod hide;
 mod request;
@@ -18,9 +19,11 @@ use super::{
 use crate::chat::conversation::Conversation;
 use crate::error::{Error, Kind};
 use crate::json::Edit;
+use crate::route::effort::Words;
 use bytes::Bytes;
 use serde::Serialize;
 
+pub(super) use effort::reject_sampling;
 pub(super) use usage::reported_cost;
 
 /// The dialect.
@@ -59,6 +62,10 @@ impl Dialect for OpenAiChat {
 
     fn needs_turn(&self) -> bool {
         false
+    }
+
+    fn effort(&self) -> &'static dyn Words {
+        &effort::Chat
     }
 
     fn write(&self, said: &Conversation, to: &Addressee<'_>) -> Result<Written, Error> {

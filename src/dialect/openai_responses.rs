@@ -5,6 +5,7 @@
 
 mod answer;
 mod converse;
+mod effort;
 mod request;
 mod speak;
 mod write;
@@ -15,6 +16,7 @@ use super::{
 };
 use crate::chat::conversation::Conversation;
 use crate::error::Error;
+use crate::route::effort::Words;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
@@ -52,6 +54,10 @@ impl Dialect for OpenAiResponses {
             ("response_format", "text.format"),
             ("logprobs", "top_logprobs"),
         ]
+    }
+
+    fn effort(&self) -> &'static dyn Words {
+        &effort::Reasoning
     }
 
     fn write(&self, said: &Conversation, to: &Addressee<'_>) -> Result<Written, Error> {

@@ -194,7 +194,7 @@ fn write_effort(
     let target = effort::Target {
         family: arm.model.provider.kind.family,
         model: &arm.model.name,
-        dialect: said.dialect.name(),
+        words: said.dialect.effort(),
         asked: &said.request.fields,
         limit_tokens: limit,
         anthropic_version: match said.translated {
@@ -441,13 +441,11 @@ impl Plan {
             .limit
             .map(|l| l.field)
             .filter(|_| self.written.is_none());
-        let (family, dialect) = (arm.model.provider.kind.family, said.dialect.name());
+        let (family, words) = (arm.model.provider.kind.family, said.dialect.effort());
         let fields = &said.request.fields;
-        let field =
-            own.unwrap_or_else(|| effort::limit_field(family, &arm.model.name, dialect, fields));
-        // A body may hold both names of the limit; the other one must not say something else.
-        let names = ["max_tokens", "max_completion_tokens"].into_iter();
-        let others = names.filter(|f| *f != field && dialect == "openai_chat");
+        let field = own.unwrap_or_else(|| words.limit_field(family, &arm.model.accepts, fields));
+        // A body may hold several names of the limit; another one must not say something else.
+        let others = words.limit_fields().iter().filter(|f| **f != field);
         let mut edits: Vec<Edit> = others.map(|f| Edit::remove(&[f])).collect();
         let path: Vec<&str> = field.split('.').collect();
         edits.push(Edit::set(&path, limit.to_string()));

@@ -1,20 +1,18 @@
 //! Effort in the provider's own words: which efforts a model takes, and the edits that ask for one.
 //!
-//! The table is data (`src/data/effort.json`). Nothing here sends, prices or chooses; it never changes what
+//! The table is data (`src/data/effort.json`); how a dialect says an effort stands beside the dialect. Nothing here sends, prices or chooses; it never changes what
 //! the client wants done (tools, tool choice, messages), only how hard the model thinks about it and the
 //! sampling parameters that a thinking model rejects.
 
-mod anthropic;
-mod gemini;
-mod ollama;
-mod openai;
-mod responses;
+mod pen;
+mod table;
+
+pub use pen::Pen;
+pub use table::{Row, Thinking};
 
 use crate::json::{self, Edit, Object};
 use crate::route::arm::Effort;
-use serde::Deserialize;
-use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use table::row;
 
 /// Whose words for effort are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -175,17 +173,17 @@ pub fn reasoning_allowance(effort: Effort) -> u64 {
 }
 
 /// The least thinking budget. It is Anthropic's own minimum; no other provider pins one, so it stands for all.
-const BUDGET_MIN: u64 = 1_024;
+pub const BUDGET_MIN: u64 = 1_024;
 
 /// A request to write an effort into.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Target<'a> {
     /// Whose words.
     pub family: Family,
     /// The model that will answer, as its provider calls it.
     pub model: &'a str,
-    /// The dialect of the body, by its name.
-    pub dialect: &'a str,
+    /// How the dialect of the body says it.
+    pub words: &'static dyn Words,
     /// The client's own fields.
     pub asked: &'a Object<'a>,
     /// The token limit that will be in force, if it is below what the client's fields say or they say nothing.
@@ -209,44 +207,70 @@ pub struct Written {
     pub reasoning_allowance: u64,
 }
 
-/// Writes the wanted effort, or the nearest that this model takes in this request, by the table.
-#[must_use]
-pub fn write(
-    family: Family,
-    model: &str,
-    dialect: &str,
-    wanted: Effort,
-    asked: &Object<'_>,
-    limit_tokens: Option<u64>,
-    anthropic_version: Option<&str>,
-) -> Written {
-    let target = Target {
-        family,
-        model,
-        dialect,
-        asked,
-        limit_tokens,
-        anthropic_version,
-    };
-    write_as(&target, &accepts(family, model), wanted)
+/// A model that is told an effort.
+#[derive(Clone, Copy)]
+pub struct Told<'a> {
+    /// The request.
+    pub target: &'a Target<'a>,
+    /// What the table says of the model.
+    pub row: Option<&'a Row>,
+    /// Which efforts it takes.
+    pub accepts: &'a Accepts,
 }
 
-/// As [`write`], for a model whose efforts the configuration or a probe of the server told.
+/// How a dialect says an effort and a token limit.
+pub trait Words: Send + Sync {
+    /// The effort that a client set in its own words, in whichever of the known ways; `None` where it said nothing.
+    /// A budget stands for the least effort whose allowance holds it.
+    fn asked(&self, fields: &Object<'_>) -> Option<Effort>;
+
+    /// Writes an effort that the model takes; gives the one really asked for, and the budget that was written, if one was.
+    fn write(&self, pen: &mut Pen<'_>, to: &Told<'_>, wanted: Effort) -> (Effort, Option<u64>);
+
+    /// Takes away what the model rejects at the effort that it has by itself.
+    fn fit(&self, _pen: &mut Pen<'_>, _to: &Told<'_>, _effort: Effort) {}
+
+    /// The field that holds the token limit of a request to such a model.
+    fn limit_field(&self, family: Family, accepts: &Accepts, asked: &Object<'_>) -> &'static str;
+
+    /// Every top-level field that may hold the limit, where there are several: none may contradict another.
+    fn limit_fields(&self) -> &'static [&'static str] {
+        &[]
+    }
+}
+
+/// Writes the wanted effort, or the nearest that this model takes in this request.
 #[must_use]
 pub fn write_as(target: &Target<'_>, accepts: &Accepts, wanted: Effort) -> Written {
-    let row = row(target.family, target.model);
-    let wanted = clamp(accepts, wanted);
-    let mut pen = Pen::new(target.asked);
-    let (effort, budget) = match target.dialect {
-        "anthropic_messages" => anthropic::write(&mut pen, target, row, accepts, wanted),
-        "gemini" => (gemini::write(&mut pen, row, accepts, wanted), None),
-        "ollama_chat" | "ollama_generate" => (ollama::write(&mut pen, row, accepts, wanted), None),
-        "openai_responses" => {
-            let effort = responses::write(&mut pen, target.family, row, accepts, wanted);
-            (effort, None)
-        }
-        _ => (openai::write(&mut pen, target, row, accepts, wanted), None),
+    let told = Told {
+        target,
+        row: row(target.family, target.model),
+        accepts,
     };
+    let mut pen = Pen::new(target.asked);
+    let (effort, budget) = target.words.write(&mut pen, &told, clamp(accepts, wanted));
+    written(pen, effort, budget)
+}
+
+/// Writes no effort: takes away only what this model rejects at the effort that it has by itself, and moves a limit to
+/// the field that holds it.
+#[must_use]
+pub fn fit(target: &Target<'_>, accepts: &Accepts) -> Written {
+    let effort = match accepts.on_by_default {
+        true => clamp(accepts, Effort::Medium),
+        false => Effort::None,
+    };
+    let told = Told {
+        target,
+        row: row(target.family, target.model),
+        accepts,
+    };
+    let mut pen = Pen::new(target.asked);
+    target.words.fit(&mut pen, &told, effort);
+    written(pen, effort, None)
+}
+
+fn written(pen: Pen<'_>, effort: Effort, budget: Option<u64>) -> Written {
     let reasoning_allowance = budget.unwrap_or(reasoning_allowance(effort));
     Written {
         edits: pen.edits,
@@ -257,65 +281,9 @@ pub fn write_as(target: &Target<'_>, accepts: &Accepts, wanted: Effort) -> Writt
     }
 }
 
-/// Writes no effort: takes away only what this model rejects at the effort that it has by itself, and moves a limit to
-/// the field that holds it.
-#[must_use]
-pub fn fit(target: &Target<'_>, accepts: &Accepts) -> Written {
-    let row = row(target.family, target.model);
-    let effort = match accepts.on_by_default {
-        true => clamp(accepts, Effort::Medium),
-        false => Effort::None,
-    };
-    let mut pen = Pen::new(target.asked);
-    match target.dialect {
-        "anthropic_messages" => anthropic::sampling(&mut pen, target, row, effort),
-        "openai_chat" => openai::fit(&mut pen, target, accepts, effort),
-        "openai_responses" if target.family == Family::OpenAi && effort != Effort::None => {
-            responses::reject_sampling(&mut pen);
-        }
-        _ => {}
-    }
-    let reasoning_allowance = reasoning_allowance(effort);
-    Written {
-        edits: pen.edits,
-        removed: pen.removed,
-        effort,
-        least_reasoning_tokens: reasoning_allowance.min(BUDGET_MIN),
-        reasoning_allowance,
-    }
-}
-
-/// The field that holds the token limit of a request to this model; [`write`] moves a client's limit there.
-#[must_use]
-pub fn limit_field(family: Family, model: &str, dialect: &str, asked: &Object<'_>) -> &'static str {
-    match dialect {
-        "anthropic_messages" => "max_tokens",
-        "openai_responses" => "max_output_tokens",
-        "ollama_chat" | "ollama_generate" => "options.num_predict",
-        "gemini" if asked.some("generation_config").is_some() => {
-            "generation_config.maxOutputTokens"
-        }
-        "gemini" => "generationConfig.maxOutputTokens",
-        _ => openai::limit_field(family, &accepts(family, model), asked),
-    }
-}
-
-/// The effort that a client set in its own words, in whichever of the known ways; `None` where it said nothing.
-/// A budget stands for the least effort whose allowance holds it, adaptive thinking without an effort for
-/// high, Anthropic's usual default.
-#[must_use]
-pub fn asked(dialect: &str, fields: &Object<'_>) -> Option<Effort> {
-    match dialect {
-        "anthropic_messages" => anthropic::asked(fields),
-        "gemini" => gemini::asked(fields),
-        "openai_responses" => responses::asked(fields),
-        "ollama_chat" | "ollama_generate" => ollama::asked(fields),
-        _ => openai::asked(fields),
-    }
-}
-
 /// The least effort whose allowance holds this budget.
-fn of_budget(tokens: u64) -> Effort {
+#[must_use]
+pub fn of_budget(tokens: u64) -> Effort {
     Effort::ALL
         .into_iter()
         .find(|e| reasoning_allowance(*e) >= tokens)
@@ -323,7 +291,8 @@ fn of_budget(tokens: u64) -> Effort {
 }
 
 /// An effort in any provider's spelling.
-fn spoken(raw: &str) -> Option<Effort> {
+#[must_use]
+pub fn spoken(raw: &str) -> Option<Effort> {
     let word = json::text(raw)?;
     match word.as_ref() {
         "off" => Some(Effort::None),
@@ -334,188 +303,9 @@ fn spoken(raw: &str) -> Option<Effort> {
 }
 
 /// A field's value as an object; what is no object has no fields.
-fn inner<'a>(fields: &Object<'a>, key: &str) -> Option<Object<'a>> {
+#[must_use]
+pub fn inner<'a>(fields: &Object<'a>, key: &str) -> Option<Object<'a>> {
     Object::read_str(fields.some(key)?).ok()
-}
-
-/// Collects edits to one body.
-struct Pen<'a> {
-    fields: &'a Object<'a>,
-    edits: Vec<Edit>,
-    removed: Vec<String>,
-}
-
-impl<'a> Pen<'a> {
-    fn new(fields: &'a Object<'a>) -> Pen<'a> {
-        Pen {
-            fields,
-            edits: Vec::new(),
-            removed: Vec::new(),
-        }
-    }
-
-    fn set(&mut self, path: &[&str], json: impl Into<String>) {
-        self.edits.push(Edit::set(path, json));
-    }
-
-    fn set_text(&mut self, path: &[&str], text: &str) {
-        self.edits.push(Edit::set_text(path, text));
-    }
-
-    /// Takes a field away that another one stands for now.
-    fn replace(&mut self, key: &str) {
-        if self.fields.get(key).is_some() {
-            self.edits.push(Edit::remove(&[key]));
-        }
-    }
-
-    /// Takes a field away that this model rejects, and names it.
-    fn reject(&mut self, key: &str) {
-        self.replace(key);
-        if self.fields.some(key).is_some() {
-            self.removed.push(key.to_owned());
-        }
-    }
-
-    /// Takes an inner field away; the outer one too where nothing else is in it.
-    fn replace_inner(&mut self, outer: &str, key: &str) {
-        let Some(object) = inner(self.fields, outer) else {
-            return;
-        };
-        match (object.get(key), object.iter().count()) {
-            (None, _) => {}
-            (Some(_), 1) => self.edits.push(Edit::remove(&[outer])),
-            (Some(_), _) => self.edits.push(Edit::remove(&[outer, key])),
-        }
-    }
-}
-
-/// The table.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Table {
-    #[serde(rename = "_source")]
-    _source: String,
-    families: BTreeMap<String, Vec<Row>>,
-}
-
-/// What is known of one group of models.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Row {
-    prefix: Vec<String>,
-    efforts: Option<Vec<Name>>,
-    #[serde(default)]
-    none: bool,
-    #[serde(default)]
-    on_by_default: bool,
-    #[serde(default)]
-    tools_need_none: bool,
-    #[serde(default = "yes")]
-    sampling: bool,
-    #[serde(default = "yes")]
-    forced_tools: bool,
-    #[serde(default)]
-    thinking: Vec<Thinking>,
-    #[serde(default)]
-    mute: bool,
-    /// Gemini's own endpoint takes a budget from the first to the second number, not a level.
-    budget: Option<[u64; 2]>,
-    #[serde(default)]
-    rounds: BTreeMap<Name, Name>,
-    #[serde(default)]
-    words: BTreeMap<Name, String>,
-    template_flag: Option<String>,
-    #[serde(rename = "note")]
-    _note: Option<String>,
-}
-
-fn yes() -> bool {
-    true
-}
-
-/// A value of Anthropic's `thinking.type`.
-#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-enum Thinking {
-    Adaptive,
-    Enabled,
-    Disabled,
-    BetweenTools,
-}
-
-/// An effort by its name.
-#[derive(Clone, Copy, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
-#[serde(try_from = "String")]
-struct Name(Effort);
-
-impl TryFrom<String> for Name {
-    type Error = String;
-    fn try_from(name: String) -> Result<Name, String> {
-        match Effort::parse(&name) {
-            Some(effort) => Ok(Name(effort)),
-            None => Err(format!("\"{name}\" is not an effort")),
-        }
-    }
-}
-
-impl Row {
-    fn accepts(&self) -> Accepts {
-        let efforts = match &self.efforts {
-            Some(list) => list.iter().map(|name| name.0).collect(),
-            None => {
-                let none = self.none.then_some(Effort::None);
-                none.into_iter()
-                    .chain([Effort::Low, Effort::Medium, Effort::High])
-                    .collect()
-            }
-        };
-        Accepts {
-            efforts,
-            on_by_default: self.on_by_default,
-            known: true,
-            tools_need_none: self.tools_need_none,
-            rounds: self.rounds.iter().map(|(a, b)| (a.0, b.0)).collect(),
-        }
-    }
-
-    /// The provider's word for an effort.
-    fn word(&self, effort: Effort) -> &str {
-        self.words
-            .get(&Name(effort))
-            .map_or(effort.name(), String::as_str)
-    }
-}
-
-fn table() -> &'static Table {
-    static TABLE: OnceLock<Table> = OnceLock::new();
-    TABLE.get_or_init(|| {
-        serde_json::from_str(include_str!("../data/effort.json"))
-            .expect("a test reads the embedded table")
-    })
-}
-
-fn row(family: Family, model: &str) -> Option<&'static Row> {
-    let model = model.to_ascii_lowercase();
-    let rows = table().families.get(family.name())?;
-    rows.iter()
-        .find(|row| row.prefix.iter().any(|p| begins(&model, p)))
-}
-
-/// Whether a name begins with a pattern, in which `*` stands for any text.
-fn begins(name: &str, pattern: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = name.strip_prefix(first) else {
-        return false;
-    };
-    for part in parts {
-        match rest.split_once(part) {
-            Some((_, after)) => rest = after,
-            None => return false,
-        }
-    }
-    true
 }
 
 #[cfg(test)]

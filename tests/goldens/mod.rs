@@ -72,7 +72,7 @@ fn said_to(
     let target = Target {
         family,
         model,
-        dialect: to.name(),
+        words: to.effort(),
         asked: &read.fields,
         limit_tokens: None,
         anthropic_version: Some("2023-06-01"),

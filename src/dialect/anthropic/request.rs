@@ -1,11 +1,13 @@
 //! An Anthropic Messages request into a [`Request`].
 
+use super::effort;
 use crate::chat::{Part, Prompt, Role, Turn};
 use crate::dialect::body;
 use crate::dialect::lenient::{Content, Maybe, Text};
 use crate::dialect::{Limit, Place, Request, Work};
 use crate::error::Error;
 use crate::json::{self, Object};
+use crate::route::effort::Words as _;
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::fmt;
@@ -72,7 +74,7 @@ struct ContextManagement<'a> {
 /// Reads a request.
 pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'a>, Error> {
     let fields = body::object(bytes, OBJECTS)?;
-    let effort = crate::route::effort::asked("anthropic_messages", &fields);
+    let effort = effort::Messages.asked(&fields);
     let model = body::model_at(&fields, place)?;
     let stream = body::flag(&fields, "stream")?;
     // 0 warms the prompt cache and answers nothing.

@@ -1,11 +1,13 @@
 //! A generateContent request into a [`Request`].
 
+use super::effort;
 use super::spellings;
 use crate::chat::{Part, Prompt, Role, Turn};
 use crate::dialect::lenient::{Content, Maybe, Text};
 use crate::dialect::{Limit, Place, Request, Work, body};
 use crate::error::Error;
 use crate::json::{self, Object};
+use crate::route::effort::Words as _;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -126,7 +128,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
     }
     let count = |key| config.as_ref().map_or(Ok(None), |c| counted(c, key));
     Ok(Request {
-        effort: crate::route::effort::asked("gemini", &fields),
+        effort: effort::Thoughts.asked(&fields),
         limit: limit(&fields, config.as_ref())?,
         choices: count("candidateCount")?.unwrap_or(1),
         model_in_body: body::model_in(&fields),

@@ -1,11 +1,13 @@
 //! A request of Ollama's own API into a [`Request`].
 
 use super::Ollama;
+use super::effort;
 use crate::chat::{Part, Prompt, Role, Turn};
 use crate::dialect::lenient::{Content, Maybe, Text};
 use crate::dialect::{Limit, Place, Request, body};
 use crate::error::Error;
 use crate::json::{self, Object};
+use crate::route::effort::Words as _;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -78,7 +80,7 @@ pub(super) fn decode<'a>(
         Ollama::Generate => generate(&fields, &mut prompt, &mut unbounded)?,
     }
     Ok(Request {
-        effort: crate::route::effort::asked("ollama_chat", &fields),
+        effort: effort::Think.asked(&fields),
         limit: limit(&fields)?,
         model_in_body: body::model_in(&fields),
         tier: None,

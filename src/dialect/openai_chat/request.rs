@@ -1,5 +1,6 @@
 //! A Chat Completions request into a [`Request`].
 
+use super::effort;
 use super::fields::{self, Tool};
 use crate::chat::{Part, Prompt, Role, Turn};
 use crate::dialect::body;
@@ -7,6 +8,7 @@ use crate::dialect::lenient::{Content, Maybe, Text};
 use crate::dialect::{Limit, Place, Request};
 use crate::error::Error;
 use crate::json::Object;
+use crate::route::effort::Words as _;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::borrow::Cow;
@@ -64,7 +66,7 @@ struct ResponseFormat<'a> {
 /// Reads a request.
 pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'a>, Error> {
     let fields = body::object(bytes, OBJECTS)?;
-    let effort = crate::route::effort::asked("openai_chat", &fields);
+    let effort = effort::Chat.asked(&fields);
     let model = body::model_at(&fields, place)?;
     let stream = body::flag(&fields, "stream")?;
     let usage_asked = usage_asked(&fields)?;

@@ -1,10 +1,12 @@
 //! A Responses request into a [`Request`].
 
+use super::effort;
 use crate::chat::{Part, Prompt, Role, Turn};
 use crate::dialect::lenient::{Content, Maybe, Text};
 use crate::dialect::{Limit, Place, Request, body};
 use crate::error::Error;
 use crate::json::{self, Object};
+use crate::route::effort::Words as _;
 use serde::Deserialize;
 use std::borrow::Cow;
 
@@ -93,7 +95,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
     }
     input(&fields, &mut prompt, &mut unbounded)?;
     Ok(Request {
-        effort: crate::route::effort::asked("openai_responses", &fields),
+        effort: effort::Reasoning.asked(&fields),
         model_in_body: body::model_in(&fields),
         tier: body::tier(&fields, "service_tier"),
         fields,

@@ -7,6 +7,40 @@ fn fields(body: &str) -> Object<'_> {
     Object::read(body.as_bytes()).expect("a valid body")
 }
 
+fn words(dialect: &str) -> &'static dyn Words {
+    crate::dialect::named(dialect)
+        .expect("a dialect of this name")
+        .effort()
+}
+
+fn asked(dialect: &str, fields: &Object<'_>) -> Option<Effort> {
+    words(dialect).asked(fields)
+}
+
+fn limit_field(family: Family, model: &str, dialect: &str, asked: &Object<'_>) -> &'static str {
+    words(dialect).limit_field(family, &accepts(family, model), asked)
+}
+
+fn write(
+    family: Family,
+    model: &str,
+    dialect: &str,
+    wanted: Effort,
+    asked: &Object<'_>,
+    limit_tokens: Option<u64>,
+    anthropic_version: Option<&str>,
+) -> Written {
+    let target = Target {
+        family,
+        model,
+        words: words(dialect),
+        asked,
+        limit_tokens,
+        anthropic_version,
+    };
+    write_as(&target, &accepts(family, model), wanted)
+}
+
 /// The body after the edits, what was removed, and the effort really asked for.
 fn written(
     family: Family,
@@ -219,7 +253,7 @@ fn the_configured_list_decides_where_the_table_is_silent() {
     let target = |model| Target {
         family: Family::Compatible,
         model,
-        dialect: CHAT,
+        words: words(CHAT),
         asked: &asked,
         limit_tokens: None,
         anthropic_version: None,
@@ -346,7 +380,7 @@ fn example(pattern: &str) -> String {
 
 #[test]
 fn every_row_of_the_table_is_sorted_and_reached() {
-    for (name, rows) in &table().families {
+    for (name, rows) in &table::table().families {
         let family = Family::ALL.into_iter().find(|f| f.name() == name);
         let family = family.unwrap_or_else(|| panic!("\"{name}\" is a family"));
         for wanted in rows {
@@ -388,7 +422,7 @@ fn whatever_is_wanted_an_accepted_effort_is_written() {
         r#"{"max_tokens":1200,"thinking":{"type":"disabled"},"reasoning_effort":"none","reasoning":{"effort":"none"}}"#,
     ];
     let mut checked = 0;
-    for (name, rows) in &table().families {
+    for (name, rows) in &table::table().families {
         let family = Family::ALL
             .into_iter()
             .find(|f| f.name() == name)

@@ -1,11 +1,32 @@
 //! Effort on the Anthropic Messages dialect: the `thinking` object, `output_config.effort`, sampling.
 
-use super::{
-    Accepts, BUDGET_MIN, Family, Pen, Row, Target, Thinking, inner, of_budget, reasoning_allowance,
-    spoken,
-};
 use crate::json::{self, Object};
 use crate::route::arm::Effort;
+use crate::route::effort::{
+    Accepts, BUDGET_MIN, Family, Pen, Row, Target, Thinking, Told, Words, inner, of_budget,
+    reasoning_allowance, spoken,
+};
+
+/// Anthropic's words for effort.
+pub(super) struct Messages;
+
+impl Words for Messages {
+    fn asked(&self, fields: &Object<'_>) -> Option<Effort> {
+        asked(fields)
+    }
+
+    fn write(&self, pen: &mut Pen<'_>, to: &Told<'_>, wanted: Effort) -> (Effort, Option<u64>) {
+        write(pen, to.target, to.row, to.accepts, wanted)
+    }
+
+    fn fit(&self, pen: &mut Pen<'_>, to: &Told<'_>, effort: Effort) {
+        sampling(pen, to.target, to.row, effort);
+    }
+
+    fn limit_field(&self, _: Family, _: &Accepts, _: &Object<'_>) -> &'static str {
+        "max_tokens"
+    }
+}
 
 const SAMPLING: [&str; 3] = ["temperature", "top_p", "top_k"];
 
@@ -73,7 +94,7 @@ fn word(thinking: Thinking) -> &'static str {
 }
 
 /// Writes the effort; gives the one really asked for and the budget that was written, if one was.
-pub(super) fn write(
+fn write(
     pen: &mut Pen<'_>,
     target: &Target<'_>,
     row: Option<&Row>,
@@ -170,7 +191,7 @@ fn remove_thinking(pen: &mut Pen<'_>, key: &str) {
     }
 }
 
-pub(super) fn sampling(pen: &mut Pen<'_>, target: &Target<'_>, row: Option<&Row>, effort: Effort) {
+fn sampling(pen: &mut Pen<'_>, target: &Target<'_>, row: Option<&Row>, effort: Effort) {
     if target.family != Family::Anthropic {
         return;
     }
@@ -189,7 +210,7 @@ fn forces_tool(fields: &Object<'_>) -> bool {
 }
 
 /// The effort in a client's fields.
-pub(super) fn asked(fields: &Object<'_>) -> Option<Effort> {
+fn asked(fields: &Object<'_>) -> Option<Effort> {
     let effort = inner(fields, "output_config").and_then(|c| c.some("effort").and_then(spoken));
     let thinking = inner(fields, "thinking");
     let kind = thinking.as_ref().and_then(|t| json::text(t.some("type")?));

@@ -1,11 +1,38 @@
 //! Effort on the OpenAI Responses dialect: `reasoning.effort`, for every vendor alike.
 
-use super::{Accepts, Family, Pen, Row, inner, openai, spoken};
+use crate::dialect::openai_chat;
 use crate::json::Object;
 use crate::route::arm::Effort;
+use crate::route::effort::{Accepts, Family, Pen, Row, Told, Words, inner, spoken};
+
+/// The words for effort of Responses.
+pub(super) struct Reasoning;
+
+impl Words for Reasoning {
+    fn asked(&self, fields: &Object<'_>) -> Option<Effort> {
+        inner(fields, "reasoning")?.some("effort").and_then(spoken)
+    }
+
+    fn write(&self, pen: &mut Pen<'_>, to: &Told<'_>, wanted: Effort) -> (Effort, Option<u64>) {
+        (
+            write(pen, to.target.family, to.row, to.accepts, wanted),
+            None,
+        )
+    }
+
+    fn fit(&self, pen: &mut Pen<'_>, to: &Told<'_>, effort: Effort) {
+        if to.target.family == Family::OpenAi && effort != Effort::None {
+            reject_sampling(pen);
+        }
+    }
+
+    fn limit_field(&self, _: Family, _: &Accepts, _: &Object<'_>) -> &'static str {
+        "max_output_tokens"
+    }
+}
 
 /// Writes the effort; gives the one really asked for.
-pub(super) fn write(
+fn write(
     pen: &mut Pen<'_>,
     family: Family,
     row: Option<&Row>,
@@ -32,8 +59,8 @@ pub(super) fn write(
 }
 
 /// Takes away what OpenAI rejects while a model reasons.
-pub(super) fn reject_sampling(pen: &mut Pen<'_>) {
-    openai::reject_sampling(pen);
+fn reject_sampling(pen: &mut Pen<'_>) {
+    openai_chat::reject_sampling(pen);
     let Some(raw) = pen.fields.some("include") else {
         return;
     };
@@ -49,8 +76,3 @@ pub(super) fn reject_sampling(pen: &mut Pen<'_>) {
 
 /// How `include` asks for the likelihood of tokens.
 const LOGPROBS: &str = "message.output_text.logprobs";
-
-/// The effort in a client's fields.
-pub(super) fn asked(fields: &Object<'_>) -> Option<Effort> {
-    inner(fields, "reasoning")?.some("effort").and_then(spoken)
-}

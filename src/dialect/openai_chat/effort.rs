@@ -1,8 +1,35 @@
 //! Effort on the OpenAI chat dialect, and the name of the token limit there.
 
-use super::{Accepts, Family, Pen, Row, Target, inner, of_budget, spoken};
 use crate::json::{Edit, Object};
 use crate::route::arm::Effort;
+use crate::route::effort::{
+    Accepts, Family, Pen, Row, Target, Told, Words, inner, of_budget, spoken,
+};
+
+/// The words for effort of OpenAI and of those who followed it.
+pub(super) struct Chat;
+
+impl Words for Chat {
+    fn asked(&self, fields: &Object<'_>) -> Option<Effort> {
+        asked(fields)
+    }
+
+    fn write(&self, pen: &mut Pen<'_>, to: &Told<'_>, wanted: Effort) -> (Effort, Option<u64>) {
+        (write(pen, to.target, to.row, to.accepts, wanted), None)
+    }
+
+    fn fit(&self, pen: &mut Pen<'_>, to: &Told<'_>, effort: Effort) {
+        fit(pen, to.target, to.accepts, effort);
+    }
+
+    fn limit_field(&self, family: Family, accepts: &Accepts, asked: &Object<'_>) -> &'static str {
+        limit_field(family, accepts, asked)
+    }
+
+    fn limit_fields(&self) -> &'static [&'static str] {
+        &LIMITS
+    }
+}
 
 /// What OpenAI rejects while a model reasons.
 const SAMPLING: [&str; 7] = [
@@ -16,7 +43,7 @@ const SAMPLING: [&str; 7] = [
 ];
 
 /// Writes the effort; gives the one really asked for.
-pub(super) fn write(
+fn write(
     pen: &mut Pen<'_>,
     target: &Target<'_>,
     row: Option<&Row>,
@@ -59,7 +86,7 @@ pub(super) fn write(
 }
 
 /// What this model needs whatever effort is asked of it.
-pub(super) fn fit(pen: &mut Pen<'_>, target: &Target<'_>, accepts: &Accepts, effort: Effort) {
+fn fit(pen: &mut Pen<'_>, target: &Target<'_>, accepts: &Accepts, effort: Effort) {
     let limit = limit_field(target.family, accepts, target.asked);
     rename_limit(pen, limit);
     if target.family == Family::OpenAi && effort != Effort::None {
@@ -68,7 +95,7 @@ pub(super) fn fit(pen: &mut Pen<'_>, target: &Target<'_>, accepts: &Accepts, eff
 }
 
 /// Takes away what OpenAI rejects while a model reasons.
-pub(super) fn reject_sampling(pen: &mut Pen<'_>) {
+pub(in crate::dialect) fn reject_sampling(pen: &mut Pen<'_>) {
     for key in SAMPLING {
         pen.reject(key);
     }
@@ -166,7 +193,7 @@ fn has_tools(fields: &Object<'_>) -> bool {
 const LIMITS: [&str; 2] = ["max_completion_tokens", "max_tokens"];
 
 /// The one field that this provider reads the limit from; where it reads both, the client's own.
-pub(super) fn limit_field(family: Family, accepts: &Accepts, asked: &Object<'_>) -> &'static str {
+fn limit_field(family: Family, accepts: &Accepts, asked: &Object<'_>) -> &'static str {
     match family {
         Family::OpenAi if !accepts.efforts.is_empty() => LIMITS[0],
         // These know the old name only, so that a limit in the new one would not hold.
@@ -197,7 +224,7 @@ fn rename_limit(pen: &mut Pen<'_>, to: &str) {
 }
 
 /// The effort in a client's fields.
-pub(super) fn asked(fields: &Object<'_>) -> Option<Effort> {
+fn asked(fields: &Object<'_>) -> Option<Effort> {
     if let Some(effort) = fields.some("reasoning_effort").and_then(spoken) {
         return Some(effort);
     }

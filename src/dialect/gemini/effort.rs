@@ -1,17 +1,34 @@
 //! Effort at Gemini's own endpoints: a budget for the 2.5 models, a level for the later ones; both together are a 400.
 
-use super::{Accepts, Pen, Row, of_budget, reasoning_allowance, spoken};
 use crate::json::Object;
 use crate::route::arm::Effort;
+use crate::route::effort::{
+    Accepts, Family, Pen, Row, Told, Words, inner, of_budget, reasoning_allowance, spoken,
+};
 use serde_json::{Map, Value};
 
+/// Gemini's words for effort.
+pub(super) struct Thoughts;
+
+impl Words for Thoughts {
+    fn asked(&self, fields: &Object<'_>) -> Option<Effort> {
+        asked(fields)
+    }
+
+    fn write(&self, pen: &mut Pen<'_>, to: &Told<'_>, wanted: Effort) -> (Effort, Option<u64>) {
+        (write(pen, to.row, to.accepts, wanted), None)
+    }
+
+    fn limit_field(&self, _: Family, _: &Accepts, asked: &Object<'_>) -> &'static str {
+        match asked.some("generation_config") {
+            Some(_) => "generation_config.maxOutputTokens",
+            None => "generationConfig.maxOutputTokens",
+        }
+    }
+}
+
 /// Writes the effort; gives the one really asked for.
-pub(super) fn write(
-    pen: &mut Pen<'_>,
-    row: Option<&Row>,
-    accepts: &Accepts,
-    wanted: Effort,
-) -> Effort {
+fn write(pen: &mut Pen<'_>, row: Option<&Row>, accepts: &Accepts, wanted: Effort) -> Effort {
     let (outer, mut thinking) = thinking(pen.fields);
     for key in [
         "thinkingBudget",
@@ -54,7 +71,7 @@ fn thinking(fields: &Object<'_>) -> (&'static str, Map<String, Value>) {
         Some(_) => "generation_config",
         None => "generationConfig",
     };
-    let config = super::inner(fields, outer);
+    let config = inner(fields, outer);
     let raw = config
         .as_ref()
         .and_then(|c| c.some("thinkingConfig").or(c.some("thinking_config")));
@@ -63,7 +80,7 @@ fn thinking(fields: &Object<'_>) -> (&'static str, Map<String, Value>) {
 }
 
 /// The effort in a client's fields.
-pub(super) fn asked(fields: &Object<'_>) -> Option<Effort> {
+fn asked(fields: &Object<'_>) -> Option<Effort> {
     let (_, thinking) = thinking(fields);
     let level = thinking
         .get("thinkingLevel")
