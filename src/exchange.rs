@@ -9,6 +9,7 @@ mod count;
 mod embed;
 mod headers;
 mod keep;
+mod legacy;
 mod models;
 mod other;
 mod pass;
@@ -71,6 +72,8 @@ enum Call<'p> {
     Count(Place<'p>),
     /// Embeddings.
     Embed(dialect::embed::Place<'p>),
+    /// A completion from before there were chats; the model, where the path names it.
+    Legacy(Option<String>),
     /// Files and batches.
     Keep(keep::Place<'p>),
     /// Whatever it is, of a configured provider: its name and the path there.
@@ -115,6 +118,9 @@ async fn serve(
         (&Method::POST, Call::Embed(place)) => {
             embed::embed(state, head, body, dialect, &place, &caller, id, arrived).await
         }
+        (&Method::POST, Call::Legacy(model)) => {
+            legacy::complete(state, head, body, dialect, model, &caller, id, arrived).await
+        }
         (&Method::POST, Call::Count(place)) => {
             let body = read_body(&state.limits, head, body).await?;
             count::count(state, head, dialect, &place, &caller, &body).await
@@ -139,10 +145,12 @@ async fn serve(
             Kind::MethodNotAllowed,
             format!("{method} is not passed on."),
         )),
-        (_, Call::Complete(_) | Call::Embed(_) | Call::Count(_)) => Err(Error::new(
-            Kind::MethodNotAllowed,
-            format!("{} takes POST.", head.uri.path()),
-        )),
+        (_, Call::Complete(_) | Call::Embed(_) | Call::Count(_) | Call::Legacy(_)) => {
+            Err(Error::new(
+                Kind::MethodNotAllowed,
+                format!("{} takes POST.", head.uri.path()),
+            ))
+        }
         (&Method::GET | &Method::HEAD, Call::Other) => other::get(state, head, &caller).await,
         (&Method::POST, Call::Other) if head.uri.path() == "/api/show" => {
             let body = read_body(&state.limits, head, body).await?;

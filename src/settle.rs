@@ -363,7 +363,10 @@ impl Open {
     fn count_input(&self) -> u64 {
         let body = match &self.job.input {
             Input::Conversation(body) => body,
-            Input::Embed(call, body) => return count_texts(*call, body),
+            Input::Embed(call, body) => {
+                let counted = embed::texts(*call, body, tokens::count);
+                return counted.unwrap_or(tokens::bound(body.len()));
+            }
             Input::Unknown => return 0,
         };
         let place = Place {
@@ -489,15 +492,6 @@ impl Open {
             phases: &phases,
             simulated: model.simulated,
         });
-    }
-}
-
-/// The tokens of what is embedded.
-fn count_texts(call: embed::Call, body: &[u8]) -> u64 {
-    let model = Some("?".into());
-    match embed::read(body, &embed::Place { call, model }) {
-        Ok(request) => request.texts().iter().map(|t| tokens::count(t)).sum(),
-        Err(_) => tokens::bound(body.len()),
     }
 }
 

@@ -5,6 +5,7 @@
 //! in pieces, with panics caught.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use tiktoken_rs::CoreBPE;
 
 /// Pieces that the encoder is given at a time, in bytes. A cut can only add tokens, never lose any.
 const PIECE: usize = 16 * 1024;
@@ -21,18 +22,24 @@ pub fn bound(bytes: usize) -> u64 {
 /// Blocks for about 50 ms a megabyte, the first time 0.3 s longer: call it off the I/O threads.
 #[must_use]
 pub fn count(text: &str) -> u64 {
-    pieces(text).map(count_piece).sum()
+    count_in(text, tiktoken_rs::o200k_base_singleton)
 }
 
-fn count_piece(piece: &str) -> u64 {
+/// The tokens of `text` in cl100k_base, the encoding of OpenAI's embedders. As slow as [`count`].
+#[must_use]
+pub fn count_embedded(text: &str) -> u64 {
+    count_in(text, tiktoken_rs::cl100k_base_singleton)
+}
+
+fn count_in(text: &str, encoding: fn() -> &'static CoreBPE) -> u64 {
+    pieces(text).map(|piece| count_piece(piece, encoding)).sum()
+}
+
+fn count_piece(piece: &str, encoding: fn() -> &'static CoreBPE) -> u64 {
     if longest_run(piece.as_bytes()) > RUN_MAX {
         return bound(piece.len());
     }
-    let counted = catch_unwind(AssertUnwindSafe(|| {
-        tiktoken_rs::o200k_base_singleton()
-            .encode_ordinary(piece)
-            .len()
-    }));
+    let counted = catch_unwind(AssertUnwindSafe(|| encoding().encode_ordinary(piece).len()));
     counted.map_or_else(
         |_| bound(piece.len()),
         |n| u64::try_from(n).unwrap_or(u64::MAX),
@@ -73,6 +80,7 @@ mod tests {
     fn ordinary_text_is_counted_exactly() {
         assert_eq!(count(""), 0);
         assert_eq!(count("Hello world"), 2);
+        assert_eq!(count_embedded("Hello world"), 2);
     }
 
     #[test]

@@ -178,6 +178,14 @@ pub fn read<'a>(body: &'a [u8], place: &Place<'a>) -> Result<Request<'a>, Error>
     })
 }
 
+/// The tokens of all that a body has to be embedded, by this count of one text; `None` where it cannot be read.
+pub fn texts(call: Call, body: &[u8], count: fn(&str) -> u64) -> Option<u64> {
+    let model = Some("?".into());
+    let request = read(body, &Place { call, model }).ok()?;
+    // A vendor may put a mark before each.
+    Some(request.texts().iter().map(|t| count(t) + 1).sum())
+}
+
 fn expected(call: Call) -> &'static str {
     match call {
         Call::OpenAi => "a text, a list of texts, or tokens",

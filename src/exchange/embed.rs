@@ -2,20 +2,22 @@
 //! routed and nothing falls back; gates, caps and books are those of every other exchange.
 
 use super::headers::{self, Words};
-use super::single::{Going, Single};
+use super::single::{Exact, Going, Single};
 use super::{State, ask, read_body, reply};
 use crate::caller::Caller;
 use crate::dialect::Dialect;
 use crate::dialect::embed::{self, Call, Place, Request, Shape};
 use crate::error::{Error, Kind};
 use crate::json::Edit;
-use crate::ledger::balance::{Ask, Capped};
+use crate::ledger::balance::Ask;
+use crate::ledger::price::Price;
 use crate::limits::Limits;
 use crate::money::PicoUsd;
 use crate::provider::Side;
 use crate::provider::simulated::EMBEDDER;
 use crate::relay::Answer;
 use crate::route::Policy;
+use crate::route::effort::Family;
 use crate::route::fleet::Model;
 use crate::settle::{Input, Settlement};
 use crate::tokens;
@@ -66,8 +68,16 @@ pub(super) async fn embed(
     };
     let said = Said::new(&request, &body, &single.model, &state.limits)?;
     let capped = single.capped()?;
-    let bound = bound(&request, &said, &single.model, capped)?;
-    let settlement = single.reserve(bound, capped).await?;
+    let price = single.model.price.as_ref();
+    ask::check_bounded(&request.unbounded, &single.model.name, capped, price)?;
+    // One token a byte at most; the quotes and commas around each text stand for what a tokenizer puts around it.
+    let bound = bound(
+        single.model.price,
+        said.time,
+        tokens::bound(said.body.len()),
+    );
+    let exact = exact(&single.model, said.time, &body, place.call);
+    let settlement = single.reserve(bound, capped, exact).await?;
     said.send(&single, settlement).await
 }
 
@@ -109,25 +119,31 @@ pub(super) fn permitted(caller: &Caller, private: bool, model: &Model) -> Result
     Ok(())
 }
 
-/// The most that it can cost: its input, and nothing else.
-fn bound(
-    request: &Request<'_>,
-    said: &Said<'_>,
-    model: &Model,
-    capped: Capped,
-) -> Result<Ask, Error> {
-    let price = model.price.as_ref();
-    ask::check_bounded(&request.unbounded, &model.name, capped, price)?;
-    // One token a byte at most; the quotes and commas around each text stand for what a tokenizer puts around it.
-    let input = tokens::bound(said.body.len());
-    let rate = price.map_or(PicoUsd::ZERO, |p| p.bound_input(input));
-    Ok(Ask {
-        fixed: rate.times(input) + price.map_or(PicoUsd::ZERO, |p| p.time_cost(said.time)),
+/// The most that so much input can cost, and nothing else.
+fn bound(price: Option<Price>, time: Duration, input: u64) -> Ask {
+    let cost = |p: Price| p.bound_input(input).times(input) + p.time_cost(time);
+    Ask {
+        fixed: price.map_or(PicoUsd::ZERO, cost),
         per_token: PicoUsd::ZERO,
         tokens: 0,
         tokens_min: 0,
         input_tokens: input,
         choices: 1,
+    }
+}
+
+/// The same with its tokens counted, where it is known how the model counts them.
+fn exact(model: &Model, time: Duration, body: &Bytes, call: Call) -> Option<Exact> {
+    let known = model.provider.kind.family == Family::OpenAi
+        && model.name.starts_with("text-embedding-")
+        && call == Call::OpenAi;
+    let (price, body) = (model.price, body.clone());
+    known.then(|| {
+        let count = move || {
+            let input = embed::texts(call, &body, tokens::count_embedded);
+            bound(price, time, input.unwrap_or(u64::MAX))
+        };
+        Box::new(count) as Exact
     })
 }
 

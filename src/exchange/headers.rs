@@ -1,7 +1,7 @@
 //! Headers: what a request wishes, what goes on to the provider, what comes back to the client.
 
 use super::translate::ANTHROPIC_VERSION;
-use super::{Call, Exchange, ask, keep, pass};
+use super::{Call, Exchange, ask, keep, legacy, pass};
 use crate::caller::Caller;
 use crate::chat::{Part, Prompt, ServiceTier};
 use crate::dialect::{self, Dialect, Work};
@@ -158,7 +158,11 @@ pub(super) fn asked(head: &Parts) -> (&'static dyn Dialect, Call<'_>) {
     let kept = || keep::at(path, by_header == "anthropic_messages");
     let (name, call) = match dialect::embed::at(path) {
         Some(place) => (place.call.dialect(), Call::Embed(place)),
-        None => (by_header, kept().map_or(Call::Other, Call::Keep)),
+        None => match (legacy::at(path), kept()) {
+            (Some(model), _) => (by_header, Call::Legacy(model)),
+            (None, Some(place)) => (by_header, Call::Keep(place)),
+            (None, None) => (by_header, Call::Other),
+        },
     };
     let dialect = dialect::named(name).expect("they are in the registry");
     (dialect, call)

@@ -65,22 +65,43 @@ pub(super) async fn pass(
     let policy = state.policy.load_full();
     let provider = provider(&policy, caller, name)?;
     check_path(rest)?;
-    let wishes = headers::wishes(head, caller)?;
-    let tags = caller.counted_tags(&wishes.tags)?;
     let body = read_body(&state.limits, head, body).await?;
-    let read = arrived.elapsed();
     let asked = Asked {
         policy: &policy,
         provider: &provider,
         rest,
         body: &body,
+        field: &format!("/p/{name}"),
     };
+    carry(state, head, dialect, asked, caller, id, arrived).await
+}
+
+/// Carries a call to its provider and the answer back.
+pub(super) async fn carry(
+    state: &Arc<State>,
+    head: &Parts,
+    dialect: &'static dyn Dialect,
+    asked: Asked<'_>,
+    caller: &Caller,
+    id: &str,
+    arrived: Instant,
+) -> Result<Response<Answer>, Error> {
+    let read = arrived.elapsed();
+    let Asked {
+        policy,
+        provider,
+        rest,
+        body,
+        field,
+    } = asked;
+    let wishes = headers::wishes(head, caller)?;
+    let tags = caller.counted_tags(&wishes.tags)?;
     let models = models(&asked, wishes.private || caller.is_limited())?;
-    permitted(caller, wishes.private, &provider, &models)?;
+    permitted(caller, wishes.private, provider, &models)?;
     let spoken = Spoken::of(&asked, &head.method, head.uri.query(), !models.is_empty());
     let single = Single {
         state,
-        policy: &policy,
+        policy,
         head,
         caller,
         wishes: &wishes,
@@ -92,24 +113,27 @@ pub(super) async fn pass(
         model: first(&asked, &models),
         task: UNNAMED,
         rule: RULE,
-        input: spoken.input(&body),
+        input: spoken.input(body),
     };
-    let settlement = admit(&single, &models, &format!("/p/{name}")).await?;
+    let settlement = admit(&single, &models, field).await?;
     let going = Going {
         method: head.method.clone(),
         url: with_query(format!("{}{rest}", provider.base_url), head.uri.query()),
-        words: words(&provider, rest, !body.is_empty()),
+        words: words(provider, rest, !body.is_empty()),
         body: body.clone().into(),
     };
     through(&single, going, settlement, spoken).await
 }
 
 /// A call, once its body is read.
-struct Asked<'a> {
-    policy: &'a Policy,
-    provider: &'a Arc<Provider>,
-    rest: &'a str,
-    body: &'a Bytes,
+pub(super) struct Asked<'a> {
+    pub(super) policy: &'a Policy,
+    pub(super) provider: &'a Arc<Provider>,
+    /// The path at the provider.
+    pub(super) rest: &'a str,
+    pub(super) body: &'a Bytes,
+    /// What a refusal under a cap names.
+    pub(super) field: &'a str,
 }
 
 /// The provider of this name, if the caller may use any model of it.
@@ -292,7 +316,9 @@ pub(super) async fn admit(
         }
     }
     // Caps on requests hold by the reservation; of cost it promises nothing.
-    single.reserve(Ask::default(), Capped::default()).await
+    single
+        .reserve(Ask::default(), Capped::default(), None)
+        .await
 }
 
 /// What is only passed on is refused under a cap.

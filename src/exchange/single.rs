@@ -6,6 +6,8 @@ use crate::caller::Caller;
 use crate::dialect::{Answer as Read, Dialect};
 use crate::error::{Error, Kind};
 use crate::ledger::balance::{Ask, Capped};
+use crate::ledger::store::Facts;
+use crate::ledger::{Refused, Reservation};
 use crate::relay::{Answer, ReadWhole, Reading, Relay, Terms, Watch, bill_headers};
 use crate::route::arm::Effort;
 use crate::route::fleet::Model;
@@ -37,6 +39,12 @@ pub(super) struct Single<'a> {
     pub(super) rule: &'static str,
     pub(super) input: Input,
 }
+
+/// Finds the bound exactly, slowly.
+pub(super) type Exact = Box<dyn FnOnce() -> Ask + Send>;
+
+/// There is no room.
+struct Full(Error);
 
 /// What goes out.
 pub(super) struct Going {
@@ -80,27 +88,31 @@ impl Single<'_> {
         Ok(capped)
     }
 
-    /// Reserves what it may cost at most.
+    /// Reserves what it may cost at most. Where that has no room, `exact` may find less.
     ///
     /// # Errors
     /// A cap has no room, or the ledger cannot write.
-    pub(super) async fn reserve(&self, mut ask: Ask, capped: Capped) -> Result<Settlement, Error> {
-        if let Some(most) = self.wishes.max_cost {
-            ask::hold_to_cost(&mut ask, most)?;
-        }
+    pub(super) async fn reserve(
+        &self,
+        ask: Ask,
+        capped: Capped,
+        exact: Option<Exact>,
+    ) -> Result<Settlement, Error> {
         let decided = self.arrived.elapsed();
         let mut job = self.job(capped);
         let facts = ask::facts(self.policy, self.caller, self.wishes, self.tags, &job, None);
-        let ledger = &self.state.ledger;
-        let reservation = ledger.reserve(ask, facts, self.policy.cap_wait).await;
-        let reservation = reservation.map_err(|refused| {
-            if let crate::ledger::Refused::Full(full) = &refused {
-                let scope = full.counter.scope.class();
-                let telemetry = &self.state.telemetry;
-                telemetry.cap_refused(scope, full.only_reserved());
-            }
-            refused.error()
-        })?;
+        let patience = self.policy.cap_wait;
+        let reservation = match exact {
+            None => self.reserved(ask, facts, patience).await,
+            Some(exact) => match self.reserved(ask, facts.clone(), Duration::ZERO).await {
+                Err(Full(_)) => {
+                    let found = tokio::task::spawn_blocking(exact).await.unwrap_or(ask);
+                    self.reserved(found, facts, patience).await
+                }
+                other => other,
+            },
+        };
+        let reservation = reservation.map_err(|Full(error)| error)?;
         job.phases = vec![
             ("read", self.read),
             ("decide", decided.saturating_sub(self.read)),
@@ -108,6 +120,26 @@ impl Single<'_> {
         ];
         let telemetry = self.state.telemetry.clone();
         Ok(Settlement::new(job, reservation, telemetry))
+    }
+
+    async fn reserved(
+        &self,
+        mut ask: Ask,
+        facts: Facts,
+        patience: Duration,
+    ) -> Result<Reservation, Full> {
+        if let Some(most) = self.wishes.max_cost {
+            ask::hold_to_cost(&mut ask, most).map_err(Full)?;
+        }
+        let reserved = self.state.ledger.reserve(ask, facts, patience).await;
+        reserved.map_err(|refused| {
+            if let Refused::Full(full) = &refused {
+                let scope = full.counter.scope.class();
+                let telemetry = &self.state.telemetry;
+                telemetry.cap_refused(scope, full.only_reserved());
+            }
+            Full(refused.error())
+        })
     }
 
     fn job(&self, capped: Capped) -> Job {

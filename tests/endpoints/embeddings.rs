@@ -403,3 +403,26 @@ async fn an_answer_that_is_too_long_to_be_held_is_passed_on_and_metered() {
     );
     assert_eq!(flyball.rows().await[0]["basis"], "reported");
 }
+
+#[tokio::test]
+async fn a_cap_that_has_room_for_the_tokens_but_not_for_the_bytes_lets_openais_embedder_pass() {
+    let upstream = Upstream::start(answer(200, TWO)).await;
+    let dir = folder();
+    // 150 tokens at $2 a million; the body has more bytes and fewer tokens.
+    make_key(&dir, "small", Some("0.0003"), |_| {});
+    let config = config("openai", &upstream).replace("e-model", "text-embedding-3-small");
+    let flyball = Flyball::start_in(dir, &config).await;
+    let ask = |model: &str| {
+        format!(
+            r#"{{"input":"{}","model":"{model}"}}"#,
+            "government ".repeat(60)
+        )
+    };
+    let key = [("authorization", "Bearer fb_small")];
+    let got = openai(&flyball, &key, &ask("text-embedding-3-small")).await;
+    assert_eq!(got.status, 200, "{}", got.body);
+    let less = [key[0], ("x-flyball-max-cost-usd", "0.0000001")];
+    let got = openai(&flyball, &less, &ask("text-embedding-3-small")).await;
+    assert_eq!(got.status, 402, "{}", got.body);
+    flyball.books_are_right().await;
+}

@@ -318,3 +318,46 @@ async fn caps_models_and_privacy_hold_for_it() {
     assert_eq!(upstream.count(), 3);
     flyball.books_are_right().await;
 }
+
+#[tokio::test]
+async fn legacy_completions_go_to_the_provider_of_their_model() {
+    let legacy = r#"{"object":"text_completion","choices":[{"text":"a","finish_reason":"stop"}],"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15}}"#;
+    let upstream = Upstream::start(answer(200, legacy)).await;
+    let flyball = start("openai", &upstream, |dir| {
+        make_key(dir, "capped", Some("5"), |_| {});
+        make_key(dir, "free", None, |_| {});
+    })
+    .await;
+    let body = "{\"prompt\" : \"a\", \"model\":\"m-up\"}";
+    let at = "/v1/completions";
+    let got = passed(&flyball, "free", &[], at, body).await;
+    assert_eq!((got.status, got.body.as_str()), (200, legacy));
+    assert_eq!(got.header("x-flyball-cost-usd"), Some("0.00006"));
+    let seen = &upstream.seen()[0];
+    assert!(seen.head.starts_with("POST /v1/completions ") && seen.body == body);
+    let azure = "/openai/deployments/m-up/completions";
+    assert_eq!(
+        passed(&flyball, "free", &[], azure, r#"{"prompt":"a"}"#)
+            .await
+            .status,
+        200
+    );
+    assert!(upstream.seen()[1].body.contains(r#""model":"m-up""#));
+    for (key, body, status, says) in [
+        ("capped", body, 400, "flyball_unbounded"),
+        (
+            "free",
+            r#"{"prompt":"a","model":"auto"}"#,
+            400,
+            "not routed",
+        ),
+        ("free", r#"{"prompt":"a","model":"nope"}"#, 404, "nope"),
+        ("free", r#"{"prompt":"a"}"#, 400, "model"),
+        ("free", r#"{"model":"m-up","model":"m-home"}"#, 400, "model"),
+    ] {
+        let got = passed(&flyball, key, &[], at, body).await;
+        assert_eq!(got.status, status, "{body}: {}", got.body);
+        assert!(got.body.contains(says), "{}", got.body);
+    }
+    assert_eq!(upstream.count(), 2);
+}

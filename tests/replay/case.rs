@@ -156,6 +156,7 @@ fn way(provider: &str, endpoint: &str, url: &str, stream: bool) -> String {
             let sse = if stream { "?alt=sse" } else { "" };
             format!("/v1beta{call}{sse}")
         }
+        "completions" => "/v1/completions".into(),
         "ollama_chat" => "/api/chat".into(),
         "ollama_generate" => "/api/generate".into(),
         "embeddings" if path == "/api/embeddings" => path.into(),
@@ -183,6 +184,7 @@ fn least(endpoint: &str, stream: bool) -> Value {
     let turns = json!([{"role": "user", "content": "hi"}]);
     match endpoint {
         "responses" => json!({"model": "m", "input": "hi", "stream": stream}),
+        "completions" => json!({"model": "m", "prompt": "hi", "stream": stream}),
         "messages" => json!({"model": "m", "max_tokens": 99, "messages": turns, "stream": stream}),
         "generate_content" => json!({"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}),
         // As a client that wants the usage which it was told.

@@ -1,0 +1,102 @@
+//! `/v1/completions`, from before there were chats: passed on to the provider of the model that is named, metered as what is passed on is.
+
+use super::pass::{self, Asked};
+use super::{State, read_body};
+use crate::caller::Caller;
+use crate::dialect::{self, Dialect};
+use crate::error::{Error, Kind};
+use crate::json::{self, Edit, Object};
+use crate::provider::Provider;
+use crate::relay::Answer;
+use crate::route;
+use bytes::Bytes;
+use http::Response;
+use http::request::Parts;
+use hyper::body::Incoming;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The dialect whose providers have it, beside their chats.
+const DIALECT: &str = "openai_chat";
+
+/// The model that the path names, if it is of such a call: none where the body does.
+pub(super) fn at(path: &str) -> Option<Option<String>> {
+    if matches!(path, "/v1/completions" | "/openai/v1/completions") {
+        return Some(None);
+    }
+    let rest = path.strip_prefix("/openai/deployments/")?;
+    let model = rest.strip_suffix("/completions")?;
+    (!model.contains('/')).then(|| Some(dialect::unescaped(model).into_owned()))
+}
+
+#[allow(
+    clippy::too_many_arguments,
+    reason = "everything that is known of a request before its body is read"
+)]
+pub(super) async fn complete(
+    state: &Arc<State>,
+    head: &Parts,
+    body: Incoming,
+    dialect: &'static dyn Dialect,
+    deployment: Option<String>,
+    caller: &Caller,
+    id: &str,
+    arrived: Instant,
+) -> Result<Response<Answer>, Error> {
+    let body = read_body(&state.limits, head, body).await?;
+    let policy = state.policy.load_full();
+    let (name, body) = named(body, deployment)?;
+    if route::is_routed(&policy, &name) {
+        return Err(Error::bad_field(
+            "model",
+            "Legacy completions are not routed: name a model that still has them, or use /v1/chat/completions.",
+        ));
+    }
+    let found = policy.fleet.resolve(&name, DIALECT, &policy.catalogue);
+    let model = found.ok_or_else(|| {
+        let public = format!("No configured provider has a model named \"{name}\".");
+        Error::new(Kind::NotFound, public).code("model_not_found")
+    })?;
+    let rest = beside_chat(&model.provider).ok_or_else(|| {
+        let public = format!("The provider of \"{name}\" has no legacy completions.");
+        Error::bad_field("model", public)
+    })?;
+    let asked = Asked {
+        policy: &policy,
+        provider: &model.provider,
+        rest: &rest,
+        body: &body,
+        field: "/v1/completions",
+    };
+    pass::carry(state, head, dialect, asked, caller, id, arrived).await
+}
+
+/// The model's name, and the body that names it.
+fn named(body: Bytes, deployment: Option<String>) -> Result<(String, Bytes), Error> {
+    let wrong = |why: String| Error::new(Kind::BadRequest, why);
+    let fields =
+        Object::read(&body).map_err(|flaw| wrong(format!("The body cannot be read: {flaw}.")))?;
+    if let Some(key) = fields.duplicate() {
+        return Err(Error::bad_field(key, format!("\"{key}\" must occur once.")));
+    }
+    let own = fields.get("model").and_then(json::text);
+    if let Some(name) = deployment {
+        let edited = fields.edited(&[Edit::set_text(&["model"], &name)]);
+        let edited = edited.map_or_else(|| body.clone(), Bytes::from);
+        return Ok((name, edited));
+    }
+    match own {
+        Some(name) if !name.is_empty() => Ok((name.into_owned(), body.clone())),
+        _ => Err(Error::bad_field("model", "\"model\" must name a model.")),
+    }
+}
+
+/// Where a provider has them: beside its chats.
+fn beside_chat(provider: &Provider) -> Option<String> {
+    let speaks = provider.kind.speaks.iter();
+    let (_, path) = speaks.copied().find(|(name, _)| *name == DIALECT)?;
+    Some(format!(
+        "{}/completions",
+        path.strip_suffix("/chat/completions")?
+    ))
+}
