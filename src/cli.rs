@@ -1,5 +1,6 @@
 //! The command line: what each command takes, and its help. The work is in the files beside this.
 
+mod bill;
 mod books;
 mod caps;
 mod client;

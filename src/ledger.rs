@@ -13,6 +13,7 @@ pub mod replay;
 mod reservation;
 pub mod store;
 pub mod tree;
+pub mod true_up;
 pub mod verify;
 pub mod window;
 mod writer;

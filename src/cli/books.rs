@@ -27,6 +27,11 @@ pub(super) enum LedgerCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Book what a provider's bill says of attempts that were charged at their bound
+    TrueUp {
+        /// One JSON a line, or CSV with a head: attempt or request, and cost_usd
+        bill: std::path::PathBuf,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -44,8 +49,12 @@ fn since(days: u32) -> i64 {
 }
 
 pub(super) fn ledger(common: &Common, command: &LedgerCommand) -> Result<(), String> {
+    if let LedgerCommand::TrueUp { bill } = command {
+        return super::bill::true_up(common, bill);
+    }
     let mut books = books_at(common)?.books().map_err(|e| e.detail)?;
     match command {
+        LedgerCommand::TrueUp { .. } => Ok(()),
         LedgerCommand::Export { days, .. } => {
             let mut out = std::io::BufWriter::new(std::io::stdout().lock());
             // A reader that has seen enough (`| head`) is no mistake.
@@ -187,7 +196,7 @@ pub(super) fn report(common: &Common, args: &ReportArgs) -> Result<(), String> {
     let mut sums: BTreeMap<(String, String), Sum> = BTreeMap::new();
     books
         .attempts(since(args.days), &mut |attempt| {
-            let Some(closing) = attempt.closing else {
+            let (Some(cost), Some(closing)) = (attempt.booked(), attempt.closing) else {
                 return true;
             };
             let one = Sum {
@@ -195,7 +204,7 @@ pub(super) fn report(common: &Common, args: &ReportArgs) -> Result<(), String> {
                 input: closing.usage.input_total(),
                 output: closing.usage.output,
                 reasoning: closing.usage.reasoning,
-                cost: closing.cost,
+                cost,
                 baseline: closing.baseline,
                 simulated: attempt.facts.simulated,
             };

@@ -87,6 +87,7 @@ pub fn describe(attempt: &Attempt) -> Value {
         "cost_pico_usd": closing.and_then(|c| pico(c.cost)),
         "baseline_pico_usd": closing.and_then(|c| pico(c.baseline)),
         "reported_cost_pico_usd": usage.reported_cost.and_then(pico),
+        "true_up_pico_usd": attempt.trued_up.and_then(pico),
         "excess_pico_usd": closing.and_then(|c| pico(c.excess)),
         "organisation": f.organisation, "team": f.team, "session": f.session,
         "basis": closing.map(|c| c.basis), "outcome": closing.map_or("open", |c| c.outcome),

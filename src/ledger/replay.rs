@@ -3,6 +3,7 @@
 use super::cap::Counter;
 use super::store::{Attempt, Closing, Facts, Forfeit, Sum};
 use super::window::Window;
+use crate::money::PicoUsd;
 use std::collections::BTreeMap;
 
 /// The counters in which an attempt counts: name, window, amount; each once.
@@ -18,6 +19,25 @@ pub fn counts(counters: &[Counter], facts: &Facts, closing: &Closing) -> Vec<(St
             found.push((name, id, spend.of(counter.measure)));
         }
     }
+    found
+}
+
+/// The counters in which a correction of an attempt's cost counts.
+#[must_use]
+pub fn corrections(
+    counters: &[Counter],
+    facts: &Facts,
+    change: PicoUsd,
+) -> Vec<(String, i64, i128)> {
+    let change = Closing {
+        cost: change,
+        // Tokens stay at their bound, and the request has been counted: a bill is about money.
+        tokens: 0,
+        basis: "void",
+        ..super::store::crashed(facts)
+    };
+    let mut found = counts(counters, facts, &change);
+    found.retain(|(.., amount)| *amount != 0);
     found
 }
 
@@ -73,6 +93,11 @@ impl Replay {
         let Some(closing) = &attempt.closing else {
             return;
         };
+        let booked = attempt.trued_up.map(|cost| Closing {
+            cost,
+            ..closing.clone()
+        });
+        let closing = booked.as_ref().unwrap_or(closing);
         for (name, id, amount) in counts(&self.counters, &attempt.facts, closing) {
             if amount != 0 && self.wanted(&name, id) {
                 *self.sums.entry((name, id)).or_default() += amount;

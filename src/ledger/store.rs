@@ -7,6 +7,7 @@ pub mod sqlite;
 
 use super::balance::{Posting, Want};
 use super::cap::{Cap, Counter, Dims};
+use super::true_up::{Correction, Outcome};
 use crate::chat::Usage;
 use crate::error::Error;
 use crate::money::PicoUsd;
@@ -136,6 +137,17 @@ pub struct Attempt {
     pub key_name: String,
     /// How it ended; `None` while it is open.
     pub closing: Option<Closing>,
+    /// What the provider's bill says that it cost, where a bill has corrected it.
+    pub trued_up: Option<PicoUsd>,
+}
+
+impl Attempt {
+    /// What is booked: as it was closed or, where a bill has corrected that, as the bill says.
+    #[must_use]
+    pub fn booked(&self) -> Option<PicoUsd> {
+        let closing = self.closing.as_ref()?;
+        Some(self.trued_up.unwrap_or(closing.cost))
+    }
 }
 
 /// A virtual key as the ledger keeps it. The secret itself is nowhere.
@@ -278,14 +290,11 @@ pub trait Store: Send {
     /// # Errors
     /// The store fails.
     fn begin(&mut self, now_ms: i64) -> Result<usize, Error>;
-    /// What is read after this is of one moment, whatever others write meanwhile, until the store is dropped. Where a store cannot
-    /// do that, reads are as they come.
+    /// What is read after this is of one moment, whatever others write meanwhile, until the store is dropped. Only for reading.
     ///
     /// # Errors
     /// The store fails.
-    fn hold(&mut self) -> Result<(), Error> {
-        Ok(())
-    }
+    fn hold(&mut self) -> Result<(), Error>;
     /// Writes everything or nothing; durable on return. One answer for each work, in order.
     ///
     /// # Errors
@@ -320,6 +329,11 @@ pub trait Store: Send {
     /// # Errors
     /// The store fails.
     fn forfeits(&mut self) -> Result<Vec<Forfeit>, Error>;
+    /// Books what a bill says of an attempt that was charged at its bound, once.
+    ///
+    /// # Errors
+    /// The store fails.
+    fn true_up(&mut self, correction: &Correction) -> Result<Outcome, Error>;
     /// The models that are frozen.
     ///
     /// # Errors

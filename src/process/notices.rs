@@ -4,10 +4,22 @@ use crate::exchange::State;
 use crate::ledger::balance::Crossing;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+/// How long to wait before the second try and each one after it.
+const RETRY_AFTER: [Duration; 4] = [
+    Duration::from_millis(250),
+    Duration::from_secs(2),
+    Duration::from_secs(10),
+    Duration::from_secs(60),
+];
+/// Posts under way at once: a webhook that hangs must not pile them up.
+static TELLING: Semaphore = Semaphore::const_new(64);
 
 /// Tells of everything that has happened since the last call.
 pub(super) fn tell(state: &Arc<State>, runtime: &Handle) {
@@ -23,24 +35,43 @@ pub(super) fn tell(state: &Arc<State>, runtime: &Handle) {
         let Some(url) = state.policy.load().cap_webhook.clone() else {
             continue;
         };
+        let Ok(place) = TELLING.try_acquire() else {
+            tracing::warn!("the cap webhook is slow: this cap is told by this log alone");
+            continue;
+        };
         let (state, body) = (state.clone(), body(&crossing));
         runtime.spawn(async move {
-            let mut headers = HeaderMap::new();
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            // Its address may hold a secret, so it is not shown.
-            match state
-                .upstream
-                .send(url.expose_secret(), headers, body)
-                .await
-            {
-                Ok(answer) if answer.status().is_success() => {}
-                Ok(answer) => {
-                    tracing::warn!(status = answer.status().as_u16(), "the cap webhook refused");
-                }
-                Err(_) => tracing::warn!("the cap webhook cannot be reached"),
-            }
+            post(&state, &url, body).await;
+            drop(place);
         });
     }
+}
+
+/// Posts until it is taken, or often enough.
+async fn post(state: &State, url: &SecretString, body: Bytes) {
+    for wait in RETRY_AFTER.map(Some).into_iter().chain([None]) {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let url = url.expose_secret();
+        // Its address may hold a secret, so it is not shown.
+        let again = match state.upstream.send(url, headers, body.clone()).await {
+            Ok(answer) if answer.status().is_success() => return,
+            Ok(answer) => {
+                let status = answer.status();
+                tracing::warn!(status = status.as_u16(), "the cap webhook refused");
+                status.is_server_error() || matches!(status.as_u16(), 408 | 429)
+            }
+            Err(_) => {
+                tracing::warn!("the cap webhook cannot be reached");
+                true
+            }
+        };
+        match wait {
+            Some(wait) if again => tokio::time::sleep(wait).await,
+            _ => break,
+        }
+    }
+    tracing::error!("the cap webhook was not told");
 }
 
 fn body(crossing: &Crossing) -> Bytes {

@@ -446,7 +446,7 @@ async fn from_a_lease_nobody_waits_for_the_disk_and_the_cap_still_holds_to_the_l
 }
 
 #[tokio::test]
-async fn the_operator_is_told_once_that_a_cap_fills_up() {
+async fn the_operator_is_told_once_that_a_cap_fills_up_and_again_where_that_failed() {
     let (upstream, hook) = (
         Upstream::start(answer(200, &chat(400 + 528, 100))).await,
         Upstream::start(answer(200, "{}")).await,
@@ -467,15 +467,21 @@ async fn the_operator_is_told_once_that_a_cap_fills_up() {
         compatible(&upstream),
         usd(one * 4)
     );
+    hook.next(answer(503, "{}"));
     let flyball = Flyball::start_in(dir, &toml).await;
     let asked = body(400, Some(100), false);
     for _ in 0..4 {
         assert_eq!(flyball.chat(&[], &asked).await.status, 200);
     }
-    while hook.count() == 0 {
+    while hook.count() < 2 {
         tokio::task::yield_now().await;
     }
-    let seen = &hook.seen()[0];
+    let seen = &hook.seen()[1];
+    assert_eq!(
+        hook.seen()[0].body,
+        seen.body,
+        "what was refused is told again"
+    );
     let told: serde_json::Value = serde_json::from_str(&seen.body).expect("JSON");
     assert!(
         seen.head.starts_with("POST /caps?token=t "),
@@ -497,7 +503,11 @@ async fn the_operator_is_told_once_that_a_cap_fills_up() {
         )
     );
     flyball.stop().await;
-    assert_eq!(hook.count(), 1, "once a window");
+    assert_eq!(
+        hook.count(),
+        2,
+        "once a window, and once more for the refusal"
+    );
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //!
 //! PostgreSQL's run where `FLYBALL_POSTGRES` holds the address of a server in which databases may be made (`tests/e2e/postgres` starts one).
 
+mod episodes;
 mod replicas;
 
 use flyball::ledger::balance::{Posting, Want};
@@ -9,6 +10,7 @@ use flyball::ledger::cap::{Cap, Counter, Scope};
 use flyball::ledger::store::postgres::Postgres;
 use flyball::ledger::store::sqlite::Sqlite;
 use flyball::ledger::store::{Answer, Closing, Facts, Frozen, Given, Key, Store, Work};
+use flyball::ledger::true_up::{Correction, Outcome};
 use flyball::ledger::verify::verify;
 use flyball::ledger::window::Window;
 use flyball::money::PicoUsd;
@@ -27,13 +29,17 @@ pub fn database() -> Option<String> {
         );
         return None;
     };
+    Some(new_database(&server).expect("the server answers"))
+}
+
+/// A new database of this server; nothing where it does not answer.
+fn new_database(server: &str) -> Option<String> {
     let name = format!("fb_{}", uuid::Uuid::now_v7().simple());
-    let mut client =
-        postgres::Client::connect(&server, postgres::NoTls).expect("the server answers");
+    let mut client = postgres::Client::connect(server, postgres::NoTls).ok()?;
     client
         .batch_execute(&format!("CREATE DATABASE {name}"))
-        .expect("a database");
-    let (head, query) = server.split_once('?').unwrap_or((&server, ""));
+        .ok()?;
+    let (head, query) = server.split_once('?').unwrap_or((server, ""));
     let (head, _) = head.rsplit_once('/').expect("an address with a database");
     Some(format!("{head}/{name}?{query}"))
 }
@@ -416,6 +422,99 @@ fn keys_are_made_rotated_and_revoked_and_keep_everything_that_they_say() {
             store.revoke_key("app").is_err() && store.rotate_key("app", &[5; 32], 0).is_err(),
             "{which}"
         );
+    });
+}
+
+#[test]
+fn a_bill_corrects_what_was_charged_at_the_bound_once_and_the_books_stay_whole() {
+    each_store(|which, open| {
+        let mut store = start(open);
+        let bound = |attempt, cost| {
+            Box::new(Closing {
+                basis: "bound",
+                outcome: "crash",
+                ..*closing(attempt, cost)
+            })
+        };
+        commit(
+            store.as_mut(),
+            vec![
+                Work::Open(facts("a", 1)),
+                Work::Open(facts("b", 1)),
+                Work::Open(facts("open", 1)),
+                Work::Close(bound("a", 100), postings(1, 100, false)),
+                Work::Close(closing("b", 60), postings(1, 60, false)),
+            ],
+        );
+        for (attempt, cost, outcome, left) in [
+            ("a", 30, Outcome::Corrected(PicoUsd(-70)), 90),
+            ("a", 20, Outcome::Again, 90),
+            ("b", 20, Outcome::Known, 90),
+            ("open", 20, Outcome::Open, 90),
+            ("nobody's", 20, Outcome::Unclear, 90),
+        ] {
+            let told = store.true_up(&Correction {
+                attempt: attempt.into(),
+                cost: PicoUsd(cost),
+                at_ms: AT * 1_000,
+                source: "bill.csv".into(),
+            });
+            assert_eq!(told.expect("booked"), outcome, "{which} {attempt}");
+            let posted = posted(store.as_mut(), "key=1|usd|total|UTC").0;
+            assert_eq!(posted, left, "{which} {attempt}");
+        }
+        let row = store.request("r-a").expect("read").remove(0);
+        assert_eq!(
+            (row.closing.as_ref().map(|c| c.cost), row.booked()),
+            (Some(PicoUsd(100)), Some(PicoUsd(30))),
+            "{which}: the attempt stays as it was closed"
+        );
+        commit(
+            store.as_mut(),
+            vec![Work::Close(closing("open", 5), postings(1, 5, false))],
+        );
+        is_whole(store.as_mut(), which);
+        // A counter that comes later begins with what the bill says.
+        let later = Counter::usd(Scope::default(), Window::Week);
+        let counters = Counter::always().into_iter().chain([later.clone()]);
+        let define = Work::Define {
+            counters: counters.collect(),
+            now: AT,
+        };
+        let sums = match commit(store.as_mut(), vec![define]).pop() {
+            Some(Answer::Sums(sums)) => sums,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(sums.iter().map(|s| s.posted).sum::<i128>(), 95, "{which}");
+    });
+}
+
+#[test]
+fn what_is_held_is_read_of_one_moment_whatever_others_write() {
+    each_store(|which, open| {
+        let mut store = start(open);
+        let mut reader = open();
+        reader.hold().expect("held");
+        let count = |reader: &mut dyn Store| {
+            let mut attempts = 0;
+            let each = &mut |_| {
+                attempts += 1;
+                true
+            };
+            reader.attempts(i64::MIN, each).expect("read");
+            (attempts, posted(reader, "key=1|usd|total|UTC").0)
+        };
+        assert_eq!(count(reader.as_mut()), (0, 0), "{which}");
+        commit(
+            store.as_mut(),
+            vec![
+                Work::Open(facts("a", 1)),
+                Work::Close(closing("a", 60), postings(1, 60, false)),
+            ],
+        );
+        assert_eq!(count(reader.as_mut()), (0, 0), "{which}");
+        is_whole(reader.as_mut(), which);
+        assert_eq!(count(open().as_mut()), (1, 60), "{which}");
     });
 }
 

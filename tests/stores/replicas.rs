@@ -39,13 +39,13 @@ fn make_key(url: &str, usd: &str) {
 }
 
 /// A wire between a replica and the database that can be cut.
-struct Wire {
+pub(super) struct Wire {
     at: SocketAddr,
     whole: Arc<watch::Sender<bool>>,
 }
 
 impl Wire {
-    async fn to(server: SocketAddr) -> Wire {
+    pub(super) async fn to(server: SocketAddr) -> Wire {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let at = listener.local_addr().expect("an address");
         let whole = Arc::new(watch::channel(true).0);
@@ -69,9 +69,17 @@ impl Wire {
         });
         Wire { at, whole }
     }
+
+    pub(super) fn cut(&self) {
+        self.whole.send_replace(false);
+    }
+
+    pub(super) fn mend(&self) {
+        self.whole.send_replace(true);
+    }
 }
 
-fn through(url: &str, wire: &Wire) -> String {
+pub(super) fn through(url: &str, wire: &Wire) -> String {
     let config: postgres::Config = url.parse().expect("an address");
     let port = config.get_ports()[0];
     url.replace(&format!("127.0.0.1:{port}"), &wire.at.to_string())

@@ -12,6 +12,7 @@ mod write;
 use super::{Answer, Attempt, Forfeit, Frozen, Key, Store, Sum, Work};
 use crate::error::{Error, Kind};
 use crate::ledger::cap::Counter;
+use crate::ledger::true_up::{Correction, Outcome};
 use postgres::Client;
 use postgres::error::SqlState;
 use secrecy::{ExposeSecret, SecretString};
@@ -32,6 +33,8 @@ pub struct Postgres {
     owner: Option<Owner>,
     /// A process whose heartbeat is older is dead, or as good as dead.
     dead_after: Duration,
+    /// Everything is read in one transaction, so a new connection would not do.
+    held: bool,
 }
 
 /// A life of a process, as the store sees it.
@@ -61,6 +64,7 @@ impl Postgres {
             client: None,
             owner: None,
             dead_after,
+            held: false,
         };
         let client = store.client().map_err(told)?;
         schema::migrate(client).map_err(told)??;
@@ -82,6 +86,11 @@ impl Postgres {
         &mut self,
         read: impl FnOnce(&mut Client) -> Result<T, postgres::Error>,
     ) -> Result<T, Error> {
+        if self.held && self.client.as_ref().is_none_or(Client::is_closed) {
+            return Err(failed(
+                "PostgreSQL: the connection was lost, and with it the moment that was read; try again",
+            ));
+        }
         let outcome = self.client().and_then(read);
         outcome.map_err(|e| {
             self.client = None;
@@ -186,6 +195,17 @@ impl Store for Postgres {
         write::sweep(client, &owner.id, dead_after).map_err(told)
     }
 
+    fn hold(&mut self) -> Result<(), Error> {
+        // Reading everything may take longer than a statement otherwise should.
+        self.read(|c| {
+            c.batch_execute(
+                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0; SELECT 1 FROM fb_schema",
+            )
+        })?;
+        self.held = true;
+        Ok(())
+    }
+
     fn commit(&mut self, works: &[&Work]) -> Result<Vec<Answer>, String> {
         if let Err(e) = self.client() {
             return Err(text(&e));
@@ -235,6 +255,10 @@ impl Store for Postgres {
             })
         })?;
         Ok(found)
+    }
+
+    fn true_up(&mut self, correction: &Correction) -> Result<Outcome, Error> {
+        self.read(|c| write::true_up(c, correction))
     }
 
     fn forfeits(&mut self) -> Result<Vec<Forfeit>, Error> {

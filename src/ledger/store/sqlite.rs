@@ -12,6 +12,7 @@ pub use schema::{SCHEMA_VERSION, file};
 use super::{Answer, Attempt, Forfeit, Frozen, Key, Store, Sum, Work};
 use crate::error::{Error, Kind};
 use crate::ledger::cap::Counter;
+use crate::ledger::true_up::{Correction, Outcome};
 use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -94,6 +95,11 @@ impl Store for Sqlite {
     fn hold(&mut self) -> Result<(), Error> {
         let held = self.db.execute_batch("BEGIN");
         self.tell(held)
+    }
+
+    fn true_up(&mut self, correction: &Correction) -> Result<Outcome, Error> {
+        let outcome = write::true_up(&mut self.db, correction);
+        self.tell(outcome)
     }
 
     fn attempts(

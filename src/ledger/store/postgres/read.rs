@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 const COLUMNS: &str = "a.attempt, a.request, a.at_ms, a.key, a.provider, a.model, a.effort, a.tier, a.task, a.rule, a.difficulty_milli,
     a.dialect, a.simulated, a.bound::text, a.catalogue, k.name, a.outcome, a.basis, a.cost::text, a.baseline::text, a.reported_cost::text, a.excess::text,
     a.input, a.cached, a.cache_write, a.cache_write_long, a.output, a.reasoning,
-    a.counted_ms, a.organisation, a.team, a.session, a.tags, a.bound_tokens, a.tokens, a.service_tier";
+    a.counted_ms, a.organisation, a.team, a.session, a.tags, a.bound_tokens, a.tokens, a.service_tier, c.cost::text";
 
 /// A NUMERIC(38,0), read as text.
 pub(super) fn amount(row: &Row, column: usize) -> i128 {
@@ -117,7 +117,7 @@ pub(super) fn walk(
     each: &mut dyn FnMut(Attempt) -> bool,
 ) -> Result<(), postgres::Error> {
     let text = format!(
-        "SELECT {COLUMNS} FROM fb_attempt a LEFT JOIN fb_key k ON k.id = a.key WHERE {which} ORDER BY a.at_ms, a.attempt"
+        "SELECT {COLUMNS} FROM fb_attempt a LEFT JOIN fb_key k ON k.id = a.key LEFT JOIN fb_correction c ON c.attempt = a.attempt WHERE {which} ORDER BY a.at_ms, a.attempt"
     );
     let mut rows = c.query_raw(&text, parameters.iter().copied())?;
     while let Some(row) = rows.next()? {
@@ -158,6 +158,10 @@ fn attempt(r: &Row) -> Attempt {
         key_name: r
             .get::<_, Option<String>>(15)
             .unwrap_or_else(|| "local".into()),
+        trued_up: r
+            .get::<_, Option<&str>>(36)
+            .and_then(|t| t.parse().ok())
+            .map(PicoUsd),
         facts,
     }
 }

@@ -4,7 +4,8 @@ use super::super::{Answer, Closing, Facts, Given, Key, Sum, Work, caps_text, cra
 use super::{Failed, Owner, read};
 use crate::ledger::balance::{Posting, Want};
 use crate::ledger::cap::Counter;
-use crate::ledger::replay::{Replay, counts, covered};
+use crate::ledger::replay::{Replay, corrections, counts, covered};
+use crate::ledger::true_up::{Correction, Outcome, change};
 use postgres::types::ToSql;
 use postgres::{Client, GenericClient, Transaction};
 use std::collections::BTreeMap;
@@ -316,6 +317,47 @@ fn bury(
     }
     apply(tx, owner, &mut changes)?;
     Ok(open.len())
+}
+
+/// As in the embedded store. What replicas have leased is theirs; the rest of a cap is less or more from now on.
+pub(super) fn true_up(
+    client: &mut Client,
+    correction: &Correction,
+) -> Result<Outcome, postgres::Error> {
+    let mut tx = client.transaction()?;
+    let mut found = None;
+    read::walk(
+        &mut tx,
+        "a.attempt = $1",
+        &[&correction.attempt],
+        &mut |a| {
+            found = Some(a);
+            true
+        },
+    )?;
+    let Some(attempt) = found else {
+        return Ok(Outcome::Unclear);
+    };
+    let change = match change(&attempt, correction.cost) {
+        Ok(change) => change,
+        Err(nothing) => return Ok(nothing),
+    };
+    let c = correction;
+    let inserted = tx.execute(
+        "INSERT INTO fb_correction (attempt, cost, at_ms, source) VALUES ($1, $2::text::numeric, $3, $4) ON CONFLICT DO NOTHING",
+        &[&c.attempt, &c.cost.0.to_string(), &c.at_ms, &c.source],
+    )?;
+    if inserted == 0 {
+        return Ok(Outcome::Again);
+    }
+    let mut changes = Changes::new();
+    for (name, id, amount) in corrections(&read::defined(&mut tx)?, &attempt.facts, change) {
+        let change = changes.entry((name.as_str().into(), id)).or_default();
+        change.posted += amount;
+    }
+    apply(&mut tx, "", &mut changes)?;
+    tx.commit()?;
+    Ok(Outcome::Corrected(change))
 }
 
 /// As in the embedded store: a new counter begins with what its attempts of the running window add up to.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 const COLUMNS: &str = "a.attempt, a.request, a.at_ms, a.key, a.provider, a.model, a.effort, a.tier, a.task, a.rule, a.difficulty_milli,
     a.dialect, a.simulated, a.bound, a.catalogue, k.name, a.outcome, a.basis, a.cost, a.baseline, a.reported_cost, a.excess,
     a.input, a.cached, a.cache_write, a.cache_write_long, a.output, a.reasoning,
-    a.counted_ms, a.organisation, a.team, a.session, a.tags, a.bound_tokens, a.tokens, a.service_tier";
+    a.counted_ms, a.organisation, a.team, a.session, a.tags, a.bound_tokens, a.tokens, a.service_tier, c.cost";
 
 /// Attempts without an end.
 pub(super) fn open_attempts(db: &Connection) -> rusqlite::Result<Vec<Facts>> {
@@ -114,6 +114,16 @@ pub(super) fn request(db: &Connection, request: &str) -> rusqlite::Result<Vec<At
     Ok(found)
 }
 
+/// One attempt by its own id.
+pub(super) fn one(db: &Connection, attempt: &str) -> rusqlite::Result<Option<Attempt>> {
+    let mut found = None;
+    walk(db, "a.attempt = ?1", &attempt, &mut |a| {
+        found = Some(a);
+        false
+    })?;
+    Ok(found)
+}
+
 fn walk(
     db: &Connection,
     which: &str,
@@ -121,7 +131,7 @@ fn walk(
     each: &mut dyn FnMut(Attempt) -> bool,
 ) -> rusqlite::Result<()> {
     let mut statement = db.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM attempt a LEFT JOIN key k ON k.id = a.key WHERE {which} ORDER BY a.at_ms, a.attempt"
+        "SELECT {COLUMNS} FROM attempt a LEFT JOIN key k ON k.id = a.key LEFT JOIN correction c ON c.attempt = a.attempt WHERE {which} ORDER BY a.at_ms, a.attempt"
     ))?;
     let mut rows = match statement.parameter_count() {
         0 => statement.query([])?,
@@ -172,6 +182,9 @@ fn attempt(row: &Row<'_>) -> rusqlite::Result<Attempt> {
             .unwrap_or_else(|| "local".into()),
         facts,
         closing,
+        trued_up: row
+            .get::<_, Option<i64>>(36)?
+            .map(|n| PicoUsd(i128::from(n))),
     })
 }
 

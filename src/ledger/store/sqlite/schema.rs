@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What this flyball writes.
-pub const SCHEMA_VERSION: i64 = 4;
+pub const SCHEMA_VERSION: i64 = 5;
 
 /// `MIGRATIONS[n]` leads from version n to n + 1.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     // 1: attempts, what they add up to, and keys.
     "CREATE TABLE key (
         id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, hash BLOB NOT NULL UNIQUE, created INTEGER NOT NULL,
@@ -62,6 +62,9 @@ const MIGRATIONS: [&str; 4] = [
     CREATE TABLE frozen (provider TEXT NOT NULL, model TEXT NOT NULL, since INTEGER NOT NULL, why TEXT NOT NULL, PRIMARY KEY (provider, model)) STRICT;",
     // 4: the service tier that priced an attempt.
     "ALTER TABLE attempt ADD COLUMN service_tier TEXT;",
+    // 5: what bills say of attempts that were charged at their bound.
+    "CREATE TABLE correction (attempt TEXT PRIMARY KEY REFERENCES attempt(attempt), cost INTEGER NOT NULL, at_ms INTEGER NOT NULL,
+        source TEXT NOT NULL) STRICT;",
 ];
 
 /// The ledger's file in `data_dir`.

@@ -4,7 +4,8 @@ use super::super::{Answer, Closing, Facts, Given, Sum, Work, crashed};
 use super::{OWNER, integer, read};
 use crate::ledger::balance::{Posting, Want};
 use crate::ledger::cap::Counter;
-use crate::ledger::replay::{Replay, counts, covered};
+use crate::ledger::replay::{Replay, corrections, counts, covered};
+use crate::ledger::true_up::{Correction, Outcome, change};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -234,6 +235,30 @@ pub(super) fn sweep(db: &mut Connection, now_ms: i64) -> rusqlite::Result<usize>
     apply(&tx, &mut changes)?;
     tx.commit()?;
     Ok(open.len())
+}
+
+/// Books what a bill says: a row beside the attempt's, and what it changes in the attempt's own windows.
+pub(super) fn true_up(db: &mut Connection, correction: &Correction) -> rusqlite::Result<Outcome> {
+    let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let Some(attempt) = read::one(&tx, &correction.attempt)? else {
+        return Ok(Outcome::Unclear);
+    };
+    let change = match change(&attempt, correction.cost) {
+        Ok(change) => change,
+        Err(nothing) => return Ok(nothing),
+    };
+    let c = correction;
+    tx.execute(
+        "INSERT INTO correction (attempt, cost, at_ms, source) VALUES (?1, ?2, ?3, ?4)",
+        params![c.attempt, integer(c.cost.0)?, c.at_ms, c.source],
+    )?;
+    let mut changes = Changes::new();
+    for (name, id, amount) in corrections(&read::defined(&tx)?, &attempt.facts, change) {
+        changes.entry((name.as_str().into(), id)).or_default().0 += amount;
+    }
+    apply(&tx, &mut changes)?;
+    tx.commit()?;
+    Ok(Outcome::Corrected(change))
 }
 
 /// Forgets the sums of minutes and hours that have long passed; the attempts still hold them.
