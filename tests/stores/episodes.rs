@@ -298,7 +298,7 @@ async fn fresh(server: &str) -> String {
             if let Some(url) = super::new_database(&server) {
                 break url;
             }
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::yield_now();
         }
     };
     let url = tokio::task::spawn_blocking(make).await.expect("no panic");
@@ -314,7 +314,7 @@ async fn fresh(server: &str) -> String {
         let there =
             |mut s: Postgres| s.create_key(&key).is_ok() || s.keys().is_ok_and(|k| !k.is_empty());
         while !books_of(&place).is_some_and(there) {
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::yield_now();
         }
     };
     tokio::task::spawn_blocking(key).await.expect("no panic");
