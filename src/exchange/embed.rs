@@ -252,6 +252,7 @@ impl<'a> Said<'a> {
         };
         let why = "the model's server answered in a form that cannot be translated";
         let vectors = embed::vectors(self.call, &bytes);
+        let vectors = vectors.filter(|v| v.all.len() == said.texts.len());
         let vectors = vectors.ok_or_else(|| Error::new(Kind::UpstreamFailed, why))?;
         headers::set_type(&mut head.headers, "application/json");
         let text = vectors.body(self.asked.call, said, &model.name);

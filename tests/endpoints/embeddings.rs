@@ -364,12 +364,17 @@ async fn a_refusal_of_the_provider_costs_nothing_and_an_unreadable_answer_is_cha
         (got.status, got.body.as_str()),
         (400, r#"{"error":"no [redacted]"}"#)
     );
+    // Two vectors for one text are nobody's.
+    upstream.next(answer(200, TWO));
+    let google = r#"{"content":{"parts":[{"text":"a"}]}}"#;
+    let path = "/v1beta/models/e-model:embedContent";
+    assert_eq!(post(flyball.at(), path, &[], google).await.status, 502);
     let rows = flyball.rows().await;
     let bases: Vec<_> = rows
         .iter()
         .map(|r| r["basis"].as_str().expect("a basis"))
         .collect();
-    assert_eq!(bases, ["void", "bound", "void"]);
+    assert_eq!(bases, ["void", "bound", "void", "reported"]);
     let bound = rows[1]["bound_pico_usd"].as_i64();
     assert_eq!(rows[1]["cost_pico_usd"].as_i64(), bound);
     assert!(bound > Some(0));

@@ -127,7 +127,7 @@ fn gemini_batch(fields: &Object<'_>) -> Result<Said, Error> {
     Ok(said)
 }
 
-/// One text of Gemini's; all texts of a batch must want vectors of one length.
+/// One text of Gemini's, whose parts make one vector together; all texts of a batch must want vectors of one length.
 fn gemini(fields: &Object<'_>, before: &str, said: &mut Said) -> Result<(), Error> {
     let known = [
         "model",
@@ -157,7 +157,7 @@ fn gemini(fields: &Object<'_>, before: &str, said: &mut Said) -> Result<(), Erro
     let words: Option<Vec<String>> = parts.iter().map(words).collect();
     let words = words.filter(|all| !all.is_empty());
     said.texts
-        .push(words.ok_or_else(|| untranslatable(&field))?.concat());
+        .push(words.ok_or_else(|| untranslatable(&field))?.join("\n"));
     Ok(())
 }
 
