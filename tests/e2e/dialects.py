@@ -22,7 +22,7 @@ from pathlib import Path
 
 from local_model import CACHE, HERE, LLAMA_KEY, MODEL, ROOT, Child, Failed, free_port, install, model_server, run, say
 
-PYTHON = ["openai==3.54.0", "anthropic==2.12.0", "google-genai==3.4.0", "ollama==0.6.3"]
+PYTHON = ["openai==3.54.0", "anthropic==2.12.0", "google-genai==3.4.0", "ollama==0.6.3", "langchain-openai==1.7.4"]
 JS = ["openai@6.49.0", "@anthropic-ai/sdk@1.12.0", "ai@6.0.326", "@ai-sdk/openai@3.0.141", "@google/genai@2.32.0", "ollama@0.6.4"]
 THOUGHT, WORDS, ARGS = "Let me see.", "It rains in Oslo: grüße 🌧.", {"city": "Oslo", "days": 2}
 MODELS = {"m-chat": "openai-compatible", "m-responses": "openai", "m-messages": "anthropic", "m-gemini": "gemini", "m-ollama": "ollama"}
@@ -72,18 +72,18 @@ def sse(events, named=False):
         yield f"{name}data: {json.dumps(event, ensure_ascii=False)}\n\n".encode()
 
 
-def chat(body, tool):
+def chat(body, tool, words):
     call = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": json.dumps(ARGS)}}
     finish = "tool_calls" if tool else "stop"
     usage = {"prompt_tokens": 11, "completion_tokens": 9, "total_tokens": 20, "completion_tokens_details": {"reasoning_tokens": 4}}
     head = {"id": "c", "created": 1, "model": "up"}
     if not body.get("stream"):
-        message = {"role": "assistant", "content": WORDS, "reasoning_content": THOUGHT}
+        message = {"role": "assistant", "content": words, "reasoning_content": THOUGHT}
         if tool:
             message["tool_calls"] = [call]
         yield json.dumps({**head, "object": "chat.completion", "choices": [{"index": 0, "message": message, "finish_reason": finish}], "usage": usage}).encode()
         return
-    deltas = [{"role": "assistant", "content": ""}, *({"reasoning_content": p} for p in pieces(THOUGHT)), *({"content": p} for p in pieces(WORDS))]
+    deltas = [{"role": "assistant", "content": ""}, *({"reasoning_content": p} for p in pieces(THOUGHT)), *({"content": p} for p in pieces(words))]
     if tool:
         first = {**call, "index": 0, "function": {"name": "weather", "arguments": ""}}
         deltas += [{"tool_calls": [first]}, *({"tool_calls": [{"index": 0, "function": {"arguments": p}}]} for p in pieces(json.dumps(ARGS)))]
@@ -93,8 +93,8 @@ def chat(body, tool):
     yield b"data: [DONE]\n\n"
 
 
-def responses(body, tool):
-    part = {"type": "output_text", "text": WORDS, "annotations": [], "logprobs": []}
+def responses(body, tool, words):
+    part = {"type": "output_text", "text": words, "annotations": [], "logprobs": []}
     output = [
         {"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": THOUGHT}], "encrypted_content": "sealed"},
         {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [part]},
@@ -112,16 +112,16 @@ def responses(body, tool):
         if item["type"] == "reasoning":
             events += [{"type": "response.reasoning_summary_text.delta", "output_index": index, "summary_index": 0, "item_id": "rs_1", "delta": p} for p in pieces(THOUGHT)]
         elif item["type"] == "message":
-            events += [{"type": "response.output_text.delta", "output_index": index, "content_index": 0, "item_id": "msg_1", "delta": p} for p in pieces(WORDS)]
+            events += [{"type": "response.output_text.delta", "output_index": index, "content_index": 0, "item_id": "msg_1", "delta": p} for p in pieces(words)]
         else:
             events += [{"type": "response.function_call_arguments.delta", "output_index": index, "item_id": "fc_1", "delta": p} for p in pieces(json.dumps(ARGS))]
         events.append({"type": "response.output_item.done", "output_index": index, "item": item})
     yield from sse([*events, {"type": "response.completed", "response": whole}], named=True)
 
 
-def messages(body, tool):
+def messages(body, tool, words):
     usage = {"input_tokens": 11, "output_tokens": 9}
-    blocks = [{"type": "thinking", "thinking": THOUGHT, "signature": "signed"}, {"type": "text", "text": WORDS}]
+    blocks = [{"type": "thinking", "thinking": THOUGHT, "signature": "signed"}, {"type": "text", "text": words}]
     if tool:
         blocks.append({"type": "tool_use", "id": "toolu_1", "name": "weather", "input": ARGS})
     stop = "tool_use" if tool else "end_turn"
@@ -135,7 +135,7 @@ def messages(body, tool):
         events.append({"type": "content_block_start", "index": index, "content_block": empty})
         deltas = {
             "thinking": [*({"type": "thinking_delta", "thinking": p} for p in pieces(THOUGHT)), {"type": "signature_delta", "signature": "signed"}],
-            "text": [{"type": "text_delta", "text": p} for p in pieces(WORDS)],
+            "text": [{"type": "text_delta", "text": p} for p in pieces(words)],
             "tool_use": [{"type": "input_json_delta", "partial_json": p} for p in pieces(json.dumps(ARGS))],
         }[block["type"]]
         events += [{"type": "content_block_delta", "index": index, "delta": d} for d in deltas]
@@ -144,25 +144,25 @@ def messages(body, tool):
     yield from sse(events, named=True)
 
 
-def gemini(body, tool, stream):
+def gemini(body, tool, words, stream):
     usage = {"promptTokenCount": 11, "candidatesTokenCount": 5, "thoughtsTokenCount": 4, "totalTokenCount": 20}
     call = {"functionCall": {"name": "weather", "args": ARGS}, "thoughtSignature": "c2lnbmVk"}
     answer = lambda parts, **more: {"candidates": [{"content": {"role": "model", "parts": parts}, "index": 0, **more}], "usageMetadata": usage, "modelVersion": "up"}
     end = [call] if tool else []
     if not stream:
-        parts = [{"text": THOUGHT, "thought": True}, {"text": WORDS}, *end]
+        parts = [{"text": THOUGHT, "thought": True}, {"text": words}, *end]
         yield json.dumps(answer(parts, finishReason="STOP")).encode()
         return
-    events = [answer([{"text": p, "thought": True}]) for p in pieces(THOUGHT)] + [answer([{"text": p}]) for p in pieces(WORDS)]
+    events = [answer([{"text": p, "thought": True}]) for p in pieces(THOUGHT)] + [answer([{"text": p}]) for p in pieces(words)]
     events.append(answer(end or [{"text": ""}], finishReason="STOP"))
     for event in events:
         yield f"data: {json.dumps(event)}\r\n\r\n".encode()
 
 
-def gemini_chat(body, tool):
+def gemini_chat(body, tool, words):
     """Google's OpenAI-compatible endpoint hides the thoughts' tokens: they are in the total alone."""
     hidden = lambda usage: {**usage, "completion_tokens": 5, "total_tokens": 20, "completion_tokens_details": None} if usage else usage
-    for piece in chat(body, tool):
+    for piece in chat(body, tool, words):
         data = piece.decode().removeprefix("data: ").strip()
         if data == "[DONE]":
             yield piece
@@ -172,15 +172,15 @@ def gemini_chat(body, tool):
         yield json.dumps(event).encode() if not body.get("stream") else b"data: " + json.dumps(event).encode() + b"\n\n"
 
 
-def ollama_chat(body, tool):
+def ollama_chat(body, tool, words):
     head = {"model": "up", "created_at": "2026-11-25T00:00:00Z"}
     end = {"done": True, "done_reason": "stop", "prompt_eval_count": 11, "eval_count": 9}
     calls = {"tool_calls": [{"function": {"name": "weather", "arguments": ARGS}}]} if tool else {}
     if body.get("stream") is False:
-        message = {"role": "assistant", "content": WORDS, "thinking": THOUGHT, **calls}
+        message = {"role": "assistant", "content": words, "thinking": THOUGHT, **calls}
         yield json.dumps({**head, "message": message, **end}).encode()
         return
-    said = [{"content": "", "thinking": p} for p in pieces(THOUGHT)] + [{"content": p} for p in pieces(WORDS)]
+    said = [{"content": "", "thinking": p} for p in pieces(THOUGHT)] + [{"content": p} for p in pieces(words)]
     said += [{"content": "", **calls}] if tool else []
     for message in said:
         yield json.dumps({**head, "message": {"role": "assistant", **message}, "done": False}, ensure_ascii=False).encode() + b"\n"
@@ -196,6 +196,12 @@ ANSWERS = {
 }
 
 
+def wants_json(body):
+    """A schema is asked for, in any dialect."""
+    nested = [("text", "format"), ("output_config", "format"), ("generationConfig", "responseJsonSchema")]
+    return "response_format" in body or "format" in body or any(inner in body.get(outer, {}) for outer, inner in nested)
+
+
 class Vendor(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -205,11 +211,12 @@ class Vendor(BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         tool = bool(body.get("tools"))
+        words = json.dumps(ARGS) if wants_json(body) else WORDS
         if "GenerateContent" in self.path or "generateContent" in self.path:
-            out, stream = gemini(body, tool, "stream" in self.path), "stream" in self.path
+            out, stream = gemini(body, tool, words, "stream" in self.path), "stream" in self.path
         else:
             answer = ANSWERS[self.path]
-            out, stream = answer(body, tool), body.get("stream", answer is ollama_chat)
+            out, stream = answer(body, tool, words), body.get("stream", answer is ollama_chat)
         self.send_response(200)
         kind = "application/x-ndjson" if self.path.startswith("/api/") else "text/event-stream"
         self.send_header("content-type", kind if stream else "application/json")
@@ -324,7 +331,45 @@ def with_ollama(base, model, tool, stream, limit=4000):
     return thoughts, words, calls[0] if calls else None, answers[-1].prompt_eval_count, answers[-1].eval_count
 
 
-CLIENTS = {"openai chat": with_openai_chat, "openai responses": with_openai_responses, "anthropic": with_anthropic, "google-genai": with_google, "ollama": with_ollama}
+def langchain(base, model, limit=4000):
+    from langchain_openai import ChatOpenAI
+
+    return ChatOpenAI(base_url=f"{base}/v1", api_key="k", model=model, max_retries=0, max_tokens=limit, stream_usage=True)
+
+
+def with_langchain(base, model, tool, stream, limit=4000):
+    asked = langchain(base, model, limit)
+    if tool:
+        asked = asked.bind_tools([{"type": "function", "function": {"name": "weather", "description": "d", "parameters": SCHEMA}}])
+    if stream:
+        whole = None
+        for chunk in asked.stream(ASK):
+            whole = chunk if whole is None else whole + chunk
+    else:
+        whole = asked.invoke(ASK)
+    calls = [call["args"] for call in whole.tool_calls]
+    usage = whole.usage_metadata
+    return "", whole.text, calls[0] if calls else None, usage["input_tokens"], usage["total_tokens"] - usage["input_tokens"]
+
+
+def structured(base, only):
+    """LangChain asks for an object by its schema, in the two ways that it knows."""
+    good = True
+    for model in MODELS if not only or only in "langchain" else []:
+        for method in ("json_schema", "function_calling"):
+            what = f"python langchain to {model}, structured by {method}"
+            try:
+                got = langchain(base, model).with_structured_output({"title": "weather", **SCHEMA}, method=method).invoke(ASK)
+                fine = got == ARGS
+                say("PASS" if fine else "FAIL", what if fine else f"{what}: {got}")
+            except Exception:
+                fine = False
+                say("FAIL", f"{what}: {traceback.format_exc(limit=3)}")
+            good &= fine
+    return good
+
+
+CLIENTS = {"openai chat": with_openai_chat, "openai responses": with_openai_responses, "anthropic": with_anthropic, "google-genai": with_google, "ollama": with_ollama, "langchain": with_langchain}
 
 
 def judge(what, got, tool):
@@ -438,6 +483,7 @@ def round_of(options, config, folder):
         server.wait_ready(f"http://{admin}/readyz", 30)
         base = f"http://{listen}"
         good = python_clients(base, options.only)
+        good &= structured(base, options.only)
         if options.local:
             good &= local_clients(base)
         if options.js:
