@@ -4,8 +4,8 @@
 //! There is no model behind it: every answer starts with `[simulated] ` and every response carries
 //! `x-flyball-simulated: 1`. Lengths, words and token counts follow from a hash of (seed, model, effort, prompt);
 //! tokens are 1.3 a word, not a tokenizer's. Simulated time is compressed: reasoning takes at most 1.5 s and a
-//! whole answer at most 3 s at speed 1, however many tokens they have. `stop`, tools and JSON modes are accepted
-//! and change nothing. Never listens on anything but loopback, never opens a connection.
+//! whole answer at most 3 s at speed 1, however many tokens they have. A tool that is forced, or that the user asks for by name,
+//! is called with the least that its schema takes; `stop` and JSON modes are accepted and change nothing. Never listens on anything but loopback, never opens a connection.
 
 mod answer;
 mod anthropic;
@@ -15,6 +15,7 @@ mod frames;
 pub mod model;
 mod openai;
 mod serve;
+mod tools;
 mod words;
 
 use hyper::server::conn::http1;

@@ -35,6 +35,8 @@ pub(super) struct Answer {
     pub(super) summary: Vec<Cow<'static, str>>,
     /// Visible text, one piece a token.
     pub(super) pieces: Vec<Cow<'static, str>>,
+    /// The tool that is called; then the pieces are its arguments.
+    pub(super) call: Option<String>,
     /// The token limit ended it.
     pub(super) cut: bool,
     /// A number that stands for this answer, for signatures.
@@ -96,12 +98,20 @@ fn answer(seed: u64, ask: &Ask, choice: u64) -> Answer {
     let limit = ask.limit.unwrap_or(u64::MAX);
     let wanted = reasoning(seed, ask, &choice);
     let reasoning = wanted.min(limit);
-    let (low, high) = length(&ask.prompt.last);
-    let most = dice.between(low + SENTENCE_TOKENS_MAX, high);
-    let mut said = pieces(&mut dice, most);
+    let mut said = match &ask.call {
+        Some(call) => super::tools::pieces(&call.arguments)
+            .into_iter()
+            .map(Cow::Owned)
+            .collect(),
+        None => {
+            let (low, high) = length(&ask.prompt.last);
+            let most = dice.between(low + SENTENCE_TOKENS_MAX, high);
+            pieces(&mut dice, most)
+        }
+    };
     let text = u64_len(&said);
     let visible = text.min(limit - reasoning);
-    said.truncate(usize::try_from(visible).expect("at most 400"));
+    said.truncate(usize::try_from(visible).expect("fewer than a body has bytes"));
     let mark = dice.roll();
     let summary = match reasoning {
         0 => Vec::new(),
@@ -111,6 +121,7 @@ fn answer(seed: u64, ask: &Ask, choice: u64) -> Answer {
         reasoning,
         summary,
         pieces: said,
+        call: ask.call.as_ref().map(|call| call.name.clone()),
         cut: wanted + text > limit,
         mark,
     }

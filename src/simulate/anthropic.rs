@@ -18,11 +18,15 @@ pub(super) fn whole(ask: &Ask, id: &str, generation: &Generation) -> String {
             signature(answer)
         ));
     }
-    if !answer.pieces.is_empty() {
-        blocks.push(format!(
-            r#"{{"type":"text","text":{}}}"#,
-            quoted(&answer.pieces.concat())
-        ));
+    let text = answer.pieces.concat();
+    match &answer.call {
+        // Arguments that were cut are no JSON.
+        Some(name) => {
+            let input = if answer.cut { "{}" } else { &text };
+            blocks.push(tool_use(answer, name, input));
+        }
+        None if text.is_empty() => {}
+        None => blocks.push(format!(r#"{{"type":"text","text":{}}}"#, quoted(&text))),
     }
     message(
         ask,
@@ -59,13 +63,19 @@ pub(super) fn stream(ask: &Ask, id: &str, generation: &Generation) -> Vec<Frame>
     if !answer.pieces.is_empty() {
         let index = usize::from(answer.reasoning > 0);
         let start = first + thinking_time(ask, answer);
-        let open = format!(
-            r#"{{"type":"content_block_start","index":{index},"content_block":{{"type":"text","text":""}}}}"#
-        );
+        let block = match &answer.call {
+            None => r#"{"type":"text","text":""}"#.to_owned(),
+            Some(name) => tool_use(answer, name, "{}"),
+        };
+        let open =
+            format!(r#"{{"type":"content_block_start","index":{index},"content_block":{block}}}"#);
         frames.push(Frame::sends(start, event("content_block_start", &open)));
         frames.push(Frame::sends(start, event("ping", r#"{"type":"ping"}"#)));
         frames.extend(spoken(ask, &answer.pieces, start, |text| {
-            delta(index, "text_delta", "text", text)
+            match answer.call {
+                None => delta(index, "text_delta", "text", text),
+                Some(_) => delta(index, "input_json_delta", "partial_json", text),
+            }
         }));
         frames.push(block_stop(index, end(&frames)));
     }
@@ -137,7 +147,20 @@ fn signature(answer: &Answer) -> String {
 }
 
 fn stop(answer: &Answer) -> &'static str {
-    if answer.cut { "max_tokens" } else { "end_turn" }
+    match &answer.call {
+        _ if answer.cut => "max_tokens",
+        Some(_) => "tool_use",
+        None => "end_turn",
+    }
+}
+
+/// A call; its input is JSON.
+fn tool_use(answer: &Answer, name: &str, input: &str) -> String {
+    format!(
+        r#"{{"type":"tool_use","id":"toolu_sim{:016x}","name":{},"input":{input}}}"#,
+        answer.mark,
+        quoted(name)
+    )
 }
 
 /// Where a usage object stands.

@@ -2,6 +2,7 @@
 //! decoders: the simulated models are a vendor and must notice when the proxy sends nonsense.
 
 use super::model::Model;
+use super::tools::{Call, called};
 use super::words::tokens;
 use crate::route::arm::Effort;
 use serde_json::Value;
@@ -30,6 +31,8 @@ pub(super) struct Ask {
     pub(super) stream: bool,
     /// A last chunk with the usage is wanted.
     pub(super) include_usage: bool,
+    /// The tool that is called instead of saying something.
+    pub(super) call: Option<Call>,
     pub(super) prompt: Prompt,
 }
 
@@ -116,6 +119,7 @@ pub(super) fn openai(body: &[u8]) -> Result<Ask, Refusal> {
         choices,
         stream: flag(&body, "stream")?,
         include_usage: flag(options, "include_usage")?,
+        call: called(&body, &reader.prompt.last),
         prompt: reader.done(),
     })
 }
@@ -130,6 +134,7 @@ pub(super) fn anthropic(body: &[u8]) -> Result<Ask, Refusal> {
     let limit =
         whole(&body, "max_tokens", 0)?.ok_or_else(|| bad("max_tokens", "a limit is required"))?;
     let thinking = body.get("thinking").unwrap_or(&Value::Null);
+    let prompt = anthropic_prompt(&body)?;
     Ok(Ask {
         model,
         effort: thinking_effort(&body, thinking, model)?,
@@ -139,7 +144,8 @@ pub(super) fn anthropic(body: &[u8]) -> Result<Ask, Refusal> {
         choices: 1,
         stream: flag(&body, "stream")?,
         include_usage: true,
-        prompt: anthropic_prompt(&body)?,
+        call: called(&body, &prompt.last),
+        prompt,
     })
 }
 

@@ -54,9 +54,16 @@ pub(super) fn whole(head: &Head<'_>, generation: &Generation) -> String {
         .iter()
         .enumerate()
         .map(|(index, answer)| {
+            let text = quoted(&answer.pieces.concat());
+            let said = match &answer.call {
+                None => format!(r#""content":{text},"refusal":null"#),
+                Some(name) => format!(
+                    r#""content":null,"refusal":null,"tool_calls":[{}]"#,
+                    call(answer, name, &text)
+                ),
+            };
             format!(
-                r#"{{"index":{index},"message":{{"role":"assistant","content":{},"refusal":null,"annotations":[]}},"logprobs":null,"finish_reason":"{}"}}"#,
-                quoted(&answer.pieces.concat()),
+                r#"{{"index":{index},"message":{{"role":"assistant",{said},"annotations":[]}},"logprobs":null,"finish_reason":"{}"}}"#,
                 finish(answer)
             )
         })
@@ -86,12 +93,25 @@ pub(super) fn stream(head: &Head<'_>, generation: &Generation) -> Vec<Frame> {
 
 fn choice(head: &Head<'_>, index: usize, answer: &Answer) -> Vec<Frame> {
     let ask = head.ask;
-    let role = r#"{"role":"assistant","content":"","refusal":null}"#;
+    let role = match &answer.call {
+        None => r#"{"role":"assistant","content":"","refusal":null}"#.to_owned(),
+        Some(name) => {
+            let call = call(answer, name, "\"\"").replacen('{', "{\"index\":0,", 1);
+            format!(r#"{{"role":"assistant","content":null,"refusal":null,"tool_calls":[{call}]}}"#)
+        }
+    };
     let mut frames = hidden(ask, answer, ask.model.first);
     let start = ask.model.first + thinking_time(ask, answer);
-    frames.push(Frame::sends(start, head.delta(index, role, None)));
+    frames.push(Frame::sends(start, head.delta(index, &role, None)));
     frames.extend(spoken(ask, &answer.pieces, start, |text| {
-        head.delta(index, &format!(r#"{{"content":{}}}"#, quoted(text)), None)
+        let text = quoted(text);
+        let delta = match answer.call {
+            None => format!(r#"{{"content":{text}}}"#),
+            Some(_) => {
+                format!(r#"{{"tool_calls":[{{"index":0,"function":{{"arguments":{text}}}}}]}}"#)
+            }
+        };
+        head.delta(index, &delta, None)
     }));
     let end = frames.last().map_or(start, |f| f.at);
     let last = head.delta(index, "{}", Some(finish(answer)));
@@ -100,7 +120,20 @@ fn choice(head: &Head<'_>, index: usize, answer: &Answer) -> Vec<Frame> {
 }
 
 fn finish(answer: &Answer) -> &'static str {
-    if answer.cut { "length" } else { "stop" }
+    match &answer.call {
+        _ if answer.cut => "length",
+        Some(_) => "tool_calls",
+        None => "stop",
+    }
+}
+
+/// A call; its arguments are a JSON string already.
+fn call(answer: &Answer, name: &str, arguments: &str) -> String {
+    format!(
+        r#"{{"id":"call_sim{:016x}","type":"function","function":{{"name":{},"arguments":{arguments}}}}}"#,
+        answer.mark,
+        quoted(name)
+    )
 }
 
 fn usage(generation: &Generation) -> String {

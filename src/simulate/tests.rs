@@ -395,3 +395,53 @@ async fn a_speed_that_is_no_speed_is_refused() {
         assert!(start(Settings { seed: 1, speed }).await.is_err());
     }
 }
+
+#[tokio::test]
+async fn a_tool_that_is_asked_for_is_called_in_either_dialect_whole_and_streamed() {
+    let models = models(1_000.0).await;
+    let schema = r#"{"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}"#;
+    let ask = r#""messages":[{"role":"user","content":"Use the tool weather."}]"#;
+    let arguments = r#"{"city":"[simulated]"}"#;
+    for stream in [false, true] {
+        let body = format!(
+            r#"{{"model":"sim-small","stream":{stream},{ask},"tools":[{{"type":"function","function":{{"name":"weather","parameters":{schema}}}}}]}}"#
+        );
+        let got = send(models.address, "POST", "/v1/chat/completions", "", &body).await;
+        let all = if stream {
+            got.events()
+        } else {
+            vec![got.json()]
+        };
+        let at = if stream { "delta" } else { "message" };
+        let choices: Vec<&Value> = all.iter().map(|e| &e["choices"][0]).collect();
+        let call = |c: &&Value| c[at]["tool_calls"][0]["function"].clone();
+        let text: String = choices
+            .iter()
+            .filter_map(|c| call(c)["arguments"].as_str().map(str::to_owned))
+            .collect();
+        assert_eq!(text, arguments, "{}", got.body);
+        assert_eq!(call(&choices[0])["name"], "weather");
+        let last = choices.last().expect("an end");
+        assert_eq!(last["finish_reason"], "tool_calls");
+
+        let body = format!(
+            r#"{{"model":"sim-small","max_tokens":99,"stream":{stream},{ask},"tools":[{{"name":"weather","input_schema":{schema}}}]}}"#
+        );
+        let got = send(models.address, "POST", "/v1/messages", "", &body).await;
+        if !stream {
+            let told = got.json();
+            assert_eq!(told["content"][0]["input"].to_string(), arguments);
+            assert_eq!(told["stop_reason"], "tool_use");
+            continue;
+        }
+        let all = got.events();
+        let pieces = all
+            .iter()
+            .filter_map(|e| e["delta"]["partial_json"].as_str());
+        assert_eq!(pieces.collect::<String>(), arguments, "{}", got.body);
+        let stops = all
+            .iter()
+            .filter(|e| e["delta"]["stop_reason"] == "tool_use");
+        assert_eq!(stops.count(), 1);
+    }
+}

@@ -990,3 +990,21 @@ async fn what_may_not_be_dropped_is_refused_by_name_and_a_routed_request_finds_a
         );
     }
 }
+
+#[tokio::test]
+async fn a_simulated_model_calls_the_tool_that_a_responses_client_asks_for() {
+    let flyball = Flyball::start("[simulate]\nspeed = 1000\n").await;
+    let asked = json!({"model": "sim-small", "input": "Use the tool weather.", "tools": [{"type": "function", "name": "weather", "parameters": {"type": "object", "properties": {"z": {"enum": ["Oslo"]}}, "required": ["z"]}}]});
+    let got = post(&flyball, "/v1/responses", &asked).await;
+    let call = &got.json()["output"][0];
+    assert_eq!(
+        (&call["type"], &call["name"], &call["arguments"]),
+        (
+            &json!("function_call"),
+            &json!("weather"),
+            &json!("{\"z\":\"Oslo\"}")
+        ),
+        "{}",
+        got.body
+    );
+}
