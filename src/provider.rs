@@ -17,6 +17,7 @@ pub mod ollama;
 pub mod openai;
 pub mod openrouter;
 pub mod simulated;
+pub mod vercel;
 pub mod vllm;
 pub mod xai;
 
@@ -38,6 +39,7 @@ pub static ALL: &[&Kind] = &[
     &groq::KIND,
     &xai::KIND,
     &openrouter::KIND,
+    &vercel::KIND,
     &ollama::KIND,
     &lmstudio::KIND,
     &llamacpp::KIND,

@@ -237,6 +237,7 @@ impl Settlement {
         open.seen.keep(&answer.words());
         let open = self.open.take()?;
         let outcome = match complete {
+            _ if open.seen.error => "upstream_error",
             true => "ok",
             false => "stream_cut",
         };

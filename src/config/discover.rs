@@ -349,7 +349,7 @@ mod tests {
             let start = Instant::now();
             let found = discover(&nothing, &places);
             assert!(found.providers.is_empty());
-            assert_eq!(found.looked_for.len(), 8 + 3, "{:?}", found.looked_for);
+            assert_eq!(found.looked_for.len(), 9 + 3, "{:?}", found.looked_for);
             start.elapsed()
         };
         let took = (0..5).map(attempt).min().expect("five times");

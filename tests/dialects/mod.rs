@@ -346,6 +346,12 @@ fn every_official_sdks_request_decodes() {
 }
 
 /// Input, output, cached, reasoning of the dialects whose counts never overlap in several ways.
+/// Whether what was booked for a recorded answer is what its plain JSON says, as far as that says anything.
+pub fn booked(recording: &Recording, booked: &Usage) -> Option<Result<(), String>> {
+    let plain = plain_usage(recording)?;
+    Some(agrees(recording, booked, &plain))
+}
+
 fn other_counts(recording: &Recording, plain: &Value) -> Option<[u64; 4]> {
     let get = |at: &str| count(plain, at);
     Some(match recording.dialect.name() {

@@ -213,6 +213,7 @@ fn model(path: &str, body: &str) -> String {
 fn kind(provider: &str, endpoint: &str) -> &'static str {
     let own = match provider {
         "vertex" => "gemini",
+        "vercel-gateway" => "vercel",
         "ollama-cloud" => "openai-compatible",
         name => name,
     };

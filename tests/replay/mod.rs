@@ -7,10 +7,13 @@ mod case;
 mod table;
 
 use crate::client::{self, Answer};
-use crate::dialects::recording::shared;
+use crate::dialects;
+use crate::dialects::recording::{self, Recording, shared};
 use crate::flyball::Flyball;
 use crate::scripted::{Seen, Step, Upstream};
 use case::Case;
+use flyball::chat::Usage;
+use flyball::ledger::store::Attempt;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,6 +37,10 @@ pub struct Outcome {
     pub stream: bool,
     /// What flyball does not serve itself.
     pub passed: bool,
+    /// flyball's own id of it.
+    pub id: String,
+    /// What was booked.
+    pub usage: Verdict,
     pub answer: Verdict,
     pub request: Verdict,
 }
@@ -47,13 +54,17 @@ async fn every_recorded_exchange_passes_through_a_running_flyball_as_it_was() {
     for case in cases {
         by_kind.entry(case.kind).or_default().push(case);
     }
+    let recordings = recording::all().into_iter();
+    let recordings = recordings.map(|r| (r.name.clone(), r)).collect();
     let mut outcomes = Vec::new();
     for (kind, cases) in by_kind {
         let upstream = Upstream::start(Vec::new()).await;
         let flyball = started(kind, &cases, &upstream).await;
+        let from = outcomes.len();
         for case in cases {
             outcomes.push(replayed(&flyball, &upstream, &case).await);
         }
+        compare_books(&flyball, &recordings, &mut outcomes[from..]).await;
     }
     table::check(&outcomes);
 }
@@ -72,6 +83,45 @@ async fn started(kind: &str, cases: &[Case], upstream: &Upstream) -> Flyball {
         toml += &format!("\n[[model]]\nname = {model:?}\nprovider = \"up\"\ntier = \"standard\"\n");
     }
     Flyball::start_in(dir, &toml).await
+}
+
+/// Compares what was booked with what the recorded answer says that it used.
+async fn compare_books(
+    flyball: &Flyball,
+    recordings: &BTreeMap<String, Recording>,
+    outcomes: &mut [Outcome],
+) {
+    flyball.rows().await;
+    let mut booked = BTreeMap::new();
+    let mut keep = |attempt: Attempt| {
+        let usage = attempt.closing.map(|c| (c.basis, c.usage));
+        booked.insert(attempt.facts.request, usage);
+        true
+    };
+    let read = flyball.books().attempts(i64::MIN, &mut keep);
+    read.expect("the ledger can be read");
+    for outcome in outcomes {
+        let recording = recordings.get(&outcome.name);
+        let row = booked.get(&outcome.id).cloned().flatten();
+        let (Some(recording), Some((basis, usage))) = (recording, row) else {
+            continue;
+        };
+        // The ledger does not keep that numbers contradict each other.
+        let flagged = Usage {
+            anomaly: true,
+            ..usage
+        };
+        let plain = dialects::booked(recording, &usage);
+        let agrees = plain.map(|plain| {
+            plain.or_else(|_| dialects::booked(recording, &flagged).unwrap_or(Ok(())))
+        });
+        outcome.usage = match agrees {
+            None => Verdict::NotRecorded,
+            Some(Ok(())) if basis == "reported" => Verdict::Same,
+            Some(Ok(())) => Verdict::Differs(format!("the usage is booked as {basis}")),
+            Some(Err(why)) => Verdict::Differs(format!("the usage is booked wrong: {why}")),
+        };
+    }
 }
 
 async fn replayed(flyball: &Flyball, upstream: &Upstream, case: &Case) -> Outcome {
@@ -97,6 +147,11 @@ async fn replayed(flyball: &Flyball, upstream: &Upstream, case: &Case) -> Outcom
         name: case.name.clone(),
         stream: case.is_stream(),
         passed: case.path.starts_with("/p/"),
+        id: got
+            .header("x-flyball-request-id")
+            .unwrap_or_default()
+            .to_owned(),
+        usage: Verdict::NotRecorded,
         answer,
         request,
     }

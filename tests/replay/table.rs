@@ -19,6 +19,9 @@ struct Row {
     answers: [usize; 2],
     requests: [usize; 2],
     recorded: usize,
+    /// Answers that tell their usage, and how many of them are booked so.
+    told: usize,
+    booked: usize,
 }
 
 /// Compares the docs with the outcomes, or writes them.
@@ -34,7 +37,7 @@ pub fn check(outcomes: &[Outcome]) {
         return;
     }
     for outcome in outcomes {
-        for verdict in [&outcome.answer, &outcome.request] {
+        for verdict in [&outcome.answer, &outcome.request, &outcome.usage] {
             if let Verdict::Differs(why) = verdict {
                 println!("{}: {why}", outcome.name);
             }
@@ -56,8 +59,10 @@ fn table(outcomes: &[Outcome]) -> String {
         row.passed += usize::from(outcome.passed);
         note(&outcome.answer, &mut row.answers);
         note(&outcome.request, &mut row.requests);
+        row.told += usize::from(outcome.usage != Verdict::NotRecorded);
+        row.booked += usize::from(outcome.usage == Verdict::Same);
         row.recorded += usize::from(outcome.request != Verdict::NotRecorded);
-        let mut reasons: Vec<&str> = [&outcome.answer, &outcome.request]
+        let mut reasons: Vec<&str> = [&outcome.answer, &outcome.request, &outcome.usage]
             .into_iter()
             .filter_map(|v| match v {
                 Verdict::Differs(why) => Some(why.as_str()),
@@ -82,7 +87,7 @@ fn note(verdict: &Verdict, counts: &mut [usize; 2]) {
 
 fn written(rows: &BTreeMap<&str, Row>, whys: &BTreeMap<&str, Vec<&str>>) -> String {
     let mut text = String::from(
-        "| provider | exchanges | streams | through `/p/` | answers the same | but for what flyball owns | requests recorded | the same | but for what flyball owns |\n|---|---|---|---|---|---|---|---|---|\n",
+        "| provider | exchanges | streams | through `/p/` | answers the same | but for what flyball owns | requests recorded | the same | but for what flyball owns | usage told | booked so |\n|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     let mut sum = Row::default();
     for (provider, row) in rows {
@@ -91,6 +96,8 @@ fn written(rows: &BTreeMap<&str, Row>, whys: &BTreeMap<&str, Vec<&str>>) -> Stri
         sum.streams += row.streams;
         sum.passed += row.passed;
         sum.recorded += row.recorded;
+        sum.told += row.told;
+        sum.booked += row.booked;
         for n in 0..2 {
             sum.answers[n] += row.answers[n];
             sum.requests[n] += row.requests[n];
@@ -126,6 +133,8 @@ fn line(text: &mut String, name: &str, row: &Row) {
         row.recorded,
         row.requests[0],
         row.requests[1],
+        row.told,
+        row.booked,
     ];
     let shown = counts.map(|n| if n == 0 { String::new() } else { n.to_string() });
     let _ = writeln!(text, "| {name} | {} |", shown.join(" | "));
