@@ -18,6 +18,7 @@ const LAYERS: [&[&str]; 5] = [
         "ledger::cap",
         "ledger::replay",
         "ledger::tree",
+        "ledger::true_up",
         "ledger::balance",
         "ledger::window",
         "ledger::store",
