@@ -190,3 +190,25 @@ fn fetched_here(bytes: Bytes) -> Bytes {
     out.push_str(&text[done..]);
     Bytes::from(out)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_of_results_become_addresses_here_and_nothing_else_is_touched() {
+        let text = "{\"results_url\":null,\"a\":\"results_url\",\"l\":[{\"results_url\" :\n \"https://h/v1/messages/batches/b/results\"},{\"results_url\":\"https://h/other\"}],\"ü\":1}";
+        let here = fetched_here(Bytes::from(text));
+        assert_eq!(here, text.replace("https://h/v1", "/v1"));
+        for at in (0..=text.len()).filter(|at| text.is_char_boundary(*at)) {
+            let cut = &text[..at];
+            let here = fetched_here(Bytes::from(cut.to_owned()));
+            assert_eq!(
+                here,
+                cut.replace("https://h/v1/messages/batches/", "/v1/messages/batches/")
+            );
+        }
+        let bytes = Bytes::from_static(b"\xff\"results_url\":\"https://h/v1/messages/batches/b\"");
+        assert_eq!(fetched_here(bytes.clone()), bytes);
+    }
+}

@@ -205,3 +205,49 @@ fn usage_is_found_in_every_vendors_place() {
     }
     assert!(meter(Call::OpenAi, b"<html>", UsageRule::Dialect).is_unread());
 }
+
+#[test]
+fn a_body_that_is_cut_or_bent_anywhere_is_refused_or_read_and_never_a_panic() {
+    let asked = [
+        (
+            Call::OpenAi,
+            r#"{"model":"m","input":["a\u00e9","ü",[1,2]],"dimensions":8,"user":null}"#,
+        ),
+        (
+            Call::OllamaOld,
+            r#"{"model":"m","prompt":"a","options":{"x":[1]}}"#,
+        ),
+        (
+            Call::GeminiBatch,
+            r#"{"requests":[{"content":{"parts":[{"text":"a"}]},"outputDimensionality":8},3]}"#,
+        ),
+        (Call::Gemini, r#"{"content":{"parts":[]},"taskType":5}"#),
+    ];
+    let answered = r#"{"data":[{"index":0,"embedding":"AABgQA=="},{"embedding":[1.5,null]}],"embeddings":[{"values":[1]}],"usage":{"prompt_tokens":-1}}"#;
+    for (call, body) in asked {
+        for at in 0..=body.len() {
+            for byte in [b'"', b'{', b'[', b'0', 0xff] {
+                let mut bent = body.as_bytes().to_vec();
+                if let Some(place) = bent.get_mut(at) {
+                    *place = byte;
+                }
+                for bytes in [&bent[..], &body.as_bytes()[..at]] {
+                    if let Ok(request) = read(bytes, &place(call)) {
+                        let _ = (request.said(), request.texts());
+                    }
+                }
+            }
+        }
+    }
+    for at in 0..=answered.len() {
+        for call in [Call::OpenAi, Call::Ollama, Call::Gemini] {
+            let mut bent = answered.as_bytes().to_vec();
+            if let Some(place) = bent.get_mut(at) {
+                *place = b'"';
+            }
+            for bytes in [&bent[..], &answered.as_bytes()[..at]] {
+                let _ = (vectors(call, bytes), meter(call, bytes, UsageRule::Dialect));
+            }
+        }
+    }
+}
