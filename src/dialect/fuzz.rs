@@ -48,6 +48,7 @@ pub fn stream(dialect: &str, bytes: &[u8]) {
     let ends = |event: &Event| matches!(event, Event::End | Event::Finish(_) | Event::Error(_));
     let said = whole.iter().position(ends).unwrap_or(whole.len());
     let said = &whole[..said.min(EVENTS_MAX)];
+    let answer = from.answer(bytes, UsageRule::Dialect);
     for to in ALL {
         let mut writer = to.stream_writer(frame(from.name()));
         let mut out = Vec::new();
@@ -61,8 +62,7 @@ pub fn stream(dialect: &str, bytes: &[u8]) {
         whole.iter().take(EVENTS_MAX).for_each(|event| {
             writer.write(event.clone(), &mut out);
         });
-        let answer = from.answer(bytes, UsageRule::Dialect);
-        let body = to.answer_body(answer, &frame(from.name()));
+        let body = to.answer_body(answer.clone(), &frame(from.name()));
         assert!(
             serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok(),
             "{dialect} in {}",

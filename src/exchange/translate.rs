@@ -104,23 +104,15 @@ fn tongue(client: &'static dyn Dialect, request: &Request<'_>, arm: &Arm) -> &'s
     if !provider.speaks(client.name()) {
         return native(provider);
     }
-    // OpenAI's newer models take tools together with an effort at Responses only.
     let thinks = arm
         .effort
         .or(request.effort)
         .is_some_and(|e| e != Effort::None);
-    let demands = client.name() == "openai_chat"
-        && arm.model.accepts.tools_need_none
-        && request.prompt.tools > 0
-        && thinks
-        && provider.speaks(RESPONSES);
-    match dialect::named(RESPONSES) {
-        Some(responses) if demands => responses,
-        _ => client,
-    }
+    let demands = arm.model.accepts.tools_need_none && request.prompt.tools > 0 && thinks;
+    let other = client.effort().tools_and_effort_at();
+    let other = other.filter(|name| demands && provider.speaks(name));
+    other.and_then(dialect::named).unwrap_or(client)
 }
-
-const RESPONSES: &str = "openai_responses";
 
 /// A body in another dialect than the client's.
 pub(super) struct Translated {

@@ -233,6 +233,11 @@ pub trait Words: Send + Sync {
     /// The field that holds the token limit of a request to such a model.
     fn limit_field(&self, family: Family, accepts: &Accepts, asked: &Object<'_>) -> &'static str;
 
+    /// The dialect at which a model takes tools together with an effort, where it may reject both together at this one.
+    fn tools_and_effort_at(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Every top-level field that may hold the limit, where there are several: none may contradict another.
     fn limit_fields(&self) -> &'static [&'static str] {
         &[]

@@ -26,6 +26,11 @@ impl Words for Chat {
         limit_field(family, accepts, asked)
     }
 
+    /// OpenAI's newer models take both at Responses only.
+    fn tools_and_effort_at(&self) -> Option<&'static str> {
+        Some("openai_responses")
+    }
+
     fn limit_fields(&self) -> &'static [&'static str] {
         &LIMITS
     }
