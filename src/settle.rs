@@ -217,7 +217,8 @@ impl Settlement {
         };
         match open.seen.usage {
             Some(usage) => Some(open.close(usage, Basis::Reported, outcome)),
-            None if open.seen.error => {
+            // No vendor's own tokenizer for embeddings is here: under a cap a count of another's is not enough.
+            None if open.seen.error || open.is_capped_embedding() => {
                 open.count_then_close(Charge::Bound, outcome);
                 None
             }
@@ -322,6 +323,10 @@ impl Open {
             },
         );
         self.reservation.void(outcome);
+    }
+
+    fn is_capped_embedding(&self) -> bool {
+        self.job.capped && matches!(self.job.input, Input::Embed(..))
     }
 
     /// Counts off the I/O threads, then closes; the reservation stays open until then.

@@ -431,3 +431,29 @@ async fn a_cap_that_has_room_for_the_tokens_but_not_for_the_bytes_lets_openais_e
     assert_eq!(got.status, 402, "{}", got.body);
     flyball.books_are_right().await;
 }
+
+#[tokio::test]
+async fn vectors_without_usage_are_charged_at_the_bound_under_a_cap_and_counted_without_one() {
+    let gemini = r#"{"embeddings":[{"values":[0.25,-1.5]}]}"#;
+    let upstream = Upstream::start(answer(200, gemini)).await;
+    let dir = folder();
+    make_key(&dir, "capped", Some("5"), |_| {});
+    make_key(&dir, "free", None, |_| {});
+    let flyball = Flyball::start_in(dir, &config("gemini", &upstream)).await;
+    let body = r#"{"requests":[{"content":{"parts":[{"text":"Hello world"}]}}]}"#;
+    for key in ["capped", "free"] {
+        let secret = format!("fb_{key}");
+        let path = "/v1beta/models/e-model:batchEmbedContents";
+        let got = post(flyball.at(), path, &[("x-goog-api-key", &secret)], body).await;
+        assert_eq!((got.status, got.body.as_str()), (200, gemini));
+    }
+    let rows = flyball.rows().await;
+    let (capped, free) = (&rows[0], &rows[1]);
+    assert_eq!(
+        (&capped["basis"], &free["basis"]),
+        (&json!("bound"), &json!("counted"))
+    );
+    assert_eq!(capped["cost_pico_usd"], capped["bound_pico_usd"]);
+    assert_eq!(free["tokens"]["input"], 3);
+    flyball.books_are_right().await;
+}
