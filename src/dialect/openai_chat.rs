@@ -3,6 +3,7 @@
 //! Opens no sockets; knows vendors only by the spelling of their fields, never by their address.
 
 mod answer;
+mod calls;
 mod converse;
 mod effort;
 mod fields;

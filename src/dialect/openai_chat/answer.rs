@@ -1,7 +1,7 @@
 //! Answers of Chat Completions, streamed and whole, in all their vendors' spellings.
 
+use super::calls::{Call, Calls, ToolCall, sealed};
 use super::usage::Wire;
-use crate::chat::conversation::State as Sealed;
 use crate::chat::{ServiceTier, Usage};
 use crate::dialect::lenient::{Content, Count, Maybe, Text};
 use crate::dialect::sse::{Frame, Reader};
@@ -135,31 +135,6 @@ struct Thought<'a> {
 }
 
 #[derive(Deserialize)]
-struct ToolCall<'a> {
-    #[serde(default)]
-    index: Count,
-    #[serde(default, borrow)]
-    id: Text<'a>,
-    /// Gemini's signature.
-    #[serde(default, borrow)]
-    extra_content: Option<&'a RawValue>,
-    #[serde(default, borrow)]
-    function: Maybe<Call<'a>>,
-    #[serde(default, borrow)]
-    custom: Maybe<Call<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Call<'a> {
-    #[serde(default, borrow)]
-    name: Text<'a>,
-    #[serde(default, borrow)]
-    arguments: Option<&'a RawValue>,
-    #[serde(default, borrow)]
-    input: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
 struct Fault<'a> {
     #[serde(default, borrow)]
     message: Text<'a>,
@@ -243,14 +218,6 @@ impl Message<'_> {
     }
 }
 
-fn sealed(raw: &RawValue) -> Event {
-    Event::State(Sealed {
-        dialect: "openai_chat".into(),
-        model: String::new(),
-        value: raw.get().to_owned(),
-    })
-}
-
 fn tell_thoughts(thoughts: &Content<'_, Maybe<Thought<'_>>>, on: &mut dyn FnMut(Event)) {
     if let Some(words) = thoughts.words() {
         on(Event::Reasoning(words.to_owned()));
@@ -258,84 +225,6 @@ fn tell_thoughts(thoughts: &Content<'_, Maybe<Thought<'_>>>, on: &mut dyn FnMut(
     for thought in thoughts.list().iter().filter_map(|t| t.0.as_ref()) {
         if let Some(words) = thought.text.words().or_else(|| thought.summary.words()) {
             on(Event::Reasoning(words.to_owned()));
-        }
-    }
-}
-
-/// The most calls of one answer that are told apart; more go on as pieces of the last one.
-const CALLS_MAX: usize = 1_024;
-
-/// The calls so far: vendors leave out the index, repeat the name, or give every call the same index.
-#[derive(Default)]
-struct Calls(Vec<Known>);
-
-struct Known {
-    choice: u64,
-    index: Option<u64>,
-    id: String,
-}
-
-impl Calls {
-    fn tell(&mut self, choice: u64, call: &ToolCall<'_>, on: &mut dyn FnMut(Event)) {
-        if let Some(raw) = call
-            .extra_content
-            .filter(|raw| raw.get().contains("thought_signature"))
-        {
-            on(sealed(raw));
-        }
-        let id = call.id.words().unwrap_or_default();
-        let parts = [&call.function, &call.custom];
-        for part in parts.into_iter().filter_map(|part| part.0.as_ref()) {
-            self.tell_parts(choice, call.index.get(), id, part, on);
-        }
-    }
-
-    fn tell_parts(
-        &mut self,
-        choice: u64,
-        index: Option<u64>,
-        id: &str,
-        call: &Call<'_>,
-        on: &mut dyn FnMut(Event),
-    ) {
-        let name = call.name.words();
-        let same = |known: &Known| {
-            known.choice == choice
-                && known.index == index
-                && (id.is_empty() || known.id.is_empty() || known.id == id)
-        };
-        let known = self
-            .0
-            .iter()
-            .rposition(same)
-            .filter(|_| index.is_some() || name.is_none());
-        let at = match known {
-            Some(at) => at,
-            None if self.0.len() >= CALLS_MAX => self.0.len() - 1,
-            None => {
-                self.0.push(Known {
-                    choice,
-                    index,
-                    id: id.to_owned(),
-                });
-                let index = u64::try_from(self.0.len() - 1).unwrap_or(u64::MAX);
-                on(Event::Call {
-                    index,
-                    id: id.to_owned(),
-                    name: name.unwrap_or_default().to_owned(),
-                });
-                self.0.len() - 1
-            }
-        };
-        for raw in [call.arguments, call.input].into_iter().flatten() {
-            let words = crate::json::text(raw.get()).unwrap_or(raw.get().into());
-            if !words.is_empty() && raw.get() != "null" {
-                let index = u64::try_from(at).unwrap_or(u64::MAX);
-                on(Event::Arguments {
-                    index,
-                    text: words.into_owned(),
-                });
-            }
         }
     }
 }
@@ -521,6 +410,7 @@ pub(super) fn whole(bytes: &[u8], rule: UsageRule) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::conversation::State as Sealed;
 
     fn decode(text: &str) -> Vec<Event> {
         let mut decoder = Decoder::new(UsageRule::Dialect);
