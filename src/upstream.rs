@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::time::{Sleep, sleep};
 
 /// A pool of connections to every provider.
 #[derive(Debug)]
@@ -27,9 +28,39 @@ pub struct Upstream {
 pub enum Out {
     /// Known as a whole.
     Whole(Full<Bytes>),
-    /// The client's own, passed on as it comes, up to a limit.
-    Streamed(Limited<Incoming>),
+    /// The client's own, passed on as it comes.
+    Streamed(Upload),
 }
+
+/// A client's body on its way through: no longer than a limit, and here in time.
+#[derive(Debug)]
+pub struct Upload {
+    body: Limited<Incoming>,
+    deadline: Pin<Box<Sleep>>,
+}
+
+impl Upload {
+    /// At most the bytes, in at most the time, that any request's body may have.
+    #[must_use]
+    pub fn new(body: Incoming, limits: &Limits) -> Upload {
+        Upload {
+            body: Limited::new(body, limits.body_bytes_max),
+            deadline: Box::pin(sleep(limits.client_body)),
+        }
+    }
+}
+
+/// The client's body did not arrive in time.
+#[derive(Debug)]
+struct TooSlow;
+
+impl std::fmt::Display for TooSlow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the client's body did not arrive in time")
+    }
+}
+
+impl std::error::Error for TooSlow {}
 
 impl From<Bytes> for Out {
     fn from(bytes: Bytes) -> Out {
@@ -49,21 +80,26 @@ impl Body for Out {
             Out::Whole(full) => Pin::new(full)
                 .poll_frame(cx)
                 .map_err(|never| match never {}),
-            Out::Streamed(body) => Pin::new(body).poll_frame(cx),
+            Out::Streamed(upload) => match Pin::new(&mut upload.body).poll_frame(cx) {
+                Poll::Pending if upload.deadline.as_mut().poll(cx).is_ready() => {
+                    Poll::Ready(Some(Err(TooSlow.into())))
+                }
+                other => other,
+            },
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Out::Whole(full) => full.is_end_stream(),
-            Out::Streamed(body) => body.is_end_stream(),
+            Out::Streamed(upload) => upload.body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Out::Whole(full) => full.size_hint(),
-            Out::Streamed(body) => body.size_hint(),
+            Out::Streamed(upload) => upload.body.size_hint(),
         }
     }
 }
@@ -151,10 +187,9 @@ fn failure(url: &str, e: &hyper_util::client::legacy::Error) -> Failure {
     let mut why = e.to_string();
     let mut cause = std::error::Error::source(e);
     while let Some(next) = cause {
-        if next.is::<LengthLimitError>() {
-            let public = "The request's body is longer than limits.body_bytes_max.";
+        if let Some(error) = clients_own(next) {
             return Failure {
-                error: Error::new(Kind::TooLarge, public),
+                error,
                 not_sent: false,
             };
         }
@@ -170,4 +205,16 @@ fn failure(url: &str, e: &hyper_util::client::legacy::Error) -> Failure {
         error: Error::new(Kind::UpstreamFailed, public).detail(format!("{url}: {why}")),
         not_sent: e.is_connect(),
     }
+}
+
+/// What is wrong with the client's body and not with the provider.
+fn clients_own(cause: &(dyn std::error::Error + 'static)) -> Option<Error> {
+    if cause.is::<LengthLimitError>() {
+        let public = "The request's body is longer than limits.body_bytes_max.";
+        return Some(Error::new(Kind::TooLarge, public));
+    }
+    cause.is::<TooSlow>().then(|| {
+        let public = "The request's body did not arrive in time.";
+        Error::new(Kind::ClientTimeout, public)
+    })
 }

@@ -11,12 +11,11 @@ use crate::provider::{Provider, Side};
 use crate::relay::{Answer, Watch};
 use crate::route::Policy;
 use crate::settle::Input;
-use crate::upstream::Out;
+use crate::upstream::{Out, Upload};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Response};
 use http_body::Body;
-use http_body_util::Limited;
 use hyper::body::Incoming;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -104,7 +103,7 @@ pub(super) async fn keep(
             bodiless: body.is_end_stream() || head.method == Method::GET,
             ..Words::default()
         },
-        body: Out::Streamed(Limited::new(body, state.limits.body_bytes_max)),
+        body: Out::Streamed(Upload::new(body, &state.limits)),
     };
     let (head, body, settlement) = match single.send(going, settlement).await {
         Ok(answered) => answered,

@@ -181,7 +181,7 @@ impl Single<'_> {
         let answer = match sent.await {
             Ok(answer) => answer,
             // The client's own fault, and never a whole request to the provider.
-            Err(failure) if failure.error.kind == Kind::TooLarge => {
+            Err(failure) if matches!(failure.error.kind, Kind::TooLarge | Kind::ClientTimeout) => {
                 settlement.void("not_sent");
                 return Err(Err(failure.error));
             }

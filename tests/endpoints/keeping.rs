@@ -213,3 +213,15 @@ async fn a_file_is_no_longer_than_the_limit_whether_its_length_is_told_or_not() 
     assert!(got.body.contains("body_bytes_max"), "{}", got.body);
     flyball.books_are_right().await;
 }
+
+#[tokio::test]
+async fn a_client_that_does_not_send_its_whole_file_is_told_so_and_not_waited_for() {
+    let upstream = Upstream::start(answer(200, "{}")).await;
+    let config = provider("o", "openai", "m-o", &upstream) + "[limits]\nclient_body = \"100ms\"\n";
+    let flyball = start(&config, |_| {}).await;
+    let head = "POST /v1/files HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 9\r\n\r\nhalf";
+    let got = raw(flyball.at(), head.as_bytes()).await.answer().await;
+    assert_eq!(got.status, 408, "{}", got.body);
+    assert_eq!(flyball.rows().await[0]["outcome"], "not_sent");
+    flyball.books_are_right().await;
+}
