@@ -60,6 +60,8 @@ const LEASE_WAIT: Duration = Duration::from_secs(2);
 const OTHERS_WAIT: Duration = Duration::from_millis(1_500);
 /// How often it looks meanwhile.
 const OTHERS_LOOK: Duration = Duration::from_millis(100);
+/// How often a lease is asked for again because this process was taken for dead meanwhile.
+const LIVES_MAX: usize = 3;
 /// Requests that may wait for room at once; more are refused at once.
 const WAITING_MAX: usize = 1_024;
 /// Overruns of one model within this time freeze it when there are as many as [`OVERRUNS_MAX`].
@@ -187,6 +189,14 @@ pub struct Ledger {
     ahead_ms: std::sync::atomic::AtomicI64,
     // Held for as long as this process lives: whoever finds it free knows that the last owner is gone.
     _owner: Option<File>,
+}
+
+/// What came of asking for leases.
+enum Leased {
+    /// What there was; whether others hold parts of what was not.
+    Given { others: bool },
+    /// Nothing: the store begins a new life of this process. It may ask again.
+    InAnotherLife,
 }
 
 /// Seconds since 1970.
@@ -419,16 +429,23 @@ impl Ledger {
         look: &impl Fn(bool) -> Result<Grant, Denied>,
     ) -> Result<(Result<Grant, Denied>, bool), Refused> {
         let _turn = self.leasing.lock().await;
-        let wants = match look(false) {
-            Err(Denied::Short(wants)) => wants,
-            other => return Ok((other, false)),
-        };
-        let others = self.lease(wants).await?;
-        Ok((look(true), others))
+        for _ in 0..LIVES_MAX {
+            let wants = match look(false) {
+                Err(Denied::Short(wants)) => wants,
+                other => return Ok((other, false)),
+            };
+            if let Leased::Given { others } = self.lease(wants).await? {
+                return Ok((look(true), others));
+            }
+        }
+        Err(Refused::Store(
+            "the shared ledger takes this replica for dead again and again".into(),
+        ))
     }
 
-    /// Takes leases from the store; tells whether others hold parts of what was not given.
-    async fn lease(self: &Arc<Ledger>, mut wants: Vec<Want>) -> Result<bool, Refused> {
+    /// Takes leases from the store.
+    async fn lease(self: &Arc<Ledger>, mut wants: Vec<Want>) -> Result<Leased, Refused> {
+        let asked_in = wants.first().map_or(0, |want| want.epoch);
         for want in &mut wants {
             let slice = want.limit * i128::from(self.settings.slice_permille()) / 1_000;
             want.want = want.want.max(slice);
@@ -446,13 +463,17 @@ impl Ledger {
             balances.begin_epoch(epoch);
             if epoch < balances.epoch() {
                 // It was given to an earlier life of this process, and is charged already.
-                return Ok(false);
+                return Ok(Leased::InAnotherLife);
+            }
+            if epoch != asked_in {
+                // Nothing was given: not because there is no room, but because whoever asked has been taken for dead.
+                return Ok(Leased::InAnotherLife);
             }
             let others = given.iter().any(|g| g.given == 0 && g.others > 0);
             for g in given {
                 balances.leased(&g.counter, g.id, g.given, g.posted);
             }
-            Ok(others)
+            Ok(Leased::Given { others })
         });
         match tokio::time::timeout(LEASE_WAIT, taking).await {
             Ok(Ok(taken)) => taken.map_err(Refused::Store),

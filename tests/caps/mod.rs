@@ -1,5 +1,6 @@
 //! Caps that hold.
 
+mod refusals;
 mod tree;
 
 use crate::client::{get, post};

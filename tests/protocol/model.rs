@@ -66,7 +66,7 @@ pub const MUTANTS: [Mutant; 15] = [
     Mutant::DecidesLate,
 ];
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Stage {
     New,
     Reserved,
@@ -78,7 +78,7 @@ enum Stage {
     Over,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Request {
     stage: Stage,
     replica: u8,
@@ -150,6 +150,22 @@ impl<const N: usize> State<N> {
         }
     }
 
+    /// Begins in the last window, which does not end.
+    pub fn in_one_window() -> Self {
+        let mut first = Self::first();
+        first.now = u8::try_from(WINDOWS - 1).expect("small");
+        for replica in &mut first.replicas {
+            replica.window = first.now;
+        }
+        first
+    }
+
+    /// Requests are alike: states that differ in their order alone are one.
+    pub fn sorted(mut self) -> Self {
+        self.requests.sort_unstable();
+        self
+    }
+
     fn open(&self, r: usize, window: u8) -> u8 {
         let own = |q: &&Request| {
             usize::from(q.replica) == r
@@ -200,7 +216,7 @@ impl<const N: usize> State<N> {
 
     /// The whole cap is spent: the model does not hold by refusing everything.
     pub fn full(&self) -> bool {
-        self.posted[0] == CAP && self.bill(0) == CAP
+        (0..WINDOWS).any(|w| self.posted[w] == CAP && self.bill(w) == CAP)
     }
 
     /// Every state that may come next.
@@ -338,7 +354,7 @@ impl<const N: usize> State<N> {
         let r = usize::from(q.replica);
         match q.stage {
             Stage::New => {
-                // Requests are alike: they begin in their order.
+                // Of those that have not begun it is enough that one does.
                 if i > 0 && self.requests[i - 1].stage == Stage::New {
                     return;
                 }

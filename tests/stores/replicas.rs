@@ -5,13 +5,17 @@ use crate::client::post;
 use crate::flyball::Flyball;
 use crate::money::oracle::{Oracle, fleet};
 use crate::money::{body, rounds};
+use flyball::ledger::balance::Ask;
 use flyball::ledger::cap::{Cap, Counter, Scope};
 use flyball::ledger::store::postgres::Postgres;
-use flyball::ledger::store::{Key, Store};
+use flyball::ledger::store::{Facts, Key, Store};
 use flyball::ledger::verify::verify;
 use flyball::ledger::window::Window;
+use flyball::ledger::{Address, Ledger, Settings};
+use flyball::money::PicoUsd;
 use futures_util::StreamExt;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::copy_bidirectional;
@@ -145,6 +149,55 @@ async fn settled(url: &str, oracle: &Oracle) -> i128 {
         posted
     };
     tokio::task::spawn_blocking(work).await.expect("no panic")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_was_taken_for_dead_asks_again_and_refuses_nobody() {
+    let Some(url) = tokio::task::spawn_blocking(database)
+        .await
+        .expect("no panic")
+    else {
+        return;
+    };
+    let settings = Settings {
+        shared: Some(Address(secrecy::SecretString::from(url.clone()))),
+        ..Settings::embedded(Path::new(""))
+    };
+    let ledger = tokio::task::spawn_blocking(move || Ledger::open(settings).expect("a ledger"))
+        .await
+        .expect("no panic");
+    let cap = Cap::parse("1usd/total").expect("a cap").for_key(1);
+    ledger.set_caps(|| vec![cap]).await.expect("set");
+    let ask = Ask {
+        fixed: PicoUsd(1_000_000),
+        per_token: PicoUsd(1_000),
+        tokens: 100,
+        tokens_min: 100,
+        input_tokens: 10,
+        choices: 1,
+    };
+    for n in 0..3 {
+        // Whoever opened it before counts as dead at once.
+        let place = url.clone();
+        let sweep = move || books(&place, Duration::ZERO).begin(0).map(drop);
+        let swept = tokio::task::spawn_blocking(sweep).await.expect("no panic");
+        swept.expect("swept");
+        let facts = Facts {
+            attempt: format!("a{n}"),
+            key: Some(1),
+            at_ms: flyball::ledger::now_ms(),
+            ..Facts::default()
+        };
+        // More than what is left of the lease of before, so that the store is asked.
+        let ask = Ask {
+            fixed: PicoUsd(ask.fixed.0 + 20_000_000_000 * n),
+            ..ask
+        };
+        let held = ledger.reserve(ask, facts, Duration::ZERO).await;
+        held.unwrap_or_else(|why| panic!("{n}: {why:?}"))
+            .void("not_sent");
+    }
+    ledger.drain().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
