@@ -5,6 +5,7 @@
 //! decides (pure) or does (IO). The only place where an `Error` becomes HTTP.
 
 mod ask;
+mod body;
 mod count;
 mod embed;
 mod headers;
@@ -30,13 +31,13 @@ use crate::relay::{Answer, Passes, Reading, Relay, Terms, bill_headers};
 use crate::route::{self, Arm, Decision, Policy};
 use crate::settle::Settlement;
 use crate::telemetry::{Decided, Telemetry};
-use crate::upstream::{Failure, Upstream};
+use crate::upstream::Upstream;
 use arc_swap::ArcSwap;
+use body::read_body;
 use bytes::Bytes;
 use headers::Wishes;
 use http::request::Parts;
 use http::{Method, Request, Response};
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -308,24 +309,6 @@ fn cap_used(
     state.ledger.fullest(&dims)
 }
 
-async fn read_body(limits: &Limits, head: &Parts, body: Incoming) -> Result<Bytes, Error> {
-    headers::check_body(head, limits.body_bytes_max)?;
-    let limited = http_body_util::Limited::new(body, limits.body_bytes_max);
-    match tokio::time::timeout(limits.client_body, limited.collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(e)) if e.is::<http_body_util::LengthLimitError>() => {
-            Err(headers::too_large(limits.body_bytes_max))
-        }
-        Ok(Err(e)) => {
-            Err(Error::new(Kind::BadRequest, "The request's body broke off.").detail(e.to_string()))
-        }
-        Err(_) => Err(Error::new(
-            Kind::ClientTimeout,
-            "The request's body did not arrive in time.",
-        )),
-    }
-}
-
 /// Everything that the attempts of one exchange share.
 struct Exchange<'a> {
     state: &'a Arc<State>,
@@ -446,7 +429,7 @@ impl Exchange<'_> {
                 self.state
                     .telemetry
                     .upstream_error(&arm.model.provider.name, &failure.error);
-                Err(Attempted::MayFallBack(Err(settle_failure(
+                Err(Attempted::MayFallBack(Err(reply::unanswered(
                     failure, settlement,
                 ))))
             }
@@ -630,15 +613,4 @@ fn unplanned(error: Error) -> Attempted {
 
 fn final_error(error: Error) -> Attempted {
     Attempted::Final(Err(error))
-}
-
-fn settle_failure(failure: Failure, settlement: Settlement) -> Error {
-    if failure.not_sent {
-        settlement.void("not_sent");
-    } else if failure.error.kind == Kind::UpstreamTimeout {
-        settlement.unknown("upstream_timeout");
-    } else {
-        settlement.unknown("upstream_error");
-    }
-    failure.error
 }

@@ -239,45 +239,6 @@ fn is_loopback(host: &str) -> bool {
         || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// Refuses what is known to be too long before reading it, and encodings that could hide a larger body.
-pub(super) fn check_body(head: &Parts, most: usize) -> Result<(), Error> {
-    if head
-        .headers
-        .get(header::CONTENT_ENCODING)
-        .is_some_and(|e| e != "identity")
-    {
-        return Err(Error::new(
-            Kind::BadRequest,
-            "A compressed request body is not accepted; send it plain.",
-        ));
-    }
-    if head.headers.contains_key(header::CONTENT_LENGTH)
-        && head.headers.contains_key(header::TRANSFER_ENCODING)
-    {
-        return Err(Error::new(
-            Kind::BadRequest,
-            "Content-Length and Transfer-Encoding exclude each other.",
-        ));
-    }
-    let length = head
-        .headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|l| l.to_str().ok())
-        .and_then(|l| l.parse::<usize>().ok());
-    if length.is_some_and(|l| l > most) {
-        Err(too_large(most))
-    } else {
-        Ok(())
-    }
-}
-
-pub(super) fn too_large(most: usize) -> Error {
-    Error::new(
-        Kind::TooLarge,
-        format!("The request's body is longer than {most} bytes (limits.body_bytes_max)."),
-    )
-}
-
 pub(super) fn has_images(prompt: &Prompt<'_>) -> bool {
     prompt
         .turns

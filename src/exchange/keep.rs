@@ -3,7 +3,7 @@
 
 use super::headers::{self, Words};
 use super::single::{Going, Single};
-use super::{State, pass, reply};
+use super::{State, body as incoming, pass, reply};
 use crate::caller::Caller;
 use crate::dialect::{Answer as Read, Dialect};
 use crate::error::{Error, Kind};
@@ -77,7 +77,7 @@ pub(super) async fn keep(
     }
     let provider = keeper(&policy, place, chosen.as_deref())?;
     pass::check_path(place.rest)?;
-    headers::check_body(head, state.limits.body_bytes_max)?;
+    incoming::check_body(head, state.limits.body_bytes_max)?;
     let single = Single {
         state,
         policy: &policy,

@@ -7,6 +7,7 @@ use crate::provider::Provider;
 use crate::relay::Answer;
 use crate::settle::Settlement;
 use crate::telemetry::Refused;
+use crate::upstream::Failure;
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::response::Parts;
@@ -222,4 +223,16 @@ pub(super) fn redacted(bytes: Bytes, provider: &Provider) -> Bytes {
         Ok(text) if text.contains(key) => Bytes::from(text.replace(key, "[redacted]")),
         _ => bytes,
     }
+}
+
+/// The end of an attempt that got no answer.
+pub(super) fn unanswered(failure: Failure, settlement: Settlement) -> Error {
+    if failure.not_sent {
+        settlement.void("not_sent");
+    } else if failure.error.kind == Kind::UpstreamTimeout {
+        settlement.unknown("upstream_timeout");
+    } else {
+        settlement.unknown("upstream_error");
+    }
+    failure.error
 }

@@ -1,7 +1,7 @@
 //! One attempt on what the client itself named: nothing is graded, nothing is routed, nothing else is tried.
 
 use super::headers::{self, Wishes, Words};
-use super::{State, ask, reply, settle_failure};
+use super::{State, ask, reply};
 use crate::caller::Caller;
 use crate::dialect::{Answer as Read, Dialect};
 use crate::error::{Error, Kind};
@@ -188,7 +188,7 @@ impl Single<'_> {
             Err(failure) => {
                 let telemetry = &state.telemetry;
                 telemetry.upstream_error(&provider.name, &failure.error);
-                return Err(Err(settle_failure(failure, settlement)));
+                return Err(Err(reply::unanswered(failure, settlement)));
             }
         };
         let (mut head, body) = answer.into_parts();
