@@ -25,14 +25,13 @@ pub fn grade_by(grader: &Grader, features: &Features, overlay: Option<&Overlay>)
     let raw = grader.scores.raw(features);
     let familiar = (1.0 - grader.strangeness(features) / STRANGE).clamp(0.0, 1.0);
     let (task, clear) = task(grader, features);
-    let hard = f64::from(raw.difficulty());
     let (difficulty, gain) = match overlay {
         Some(own) => (
-            own.chance().chance(hard),
+            own.chance().chance(f64::from(raw.failure())),
             own.gain_line().at(own.score(&raw, features)),
         ),
         None => (
-            grader.difficulty.chance(hard),
+            grader.difficulty.chance(f64::from(raw.difficulty())),
             grader.gain.at(f64::from(raw.gain())),
         ),
     };

@@ -5,7 +5,7 @@
 
 mod file;
 
-use super::scan::{GRAM_BUCKETS, Grams};
+use super::scan::GRAM_BUCKETS;
 use super::{Features, Task};
 use std::sync::OnceLock;
 
@@ -85,7 +85,8 @@ impl Everyday {
     #[must_use]
     #[allow(clippy::cast_possible_truncation, reason = "scores have seven digits")]
     pub fn score(&self, features: &Features) -> f32 {
-        let sum = self.trees.predict(features.values()) + self.words.predict(features.grams());
+        let sum =
+            self.trees.predict(features.values()) + self.words.predict(&features.grams().told());
         self.standard.at(f64::from(sum)) as f32
     }
 }
@@ -98,9 +99,9 @@ impl Scores {
         Raw {
             gain_pair: self.gain_pair.predict(values),
             gain_group: self.gain_group.predict(values),
-            gain_words: self.gain_words.predict(features.grams()),
+            gain_words: self.gain_words.predict(&[features.grams().ids()]),
             fail: self.fail.predict(values),
-            fail_words: self.fail_words.predict(features.grams()),
+            fail_words: self.fail_words.predict(&[features.grams().ids()]),
             everyday: self.everyday.score(features),
         }
     }
@@ -139,7 +140,13 @@ impl Raw {
     /// failures as well as failures alone do, and it tells much better which of them a stronger model would not make (docs/grader.md).
     #[must_use]
     pub fn difficulty(&self) -> f32 {
-        self.fail + self.fail_words + 3.0 * self.measured_gain() + 2.0 * self.everyday
+        self.failure() + 4.0 * self.everyday
+    }
+
+    /// The same from outcomes alone, for an operator whose own outcomes say what fails.
+    #[must_use]
+    pub fn failure(&self) -> f32 {
+        self.fail + self.fail_words + 3.0 * self.measured_gain()
     }
 }
 
@@ -246,20 +253,21 @@ impl Default for Words {
 impl Words {
     /// The weighted sum; long texts do not weigh more than short ones.
     #[must_use]
-    pub fn predict(&self, grams: &Grams) -> f32 {
+    pub fn predict(&self, grams: &[&[u16]]) -> f32 {
         let sum: i32 = grams
-            .ids()
             .iter()
+            .copied()
+            .flatten()
             .map(|id| i32::from(self.weights[usize::from(*id)]))
             .sum();
-        sum as f32 * self.scale * gram_norm(grams)
+        sum as f32 * self.scale * gram_norm(grams.iter().map(|g| g.len()).sum())
     }
 }
 
 /// By what a sum over words and word pairs is divided, as a factor.
 #[must_use]
-pub fn gram_norm(grams: &Grams) -> f32 {
-    1.0 / (grams.ids().len().max(GRAMS_LEAST) as f32).sqrt()
+pub fn gram_norm(grams: usize) -> f32 {
+    1.0 / (grams.max(GRAMS_LEAST) as f32).sqrt()
 }
 
 /// Weights of words and word pairs for every task at once.
@@ -290,14 +298,14 @@ impl TaskWords {
         all
     }
 
-    fn predict(&self, grams: &Grams) -> [f32; TASKS] {
+    fn predict(&self, grams: &[&[u16]]) -> [f32; TASKS] {
         let mut sums = [0_i32; TASKS];
-        for id in grams.ids() {
+        for id in grams.iter().copied().flatten() {
             for (sum, weight) in sums.iter_mut().zip(&self.weights[usize::from(*id)]) {
                 *sum += i32::from(*weight);
             }
         }
-        let norm = gram_norm(grams);
+        let norm = gram_norm(grams.iter().map(|g| g.len()).sum());
         std::array::from_fn(|task| sums[task] as f32 * self.scales[task] * norm)
     }
 }
@@ -363,7 +371,7 @@ impl Grader {
     /// How much speaks for each task, in the order of [`Task::ALL`].
     #[must_use]
     pub fn task_scores(&self, features: &Features) -> [f32; Task::ALL.len()] {
-        let mut scores = self.task_words.predict(features.grams());
+        let mut scores = self.task_words.predict(&features.grams().told());
         for (score, forest) in scores.iter_mut().zip(&self.tasks) {
             *score += forest.predict(features.values());
         }

@@ -127,7 +127,7 @@ impl Overlay {
             .sum();
         let ids = features.grams().ids().iter();
         let by_word: f32 = ids.filter_map(|id| self.words.get(id)).sum();
-        f64::from(by_signal + by_word * gram_norm(features.grams()))
+        f64::from(by_signal + by_word * gram_norm(features.grams().ids().len()))
     }
 
     /// Points of quality to expect of the strong model.

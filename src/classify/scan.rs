@@ -3,20 +3,18 @@
 //! A scan is fed with the windows of an ask, one after the other, and closed once. What it counts is plain
 //! arithmetic over bytes; what a word means is looked up in the [`lexicon`].
 
+mod cues;
 mod grams;
 mod lines;
+mod quotes;
 
-use super::lexicon::{self, CLASSES, Class};
+use super::lexicon::{self, CLASSES};
+use cues::Hits;
+use grams::{FIRST_WORDS, GramSet, STEM, Seen, mix};
 pub use grams::{GRAM_BUCKETS, Grams};
-use grams::{GramSet, Seen, mix};
 use lines::Line;
+use quotes::Quotes;
 
-/// Words from either end in which a cue weighs in full.
-const NEAR: u32 = 16;
-/// Words from either end in which a cue weighs a third.
-const LOOK: u32 = 48;
-/// Cues remembered from the end of the text.
-const TAIL_HITS: usize = 64;
 /// What was counted. Plain numbers; the signals make sense of them.
 #[derive(Clone, Debug)]
 pub struct Scan {
@@ -136,8 +134,10 @@ pub struct Scan {
     pub ends_open: bool,
     /// How often each class of words occurs.
     pub class: [u32; CLASSES],
-    /// The same, weighed: in full near either end, a third a little further in.
+    /// The same outside quotations, weighed: in full near either end, a third a little further in.
     pub near: [f32; CLASSES],
+    /// Words in quotation marks.
+    pub quoted_words: u32,
     /// Classes of the very first word.
     pub first: [bool; CLASSES],
     /// Words and word pairs.
@@ -155,6 +155,7 @@ struct Pass {
     numbers: Seen,
     pairs: Seen,
     hits: Hits,
+    quotes: Quotes,
     word: Word,
     line: Line,
     sentence_chars: u32,
@@ -162,6 +163,8 @@ struct Pass {
     sentence_start: bool,
     fenced: bool,
     last_hash: u64,
+    said_words: u32,
+    last_said: [u64; 2],
     last_line_chars: u32,
     last_line_first: u64,
     last: char,
@@ -183,6 +186,7 @@ impl Default for Pass {
             numbers: Seen::default(),
             pairs: Seen::default(),
             hits: Hits::default(),
+            quotes: Quotes::default(),
             word: Word::default(),
             line: Line::default(),
             sentence_chars: 0,
@@ -190,6 +194,8 @@ impl Default for Pass {
             sentence_start: true,
             fenced: false,
             last_hash: 0,
+            said_words: 0,
+            last_said: [0; 2],
             last_line_chars: 0,
             last_line_first: 0,
             last: '\0',
@@ -203,21 +209,6 @@ impl Default for Pass {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Hits {
-    ring: [(u32, Class, f32); TAIL_HITS],
-    at: usize,
-}
-
-impl Default for Hits {
-    fn default() -> Hits {
-        Hits {
-            ring: [(0, Class::Negation, 0.0); TAIL_HITS],
-            at: 0,
-        }
-    }
-}
-
 #[derive(Clone, Copy, Debug, Default)]
 struct Word {
     hash: u64,
@@ -227,6 +218,8 @@ struct Word {
     first_upper: bool,
     humps: u32,
     point: bool,
+    /// The hash of its first characters.
+    stem: u64,
     /// Its last eight characters, as far as they are ASCII.
     tail: u64,
 }
@@ -294,6 +287,7 @@ impl Default for Scan {
             ends_open: false,
             class: [0; CLASSES],
             near: [0.0; CLASSES],
+            quoted_words: 0,
             first: [false; CLASSES],
             grams: Grams::default(),
             pass,
@@ -323,6 +317,7 @@ impl Scan {
         if self.pass.line.chars > 0 {
             self.end_line();
         }
+        self.end_quote();
     }
 
     /// Nothing more comes.
@@ -335,6 +330,8 @@ impl Scan {
         self.distinct_pairs = self.pass.pairs.distinct;
         self.ends_asking = matches!(self.pass.last_solid, '?' | '？' | '؟');
         self.ends_open = matches!(self.pass.last_solid, ':' | '=' | '：');
+        self.last_hints();
+        self.count_quotes();
         self.weigh_tail();
     }
 
@@ -429,6 +426,9 @@ impl Scan {
         word.humps += u32::from(upper && word.len > 0 && self.pass.last.is_lowercase());
         word.hash = hashed(word.hash, lower);
         word.len += 1;
+        if word.len == STEM {
+            word.stem = word.hash;
+        }
         word.upper += u32::from(upper);
         word.digits += u32::from(c.is_ascii_digit());
         word.tail = word.tail << 8 | u64::from(u32::from(lower) & 0x7f);
@@ -458,39 +458,23 @@ impl Scan {
         if unspaced(c) {
             if self.pass.recent_len >= 2 {
                 let pair = hashed(hashed(EMPTY, self.pass.recent[1]), c);
-                self.grams.push(mix(pair), &mut self.pass.grams);
+                let quoted = self.pass.quotes.open();
+                self.grams.push(mix(pair), quoted, &mut self.pass.grams);
+                if !quoted {
+                    self.pass.last_said = [mix(pair), self.pass.last_said[0]];
+                    if self.pass.said_words < FIRST_WORDS {
+                        self.pass.said_words += 1;
+                        self.grams.hint(mix(pair ^ FNV));
+                    }
+                }
+            }
+            if !self.pass.quotes.open() {
+                self.grams.hint(mix(hashed(EMPTY, c)));
             }
             // Two characters are about a word.
             if self.unspaced.is_multiple_of(2) {
                 self.words += 1;
                 self.pass.sentence_words += 1;
-            }
-        }
-    }
-
-    fn found(&mut self, cues: &'static [(Class, f32)]) {
-        let at = self.words;
-        for (class, weight) in cues {
-            let index = class.index();
-            self.class[index] += 1;
-            self.near[index] += weight * nearness(at);
-            self.first[index] |= at == 0;
-            if at >= NEAR {
-                let hits = &mut self.pass.hits;
-                hits.ring[hits.at % TAIL_HITS] = (at, *class, *weight);
-                hits.at += 1;
-            }
-        }
-    }
-
-    /// What stands near the end weighs as if it stood near the beginning.
-    fn weigh_tail(&mut self) {
-        let hits = self.pass.hits;
-        for (at, class, weight) in hits.ring.iter().take(hits.at) {
-            let back = self.words.saturating_sub(at + 1);
-            let more = nearness(back) - nearness(*at);
-            if more > 0.0 {
-                self.near[class.index()] += weight * more;
             }
         }
     }
@@ -544,22 +528,8 @@ impl Scan {
         }
     }
 
-    /// Numbers are one gram, whatever their value: which number it is says nothing.
-    fn gram(&mut self, word: &Word) {
-        let hash = if word.digits == word.len {
-            mix(u64::from(word.digits.min(6)) + 11)
-        } else {
-            mix(word.hash)
-        };
-        self.grams.push(hash, &mut self.pass.grams);
-        if self.pass.last_hash != 0 {
-            let pair = mix(self.pass.last_hash.rotate_left(7) ^ hash);
-            self.grams.push(pair, &mut self.pass.grams);
-        }
-        self.pass.last_hash = hash;
-    }
-
     fn mark(&mut self, c: char) {
+        self.quote(c);
         match c {
             '(' | '[' | '{' => {
                 self.pass.brackets += 1;
@@ -609,16 +579,6 @@ fn is_fault(tail: u64) -> bool {
     const ERROR: u64 = u64::from_be_bytes(*b"\0\0\0error");
     const EXCEPTION: u64 = u64::from_be_bytes(*b"xception");
     tail & 0xff_ffff_ffff == ERROR || tail == EXCEPTION
-}
-
-fn nearness(words: u32) -> f32 {
-    if words < NEAR {
-        1.0
-    } else if words < LOOK {
-        0.33
-    } else {
-        0.0
-    }
 }
 
 /// Scripts that are written without spaces.

@@ -465,7 +465,7 @@ fn lifted(
         .collect();
     let chances: Vec<f64> = rest
         .iter()
-        .map(|at| overlay.chance().chance(f64::from(raws[*at].difficulty())))
+        .map(|at| overlay.chance().chance(f64::from(raws[*at].failure())))
         .collect();
     let failed: Vec<f64> = truth.iter().map(|p| 1.0 - p.weak).collect();
     Lifted {

@@ -179,7 +179,7 @@ impl<'a> Space<'a> {
                 .iter()
                 .map(|id| space.rarity[usize::from(*id)].powi(2))
                 .sum();
-            sum * f64::from(gram_norm(f.grams())).powi(2)
+            sum * f64::from(gram_norm(f.grams().ids().len())).powi(2)
         };
         space.word_scale = 1.0 / mean(features.iter().map(square)).max(1e-9);
         space.alike = space.all_alike();
@@ -213,7 +213,7 @@ impl<'a> Space<'a> {
         let norms: Vec<f64> = self
             .features
             .iter()
-            .map(|f| f64::from(gram_norm(f.grams())))
+            .map(|f| f64::from(gram_norm(f.grams().ids().len())))
             .collect();
         for (id, rows) in &met {
             let worth = self.rarity[usize::from(*id)].powi(2) * self.word_scale;
@@ -279,7 +279,7 @@ impl<'a> Space<'a> {
             for (sum, value) in by_signal.iter_mut().zip(self.standard(features)) {
                 *sum += part * f64::from(value) / signals::COUNT as f64;
             }
-            let part = part * f64::from(gram_norm(features.grams())) * self.word_scale;
+            let part = part * f64::from(gram_norm(features.grams().ids().len())) * self.word_scale;
             for id in features.grams().ids() {
                 by_word[usize::from(*id)] += part * self.rarity[usize::from(*id)].powi(2);
             }
@@ -401,15 +401,16 @@ fn gain_line(scores: &[f64], targets: &[f64], what: What) -> Calibration {
 }
 
 fn difficulty(grader: &Grader, rows: &Rows<'_>) -> Calibration {
-    let told: Vec<(f64, f64)> = rows
+    let told: Vec<(&Raw, f64)> = rows
         .iter()
-        .filter_map(|(l, raw)| Some((f64::from(raw.difficulty()), 1.0 - l.weak?)))
+        .filter_map(|(l, raw)| Some((raw, 1.0 - l.weak?)))
         .collect();
-    let (scores, failed): (Vec<f64>, Vec<f64>) = told.into_iter().unzip();
+    let scores: Vec<f64> = told.iter().map(|(r, _)| f64::from(r.failure())).collect();
+    let failed: Vec<f64> = told.iter().map(|(_, f)| *f).collect();
     // The grader's own curve, as a logistic one, is what is believed before any outcome.
-    let believed: Vec<f64> = scores
+    let believed: Vec<f64> = told
         .iter()
-        .map(|s| grader.difficulty.chance(*s))
+        .map(|(r, _)| grader.difficulty.chance(f64::from(r.difficulty())))
         .collect();
     let ones = vec![1.0; scores.len()];
     let before = logistic(&scores, &believed, &ones, None);

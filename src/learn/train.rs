@@ -64,7 +64,7 @@ pub fn everyday(asks: &[Ask], rows: &[Labelled], seed: u64) -> Everyday {
     };
     let found = Everyday {
         trees: boost::grow(&Binned::of(&values), &hard, &ones, &terms),
-        words: words::learn(&features, &hard, &ones, ASK_PULL),
+        words: words::learn(&rows_of(&told(asks)), &hard, &ones, ASK_PULL),
         standard: Line {
             slope: 1.0,
             offset: 0.0,
@@ -108,9 +108,9 @@ pub fn scores(rows: &[&Labelled], everyday: &Everyday, seed: u64) -> Scores {
     Scores {
         gain_pair: boost::grow(&table, &gain, &weights, &terms),
         gain_group: boost::grow(&table, &group_gain, &weights, &terms),
-        gain_words: words::learn(&features, &gain, &weights, WORD_PULL),
+        gain_words: words::learn(&grams(&features), &gain, &weights, WORD_PULL),
         fail: boost::grow(&table, &both, &weights, &terms),
-        fail_words: words::learn(&features, &fail, &weights, WORD_PULL),
+        fail_words: words::learn(&grams(&features), &fail, &weights, WORD_PULL),
         everyday: everyday.clone(),
     }
 }
@@ -333,7 +333,7 @@ pub fn grader(recipe: &Recipe, rows: &[Labelled], asks: &[Ask], card: String) ->
         card,
         usual: usual(&features),
         moments: spreads(&features),
-        rarity: words::rarity(&features)
+        rarity: words::rarity(&grams(&features))
             .iter()
             .map(|r| sixteenths(*r))
             .collect(),
@@ -393,22 +393,38 @@ pub fn tasks(rows: &[Labelled], asks: &[Ask], seed: u64) -> Vec<Forest> {
 
 /// The same by words, from asks alone: in benchmarks each task has its own template.
 fn task_words(asks: &[Ask]) -> TaskWords {
-    let features: Vec<&Features> = asks.iter().map(|a| &a.features).collect();
+    let told = told(asks);
+    let rows = rows_of(&told);
     let ones = vec![1.0; asks.len()];
     let table = |task: &Task| {
         let target: Vec<f64> = asks
             .iter()
             .map(|a| f64::from(u8::from(a.task == *task)))
             .collect();
-        words::learn(&features, &target, &ones, ASK_PULL)
+        words::learn(&rows, &target, &ones, ASK_PULL)
     };
     TaskWords::of(&Task::ALL.iter().map(table).collect::<Vec<_>>())
+}
+
+fn grams<'a>(features: &[&'a Features]) -> Vec<&'a [u16]> {
+    features.iter().map(|f| f.grams().ids()).collect()
+}
+
+/// What stands in quotation marks is what an ask is about; it does not tell what is to be done with it.
+fn told(asks: &[Ask]) -> Vec<Vec<u16>> {
+    asks.iter()
+        .map(|a| a.features.grams().told().concat())
+        .collect()
+}
+
+fn rows_of(told: &[Vec<u16>]) -> Vec<&[u16]> {
+    told.iter().map(Vec::as_slice).collect()
 }
 
 fn task_terms(seed: u64) -> Terms {
     Terms {
         rounds: 60,
-        leaves: 8,
+        leaves: 16,
         rate: 0.1,
         rows_min: 8,
         seed,

@@ -2,8 +2,8 @@
 //!
 //! Rare words may weigh more (inverse document frequency); weights are kept as whole numbers of one byte.
 
+use crate::classify::GRAM_BUCKETS;
 use crate::classify::model::{Words, gram_norm};
-use crate::classify::{Features, GRAM_BUCKETS};
 
 /// Rounds of the solver; it has long settled by then.
 const ROUNDS: usize = 60;
@@ -11,9 +11,9 @@ const ROUNDS: usize = 60;
 const SETTLED: f64 = 1e-6;
 const BUCKETS: usize = GRAM_BUCKETS as usize;
 
-/// Learns to tell `target`; `weights` say how much each row counts, `pull` draws weights to zero.
+/// Learns to tell `target` from each row's words and word pairs; `weights` say how much each row counts, `pull` draws weights to zero.
 #[must_use]
-pub fn learn(rows: &[&Features], target: &[f64], weights: &[f64], pull: f64) -> Words {
+pub fn learn(rows: &[&[u16]], target: &[f64], weights: &[f64], pull: f64) -> Words {
     let rarity = rarity(rows);
     let table = Table::of(rows, &rarity);
     let total: f64 = weights.iter().sum();
@@ -26,10 +26,10 @@ pub fn learn(rows: &[&Features], target: &[f64], weights: &[f64], pull: f64) -> 
 }
 
 /// How much a bucket says by being met, by how seldom it is.
-pub(super) fn rarity(rows: &[&Features]) -> Vec<f64> {
+pub(super) fn rarity(rows: &[&[u16]]) -> Vec<f64> {
     let mut met = vec![0_u32; BUCKETS];
     for row in rows {
-        for id in row.grams().ids() {
+        for id in *row {
             met[usize::from(*id)] += 1;
         }
     }
@@ -40,22 +40,17 @@ pub(super) fn rarity(rows: &[&Features]) -> Vec<f64> {
 }
 
 struct Table<'a> {
-    rows: &'a [&'a Features],
+    rows: &'a [&'a [u16]],
     rarity: &'a [f64],
     /// Brings the mean square of a row to 1.
     scale: f64,
 }
 
 impl<'a> Table<'a> {
-    fn of(rows: &'a [&'a Features], rarity: &'a [f64]) -> Table<'a> {
-        let square = |row: &&Features| {
-            let norm = f64::from(gram_norm(row.grams()));
-            let sum: f64 = row
-                .grams()
-                .ids()
-                .iter()
-                .map(|id| rarity[usize::from(*id)].powi(2))
-                .sum();
+    fn of(rows: &'a [&'a [u16]], rarity: &'a [f64]) -> Table<'a> {
+        let square = |row: &&[u16]| {
+            let norm = f64::from(gram_norm(row.len()));
+            let sum: f64 = row.iter().map(|id| rarity[usize::from(*id)].powi(2)).sum();
             sum * norm * norm
         };
         let mean = super::mean(rows.iter().map(square));
@@ -66,15 +61,15 @@ impl<'a> Table<'a> {
         }
     }
 
-    fn across(&self, row: &Features, weights: &[f64]) -> f64 {
-        let ids = row.grams().ids().iter().map(|id| usize::from(*id));
+    fn across(&self, row: &[u16], weights: &[f64]) -> f64 {
+        let ids = row.iter().map(|id| usize::from(*id));
         let sum: f64 = ids.map(|id| weights[id] * self.rarity[id]).sum();
-        sum * f64::from(gram_norm(row.grams())) * self.scale
+        sum * f64::from(gram_norm(row.len())) * self.scale
     }
 
-    fn add(&self, row: &Features, times: f64, into: &mut [f64]) {
-        let times = times * f64::from(gram_norm(row.grams())) * self.scale;
-        for id in row.grams().ids().iter().map(|id| usize::from(*id)) {
+    fn add(&self, row: &[u16], times: f64, into: &mut [f64]) {
+        let times = times * f64::from(gram_norm(row.len())) * self.scale;
+        for id in row.iter().map(|id| usize::from(*id)) {
             into[id] += times * self.rarity[id];
         }
     }

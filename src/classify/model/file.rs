@@ -6,7 +6,7 @@ use crate::classify::{GRAM_BUCKETS, Task, signals};
 /// What the file begins with.
 const MAGIC: &[u8; 8] = b"flyballG";
 /// The version of the file's layout.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 impl Grader {
     /// Writes the file.

@@ -1,9 +1,19 @@
 //! Words and word pairs by their hashes, and whether one was seen before. No allocation.
 
+use super::{FNV, FNV_PRIME, Scan, Word};
+
 /// Buckets of the n-grams that a grader may weigh.
 pub const GRAM_BUCKETS: u32 = 1 << 16;
 /// N-grams kept of an ask: enough for its first 1,500 characters.
 const GRAMS_MAX: usize = 512;
+/// Hints kept of an ask: enough for its first 80 words.
+const HINTS_MAX: usize = 96;
+/// Hints of how an ask ends.
+const LAST_HINTS: usize = 2;
+/// Characters of a word's beginning.
+pub(super) const STEM: u32 = 5;
+/// Words whose place at the beginning says something.
+pub(super) const FIRST_WORDS: u32 = 2;
 /// Bits of the set that tells words seen from new ones.
 const SEEN_BITS: usize = 4096;
 
@@ -12,6 +22,11 @@ const SEEN_BITS: usize = 4096;
 pub struct Grams {
     ids: [u16; GRAMS_MAX],
     len: usize,
+    /// Those outside quotations come first, once the scan is closed.
+    said: usize,
+    quoted: [u64; GRAMS_MAX / 64],
+    hints: [u16; HINTS_MAX],
+    hints_len: usize,
 }
 
 impl Default for Grams {
@@ -19,13 +34,17 @@ impl Default for Grams {
         Grams {
             ids: [0; GRAMS_MAX],
             len: 0,
+            said: 0,
+            quoted: [0; GRAMS_MAX / 64],
+            hints: [0; HINTS_MAX],
+            hints_len: 0,
         }
     }
 }
 
 impl PartialEq for Grams {
     fn eq(&self, other: &Grams) -> bool {
-        self.ids() == other.ids()
+        self.ids() == other.ids() && self.told() == other.told()
     }
 }
 
@@ -36,22 +55,78 @@ impl std::fmt::Debug for Grams {
 }
 
 impl Grams {
-    /// The buckets, in the order of the text.
+    /// The buckets: first those outside quotations, then those inside, each in the order of the text.
     #[must_use]
     pub fn ids(&self) -> &[u16] {
         &self.ids[..self.len]
     }
 
-    pub(super) fn push(&mut self, hash: u64, seen: &mut GramSet) {
-        let folded = (hash ^ (hash >> 32) ^ (hash >> 16)) & u64::from(GRAM_BUCKETS - 1);
-        let id = u16::try_from(folded).unwrap_or(0);
+    /// What tells the task: those outside quotations (all, where everything is quoted), and hints: beginnings of words, which are
+    /// alike where endings change, and the first and last words.
+    #[must_use]
+    pub fn told(&self) -> [&[u16]; 2] {
+        let said = if self.said == 0 { self.len } else { self.said };
+        [&self.ids[..said], &self.hints[..self.hints_len]]
+    }
+
+    /// Sorts those outside quotations to the front.
+    pub(super) fn part(&mut self) {
+        if self.quoted == [0; GRAMS_MAX / 64] {
+            self.said = self.len;
+            return;
+        }
+        let (mut said, mut quoted) = (0, 0);
+        let mut inside = [0; GRAMS_MAX];
+        for at in 0..self.len {
+            if self.quoted[at / 64] >> (at % 64) & 1 == 0 {
+                self.ids[said] = self.ids[at];
+                said += 1;
+            } else {
+                inside[quoted] = self.ids[at];
+                quoted += 1;
+            }
+        }
+        self.ids[said..self.len].copy_from_slice(&inside[..quoted]);
+        self.said = said;
+    }
+
+    /// What was taken as quoted from there on was not.
+    pub(super) fn unquote_from(&mut self, from: usize) {
+        for at in from..self.len {
+            self.quoted[at / 64] &= !(1 << (at % 64));
+        }
+    }
+
+    /// One more hint; room is kept for those of the end.
+    pub(super) fn hint(&mut self, hash: u64) {
+        if self.hints_len < HINTS_MAX - LAST_HINTS {
+            self.last_hint(hash);
+        }
+    }
+
+    /// One of the last hints.
+    pub(super) fn last_hint(&mut self, hash: u64) {
+        if self.hints_len < HINTS_MAX {
+            self.hints[self.hints_len] = bucket(hash);
+            self.hints_len += 1;
+        }
+    }
+
+    pub(super) fn push(&mut self, hash: u64, quoted: bool, seen: &mut GramSet) {
+        let id = bucket(hash);
         let (word, bit) = (&mut seen[usize::from(id / 64)], 1_u64 << (id % 64));
         if self.len < GRAMS_MAX && *word & bit == 0 {
             *word |= bit;
             self.ids[self.len] = id;
+            self.quoted[self.len / 64] |= u64::from(quoted) << (self.len % 64);
             self.len += 1;
         }
     }
+}
+
+fn bucket(hash: u64) -> u16 {
+    let folded = (hash ^ (hash >> 32) ^ (hash >> 16)) & u64::from(GRAM_BUCKETS - 1);
+    u16::try_from(folded).unwrap_or(0)
 }
 
 /// One bit for each bucket.
@@ -88,4 +163,48 @@ impl Seen {
 pub(super) fn mix(hash: u64) -> u64 {
     let h = (hash ^ (hash >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     h ^ (h >> 32)
+}
+
+impl Scan {
+    /// Beginnings of long words, which are alike where endings change; and where an ask begins.
+    fn hints(&mut self, word: &Word, hash: u64) {
+        if self.pass.said_words < FIRST_WORDS {
+            let place = u64::from(self.pass.said_words) + 1;
+            self.grams.hint(mix(hash ^ place.wrapping_mul(FNV)));
+        }
+        if word.len > STEM {
+            self.grams.hint(mix(word.stem ^ FNV_PRIME));
+        }
+        self.pass.said_words += 1;
+        self.pass.last_said = [hash, self.pass.last_said[0]];
+    }
+
+    /// How an ask ends.
+    pub(super) fn last_hints(&mut self) {
+        for (place, hash) in self.pass.last_said.into_iter().enumerate() {
+            if hash != 0 {
+                self.grams
+                    .last_hint(mix(hash ^ (place as u64 + 8).wrapping_mul(FNV)));
+            }
+        }
+    }
+
+    /// Numbers are one gram, whatever their value: which number it is says nothing.
+    pub(super) fn gram(&mut self, word: &Word) {
+        let hash = if word.digits == word.len {
+            mix(u64::from(word.digits.min(6)) + 11)
+        } else {
+            mix(word.hash)
+        };
+        let quoted = self.pass.quotes.open();
+        self.grams.push(hash, quoted, &mut self.pass.grams);
+        if !quoted {
+            self.hints(word, hash);
+        }
+        if self.pass.last_hash != 0 {
+            let pair = mix(self.pass.last_hash.rotate_left(7) ^ hash);
+            self.grams.push(pair, quoted, &mut self.pass.grams);
+        }
+        self.pass.last_hash = hash;
+    }
 }

@@ -41,6 +41,11 @@ pub(super) static SIGNALS: &[Signal] = &[
         |a| log(a.scan.symbols),
     ),
     of(
+        "quoted_share",
+        "words in quotation marks among words",
+        |a| share(a.scan.quoted_words, a.scan.words),
+    ),
+    of(
         "signs_share",
         "pictures, boxes and other signs among characters",
         |a| share(a.scan.signs, a.scan.chars),
