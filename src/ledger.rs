@@ -313,6 +313,12 @@ impl Ledger {
         self.balances().capped(dims)
     }
 
+    /// Which measures are capped for some model that such an attempt may mean, beside those that are anyhow.
+    #[must_use]
+    pub fn perhaps_capped(&self, dims: &Dims<'_>) -> Capped {
+        self.balances().perhaps_capped(dims)
+    }
+
     /// The share, in percent, of the fullest cap that counts such a request whatever arm it goes to.
     #[must_use]
     pub fn fullest(&self, dims: &Dims<'_>) -> u64 {

@@ -123,6 +123,8 @@ pub(super) fn plan(exchange: &Exchange<'_>, arm: &Arm, said: &Said<'_>) -> Resul
     capped.usd |= exchange.wishes.max_cost.is_some();
     let price = arm.model.price.as_ref();
     check_bounded(&request.unbounded, &arm.model.name, capped, price)?;
+    let held_to_some = caller.is_limited() || state.ledger.perhaps_capped(&dims).any();
+    check_others(request.unbounded.iter().map(String::as_str), held_to_some)?;
     check_tier(request.tier, &arm.model.name, capped, price)?;
     let written = write_effort(exchange, arm, said, client_limit);
     let effort = written
@@ -274,6 +276,25 @@ pub(super) fn check_bounded(
             format!("The cost of \"{field}\" has no bound that flyball knows, so it cannot be used under a spend cap."),
         )
         .code("flyball_unbounded")),
+    }
+}
+
+/// Routers take a list of models that may answer in the named one's place.
+pub(super) const OTHERS: [&str; 2] = ["models", "fallbacks"];
+
+/// Where a key may use some models only, or some models have a cap of their own, no other may answer in the named one's place.
+pub(super) fn check_others<'a>(
+    mut fields: impl Iterator<Item = &'a str>,
+    held_to_some: bool,
+) -> Result<(), Error> {
+    let other = fields.find(|field| OTHERS.iter().any(|o| field.eq_ignore_ascii_case(o)));
+    match other {
+        Some(field) if held_to_some => Err(Error::bad_field(
+            field,
+            format!("\"{field}\" lets other models answer than the one that is named, which this key's models or caps do not allow."),
+        )
+        .code("flyball_unbounded")),
+        _ => Ok(()),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::caller::Caller;
 use crate::dialect::Dialect;
 use crate::dialect::embed::{self, Call, Place, Request, Shape};
 use crate::error::{Error, Kind};
-use crate::json::Edit;
+use crate::json::{Edit, Object};
 use crate::ledger::balance::Ask;
 use crate::ledger::price::Price;
 use crate::limits::Limits;
@@ -70,6 +70,12 @@ pub(super) async fn embed(
     let capped = single.capped()?;
     let price = single.model.price.as_ref();
     ask::check_bounded(&request.unbounded, &single.model.name, capped, price)?;
+    let held_to_some = caller.is_limited() || capped.any() || single.perhaps_capped().any();
+    if held_to_some {
+        let fields = Object::read(&body);
+        let keys = fields.iter().flat_map(|f| f.iter().map(|(key, _)| key));
+        ask::check_others(keys, held_to_some)?;
+    }
     // One token a byte at most; the quotes and commas around each text stand for what a tokenizer puts around it.
     let bound = bound(
         single.model.price,

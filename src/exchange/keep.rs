@@ -2,6 +2,7 @@
 //! so they are refused where a cap would have to hold it, and for what must stay on this machine.
 
 use super::headers::{self, Words};
+use super::pass::Models;
 use super::single::{Going, Single};
 use super::{State, body as incoming, pass, reply};
 use crate::caller::Caller;
@@ -94,7 +95,7 @@ pub(super) async fn keep(
         rule: pass::RULE,
         input: Input::Unknown,
     };
-    let settlement = pass::admit(&single, &[], place.name).await?;
+    let settlement = pass::admit(&single, Models::Perhaps(&[]), place.name).await?;
     let url = provider.side(place.side, "", "").unwrap_or_default();
     let going = Going {
         method: head.method.clone(),
@@ -161,7 +162,7 @@ fn keeper(policy: &Policy, place: Place<'_>, chosen: Option<&str>) -> Result<Arc
 
 /// Anthropic's SDKs fetch a batch's results from the address that its answer names, with the key that they have: flyball's. So it
 /// must be an address here; one without a host is read by them as such.
-fn fetched_here(bytes: Bytes) -> Bytes {
+pub(super) fn fetched_here(bytes: Bytes) -> Bytes {
     const FIELD: &str = "\"results_url\"";
     const FOLDER: &str = "/v1/messages/batches/";
     let Ok(text) = std::str::from_utf8(&bytes) else {

@@ -3,7 +3,7 @@
 
 use super::headers::{self, Words};
 use super::single::{Going, Single};
-use super::{State, embed, read_body, reply};
+use super::{State, ask, embed, keep, read_body, reply};
 use crate::caller::Caller;
 use crate::dialect::embed as embed_wire;
 use crate::dialect::{self, Answer as Read, Dialect, UsageRule, Work};
@@ -19,6 +19,8 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Response};
 use hyper::body::Incoming;
+use serde_json::Value;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -97,8 +99,12 @@ pub(super) async fn carry(
     let wishes = headers::wishes(head, caller)?;
     let tags = caller.counted_tags(&wishes.tags)?;
     let models = models(&asked, wishes.private || caller.is_limited())?;
-    permitted(caller, wishes.private, provider, &models)?;
     let spoken = Spoken::of(&asked, &head.method, head.uri.query(), !models.is_empty());
+    let read_models = match spoken.names_its_model(asked.rest) {
+        true => Models::All(&models),
+        false => Models::Perhaps(&models),
+    };
+    permitted(&asked, caller, wishes.private, read_models)?;
     let single = Single {
         state,
         policy,
@@ -115,14 +121,15 @@ pub(super) async fn carry(
         rule: RULE,
         input: spoken.input(body),
     };
-    let settlement = admit(&single, &models, field).await?;
+    let settlement = admit(&single, read_models, field).await?;
     let going = Going {
         method: head.method.clone(),
         url: with_query(format!("{}{rest}", provider.base_url), head.uri.query()),
         words: words(provider, rest, !body.is_empty()),
         body: body.clone().into(),
     };
-    through(&single, going, settlement, spoken).await
+    let kept = asked.kept(head.uri.query());
+    through(&single, going, settlement, spoken, kept).await
 }
 
 /// A call, once its body is read.
@@ -134,6 +141,32 @@ pub(super) struct Asked<'a> {
     pub(super) body: &'a Bytes,
     /// What a refusal under a cap names.
     pub(super) field: &'a str,
+}
+
+impl Asked<'_> {
+    fn kept(&self, query: Option<&str>) -> Kept {
+        Kept {
+            streams: dialect::at(self.rest, query).is_some_and(|(_, place)| place.stream),
+            batches: self.rest.starts_with("/v1/messages/batches"),
+        }
+    }
+}
+
+/// What the path says of a JSON answer.
+struct Kept {
+    /// It comes bit by bit, and is passed on so.
+    streams: bool,
+    /// It is one of Anthropic's batches, which tell an address of their results.
+    batches: bool,
+}
+
+/// What is known of the models that a call names.
+#[derive(Clone, Copy)]
+pub(super) enum Models<'a> {
+    /// These, and no other.
+    All(&'a [Arc<Model>]),
+    /// These, and perhaps others, where flyball does not know how such a call names its models.
+    Perhaps(&'a [Arc<Model>]),
 }
 
 /// The provider of this name, if the caller may use any model of it.
@@ -210,7 +243,7 @@ fn words(provider: &Provider, rest: &str, with_body: bool) -> Words {
 /// Every model that a call names, in its path or its body: whichever the provider goes by, all must be allowed.
 ///
 /// # Errors
-/// A caller is held to some models, and which ones the body names cannot be read.
+/// A caller is held to some models, and which ones the body names cannot be read; or a name is too long to be one.
 fn models(asked: &Asked<'_>, restricted: bool) -> Result<Vec<Arc<Model>>, Error> {
     let mut names = in_path(asked.rest);
     if asked.body.trim_ascii_start().first() == Some(&b'{') {
@@ -223,7 +256,11 @@ fn models(asked: &Asked<'_>, restricted: bool) -> Result<Vec<Arc<Model>>, Error>
             Err(_) => {}
         }
     }
-    names.retain(|name| !name.is_empty() && name.len() <= NAME_BYTES_MAX);
+    names.retain(|name| !name.is_empty());
+    if names.iter().any(|name| name.len() > NAME_BYTES_MAX) {
+        let public = "A model's name has at most 256 bytes.";
+        return Err(Error::bad_field("model", public));
+    }
     let (fleet, catalogue) = (&asked.policy.fleet, &asked.policy.catalogue);
     let model = |name: &String| fleet.at(asked.provider, name, catalogue);
     Ok(names.iter().map(model).collect())
@@ -252,11 +289,29 @@ fn in_body(fields: &Object<'_>, provider: &Provider) -> Vec<String> {
         key.eq_ignore_ascii_case("model")
             || (provider.kind.name == "ollama" && key.eq_ignore_ascii_case("name"))
     };
-    let named = fields.iter().filter(|(key, _)| own(key));
-    named
-        .filter_map(|(_, raw)| json::text(raw))
-        .map(|name| name.strip_prefix("models/").unwrap_or(&name).to_owned())
-        .collect()
+    let mut names = Vec::new();
+    for (key, raw) in fields.iter() {
+        if own(key) {
+            names.extend(json::text(raw).map(Cow::into_owned));
+        } else if ask::OTHERS.iter().any(|o| key.eq_ignore_ascii_case(o)) {
+            names.extend(others(raw));
+        }
+    }
+    for name in &mut names {
+        if let Some(short) = name.strip_prefix("models/") {
+            *name = short.to_owned();
+        }
+    }
+    names
+}
+
+fn others(raw: &str) -> Vec<String> {
+    let listed: Vec<Value> = serde_json::from_str(raw).unwrap_or_default();
+    let name = |one: Value| match one {
+        Value::String(name) => Some(name),
+        other => other["model"].as_str().map(str::to_owned),
+    };
+    listed.into_iter().filter_map(name).collect()
 }
 
 /// The model that the books name.
@@ -270,23 +325,31 @@ pub(super) fn unnamed(policy: &Policy, provider: &Arc<Provider>) -> Arc<Model> {
     policy.fleet.at(provider, UNNAMED, &policy.catalogue)
 }
 
-/// The gates: every model that is named must be allowed; a caller that may use only some must name one.
+/// The gates: every model that is named must be allowed; a caller that may use only some must name one, and so must what is private
+/// and says anything: a local server may have ways out that no model stands for.
 fn permitted(
+    asked: &Asked<'_>,
     caller: &Caller,
     private: bool,
-    provider: &Provider,
-    models: &[Arc<Model>],
+    models: Models<'_>,
 ) -> Result<(), Error> {
-    for model in models {
+    let (Models::All(named) | Models::Perhaps(named)) = models;
+    for model in named {
         embed::permitted(caller, private, model)?;
     }
+    let provider = asked.provider;
     if private && (!provider.local || provider.kind.name == simulated::KIND.name) {
         let public = "This request is confidential and must stay on local models, and this provider is not local.";
         return Err(Error::new(Kind::PrivateOnly, public).code("flyball_private"));
     }
-    if caller.is_limited() && models.is_empty() {
+    let sure = matches!(models, Models::All([_, ..]));
+    if private && !sure && !asked.body.is_empty() {
+        let public = "This request is confidential and must stay on local models, and which ones this call uses cannot be told.";
+        return Err(Error::new(Kind::PrivateOnly, public).code("flyball_private"));
+    }
+    if caller.is_limited() && !sure {
         let public =
-            "This key may use only some models, and this call names none that flyball can read.";
+            "This key may use only some models, and which ones this call uses cannot be told.";
         return Err(Error::new(Kind::Forbidden, public).code("model_not_allowed"));
     }
     Ok(())
@@ -295,25 +358,22 @@ fn permitted(
 /// No cap must count its cost, since nothing bounds it.
 ///
 /// # Errors
-/// A cap counts it, or has no room for one more request.
+/// A cap counts it, or may count it, or has no room for one more request.
 pub(super) async fn admit(
     single: &Single<'_>,
-    models: &[Arc<Model>],
+    models: Models<'_>,
     field: &str,
 ) -> Result<Settlement, Error> {
-    let provider = &single.model.provider;
-    let all = single.policy.fleet.models.iter();
-    let own = all.filter(|m| m.provider.name == provider.name);
-    // Of a call that names none, each may be meant.
-    let meant: Vec<&Arc<Model>> = match models {
-        [] => own.chain([&single.model]).collect(),
-        _ => models.iter().collect(),
-    };
-    for model in meant {
+    let (Models::All(named) | Models::Perhaps(named)) = models;
+    for model in named.iter().chain([&single.model]) {
         let capped = single.capped_on(model)?;
         if capped.usd || capped.tokens {
             return Err(unbounded(field));
         }
+    }
+    let sure = matches!(models, Models::All([_, ..]));
+    if !sure && single.perhaps_capped().any() {
+        return Err(unbounded(field));
     }
     // Caps on requests hold by the reservation; of cost it promises nothing.
     single
@@ -389,6 +449,11 @@ impl Spoken {
         }
     }
 
+    /// Where such a call names its model is known, and nowhere else does it name one.
+    fn names_its_model(&self, rest: &str) -> bool {
+        !matches!(self, Spoken::Perhaps(_)) || rest.ends_with("/completions")
+    }
+
     /// Reads a whole answer.
     fn reader(self, rule: UsageRule) -> ReadWhole {
         match self {
@@ -409,6 +474,7 @@ async fn through(
     going: Going,
     settlement: Settlement,
     spoken: Spoken,
+    kept: Kept,
 ) -> Result<Response<Answer>, Error> {
     let (mut head, body, settlement) = match single.send(going, settlement).await {
         Ok(answered) => answered,
@@ -422,7 +488,13 @@ async fn through(
         };
         return Ok(single.watched(head, None, body, watch, settlement));
     }
-    if matches!(spoken, Spoken::Nothing) || !headers::is_json(&head.headers) {
+    let json = headers::is_json(&head.headers);
+    if json && kept.streams {
+        let kept = Some(Vec::new());
+        let read = spoken.reader(rule);
+        return Ok(single.watched(head, None, body, Watch::Whole { kept, read }, settlement));
+    }
+    if !json || (matches!(spoken, Spoken::Nothing) && !kept.batches) {
         return Ok(single.watched(head, None, body, Watch::Nothing, settlement));
     }
     let read = spoken.reader(rule);
@@ -431,6 +503,10 @@ async fn through(
             let bill = settlement.passed(&read(&bytes), true);
             head.headers
                 .extend(bill.map(bill_headers).unwrap_or_default());
+            let bytes = match kept.batches {
+                true => keep::fetched_here(bytes),
+                false => bytes,
+            };
             Ok(Response::from_parts(head, Answer::whole(bytes)))
         }
         reply::Held::Longer(first, rest) => {

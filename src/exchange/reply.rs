@@ -170,7 +170,8 @@ pub(super) async fn refused_upstream(
     settlement: Settlement,
 ) -> Result<Bytes, Error> {
     let status = head.status.as_u16();
-    if head.status.is_redirection() || head.status.is_informational() {
+    let redirects = head.status.is_redirection() && head.status != StatusCode::NOT_MODIFIED;
+    if redirects || head.status.is_informational() {
         settlement.void("refused_upstream");
         return Err(no_answer(head));
     }

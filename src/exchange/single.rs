@@ -6,6 +6,7 @@ use crate::caller::Caller;
 use crate::dialect::{Answer as Read, Dialect};
 use crate::error::{Error, Kind};
 use crate::ledger::balance::{Ask, Capped};
+use crate::ledger::cap::Dims;
 use crate::ledger::store::Facts;
 use crate::ledger::{Refused, Reservation};
 use crate::relay::{Answer, ReadWhole, Reading, Relay, Terms, Watch, bill_headers};
@@ -86,6 +87,14 @@ impl Single<'_> {
         }
         capped.usd |= self.wishes.max_cost.is_some();
         Ok(capped)
+    }
+
+    /// Which measures are capped for some model that it may mean.
+    pub(super) fn perhaps_capped(&self) -> Capped {
+        let dims = ask::dims(self.policy, self.caller, self.wishes, self.tags, None);
+        let provider = &self.model.provider.name;
+        let dims = Dims { provider, ..dims };
+        self.state.ledger.perhaps_capped(&dims)
     }
 
     /// Reserves what it may cost at most. Where that has no room, `exact` may find less.
@@ -193,6 +202,7 @@ impl Single<'_> {
         };
         let (mut head, body) = answer.into_parts();
         settlement.status(head.status.as_u16());
+        settlement.tier(headers::service_tier(&head.headers));
         headers::returned(&mut head.headers);
         let (model, task, rule) = (&self.model, self.task, self.rule);
         headers::served(&mut head.headers, model, Effort::None, task, rule);

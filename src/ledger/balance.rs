@@ -6,7 +6,7 @@
 
 mod slot;
 
-use super::cap::{AtCap, Cap, Counter, Dim, Dims, Measure, Pick};
+use super::cap::{AtCap, Cap, Counter, Dim, Dims, Measure, Pick, Scope};
 use super::replay::covered;
 use crate::money::PicoUsd;
 use slot::Slot;
@@ -336,10 +336,20 @@ impl Balances {
     /// The caps that count such an attempt, by measure. Before the arm is chosen: those that do not depend on it.
     #[must_use]
     pub fn capped(&self, dims: &Dims<'_>) -> Capped {
+        self.capped_where(dims, |scope| scope.holds(dims))
+    }
+
+    /// The caps that may count an attempt whose model nobody has read, beside those that count it anyhow.
+    #[must_use]
+    pub fn perhaps_capped(&self, dims: &Dims<'_>) -> Capped {
+        self.capped_where(dims, |scope| scope.may_hold(dims) && !scope.holds(dims))
+    }
+
+    fn capped_where(&self, dims: &Dims<'_>, counts: impl Fn(&Scope) -> bool) -> Capped {
         let mut capped = Capped::default();
         for place in self.places(dims) {
             let definition = &self.definitions[place];
-            if definition.cap.is_some() && definition.counter.scope.holds(dims) {
+            if definition.cap.is_some() && counts(&definition.counter.scope) {
                 match definition.counter.measure {
                     Measure::Usd => capped.usd = true,
                     Measure::Tokens => capped.tokens = true,

@@ -232,8 +232,19 @@ impl Scope {
     /// Whether such an attempt counts.
     #[must_use]
     pub fn holds(&self, dims: &Dims<'_>) -> bool {
+        self.fits_all(dims, &[])
+    }
+
+    /// The same of an attempt whose model nobody has read: any may be meant.
+    #[must_use]
+    pub fn may_hold(&self, dims: &Dims<'_>) -> bool {
+        self.fits_all(dims, &[Dim::Model, Dim::Tier])
+    }
+
+    fn fits_all(&self, dims: &Dims<'_>, unread: &[Dim]) -> bool {
         let fits = |dim: Dim| match self.pick(dim) {
             Pick::Any => true,
+            _ if unread.contains(&dim) => true,
             // Nobody's session is a session too: leaving it out dodges nothing.
             Pick::Each => dim == Dim::Session || !dims.of(dim).is_empty(),
             Pick::Only(pattern) if dim == Dim::Model => like(pattern, dims.model),

@@ -1,6 +1,6 @@
 //! `/p/{provider}/…`: passed on as it is, metered, refused where a cap would have to bound it.
 
-use crate::client::{Answer, get, post, raw};
+use crate::client::{Answer, get, post, raw, send};
 use crate::flyball::{Flyball, make_key};
 use crate::scripted::{Step, Upstream, answer, chat, delta, end, finish, piece, stream_head};
 use serde_json::{Value, json};
@@ -360,4 +360,81 @@ async fn legacy_completions_go_to_the_provider_of_their_model() {
         assert!(got.body.contains(says), "{}", got.body);
     }
     assert_eq!(upstream.count(), 2);
+}
+
+#[tokio::test]
+async fn what_names_no_model_or_more_than_one_dodges_no_cap_no_list_and_no_privacy() {
+    let upstream = Upstream::start(answer(200, &chat(10, 5))).await;
+    let capped = |cap: &str| vec![flyball::ledger::cap::Cap::parse(cap).expect("a cap")];
+    let flyball = start("openai", &upstream, |dir| {
+        make_key(dir, "dear", None, |key| {
+            key.caps = capped("0.01usd/day model=m-dear*")
+        });
+        make_key(dir, "tier", None, |key| {
+            key.caps = capped("0.01usd/day tier=reasoning")
+        });
+        make_key(dir, "counted", None, |key| {
+            key.caps = capped("1requests/day model=m-dear*")
+        });
+        make_key(dir, "some", None, |key| key.models = vec!["m-up".into()]);
+        make_key(dir, "free", None, |_| {});
+    })
+    .await;
+    let chat_at = "/p/up/v1/chat/completions";
+    let bom = format!("\u{FEFF}{}", BODY.replace("m-up", "m-dear"));
+    let others = BODY.replace("\"messages\"", "\"models\":[\"m-dear\"],\"messages\"");
+    let long = BODY.replace("m-up", &"m".repeat(300));
+    let nested = r#"{"model":"m-up","requests":[{"params":{"model":"m-dear"}}]}"#;
+    let private = [("x-flyball-privacy", "local")];
+    for (key, headers, at, body, status) in [
+        ("dear", &[][..], "/v1/batches", "{}", 400),
+        ("tier", &[], "/v1/batches", "{}", 400),
+        ("counted", &[], "/p/up/v1/images/edits", "model=m-dear", 400),
+        ("dear", &[], chat_at, &bom, 400),
+        ("dear", &[], chat_at, &others, 400),
+        ("dear", &[], "/v1/chat/completions", &others, 400),
+        ("dear", &[], chat_at, &long, 400),
+        ("dear", &[], "/p/up/v1/batches", nested, 400),
+        ("dear", &[], chat_at, BODY, 200),
+        ("some", &[], chat_at, &others, 403),
+        ("some", &[], "/v1/chat/completions", &others, 400),
+        ("some", &[], "/p/up/v1/batches", nested, 403),
+        ("some", &[], chat_at, BODY, 200),
+        (
+            "free",
+            &private,
+            "/p/home/api/web_search",
+            "{\"query\":\"x\"}",
+            403,
+        ),
+        ("free", &[], chat_at, &bom, 200),
+        ("free", &[], chat_at, &others, 200),
+    ] {
+        let got = passed(&flyball, key, headers, at, body).await;
+        assert_eq!(got.status, status, "{key} {at} {body}: {}", got.body);
+    }
+    assert_eq!(upstream.count(), 4);
+    flyball.books_are_right().await;
+}
+
+#[tokio::test]
+async fn a_json_stream_comes_at_once_and_a_batchs_results_are_fetched_here() {
+    let results = r#"{"results_url":"https://up.example/v1/messages/batches/b/results"}"#;
+    let upstream = Upstream::start(answer(200, results)).await;
+    let flyball = start("anthropic", &upstream, |_| {}).await;
+    let got = get(flyball.at(), "/p/up/v1/messages/batches/b", &[]).await;
+    assert_eq!(
+        got.body,
+        r#"{"results_url":"/v1/messages/batches/b/results"}"#
+    );
+    let upstream = Upstream::start(vec![
+        Step::Send(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n2\r\n[{\r\n".to_vec()),
+        Step::Stall,
+    ])
+    .await;
+    let flyball = start("gemini", &upstream, |_| {}).await;
+    let at = "/p/up/v1beta/models/m-up:streamGenerateContent";
+    let mut call = send(flyball.at(), at, &[], "{\"contents\":[]}").await;
+    let first = call.until("[{").await;
+    assert!(first.starts_with("HTTP/1.1 200"), "{first}");
 }
