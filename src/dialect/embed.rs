@@ -211,7 +211,7 @@ impl Request<'_> {
     /// What is embedded, for counting its tokens where nobody reports them; what is no text stands for itself.
     #[must_use]
     pub fn texts(&self) -> Vec<String> {
-        match self.said() {
+        match said::read(self, usize::MAX) {
             Ok(said) => said.texts,
             Err(_) => self
                 .fields
@@ -225,9 +225,9 @@ impl Request<'_> {
     /// The whole of it, for a model whose vendor answers another shape.
     ///
     /// # Errors
-    /// A 400 that names the first field which no other shape can express.
+    /// A 400 that names the first field which no other shape can express, or that holds more texts than are translated.
     pub fn said(&self) -> Result<Said, Error> {
-        said::read(self)
+        said::read(self, said::TEXTS_MAX)
     }
 }
 

@@ -3,12 +3,16 @@
 use super::{Call, Request, Shape, found, text, wrong};
 use crate::dialect::body;
 use crate::error::Error;
-use crate::json::Object;
+use crate::json::{self, Object};
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
+use std::borrow::Cow;
 
 /// Vectors longer than this do not exist.
 const DIMENSIONS_MAX: u64 = 1 << 20;
+
+/// The most texts of one request that are translated: OpenAI's own limit. A text may be one byte here and fifty there.
+pub(super) const TEXTS_MAX: usize = 2048;
 
 /// What is to be embedded, and how.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,16 +27,17 @@ pub struct Said {
     pub lost: Vec<String>,
 }
 
-pub(super) fn read(request: &Request<'_>) -> Result<Said, Error> {
+/// Reads a request of up to `most` texts.
+pub(super) fn read(request: &Request<'_>, most: usize) -> Result<Said, Error> {
     match request.call {
-        Call::OpenAi => open_ai(&request.fields),
-        Call::Ollama | Call::OllamaOld => ollama(request),
+        Call::OpenAi => open_ai(&request.fields, most),
+        Call::Ollama | Call::OllamaOld => ollama(request, most),
         Call::Gemini => {
             let mut said = Said::default();
             gemini(&request.fields, "", &mut said)?;
             Ok(said)
         }
-        Call::GeminiBatch => gemini_batch(&request.fields),
+        Call::GeminiBatch => gemini_batch(&request.fields, most),
     }
 }
 
@@ -42,6 +47,15 @@ fn untranslatable(field: &str) -> Error {
         format!("The model's server speaks another dialect, in which \"{field}\" cannot be said."),
     )
     .code("flyball_untranslatable")
+}
+
+fn few(field: &str, found: usize, most: usize) -> Result<(), Error> {
+    let expected =
+        format!("a list of at most {most} for a model whose server speaks another dialect");
+    match found > most {
+        true => Err(wrong(field, &expected, &found.to_string())),
+        false => Ok(()),
+    }
 }
 
 /// What is there and neither known nor harmless is refused by name.
@@ -59,7 +73,7 @@ fn only(fields: &Object<'_>, known: &[&str], harmless: &[&str]) -> Result<Vec<St
     Ok(lost)
 }
 
-fn open_ai(fields: &Object<'_>) -> Result<Said, Error> {
+fn open_ai(fields: &Object<'_>, most: usize) -> Result<Said, Error> {
     let known = ["model", "input", "dimensions", "encoding_format"];
     let lost = only(fields, &known, &["user"])?;
     let base64 = match fields.some("encoding_format") {
@@ -74,7 +88,7 @@ fn open_ai(fields: &Object<'_>) -> Result<Said, Error> {
         }
     };
     Ok(Said {
-        texts: texts(fields.some("input").unwrap_or_default())?,
+        texts: texts(fields.some("input").unwrap_or_default(), most)?,
         dimensions: body::count(fields, "dimensions", 1..=DIMENSIONS_MAX)?,
         base64,
         lost,
@@ -82,12 +96,13 @@ fn open_ai(fields: &Object<'_>) -> Result<Said, Error> {
 }
 
 /// A text or a list of texts. Tokens mean nothing to a model of another family.
-fn texts(raw: &str) -> Result<Vec<String>, Error> {
+fn texts(raw: &str, most: usize) -> Result<Vec<String>, Error> {
     if raw.starts_with('"') {
         return Ok(vec![text(raw, "input")?]);
     }
     let list: Vec<&RawValue> =
         serde_json::from_str(raw).map_err(|_| wrong("input", "a list of texts", found(raw)))?;
+    few("input", list.len(), most)?;
     let one = |one: &RawValue| match one.get().starts_with('"') {
         true => text(one.get(), "input"),
         false => Err(untranslatable("input")),
@@ -95,30 +110,28 @@ fn texts(raw: &str) -> Result<Vec<String>, Error> {
     list.into_iter().map(one).collect()
 }
 
-fn ollama(request: &Request<'_>) -> Result<Said, Error> {
+fn ollama(request: &Request<'_>, most: usize) -> Result<Said, Error> {
     let fields = &request.fields;
     let field = request.call.field();
     let known = ["model", field, "dimensions"];
     // Its server cuts what is too long and others refuse it, which nobody can mistake for an answer.
     let lost = only(fields, &known, &["truncate", "keep_alive", "options"])?;
     Ok(Said {
-        texts: texts(fields.some(field).unwrap_or_default())?,
+        texts: texts(fields.some(field).unwrap_or_default(), most)?,
         dimensions: body::count(fields, "dimensions", 1..=DIMENSIONS_MAX)?,
         base64: false,
         lost,
     })
 }
 
-fn gemini_batch(fields: &Object<'_>) -> Result<Said, Error> {
+fn gemini_batch(fields: &Object<'_>, most: usize) -> Result<Said, Error> {
     let mut said = Said {
         lost: only(fields, &["requests", "model"], &[])?,
         ..Said::default()
     };
-    for (at, one) in body::list::<&RawValue>(fields, "requests")?
-        .unwrap_or_default()
-        .into_iter()
-        .enumerate()
-    {
+    let requests: Vec<&RawValue> = body::list(fields, "requests")?.unwrap_or_default();
+    few("requests", requests.len(), most)?;
+    for (at, one) in requests.into_iter().enumerate() {
         let field = format!("requests[{at}]");
         let one = Object::read_str(one.get())
             .map_err(|_| wrong(&field, "an object", found(one.get())))?;
@@ -147,48 +160,119 @@ fn gemini(fields: &Object<'_>, before: &str, said: &mut Said) -> Result<(), Erro
     }
     said.dimensions = length;
     let field = format!("{before}content");
-    let content: Value = serde_json::from_str(fields.some("content").unwrap_or("null"))
-        .map_err(|_| untranslatable(&field))?;
-    let parts = content["parts"].as_array().map_or(&[][..], Vec::as_slice);
-    let words = |part: &Value| match part.as_object() {
-        Some(only) if only.len() == 1 => only.get("text")?.as_str().map(str::to_owned),
-        _ => None,
-    };
-    let words: Option<Vec<String>> = parts.iter().map(words).collect();
+    let words = fields.some("content").and_then(words);
     let words = words.filter(|all| !all.is_empty());
     said.texts
         .push(words.ok_or_else(|| untranslatable(&field))?.join("\n"));
     Ok(())
 }
 
-/// The request in this shape: the call and its body.
-#[must_use]
-pub fn write(said: &Said, shape: Shape, model: &str) -> (Call, String) {
-    let mut body = match shape {
-        Shape::OpenAi => json!({"model": model, "input": said.texts, "encoding_format": "float"}),
-        // What is too long is refused, as everywhere else, and not cut in silence.
-        Shape::Ollama => json!({"model": model, "input": said.texts, "truncate": false}),
-        Shape::Gemini => return (Call::GeminiBatch, batch(said, model)),
-    };
-    if let Some(length) = said.dimensions {
-        body["dimensions"] = length.into();
+/// The texts of a content of Gemini's; `None` where it holds anything else, whatever that may be.
+pub(super) fn words(content: &str) -> Option<Vec<Cow<'_, str>>> {
+    let content = Object::read_str(content).ok()?;
+    let known = |(key, _)| matches!(key, "parts" | "role");
+    if content.duplicate().is_some() || !content.iter().all(known) {
+        return None;
     }
-    let call = match shape {
-        Shape::OpenAi => Call::OpenAi,
-        _ => Call::Ollama,
+    let parts: Vec<&RawValue> = match content.some("parts") {
+        Some(raw) => serde_json::from_str(raw).ok()?,
+        None => Vec::new(),
     };
-    (call, body.to_string())
+    parts.into_iter().map(|part| word(part.get())).collect()
 }
 
-fn batch(said: &Said, model: &str) -> String {
-    let one = |text: &String| {
-        let mut one =
-            json!({"model": format!("models/{model}"), "content": {"parts": [{"text": text}]}});
-        if let Some(length) = said.dimensions {
-            one["outputDimensionality"] = length.into();
+fn word(part: &str) -> Option<Cow<'_, str>> {
+    let part = Object::read_str(part).ok()?;
+    let mut fields = part.iter();
+    match (fields.next(), fields.next()) {
+        (Some(("text", raw)), None) => json::text(raw),
+        _ => None,
+    }
+}
+
+/// The request in this shape: the call and its body, written in one go.
+#[must_use]
+pub fn write(said: &Said, shape: Shape, model: &str) -> (Call, String) {
+    let dimensions = said.dimensions;
+    let (call, body) = match shape {
+        Shape::OpenAi | Shape::Ollama => {
+            let open = shape == Shape::OpenAi;
+            let flat = Flat {
+                model,
+                input: &said.texts,
+                dimensions,
+                encoding_format: open.then_some("float"),
+                // What is too long is refused, as everywhere else, and not cut in silence.
+                truncate: (!open).then_some(false),
+            };
+            let call = if open { Call::OpenAi } else { Call::Ollama };
+            (call, serde_json::to_string(&flat))
         }
-        one
+        Shape::Gemini => {
+            let model = &format!("models/{model}");
+            let requests = Requests { said, model };
+            (
+                Call::GeminiBatch,
+                serde_json::to_string(&Batch { requests }),
+            )
+        }
     };
-    let requests: Vec<Value> = said.texts.iter().map(one).collect();
-    json!({ "requests": requests }).to_string()
+    (call, body.expect("texts and numbers are JSON"))
+}
+
+/// OpenAI's body, and Ollama's.
+#[derive(Serialize)]
+struct Flat<'a> {
+    model: &'a str,
+    input: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dimensions: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encoding_format: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    truncate: Option<bool>,
+}
+
+/// Gemini's body.
+#[derive(Serialize)]
+struct Batch<'a> {
+    requests: Requests<'a>,
+}
+
+struct Requests<'a> {
+    said: &'a Said,
+    model: &'a str,
+}
+
+impl Serialize for Requests<'_> {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_seq(self.said.texts.iter().map(|text| One {
+            model: self.model,
+            content: Content {
+                parts: [Word { text }],
+            },
+            length: self.said.dimensions,
+        }))
+    }
+}
+
+#[derive(Serialize)]
+struct One<'a> {
+    model: &'a str,
+    content: Content<'a>,
+    #[serde(
+        rename = "outputDimensionality",
+        skip_serializing_if = "Option::is_none"
+    )]
+    length: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Content<'a> {
+    parts: [Word<'a>; 1],
+}
+
+#[derive(Serialize)]
+struct Word<'a> {
+    text: &'a str,
 }

@@ -122,6 +122,25 @@ fn what_another_shape_cannot_say_is_named() {
 }
 
 #[test]
+fn more_texts_than_may_be_translated_are_refused_by_name_and_counted_all_the_same() {
+    let open = |n| format!(r#"{{"model":"m","input":[{}]}}"#, vec!["\"\""; n].join(","));
+    let one = r#"{"content":{"parts":[{"text":"a"}]}}"#;
+    let batch = |n| format!(r#"{{"requests":[{}]}}"#, vec![one; n].join(","));
+    for (call, most, more, field) in [
+        (Call::OpenAi, open(2048), open(2049), "input"),
+        (Call::Ollama, open(2048), open(2049), "input"),
+        (Call::GeminiBatch, batch(2048), batch(2049), "requests"),
+    ] {
+        assert_eq!(said(call, &most).expect("as many").texts.len(), 2048);
+        let error = said(call, &more).expect_err("one too many");
+        assert_eq!(error.field.as_deref(), Some(field));
+        assert!(error.to_string().contains("2048"), "{error}");
+        let whole = read(more.as_bytes(), &place(call)).expect("a vendor's own shape");
+        assert_eq!(whole.texts().len(), 2049, "{call:?}");
+    }
+}
+
+#[test]
 fn what_is_neither_text_nor_tokens_has_no_bound() {
     for (call, body, bounded) in [
         (Call::OpenAi, r#"{"model":"m","input":"a{"}"#, true),
