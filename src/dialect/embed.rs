@@ -155,11 +155,10 @@ pub fn read<'a>(body: &'a [u8], place: &Place<'a>) -> Result<Request<'a>, Error>
         return Err(wrong(field, expected(place.call), found(raw)));
     }
     // Only texts and numbers of tokens are never longer in tokens than in bytes.
-    let bounded = match place.call.shape() {
-        Shape::Gemini => ["inlineData", "inline_data", "fileData", "file_data"]
-            .iter()
-            .all(|media| !raw.contains(media)),
-        Shape::OpenAi | Shape::Ollama => !holds_objects(raw),
+    let bounded = match place.call {
+        Call::Gemini => said::words(raw).is_some(),
+        Call::GeminiBatch => holds_words(raw),
+        Call::OpenAi | Call::Ollama | Call::OllamaOld => !holds_objects(raw),
     };
     let unbounded = match bounded {
         true => Vec::new(),
@@ -205,6 +204,18 @@ fn holds_objects(raw: &str) -> bool {
         _ => true,
     };
     raw.starts_with('[') && list.map_or(true, |list| list.iter().any(odd))
+}
+
+/// A list of requests of Gemini's that embed texts and nothing else.
+fn holds_words(raw: &str) -> bool {
+    let words = |one: &&RawValue| {
+        Object::read_str(one.get()).is_ok_and(|one| {
+            let mut contents = one.iter().filter(|(key, _)| *key == "content");
+            contents.all(|(_, raw)| said::words(raw).is_some())
+        })
+    };
+    let list: Result<Vec<&RawValue>, _> = serde_json::from_str(raw);
+    list.is_ok_and(|list| list.iter().all(words))
 }
 
 impl Request<'_> {

@@ -332,6 +332,43 @@ async fn a_cap_counts_them_at_the_bound_of_their_input_and_a_key_may_be_kept_fro
 }
 
 #[tokio::test]
+async fn more_texts_than_may_be_translated_never_go_out() {
+    let upstream = Upstream::start(answer(200, TWO)).await;
+    let flyball = flyball("gemini", &upstream).await;
+    let body = format!(
+        r#"{{"model":"e-model","input":[{}]}}"#,
+        vec!["\"\""; 2049].join(",")
+    );
+    let got = post(flyball.at(), "/api/embed", &[], &body).await;
+    assert_eq!(got.status, 400, "{}", got.body);
+    assert!(got.body.contains("input") && got.body.contains("2048"));
+    assert_eq!(upstream.count(), 0);
+    // What the provider serves itself is its own to refuse.
+    assert_eq!(openai(&flyball, &[], &body).await.status, 200);
+    assert_eq!(upstream.count(), 1);
+}
+
+#[tokio::test]
+async fn media_under_another_spelling_are_not_embedded_under_a_cap() {
+    let gemini = r#"{"embedding":{"values":[0.25,-1.5]}}"#;
+    let upstream = Upstream::start(answer(200, gemini)).await;
+    let dir = folder();
+    make_key(&dir, "small", Some("1"), |_| {});
+    let flyball = Flyball::start_in(dir, &config("gemini", &upstream)).await;
+    let key = [("authorization", "Bearer fb_small")];
+    let path = "/v1beta/models/e-model:embedContent";
+    let media = r#"{"content":{"parts":[{"file\u0044ata":{"fileUri":"https://x/y.mp4"}}]}}"#;
+    let got = post(flyball.at(), path, &key, media).await;
+    assert_eq!(got.status, 400, "{}", got.body);
+    assert!(got.body.contains("flyball_unbounded") && got.body.contains("content"));
+    assert_eq!(upstream.count(), 0);
+    let words = r#"{"content":{"parts":[{"text":"what is inlineData?"}]}}"#;
+    let got = post(flyball.at(), path, &key, words).await;
+    assert_eq!(got.status, 200, "{}", got.body);
+    flyball.books_are_right().await;
+}
+
+#[tokio::test]
 async fn what_is_confidential_is_embedded_on_the_own_machines_only() {
     let upstream = Upstream::start(answer(200, TWO)).await;
     let config = config("openai", &upstream)

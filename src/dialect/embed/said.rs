@@ -51,7 +51,7 @@ fn untranslatable(field: &str) -> Error {
 
 fn few(field: &str, found: usize, most: usize) -> Result<(), Error> {
     let expected =
-        format!("a list of at most {most} for a model whose server speaks another dialect");
+        format!("a list of at most {most} texts where the model's server speaks another dialect");
     match found > most {
         true => Err(wrong(field, &expected, &found.to_string())),
         false => Ok(()),

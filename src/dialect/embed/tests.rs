@@ -158,9 +158,50 @@ fn what_is_neither_text_nor_tokens_has_no_bound() {
         ),
         (
             Call::Gemini,
+            r#"{"content":{"role":"user","parts":[{"text":"what is inlineData?"}]}}"#,
+            true,
+        ),
+        (
+            Call::Gemini,
             r#"{"content":{"parts":[{"fileData":{}}]}}"#,
             false,
         ),
+        (
+            Call::Gemini,
+            r#"{"content":{"parts":[{"inline\u0044ata":{}}]}}"#,
+            false,
+        ),
+        (
+            Call::Gemini,
+            r#"{"content":{"parts":[{"text":"a","new":{}}]}}"#,
+            false,
+        ),
+        (
+            Call::Gemini,
+            r#"{"content":{"parts":{"fileData":{}}}}"#,
+            false,
+        ),
+        (
+            Call::Gemini,
+            r#"{"content":{"parts":[],"p\u0061rts":[{"fileData":{}}]}}"#,
+            false,
+        ),
+        (
+            Call::Gemini,
+            r#"{"content":{"parts":[{"text":{}}]}}"#,
+            false,
+        ),
+        (
+            Call::GeminiBatch,
+            r#"{"requests":[{"content":{"parts":[{"text":"fileData"}]},"title":"t"}]}"#,
+            true,
+        ),
+        (
+            Call::GeminiBatch,
+            r#"{"requests":[{"content":{"parts":[]},"content":{"parts":[{"file\u0044ata":{}}]}}]}"#,
+            false,
+        ),
+        (Call::GeminiBatch, r#"{"requests":[3]}"#, false),
     ] {
         let request = read(body.as_bytes(), &place(call)).expect(body);
         assert_eq!(request.unbounded.is_empty(), bounded, "{body}");
