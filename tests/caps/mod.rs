@@ -289,6 +289,33 @@ async fn on_a_capped_key_what_has_no_bound_or_no_price_is_named() {
     assert_eq!(upstream.count(), 0);
 }
 
+#[tokio::test]
+async fn geminis_media_are_seen_in_a_tools_result_and_parts_that_are_no_list_are_named() {
+    let upstream = Upstream::start(answer(200, &chat(10, 5))).await;
+    let dir = tempfile::tempdir().expect("a folder");
+    make_key(&dir, "app", Some("10"), |_| {});
+    let config = compatible(&upstream).replace("openai-compatible", "gemini");
+    let flyball = Flyball::start_in(dir, &config).await;
+    let path = "/v1beta/models/m-small:generateContent";
+    for (content, says) in [
+        (
+            r#"{"role":"model","parts":[{"functionCall":{"name":"f"}}]},{"parts":[{"functionResponse":{"name":"f","response":{},"parts":[{"fileData":{"fileUri":"https://x/y.mp4"}}]}}]}"#,
+            "The cost of \"contents[1].parts[0].functionResponse.parts[0]\" has no bound",
+        ),
+        (
+            r#"{"parts":{"fileData":{"fileUri":"https://x/y.mp4"}}}"#,
+            "\"contents[0].parts\" must be an array",
+        ),
+    ] {
+        let body = format!(r#"{{"contents":[{content}]}}"#);
+        let got = post(flyball.at(), path, &[KEY], &body).await;
+        assert_eq!(got.status, 400, "{}", got.body);
+        let message = got.json()["error"]["message"].to_string();
+        assert!(message.replace("\\", "").contains(says), "{message}");
+    }
+    assert_eq!(upstream.count(), 0);
+}
+
 /// An answer with this member beside its usage.
 fn served(member: &str) -> Vec<Step> {
     let usage = r#""usage":{"prompt_tokens":1000,"completion_tokens":100,"total_tokens":1100}"#;

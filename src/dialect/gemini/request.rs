@@ -75,6 +75,17 @@ struct Blob<'a> {
 struct Response<'a> {
     #[serde(default, borrow)]
     response: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    parts: Content<'a, Maybe<Shown<'a>>>,
+}
+
+/// What a tool's result shows beside its words.
+#[derive(Deserialize)]
+struct Shown<'a> {
+    #[serde(default, borrow, alias = "inline_data", rename = "inlineData")]
+    inline: Maybe<Blob<'a>>,
+    #[serde(default, borrow, alias = "file_data", rename = "fileData")]
+    file: Maybe<Blob<'a>>,
 }
 
 /// Reads a request.
@@ -104,13 +115,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
         structured: config.as_ref().is_some_and(structured),
         ..Prompt::default()
     };
-    if let Some(raw) = either(&fields, "systemInstruction") {
-        let said: Maybe<Turned<'_>> = serde_json::from_str(raw).unwrap_or_default();
-        let parts = said
-            .0
-            .map(|turn| parts(turn, "systemInstruction", &mut unbounded));
-        prompt.system = texts(parts.unwrap_or_default()).collect();
-    }
+    prompt.system = system(&fields, &mut unbounded)?;
     for (i, turn) in contents(&fields)?.into_iter().enumerate() {
         let at = format!("contents[{i}]");
         let turn: Maybe<Turned<'_>> = turn;
@@ -118,7 +123,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
             .0
             .ok_or_else(|| body::wrong(&at, "an object", "something else"))?;
         let model = turn.role.text() == Some("model");
-        let parts = parts(turn, &at, &mut unbounded);
+        let parts = parts(turn, &at, &mut unbounded)?;
         let role = match parts.iter().any(|p| matches!(p, Part::ToolResult(_))) {
             _ if model => Role::Assistant,
             true => Role::Tool,
@@ -244,24 +249,36 @@ fn tools(fields: &Object<'_>, list: &mut Vec<String>) -> Result<usize, Error> {
     Ok(count)
 }
 
-fn parts<'a>(turn: Turned<'a>, at: &str, unbounded: &mut Vec<String>) -> Vec<Part<'a>> {
-    let Content::List(pieces) = turn.parts else {
-        return Vec::new();
+fn system<'a>(
+    fields: &Object<'a>,
+    unbounded: &mut Vec<String>,
+) -> Result<Vec<Cow<'a, str>>, Error> {
+    const AT: &str = "systemInstruction";
+    let Some(raw) = either(fields, AT) else {
+        return Ok(Vec::new());
     };
+    // What cannot be read could hold what has no bound.
+    let said: Maybe<Turned<'_>> = serde_json::from_str(raw)
+        .map_err(|_| body::wrong(AT, "a content", "one that cannot be read"))?;
+    let parts = said.0.map(|turn| parts(turn, AT, unbounded)).transpose()?;
+    let texts = parts.into_iter().flatten().filter_map(|part| match part {
+        Part::Text(text) => Some(text),
+        _ => None,
+    });
+    Ok(texts.collect())
+}
+
+fn parts<'a>(
+    turn: Turned<'a>,
+    at: &str,
+    unbounded: &mut Vec<String>,
+) -> Result<Vec<Part<'a>>, Error> {
+    let pieces = listed(turn.parts, || format!("{at}.parts"))?;
     let mut parts = Vec::with_capacity(pieces.len());
     for (j, piece) in pieces.into_iter().enumerate() {
         let Some(piece) = piece.0 else { continue };
-        for blob in [&piece.inline, &piece.file]
-            .into_iter()
-            .filter_map(|b| b.0.as_ref())
-        {
-            body::unbounded(unbounded, || format!("{at}.parts[{j}]"));
-            parts.push(match blob.mime.text().and_then(|m| m.split('/').next()) {
-                Some("image") => Part::Image,
-                Some("audio") => Part::Audio,
-                _ => Part::File,
-            });
-        }
+        let at = || format!("{at}.parts[{j}]");
+        media([piece.inline, piece.file], at, &mut parts, unbounded);
         if piece.thought == Some(true) {
             parts.push(Part::Reasoning);
         } else if let Content::Text(text) = piece.text {
@@ -273,16 +290,41 @@ fn parts<'a>(turn: Turned<'a>, at: &str, unbounded: &mut Vec<String>) -> Vec<Par
         if let Some(response) = piece.response.0 {
             let raw = response.response.map_or("", RawValue::get);
             parts.push(Part::ToolResult(Cow::Borrowed(raw)));
+            let at = || format!("{}.functionResponse.parts", at());
+            for (k, shown) in listed(response.parts, at)?.into_iter().enumerate() {
+                let Some(shown) = shown.0 else { continue };
+                let at = || format!("{}[{k}]", at());
+                media([shown.inline, shown.file], at, &mut parts, unbounded);
+            }
         }
     }
-    parts
+    Ok(parts)
 }
 
-fn texts(parts: Vec<Part<'_>>) -> impl Iterator<Item = Cow<'_, str>> {
-    parts.into_iter().filter_map(|part| match part {
-        Part::Text(text) => Some(text),
-        _ => None,
-    })
+/// The elements of a list of parts. What is no list is not passed over: it could hold what has no bound.
+fn listed<T>(parts: Content<'_, T>, at: impl Fn() -> String) -> Result<Vec<T>, Error> {
+    match parts {
+        Content::Nothing => Ok(Vec::new()),
+        Content::List(list) => Ok(list),
+        other => Err(body::wrong(at(), "an array of parts", other.kind())),
+    }
+}
+
+/// Pictures, sound and files: nothing bounds what they cost.
+fn media(
+    blobs: [Maybe<Blob<'_>>; 2],
+    at: impl Fn() -> String,
+    parts: &mut Vec<Part<'_>>,
+    unbounded: &mut Vec<String>,
+) {
+    for blob in blobs.into_iter().filter_map(|blob| blob.0) {
+        body::unbounded(unbounded, &at);
+        parts.push(match blob.mime.text().and_then(|m| m.split('/').next()) {
+            Some("image") => Part::Image,
+            Some("audio") => Part::Audio,
+            _ => Part::File,
+        });
+    }
 }
 
 #[cfg(test)]
@@ -345,6 +387,24 @@ mod tests {
     }
 
     #[test]
+    fn media_in_a_tools_result_have_no_bound_like_all_others() {
+        for part in [
+            r#"{"inlineData":{"mimeType":"image/png","data":"aGk="}}"#,
+            r#"{"inline_data":{"mime_type":"image/png","data":"aGk="}}"#,
+            r#"{"file\u0044ata":{"mimeType":"image/png","fileUri":"u"}}"#,
+        ] {
+            let body = format!(
+                r#"{{"contents":[{{"parts":[{{"functionResponse":{{"name":"f","response":{{}},"parts":[{{}},{part}]}}}}]}}]}}"#
+            );
+            let request = decode(body.as_bytes(), &at("m")).expect("valid");
+            let media = "contents[0].parts[0].functionResponse.parts[1]";
+            assert_eq!(request.unbounded, [media], "{part}");
+            let parts = &request.prompt.turns[0].parts;
+            assert_eq!(parts[..], [Part::ToolResult("{}".into()), Part::Image]);
+        }
+    }
+
+    #[test]
     fn a_request_that_cannot_be_understood_is_refused_by_name() {
         for (body, field) in [
             ("{}", "contents"),
@@ -360,6 +420,22 @@ mod tests {
                 "generationConfig.maxOutputTokens",
             ),
             (r#"{"contents":[{}],"tools":[1]}"#, "tools[0]"),
+            (
+                r#"{"contents":[{},{"parts":{"fileData":{}}}]}"#,
+                "contents[1].parts",
+            ),
+            (
+                r#"{"contents":[{}],"system_instruction":{"parts":{"fileData":{}}}}"#,
+                "systemInstruction.parts",
+            ),
+            (
+                r#"{"contents":[{}],"systemInstruction":{"parts":[{"fileData":{},"file_data":{}}]}}"#,
+                "systemInstruction",
+            ),
+            (
+                r#"{"contents":[{"parts":[{},{"functionResponse":{"parts":{"fileData":{}}}}]}]}"#,
+                "contents[0].parts[1].functionResponse.parts",
+            ),
         ] {
             let error = decode(body.as_bytes(), &at("m")).expect_err(body);
             assert_eq!(
