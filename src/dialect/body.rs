@@ -62,7 +62,8 @@ fn bad(sentence: String) -> Error {
     Error::new(Kind::BadRequest, sentence)
 }
 
-fn twice(key: &str) -> Error {
+/// A 400 for a key that is there twice.
+pub(super) fn twice(key: &str) -> Error {
     Error::bad_field(
         key,
         format!("\"{key}\" must occur once, found it twice: two readers could disagree."),

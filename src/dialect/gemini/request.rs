@@ -36,6 +36,9 @@ const BOUNDED: &[&str] = &[
 /// What of `generationConfig` costs more than its tokens: sound, pictures, more answers are priced apart.
 const UNBOUNDED_CONFIG: &[&str] = &["responseModalities", "speechConfig", "imageConfig"];
 
+/// What else of `generationConfig` says how much it may cost.
+const BOUNDING_CONFIG: &[&str] = &["maxOutputTokens", "candidateCount"];
+
 #[derive(Deserialize)]
 struct Turned<'a> {
     #[serde(default, borrow)]
@@ -107,6 +110,11 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
             return Err(body::wrong("generationConfig", "an object", found));
         }
     };
+    once(&fields, "", BOUNDED)?;
+    if let Some(config) = &config {
+        let keys = [UNBOUNDED_CONFIG, BOUNDING_CONFIG];
+        once(config, "generationConfig.", &keys.concat())?;
+    }
     let mut unbounded = Vec::new();
     name_unbounded(&fields, config.as_ref(), &mut unbounded);
     let tools = tools(&fields, &mut unbounded)?;
@@ -146,6 +154,16 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
         prompt,
         unbounded,
     })
+}
+
+/// Refuses a field that is there in both spellings: Google could read the one that is not read here.
+fn once(fields: &Object<'_>, at: &str, keys: &[&str]) -> Result<(), Error> {
+    for (camel, snake) in keys.iter().map(|key| spellings(key)) {
+        if camel != snake && fields.some(camel).is_some() && fields.some(&snake).is_some() {
+            return Err(body::twice(&format!("{at}{snake}")));
+        }
+    }
+    Ok(())
 }
 
 /// A field in either spelling.
@@ -431,6 +449,14 @@ mod tests {
             (
                 r#"{"contents":[{}],"systemInstruction":{"parts":[{"fileData":{},"file_data":{}}]}}"#,
                 "systemInstruction",
+            ),
+            (
+                r#"{"contents":[{}],"systemInstruction":{},"system_instruction":{"parts":[{"fileData":{}}]}}"#,
+                "system_instruction",
+            ),
+            (
+                r#"{"contents":[{}],"generationConfig":{"maxOutputTokens":1,"max_output_tokens":9}}"#,
+                "generationConfig.max_output_tokens",
             ),
             (
                 r#"{"contents":[{"parts":[{},{"functionResponse":{"parts":{"fileData":{}}}}]}]}"#,
