@@ -79,6 +79,16 @@ impl<T> Default for Maybe<T> {
     }
 }
 
+/// An array; an object stands for an array of one, as Google's servers read it.
+#[derive(Clone, Debug)]
+pub(super) struct Many<'a, T>(pub(super) Content<'a, T>);
+
+impl<T> Default for Many<'_, T> {
+    fn default() -> Self {
+        Many(Content::Nothing)
+    }
+}
+
 /// A count of tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Count {
@@ -208,6 +218,31 @@ impl Shape<'_> for Count {
 impl<'de: 'a, 'a, T: Deserialize<'de>> Deserialize<'de> for Content<'a, T> {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         d.deserialize_any(Any::<Content<'de, T>>(PhantomData))
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Shape<'de> for Many<'de, T> {
+    fn nothing() -> Self {
+        Many(Content::Nothing)
+    }
+    fn other(kind: &'static str) -> Self {
+        Many(Content::Other(kind))
+    }
+    fn text(text: Cow<'de, str>) -> Self {
+        Many(Content::Text(text))
+    }
+    fn list<A: SeqAccess<'de>>(seq: A) -> Result<Self, A::Error> {
+        <Content<'de, T> as Shape<'de>>::list(seq).map(Many)
+    }
+    fn object<A: MapAccess<'de>>(map: A) -> Result<Self, A::Error> {
+        let one = T::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(Many(Content::List(vec![one])))
+    }
+}
+
+impl<'de: 'a, 'a, T: Deserialize<'de>> Deserialize<'de> for Many<'a, T> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        d.deserialize_any(Any::<Many<'de, T>>(PhantomData))
     }
 }
 

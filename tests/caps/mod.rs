@@ -290,7 +290,7 @@ async fn on_a_capped_key_what_has_no_bound_or_no_price_is_named() {
 }
 
 #[tokio::test]
-async fn geminis_media_are_seen_in_a_tools_result_and_parts_that_are_no_list_are_named() {
+async fn geminis_media_are_seen_in_a_tools_result_and_in_a_part_without_a_list() {
     let upstream = Upstream::start(answer(200, &chat(10, 5))).await;
     let dir = tempfile::tempdir().expect("a folder");
     make_key(&dir, "app", Some("10"), |_| {});
@@ -304,7 +304,7 @@ async fn geminis_media_are_seen_in_a_tools_result_and_parts_that_are_no_list_are
         ),
         (
             r#"{"parts":{"fileData":{"fileUri":"https://x/y.mp4"}}}"#,
-            "\"contents[0].parts\" must be an array",
+            "The cost of \"contents[0].parts[0]\" has no bound",
         ),
     ] {
         let body = format!(r#"{{"contents":[{content}]}}"#);

@@ -65,9 +65,10 @@ pub(super) fn converse(request: &Request<'_>) -> Result<Conversation, Error> {
     Ok(said)
 }
 
-/// The parts of a content.
+/// The parts of a content; one alone may stand without a list around it.
 fn list(content: &mut Fields) -> Result<Vec<Value>, Error> {
     match content.take("parts") {
+        Some(one @ Value::Object(_)) => Ok(vec![one]),
         Some(Value::Array(parts)) => Ok(parts),
         None => Ok(Vec::new()),
         Some(other) => {

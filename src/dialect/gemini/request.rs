@@ -3,7 +3,7 @@
 use super::effort;
 use super::spellings;
 use crate::chat::{Part, Prompt, Role, Turn};
-use crate::dialect::lenient::{Content, Maybe, Text};
+use crate::dialect::lenient::{Content, Many, Maybe, Text};
 use crate::dialect::{Limit, Place, Request, Work, body};
 use crate::error::Error;
 use crate::json::{self, Object};
@@ -44,7 +44,7 @@ struct Turned<'a> {
     #[serde(default, borrow)]
     role: Text<'a>,
     #[serde(default, borrow)]
-    parts: Content<'a, Maybe<Piece<'a>>>,
+    parts: Many<'a, Maybe<Piece<'a>>>,
 }
 
 #[derive(Deserialize)]
@@ -79,7 +79,7 @@ struct Response<'a> {
     #[serde(default, borrow)]
     response: Option<&'a RawValue>,
     #[serde(default, borrow)]
-    parts: Content<'a, Maybe<Shown<'a>>>,
+    parts: Many<'a, Maybe<Shown<'a>>>,
 }
 
 /// What a tool's result shows beside its words.
@@ -320,8 +320,8 @@ fn parts<'a>(
 }
 
 /// The elements of a list of parts. What is no list is not passed over: it could hold what has no bound.
-fn listed<T>(parts: Content<'_, T>, at: impl Fn() -> String) -> Result<Vec<T>, Error> {
-    match parts {
+fn listed<T>(parts: Many<'_, T>, at: impl Fn() -> String) -> Result<Vec<T>, Error> {
+    match parts.0 {
         Content::Nothing => Ok(Vec::new()),
         Content::List(list) => Ok(list),
         other => Err(body::wrong(at(), "an array of parts", other.kind())),
@@ -438,12 +438,9 @@ mod tests {
                 "generationConfig.maxOutputTokens",
             ),
             (r#"{"contents":[{}],"tools":[1]}"#, "tools[0]"),
+            (r#"{"contents":[{},{"parts":"x"}]}"#, "contents[1].parts"),
             (
-                r#"{"contents":[{},{"parts":{"fileData":{}}}]}"#,
-                "contents[1].parts",
-            ),
-            (
-                r#"{"contents":[{}],"system_instruction":{"parts":{"fileData":{}}}}"#,
+                r#"{"contents":[{}],"system_instruction":{"parts":7}}"#,
                 "systemInstruction.parts",
             ),
             (
@@ -459,7 +456,7 @@ mod tests {
                 "generationConfig.max_output_tokens",
             ),
             (
-                r#"{"contents":[{"parts":[{},{"functionResponse":{"parts":{"fileData":{}}}}]}]}"#,
+                r#"{"contents":[{"parts":[{},{"functionResponse":{"parts":true}}]}]}"#,
                 "contents[0].parts[1].functionResponse.parts",
             ),
         ] {
