@@ -335,6 +335,18 @@ async fn what_cannot_be_said_is_refused_by_name_before_anything_is_sent() {
         got.json()["error"]["param"],
         "messages[0].content[0].image_url.url"
     );
+    let shown = json!({"contents": [
+        {"role": "model", "parts": [{"functionCall": {"name": "f", "args": {}}}]},
+        {"role": "user", "parts": [{"functionResponse": {"name": "f", "response": {}, "parts": [{"inlineData": {"mimeType": "image/png", "data": "AAAA"}}]}}]}
+    ]});
+    let got = post(&flyball, "/v1beta/models/m-other:generateContent", &shown).await;
+    assert_eq!(got.status, 400);
+    assert!(
+        got.body
+            .contains("contents[1].parts[0].functionResponse.parts"),
+        "{}",
+        got.body
+    );
     assert_eq!(upstream.count(), 0);
 }
 
