@@ -30,22 +30,21 @@ pub(super) fn converse(request: &Request<'_>) -> Result<Conversation, Error> {
     }
     if let Some(mut system) = object(&mut fields, "systemInstruction")? {
         system.ignore(&["role"]);
-        for (i, part) in list(&mut system)?.into_iter().enumerate() {
+        for (i, part) in list(&mut system, "parts")?.into_iter().enumerate() {
             let mut part = Fields::of(format!("systemInstruction.parts[{i}]"), part)?;
             said.system.push(part.need_text("text")?);
             part.done()?;
         }
         system.done()?;
     }
-    for (i, tool) in fields.list("tools")?.into_iter().enumerate() {
+    for (i, tool) in list(&mut fields, "tools")?.into_iter().enumerate() {
         let mut tool = Fields::of(format!("tools[{i}]"), tool)?;
-        let list = take(&mut tool, "functionDeclarations");
-        let list = list
-            .as_ref()
-            .and_then(Value::as_array)
-            .cloned()
-            .unwrap_or_default();
-        for (j, function) in list.into_iter().enumerate() {
+        let functions = match take(&mut tool, "functionDeclarations") {
+            Some(one @ Value::Object(_)) => vec![one],
+            Some(Value::Array(list)) => list,
+            _ => Vec::new(),
+        };
+        for (j, function) in functions.into_iter().enumerate() {
             let at = format!("tools[{i}].functionDeclarations[{j}]");
             said.tools.push(declared(Fields::of(at, function)?)?);
         }
@@ -65,15 +64,15 @@ pub(super) fn converse(request: &Request<'_>) -> Result<Conversation, Error> {
     Ok(said)
 }
 
-/// The parts of a content; one alone may stand without a list around it.
-fn list(content: &mut Fields) -> Result<Vec<Value>, Error> {
-    match content.take("parts") {
+/// A list; one element alone may stand without a list around it.
+fn list(content: &mut Fields, key: &str) -> Result<Vec<Value>, Error> {
+    match content.take(key) {
         Some(one @ Value::Object(_)) => Ok(vec![one]),
         Some(Value::Array(parts)) => Ok(parts),
         None => Ok(Vec::new()),
         Some(other) => {
             let found = crate::dialect::open::kind(&other);
-            Err(body::wrong(content.path("parts"), "an array", found))
+            Err(body::wrong(content.path(key), "an array", found))
         }
     }
 }
@@ -250,7 +249,7 @@ fn add(mut content: Fields, ids: &mut Ids, said: &mut Conversation) -> Result<()
     let role = content.text("role")?.unwrap_or_else(|| "user".into());
     let (path, role_path) = (content.path("parts"), content.path("role"));
     let mut items = Vec::new();
-    for (j, part) in list(&mut content)?.into_iter().enumerate() {
+    for (j, part) in list(&mut content, "parts")?.into_iter().enumerate() {
         piece(Fields::of(format!("{path}[{j}]"), part)?, ids, &mut items)?;
     }
     content.done()?;

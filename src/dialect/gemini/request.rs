@@ -243,10 +243,18 @@ fn name_unbounded(fields: &Object<'_>, config: Option<&Object<'_>>, list: &mut V
 
 /// How many functions there are; every other tool is run, and billed, by Google.
 fn tools(fields: &Object<'_>, list: &mut Vec<String>) -> Result<usize, Error> {
-    let tools: Vec<&RawValue> = body::list(fields, "tools")?.unwrap_or_default();
+    // One alone may stand without a list around it; Google's servers read both.
+    let alone = fields.get("tools").filter(|raw| raw.starts_with('{'));
+    let tools: Vec<&str> = match alone {
+        Some(tool) => vec![tool],
+        None => {
+            let listed: Vec<&RawValue> = body::list(fields, "tools")?.unwrap_or_default();
+            listed.into_iter().map(RawValue::get).collect()
+        }
+    };
     let mut count = 0;
     for (i, tool) in tools.iter().enumerate() {
-        let Ok(tool) = Object::read_str(tool.get()) else {
+        let Ok(tool) = Object::read_str(tool) else {
             return Err(body::wrong(
                 format!("tools[{i}]"),
                 "an object",
@@ -258,7 +266,7 @@ fn tools(fields: &Object<'_>, list: &mut Vec<String>) -> Result<usize, Error> {
                 "functionDeclarations" | "function_declarations" => {
                     let all: Vec<serde::de::IgnoredAny> =
                         serde_json::from_str(raw).unwrap_or_default();
-                    count += all.len();
+                    count += all.len().max(usize::from(raw.starts_with('{')));
                 }
                 _ => body::unbounded(list, || format!("tools[{i}].{}", body::shown(key))),
             }
@@ -420,6 +428,22 @@ mod tests {
             let parts = &request.prompt.turns[0].parts;
             assert_eq!(parts[..], [Part::ToolResult("{}".into()), Part::Image]);
         }
+    }
+
+    #[test]
+    fn a_tool_alone_may_stand_without_a_list() {
+        let decoded = |tools: &str| {
+            let body = format!(r#"{{"contents":[{{}}],"tools":{tools}}}"#);
+            let request = decode(body.as_bytes(), &at("m")).expect("a request");
+            (request.prompt.tools, request.unbounded.clone())
+        };
+        let function = r#"{"functionDeclarations":{"name":"f"}}"#;
+        assert_eq!(decoded(function), (1, vec![]));
+        let search = r#"{"googleSearch":{}}"#;
+        assert_eq!(
+            decoded(search),
+            (0, vec!["tools[0].googleSearch".to_owned()])
+        );
     }
 
     #[test]
