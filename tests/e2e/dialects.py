@@ -405,17 +405,21 @@ def local_clients(base):
         for stream in (False, True):
             what = f"python {name} to llama.cpp{', streamed' if stream else ''}"
             try:
-                thoughts, words, _, used_in, used_out = ask(base, MODEL, False, stream, limit=24)
-                fine = bool(words or thoughts) and used_in > 0 and used_out > 0
-                say("PASS" if fine else "FAIL", what if fine else f"{what}: {(words, used_in, used_out)}")
-                good &= fine
+                good &= real(what, ask(base, MODEL, False, stream, limit=24))
             except Exception:
                 say("FAIL", f"{what}: {traceback.format_exc(limit=3)}")
                 good = False
     return good
 
 
-def js_clients(base):
+def real(what, got):
+    thoughts, words, _, used_in, used_out = got
+    fine = bool(words or thoughts) and used_in > 0 and used_out > 0
+    say("PASS" if fine else "FAIL", what if fine else f"{what}: {(words, used_in, used_out)}")
+    return fine
+
+
+def js_clients(base, local):
     folder = CACHE / "js"
     stamp = folder / "installed.txt"
     if not (stamp.exists() and stamp.read_text() == "\n".join(JS)):
@@ -425,13 +429,15 @@ def js_clients(base):
         stamp.write_text("\n".join(JS))
     script = folder / "dialects.mjs"
     script.write_text((HERE / "dialects.mjs").read_text())
-    done = subprocess.run(["node", str(script), base, json.dumps(list(MODELS))], text=True, capture_output=True, timeout=300)
+    done = subprocess.run(["node", str(script), base, json.dumps(list(MODELS)), *([MODEL] if local else [])], text=True, capture_output=True, timeout=300)
     good = done.returncode == 0
     for line in done.stdout.splitlines():
         row = json.loads(line)
         if "error" in row:
             say("FAIL", f"{row['what']}: {row['error']}")
             good = False
+        elif row["real"]:
+            good &= real(row["what"], row["got"])
         else:
             good &= judge(row["what"], row["got"], row["tool"])
     if done.returncode != 0:
@@ -487,7 +493,7 @@ def round_of(options, config, folder):
         if options.local:
             good &= local_clients(base)
         if options.js:
-            good &= js_clients(base)
+            good &= js_clients(base, options.local)
     finally:
         server.stop()
     if not good:
