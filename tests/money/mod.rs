@@ -36,7 +36,12 @@ pub fn body(model: &str, limit: Option<u64>, streamed: bool, words: usize) -> St
 
 /// What the books say that a key has spent.
 pub fn spent(books: &mut dyn Store, key: i64) -> u64 {
-    let counter = Counter::usd(Scope::key(key), Window::Total).to_string();
+    spent_in(books, key, Window::Total)
+}
+
+/// What the books say that a key has spent in its windows of one kind.
+fn spent_in(books: &mut dyn Store, key: i64, window: Window) -> u64 {
+    let counter = Counter::usd(Scope::key(key), window).to_string();
     let sums = books.sums().expect("the books can be read");
     let posted: i128 = sums
         .iter()
