@@ -8,7 +8,7 @@ use crate::route::policy::like;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use sha2::{Digest, Sha256};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Whoever sent a request.
@@ -81,6 +81,8 @@ pub struct Callers {
     by_hash: HashMap<[u8; 32], Arc<Key>>,
     /// Secrets from before a rotation, each with the second until which it works.
     by_old: HashMap<[u8; 32], (Arc<Key>, i64)>,
+    /// Rows of keys whose caps do not hold yet.
+    waiting: HashSet<i64>,
 }
 
 impl Callers {
@@ -92,7 +94,14 @@ impl Callers {
         Callers {
             by_old: keys.iter().filter_map(old).collect(),
             by_hash: keys.into_iter().map(|k| (k.hash, k)).collect(),
+            waiting: HashSet::new(),
         }
+    }
+
+    /// The same, but the keys of these rows are not answered yet: their caps do not hold.
+    #[must_use]
+    pub fn waiting(self, waiting: HashSet<i64>) -> Callers {
+        Callers { waiting, ..self }
     }
 
     /// No virtual key exists: any or no credential is caller `local`.
@@ -104,7 +113,7 @@ impl Callers {
     /// Finds who calls. `now` is in seconds since 1970.
     ///
     /// # Errors
-    /// A 401 that does not tell a wrong key from a revoked or expired one.
+    /// A 401 that does not tell a wrong key from a revoked or expired one; a 503 for a key whose caps do not hold yet.
     pub fn identify(&self, headers: &HeaderMap, now: i64) -> Result<Caller, Error> {
         if self.open() {
             return Ok(Caller { key: None });
@@ -127,6 +136,12 @@ impl Callers {
             .ok_or_else(refused)?;
         if key.revoked || key.expires.is_some_and(|end| end <= now) {
             return Err(refused());
+        }
+        if self.waiting.contains(&key.id) {
+            return Err(Error::new(
+                Kind::Overloaded,
+                "This key is new and its caps are not in force yet. Try again in a moment.",
+            ));
         }
         Ok(Caller {
             key: Some(key.clone()),

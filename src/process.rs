@@ -2,16 +2,15 @@
 //!
 //! Everything is composed here and nowhere else; what a reload may change is swapped as a whole.
 
+mod keys;
 mod notices;
 
 use crate::admin::{self, Admin};
 use crate::affinity::Affinity;
-use crate::caller::Callers;
 use crate::config::{self, Complaint, Config, Overrides};
 use crate::error::{Error, Kind};
 use crate::exchange::{self, State};
-use crate::ledger::store::{Frozen, Key};
-use crate::ledger::tree::{self, Shared};
+use crate::ledger::store::Key;
 use crate::ledger::{Address, Ledger, Settings};
 use crate::provider::simulated::EMBEDDER;
 use crate::route::arm::Effort;
@@ -21,17 +20,15 @@ use crate::simulate::{self, Simulated};
 use crate::telemetry::{KnownArm, Telemetry};
 use crate::upstream::Upstream;
 use arc_swap::ArcSwap;
+use keys::{Follower, Keys};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// How long answers may go on after a stop is asked for.
 const GRACE: Duration = Duration::from_secs(30);
-/// How often keys made by another process are looked for; they must work, or stop working, within 5 s.
-const KEYS_EVERY: Duration = Duration::from_millis(500);
 
 /// A flyball that serves.
 pub struct Running {
@@ -44,8 +41,7 @@ pub struct Running {
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
     reloader: Arc<Reloader>,
-    keys_end: Arc<AtomicBool>,
-    keys_thread: Option<std::thread::JoinHandle<()>>,
+    follower: Arc<Follower>,
     /// Kept alive: dropping it ends the simulated models.
     pub simulated: Option<Simulated>,
 }
@@ -55,10 +51,9 @@ struct Reloader {
     state: Arc<State>,
     overrides: Overrides,
     simulated_at: Option<SocketAddr>,
-    /// The caps of the configuration and the keys, as they are now.
-    caps: Arc<Mutex<(Shared, Vec<Key>)>>,
+    keys: Arc<Keys>,
+    follower: Arc<Follower>,
     running: (SocketAddr, SocketAddr, Settings),
-    runtime: tokio::runtime::Handle,
 }
 
 /// Starts serving.
@@ -81,19 +76,13 @@ pub async fn start(mut config: Config, overrides: Overrides) -> Result<Running, 
 
     let settings = settings_of(&config);
     let (ledger, key_list) = open_books(settings.clone()).await?;
-    let callers = Callers::new(key_list.clone());
-    check_exposure(&config, &callers)?;
-    let caps = Arc::new(Mutex::new((config.caps.clone(), key_list)));
-    take_caps(&ledger, &caps)
-        .await
-        .map_err(|why| Error::new(Kind::Internal, "the caps cannot be set").detail(why))?;
-
+    check_exposure(&config, key_list.is_empty())?;
     let telemetry = Arc::new(Telemetry::new(&config.catalogue.version));
     let state = Arc::new(State {
         ledger,
         upstream: Upstream::new(&config.limits),
         telemetry,
-        callers: ArcSwap::from_pointee(callers),
+        callers: ArcSwap::default(),
         affinity: Affinity::default(),
         policy: ArcSwap::from_pointee(policy_of(&config)),
         limits: config.limits.clone(),
@@ -101,14 +90,22 @@ pub async fn start(mut config: Config, overrides: Overrides) -> Result<Running, 
         alive: Arc::new(()),
     });
     publish_known(&state);
+    let keys = Arc::new(Keys::new(state.clone(), config.caps.clone(), key_list));
+    keys.settle()
+        .await
+        .map_err(|why| Error::new(Kind::Internal, "the caps cannot be set").detail(why))?;
+    let follower = Arc::new(Follower::start(
+        keys.clone(),
+        tokio::runtime::Handle::current(),
+    ));
     let running = (config.listen, config.admin_listen, settings);
     let reloader = Arc::new(Reloader {
         state: state.clone(),
         overrides,
         simulated_at: simulated.as_ref().map(|s| s.address),
-        caps,
+        keys,
+        follower: follower.clone(),
         running,
-        runtime: tokio::runtime::Handle::current(),
     });
 
     let (stop, stopped) = watch::channel(false);
@@ -121,8 +118,6 @@ pub async fn start(mut config: Config, overrides: Overrides) -> Result<Running, 
             stopped,
         )),
     ];
-    let keys_end = Arc::new(AtomicBool::new(false));
-    let keys_thread = watch_keys(state.clone(), reloader.clone(), keys_end.clone());
     Ok(Running {
         listen,
         admin: admin_at,
@@ -130,8 +125,7 @@ pub async fn start(mut config: Config, overrides: Overrides) -> Result<Running, 
         stop,
         tasks,
         reloader,
-        keys_end,
-        keys_thread,
+        follower,
         simulated,
     })
 }
@@ -147,10 +141,10 @@ async fn start_simulated(config: &Config) -> Result<Option<Simulated>, Error> {
 }
 
 /// Whoever can reach a listener that is not loopback needs a key, and the admin listener a token.
-fn check_exposure(config: &Config, callers: &Callers) -> Result<(), Error> {
+fn check_exposure(config: &Config, open: bool) -> Result<(), Error> {
     let refuse =
         |detail: String| Err(Error::new(Kind::Internal, "refused to listen").detail(detail));
-    if !config.listen.ip().is_loopback() && callers.open() {
+    if !config.listen.ip().is_loopback() && open {
         return refuse(format!(
             "{} can be reached from other machines, so callers need keys: make one first with `flyball key create NAME`, or use --listen 127.0.0.1:{}",
             config.listen,
@@ -189,18 +183,6 @@ async fn open_books(settings: Settings) -> Result<(Arc<Ledger>, Vec<Key>), Error
     tokio::task::spawn_blocking(work).await.map_err(|e| {
         Error::new(Kind::Internal, "the ledger cannot be opened").detail(e.to_string())
     })?
-}
-
-async fn take_caps(ledger: &Ledger, caps: &Mutex<(Shared, Vec<Key>)>) -> Result<(), String> {
-    let latest = || {
-        let held = caps.lock().unwrap_or_else(PoisonError::into_inner);
-        let (caps, strangers) = tree::in_force(&held.0, &held.1);
-        for name in strangers {
-            tracing::warn!(key = name, "a cap names a key that does not exist");
-        }
-        caps
-    };
-    ledger.set_caps(latest).await
 }
 
 /// What decisions are made from, by this configuration.
@@ -336,67 +318,11 @@ impl Reloader {
             }
             None => {}
         }
-        let caps = config.caps.clone();
         self.state.policy.store(Arc::new(policy_of(&config)));
         publish_known(&self.state);
-        self.caps().0 = caps;
-        // The keys are looked at twice a second anyway.
-        let keys = self.caps().1.clone();
-        self.take_keys(keys);
+        self.keys.take_shared(config.caps);
+        self.follower.wake();
     }
-
-    /// The callers first, so that a revoked key is refused at once; then the caps, which may have to be added up.
-    fn take_keys(&self, list: Vec<Key>) {
-        self.caps().1.clone_from(&list);
-        self.state.callers.store(Arc::new(Callers::new(list)));
-        let (ledger, caps) = (self.state.ledger.clone(), self.caps.clone());
-        self.runtime.spawn(async move {
-            if let Err(why) = take_caps(&ledger, &caps).await {
-                tracing::error!(%why, "new caps do not hold yet");
-            }
-        });
-    }
-
-    fn caps(&self) -> MutexGuard<'_, (Shared, Vec<Key>)> {
-        self.caps.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Follows the keys that `flyball key` writes from another process.
-fn watch_keys(
-    state: Arc<State>,
-    reloader: Arc<Reloader>,
-    end: Arc<AtomicBool>,
-) -> Option<std::thread::JoinHandle<()>> {
-    let work = move || {
-        let Ok(mut books) = state.ledger.settings().books() else {
-            return;
-        };
-        // What is in force, not what is in the books by now: a change before this thread ran is a change too.
-        let mut known = reloader.caps().1.clone();
-        while !end.load(Ordering::Relaxed) {
-            std::thread::park_timeout(KEYS_EVERY);
-            state.ledger.tick();
-            notices::tell(&state, &reloader.runtime);
-            let read = books.keys().and_then(|keys| Ok((keys, books.frozen()?)));
-            let (list, frozen): (Vec<Key>, Vec<Frozen>) = match read {
-                Ok(read) => read,
-                Err(error) => {
-                    tracing::warn!(%error, "the keys cannot be read");
-                    continue;
-                }
-            };
-            state.ledger.take_frozen(frozen);
-            if list != known {
-                known.clone_from(&list);
-                reloader.take_keys(list);
-            }
-        }
-    };
-    std::thread::Builder::new()
-        .name("keys".into())
-        .spawn(work)
-        .ok()
 }
 
 impl Running {
@@ -421,11 +347,7 @@ impl Running {
             // A panicked listener has said so itself.
             let _ = task.await;
         }
-        self.keys_end.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.keys_thread.take() {
-            thread.thread().unpark();
-            let _ = thread.join();
-        }
+        self.follower.stop();
         // Tokens that are being counted off the I/O threads still close their reservations.
         let settled = async {
             while Arc::strong_count(&self.state.alive) > 1 {

@@ -551,6 +551,44 @@ async fn a_full_disk_stops_admission_clearly_and_loses_nothing() {
 }
 
 #[tokio::test]
+async fn a_new_key_is_answered_only_when_its_caps_hold() {
+    let upstream = Upstream::start(answer(200, &chat(10, 5))).await;
+    let flyball = capped(&upstream, "10", "").await;
+    let asked = body(400, Some(100), false);
+    flyball.running.state.ledger.pretend_full_disk(true).await;
+    while flyball.chat(&[KEY], &asked).await.status == 200 {}
+    let sent = upstream.count();
+    // Another process can still write keys, but the ledger cannot take their caps over.
+    let made = flyball::ledger::store::Key {
+        name: "late".into(),
+        hash: flyball::caller::hash(b"fb_late"),
+        caps: vec![
+            flyball::ledger::cap::Cap::parse("0.0000001usd/day")
+                .expect("a cap")
+                .for_key(2),
+        ],
+        ..Default::default()
+    };
+    let id = flyball.books().create_key(&made).expect("a key");
+    assert_eq!(id, 2, "the cap is the new key's");
+    let late = [("authorization", "Bearer fb_late")];
+    let status = async |unlike| loop {
+        let got = flyball.chat(&late, &asked).await;
+        if got.status != unlike {
+            break got;
+        }
+        tokio::task::yield_now().await;
+    };
+    let got = status(401).await;
+    assert_eq!(got.status, 503, "{}", got.body);
+    assert!(got.body.contains("caps are not in force"), "{}", got.body);
+    flyball.running.state.ledger.pretend_full_disk(false).await;
+    let got = status(503).await;
+    assert_eq!(got.status, 402, "{}", got.body);
+    assert_eq!(upstream.count(), sent);
+}
+
+#[tokio::test]
 async fn the_reservation_is_on_the_disk_before_the_provider_hears_of_the_request() {
     let mut steps = vec![Step::Gate];
     steps.extend(answer(200, &chat(10, 5)));

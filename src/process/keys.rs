@@ -1,0 +1,203 @@
+//! Who may call and under which caps, kept up with the configuration and with what `flyball key` writes from another process.
+//!
+//! A key is answered when its caps hold, not before; a revoked one is refused at once.
+
+use super::notices;
+use crate::caller::Callers;
+use crate::exchange::State;
+use crate::ledger::store::{Frozen, Key, Store};
+use crate::ledger::tree::{self, Shared};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::runtime::Handle;
+
+/// How often keys made by another process are looked for; they must work, or stop working, within 5 s.
+const EVERY: Duration = Duration::from_millis(500);
+
+/// The keys and caps as they are now.
+pub(super) struct Keys {
+    state: Arc<State>,
+    now: Mutex<Now>,
+    /// What the ledger holds is older than `now`.
+    behind: AtomicBool,
+}
+
+struct Now {
+    /// The caps of the configuration.
+    shared: Shared,
+    keys: Vec<Key>,
+    /// The rows of the keys whose caps hold.
+    held: HashSet<i64>,
+}
+
+impl Keys {
+    /// These keys and caps; nobody is answered before [`Keys::settle`] has let the caps hold.
+    pub(super) fn new(state: Arc<State>, shared: Shared, keys: Vec<Key>) -> Keys {
+        let now = Now {
+            shared,
+            keys,
+            held: HashSet::new(),
+        };
+        let keys = Keys {
+            state,
+            now: Mutex::new(now),
+            behind: AtomicBool::new(true),
+        };
+        keys.publish(&keys.now());
+        keys
+    }
+
+    /// Takes over the caps of a configuration; they hold at the next look.
+    pub(super) fn take_shared(&self, shared: Shared) {
+        self.now().shared = shared;
+        self.behind.store(true, Ordering::SeqCst);
+    }
+
+    /// Takes over the keys. Who is gone is refused from here on; who is new waits for [`Keys::settle`].
+    fn take_keys(&self, keys: Vec<Key>) {
+        let mut now = self.now();
+        now.keys = keys;
+        self.behind.store(true, Ordering::SeqCst);
+        self.publish(&now);
+    }
+
+    /// Lets the caps hold, and then answers the keys that have waited for theirs.
+    ///
+    /// # Errors
+    /// The ledger cannot say what was spent already; the old caps hold.
+    pub(super) async fn settle(&self) -> Result<(), String> {
+        if !self.behind.swap(false, Ordering::SeqCst) {
+            return Ok(());
+        }
+        let mut taken = HashSet::new();
+        let latest = || {
+            let now = self.now();
+            let (caps, strangers) = tree::in_force(&now.shared, &now.keys);
+            for name in strangers {
+                tracing::warn!(key = name, "a cap names a key that does not exist");
+            }
+            taken = now.keys.iter().map(|k| k.id).collect();
+            caps
+        };
+        let set = self.state.ledger.set_caps(latest).await;
+        if set.is_err() {
+            self.behind.store(true, Ordering::SeqCst);
+            return set;
+        }
+        let mut now = self.now();
+        now.held = taken;
+        self.publish(&now);
+        Ok(())
+    }
+
+    fn publish(&self, now: &Now) {
+        let waits = |k: &&Key| !now.held.contains(&k.id);
+        let waiting = now.keys.iter().filter(waits).map(|k| k.id).collect();
+        let callers = Callers::new(now.keys.clone()).waiting(waiting);
+        self.state.callers.store(Arc::new(callers));
+    }
+
+    fn now(&self) -> MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The thread that follows keys, and does what has to be done twice a second.
+pub(super) struct Follower {
+    end: Arc<AtomicBool>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Follower {
+    /// Starts it; without a thread the keys stay as they are.
+    pub(super) fn start(keys: Arc<Keys>, runtime: Handle) -> Follower {
+        let end = Arc::new(AtomicBool::new(false));
+        let ended = end.clone();
+        let work = move || {
+            let mut books = Books::default();
+            while !ended.load(Ordering::Relaxed) {
+                std::thread::park_timeout(EVERY);
+                keys.state.ledger.tick();
+                notices::tell(&keys.state, &runtime);
+                books.look(&keys, &runtime);
+            }
+        };
+        let thread = std::thread::Builder::new().name("keys".into()).spawn(work);
+        Follower {
+            end,
+            thread: Mutex::new(thread.ok()),
+        }
+    }
+
+    /// Looks now.
+    pub(super) fn wake(&self) {
+        if let Some(thread) = &*self.thread() {
+            thread.thread().unpark();
+        }
+    }
+
+    /// Ends it.
+    pub(super) fn stop(&self) {
+        self.end.store(true, Ordering::Relaxed);
+        let thread = self.thread().take();
+        if let Some(thread) = thread {
+            thread.thread().unpark();
+            let _ = thread.join();
+        }
+    }
+
+    fn thread(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.thread.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The books as the thread reads them: opened when they can be, and what is wrong with them is said once.
+#[derive(Default)]
+struct Books {
+    open: Option<Box<dyn Store>>,
+    complained: bool,
+}
+
+impl Books {
+    fn look(&mut self, keys: &Keys, runtime: &Handle) {
+        match self.take_over(keys, runtime) {
+            Ok(()) => self.complained = false,
+            Err(why) if self.complained => {
+                tracing::debug!(%why, "keys and caps are still as they were")
+            }
+            Err(why) => {
+                tracing::warn!(%why, "new keys and caps cannot be taken over; what was in force stays until they can");
+                self.complained = true;
+            }
+        }
+    }
+
+    fn take_over(&mut self, keys: &Keys, runtime: &Handle) -> Result<(), String> {
+        let read = self.read(keys);
+        if let Ok((list, frozen)) = &read {
+            keys.state.ledger.take_frozen(frozen.clone());
+            let same = *list == keys.now().keys;
+            if !same {
+                keys.take_keys(list.clone());
+            }
+        }
+        // Also where nothing can be read: a configuration may have brought other caps.
+        runtime.block_on(keys.settle())?;
+        read.map(drop)
+    }
+
+    fn read(&mut self, keys: &Keys) -> Result<(Vec<Key>, Vec<Frozen>), String> {
+        let said = |e: crate::error::Error| e.detail;
+        let books = match &mut self.open {
+            Some(books) => books,
+            None => self
+                .open
+                .insert(keys.state.ledger.settings().books().map_err(said)?),
+        };
+        let list = books.keys().map_err(said)?;
+        Ok((list, books.frozen().map_err(said)?))
+    }
+}
