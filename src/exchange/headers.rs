@@ -203,18 +203,24 @@ pub(super) fn with_credential(head: &Parts) -> std::borrow::Cow<'_, HeaderMap> {
 
 /// A page of another origin must not use a reader's flyball; in open mode neither must a name that only resolves to this machine.
 pub(super) fn check_origin(head: &Parts, open: bool, loopback: bool) -> Result<(), Error> {
-    if let Some(origin) = head.headers.get(header::ORIGIN) {
-        let local = origin
+    let foreign = match head.headers.get(header::ORIGIN) {
+        Some(origin) => !origin
             .to_str()
             .ok()
             .and_then(|o| o.parse::<Uri>().ok())
-            .is_some_and(|uri| uri.host().is_some_and(is_loopback));
-        if !local {
-            return Err(Error::new(
-                Kind::Forbidden,
-                "Requests from web pages of another origin are refused.",
-            ));
+            .is_some_and(|uri| uri.host().is_some_and(is_loopback)),
+        // A picture or a link of a page tells no origin, but that it is of another site. What a request cost may be linked to.
+        None => {
+            let site = head.headers.get("sec-fetch-site");
+            site.is_some_and(|site| site == "cross-site")
+                && !head.uri.path().starts_with("/flyball/")
         }
+    };
+    if foreign {
+        return Err(Error::new(
+            Kind::Forbidden,
+            "Requests from web pages of another origin are refused.",
+        ));
     }
     if open && loopback {
         let host = head.uri.host().map(str::to_owned).or_else(|| {
@@ -520,6 +526,16 @@ mod tests {
                 ],
                 false,
                 false,
+            ),
+            (
+                vec![("host", "localhost"), ("sec-fetch-site", "cross-site")],
+                true,
+                false,
+            ),
+            (
+                vec![("host", "localhost"), ("sec-fetch-site", "none")],
+                true,
+                true,
             ),
         ] {
             assert_eq!(
