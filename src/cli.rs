@@ -12,7 +12,9 @@ mod prices;
 mod serve;
 
 use crate::config::Overrides;
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -39,7 +41,7 @@ struct Common {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Serve (what flyball does without a command)
+    /// Serve; what flyball does without a command, so that its options need none either
     Serve(ServeArgs),
     /// Send a mixed stream of prompts through a proxy and show what it cost and saved
     Demo(demo::DemoArgs),
@@ -68,6 +70,12 @@ enum Command {
     /// Show or refresh the price catalogue
     #[command(subcommand)]
     Prices(prices::PricesCommand),
+}
+
+impl Default for Command {
+    fn default() -> Command {
+        Command::Serve(ServeArgs::default())
+    }
 }
 
 /// How to serve.
@@ -109,12 +117,9 @@ impl Common {
 #[must_use]
 pub fn run() -> ExitCode {
     end_quietly_where_nobody_reads();
-    let cli = Cli::parse();
+    let cli = parse(std::env::args_os().collect()).unwrap_or_else(|e| e.exit());
     let common = cli.common;
-    let done = match cli
-        .command
-        .unwrap_or_else(|| Command::Serve(serve_from_env()))
-    {
+    let done = match cli.command.unwrap_or_default() {
         Command::Serve(args) => serve::run(&common, &args),
         Command::Demo(args) => demo::run(&common, &args),
         Command::Caps(args) => caps::run(&common, &args),
@@ -150,16 +155,24 @@ fn end_quietly_where_nobody_reads() {
     }));
 }
 
-/// Without a command the variables still count.
-fn serve_from_env() -> ServeArgs {
-    #[derive(Parser)]
-    struct OnlyServe {
-        #[command(flatten)]
-        args: ServeArgs,
+/// Reads the arguments. Where they name no command they are those of `serve`.
+fn parse(mut args: Vec<OsString>) -> Result<Cli, clap::Error> {
+    let first = Cli::try_parse_from(&args);
+    let unnamed = match &first {
+        Ok(cli) => cli.command.is_none(),
+        Err(e) => e.kind() == ErrorKind::UnknownArgument && !args.iter().any(|a| is_command(a)),
+    };
+    if !unnamed {
+        return first;
     }
-    OnlyServe::try_parse_from(["flyball"])
-        .map(|s| s.args)
-        .unwrap_or_default()
+    args.insert(args.len().min(1), "serve".into());
+    Cli::try_parse_from(args)
+}
+
+fn is_command(arg: &OsString) -> bool {
+    Cli::command()
+        .get_subcommands()
+        .any(|c| arg == c.get_name())
 }
 
 /// One line for each mistake.
@@ -194,4 +207,43 @@ fn runtime() -> Result<tokio::runtime::Runtime, String> {
         .enable_all()
         .build()
         .map_err(|e| format!("flyball cannot start its runtime: {e}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_without_a_command_are_those_of_serve() {
+        let read = |line: &str| parse(line.split(' ').map(OsString::from).collect());
+        for line in [
+            "flyball --intercept gpt-* --listen 127.0.0.1:1",
+            "flyball --data-dir x --listen 127.0.0.1:1 --intercept gpt-*",
+            "flyball serve --intercept gpt-* --listen 127.0.0.1:1",
+        ] {
+            match read(line).expect(line).command {
+                Some(Command::Serve(args)) => {
+                    assert_eq!(args.listen.as_deref(), Some("127.0.0.1:1"), "{line}");
+                    assert_eq!(args.intercept, ["gpt-*"], "{line}");
+                }
+                other => panic!("{line}: {other:?}"),
+            }
+        }
+        assert!(matches!(
+            read("flyball --config f").expect("fine").command,
+            Some(Command::Serve(_))
+        ));
+        for (line, said) in [
+            ("flyball report --listen x", "'--listen'"),
+            ("flyball --listne x", "'--listen'"),
+            ("flyball serv", "'serv'"),
+        ] {
+            let text = read(line).expect_err(line).to_string();
+            assert!(text.contains(said), "{line}: {text}");
+        }
+        assert_eq!(
+            read("flyball --help").expect_err("help").kind(),
+            ErrorKind::DisplayHelp
+        );
+    }
 }

@@ -53,6 +53,9 @@ pub(super) struct ClassifyArgs {
     /// Read one JSON a line from standard input: {"id", "prompt"}, {"id", "messages"} or a whole request body
     #[arg(long)]
     jsonl: bool,
+    /// Show the grade of PROMPT as JSON
+    #[arg(long, conflicts_with = "jsonl")]
+    json: bool,
     /// An overlay that `flyball fit` wrote: adds "gain", the points of quality that your strong model is expected to add
     #[arg(long, value_name = "FILE")]
     fit: Option<std::path::PathBuf>,
@@ -296,10 +299,12 @@ pub(super) fn classify(args: &ClassifyArgs) -> Result<(), String> {
         .transpose()?;
     let overlay = overlay.as_ref();
     if let (false, Some(prompt)) = (args.jsonl, &args.prompt) {
-        println!(
-            "{}",
-            line(&Value::Null, &outcome::measured(prompt), overlay)
-        );
+        let features = outcome::measured(prompt);
+        if args.json {
+            println!("{}", line(&Value::Null, &features, overlay));
+        } else {
+            show_grade(&features, overlay);
+        }
         return Ok(());
     }
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
@@ -315,6 +320,28 @@ pub(super) fn classify(args: &ClassifyArgs) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// A grade for somebody who reads it, with the signals that are not zero.
+fn show_grade(features: &Features, overlay: Option<&Overlay>) {
+    let difficulty = classify::grade(features, overlay);
+    println!(
+        "task        {} (confidence {:.2})",
+        difficulty.task.name(),
+        difficulty.confidence
+    );
+    println!("difficulty  {:.2}", difficulty.difficulty);
+    println!("gain        {:+.2}", difficulty.gain);
+    println!(
+        "tier        {} (by the starter rules)",
+        policy::starter_tier(&difficulty, features).name()
+    );
+    println!("signals");
+    for (name, value) in features.named().map(|(n, v)| (n, rounded(v))) {
+        if value != 0.0 {
+            println!("  {name:<22} {value}");
+        }
+    }
 }
 
 fn one_line(text: &str, overlay: Option<&Overlay>) -> Result<Value, String> {
