@@ -160,7 +160,7 @@ fn parse(mut args: Vec<OsString>) -> Result<Cli, clap::Error> {
     let first = Cli::try_parse_from(&args);
     let unnamed = match &first {
         Ok(cli) => cli.command.is_none(),
-        Err(e) => e.kind() == ErrorKind::UnknownArgument && !args.iter().any(|a| is_command(a)),
+        Err(e) => e.kind() == ErrorKind::UnknownArgument && !args.iter().any(is_command),
     };
     if !unnamed {
         return first;

@@ -6,16 +6,18 @@ pub mod arm;
 pub mod cost;
 pub mod effort;
 pub mod fleet;
+mod gate;
 pub mod policy;
+mod rank;
 
 use crate::classify::overlay::Overlay;
 use crate::classify::{Difficulty, Features};
 use crate::error::{Error, Kind};
 use crate::ledger::price::Catalogue;
 use crate::provider::Provider;
-use arm::{Effort, Objective, Tier};
+use arm::{Effort, Objective};
 use fleet::{Fleet, Model};
-use policy::{Efforts, Facts, Rule, Target};
+use policy::{Facts, Rule};
 use secrecy::SecretString;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -298,9 +300,9 @@ fn routed(
         .cloned()
         .unwrap_or_else(|| Arc::new(policy::default_rule()));
     let mut considered = Vec::new();
-    let eligible = eligible(policy, asked, features, wants, &mut considered);
+    let eligible = gate::eligible(policy, asked, features, wants, &mut considered);
     if eligible.is_empty() {
-        return Err(nothing_eligible(policy, asked, wants, &considered));
+        return Err(gate::nothing_eligible(policy, asked, wants, &considered));
     }
     if let Some(decision) = goes_on(asked, &eligible, &baseline, &mut considered) {
         return Ok(decision);
@@ -310,8 +312,8 @@ fn routed(
         difficulty,
         limit: asked.limit,
     };
-    let mut ranked = rank(&rule, asked, difficulty, wants, &eligible, &job);
-    hold_to_baseline(asked, wants, &baseline, &eligible, &job, &mut ranked);
+    let mut ranked = rank::arms(&rule, asked, difficulty, wants, &eligible, &job);
+    rank::hold_to_baseline(asked, wants, &baseline, &eligible, &job, &mut ranked);
     for (place, arm) in ranked.iter().enumerate() {
         let verdict = match (place, ranked[0].model.tier == arm.model.tier) {
             (0, _) => "chosen",
@@ -324,7 +326,7 @@ fn routed(
             verdict,
         });
     }
-    let attempts = with_fallbacks(&rule, ranked, &eligible, difficulty, asked, wants);
+    let attempts = rank::with_fallbacks(&rule, ranked, &eligible, difficulty, asked, wants);
     Ok(Decision {
         attempts,
         rule: rule.name.clone(),
@@ -375,96 +377,6 @@ pub fn dearest(fleet: &Fleet, may_use: &dyn Fn(&str) -> bool) -> Option<Arc<Mode
         .cloned()
 }
 
-/// Hard gates: what no rule and no score can overrule.
-fn eligible(
-    policy: &Policy,
-    asked: &Asked<'_>,
-    features: &Features,
-    wants: &Wants,
-    considered: &mut Vec<Considered>,
-) -> Vec<Arc<Model>> {
-    let mut pass = Vec::new();
-    for model in &policy.fleet.models {
-        let verdict = if !(asked.may_use)(&model.name) {
-            Some("the key may not use it")
-        } else if model.embeds {
-            Some("it makes embeddings only")
-        } else if wants.local && (!model.local || model.simulated) {
-            Some("not local")
-        } else if !speaks(asked, &model.provider) {
-            Some("cannot be told this request: it speaks another dialect")
-        } else if model
-            .context_tokens
-            .is_some_and(|c| features.prompt_tokens_estimate > c)
-        {
-            Some("the prompt is longer than its context")
-        } else {
-            None
-        };
-        match verdict {
-            None => pass.push(model.clone()),
-            Some(verdict) => considered.push(Considered {
-                arm: model.name.clone(),
-                expected: None,
-                verdict,
-            }),
-        }
-    }
-    pass
-}
-
-/// The provider speaks the client's dialect, or the request can be said in another one.
-fn speaks(asked: &Asked<'_>, provider: &Provider) -> bool {
-    provider.speaks(asked.dialect) || (asked.sayable)(provider).is_ok()
-}
-
-/// What stands in the way of every model that speaks another dialect.
-fn untranslatable(policy: &Policy, asked: &Asked<'_>) -> Error {
-    let models = policy.fleet.models.iter();
-    let mut whys = models.filter_map(|m| (asked.sayable)(&m.provider).err());
-    whys.next().unwrap_or_else(|| {
-        Error::bad_field(
-            "model",
-            format!(
-                "None of the configured models speaks {}; add a provider that does.",
-                asked.dialect
-            ),
-        )
-    })
-}
-
-fn nothing_eligible(
-    policy: &Policy,
-    asked: &Asked<'_>,
-    wants: &Wants,
-    considered: &[Considered],
-) -> Error {
-    let all = |verdict| considered.iter().all(|c| c.verdict == verdict);
-    let detail = considered
-        .iter()
-        .map(|c| format!("{}: {}", c.arm, c.verdict))
-        .collect::<Vec<_>>()
-        .join("; ");
-    let error = if wants.local {
-        private_only()
-    } else if all("the key may not use it") {
-        Error::new(
-            Kind::Forbidden,
-            "This key may not use any of the configured models.",
-        )
-        .code("model_not_allowed")
-    } else if considered.iter().any(|c| c.verdict.contains("context")) {
-        Error::bad_field(
-            "messages",
-            "The prompt is longer than the context of every model that could take it.",
-        )
-        .code("context_length_exceeded")
-    } else {
-        untranslatable(policy, asked)
-    };
-    error.detail(detail)
-}
-
 /// A turn that goes on stays with its arm, so that reasoning and tool calls go back to the model that made them.
 fn goes_on(
     asked: &Asked<'_>,
@@ -490,201 +402,6 @@ fn goes_on(
         untouched: false,
         considered: std::mem::take(considered),
     })
-}
-
-/// The eligible arms that the rule allows, best first.
-fn rank(
-    rule: &Rule,
-    asked: &Asked<'_>,
-    difficulty: &Difficulty,
-    wants: &Wants,
-    eligible: &[Arc<Model>],
-    job: &cost::Job<'_>,
-) -> Vec<Arm> {
-    let effort = |model: &Model| {
-        asked.effort.map_or_else(
-            || pick_effort(rule, model, difficulty, wants.objective),
-            |e| effort::clamp(&model.accepts, e),
-        )
-    };
-    let mut tiers = tiers(rule, wants);
-    let mut ranked = Vec::new();
-    if let Some((named, fixed)) = named_arm(&rule.route.to, eligible) {
-        ranked.push(Arm {
-            effort: Some(fixed.unwrap_or_else(|| effort(&named))),
-            model: named,
-        });
-        if rule.route.strict {
-            tiers.clear();
-        }
-    }
-    for tier in tiers {
-        let mut arms: Vec<Arm> = eligible
-            .iter()
-            .filter(|m| m.tier == tier && !ranked.iter().any(|r: &Arm| Arc::ptr_eq(&r.model, m)))
-            .map(|m| Arm {
-                effort: Some(effort(m)),
-                model: m.clone(),
-            })
-            .collect();
-        // Unknown prices sort last: a model is not cheap because nobody knows what it costs.
-        arms.sort_by_key(|arm| {
-            cost::expected(arm, job).map_or((1, crate::money::PicoUsd::ZERO), |c| (0, c))
-        });
-        ranked.extend(arms);
-    }
-    ranked
-}
-
-/// The model that a rule names, if it may answer, with the effort that the rule names with it.
-fn named_arm(target: &Target, eligible: &[Arc<Model>]) -> Option<(Arc<Model>, Option<Effort>)> {
-    match target {
-        Target::Tier(_) => None,
-        Target::Arm(name, effort) => eligible
-            .iter()
-            .find(|m| m.name == *name)
-            .map(|m| (m.clone(), *effort)),
-    }
-}
-
-fn names(target: &Target, model: &Model) -> bool {
-    match target {
-        Target::Tier(tier) => model.tier == *tier,
-        Target::Arm(name, _) => model.name == *name,
-    }
-}
-
-/// The tiers to look in, best first: the rule's, moved one step by the objective; where it has no model, first the
-/// dearer ones, or the cheaper ones for whoever wants it cheap or fast.
-fn tiers(rule: &Rule, wants: &Wants) -> Vec<Tier> {
-    if wants.local {
-        return vec![Tier::Local, Tier::Small, Tier::Standard, Tier::Reasoning];
-    }
-    let all = Tier::ALL;
-    let home = match rule.route.to {
-        Target::Tier(tier) => tier,
-        Target::Arm(..) => Tier::Standard,
-    };
-    let at = all.iter().position(|t| *t == home).unwrap_or(0);
-    let shifted = match wants.objective {
-        _ if rule.route.strict => at,
-        Objective::Balanced => at,
-        Objective::Cheap | Objective::Fast => at.saturating_sub(1),
-        Objective::Best => (at + 1).min(all.len() - 1),
-    };
-    if rule.route.strict {
-        return vec![all[shifted]];
-    }
-    let mut others: Vec<Tier> = all[shifted + 1..].to_vec();
-    let cheaper = all[..shifted].iter().rev().copied();
-    match wants.objective {
-        Objective::Cheap | Objective::Fast => others = cheaper.chain(others).collect(),
-        Objective::Balanced | Objective::Best => others.extend(cheaper),
-    }
-    std::iter::once(all[shifted]).chain(others).collect()
-}
-
-/// The effort within the rule's range: the least for cheap and fast, the most for best; in between by where the
-/// difficulty lies in the rule's own band, so that the upper end is for what is hardest among its kind.
-fn pick_effort(
-    rule: &Rule,
-    model: &Model,
-    difficulty: &Difficulty,
-    objective: Objective,
-) -> Effort {
-    let Some(Efforts { least, most }) = rule.route.effort else {
-        return fleet::default_effort(model);
-    };
-    let range: Vec<Effort> = Effort::ALL
-        .into_iter()
-        .filter(|e| *e >= least && *e <= most)
-        .collect();
-    let wanted = match objective {
-        Objective::Cheap | Objective::Fast => range.first(),
-        Objective::Best => range.last(),
-        Objective::Balanced => range.get(step_of(range.len(), place_in_band(rule, difficulty))),
-    };
-    effort::clamp(&model.accepts, wanted.copied().unwrap_or(least))
-}
-
-/// Where a difficulty lies in the band that the rule is for, 0 to 1.
-fn place_in_band(rule: &Rule, difficulty: &Difficulty) -> f64 {
-    let band = rule.when.difficulty;
-    let from = band.and_then(|b| b.from).unwrap_or(0.0);
-    let to = band.and_then(|b| b.to).unwrap_or(1.0);
-    ((difficulty.difficulty - from) / (to - from).max(0.01)).clamp(0.0, 1.0)
-}
-
-/// Which of so many equal steps a place from 0 to 1 is in. There are seven at most, so counting beats converting floats.
-fn step_of(steps: usize, place: f64) -> usize {
-    (1..steps)
-        .take_while(|n| place * as_f64(steps) >= as_f64(*n))
-        .count()
-}
-
-fn as_f64(n: usize) -> f64 {
-    u32::try_from(n).map_or(f64::MAX, f64::from)
-}
-
-/// An intercepted request never goes to an arm that is expected to cost more than the one asked for, unless the best is wanted.
-fn hold_to_baseline(
-    asked: &Asked<'_>,
-    wants: &Wants,
-    baseline: &Arm,
-    eligible: &[Arc<Model>],
-    job: &cost::Job<'_>,
-    ranked: &mut Vec<Arm>,
-) {
-    let auto = asked.model == AUTO || asked.model.starts_with("auto:");
-    let asked_for = eligible.iter().any(|m| m.name == baseline.model.name)
-        || speaks(asked, &baseline.model.provider);
-    if auto
-        || wants.local
-        || wants.objective == Objective::Best
-        || !asked_for
-        || baseline.model.name != asked.model
-    {
-        return;
-    }
-    let Some(ceiling) = cost::expected(baseline, job) else {
-        return;
-    };
-    let wanted = ranked.first().map(|arm| arm.model.tier);
-    ranked.retain(|arm| cost::expected(arm, job).is_some_and(|c| c <= ceiling));
-    // Where what the rule wants would cost more than what was asked for, the asked arm is better than a smaller model.
-    let smaller = |arm: &Arm| Some(arm.model.tier) < wanted && arm.model.tier < baseline.model.tier;
-    if ranked.first().is_none_or(smaller) && (asked.may_use)(&baseline.model.name) {
-        ranked.retain(|arm| arm.model.name != baseline.model.name);
-        ranked.insert(0, baseline.clone());
-    }
-}
-
-/// The first arm, then what the rule names as its fallback. A paid fallback is never silent: without a word in the rule there is none.
-fn with_fallbacks(
-    rule: &Rule,
-    ranked: Vec<Arm>,
-    eligible: &[Arc<Model>],
-    difficulty: &Difficulty,
-    asked: &Asked<'_>,
-    wants: &Wants,
-) -> Vec<Arm> {
-    let mut ranked = ranked.into_iter();
-    let mut attempts: Vec<Arm> = ranked.next().into_iter().collect();
-    for step in &rule.route.fallback {
-        for model in eligible.iter().filter(|m| names(step, m)) {
-            if !attempts.iter().any(|a| Arc::ptr_eq(&a.model, model)) {
-                let effort = asked.effort.map_or_else(
-                    || pick_effort(rule, model, difficulty, wants.objective),
-                    |e| effort::clamp(&model.accepts, e),
-                );
-                attempts.push(Arm {
-                    model: model.clone(),
-                    effort: Some(effort),
-                });
-            }
-        }
-    }
-    attempts
 }
 
 /// `model@effort`.

@@ -1,0 +1,98 @@
+//! Hard gates: which models may answer at all, and what to say where none may.
+
+use super::{Asked, Considered, Policy, Wants, private_only};
+use crate::classify::Features;
+use crate::error::{Error, Kind};
+use crate::provider::Provider;
+use crate::route::fleet::Model;
+use std::sync::Arc;
+
+/// Hard gates: what no rule and no score can overrule.
+pub(super) fn eligible(
+    policy: &Policy,
+    asked: &Asked<'_>,
+    features: &Features,
+    wants: &Wants,
+    considered: &mut Vec<Considered>,
+) -> Vec<Arc<Model>> {
+    let mut pass = Vec::new();
+    for model in &policy.fleet.models {
+        let verdict = if !(asked.may_use)(&model.name) {
+            Some("the key may not use it")
+        } else if model.embeds {
+            Some("it makes embeddings only")
+        } else if wants.local && (!model.local || model.simulated) {
+            Some("not local")
+        } else if !speaks(asked, &model.provider) {
+            Some("cannot be told this request: it speaks another dialect")
+        } else if model
+            .context_tokens
+            .is_some_and(|c| features.prompt_tokens_estimate > c)
+        {
+            Some("the prompt is longer than its context")
+        } else {
+            None
+        };
+        match verdict {
+            None => pass.push(model.clone()),
+            Some(verdict) => considered.push(Considered {
+                arm: model.name.clone(),
+                expected: None,
+                verdict,
+            }),
+        }
+    }
+    pass
+}
+
+/// The provider speaks the client's dialect, or the request can be said in another one.
+pub(super) fn speaks(asked: &Asked<'_>, provider: &Provider) -> bool {
+    provider.speaks(asked.dialect) || (asked.sayable)(provider).is_ok()
+}
+
+/// What stands in the way of every model that speaks another dialect.
+fn untranslatable(policy: &Policy, asked: &Asked<'_>) -> Error {
+    let models = policy.fleet.models.iter();
+    let mut whys = models.filter_map(|m| (asked.sayable)(&m.provider).err());
+    whys.next().unwrap_or_else(|| {
+        Error::bad_field(
+            "model",
+            format!(
+                "None of the configured models speaks {}; add a provider that does.",
+                asked.dialect
+            ),
+        )
+    })
+}
+
+pub(super) fn nothing_eligible(
+    policy: &Policy,
+    asked: &Asked<'_>,
+    wants: &Wants,
+    considered: &[Considered],
+) -> Error {
+    let all = |verdict| considered.iter().all(|c| c.verdict == verdict);
+    let detail = considered
+        .iter()
+        .map(|c| format!("{}: {}", c.arm, c.verdict))
+        .collect::<Vec<_>>()
+        .join("; ");
+    let error = if wants.local {
+        private_only()
+    } else if all("the key may not use it") {
+        Error::new(
+            Kind::Forbidden,
+            "This key may not use any of the configured models.",
+        )
+        .code("model_not_allowed")
+    } else if considered.iter().any(|c| c.verdict.contains("context")) {
+        Error::bad_field(
+            "messages",
+            "The prompt is longer than the context of every model that could take it.",
+        )
+        .code("context_length_exceeded")
+    } else {
+        untranslatable(policy, asked)
+    };
+    error.detail(detail)
+}
