@@ -83,6 +83,18 @@ enum Call<'p> {
     Other,
 }
 
+/// A request whose caller is known: what every kind of call begins with.
+struct Inbound<'a> {
+    state: &'a Arc<State>,
+    head: &'a Parts,
+    /// The client's own.
+    dialect: &'static dyn Dialect,
+    caller: Caller,
+    /// The request id.
+    id: &'a str,
+    arrived: Instant,
+}
+
 /// Answers one request. Never fails: an error is an answer in the caller's dialect.
 pub async fn handle(state: &Arc<State>, request: Request<Incoming>) -> Response<Answer> {
     let arrived = Instant::now();
@@ -112,50 +124,37 @@ async fn serve(
         .callers
         .load()
         .identify(&headers::with_credential(head), now())?;
+    let inbound = Inbound {
+        state,
+        head,
+        dialect,
+        caller,
+        id,
+        arrived,
+    };
     match (&head.method, call) {
-        (&Method::POST, Call::Complete(place)) => {
-            complete(state, head, body, dialect, &place, caller, id, arrived).await
-        }
-        (&Method::POST, Call::Embed(place)) => {
-            embed::embed(state, head, body, dialect, &place, &caller, id, arrived).await
-        }
-        (&Method::POST, Call::Legacy(model)) => {
-            legacy::complete(state, head, body, dialect, model, &caller, id, arrived).await
-        }
-        (&Method::POST, Call::Count(place)) => {
-            let body = read_body(&state.limits, head, body).await?;
-            count::count(state, head, dialect, &place, &caller, &body).await
-        }
+        (&Method::POST, Call::Complete(place)) => complete(&inbound, body, &place).await,
+        (&Method::POST, Call::Embed(place)) => embed::embed(&inbound, body, &place).await,
+        (&Method::POST, Call::Legacy(model)) => legacy::complete(&inbound, body, model).await,
+        (&Method::POST, Call::Count(place)) => count::count(&inbound, body, &place).await,
         (method, Call::Pass(name, rest)) if pass::METHODS.contains(method) => {
-            pass::pass(
-                state,
-                head,
-                body,
-                dialect,
-                (name, rest),
-                &caller,
-                id,
-                arrived,
-            )
-            .await
+            pass::pass(&inbound, body, name, rest).await
         }
         (method, Call::Keep(place)) if pass::METHODS.contains(method) => {
-            keep::keep(state, head, body, dialect, place, &caller, id, arrived).await
+            keep::keep(&inbound, body, place).await
         }
-        (method, Call::Pass(..) | Call::Keep(_)) => Err(Error::new(
-            Kind::MethodNotAllowed,
-            format!("{method} is not passed on."),
-        )),
+        (method, Call::Pass(..) | Call::Keep(_)) => {
+            Err(not_allowed(format!("{method} is not passed on.")))
+        }
         (_, Call::Complete(_) | Call::Embed(_) | Call::Count(_) | Call::Legacy(_)) => {
-            Err(Error::new(
-                Kind::MethodNotAllowed,
-                format!("{} takes POST.", head.uri.path()),
-            ))
+            Err(not_allowed(format!("{} takes POST.", head.uri.path())))
         }
-        (&Method::GET | &Method::HEAD, Call::Other) => other::get(state, head, &caller).await,
+        (&Method::GET | &Method::HEAD, Call::Other) => {
+            other::get(state, head, &inbound.caller).await
+        }
         (&Method::POST, Call::Other) if head.uri.path() == "/api/show" => {
-            let body = read_body(&state.limits, head, body).await?;
-            models::show(state, &caller, &body)
+            let body = read_body(&inbound, body).await?;
+            models::show(state, &inbound.caller, &body)
         }
         (_, Call::Other) => Err(Error::new(
             Kind::NotFound,
@@ -164,28 +163,29 @@ async fn serve(
     }
 }
 
+fn not_allowed(public: String) -> Error {
+    Error::new(Kind::MethodNotAllowed, public)
+}
+
 /// One completion: from the client's bytes to the provider's.
-#[allow(
-    clippy::too_many_arguments,
-    reason = "everything that is known of a request before its body is read"
-)]
 async fn complete(
-    state: &Arc<State>,
-    head: &Parts,
+    inbound: &Inbound<'_>,
     body: Incoming,
-    dialect: &'static dyn Dialect,
     place: &Place<'_>,
-    caller: Caller,
-    id: &str,
-    arrived: Instant,
 ) -> Result<Response<Answer>, Error> {
-    let body = read_body(&state.limits, head, body).await?;
-    let read = arrived.elapsed();
+    let Inbound {
+        state,
+        dialect,
+        caller,
+        ..
+    } = inbound;
+    let body = read_body(inbound, body).await?;
+    let read = inbound.arrived.elapsed();
     let policy = state.policy.load_full();
-    let mut wishes = headers::wishes(head, &caller)?;
+    let mut wishes = headers::wishes(inbound.head, caller)?;
     let tags = caller.counted_tags(&wishes.tags)?;
     let request = dialect.decode_at(&body, place)?;
-    let translator = Translator::new(dialect, &request, &policy.may_drop);
+    let translator = Translator::new(*dialect, &request, &policy.may_drop);
 
     let features = classify::measure(&request.prompt);
     let difficulty = classify::grade(&features, policy.overlay.as_deref());
@@ -195,11 +195,8 @@ async fn complete(
     let mut full = None;
     loop {
         let decision = decide(
-            state,
+            inbound,
             &policy,
-            head,
-            dialect,
-            &caller,
             &request,
             &translator,
             &wishes,
@@ -216,18 +213,13 @@ async fn complete(
             tier: decision.attempts[0].model.tier,
         });
         let exchange = Exchange {
-            state,
+            inbound,
             policy: &policy,
-            head,
             body: &body,
             request: &request,
             translator: &translator,
             input_estimate: features.prompt_tokens_estimate,
             place,
-            dialect,
-            caller: &caller,
-            id,
-            arrived,
             read,
             difficulty,
             wishes: &wishes,
@@ -253,11 +245,8 @@ struct LocalInstead(Error);
     reason = "the one place where everything that a decision needs comes together"
 )]
 fn decide(
-    state: &State,
+    inbound: &Inbound<'_>,
     policy: &Policy,
-    head: &Parts,
-    dialect: &'static dyn Dialect,
-    caller: &Caller,
     request: &Decoded<'_>,
     translator: &Translator<'_>,
     wishes: &Wishes,
@@ -266,9 +255,15 @@ fn decide(
     features: &Features,
     difficulty: &Difficulty,
 ) -> Result<Decision, Error> {
+    let Inbound {
+        state,
+        head,
+        caller,
+        ..
+    } = inbound;
     let served = state.affinity.served(turn);
     let asked = route::Asked {
-        dialect: dialect.name(),
+        dialect: inbound.dialect.name(),
         sayable: &|provider| translator.sayable(provider),
         model: &request.model,
         effort: wishes
@@ -311,18 +306,13 @@ fn cap_used(
 
 /// Everything that the attempts of one exchange share.
 struct Exchange<'a> {
-    state: &'a Arc<State>,
+    inbound: &'a Inbound<'a>,
     policy: &'a Policy,
-    head: &'a Parts,
     body: &'a Bytes,
     request: &'a Decoded<'a>,
     translator: &'a Translator<'a>,
     input_estimate: u64,
     place: &'a Place<'a>,
-    dialect: &'static dyn Dialect,
-    caller: &'a Caller,
-    id: &'a str,
-    arrived: Instant,
     read: Duration,
     difficulty: Difficulty,
     wishes: &'a Wishes,
@@ -367,31 +357,30 @@ impl Exchange<'_> {
             effort: arm.effort_or(self.request.effort),
             rule: self.decision.rule.clone(),
         };
-        self.state.affinity.remember(turn, served);
+        self.inbound.state.affinity.remember(turn, served);
     }
 
     /// One attempt on one arm, with a reservation of its own.
     async fn attempt(&self, arm: &Arm) -> Result<Response<Answer>, Attempted> {
-        let decided = self.arrived.elapsed();
+        let (state, arrived) = (self.inbound.state, self.inbound.arrived);
+        let decided = arrived.elapsed();
         let translated = translate::translated(self, arm).map_err(final_error)?;
         let said = Said::new(self, translated.as_ref()).map_err(final_error)?;
         let mut plan = ask::plan(self, arm, &said).map_err(unplanned)?;
         if let Some(translated) = &translated {
             plan.lost.clone_from(&translated.lost);
-            let from = self.dialect.name();
-            self.state
-                .telemetry
-                .dropped(from, said.dialect.name(), translated.lost.len());
+            let (from, to) = (self.inbound.dialect.name(), said.dialect.name());
+            state.telemetry.dropped(from, to, translated.lost.len());
         }
         let attempt = uuid::Uuid::now_v7().to_string();
         let mut job = plan.job(self, arm, &said, attempt);
         let graded = Some(self.difficulty.difficulty);
-        let (policy, caller) = (self.policy, self.caller);
-        let facts = ask::facts(policy, caller, self.wishes, self.tags, &job, graded);
+        let (policy, wishes, caller) = (self.policy, self.wishes, &self.inbound.caller);
+        let facts = ask::facts(policy, caller, wishes, self.tags, &job, graded);
         let reservation = ask::reserve(self, arm, &plan, &said, facts).await?;
         let limit = plan.limit_to_send(reservation.tokens());
         let out = plan.body(self, arm, &said, limit);
-        let reserved = self.arrived.elapsed();
+        let reserved = arrived.elapsed();
         // A lowered limit may have lowered the effort.
         job.effort = plan.effort;
         job.phases = vec![
@@ -399,7 +388,7 @@ impl Exchange<'_> {
             ("decide", decided - self.read),
             ("reserve", reserved - decided),
         ];
-        let mut settlement = Settlement::new(job, reservation, self.state.telemetry.clone());
+        let mut settlement = Settlement::new(job, reservation, state.telemetry.clone());
 
         let provider = &arm.model.provider;
         let address = provider.endpoint(said.dialect.name(), &arm.model.name, said.request.stream);
@@ -411,27 +400,17 @@ impl Exchange<'_> {
             )));
         };
         settlement.sending();
-        match self
-            .state
-            .upstream
-            .send(
-                &url,
-                headers::outgoing(self.head, provider, said.words()),
-                out,
-            )
-            .await
-        {
+        let headers = headers::outgoing(self.inbound.head, provider, said.words());
+        match state.upstream.send(&url, headers, out).await {
             Ok(answer) => {
                 self.relay(arm, &plan, &said, limit, answer, settlement)
                     .await
             }
             Err(failure) => {
-                self.state
-                    .telemetry
-                    .upstream_error(&arm.model.provider.name, &failure.error);
-                Err(Attempted::MayFallBack(Err(reply::unanswered(
-                    failure, settlement,
-                ))))
+                let telemetry = &state.telemetry;
+                telemetry.upstream_error(&provider.name, &failure.error);
+                let unanswered = reply::unanswered(failure, settlement);
+                Err(Attempted::MayFallBack(Err(unanswered)))
             }
         }
     }
@@ -465,7 +444,7 @@ impl Exchange<'_> {
             true => reply::TRANSLATED_MAX,
             false => reply::HELD_MAX,
         };
-        match reply::read_up_to(body, most, self.state.limits.total).await {
+        match reply::read_up_to(body, most, self.inbound.state.limits.total).await {
             reply::Held::Whole(bytes) => {
                 settlement.arrived();
                 let answer = said.dialect.answer(&bytes, rule);
@@ -483,7 +462,7 @@ impl Exchange<'_> {
                 let frame = translate::frame(self, said, arm);
                 Ok(reply::translated(
                     head,
-                    self.dialect,
+                    self.inbound.dialect,
                     self.request.stream,
                     answer,
                     frame,
@@ -527,9 +506,9 @@ impl Exchange<'_> {
         head: &mut http::HeaderMap,
     ) -> Passes {
         if said.translated {
-            headers::set_type(head, self.dialect.stream_type(self.place.array));
+            headers::set_type(head, self.inbound.dialect.stream_type(self.place.array));
             let frame = translate::frame(self, said, arm);
-            return Passes::Translated(self.dialect.stream_writer(frame));
+            return Passes::Translated(self.inbound.dialect.stream_writer(frame));
         }
         let hide = plan
             .usage_added
@@ -555,16 +534,16 @@ impl Exchange<'_> {
         if matches!(reading, Reading::Events { .. }) {
             settlement.streaming();
         }
-        let wants_trailers = headers::wants_trailers(self.head);
+        let wants_trailers = headers::wants_trailers(self.inbound.head);
         if wants_trailers {
             headers::announce_trailers(&mut head.headers);
         }
         let terms = Terms {
-            limits: &self.state.limits,
-            dialect: self.dialect,
-            request: self.id.to_owned(),
+            limits: &self.inbound.state.limits,
+            dialect: self.inbound.dialect,
+            request: self.inbound.id.to_owned(),
             wants_trailers,
-            makers: self.state.affinity.makers().clone(),
+            makers: self.inbound.state.affinity.makers().clone(),
             model: model.to_owned(),
         };
         let relay = Relay::new(body, first, reading, settlement, terms);
@@ -582,7 +561,8 @@ impl Exchange<'_> {
     ) -> Attempted {
         let status = head.status.as_u16();
         let provider = &arm.model.provider;
-        let refused = reply::refused_upstream(self.state, provider, &head, body, settlement);
+        let refused =
+            reply::refused_upstream(self.inbound.state, provider, &head, body, settlement);
         let bytes = match refused.await {
             Ok(bytes) => bytes,
             Err(error) if head.status.is_redirection() => {
@@ -591,7 +571,7 @@ impl Exchange<'_> {
             Err(error) => return final_error(error),
         };
         let answer = Ok(match said.translated {
-            true => reply::error_of(head, &bytes, self.dialect, self.id),
+            true => reply::error_of(head, &bytes, self.inbound.dialect, self.inbound.id),
             false => Response::from_parts(head, Answer::whole(bytes)),
         });
         // A request that one provider finds wrong is wrong for the next one too.

@@ -2,7 +2,7 @@
 
 use super::headers::Wishes;
 use super::translate::{self, ANTHROPIC_VERSION, Said};
-use super::{Attempted, Exchange, final_error};
+use super::{Attempted, Exchange, Inbound, final_error};
 use crate::caller::Caller;
 use crate::chat::ServiceTier;
 use crate::dialect::AskedTier;
@@ -107,14 +107,10 @@ pub(super) fn facts(
 }
 
 pub(super) fn plan(exchange: &Exchange<'_>, arm: &Arm, said: &Said<'_>) -> Result<Plan, Error> {
-    let Exchange {
-        policy,
-        state,
-        caller,
-        ..
-    } = exchange;
+    let Inbound { state, caller, .. } = exchange.inbound;
     let request = &said.request;
     let client_limit = request.limit.map(|l| l.tokens);
+    let policy = exchange.policy;
     let dims = dims(policy, caller, exchange.wishes, exchange.tags, Some(arm));
     let mut capped = state.ledger.capped(&dims);
     if capped.any() && state.ledger.is_frozen(dims.provider, dims.model) {
@@ -187,6 +183,7 @@ fn write_effort(
     let decided = arm.effort.filter(|_| !exchange.decision.untouched);
     let own = || {
         exchange
+            .inbound
             .head
             .headers
             .get("anthropic-version")?
@@ -355,7 +352,7 @@ pub(super) async fn reserve(
     let countable = arm.model.provider.kind.family == Family::OpenAi && plan.ask.input_tokens > 0;
     let patience = exchange.policy.cap_wait;
     let first = if countable { Duration::ZERO } else { patience };
-    let ledger = &exchange.state.ledger;
+    let ledger = &exchange.inbound.state.ledger;
     let refused = match ledger.reserve(plan.ask, facts.clone(), first).await {
         Ok(reservation) => return Ok(reservation),
         Err(refused) => refused,
@@ -395,6 +392,7 @@ fn refusal(exchange: &Exchange<'_>, refused: &Refused) -> Attempted {
     };
     let scope = &full.counter.scope;
     exchange
+        .inbound
         .state
         .telemetry
         .cap_refused(scope.class(), full.only_reserved());
@@ -492,16 +490,16 @@ impl Plan {
             tier: said.request.tier.map(|asked| asked.tier),
             baseline: exchange.decision.baseline.clone(),
             capped: self.capped.any(),
-            dialect: exchange.dialect,
+            dialect: exchange.inbound.dialect,
             input: Input::Conversation(exchange.body.clone()),
-            request: exchange.id.to_owned(),
+            request: exchange.inbound.id.to_owned(),
             attempt,
             rule: exchange.decision.rule.clone(),
             task: exchange.difficulty.task.name(),
             stream: exchange.request.stream,
-            arrived: exchange.arrived,
+            arrived: exchange.inbound.arrived,
             phases: Vec::new(),
-            alive: Arc::clone(&exchange.state.alive),
+            alive: Arc::clone(&exchange.inbound.state.alive),
         }
     }
 }

@@ -2,8 +2,7 @@
 //! else counted here. A routed request has no model yet whose own tokenizer could be asked.
 
 use super::headers::{self, Words};
-use super::{State, embed, reply};
-use crate::caller::Caller;
+use super::{Inbound, embed, read_body, reply};
 use crate::chat::Part;
 use crate::dialect::{Dialect, Place, Request, unseal};
 use crate::error::Error;
@@ -13,8 +12,8 @@ use crate::route;
 use crate::route::fleet::Model;
 use crate::tokens;
 use bytes::Bytes;
-use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode};
+use hyper::body::Incoming;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,16 +21,15 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) async fn count(
-    state: &Arc<State>,
-    head: &Parts,
-    dialect: &'static dyn Dialect,
+    inbound: &Inbound<'_>,
+    body: Incoming,
     place: &Place<'_>,
-    caller: &Caller,
-    body: &Bytes,
 ) -> Result<Response<Answer>, Error> {
-    let request = dialect.decode_at(body, place)?;
-    if let Some((model, url)) = counter(state, head, dialect, caller, &request)? {
-        let asked = asked(state, head, dialect, &model, &url, body);
+    let body = read_body(inbound, body).await?;
+    let dialect = inbound.dialect;
+    let request = dialect.decode_at(&body, place)?;
+    if let Some((model, url)) = counter(inbound, &request)? {
+        let asked = asked(inbound, &model, &url, &body);
         if let Ok(Some(answer)) = tokio::time::timeout(PATIENCE, asked).await {
             return Ok(answer);
         }
@@ -44,14 +42,12 @@ pub(super) async fn count(
 /// # Errors
 /// The caller may not use that model.
 fn counter(
-    state: &State,
-    head: &Parts,
-    dialect: &'static dyn Dialect,
-    caller: &Caller,
+    inbound: &Inbound<'_>,
     request: &Request<'_>,
 ) -> Result<Option<(Arc<Model>, String)>, Error> {
-    let policy = state.policy.load();
-    let wishes = headers::wishes(head, caller)?;
+    let policy = inbound.state.policy.load();
+    let (dialect, caller) = (inbound.dialect, &inbound.caller);
+    let wishes = headers::wishes(inbound.head, caller)?;
     // What came from another model is taken out of a request only when its arm is known, and never leaves as it is.
     let sealed = unseal::may_hold(request.fields.text(), true);
     if wishes.private || sealed || route::is_routed(&policy, &request.model) {
@@ -69,19 +65,18 @@ fn counter(
 
 /// The provider's own count; `None` where it gives none. That the request is wrong is an answer too.
 async fn asked(
-    state: &Arc<State>,
-    head: &Parts,
-    dialect: &'static dyn Dialect,
+    inbound: &Inbound<'_>,
     model: &Model,
     url: &str,
     body: &Bytes,
 ) -> Option<Response<Answer>> {
     let provider = &model.provider;
     let words = Words {
-        dialect: dialect.name(),
+        dialect: inbound.dialect.name(),
         ..Words::default()
     };
-    let headers = headers::outgoing(head, provider, words);
+    let state = inbound.state;
+    let headers = headers::outgoing(inbound.head, provider, words);
     let answer = match state.upstream.send(url, headers, body.clone()).await {
         Ok(answer) => answer,
         Err(failure) => {

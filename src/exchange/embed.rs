@@ -3,9 +3,8 @@
 
 use super::headers::{self, Words};
 use super::single::{Exact, Going, Single};
-use super::{State, ask, read_body, reply};
+use super::{Inbound, ask, read_body, reply};
 use crate::caller::Caller;
-use crate::dialect::Dialect;
 use crate::dialect::embed::{self, Call, Place, Request, Shape};
 use crate::error::{Error, Kind};
 use crate::json::{Edit, Object};
@@ -22,45 +21,32 @@ use crate::route::fleet::Model;
 use crate::settle::{Input, Settlement};
 use crate::tokens;
 use bytes::Bytes;
-use http::request::Parts;
 use http::{Method, Response};
 use hyper::body::Incoming;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-#[allow(
-    clippy::too_many_arguments,
-    reason = "everything that is known of a request before its body is read"
-)]
 pub(super) async fn embed(
-    state: &Arc<State>,
-    head: &Parts,
+    inbound: &Inbound<'_>,
     body: Incoming,
-    dialect: &'static dyn Dialect,
     place: &Place<'_>,
-    caller: &Caller,
-    id: &str,
-    arrived: Instant,
 ) -> Result<Response<Answer>, Error> {
-    let body = read_body(&state.limits, head, body).await?;
-    let read = arrived.elapsed();
+    let Inbound { state, caller, .. } = inbound;
+    let body = read_body(inbound, body).await?;
+    let read = inbound.arrived.elapsed();
     let policy = state.policy.load_full();
-    let wishes = headers::wishes(head, caller)?;
+    let wishes = headers::wishes(inbound.head, caller)?;
     let tags = caller.counted_tags(&wishes.tags)?;
     let request = embed::read(&body, place)?;
     let model = named(&policy, &request)?;
     permitted(caller, wishes.private, &model)?;
     let single = Single {
-        state,
+        inbound,
         policy: &policy,
-        head,
-        caller,
         wishes: &wishes,
         tags: &tags,
-        id,
-        arrived,
         read,
-        dialect,
+        dialect: inbound.dialect,
         task: "embed",
         rule: "asked",
         input: Input::Embed(place.call, body.clone()),
@@ -223,7 +209,7 @@ impl<'a> Said<'a> {
             None => reply::HELD_MAX,
         };
         let (call, rule) = (self.call, single.model.provider.kind.usage);
-        match reply::read_up_to(body, most, single.state.limits.total).await {
+        match reply::read_up_to(body, most, single.inbound.state.limits.total).await {
             reply::Held::Whole(bytes) => {
                 let answer = embed::meter(call, &bytes, rule);
                 single.settled(&mut head, &answer, settlement);

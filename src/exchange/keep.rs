@@ -4,9 +4,8 @@
 use super::headers::{self, Words};
 use super::pass::Models;
 use super::single::{Going, Single};
-use super::{State, body as incoming, pass, reply};
-use crate::caller::Caller;
-use crate::dialect::{Answer as Read, Dialect};
+use super::{Inbound, body as incoming, pass, reply};
+use crate::dialect::Answer as Read;
 use crate::error::{Error, Kind};
 use crate::provider::{Provider, Side};
 use crate::relay::{Answer, Watch};
@@ -14,12 +13,11 @@ use crate::route::Policy;
 use crate::settle::Input;
 use crate::upstream::{Out, Upload};
 use bytes::Bytes;
-use http::request::Parts;
 use http::{Method, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What a path asks to be kept, and what follows it there.
 #[derive(Clone, Copy, Debug)]
@@ -50,20 +48,17 @@ pub(super) fn at(path: &str, anthropic: bool) -> Option<Place<'_>> {
     })
 }
 
-#[allow(
-    clippy::too_many_arguments,
-    reason = "everything that is known of a request before its body is read"
-)]
 pub(super) async fn keep(
-    state: &Arc<State>,
-    head: &Parts,
+    inbound: &Inbound<'_>,
     body: Incoming,
-    dialect: &'static dyn Dialect,
     place: Place<'_>,
-    caller: &Caller,
-    id: &str,
-    arrived: Instant,
 ) -> Result<Response<Answer>, Error> {
+    let Inbound {
+        state,
+        head,
+        caller,
+        ..
+    } = inbound;
     let policy = state.policy.load_full();
     let (wishes, chosen) = headers::wishes_of_provider(head, caller)?;
     let tags = caller.counted_tags(&wishes.tags)?;
@@ -80,16 +75,12 @@ pub(super) async fn keep(
     pass::check_path(place.rest)?;
     incoming::check_body(head, state.limits.body_bytes_max)?;
     let single = Single {
-        state,
+        inbound,
         policy: &policy,
-        head,
-        caller,
         wishes: &wishes,
         tags: &tags,
-        id,
-        arrived,
         read: Duration::ZERO,
-        dialect,
+        dialect: inbound.dialect,
         model: pass::unnamed(&policy, &provider),
         task: pass::UNNAMED,
         rule: pass::RULE,

@@ -1,9 +1,8 @@
 //! `/v1/completions`, from before there were chats: passed on to the provider of the model that is named, metered as what is passed on is.
 
 use super::pass::{self, Asked};
-use super::{State, read_body};
-use crate::caller::Caller;
-use crate::dialect::{self, Dialect};
+use super::{Inbound, read_body};
+use crate::dialect;
 use crate::error::{Error, Kind};
 use crate::json::{self, Edit, Object};
 use crate::provider::Provider;
@@ -11,10 +10,7 @@ use crate::relay::Answer;
 use crate::route;
 use bytes::Bytes;
 use http::Response;
-use http::request::Parts;
 use hyper::body::Incoming;
-use std::sync::Arc;
-use std::time::Instant;
 
 /// The dialect whose providers have it, beside their chats.
 const DIALECT: &str = "openai_chat";
@@ -29,22 +25,13 @@ pub(super) fn at(path: &str) -> Option<Option<String>> {
     (!model.contains('/')).then(|| Some(dialect::unescaped(model).into_owned()))
 }
 
-#[allow(
-    clippy::too_many_arguments,
-    reason = "everything that is known of a request before its body is read"
-)]
 pub(super) async fn complete(
-    state: &Arc<State>,
-    head: &Parts,
+    inbound: &Inbound<'_>,
     body: Incoming,
-    dialect: &'static dyn Dialect,
     deployment: Option<String>,
-    caller: &Caller,
-    id: &str,
-    arrived: Instant,
 ) -> Result<Response<Answer>, Error> {
-    let body = read_body(&state.limits, head, body).await?;
-    let policy = state.policy.load_full();
+    let body = read_body(inbound, body).await?;
+    let policy = inbound.state.policy.load_full();
     let (name, body) = named(body, deployment)?;
     if route::is_routed(&policy, &name) {
         return Err(Error::bad_field(
@@ -68,7 +55,7 @@ pub(super) async fn complete(
         body: &body,
         field: "/v1/completions",
     };
-    pass::carry(state, head, dialect, asked, caller, id, arrived).await
+    pass::carry(inbound, asked).await
 }
 
 /// The model's name, and the body that names it.

@@ -3,7 +3,7 @@
 
 use super::headers::{self, Words};
 use super::single::{Going, Single};
-use super::{State, ask, embed, keep, read_body, reply};
+use super::{Inbound, ask, embed, keep, read_body, reply};
 use crate::caller::Caller;
 use crate::dialect::embed as embed_wire;
 use crate::dialect::{self, Answer as Read, Dialect, UsageRule, Work};
@@ -16,13 +16,11 @@ use crate::route::Policy;
 use crate::route::fleet::Model;
 use crate::settle::{Input, Settlement};
 use bytes::Bytes;
-use http::request::Parts;
 use http::{Method, Response};
 use hyper::body::Incoming;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// Longer paths are refused; no vendor's comes near.
 const PATH_BYTES_MAX: usize = 2_048;
@@ -50,24 +48,16 @@ pub(super) fn split(path: &str) -> Option<(&str, &str)> {
     Some(rest.split_at(end))
 }
 
-#[allow(
-    clippy::too_many_arguments,
-    reason = "everything that is known of a request before its body is read"
-)]
 pub(super) async fn pass(
-    state: &Arc<State>,
-    head: &Parts,
+    inbound: &Inbound<'_>,
     body: Incoming,
-    dialect: &'static dyn Dialect,
-    (name, rest): (&str, &str),
-    caller: &Caller,
-    id: &str,
-    arrived: Instant,
+    name: &str,
+    rest: &str,
 ) -> Result<Response<Answer>, Error> {
-    let policy = state.policy.load_full();
-    let provider = provider(&policy, caller, name)?;
+    let policy = inbound.state.policy.load_full();
+    let provider = provider(&policy, &inbound.caller, name)?;
     check_path(rest)?;
-    let body = read_body(&state.limits, head, body).await?;
+    let body = read_body(inbound, body).await?;
     let asked = Asked {
         policy: &policy,
         provider: &provider,
@@ -75,20 +65,16 @@ pub(super) async fn pass(
         body: &body,
         field: &format!("/p/{name}"),
     };
-    carry(state, head, dialect, asked, caller, id, arrived).await
+    carry(inbound, asked).await
 }
 
 /// Carries a call to its provider and the answer back.
 pub(super) async fn carry(
-    state: &Arc<State>,
-    head: &Parts,
-    dialect: &'static dyn Dialect,
+    inbound: &Inbound<'_>,
     asked: Asked<'_>,
-    caller: &Caller,
-    id: &str,
-    arrived: Instant,
 ) -> Result<Response<Answer>, Error> {
-    let read = arrived.elapsed();
+    let Inbound { head, caller, .. } = inbound;
+    let read = inbound.arrived.elapsed();
     let Asked {
         policy,
         provider,
@@ -106,16 +92,12 @@ pub(super) async fn carry(
     };
     permitted(&asked, caller, wishes.private, read_models)?;
     let single = Single {
-        state,
+        inbound,
         policy,
-        head,
-        caller,
         wishes: &wishes,
         tags: &tags,
-        id,
-        arrived,
         read,
-        dialect: spoken.dialect().unwrap_or(dialect),
+        dialect: spoken.dialect().unwrap_or(inbound.dialect),
         model: first(&asked, &models),
         task: UNNAMED,
         rule: RULE,
@@ -498,7 +480,7 @@ async fn through(
         return Ok(single.watched(head, None, body, Watch::Nothing, settlement));
     }
     let read = spoken.reader(rule);
-    match reply::read_up_to(body, reply::HELD_MAX, single.state.limits.total).await {
+    match reply::read_up_to(body, reply::HELD_MAX, single.inbound.state.limits.total).await {
         reply::Held::Whole(bytes) => {
             let bill = settlement.passed(&read(&bytes), true);
             head.headers

@@ -1,8 +1,7 @@
 //! One attempt on what the client itself named: nothing is graded, nothing is routed, nothing else is tried.
 
 use super::headers::{self, Wishes, Words};
-use super::{State, ask, reply};
-use crate::caller::Caller;
+use super::{Inbound, ask, reply};
 use crate::dialect::{Answer as Read, Dialect};
 use crate::error::{Error, Kind};
 use crate::ledger::balance::{Ask, Capped};
@@ -16,22 +15,17 @@ use crate::route::{Arm, Policy};
 use crate::settle::{Input, Job, Settlement};
 use crate::upstream::Out;
 use bytes::Bytes;
-use http::request::Parts;
 use http::{Method, Response};
 use hyper::body::Incoming;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// An exchange of one attempt.
 pub(super) struct Single<'a> {
-    pub(super) state: &'a Arc<State>,
+    pub(super) inbound: &'a Inbound<'a>,
     pub(super) policy: &'a Policy,
-    pub(super) head: &'a Parts,
-    pub(super) caller: &'a Caller,
     pub(super) wishes: &'a Wishes,
     pub(super) tags: &'a [(String, String)],
-    pub(super) id: &'a str,
-    pub(super) arrived: Instant,
     pub(super) read: Duration,
     /// In whose words errors are told.
     pub(super) dialect: &'static dyn Dialect,
@@ -80,9 +74,10 @@ impl Single<'_> {
             model: Arc::clone(model),
             effort: None,
         };
-        let dims = ask::dims(self.policy, self.caller, self.wishes, self.tags, Some(&arm));
-        let mut capped = self.state.ledger.capped(&dims);
-        if capped.any() && self.state.ledger.is_frozen(dims.provider, dims.model) {
+        let Inbound { state, caller, .. } = self.inbound;
+        let dims = ask::dims(self.policy, caller, self.wishes, self.tags, Some(&arm));
+        let mut capped = state.ledger.capped(&dims);
+        if capped.any() && state.ledger.is_frozen(dims.provider, dims.model) {
             return Err(ask::frozen(dims.model));
         }
         capped.usd |= self.wishes.max_cost.is_some();
@@ -91,10 +86,11 @@ impl Single<'_> {
 
     /// Which measures are capped for some model that it may mean.
     pub(super) fn perhaps_capped(&self) -> Capped {
-        let dims = ask::dims(self.policy, self.caller, self.wishes, self.tags, None);
+        let Inbound { state, caller, .. } = self.inbound;
+        let dims = ask::dims(self.policy, caller, self.wishes, self.tags, None);
         let provider = &self.model.provider.name;
         let dims = Dims { provider, ..dims };
-        self.state.ledger.perhaps_capped(&dims)
+        state.ledger.perhaps_capped(&dims)
     }
 
     /// Reserves what it may cost at most. Where that has no room, `exact` may find less.
@@ -107,9 +103,15 @@ impl Single<'_> {
         capped: Capped,
         exact: Option<Exact>,
     ) -> Result<Settlement, Error> {
-        let decided = self.arrived.elapsed();
+        let Inbound {
+            state,
+            caller,
+            arrived,
+            ..
+        } = self.inbound;
+        let decided = arrived.elapsed();
         let mut job = self.job(capped);
-        let facts = ask::facts(self.policy, self.caller, self.wishes, self.tags, &job, None);
+        let facts = ask::facts(self.policy, caller, self.wishes, self.tags, &job, None);
         let patience = self.policy.cap_wait;
         let reservation = match exact {
             None => self.reserved(ask, facts, patience).await,
@@ -125,10 +127,9 @@ impl Single<'_> {
         job.phases = vec![
             ("read", self.read),
             ("decide", decided.saturating_sub(self.read)),
-            ("reserve", self.arrived.elapsed().saturating_sub(decided)),
+            ("reserve", arrived.elapsed().saturating_sub(decided)),
         ];
-        let telemetry = self.state.telemetry.clone();
-        Ok(Settlement::new(job, reservation, telemetry))
+        Ok(Settlement::new(job, reservation, state.telemetry.clone()))
     }
 
     async fn reserved(
@@ -140,11 +141,16 @@ impl Single<'_> {
         if let Some(most) = self.wishes.max_cost {
             ask::hold_to_cost(&mut ask, most).map_err(Full)?;
         }
-        let reserved = self.state.ledger.reserve(ask, facts, patience).await;
+        let reserved = self
+            .inbound
+            .state
+            .ledger
+            .reserve(ask, facts, patience)
+            .await;
         reserved.map_err(|refused| {
             if let Refused::Full(full) = &refused {
                 let scope = full.counter.scope.class();
-                let telemetry = &self.state.telemetry;
+                let telemetry = &self.inbound.state.telemetry;
                 telemetry.cap_refused(scope, full.only_reserved());
             }
             Full(refused.error())
@@ -160,14 +166,14 @@ impl Single<'_> {
             capped: capped.any(),
             dialect: self.dialect,
             input: self.input.clone(),
-            request: self.id.to_owned(),
+            request: self.inbound.id.to_owned(),
             attempt: uuid::Uuid::now_v7().to_string(),
             rule: self.rule.to_owned(),
             task: self.task,
             stream: false,
-            arrived: self.arrived,
+            arrived: self.inbound.arrived,
             phases: Vec::new(),
-            alive: Arc::clone(&self.state.alive),
+            alive: Arc::clone(&self.inbound.state.alive),
         }
     }
 
@@ -181,9 +187,9 @@ impl Single<'_> {
         mut settlement: Settlement,
     ) -> Result<(http::response::Parts, Incoming, Settlement), Result<Response<Answer>, Error>>
     {
-        let (state, provider) = (self.state, &self.model.provider);
+        let (state, provider) = (self.inbound.state, &self.model.provider);
         settlement.sending();
-        let headers = headers::outgoing(self.head, provider, going.words);
+        let headers = headers::outgoing(self.inbound.head, provider, going.words);
         let sent = state
             .upstream
             .call(going.method, &going.url, headers, going.body);
@@ -211,7 +217,7 @@ impl Single<'_> {
         }
         let refused = reply::refused_upstream(state, provider, &head, body, settlement).await;
         Err(refused.map(|bytes| match going.words.translated {
-            true => reply::error_of(head, &bytes, self.dialect, self.id),
+            true => reply::error_of(head, &bytes, self.dialect, self.inbound.id),
             false => Response::from_parts(head, Answer::whole(bytes)),
         }))
     }
@@ -268,7 +274,7 @@ impl Single<'_> {
         reading: Reading,
         settlement: Settlement,
     ) -> Response<Answer> {
-        if headers::wants_trailers(self.head) {
+        if headers::wants_trailers(self.inbound.head) {
             headers::announce_trailers(&mut head.headers);
         }
         let relay = Relay::new(rest, first, reading, settlement, self.terms());
@@ -277,11 +283,11 @@ impl Single<'_> {
 
     fn terms(&self) -> Terms<'_> {
         Terms {
-            limits: &self.state.limits,
+            limits: &self.inbound.state.limits,
             dialect: self.dialect,
-            request: self.id.to_owned(),
-            wants_trailers: headers::wants_trailers(self.head),
-            makers: self.state.affinity.makers().clone(),
+            request: self.inbound.id.to_owned(),
+            wants_trailers: headers::wants_trailers(self.inbound.head),
+            makers: self.inbound.state.affinity.makers().clone(),
             model: self.model.name.clone(),
         }
     }

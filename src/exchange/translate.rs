@@ -127,8 +127,8 @@ pub(super) struct Translated {
 /// # Errors
 /// A 400 that names what cannot be said.
 pub(super) fn translated(exchange: &Exchange<'_>, arm: &Arm) -> Result<Option<Translated>, Error> {
-    let dialect = tongue(exchange.dialect, exchange.request, arm);
-    if dialect.name() == exchange.dialect.name() {
+    let dialect = tongue(exchange.inbound.dialect, exchange.request, arm);
+    if dialect.name() == exchange.inbound.dialect.name() {
         return Ok(None);
     }
     let allowance = effort::reasoning_allowance(arm.effort_or(exchange.request.effort));
@@ -145,7 +145,7 @@ pub(super) fn translated(exchange: &Exchange<'_>, arm: &Arm) -> Result<Option<Tr
     let written = match exchange.translator.said_in(dialect, &addressee) {
         Ok(written) => written,
         // Its own dialect would do, without an effort: better than no answer.
-        Err(_) if arm.model.provider.speaks(exchange.dialect.name()) => return Ok(None),
+        Err(_) if arm.model.provider.speaks(exchange.inbound.dialect.name()) => return Ok(None),
         Err(error) => return Err(error),
     };
     Ok(Some(Translated {
@@ -182,7 +182,7 @@ impl<'a> Said<'a> {
     ) -> Result<Said<'a>, Error> {
         Ok(match translated {
             None => Said {
-                dialect: exchange.dialect,
+                dialect: exchange.inbound.dialect,
                 body: exchange.body,
                 request: exchange.request.clone(),
                 translated: false,
@@ -213,7 +213,7 @@ pub(super) fn frame(exchange: &Exchange<'_>, said: &Said<'_>, arm: &Arm) -> Fram
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     Frame {
-        id: exchange.id.replace('-', ""),
+        id: exchange.inbound.id.replace('-', ""),
         model: arm.model.name.clone(),
         from: said.dialect.name(),
         created: now.as_secs(),
@@ -234,7 +234,7 @@ pub(super) fn unsealed(exchange: &Exchange<'_>, arm: &Arm, said: &Said<'_>) -> O
     }
     let field = said.dialect.turns_field();
     let before: Vec<serde_json::Value> = serde_json::from_str(fields.some(field)?).ok()?;
-    let makers = exchange.state.affinity.makers();
+    let makers = exchange.inbound.state.affinity.makers();
     let reader = unseal::Reader {
         model: &arm.model.name,
         maker: &|signature| makers.of(signature).filter(|_| !own),
@@ -246,16 +246,13 @@ pub(super) fn unsealed(exchange: &Exchange<'_>, arm: &Arm, said: &Said<'_>) -> O
 
 /// Remembers who made the sealed reasoning of a whole answer.
 pub(super) fn remember(exchange: &Exchange<'_>, arm: &Arm, answer: &Answer) {
+    let makers = exchange.inbound.state.affinity.makers();
     for item in &answer.first.items {
         if let Item::Reasoning(Reasoning {
             state: Some(state), ..
         }) = item
         {
-            exchange
-                .state
-                .affinity
-                .makers()
-                .remember(state, &arm.model.name);
+            makers.remember(state, &arm.model.name);
         }
     }
 }
