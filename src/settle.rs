@@ -331,6 +331,12 @@ impl Open {
 
     /// Counts off the I/O threads, then closes; the reservation stays open until then.
     fn count_then_close(self, charge: Charge, outcome: &'static str) {
+        // What is only passed on has no bound that could be charged.
+        let reserved = (self.reservation.amount(), self.reservation.tokens_bound());
+        let charge = match reserved {
+            (PicoUsd::ZERO, 0) => Charge::Count,
+            _ => charge,
+        };
         let work = move || {
             let usage = self.count(charge);
             let basis = match charge {

@@ -17,7 +17,7 @@ use crate::route::fleet::Model;
 use crate::settle::{Input, Settlement};
 use bytes::Bytes;
 use http::{Method, Response};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -463,6 +463,11 @@ async fn through(
         Err(refused) => return refused,
     };
     let rule = single.model.provider.kind.usage;
+    if body.is_end_stream() {
+        // An answer to HEAD, or of a status that has no body: nobody will read it to its end.
+        settlement.passed(&Read::default(), true);
+        return Ok(Response::from_parts(head, Answer::whole("")));
+    }
     if headers::is_event_stream(&head.headers) {
         let watch = match spoken.dialect() {
             Some(dialect) => Watch::Events(dialect.stream(rule)),

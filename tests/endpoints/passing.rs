@@ -189,6 +189,44 @@ async fn what_tells_no_usage_is_a_row_without_cost_and_counted() {
 }
 
 #[tokio::test]
+async fn an_answer_without_a_body_is_whole_and_not_a_client_that_left() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n";
+    let upstream = Upstream::start(vec![Step::Send(head.into())]).await;
+    let flyball = start("openai", &upstream, |_| {}).await;
+    for (status, steps) in [(200, None), (204, Some("HTTP/1.1 204 No Content\r\n\r\n"))] {
+        if let Some(steps) = steps {
+            upstream.next(vec![Step::Send(steps.into())]);
+        }
+        let method = if steps.is_none() { "HEAD" } else { "GET" };
+        let call = format!(
+            "{method} /p/up/v1/files/f HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+        );
+        let got = raw(flyball.at(), call.as_bytes()).await.answer().await;
+        assert_eq!(got.status, status);
+        assert_eq!(row(&flyball).await["outcome"], "ok", "{status}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_client_that_left_was_told_is_counted_where_nothing_was_reserved() {
+    let stream = vec![stream_head(), piece(&delta("one two three")), Step::Stall];
+    let upstream = Upstream::start(stream).await;
+    let flyball = start("openai", &upstream, |_| {}).await;
+    let body = BODY.replace("{ ", "{\"stream\":true,");
+    let mut call = send(flyball.at(), "/p/up/v1/chat/completions", &[], &body).await;
+    call.until("three").await;
+    drop(call);
+    upstream.peer_closed().await;
+    let found = row(&flyball).await;
+    assert_eq!(
+        (&found["outcome"], &found["basis"]),
+        (&json!("client_gone"), &json!("counted"))
+    );
+    assert!(found["cost_pico_usd"].as_i64() > Some(0), "{found}");
+    flyball.books_are_right().await;
+}
+
+#[tokio::test]
 async fn a_path_cannot_leave_the_providers_address() {
     let upstream = Upstream::start(answer(200, "{}")).await;
     let flyball = start("openai", &upstream, |_| {}).await;
