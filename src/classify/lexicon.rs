@@ -285,10 +285,15 @@ struct Table {
 }
 
 impl Table {
-    fn of(mut found: Vec<(u64, Class, f32)>, all: &mut Vec<(Class, f32)>) -> Table {
+    /// `through` are hashes of what longer entries begin with: they are found, and speak for nothing by themselves.
+    fn of(
+        mut found: Vec<(u64, Class, f32)>,
+        through: &[u64],
+        all: &mut Vec<(Class, f32)>,
+    ) -> Table {
         found.sort_by_key(|(hash, class, _)| (*hash, class.index()));
         found.dedup_by_key(|(hash, class, _)| (*hash, *class as u8));
-        let size = (found.len() * 4).next_power_of_two();
+        let size = ((found.len() + through.len()) * 4).next_power_of_two();
         let mut table = Table {
             slots: vec![(0, 0, 0); size],
             mask: size - 1,
@@ -297,17 +302,28 @@ impl Table {
             let from = u32::try_from(all.len()).expect("a few thousand words");
             all.extend(chunk.iter().map(|(_, class, weight)| (*class, *weight)));
             let to = u32::try_from(all.len()).expect("a few thousand words");
-            let mut at = table.place(chunk[0].0);
-            while table.slots[at].0 != 0 {
-                at = (at + 1) & table.mask;
+            table.put(chunk[0].0, from, to);
+        }
+        for hash in through {
+            if table.range(*hash).is_none() {
+                table.put(*hash, 0, 0);
             }
-            table.slots[at] = (chunk[0].0, from, to);
         }
         table
     }
 
+    fn put(&mut self, hash: u64, from: u32, to: u32) {
+        let mut at = self.place(hash);
+        while self.slots[at].0 != 0 {
+            at = (at + 1) & self.mask;
+        }
+        self.slots[at] = (hash, from, to);
+    }
+
+    /// Hashes of one or two characters differ in few bits, so they are spread again.
     fn place(&self, hash: u64) -> usize {
-        usize::try_from(hash >> 20 & 0xff_ffff).unwrap_or(0) & self.mask
+        let spread = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+        usize::try_from(spread).unwrap_or(0) & self.mask
     }
 
     fn range(&self, hash: u64) -> Option<(usize, usize)> {
@@ -338,6 +354,7 @@ fn lexicon() -> &'static Lexicon {
     static LEXICON: OnceLock<Lexicon> = OnceLock::new();
     LEXICON.get_or_init(|| {
         let (mut words, mut stems, mut pieces) = (Vec::new(), Vec::new(), Vec::new());
+        let mut endings = Vec::new();
         let mut piece_ends = vec![0; 1024];
         for (class, list) in WORDS {
             for entry in list.split_whitespace() {
@@ -345,7 +362,10 @@ fn lexicon() -> &'static Lexicon {
                 if entry.chars().any(in_pieces) {
                     let (at, bit) = place_of_end(entry.chars().next_back().unwrap_or_default());
                     piece_ends[at] |= bit;
-                    pieces.push((hash_of(entry.chars().rev()), class, weight));
+                    let backwards = || entry.chars().rev();
+                    endings
+                        .extend((1..entry.chars().count()).map(|n| hash_of(backwards().take(n))));
+                    pieces.push((hash_of(backwards()), class, weight));
                 } else if let Some(stem) = entry.strip_suffix('*') {
                     stems.push((hash_of(stem.chars()), class, weight));
                 } else {
@@ -355,9 +375,9 @@ fn lexicon() -> &'static Lexicon {
         }
         let mut all = Vec::new();
         Lexicon {
-            words: Table::of(words, &mut all),
-            stems: Table::of(stems, &mut all),
-            pieces: Table::of(pieces, &mut all),
+            words: Table::of(words, &[], &mut all),
+            stems: Table::of(stems, &[], &mut all),
+            pieces: Table::of(pieces, &endings, &mut all),
             piece_ends,
             all,
         }
@@ -369,9 +389,8 @@ fn hash_of(chars: impl Iterator<Item = char>) -> u64 {
 }
 
 fn cues(table: &'static Table, hash: u64) -> &'static [(Class, f32)] {
-    table
-        .range(hash)
-        .map_or(&[], |(from, to)| &lexicon().all[from..to])
+    let range = table.range(hash);
+    range.map_or(&[], |(from, to)| &lexicon().all[from..to])
 }
 
 /// What a whole word speaks for.
@@ -384,9 +403,11 @@ pub(super) fn stem(hash: u64) -> &'static [(Class, f32)] {
     cues(&lexicon().stems, hash)
 }
 
-/// What a run of characters speaks for; hashed from its end.
-pub(super) fn piece(hash: u64) -> &'static [(Class, f32)] {
-    cues(&lexicon().pieces, hash)
+/// What a run of characters speaks for; hashed from its end. `None`: neither it nor any longer one that ends so is a piece.
+pub(super) fn piece(hash: u64) -> Option<&'static [(Class, f32)]> {
+    let lexicon = lexicon();
+    let (from, to) = lexicon.pieces.range(hash)?;
+    Some(&lexicon.all[from..to])
 }
 
 /// Whether a piece may end with this character.

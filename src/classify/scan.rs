@@ -170,7 +170,8 @@ struct Pass {
     last: char,
     last_solid: char,
     brackets: u32,
-    recent: [char; lexicon::PIECE_MAX],
+    /// The last characters of a run, the latest lowest, 21 bits each.
+    recent: u128,
     recent_len: usize,
     gap_open: bool,
     fault: bool,
@@ -201,7 +202,7 @@ impl Default for Pass {
             last: '\0',
             last_solid: '\0',
             brackets: 0,
-            recent: ['\0'; lexicon::PIECE_MAX],
+            recent: 0,
             recent_len: 0,
             gap_open: false,
             fault: false,
@@ -295,12 +296,18 @@ impl Default for Scan {
     }
 }
 
+/// Bits of a character in [`Pass::recent`].
+const RECENT_BITS: usize = 21;
 const FNV: u64 = 0xcbf2_9ce4_8422_2325;
 const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
 
 /// One more character of a hash; the same for the lexicon and the text.
 pub(super) fn hashed(hash: u64, c: char) -> u64 {
-    (hash ^ u64::from(u32::from(c))).wrapping_mul(FNV_PRIME)
+    hashed_code(hash, u32::from(c).into())
+}
+
+fn hashed_code(hash: u64, code: u64) -> u64 {
+    (hash ^ code).wrapping_mul(FNV_PRIME)
 }
 
 /// The hash of no characters.
@@ -338,19 +345,22 @@ impl Scan {
     fn take(&mut self, c: char) {
         self.chars += 1;
         self.pass.sentence_chars += 1;
-        if c.is_ascii() {
+        let in_words = if c.is_ascii() {
             // An ASCII character is below 128, the table's length.
             self.ascii[c as usize & 127] += 1;
+            c.is_ascii_alphanumeric()
         } else {
-            self.take_foreign(c);
-        }
+            let letter = letter(c);
+            self.take_foreign(c, letter);
+            letter || c.is_numeric()
+        };
         self.runs += u32::from(c == self.pass.last && !c.is_whitespace());
         if self.chars <= 2_000 {
             self.pass
                 .pairs
                 .note(u64::from(u32::from(self.pass.last)) << 21 | u64::from(u32::from(c)));
         }
-        if c.is_ascii_alphanumeric() || (!c.is_ascii() && c.is_alphanumeric()) {
+        if in_words {
             self.in_word(c);
         } else if self.pass.word.len > 0 && self.joins(c) {
             self.pass.word.point |= c == '.';
@@ -387,8 +397,8 @@ impl Scan {
         }
     }
 
-    fn take_foreign(&mut self, c: char) {
-        if c.is_alphabetic() {
+    fn take_foreign(&mut self, c: char, letter: bool) {
+        if letter {
             self.foreign += 1;
             if unspaced(c) {
                 self.unspaced += 1;
@@ -445,19 +455,22 @@ impl Scan {
 
     /// Scripts without spaces, and those that glue articles to words: any run of characters may be a cue.
     fn pieces(&mut self, c: char) {
-        self.pass.recent.rotate_right(1);
-        self.pass.recent[0] = c;
+        self.pass.recent = self.pass.recent << RECENT_BITS | u128::from(u32::from(c));
         self.pass.recent_len = (self.pass.recent_len + 1).min(lexicon::PIECE_MAX);
         // Pieces are hashed from their end, as the text is met.
-        let mut hash = EMPTY;
-        let ends = lexicon::ends_piece(c);
-        for at in (0..self.pass.recent_len).take_while(|_| ends) {
-            hash = hashed(hash, self.pass.recent[at]);
-            self.found(lexicon::piece(hash));
+        if lexicon::ends_piece(c) {
+            let mut hash = EMPTY;
+            for at in 0..self.pass.recent_len {
+                hash = hashed_code(hash, self.recent(at));
+                let Some(cues) = lexicon::piece(hash) else {
+                    break;
+                };
+                self.found(cues);
+            }
         }
         if unspaced(c) {
             if self.pass.recent_len >= 2 {
-                let pair = hashed(hashed(EMPTY, self.pass.recent[1]), c);
+                let pair = hashed(hashed_code(EMPTY, self.recent(1)), c);
                 let quoted = self.pass.quotes.open();
                 self.grams.push(mix(pair), quoted, &mut self.pass.grams);
                 if !quoted {
@@ -477,6 +490,12 @@ impl Scan {
                 self.pass.sentence_words += 1;
             }
         }
+    }
+
+    /// The character that came so many before the last one.
+    fn recent(&self, back: usize) -> u64 {
+        let low = self.pass.recent >> (back * RECENT_BITS);
+        u64::try_from(low & ((1 << RECENT_BITS) - 1)).unwrap_or(0)
     }
 
     fn end_word(&mut self) {
@@ -581,7 +600,23 @@ fn is_fault(tail: u64) -> bool {
     tail & 0xff_ffff_ffff == ERROR || tail == EXCEPTION
 }
 
+/// A letter outside ASCII. Blocks that hold nothing else are known without looking into Unicode's tables.
+fn letter(c: char) -> bool {
+    matches!(c, '\u{4E00}'..='\u{9FFF}' | '\u{3041}'..='\u{3096}' | '\u{30A1}'..='\u{30FA}' | '\u{AC00}'..='\u{D7A3}' | '\u{0430}'..='\u{044F}')
+        || c.is_alphabetic()
+}
+
 /// Scripts that are written without spaces.
 pub(super) fn unspaced(c: char) -> bool {
     matches!(c, '\u{2E80}'..='\u{9FFF}' | '\u{0E00}'..='\u{0E7F}' | '\u{AC00}'..='\u{D7AF}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::letter;
+
+    #[test]
+    fn blocks_of_letters_hold_letters_only() {
+        assert!(('\u{80}'..=char::MAX).all(|c| letter(c) == c.is_alphabetic()));
+    }
 }

@@ -465,7 +465,7 @@ async fn through(
     let rule = single.model.provider.kind.usage;
     if body.is_end_stream() {
         // An answer to HEAD, or of a status that has no body: nobody will read it to its end.
-        settlement.passed(&Read::default(), true);
+        let _ = settlement.passed(&Read::default(), true);
         return Ok(Response::from_parts(head, Answer::whole("")));
     }
     if headers::is_event_stream(&head.headers) {
