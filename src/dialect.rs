@@ -6,11 +6,14 @@
 pub mod anthropic;
 mod body;
 mod carry;
+pub mod directory;
 pub mod embed;
+pub mod envelope;
 pub mod fault;
 pub mod fuzz;
 pub mod gemini;
 mod ids;
+pub mod legacy;
 mod lenient;
 mod logprobs;
 mod media;
@@ -22,6 +25,8 @@ pub mod openai_responses;
 pub mod sse;
 pub mod unseal;
 
+pub use envelope::Envelope;
+
 pub use crate::chat::answer::{Answer, Citation, Event, Finish};
 
 use crate::chat::conversation::Conversation;
@@ -31,6 +36,7 @@ use crate::json::{Edit, Object};
 use crate::route::arm::Effort;
 use crate::route::effort::Words;
 use bytes::Bytes;
+use directory::Directory;
 use std::borrow::Cow;
 
 /// Every dialect that flyball speaks.
@@ -50,6 +56,21 @@ pub trait Dialect: Send + Sync {
 
     /// What a client asks for at this path; `None` where the path is not of this dialect.
     fn place<'p>(&self, path: &'p str, query: Option<&str>) -> Option<Place<'p>>;
+
+    /// What is around its bodies: paths and headers that are its own.
+    fn envelope(&self) -> &'static Envelope {
+        &Envelope::PLAIN
+    }
+
+    /// The models in its shape.
+    fn directory(&self) -> &'static dyn Directory {
+        &directory::OpenAi
+    }
+
+    /// A body without a path is one of its requests, by its shape.
+    fn looks_like(&self, _body: &serde_json::Map<String, serde_json::Value>) -> bool {
+        false
+    }
 
     /// Reads a request as far as flyball itself needs it. Everything borrows from `body`.
     ///
@@ -90,6 +111,16 @@ pub trait Dialect: Send + Sync {
     /// A request must have a message besides its instructions.
     fn needs_turn(&self) -> bool {
         true
+    }
+
+    /// The field of the token limit, where a request must have one.
+    fn needs_limit(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The fields that may name a model in the bodies of any call at its vendors.
+    fn model_fields(&self) -> &'static [&'static str] {
+        &["model"]
     }
 
     /// A decoder for one streamed answer.
@@ -349,7 +380,16 @@ pub fn named(name: &str) -> Option<&'static dyn Dialect> {
     ALL.iter().copied().find(|d| d.name() == name)
 }
 
-/// The dialect of a path. Two dialects may share one; then the client's own headers tell (see `exchange::headers`).
+/// The dialect of a body without a path: who looks like none of the others, and has messages, speaks the first one.
+#[must_use]
+pub fn guessed(body: &serde_json::Map<String, serde_json::Value>) -> Option<&'static dyn Dialect> {
+    let mut all = ALL.iter().copied();
+    let found = all.find(|d| d.looks_like(body));
+    let messages = body.get("messages").is_some_and(|m| m.is_array());
+    found.or(messages.then_some(ALL[0]))
+}
+
+/// The dialect of a path that asks for a call; of any other path see [`envelope::client`].
 #[must_use]
 pub fn at<'p>(path: &'p str, query: Option<&str>) -> Option<(&'static dyn Dialect, Place<'p>)> {
     ALL.iter().find_map(|d| Some((*d, d.place(path, query)?)))

@@ -149,12 +149,10 @@ async fn serve(
         (_, Call::Complete(_) | Call::Embed(_) | Call::Count(_) | Call::Legacy(_)) => {
             Err(not_allowed(format!("{} takes POST.", head.uri.path())))
         }
-        (&Method::GET | &Method::HEAD, Call::Other) => {
-            other::get(state, head, &inbound.caller).await
-        }
-        (&Method::POST, Call::Other) if head.uri.path() == "/api/show" => {
+        (&Method::GET | &Method::HEAD, Call::Other) => other::get(&inbound).await,
+        (&Method::POST, Call::Other) if models::is_named(&inbound) => {
             let body = read_body(&inbound, body).await?;
-            models::show(state, &inbound.caller, &body)
+            models::named(&inbound, &body)
         }
         (_, Call::Other) => Err(Error::new(
             Kind::NotFound,
@@ -400,7 +398,7 @@ impl Exchange<'_> {
             )));
         };
         settlement.sending();
-        let headers = headers::outgoing(self.inbound.head, provider, said.words());
+        let headers = headers::outgoing(self.inbound.head, provider, &url, said.words());
         match state.upstream.send(&url, headers, out).await {
             Ok(answer) => {
                 self.relay(arm, &plan, &said, limit, answer, settlement)

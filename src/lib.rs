@@ -14,6 +14,8 @@
 //!
 //! A new dialect, provider or signal is one new file and one line in its registry (`dialect::ALL`, `provider::ALL`,
 //! a file under `classify/signals`); a new OpenAI-compatible vendor is configuration alone; a new rule is an entry in `rules/*.toml`.
+//! Nothing outside `dialect`, `provider` and `simulate` names a dialect (a test checks it): what its paths, headers and lists of models
+//! are is the dialect's own data (`dialect::envelope`, `dialect::directory`).
 
 pub mod admin;
 pub mod affinity;

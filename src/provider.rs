@@ -25,7 +25,7 @@ use crate::dialect::UsageRule;
 use crate::dialect::embed::Shape;
 use crate::route::arm::Tier;
 use crate::route::effort::Family;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use std::fmt;
 
 /// Every kind of provider, in the order in which they are looked for.
@@ -104,14 +104,10 @@ pub enum Side {
     Embed(Shape),
     /// Counting a prompt's tokens, in this dialect. A path may hold `{model}`.
     Count(&'static str),
-    /// OpenAI's files.
-    Files,
-    /// OpenAI's batches.
-    Batches,
-    /// Anthropic's files.
-    AnthropicFiles,
-    /// Anthropic's batches.
-    MessageBatches,
+    /// Files, as clients of this dialect keep them.
+    Files(&'static str),
+    /// Batches, as clients of this dialect keep them.
+    Batches(&'static str),
 }
 
 /// What happens to generation, and to the bill, when the connection is closed in mid-answer.
@@ -166,6 +162,19 @@ impl Provider {
     #[must_use]
     pub fn speaks(&self, dialect: &str) -> bool {
         self.kind.speaks.iter().any(|(name, _)| *name == dialect)
+    }
+
+    /// The header in which it wants our key at this address of its own, and what it says.
+    #[must_use]
+    pub fn credential(&self, url: &str) -> Option<(&'static str, String)> {
+        let key = self.api_key.as_ref()?.expose_secret();
+        let path = url.strip_prefix(&self.base_url).unwrap_or(url);
+        Some(match self.kind.auth {
+            Auth::XApiKey => ("x-api-key", key.to_owned()),
+            Auth::ApiKey => ("api-key", key.to_owned()),
+            Auth::Google if !path.starts_with(gemini::OPENAI) => ("x-goog-api-key", key.to_owned()),
+            Auth::Bearer | Auth::Google => ("authorization", format!("Bearer {key}")),
+        })
     }
 
     /// The address of this dialect's endpoint, if the vendor speaks it.

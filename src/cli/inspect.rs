@@ -1,10 +1,12 @@
 //! `flyball check`, `explain` and `classify`: what would happen, and why. Nothing is sent anywhere.
 
 use super::{Common, ServeArgs, joined};
+use crate::chat::Role;
+use crate::chat::conversation::{Conversation, Item, Message};
 use crate::classify::overlay::Overlay;
 use crate::classify::{self, Difficulty, Features};
 use crate::config::{self, Config};
-use crate::dialect;
+use crate::dialect::{self, Addressee, Dialect, Place};
 use crate::error::Error;
 use crate::learn::outcome;
 use crate::process::policy_of;
@@ -34,8 +36,8 @@ pub(super) struct ExplainArgs {
     /// As with the header x-flyball-privacy: local
     #[arg(long)]
     private: bool,
-    /// The dialect spoken: openai_chat, openai_responses, anthropic_messages, gemini, ollama_chat or ollama_generate
-    #[arg(long, default_value = "openai_chat")]
+    /// The dialect spoken
+    #[arg(long, default_value_t = dialect::ALL[0].name().to_owned())]
     dialect: String,
     /// Model names to intercept
     #[arg(long, value_delimiter = ',')]
@@ -166,8 +168,9 @@ pub(super) fn explain(common: &Common, args: &ExplainArgs) -> Result<(), String>
             })
         })
         .transpose()?;
-    let body = body_of(args)?;
-    let request = dialect.decode(body.as_bytes()).map_err(|e| e.public)?;
+    let body = body_of(args, dialect)?;
+    let request = dialect.decode_at(body.as_bytes(), &place(dialect, &args.model));
+    let request = request.map_err(|e| e.public)?;
     let features = classify::measure(&request.prompt);
     let difficulty = classify::grade(&features, policy.overlay.as_deref());
     let asked = route::Asked {
@@ -202,24 +205,36 @@ pub(super) fn explain(common: &Common, args: &ExplainArgs) -> Result<(), String>
 }
 
 /// A whole request body as it is, or one made around the prompt.
-fn body_of(args: &ExplainArgs) -> Result<String, String> {
+fn body_of(args: &ExplainArgs, dialect: &dyn Dialect) -> Result<String, String> {
     let prompt = match args.prompt.as_str() {
         "-" => {
             std::io::read_to_string(std::io::stdin()).map_err(|e| format!("standard input: {e}"))?
         }
         prompt => prompt.to_owned(),
     };
-    if serde_json::from_str::<Value>(&prompt).is_ok_and(|v| v.get("messages").is_some()) {
+    if serde_json::from_str(&prompt).is_ok_and(|body| dialect::guessed(&body).is_some()) {
         return Ok(prompt);
     }
-    let messages = json!([{"role": "user", "content": prompt}]);
-    Ok(match args.dialect.as_str() {
-        "anthropic_messages" => {
-            json!({"model": args.model, "max_tokens": 4096, "messages": messages})
-        }
-        _ => json!({"model": args.model, "messages": messages}),
+    let mut said = Conversation::default();
+    said.messages.push(Message {
+        role: Role::User,
+        items: vec![Item::Text(prompt)],
+    });
+    let to = Addressee {
+        model: &args.model,
+        limit: 4_096,
+        thinks: true,
+    };
+    let written = dialect.write(&said, &to).map_err(|e| e.public)?;
+    Ok(written.body)
+}
+
+/// The path that such a body would have come with.
+fn place<'p>(dialect: &dyn Dialect, model: &'p str) -> Place<'p> {
+    Place {
+        model: (!dialect.model_in_body()).then(|| model.into()),
+        ..Place::default()
     }
-    .to_string())
 }
 
 fn show(
@@ -352,41 +367,17 @@ fn one_line(text: &str, overlay: Option<&Overlay>) -> Result<Value, String> {
     }
     let mut body = row;
     let object = body.as_object_mut().ok_or("it is no JSON object")?;
-    let name = dialect_of(object)
+    let dialect = dialect::guessed(object)
         .ok_or("it has neither \"prompt\" nor \"messages\", \"input\" or \"contents\"")?;
     object.remove("id");
     object.entry("model").or_insert_with(|| "auto".into());
-    if name == "anthropic_messages" {
-        object.entry("max_tokens").or_insert_with(|| 1024.into());
+    if let Some(field) = dialect.needs_limit() {
+        object.entry(field).or_insert_with(|| 1024.into());
     }
     let text = body.to_string();
-    let dialect = dialect::named(name).expect("it is in the registry");
-    let request = dialect.decode(text.as_bytes()).map_err(|e| e.public)?;
+    let request = dialect.decode_at(text.as_bytes(), &place(dialect, "auto"));
+    let request = request.map_err(|e| e.public)?;
     Ok(line(&id, &classify::measure(&request.prompt), overlay))
-}
-
-/// The dialect of a body without a path, by its shape.
-fn dialect_of(body: &serde_json::Map<String, Value>) -> Option<&'static str> {
-    if body.contains_key("contents") {
-        return Some("gemini");
-    }
-    if body.contains_key("input") {
-        return Some("openai_responses");
-    }
-    let messages = body.get("messages")?.as_array()?;
-    let parts = messages
-        .iter()
-        .filter_map(|m| m.get("content")?.as_array())
-        .flatten();
-    let mut kinds = parts.filter_map(|p| p.get("type")?.as_str());
-    let anthropic = body.contains_key("system")
-        || body.contains_key("anthropic_version")
-        || kinds.any(|kind| matches!(kind, "tool_use" | "tool_result" | "thinking"));
-    Some(if anthropic {
-        "anthropic_messages"
-    } else {
-        "openai_chat"
-    })
 }
 
 /// `tier` is where the starter rules send such a prompt with one model in every tier.

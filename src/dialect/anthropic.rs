@@ -3,22 +3,26 @@
 //! Opens no sockets. A stream always tells its usage, so nothing is asked for and nothing is hidden.
 
 mod answer;
+mod batches;
 mod converse;
 mod effort;
+mod models;
 mod request;
 mod speak;
 mod usage;
 mod write;
 
+use super::directory::Directory;
 use super::{
-    Addressee, Answer, Dialect, Frame, Place, Request, StreamDecoder, StreamWriter, UsageRule,
-    Work, Written, unseal,
+    Addressee, Answer, Dialect, Envelope, Frame, Place, Request, StreamDecoder, StreamWriter,
+    UsageRule, Work, Written, unseal,
 };
 use crate::chat::conversation::Conversation;
 use crate::error::{Error, Kind};
 use crate::route::effort::Words;
 use bytes::Bytes;
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 pub(super) use converse::REDACTED;
 
@@ -42,6 +46,37 @@ impl Dialect for Anthropic {
             stream: false,
             array: false,
         })
+    }
+
+    fn envelope(&self) -> &'static Envelope {
+        &Envelope {
+            signs: &[("anthropic-version", "")],
+            // The last one that takes sampling parameters.
+            version: Some(("anthropic-version", "2023-06-01")),
+            files: &["/v1/files"],
+            batches: &["/v1/messages/batches"],
+            here: Some(batches::fetched_here),
+            ..Envelope::PLAIN
+        }
+    }
+
+    fn directory(&self) -> &'static dyn Directory {
+        &models::Models
+    }
+
+    fn looks_like(&self, body: &Map<String, Value>) -> bool {
+        let Some(messages) = body.get("messages").and_then(Value::as_array) else {
+            return false;
+        };
+        let contents = messages.iter().filter_map(|m| m.get("content")?.as_array());
+        let mut kinds = contents.flatten().filter_map(|p| p.get("type")?.as_str());
+        body.contains_key("system")
+            || body.contains_key("anthropic_version")
+            || kinds.any(|kind| matches!(kind, "tool_use" | "tool_result" | "thinking"))
+    }
+
+    fn needs_limit(&self) -> Option<&'static str> {
+        Some("max_tokens")
     }
 
     fn decode_at<'a>(&self, body: &'a [u8], place: &Place<'a>) -> Result<Request<'a>, Error> {

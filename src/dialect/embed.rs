@@ -9,7 +9,10 @@ pub use answer::{Vectors, meter, vectors};
 pub use said::{Said, write};
 
 use super::body::{self, found, wrong};
-use super::{Place as Spot, unescaped};
+use super::gemini::Gemini;
+use super::ollama::Ollama;
+use super::openai_chat::OpenAiChat;
+use super::{Dialect, Place as Spot, unescaped};
 use crate::error::Error;
 use crate::json::{self, Object};
 use serde_json::value::RawValue;
@@ -66,11 +69,11 @@ impl Call {
 
     /// The dialect in whose words its errors are told.
     #[must_use]
-    pub fn dialect(self) -> &'static str {
+    pub fn dialect(self) -> &'static dyn Dialect {
         match self.shape() {
-            Shape::OpenAi => "openai_chat",
-            Shape::Ollama => "ollama_chat",
-            Shape::Gemini => "gemini",
+            Shape::OpenAi => &OpenAiChat,
+            Shape::Ollama => &Ollama::Chat,
+            Shape::Gemini => &Gemini,
         }
     }
 

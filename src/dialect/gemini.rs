@@ -6,20 +6,22 @@ mod answer;
 mod converse;
 mod effort;
 mod frame;
+mod models;
 mod request;
 mod speak;
 mod usage;
 mod write;
 
+use super::directory::Directory;
 use super::{
-    Addressee, Answer, Dialect, Frame, Place, Request, StreamDecoder, StreamFilter, StreamWriter,
-    UsageRule, Work, Written, unseal,
+    Addressee, Answer, Dialect, Envelope, Frame, Place, Request, StreamDecoder, StreamFilter,
+    StreamWriter, UsageRule, Work, Written, unseal,
 };
 use crate::chat::conversation::Conversation;
 use crate::error::{Error, Kind};
 use crate::route::effort::Words;
 use bytes::Bytes;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 /// The dialect.
 pub struct Gemini;
@@ -45,6 +47,24 @@ impl Dialect for Gemini {
             stream,
             array: stream && !sse,
         })
+    }
+
+    fn envelope(&self) -> &'static Envelope {
+        &Envelope {
+            paths: &["/v1beta/*"],
+            signs: &[("x-goog-api-key", "")],
+            query_key: Some("key"),
+            tier: Some("x-gemini-service-tier"),
+            ..Envelope::PLAIN
+        }
+    }
+
+    fn directory(&self) -> &'static dyn Directory {
+        &models::Models
+    }
+
+    fn looks_like(&self, body: &Map<String, Value>) -> bool {
+        body.contains_key("contents")
     }
 
     fn decode_at<'a>(&self, body: &'a [u8], place: &Place<'a>) -> Result<Request<'a>, Error> {

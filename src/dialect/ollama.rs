@@ -3,13 +3,15 @@
 mod answer;
 mod converse;
 mod effort;
+mod models;
 mod request;
 mod speak;
 mod write;
 
+use super::directory::Directory;
 use super::{
-    Addressee, Answer, Dialect, Frame, Place, Request, StreamDecoder, StreamWriter, UsageRule,
-    Work, Written,
+    Addressee, Answer, Dialect, Envelope, Frame, Place, Request, StreamDecoder, StreamWriter,
+    UsageRule, Work, Written,
 };
 use crate::chat::conversation::Conversation;
 use crate::error::Error;
@@ -43,6 +45,21 @@ impl Dialect for Ollama {
             work: Work::Complete,
             ..Place::default()
         })
+    }
+
+    fn envelope(&self) -> &'static Envelope {
+        &Envelope {
+            paths: &["/", "/api/*"],
+            ..Envelope::PLAIN
+        }
+    }
+
+    fn directory(&self) -> &'static dyn Directory {
+        &models::Models
+    }
+
+    fn model_fields(&self) -> &'static [&'static str] {
+        &["model", "name"]
     }
 
     fn decode_at<'a>(&self, body: &'a [u8], place: &Place<'a>) -> Result<Request<'a>, Error> {

@@ -14,8 +14,8 @@ mod usage;
 mod write;
 
 use super::{
-    Addressee, Answer, Dialect, Frame, Place, Request, StreamDecoder, StreamFilter, StreamWriter,
-    UsageRule, Work, Written, unseal,
+    Addressee, Answer, Dialect, Envelope, Frame, Place, Request, StreamDecoder, StreamFilter,
+    StreamWriter, UsageRule, Work, Written, unseal,
 };
 use crate::chat::conversation::Conversation;
 use crate::error::{Error, Kind};
@@ -50,6 +50,14 @@ impl Dialect for OpenAiChat {
                 let model = rest.strip_suffix("/chat/completions")?;
                 (!model.contains('/')).then(|| place(Some(super::unescaped(model))))
             }
+        }
+    }
+
+    fn envelope(&self) -> &'static Envelope {
+        &Envelope {
+            files: &["/v1/files", "/openai/v1/files"],
+            batches: &["/v1/batches", "/openai/v1/batches"],
+            ..Envelope::PLAIN
         }
     }
 

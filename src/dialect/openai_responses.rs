@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::route::effort::Words;
 use bytes::Bytes;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 /// The dialect.
 pub struct OpenAiResponses;
@@ -38,6 +39,10 @@ impl Dialect for OpenAiResponses {
             work,
             ..Place::default()
         })
+    }
+
+    fn looks_like(&self, body: &Map<String, Value>) -> bool {
+        body.contains_key("input")
     }
 
     fn decode_at<'a>(&self, body: &'a [u8], place: &Place<'a>) -> Result<Request<'a>, Error> {

@@ -1,7 +1,7 @@
 //! What goes to the provider, and what it may cost at most: the body's edits, the token limit, the bound.
 
 use super::headers::Wishes;
-use super::translate::{self, ANTHROPIC_VERSION, Said};
+use super::translate::{self, Said};
 use super::{Attempted, Exchange, Inbound, final_error};
 use crate::caller::Caller;
 use crate::chat::ServiceTier;
@@ -181,25 +181,18 @@ fn write_effort(
     limit: Option<u64>,
 ) -> Option<Written> {
     let decided = arm.effort.filter(|_| !exchange.decision.untouched);
-    let own = || {
-        exchange
-            .inbound
-            .head
-            .headers
-            .get("anthropic-version")?
-            .to_str()
-            .ok()
-    };
+    let version = said.dialect.envelope().version;
+    let own = |name| exchange.inbound.head.headers.get(name)?.to_str().ok();
     let target = effort::Target {
         family: arm.model.provider.kind.family,
         model: &arm.model.name,
         words: said.dialect.effort(),
         asked: &said.request.fields,
         limit_tokens: limit,
-        anthropic_version: match said.translated {
-            true => Some(ANTHROPIC_VERSION),
-            false => own(),
-        },
+        version: version.and_then(|(name, ours)| match said.translated {
+            true => Some(ours),
+            false => own(name),
+        }),
     };
     // A translated body says nothing of effort yet: what the client asked for has to be said again.
     let wanted = decided.or_else(|| exchange.request.effort.filter(|_| said.translated));

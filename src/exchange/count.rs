@@ -71,12 +71,8 @@ async fn asked(
     body: &Bytes,
 ) -> Option<Response<Answer>> {
     let provider = &model.provider;
-    let words = Words {
-        dialect: inbound.dialect.name(),
-        ..Words::default()
-    };
     let state = inbound.state;
-    let headers = headers::outgoing(inbound.head, provider, words);
+    let headers = headers::outgoing(inbound.head, provider, url, Words::default());
     let answer = match state.upstream.send(url, headers, body.clone()).await {
         Ok(answer) => answer,
         Err(failure) => {

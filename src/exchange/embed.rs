@@ -192,8 +192,7 @@ impl<'a> Said<'a> {
             method: Method::POST,
             url: self.url.clone(),
             words: Words {
-                dialect: self.call.dialect(),
-                translated: self.translated.is_some(),
+                translated: self.translated.is_some().then_some(self.call.dialect()),
                 bodiless: false,
             },
             body: self.body.clone().into(),

@@ -1,20 +1,18 @@
 //! Headers: what a request wishes, what goes on to the provider, what comes back to the client.
 
-use super::translate::ANTHROPIC_VERSION;
-use super::{Call, Exchange, ask, keep, legacy, pass};
+use super::{Call, Exchange, ask, keep, pass};
 use crate::caller::Caller;
 use crate::chat::{Part, Prompt, ServiceTier};
-use crate::dialect::{self, Dialect, Work};
+use crate::dialect::{self, Dialect, Work, envelope, legacy};
 use crate::error::{Error, Kind};
 use crate::money::PicoUsd;
-use crate::provider::{Auth, Provider};
+use crate::provider::Provider;
 use crate::route::Arm;
 use crate::route::arm::{Effort, Objective};
 use crate::route::fleet::Model;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Uri};
-use secrecy::ExposeSecret;
 use std::net::IpAddr;
 
 /// Most tags in one request; each is a string of at most 64 bytes.
@@ -138,51 +136,29 @@ fn add_tags(tags: &mut Vec<(String, String)>, text: &str) -> Option<()> {
 /// What a path asks for, and in whose words it is answered. Of a path that several dialects share, or that none has, the
 /// client's own headers tell.
 pub(super) fn asked(head: &Parts) -> (&'static dyn Dialect, Call<'_>) {
-    let path = head.uri.path();
+    let (path, query) = (head.uri.path(), head.uri.query());
     if let Some((provider, rest)) = pass::split(path) {
-        let at = dialect::at(rest, head.uri.query()).map(|(dialect, _)| dialect);
-        let dialect = at.or_else(|| dialect::named(by_header(head, rest)));
-        let dialect = dialect.expect("they are in the registry");
+        let at = dialect::at(rest, query).map(|(dialect, _)| dialect);
+        let dialect = at.unwrap_or_else(|| envelope::client(rest, query, &head.headers));
         return (dialect, Call::Pass(provider, rest));
     }
-    if let Some((dialect, place)) = dialect::at(path, head.uri.query()) {
-        return (
-            dialect,
-            match place.work {
-                Work::Complete => Call::Complete(place),
-                Work::CountTokens => Call::Count(place),
-            },
-        );
+    if let Some((dialect, place)) = dialect::at(path, query) {
+        let call = match place.work {
+            Work::Complete => Call::Complete(place),
+            Work::CountTokens => Call::Count(place),
+        };
+        return (dialect, call);
     }
-    let by_header = by_header(head, path);
-    let kept = || keep::at(path, by_header == "anthropic_messages");
-    let (name, call) = match dialect::embed::at(path) {
-        Some(place) => (place.call.dialect(), Call::Embed(place)),
-        None => match (legacy::at(path), kept()) {
-            (Some(model), _) => (by_header, Call::Legacy(model)),
-            (None, Some(place)) => (by_header, Call::Keep(place)),
-            (None, None) => (by_header, Call::Other),
-        },
+    if let Some(place) = dialect::embed::at(path) {
+        return (place.call.dialect(), Call::Embed(place));
+    }
+    let client = envelope::client(path, query, &head.headers);
+    let call = match (legacy::at(path), keep::at(path, client)) {
+        (Some(model), _) => Call::Legacy(model),
+        (None, Some(place)) => Call::Keep(place),
+        (None, None) => Call::Other,
     };
-    let dialect = dialect::named(name).expect("they are in the registry");
-    (dialect, call)
-}
-
-/// Anthropic's clients say their version, Gemini's their kind of key or their own path; the rest speak OpenAI's dialect.
-pub(super) fn by_header(head: &Parts, path: &str) -> &'static str {
-    let has_key = |q: &str| q.split('&').any(|pair| pair.starts_with("key="));
-    if path.starts_with("/api/") {
-        "ollama_chat"
-    } else if head.headers.contains_key("anthropic-version") {
-        "anthropic_messages"
-    } else if head.headers.contains_key("x-goog-api-key")
-        || path.starts_with("/v1beta/")
-        || head.uri.query().is_some_and(has_key)
-    {
-        "gemini"
-    } else {
-        "openai_chat"
-    }
+    (client, call)
 }
 
 /// The headers with the caller's credential: Gemini's clients may put it into the query.
@@ -279,21 +255,18 @@ const NOT_SENT: [&str; 22] = [
 ];
 
 /// In which words a provider is spoken to.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct Words {
-    /// The name of the dialect.
-    pub(super) dialect: &'static str,
-    /// The client speaks another one.
-    pub(super) translated: bool,
+    /// The dialect of a request that was translated: of the client's headers none goes on, as they speak of another API.
+    pub(super) translated: Option<&'static dyn Dialect>,
     /// There is no body whose type must be told.
     pub(super) bodiless: bool,
 }
 
-/// The headers that go to the provider, with its own key. A translated request is not the client's any more: of its
-/// headers none goes on, as they speak of another API.
-pub(super) fn outgoing(head: &Parts, provider: &Provider, words: Words) -> HeaderMap {
+/// The headers that go to this address of the provider, with its own key.
+pub(super) fn outgoing(head: &Parts, provider: &Provider, url: &str, words: Words) -> HeaderMap {
     let mut out = HeaderMap::with_capacity(head.headers.len() + 2);
-    for (name, value) in head.headers.iter().filter(|_| !words.translated) {
+    for (name, value) in head.headers.iter().filter(|_| words.translated.is_none()) {
         if !NOT_SENT.contains(&name.as_str())
             && !name.as_str().starts_with("x-flyball-")
             && !named_by_connection(&head.headers, name)
@@ -301,11 +274,8 @@ pub(super) fn outgoing(head: &Parts, provider: &Provider, words: Words) -> Heade
             out.append(name.clone(), value.clone());
         }
     }
-    if words.translated && words.dialect == "anthropic_messages" {
-        out.insert(
-            "anthropic-version",
-            HeaderValue::from_static(ANTHROPIC_VERSION),
-        );
+    if let Some((name, ours)) = words.translated.and_then(|d| d.envelope().version) {
+        out.insert(name, HeaderValue::from_static(ours));
     }
     out.insert(
         header::ACCEPT_ENCODING,
@@ -318,18 +288,11 @@ pub(super) fn outgoing(head: &Parts, provider: &Provider, words: Words) -> Heade
     if provider.kind.closes_early {
         out.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    if let Some(key) = &provider.api_key {
-        let key = key.expose_secret();
-        let (name, text) = match provider.kind.auth {
-            Auth::XApiKey => ("x-api-key", key.to_owned()),
-            Auth::ApiKey => ("api-key", key.to_owned()),
-            Auth::Google if words.dialect == "gemini" => ("x-goog-api-key", key.to_owned()),
-            Auth::Bearer | Auth::Google => ("authorization", format!("Bearer {key}")),
-        };
-        if let Ok(mut value) = HeaderValue::from_str(&text) {
-            value.set_sensitive(true);
-            out.insert(HeaderName::from_static(name), value);
-        }
+    if let Some((name, text)) = provider.credential(url)
+        && let Ok(mut value) = HeaderValue::from_str(&text)
+    {
+        value.set_sensitive(true);
+        out.insert(HeaderName::from_static(name), value);
     }
     out
 }
@@ -442,9 +405,10 @@ pub(super) fn dropped(headers: &mut HeaderMap, fields: &[String]) {
 /// As much of the list of dropped fields as one header holds.
 const DROPPED_BYTES_MAX: usize = 1_024;
 
-/// The service tier that an answer's head names (Gemini).
+/// The service tier that an answer's head names.
 pub(super) fn service_tier(headers: &HeaderMap) -> Option<ServiceTier> {
-    let told = headers.get("x-gemini-service-tier")?;
+    let mut names = dialect::ALL.iter().filter_map(|d| d.envelope().tier);
+    let told = names.find_map(|name| headers.get(name))?;
     ServiceTier::read(told.to_str().ok()?)
 }
 

@@ -5,7 +5,7 @@ use super::headers::{self, Words};
 use super::pass::Models;
 use super::single::{Going, Single};
 use super::{Inbound, body as incoming, pass, reply};
-use crate::dialect::Answer as Read;
+use crate::dialect::{self, Answer as Read, Dialect};
 use crate::error::{Error, Kind};
 use crate::provider::{Provider, Side};
 use crate::relay::{Answer, Watch};
@@ -23,28 +23,35 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place<'p> {
     side: Side,
+    /// How answers must be changed, if they must.
+    here: Option<fn(Bytes) -> Bytes>,
     /// The part of the path that names it.
     name: &'p str,
     rest: &'p str,
 }
 
-/// Files and batches at this path. Both vendors have `/v1/files`: their clients' headers tell.
-pub(super) fn at(path: &str, anthropic: bool) -> Option<Place<'_>> {
-    let files = match anthropic {
-        true => Side::AnthropicFiles,
-        false => Side::Files,
-    };
-    let places = [
-        ("/v1/messages/batches", Side::MessageBatches),
-        ("/v1/files", files),
-        ("/v1/batches", Side::Batches),
-        ("/openai/v1/files", Side::Files),
-        ("/openai/v1/batches", Side::Batches),
-    ];
-    places.into_iter().find_map(|(name, side)| {
-        let rest = path.strip_prefix(name)?;
-        let name = &path[..name.len()];
-        (rest.is_empty() || rest.starts_with('/')).then_some(Place { side, name, rest })
+/// Files and batches at this path. Vendors share paths: the client's own dialect comes first.
+pub(super) fn at<'p>(path: &'p str, client: &'static dyn Dialect) -> Option<Place<'p>> {
+    let mut all = std::iter::once(client).chain(dialect::ALL.iter().copied());
+    all.find_map(|dialect| {
+        let kept = dialect.envelope();
+        let files = kept
+            .files
+            .iter()
+            .map(|n| (n, Side::Files(dialect.name()), None));
+        let batches = kept.batches.iter();
+        let batches = batches.map(|n| (n, Side::Batches(dialect.name()), kept.here));
+        files.chain(batches).find_map(|(name, side, here)| {
+            let rest = path.strip_prefix(name)?;
+            let name = &path[..name.len()];
+            let place = Place {
+                side,
+                here,
+                name,
+                rest,
+            };
+            (rest.is_empty() || rest.starts_with('/')).then_some(place)
+        })
     })
 }
 
@@ -101,16 +108,14 @@ pub(super) async fn keep(
         Ok(answered) => answered,
         Err(refused) => return refused,
     };
-    if place.side != Side::MessageBatches || !headers::is_json(&head.headers) {
+    let here = place.here.filter(|_| headers::is_json(&head.headers));
+    let Some(here) = here else {
         return Ok(single.watched(head, None, body, Watch::Nothing, settlement));
-    }
+    };
     match reply::read_up_to(body, reply::HELD_MAX, state.limits.total).await {
         reply::Held::Whole(bytes) => {
             let _ = settlement.passed(&Read::default(), true);
-            Ok(Response::from_parts(
-                head,
-                Answer::whole(fetched_here(bytes)),
-            ))
+            Ok(Response::from_parts(head, Answer::whole(here(bytes))))
         }
         reply::Held::Longer(first, rest) => {
             Ok(single.watched(head, Some(first), rest, Watch::Nothing, settlement))
@@ -149,57 +154,4 @@ fn keeper(policy: &Policy, place: Place<'_>, chosen: Option<&str>) -> Result<Arc
             ),
         }
     })
-}
-
-/// Anthropic's SDKs fetch a batch's results from the address that its answer names, with the key that they have: flyball's. So it
-/// must be an address here; one without a host is read by them as such.
-pub(super) fn fetched_here(bytes: Bytes) -> Bytes {
-    const FIELD: &str = "\"results_url\"";
-    const FOLDER: &str = "/v1/messages/batches/";
-    let Ok(text) = std::str::from_utf8(&bytes) else {
-        return bytes;
-    };
-    let mut out = String::new();
-    let mut done = 0;
-    for (at, _) in text.match_indices(FIELD) {
-        let value = &text[at + FIELD.len()..];
-        let Some(open) = value.find('"') else { break };
-        // Only a colon and blanks may part a field from its text: `null` has none.
-        if !value[..open].chars().all(|c| c == ':' || c.is_whitespace()) {
-            continue;
-        }
-        let start = at + FIELD.len() + open + 1;
-        let end = text[start..].find('"').map_or(text.len(), |n| start + n);
-        if let Some(host) = text[start..end].find(FOLDER) {
-            out.push_str(&text[done..start]);
-            done = start + host;
-        }
-    }
-    if done == 0 {
-        return bytes;
-    }
-    out.push_str(&text[done..]);
-    Bytes::from(out)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_addresses_of_results_become_addresses_here_and_nothing_else_is_touched() {
-        let text = "{\"results_url\":null,\"a\":\"results_url\",\"l\":[{\"results_url\" :\n \"https://h/v1/messages/batches/b/results\"},{\"results_url\":\"https://h/other\"}],\"ü\":1}";
-        let here = fetched_here(Bytes::from(text));
-        assert_eq!(here, text.replace("https://h/v1", "/v1"));
-        for at in (0..=text.len()).filter(|at| text.is_char_boundary(*at)) {
-            let cut = &text[..at];
-            let here = fetched_here(Bytes::from(cut.to_owned()));
-            assert_eq!(
-                here,
-                cut.replace("https://h/v1/messages/batches/", "/v1/messages/batches/")
-            );
-        }
-        let bytes = Bytes::from_static(b"\xff\"results_url\":\"https://h/v1/messages/batches/b\"");
-        assert_eq!(fetched_here(bytes.clone()), bytes);
-    }
 }

@@ -2,7 +2,7 @@
 
 use super::pass::{self, Asked};
 use super::{Inbound, read_body};
-use crate::dialect;
+use crate::dialect::legacy;
 use crate::error::{Error, Kind};
 use crate::json::{self, Edit, Object};
 use crate::provider::Provider;
@@ -11,19 +11,6 @@ use crate::route;
 use bytes::Bytes;
 use http::Response;
 use hyper::body::Incoming;
-
-/// The dialect whose providers have it, beside their chats.
-const DIALECT: &str = "openai_chat";
-
-/// The model that the path names, if it is of such a call: none where the body does.
-pub(super) fn at(path: &str) -> Option<Option<String>> {
-    if matches!(path, "/v1/completions" | "/openai/v1/completions") {
-        return Some(None);
-    }
-    let rest = path.strip_prefix("/openai/deployments/")?;
-    let model = rest.strip_suffix("/completions")?;
-    (!model.contains('/')).then(|| Some(dialect::unescaped(model).into_owned()))
-}
 
 pub(super) async fn complete(
     inbound: &Inbound<'_>,
@@ -39,7 +26,9 @@ pub(super) async fn complete(
             "Legacy completions are not routed: name a model that still has them, or use /v1/chat/completions.",
         ));
     }
-    let found = policy.fleet.resolve(&name, DIALECT, &policy.catalogue);
+    let found = policy
+        .fleet
+        .resolve(&name, legacy::dialect().name(), &policy.catalogue);
     let model = found.ok_or_else(|| {
         let public = format!("No configured provider has a model named \"{name}\".");
         Error::new(Kind::NotFound, public).code("model_not_found")
@@ -80,10 +69,8 @@ fn named(body: Bytes, deployment: Option<String>) -> Result<(String, Bytes), Err
 
 /// Where a provider has them: beside its chats.
 fn beside_chat(provider: &Provider) -> Option<String> {
+    let chats = legacy::dialect().name();
     let speaks = provider.kind.speaks.iter();
-    let (_, path) = speaks.copied().find(|(name, _)| *name == DIALECT)?;
-    Some(format!(
-        "{}/completions",
-        path.strip_suffix("/chat/completions")?
-    ))
+    let (_, path) = speaks.copied().find(|(name, _)| *name == chats)?;
+    legacy::beside(path)
 }

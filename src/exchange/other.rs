@@ -1,26 +1,21 @@
 //! What a client may ask that needs no model: which models there are, and what a request of its own did.
 
-use super::{State, models, reply};
+use super::{Inbound, State, models, reply};
 use crate::caller::Caller;
 use crate::error::{Error, Kind};
 use crate::ledger::store::Attempt;
 use crate::relay::Answer;
-use http::request::Parts;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-pub(super) async fn get(
-    state: &Arc<State>,
-    head: &Parts,
-    caller: &Caller,
-) -> Result<Response<Answer>, Error> {
-    if let Some(answer) = models::get(state, head, caller) {
+pub(super) async fn get(inbound: &Inbound<'_>) -> Result<Response<Answer>, Error> {
+    if let Some(answer) = models::get(inbound) {
         return answer;
     }
-    let path = head.uri.path();
+    let path = inbound.head.uri.path();
     match path.strip_prefix("/flyball/requests/") {
-        Some(id) => request(state, caller, id).await,
+        Some(id) => request(inbound.state, &inbound.caller, id).await,
         None => Err(Error::new(
             Kind::NotFound,
             format!("flyball has no {path}."),

@@ -3,14 +3,14 @@
 
 use super::headers::{self, Words};
 use super::single::{Going, Single};
-use super::{Inbound, ask, embed, keep, read_body, reply};
+use super::{Inbound, ask, embed, read_body, reply};
 use crate::caller::Caller;
 use crate::dialect::embed as embed_wire;
-use crate::dialect::{self, Answer as Read, Dialect, UsageRule, Work};
+use crate::dialect::{self, Answer as Read, Dialect, UsageRule, Work, envelope};
 use crate::error::{Error, Kind};
 use crate::json::{self, Object};
 use crate::ledger::balance::{Ask, Capped};
-use crate::provider::{Auth, Provider, Side, simulated};
+use crate::provider::{Provider, Side, simulated};
 use crate::relay::{Answer, ReadWhole, Watch, bill_headers};
 use crate::route::Policy;
 use crate::route::fleet::Model;
@@ -107,7 +107,10 @@ pub(super) async fn carry(
     let going = Going {
         method: head.method.clone(),
         url: with_query(format!("{}{rest}", provider.base_url), head.uri.query()),
-        words: words(provider, rest, !body.is_empty()),
+        words: Words {
+            bodiless: body.is_empty(),
+            ..Words::default()
+        },
         body: body.clone().into(),
     };
     let kept = asked.kept(head.uri.query());
@@ -129,7 +132,7 @@ impl Asked<'_> {
     fn kept(&self, query: Option<&str>) -> Kept {
         Kept {
             streams: dialect::at(self.rest, query).is_some_and(|(_, place)| place.stream),
-            batches: self.rest.starts_with("/v1/messages/batches"),
+            here: envelope::here(self.rest),
         }
     }
 }
@@ -138,8 +141,8 @@ impl Asked<'_> {
 struct Kept {
     /// It comes bit by bit, and is passed on so.
     streams: bool,
-    /// It is one of Anthropic's batches, which tell an address of their results.
-    batches: bool,
+    /// It is about batches, and tells addresses at the vendor.
+    here: Option<fn(Bytes) -> Bytes>,
 }
 
 /// What is known of the models that a call names.
@@ -213,15 +216,6 @@ pub(super) fn with_query(url: String, query: Option<&str>) -> String {
     }
 }
 
-fn words(provider: &Provider, rest: &str, with_body: bool) -> Words {
-    let native = provider.kind.auth == Auth::Google && !rest.starts_with("/v1beta/openai");
-    Words {
-        dialect: if native { "gemini" } else { "" },
-        translated: false,
-        bodiless: !with_body,
-    }
-}
-
 /// Every model that a call names, in its path or its body: whichever the provider goes by, all must be allowed.
 ///
 /// # Errors
@@ -267,10 +261,10 @@ fn in_path(rest: &str) -> Vec<String> {
 
 /// Servers written in Go take a key in any case, the last one of several: each counts.
 fn in_body(fields: &Object<'_>, provider: &Provider) -> Vec<String> {
-    let own = |key: &str| {
-        key.eq_ignore_ascii_case("model")
-            || (provider.kind.name == "ollama" && key.eq_ignore_ascii_case("name"))
-    };
+    let speaks = provider.kind.speaks.iter();
+    let dialects = speaks.filter_map(|(name, _)| dialect::named(name));
+    let naming: Vec<&str> = dialects.flat_map(|d| d.model_fields()).copied().collect();
+    let own = |key: &str| naming.iter().any(|field| key.eq_ignore_ascii_case(field));
     let mut names = Vec::new();
     for (key, raw) in fields.iter() {
         if own(key) {
@@ -481,7 +475,7 @@ async fn through(
         let read = spoken.reader(rule);
         return Ok(single.watched(head, None, body, Watch::Whole { kept, read }, settlement));
     }
-    if !json || (matches!(spoken, Spoken::Nothing) && !kept.batches) {
+    if !json || (matches!(spoken, Spoken::Nothing) && kept.here.is_none()) {
         return Ok(single.watched(head, None, body, Watch::Nothing, settlement));
     }
     let read = spoken.reader(rule);
@@ -490,9 +484,9 @@ async fn through(
             let bill = settlement.passed(&read(&bytes), true);
             head.headers
                 .extend(bill.map(bill_headers).unwrap_or_default());
-            let bytes = match kept.batches {
-                true => keep::fetched_here(bytes),
-                false => bytes,
+            let bytes = match kept.here {
+                Some(here) => here(bytes),
+                None => bytes,
             };
             Ok(Response::from_parts(head, Answer::whole(bytes)))
         }

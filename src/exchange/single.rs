@@ -189,7 +189,7 @@ impl Single<'_> {
     {
         let (state, provider) = (self.inbound.state, &self.model.provider);
         settlement.sending();
-        let headers = headers::outgoing(self.inbound.head, provider, going.words);
+        let headers = headers::outgoing(self.inbound.head, provider, &going.url, going.words);
         let sent = state
             .upstream
             .call(going.method, &going.url, headers, going.body);
@@ -216,7 +216,7 @@ impl Single<'_> {
             return Ok((head, body, settlement));
         }
         let refused = reply::refused_upstream(state, provider, &head, body, settlement).await;
-        Err(refused.map(|bytes| match going.words.translated {
+        Err(refused.map(|bytes| match going.words.translated.is_some() {
             true => reply::error_of(head, &bytes, self.dialect, self.inbound.id),
             false => Response::from_parts(head, Answer::whole(bytes)),
         }))

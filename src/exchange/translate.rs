@@ -16,9 +16,6 @@ use bytes::Bytes;
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// The API version in which a translated request is written: the last one that takes sampling parameters.
-pub(super) const ANTHROPIC_VERSION: &str = "2023-06-01";
-
 /// One request for models that speak other dialects: the whole conversation is made once, and only where it is needed.
 pub(super) struct Translator<'a> {
     dialect: &'static dyn Dialect,
@@ -168,8 +165,7 @@ impl<'a> Said<'a> {
     /// How its provider is spoken to.
     pub(super) fn words(&self) -> Words {
         Words {
-            dialect: self.dialect.name(),
-            translated: self.translated,
+            translated: self.translated.then_some(self.dialect),
             bodiless: false,
         }
     }

@@ -19,8 +19,8 @@ pub static KIND: Kind = Kind {
     ],
     sides: &[
         (Side::Embed(Shape::OpenAi), "/openai/v1/embeddings"),
-        (Side::Files, "/openai/v1/files"),
-        (Side::Batches, "/openai/v1/batches"),
+        (Side::Files("openai_chat"), "/openai/v1/files"),
+        (Side::Batches("openai_chat"), "/openai/v1/batches"),
     ],
     family: Family::OpenAi,
     usage: UsageRule::Dialect,

@@ -6,6 +6,9 @@ use crate::dialect::embed::Shape;
 use crate::route::arm::Tier;
 use crate::route::effort::Family;
 
+/// Where everything is OpenAI's, the way of giving the key too.
+pub(super) const OPENAI: &str = "/v1beta/openai/";
+
 /// Gemini, generateContent and Chat Completions.
 pub static KIND: Kind = Kind {
     name: "gemini",

@@ -12,7 +12,10 @@ pub static KIND: Kind = Kind {
     base_url: Some("https://api.groq.com/openai"),
     auth: Auth::Bearer,
     speaks: &[("openai_chat", "/v1/chat/completions")],
-    sides: &[(Side::Files, "/v1/files"), (Side::Batches, "/v1/batches")],
+    sides: &[
+        (Side::Files("openai_chat"), "/v1/files"),
+        (Side::Batches("openai_chat"), "/v1/batches"),
+    ],
     family: Family::Groq,
     usage: UsageRule::Dialect,
     // How a cancelled stream is billed is not documented.

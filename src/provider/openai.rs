@@ -18,8 +18,8 @@ pub static KIND: Kind = Kind {
     ],
     sides: &[
         (Side::Embed(Shape::OpenAi), "/v1/embeddings"),
-        (Side::Files, "/v1/files"),
-        (Side::Batches, "/v1/batches"),
+        (Side::Files("openai_chat"), "/v1/files"),
+        (Side::Batches("openai_chat"), "/v1/batches"),
     ],
     family: Family::OpenAi,
     usage: UsageRule::Dialect,

@@ -188,8 +188,8 @@ pub struct Target<'a> {
     pub asked: &'a Object<'a>,
     /// The token limit that will be in force, if it is below what the client's fields say or they say nothing.
     pub limit_tokens: Option<u64>,
-    /// The `anthropic-version` header.
-    pub anthropic_version: Option<&'a str>,
+    /// The version of the API, where the dialect says one in a header.
+    pub version: Option<&'a str>,
 }
 
 /// How an effort is asked for.

@@ -75,7 +75,7 @@ fn said_to(
         words: to.effort(),
         asked: &read.fields,
         limit_tokens: None,
-        anthropic_version: Some("2023-06-01"),
+        version: Some("2023-06-01"),
     };
     let effort = match request.effort {
         Some(wanted) => effort::write_as(&target, &accepts, wanted),

@@ -129,3 +129,29 @@ fn each_outside_door_has_one_keeper() {
         }
     }
 }
+
+/// Files in which a dialect's name is a provider's, whose kinds of requests these are not.
+const VENDORS: [&str; 2] = ["route::effort", "ledger::price::refresh"];
+
+#[test]
+fn only_dialects_and_who_speaks_them_name_a_dialect() {
+    let rooms = ["dialect", "provider", "simulate"];
+    let own = |module: &str| {
+        let mut rooms = rooms.iter();
+        rooms.any(|room| module == *room || module.starts_with(&format!("{room}::")))
+    };
+    let kinds: Vec<&str> = flyball::provider::ALL.iter().map(|k| k.name).collect();
+    let mut wrong = Vec::new();
+    for (module, text) in all().into_iter().filter(|(module, _)| !own(module)) {
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for name in flyball::dialect::ALL.iter().map(|d| d.name()) {
+            let vendor = kinds.contains(&name) && VENDORS.contains(&module.as_str());
+            let quoted = code.contains(&format!("\"{name}\"")) && !vendor;
+            // A name that is no word of English or of a vendor stands for nothing else, in whatever context.
+            if quoted || (name.contains('_') && code.contains(name)) {
+                wrong.push(format!("{module} names {name}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}

@@ -196,7 +196,7 @@ fn sampling(pen: &mut Pen<'_>, target: &Target<'_>, row: Option<&Row>, effort: E
         return;
     }
     let never = row.is_some_and(|r| !r.sampling);
-    let version = target.anthropic_version.unwrap_or_default();
+    let version = target.version.unwrap_or_default();
     if never || effort != Effort::None || version >= VERSION_WITHOUT_SAMPLING {
         for key in SAMPLING {
             pen.reject(key);

@@ -36,7 +36,7 @@ fn write(
         words: words(dialect),
         asked,
         limit_tokens,
-        anthropic_version,
+        version: anthropic_version,
     };
     write_as(&target, &accepts(family, model), wanted)
 }
@@ -256,7 +256,7 @@ fn the_configured_list_decides_where_the_table_is_silent() {
         words: words(CHAT),
         asked: &asked,
         limit_tokens: None,
-        anthropic_version: None,
+        version: None,
     };
     let listed = Accepts::listed(vec![Effort::High, Effort::Low, Effort::Low]);
     assert_eq!(listed.efforts, [Effort::Low, Effort::High]);

@@ -1,0 +1,17 @@
+//! The models in Google's shape.
+
+use crate::dialect::directory::{Directory, Known};
+use serde_json::{Value, json};
+
+pub(super) struct Models;
+
+impl Directory for Models {
+    fn list(&self, models: &[Known<'_>]) -> Value {
+        let cards: Vec<Value> = models.iter().map(|model| self.card(model)).collect();
+        json!({"models": cards})
+    }
+
+    fn card(&self, model: &Known<'_>) -> Value {
+        json!({"name": format!("models/{}", model.name), "version": "1", "displayName": model.name, "supportedGenerationMethods": ["generateContent", "countTokens"]})
+    }
+}
