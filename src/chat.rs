@@ -8,6 +8,7 @@ pub mod answer;
 pub mod conversation;
 
 use crate::money::PicoUsd;
+use conversation::MediaKind;
 use std::borrow::Cow;
 
 /// What the client sent, in the order it was sent.
@@ -60,6 +61,17 @@ pub enum Part<'a> {
     ToolResult(Cow<'a, str>),
     /// The model's own reasoning, sent back.
     Reasoning,
+}
+
+/// A picture, sound or document of a request, as far as it bears on what the request costs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Medium<'a> {
+    /// What it is, as the client says.
+    pub kind: MediaKind,
+    /// The field that holds it.
+    pub at: String,
+    /// Its bytes, where they are in the request: the JSON string just as it stands there.
+    pub data: Option<&'a str>,
 }
 
 /// How urgently a provider works on a request; each tier has its own rates.

@@ -30,7 +30,7 @@ pub use envelope::Envelope;
 pub use crate::chat::answer::{Answer, Citation, Event, Finish};
 
 use crate::chat::conversation::Conversation;
-use crate::chat::{Prompt, ServiceTier};
+use crate::chat::{Medium, Prompt, ServiceTier};
 use crate::error::Error;
 use crate::json::{Edit, Object};
 use crate::route::arm::Effort;
@@ -269,8 +269,10 @@ pub struct Request<'a> {
     pub prompt: Prompt<'a>,
     /// The service tier that the client names, if it names one.
     pub tier: Option<AskedTier>,
-    /// Fields whose cost has no bound (server tools, files by reference, ...); named in the 400 on a capped key.
+    /// Fields whose cost has no bound (server tools, unknown fields, ...); named in the 400 on a capped key.
     pub unbounded: Vec<String>,
+    /// Pictures, sound and documents: their cost is not in their words.
+    pub media: Vec<Medium<'a>>,
 }
 
 /// A service tier that a client asks for.

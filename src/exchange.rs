@@ -6,6 +6,7 @@
 
 mod ask;
 mod body;
+mod bound;
 mod count;
 mod embed;
 mod headers;

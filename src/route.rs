@@ -7,6 +7,7 @@ pub mod cost;
 pub mod effort;
 pub mod fleet;
 mod gate;
+pub mod media;
 pub mod policy;
 mod rank;
 

@@ -40,6 +40,10 @@ pub struct Job {
     pub capped: bool,
     /// The client's dialect.
     pub dialect: &'static dyn Dialect,
+    /// Pictures, sound and documents in it.
+    pub held: usize,
+    /// Their most tokens, as far as they have a maximum of their own.
+    pub attached: u64,
     /// What its input tokens are counted from where nobody reports them.
     pub input: Input,
     /// The request id.
@@ -217,8 +221,7 @@ impl Settlement {
         };
         match open.seen.usage {
             Some(usage) => Some(open.close(usage, Basis::Reported, outcome)),
-            // No vendor's own tokenizer for embeddings is here: under a cap a count of another's is not enough.
-            None if open.seen.error || open.is_capped_embedding() => {
+            None if open.seen.error || open.counts_too_little() => {
                 open.count_then_close(Charge::Bound, outcome);
                 None
             }
@@ -287,6 +290,7 @@ impl Drop for Settlement {
             return;
         }
         let charge = match open.job.arm.model.provider.kind.on_cancel {
+            OnCancel::Stops if open.counts_too_little() => Charge::Bound,
             OnCancel::Stops => Charge::CountAndMargin,
             OnCancel::Unknown => Charge::Bound,
         };
@@ -325,8 +329,12 @@ impl Open {
         self.reservation.void(outcome);
     }
 
-    fn is_capped_embedding(&self) -> bool {
-        self.job.capped && matches!(self.job.input, Input::Embed(..))
+    /// Under a cap a count is not enough where it can be too low: no vendor's own tokenizer for embeddings is here, and nobody counts
+    /// pictures, sound and documents but their vendor.
+    fn counts_too_little(&self) -> bool {
+        let known = self.seen.usage.is_some_and(|usage| usage.input_total() > 0);
+        let embedding = matches!(self.job.input, Input::Embed(..));
+        self.job.capped && !known && (embedding || self.job.held > 0)
     }
 
     /// Counts off the I/O threads, then closes; the reservation stays open until then.
@@ -389,7 +397,7 @@ impl Open {
         let Ok(request) = self.job.dialect.decode_at(body, &place) else {
             return tokens::bound(body.len());
         };
-        let mut count = 0;
+        let mut count = self.job.attached;
         for text in &request.prompt.system {
             count += tokens::count(text);
         }

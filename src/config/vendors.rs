@@ -8,6 +8,7 @@ use crate::reader::{Complaint, Table, suggest};
 use crate::route::arm::{Effort, Tier};
 use crate::route::effort::{self, Accepts};
 use crate::route::fleet::{Fleet, Model, embeds, is_remote_name};
+use crate::route::media::{self, Maxima};
 use http::Uri;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -175,6 +176,7 @@ impl Building {
             .then(|| table.choices("efforts", "effort", &Effort::ALL.map(|e| (e.name(), e))));
         let context_tokens = table.count_from_1("context_tokens");
         let answer_tokens_max = table.count_from_1("answer_tokens_max");
+        let own_media = own_media(&table);
         let only_embeds = table.flag("embeddings");
         let own_price = price::own(&table, provider.as_ref().map(|p| p.kind));
         self.stray |= provider.is_none() || name.is_none();
@@ -197,6 +199,7 @@ impl Building {
                 tier: tier.unwrap_or(Tier::Standard),
                 accepts: efforts.map_or(model.accepts.clone(), |e| listed(&model.accepts, e)),
                 context_tokens: context_tokens.or(model.context_tokens),
+                media: own_media.or(model.media),
                 answer_tokens_max: answer_tokens_max.or(model.answer_tokens_max),
                 ..model
             }));
@@ -249,6 +252,7 @@ impl Building {
             answer_tokens_max: price.and_then(|p| p.output_tokens_max),
             local: provider.local && !remote && !simulated,
             simulated,
+            media: media::maxima(kind.name, &name),
             embeds: embeds(&name),
             name,
         }
@@ -428,6 +432,16 @@ fn api_key(
         table.complain("api_key", "there is no key", help);
     }
     value.map(secrecy::SecretString::from)
+}
+
+/// The most tokens of what is no text, by the operator.
+fn own_media(table: &Table<'_>) -> Maxima {
+    Maxima {
+        image: table.count_from_1("image_tokens_max"),
+        audio: table.count_from_1("audio_tokens_max"),
+        document: table.count_from_1("document_tokens_max"),
+        ..Maxima::default()
+    }
 }
 
 /// The tier of a model whose entry names none.

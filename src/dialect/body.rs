@@ -5,10 +5,12 @@
 
 use super::lenient::Content;
 use super::{AskedTier, Place};
-use crate::chat::ServiceTier;
+use crate::chat::conversation::MediaKind;
+use crate::chat::{Medium, ServiceTier};
 use crate::error::{Error, Kind};
 use crate::json::{self, Object};
 use serde::de::{Deserialize, Deserializer as _, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
@@ -21,6 +23,9 @@ pub(super) const TOKENS_MAX: u64 = 1 << 32;
 
 /// As many unbounded fields as are named in an error; the first one already refuses the request.
 const UNBOUNDED_MAX: usize = 16;
+
+/// More media than a provider takes in one request (Gemini: 3,600) have no bound: each one keeps the name of its field.
+const MEDIA_MAX: usize = 4_096;
 
 /// The longest key that is repeated in an error, in characters.
 const KEY_CHARS_MAX: usize = 64;
@@ -257,6 +262,56 @@ pub(super) fn tier(fields: &Object<'_>, field: &'static str) -> Option<AskedTier
         None => ServiceTier::Other,
     };
     Some(AskedTier { field, tier })
+}
+
+/// What a request may cost besides its words and its answer.
+#[derive(Default)]
+pub(super) struct Costs<'a> {
+    /// Fields without a bound.
+    pub(super) unbounded: Vec<String>,
+    /// Pictures, sound and documents.
+    pub(super) media: Vec<Medium<'a>>,
+}
+
+impl<'a> Costs<'a> {
+    /// Remembers a field whose cost has no bound.
+    pub(super) fn unbounded(&mut self, field: impl FnOnce() -> String) {
+        unbounded(&mut self.unbounded, field);
+    }
+
+    /// Remembers a medium, whose bytes may be in this JSON string.
+    pub(super) fn medium(
+        &mut self,
+        kind: MediaKind,
+        at: impl FnOnce() -> String,
+        data: Option<&'a str>,
+    ) {
+        if self.media.len() == MEDIA_MAX {
+            return self.unbounded(at);
+        }
+        self.media.push(Medium {
+            kind,
+            at: at(),
+            data: data.filter(|json| json.starts_with('"')),
+        });
+    }
+}
+
+/// The JSON string of an address that holds the bytes themselves; it may stand in an object (`{"url": …}`).
+pub(super) fn inline_url(raw: Option<&RawValue>) -> Option<&str> {
+    let raw = raw?.get();
+    let text = match raw.starts_with('{') {
+        true => string_in(raw, "url")?,
+        false => raw,
+    };
+    text.starts_with("\"data:").then_some(text)
+}
+
+/// A string in a JSON object; none where two of its fields have the same name.
+pub(super) fn string_in<'a>(object: &'a str, key: &str) -> Option<&'a str> {
+    let fields = Object::read_str(object).ok()?;
+    let single = fields.duplicate().is_none();
+    fields.some(key).filter(|_| single)
 }
 
 /// Remembers a field whose cost has no bound.

@@ -1,5 +1,6 @@
 //! What goes to the provider, and what it may cost at most: the body's edits, the token limit, the bound.
 
+use super::bound::{self, Input, ask, must_be_bounded};
 use super::headers::Wishes;
 use super::translate::{self, Said};
 use super::{Attempted, Exchange, Inbound, final_error};
@@ -17,16 +18,11 @@ use crate::money::PicoUsd;
 use crate::route::arm::Effort;
 use crate::route::effort::{self, Family, Written};
 use crate::route::{Arm, Policy};
-use crate::settle::{Input, Job};
+use crate::settle::{self, Job};
 use crate::tokens;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Tokens that a provider adds around a request (tool and system scaffolding), at most.
-const FRAME_TOKENS: u64 = 512;
-/// Tokens that a chat template adds around one message, at most.
-const TURN_TOKENS: u64 = 16;
 
 /// One attempt before its money is reserved.
 pub(super) struct Plan {
@@ -44,6 +40,10 @@ pub(super) struct Plan {
     free: bool,
     /// The bound: input fixed, so much per answer token, so many tokens.
     ask: Ask,
+    /// The most input.
+    input: Input,
+    /// The part of it that are pictures, sound and documents with a maximum of their own.
+    attached: u64,
     /// What its machine's time costs at most.
     time: PicoUsd,
     /// The model's own maximum.
@@ -121,6 +121,14 @@ pub(super) fn plan(exchange: &Exchange<'_>, arm: &Arm, said: &Said<'_>) -> Resul
     check_bounded(&request.unbounded, &arm.model.name, capped, price)?;
     let held_to_some = caller.is_limited() || state.ledger.perhaps_capped(&dims).any();
     check_others(request.unbounded.iter().map(String::as_str), held_to_some)?;
+    let attached = bound::attached(
+        said,
+        &exchange.request.media,
+        &arm.model,
+        &exchange.inbound.head.headers,
+        must_be_bounded(capped, price),
+    )?;
+    let input = Input::of(said, attached);
     check_tier(request.tier, &arm.model.name, capped, price)?;
     let written = write_effort(exchange, arm, said, client_limit);
     let effort = written
@@ -145,13 +153,7 @@ pub(super) fn plan(exchange: &Exchange<'_>, arm: &Arm, said: &Said<'_>) -> Resul
         .min(wanted);
     let tokens_min = if policy.lower_limits { least } else { wanted };
     let dearest = dearest_price(arm, said);
-    let mut ask = ask(
-        dearest.as_ref(),
-        input_bound(said),
-        request.choices,
-        wanted,
-        tokens_min,
-    );
+    let mut ask = ask(dearest.as_ref(), input, request.choices, wanted, tokens_min);
     let limits = &state.limits;
     let time_bound = limits.connect + limits.first_byte + limits.total;
     let time = price.map_or(PicoUsd::ZERO, |p| p.time_cost(time_bound));
@@ -168,6 +170,8 @@ pub(super) fn plan(exchange: &Exchange<'_>, arm: &Arm, said: &Said<'_>) -> Resul
         capped,
         free: price.is_some_and(Price::is_free),
         ask,
+        input,
+        attached: attached.tokens,
         time,
         model_max,
         client_limit,
@@ -203,32 +207,6 @@ fn write_effort(
     }
 }
 
-/// At most this many input tokens: one a byte of the body (its JSON is never shorter than its text), and what is put around it.
-fn input_bound(said: &Said<'_>) -> u64 {
-    let turns = u64::try_from(said.request.prompt.turns.len()).unwrap_or(u64::MAX);
-    tokens::bound(said.body.len())
-        .saturating_add(turns.saturating_mul(TURN_TOKENS))
-        .saturating_add(FRAME_TOKENS)
-}
-
-fn ask(price: Option<&Price>, input_max: u64, choices: u64, tokens: u64, tokens_min: u64) -> Ask {
-    let zero = PicoUsd::ZERO;
-    let (input, output) = price.map_or((zero, zero), |p| {
-        (
-            p.bound_input(input_max),
-            p.bound_per_output_token(input_max),
-        )
-    });
-    Ask {
-        fixed: input.times(input_max),
-        per_token: output.times(choices),
-        tokens,
-        tokens_min,
-        input_tokens: input_max,
-        choices,
-    }
-}
-
 /// The price that bounds the request: the dearest of the tiers in which it may be served, and of the hours.
 fn dearest_price(arm: &Arm, said: &Said<'_>) -> Option<Price> {
     let named = said.request.tier.map(|asked| asked.tier);
@@ -246,9 +224,6 @@ pub(super) fn check_bounded(
     capped: Capped,
     price: Option<&Price>,
 ) -> Result<(), Error> {
-    if !capped.usd && !capped.tokens {
-        return Ok(());
-    }
     if capped.usd && price.is_none() {
         return Err(Error::bad_field(
             "model",
@@ -256,7 +231,7 @@ pub(super) fn check_bounded(
         )
         .code("flyball_no_price"));
     }
-    if !capped.tokens && price.is_some_and(Price::is_free) {
+    if !must_be_bounded(capped, price) {
         return Ok(());
     }
     match unbounded.first() {
@@ -342,7 +317,7 @@ pub(super) async fn reserve(
     said: &Said<'_>,
     facts: Facts,
 ) -> Result<Reservation, Attempted> {
-    let countable = arm.model.provider.kind.family == Family::OpenAi && plan.ask.input_tokens > 0;
+    let countable = arm.model.provider.kind.family == Family::OpenAi && plan.input.countable;
     let patience = exchange.policy.cap_wait;
     let first = if countable { Duration::ZERO } else { patience };
     let ledger = &exchange.inbound.state.ledger;
@@ -353,19 +328,18 @@ pub(super) async fn reserve(
     if !(matches!(refused, Refused::Full(_)) && countable) {
         return Err(refusal(exchange, &refused));
     }
-    let body = said.body.clone();
+    let words = bound::words(said.body, &said.request.media);
     // Tool schemas are in the body too, so the whole body is counted: its JSON is never shorter in tokens than the prompt made of it.
     let counted = tokio::task::spawn_blocking(move || {
-        std::str::from_utf8(&body).map_or(u64::MAX, tokens::count)
+        let count = |piece: &Bytes| std::str::from_utf8(piece).map_or(u64::MAX, tokens::count);
+        words.iter().map(count).fold(0, u64::saturating_add)
     })
     .await
     .unwrap_or(u64::MAX);
-    let around = input_bound(said) - tokens::bound(said.body.len());
-    let input_max = counted.saturating_add(around);
     let dearest = dearest_price(arm, said);
     let mut exact = ask(
         dearest.as_ref(),
-        input_max,
+        plan.input.counted(counted),
         said.request.choices,
         plan.ask.tokens,
         plan.ask.tokens_min,
@@ -484,7 +458,9 @@ impl Plan {
             baseline: exchange.decision.baseline.clone(),
             capped: self.capped.any(),
             dialect: exchange.inbound.dialect,
-            input: Input::Conversation(exchange.body.clone()),
+            attached: self.attached,
+            held: said.request.media.len(),
+            input: settle::Input::Conversation(exchange.body.clone()),
             request: exchange.inbound.id.to_owned(),
             attempt,
             rule: exchange.decision.rule.clone(),

@@ -165,6 +165,8 @@ impl Single<'_> {
             baseline: self.arm(),
             capped: capped.any(),
             dialect: self.dialect,
+            attached: 0,
+            held: 0,
             input: self.input.clone(),
             request: self.inbound.id.to_owned(),
             attempt: uuid::Uuid::now_v7().to_string(),

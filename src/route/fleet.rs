@@ -3,6 +3,7 @@
 
 use super::arm::{Effort, Tier};
 use super::effort::{self, Accepts};
+use super::media::{self, Maxima};
 use crate::dialect::embed::Shape;
 use crate::ledger::price::{Catalogue, Price};
 use crate::provider::Provider;
@@ -30,6 +31,8 @@ pub struct Model {
     pub local: bool,
     /// It only pretends.
     pub simulated: bool,
+    /// The most tokens of pictures, sound and documents.
+    pub media: Maxima,
     /// It makes embeddings and cannot answer: never routed to.
     pub embeds: bool,
 }
@@ -228,6 +231,7 @@ fn unlisted(name: &str, provider: &Arc<Provider>, price: Option<Price>) -> Model
         answer_tokens_max: price.and_then(|p| p.output_tokens_max),
         local,
         simulated,
+        media: media::maxima(provider.kind.name, name),
         embeds: embeds(name),
     }
 }
@@ -262,6 +266,7 @@ mod tests {
             answer_tokens_max: None,
             local: false,
             simulated: provider.kind.name == "simulated",
+            media: Maxima::default(),
             embeds: embeds(name),
         })
     }

@@ -1,5 +1,6 @@
 //! Caps that hold.
 
+mod media;
 mod refusals;
 mod tree;
 
@@ -277,6 +278,10 @@ async fn on_a_capped_key_what_has_no_bound_or_no_price_is_named() {
             "model",
         ),
         (image, "messages[0].content[0]"),
+        (
+            &image.replace("image_url", "picture"),
+            "messages[0].content[0]",
+        ),
     ] {
         let got = flyball.chat(&[KEY], body).await;
         assert_eq!(
@@ -295,16 +300,17 @@ async fn geminis_media_are_seen_in_a_tools_result_and_in_a_part_without_a_list()
     let dir = tempfile::tempdir().expect("a folder");
     make_key(&dir, "app", Some("10"), |_| {});
     let config = compatible(&upstream).replace("openai-compatible", "gemini");
+    let config = config.replace("context_tokens = 100000\n", "");
     let flyball = Flyball::start_in(dir, &config).await;
     let path = "/v1beta/models/m-small:generateContent";
     for (content, says) in [
         (
             r#"{"role":"model","parts":[{"functionCall":{"name":"f"}}]},{"parts":[{"functionResponse":{"name":"f","response":{},"parts":[{"fileData":{"fileUri":"https://x/y.mp4"}}]}}]}"#,
-            "The cost of \"contents[1].parts[0].functionResponse.parts[0]\" has no bound",
+            "What \"contents[1].parts[0].functionResponse.parts[0]\" costs at most on \"m-small\" is not known",
         ),
         (
             r#"{"parts":{"fileData":{"fileUri":"https://x/y.mp4"}}}"#,
-            "The cost of \"contents[0].parts[0]\" has no bound",
+            "What \"contents[0].parts[0]\" costs at most on \"m-small\" is not known",
         ),
     ] {
         let body = format!(r#"{{"contents":[{content}]}}"#);

@@ -12,10 +12,12 @@ use tokio::sync::watch;
 /// Pico-dollars a token, as the fleet of these tests says too; the two are written down apart.
 const INPUT: u64 = 1_000_000;
 const OUTPUT: u64 = 10_000_000;
+/// The most tokens of a picture that `o-sees` is shown.
+pub const PICTURE: u64 = 1_000;
 
 /// What it does, by the model's name.
-pub const MODELS: [&str; 8] = [
-    "o-exact", "o-some", "o-silent", "o-cut", "o-reset", "o-500", "o-429", "o-liar",
+pub const MODELS: [&str; 9] = [
+    "o-exact", "o-sees", "o-some", "o-silent", "o-cut", "o-reset", "o-500", "o-429", "o-liar",
 ];
 
 /// The fleet that speaks to it.
@@ -28,6 +30,9 @@ pub fn fleet(oracle: &Oracle) -> String {
         toml += &format!(
             "[[model]]\nname = \"{name}\"\nprovider = \"oracle\"\ntier = \"small\"\nefforts = []\ncontext_tokens = 1000000\nanswer_tokens_max = 100000\ninput_usd_per_mtok = 1\noutput_usd_per_mtok = 10\n"
         );
+        if name == "o-sees" {
+            toml += &format!("image_tokens_max = {PICTURE}\n");
+        }
     }
     toml
 }
@@ -119,7 +124,10 @@ impl Oracle {
                 true => body.len() - added.len() - 1,
                 false => body.len(),
             };
-            let (input, output) = usage(&model, u64::try_from(own).expect("small"), limit, number);
+            let (pictures, shown) = pictures(&asked);
+            let own = u64::try_from(own - shown).expect("small");
+            let (input, output) = usage(&model, own, limit, number);
+            let input = input + pictures * PICTURE;
             if model != "o-429" {
                 self.write_bill(&model, input, output);
             }
@@ -142,10 +150,21 @@ impl Oracle {
 fn usage(model: &str, bytes: u64, limit: u64, number: usize) -> (u64, u64) {
     let some = 1 + u64::try_from(number).expect("small") * 7919 % 300;
     match model {
-        "o-exact" => (bytes + 528, limit),
+        "o-exact" | "o-sees" => (bytes + 528, limit),
         "o-silent" => (5, some.min(limit)),
         _ => (bytes / 4 + 10, some.min(limit)),
     }
+}
+
+/// How many pictures a request shows, and how many of its bytes they are.
+fn pictures(asked: &serde_json::Value) -> (u64, usize) {
+    let messages = asked["messages"].as_array().into_iter().flatten();
+    let parts = messages.flat_map(|m| m["content"].as_array().into_iter().flatten());
+    let urls: Vec<&str> = parts
+        .filter_map(|p| p["image_url"]["url"].as_str())
+        .collect();
+    let inline = urls.iter().filter(|url| url.starts_with("data:"));
+    (urls.len() as u64, inline.map(|url| url.len() + 2).sum())
 }
 
 async fn read_body(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Vec<u8>> {

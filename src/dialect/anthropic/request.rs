@@ -1,14 +1,16 @@
 //! An Anthropic Messages request into a [`Request`].
 
 use super::effort;
+use crate::chat::conversation::MediaKind;
 use crate::chat::{Part, Prompt, Role, Turn};
-use crate::dialect::body;
+use crate::dialect::body::{self, Costs};
 use crate::dialect::lenient::{Content, Maybe, Text};
 use crate::dialect::{Limit, Place, Request, Work};
 use crate::error::Error;
 use crate::json::{self, Object};
 use crate::route::effort::Words as _;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
 
@@ -53,12 +55,28 @@ struct Block<'a> {
     #[serde(default, borrow)]
     text: Text<'a>,
     #[serde(default, borrow)]
-    source: Maybe<Source<'a>>,
+    source: Maybe<Data<'a>>,
     #[serde(default, borrow)]
     content: Content<'a, Maybe<Block<'a>>>,
 }
 
-/// Something that is known by its type alone: a tool, a document's source, an edit of the context.
+/// Where a picture or a document is.
+#[derive(Deserialize)]
+struct Data<'a> {
+    #[serde(default, borrow, rename = "type")]
+    kind: Text<'a>,
+    #[serde(default, borrow)]
+    data: Option<&'a RawValue>,
+}
+
+impl<'a> Data<'a> {
+    fn inline(&self) -> Option<&'a str> {
+        let inline = self.kind.text() == Some("base64");
+        self.data.filter(|_| inline).map(RawValue::get)
+    }
+}
+
+/// Something that is known by its type alone: a tool, an edit of the context.
 #[derive(Deserialize)]
 struct Source<'a> {
     #[serde(default, borrow, rename = "type")]
@@ -115,7 +133,8 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
         effort,
         old_calls: false,
         prompt: reading.prompt,
-        unbounded: reading.unbounded,
+        unbounded: reading.costs.unbounded,
+        media: reading.costs.media,
     })
 }
 
@@ -131,7 +150,7 @@ fn structured(fields: &Object<'_>) -> bool {
 #[derive(Default)]
 struct Reading<'a> {
     prompt: Prompt<'a>,
-    unbounded: Vec<String>,
+    costs: Costs<'a>,
 }
 
 impl<'a> Reading<'a> {
@@ -144,12 +163,12 @@ impl<'a> Reading<'a> {
                 _ => BOUNDED.binary_search(&key).is_ok(),
             };
             if !bounded {
-                body::unbounded(&mut self.unbounded, || body::shown(key));
+                self.costs.unbounded(|| body::shown(key));
             }
         }
         for (i, tool) in tools.iter().enumerate() {
             if !tool.0.as_ref().is_some_and(is_the_clients) {
-                body::unbounded(&mut self.unbounded, || format!("tools[{i}]"));
+                self.costs.unbounded(|| format!("tools[{i}]"));
             }
         }
     }
@@ -206,20 +225,19 @@ impl<'a> Reading<'a> {
             let block = block
                 .0
                 .ok_or_else(|| body::wrong(at, "an object", "something else"))?;
-            if !add_block(block, at, &mut parts)? {
-                body::unbounded(&mut self.unbounded, || at.to_string());
-            }
+            add_block(block, at, &mut parts, &mut self.costs)?;
         }
         Ok(parts)
     }
 }
 
-/// Adds the block's parts; says whether its bytes bound its cost.
+/// Adds the block's parts, and what of it is not bounded by its bytes.
 fn add_block<'a>(
     block: Block<'a>,
     at: fmt::Arguments<'_>,
     parts: &mut Vec<Part<'a>>,
-) -> Result<bool, Error> {
+    costs: &mut Costs<'a>,
+) -> Result<(), Error> {
     let kind = body::text_at(block.kind, format_args!("{at}.type"))?;
     match kind.as_ref() {
         "text" => {
@@ -228,43 +246,63 @@ fn add_block<'a>(
         }
         "tool_use" | "server_tool_use" | "mcp_tool_use" => parts.push(Part::ToolCall),
         "thinking" | "redacted_thinking" => parts.push(Part::Reasoning),
-        "image" => {
-            parts.push(Part::Image);
-            return Ok(false);
-        }
-        "document" => {
-            parts.push(Part::File);
-            let source = block.source.0.as_ref().and_then(|s| s.kind.text());
-            return Ok(source == Some("text"));
+        "image" | "document" => {
+            parts.extend(attached(&kind, &block.source, || at.to_string(), costs));
         }
         "search_result" | "compaction" => {
-            let (texts, others) = inner(block.content);
+            let (texts, others) = inner(block.content, at, costs);
             parts.push(Part::Text(body::joined(texts)));
             parts.extend(others);
         }
         kind if kind.ends_with("tool_result") => {
-            let (texts, others) = inner(block.content);
-            let bounded = others.is_empty();
+            let (texts, others) = inner(block.content, at, costs);
             parts.push(Part::ToolResult(body::joined(texts)));
             parts.extend(others);
-            return Ok(bounded);
         }
-        _ => return Ok(false),
+        _ => costs.unbounded(|| at.to_string()),
     }
-    Ok(true)
+    Ok(())
+}
+
+/// A picture or a document. One that is text costs what its bytes say.
+fn attached<'a>(
+    said: &str,
+    source: &Maybe<Data<'a>>,
+    at: impl FnOnce() -> String,
+    costs: &mut Costs<'a>,
+) -> Option<Part<'a>> {
+    let (part, kind) = match said {
+        "image" => (Part::Image, MediaKind::Image),
+        "document" => (Part::File, MediaKind::File),
+        _ => return None,
+    };
+    let source = source.0.as_ref();
+    match (kind, source.and_then(|s| s.kind.text())) {
+        (MediaKind::File, Some("text")) => {}
+        // A document of blocks may hold what it likes.
+        (MediaKind::File, Some("content")) => costs.unbounded(at),
+        _ => costs.medium(kind, at, source.and_then(Data::inline)),
+    }
+    Some(part)
 }
 
 /// The texts inside a block, and the pictures and files beside them.
-fn inner<'a>(content: Content<'a, Maybe<Block<'a>>>) -> (Vec<Cow<'a, str>>, Vec<Part<'a>>) {
+fn inner<'a>(
+    content: Content<'a, Maybe<Block<'a>>>,
+    at: fmt::Arguments<'_>,
+    costs: &mut Costs<'a>,
+) -> (Vec<Cow<'a, str>>, Vec<Part<'a>>) {
     let (mut texts, mut others) = (Vec::new(), Vec::new());
     match content {
         Content::Text(text) => texts.push(text),
         Content::List(blocks) => {
-            for block in blocks.into_iter().filter_map(|block| block.0) {
-                match block.kind.text() {
-                    Some("image") => others.push(Part::Image),
-                    Some("document") => others.push(Part::File),
-                    _ => texts.extend(block.text.into_text()),
+            for (j, block) in blocks.into_iter().enumerate() {
+                let Some(block) = block.0 else { continue };
+                let kind = block.kind.text().unwrap_or_default();
+                let at = || format!("{at}.content[{j}]");
+                match attached(kind, &block.source, at, costs) {
+                    Some(part) => others.push(part),
+                    None => texts.extend(block.text.into_text()),
                 }
             }
         }
@@ -424,7 +462,7 @@ mod tests {
     fn the_conversation_is_told_in_no_vendors_words() {
         let body = r#"{"model":"m","max_tokens":9,"output_config":{"format":{}},"tools":[{},{}],
             "system":[{"type":"text","text":"be"},{"type":"text","text":"brief"}],"messages":[
-            {"role":"user","content":[{"type":"text","text":"see"},{"type":"image","source":{"type":"base64"}},
+            {"role":"user","content":[{"type":"text","text":"see"},{"type":"image","source":{"type":"base64","data":"aGk="}},
               {"type":"document","source":{"type":"text"}},{"type":"document","source":{"type":"url"}}]},
             {"role":"assistant","content":[{"type":"thinking","thinking":"x"},{"type":"tool_use"},{"type":"odd"}]},
             {"role":"user","content":[{"type":"tool_result","content":"4"},
@@ -464,11 +502,20 @@ mod tests {
         );
         assert_eq!(
             request.unbounded,
+            ["messages[1].content[2]"],
+            "a block that nobody knows"
+        );
+        let media: Vec<_> = request
+            .media
+            .iter()
+            .map(|m| (m.kind, m.at.as_str(), m.data))
+            .collect();
+        assert_eq!(
+            media,
             [
-                "messages[0].content[1]",
-                "messages[0].content[3]",
-                "messages[1].content[2]",
-                "messages[2].content[1]"
+                (MediaKind::Image, "messages[0].content[1]", Some("\"aGk=\"")),
+                (MediaKind::File, "messages[0].content[3]", None),
+                (MediaKind::Image, "messages[2].content[1].content[1]", None)
             ]
         );
     }

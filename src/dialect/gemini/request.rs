@@ -2,9 +2,11 @@
 
 use super::effort;
 use super::spellings;
+use crate::chat::conversation::MediaKind;
 use crate::chat::{Part, Prompt, Role, Turn};
+use crate::dialect::body::{self, Costs};
 use crate::dialect::lenient::{Content, Many, Maybe, Text};
-use crate::dialect::{Limit, Place, Request, Work, body};
+use crate::dialect::{Limit, Place, Request, Work};
 use crate::error::Error;
 use crate::json::{self, Object};
 use crate::route::effort::Words as _;
@@ -72,6 +74,8 @@ struct Piece<'a> {
 struct Blob<'a> {
     #[serde(default, borrow, alias = "mime_type", rename = "mimeType")]
     mime: Text<'a>,
+    #[serde(default, borrow)]
+    data: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -115,15 +119,15 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
         let keys = [UNBOUNDED_CONFIG, BOUNDING_CONFIG];
         once(config, "generationConfig.", &keys.concat())?;
     }
-    let mut unbounded = Vec::new();
-    name_unbounded(&fields, config.as_ref(), &mut unbounded);
-    let tools = tools(&fields, &mut unbounded)?;
+    let mut costs = Costs::default();
+    name_unbounded(&fields, config.as_ref(), &mut costs.unbounded);
+    let tools = tools(&fields, &mut costs.unbounded)?;
     let mut prompt = Prompt {
         tools,
         structured: config.as_ref().is_some_and(structured),
         ..Prompt::default()
     };
-    prompt.system = system(&fields, &mut unbounded)?;
+    prompt.system = system(&fields, &mut costs)?;
     for (i, turn) in contents(&fields)?.into_iter().enumerate() {
         let at = format!("contents[{i}]");
         let turn: Maybe<Turned<'_>> = turn;
@@ -131,7 +135,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
             .0
             .ok_or_else(|| body::wrong(&at, "an object", "something else"))?;
         let model = turn.role.text() == Some("model");
-        let parts = parts(turn, &at, &mut unbounded)?;
+        let parts = parts(turn, &at, &mut costs)?;
         let role = match parts.iter().any(|p| matches!(p, Part::ToolResult(_))) {
             _ if model => Role::Assistant,
             true => Role::Tool,
@@ -152,7 +156,8 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
         usage_asked: true,
         old_calls: false,
         prompt,
-        unbounded,
+        unbounded: costs.unbounded,
+        media: costs.media,
     })
 }
 
@@ -275,10 +280,7 @@ fn tools(fields: &Object<'_>, list: &mut Vec<String>) -> Result<usize, Error> {
     Ok(count)
 }
 
-fn system<'a>(
-    fields: &Object<'a>,
-    unbounded: &mut Vec<String>,
-) -> Result<Vec<Cow<'a, str>>, Error> {
+fn system<'a>(fields: &Object<'a>, costs: &mut Costs<'a>) -> Result<Vec<Cow<'a, str>>, Error> {
     const AT: &str = "systemInstruction";
     let Some(raw) = either(fields, AT) else {
         return Ok(Vec::new());
@@ -286,7 +288,7 @@ fn system<'a>(
     // What cannot be read could hold what has no bound.
     let said: Maybe<Turned<'_>> = serde_json::from_str(raw)
         .map_err(|_| body::wrong(AT, "a content", "one that cannot be read"))?;
-    let parts = said.0.map(|turn| parts(turn, AT, unbounded)).transpose()?;
+    let parts = said.0.map(|turn| parts(turn, AT, costs)).transpose()?;
     let texts = parts.into_iter().flatten().filter_map(|part| match part {
         Part::Text(text) => Some(text),
         _ => None,
@@ -294,17 +296,13 @@ fn system<'a>(
     Ok(texts.collect())
 }
 
-fn parts<'a>(
-    turn: Turned<'a>,
-    at: &str,
-    unbounded: &mut Vec<String>,
-) -> Result<Vec<Part<'a>>, Error> {
+fn parts<'a>(turn: Turned<'a>, at: &str, costs: &mut Costs<'a>) -> Result<Vec<Part<'a>>, Error> {
     let pieces = listed(turn.parts, || format!("{at}.parts"))?;
     let mut parts = Vec::with_capacity(pieces.len());
     for (j, piece) in pieces.into_iter().enumerate() {
         let Some(piece) = piece.0 else { continue };
         let at = || format!("{at}.parts[{j}]");
-        media([piece.inline, piece.file], at, &mut parts, unbounded);
+        media([piece.inline, piece.file], at, &mut parts, costs);
         if piece.thought == Some(true) {
             parts.push(Part::Reasoning);
         } else if let Content::Text(text) = piece.text {
@@ -320,7 +318,7 @@ fn parts<'a>(
             for (k, shown) in listed(response.parts, at)?.into_iter().enumerate() {
                 let Some(shown) = shown.0 else { continue };
                 let at = || format!("{}[{k}]", at());
-                media([shown.inline, shown.file], at, &mut parts, unbounded);
+                media([shown.inline, shown.file], at, &mut parts, costs);
             }
         }
     }
@@ -336,20 +334,26 @@ fn listed<T>(parts: Many<'_, T>, at: impl Fn() -> String) -> Result<Vec<T>, Erro
     }
 }
 
-/// Pictures, sound and files: nothing bounds what they cost.
-fn media(
-    blobs: [Maybe<Blob<'_>>; 2],
+/// Pictures, sound and files, inline or by an address; behind an address may be something else than is said.
+fn media<'a>(
+    [inline, by_address]: [Maybe<Blob<'a>>; 2],
     at: impl Fn() -> String,
-    parts: &mut Vec<Part<'_>>,
-    unbounded: &mut Vec<String>,
+    parts: &mut Vec<Part<'a>>,
+    costs: &mut Costs<'a>,
 ) {
-    for blob in blobs.into_iter().filter_map(|blob| blob.0) {
-        body::unbounded(unbounded, &at);
-        parts.push(match blob.mime.text().and_then(|m| m.split('/').next()) {
-            Some("image") => Part::Image,
-            Some("audio") => Part::Audio,
-            _ => Part::File,
-        });
+    let part = |kind| match kind {
+        MediaKind::Image => Part::Image,
+        MediaKind::Audio => Part::Audio,
+        MediaKind::File => Part::File,
+    };
+    let kind = |blob: &Blob<'_>| MediaKind::of(blob.mime.text().unwrap_or_default());
+    if let Some(blob) = inline.0 {
+        costs.medium(kind(&blob), &at, blob.data.map(RawValue::get));
+        parts.push(part(kind(&blob)));
+    }
+    if let Some(blob) = by_address.0 {
+        costs.medium(MediaKind::File, &at, None);
+        parts.push(part(kind(&blob)));
     }
 }
 
@@ -408,23 +412,39 @@ mod tests {
                     (Role::Tool, &[Part::ToolResult("{\"output\":\"4\"}".into())]),
                 ]
             );
-            assert_eq!(request.unbounded, ["contents[0].parts[1]"]);
+            let picture = &request.media[0];
+            assert_eq!(
+                (picture.kind, picture.at.as_str()),
+                (MediaKind::Image, "contents[0].parts[1]")
+            );
+            assert_eq!((picture.data, request.media.len()), (Some("\"aGk=\""), 1));
         }
     }
 
     #[test]
-    fn media_in_a_tools_result_have_no_bound_like_all_others() {
-        for part in [
-            r#"{"inlineData":{"mimeType":"image/png","data":"aGk="}}"#,
-            r#"{"inline_data":{"mime_type":"image/png","data":"aGk="}}"#,
-            r#"{"file\u0044ata":{"mimeType":"image/png","fileUri":"u"}}"#,
+    fn media_in_a_tools_result_are_seen_like_all_others() {
+        for (part, kind) in [
+            (
+                r#"{"inlineData":{"mimeType":"image/png","data":"aGk="}}"#,
+                MediaKind::Image,
+            ),
+            (
+                r#"{"inline_data":{"mime_type":"image/png","data":"aGk="}}"#,
+                MediaKind::Image,
+            ),
+            // Behind an address may be a film.
+            (
+                r#"{"file\u0044ata":{"mimeType":"image/png","fileUri":"u"}}"#,
+                MediaKind::File,
+            ),
         ] {
             let body = format!(
                 r#"{{"contents":[{{"parts":[{{"functionResponse":{{"name":"f","response":{{}},"parts":[{{}},{part}]}}}}]}}]}}"#
             );
             let request = decode(body.as_bytes(), &at("m")).expect("valid");
             let media = "contents[0].parts[0].functionResponse.parts[1]";
-            assert_eq!(request.unbounded, [media], "{part}");
+            let found = &request.media[0];
+            assert_eq!((found.at.as_str(), found.kind), (media, kind), "{part}");
             let parts = &request.prompt.turns[0].parts;
             assert_eq!(parts[..], [Part::ToolResult("{}".into()), Part::Image]);
         }

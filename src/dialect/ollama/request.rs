@@ -2,14 +2,17 @@
 
 use super::Ollama;
 use super::effort;
+use crate::chat::conversation::MediaKind;
 use crate::chat::{Part, Prompt, Role, Turn};
+use crate::dialect::body::{self, Costs};
 use crate::dialect::lenient::{Content, Maybe, Text};
-use crate::dialect::{Limit, Place, Request, body};
+use crate::dialect::{Limit, Place, Request};
 use crate::error::Error;
 use crate::json::{self, Object};
 use crate::route::effort::Words as _;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 
 /// The fields whose cost the token limit bounds. Sorted.
 const BOUNDED: &[&str] = &[
@@ -39,7 +42,7 @@ struct Message<'a> {
     #[serde(default, borrow)]
     thinking: Text<'a>,
     #[serde(default, borrow)]
-    images: Content<'a, IgnoredAny>,
+    images: Content<'a, &'a RawValue>,
     #[serde(default, borrow)]
     tool_calls: Content<'a, IgnoredAny>,
 }
@@ -54,10 +57,10 @@ pub(super) fn decode<'a>(
     let model = body::model_at(&fields, place)?;
     // Silence means a stream here.
     let stream = fields.some("stream").is_none() || body::flag(&fields, "stream")?;
-    let mut unbounded = Vec::new();
+    let mut costs = Costs::default();
     for (key, _) in fields.iter().filter(|(_, raw)| *raw != "null") {
         if BOUNDED.binary_search(&key).is_err() {
-            body::unbounded(&mut unbounded, || body::shown(key));
+            costs.unbounded(|| body::shown(key));
         }
     }
     let tools: Vec<IgnoredAny> = body::list(&fields, "tools")?.unwrap_or_default();
@@ -74,10 +77,10 @@ pub(super) fn decode<'a>(
                 let message = message
                     .0
                     .ok_or_else(|| body::wrong(&at, "an object", "something else"))?;
-                add(message, &at, &mut prompt, &mut unbounded)?;
+                add(message, &at, &mut prompt, &mut costs)?;
             }
         }
-        Ollama::Generate => generate(&fields, &mut prompt, &mut unbounded)?,
+        Ollama::Generate => generate(&fields, &mut prompt, &mut costs)?,
     }
     Ok(Request {
         effort: effort::Think.asked(&fields),
@@ -91,7 +94,8 @@ pub(super) fn decode<'a>(
         choices: 1,
         old_calls: false,
         prompt,
-        unbounded,
+        unbounded: costs.unbounded,
+        media: costs.media,
     })
 }
 
@@ -123,7 +127,7 @@ fn add<'a>(
     message: Message<'a>,
     at: &str,
     prompt: &mut Prompt<'a>,
-    unbounded: &mut Vec<String>,
+    costs: &mut Costs<'a>,
 ) -> Result<(), Error> {
     let role = body::text_at(message.role, format_args!("{at}.role"))?;
     let mut parts = Vec::new();
@@ -139,8 +143,9 @@ fn add<'a>(
         "tool" => parts.extend(text.map(Part::ToolResult)),
         _ => parts.extend(text.map(Part::Text)),
     }
-    for _ in message.images.list() {
-        body::unbounded(unbounded, || format!("{at}.images"));
+    for image in message.images.list() {
+        let at = || format!("{at}.images");
+        costs.medium(MediaKind::Image, at, Some(image.get()));
         parts.push(Part::Image);
     }
     parts.extend(message.tool_calls.list().iter().map(|_| Part::ToolCall));
@@ -156,7 +161,7 @@ fn add<'a>(
 fn generate<'a>(
     fields: &Object<'a>,
     prompt: &mut Prompt<'a>,
-    unbounded: &mut Vec<String>,
+    costs: &mut Costs<'a>,
 ) -> Result<(), Error> {
     let text = |key: &'static str| match fields.some(key) {
         None => Ok(None),
@@ -167,11 +172,12 @@ fn generate<'a>(
     };
     prompt.system.extend(text("system")?);
     let mut parts: Vec<Part<'a>> = text("prompt")?.map(Part::Text).into_iter().collect();
-    let images: Vec<IgnoredAny> = body::list(fields, "images")?.unwrap_or_default();
-    if !images.is_empty() {
-        body::unbounded(unbounded, || "images".to_owned());
+    let images: Vec<&RawValue> = body::list(fields, "images")?.unwrap_or_default();
+    for image in images {
+        let at = || "images".to_owned();
+        costs.medium(MediaKind::Image, at, Some(image.get()));
+        parts.push(Part::Image);
     }
-    parts.extend(images.iter().map(|_| Part::Image));
     prompt.turns.push(Turn {
         role: Role::User,
         parts,

@@ -2,8 +2,9 @@
 
 use super::effort;
 use super::fields::{self, Tool};
+use crate::chat::conversation::MediaKind;
 use crate::chat::{Part, Prompt, Role, Turn};
-use crate::dialect::body;
+use crate::dialect::body::{self, Costs};
 use crate::dialect::lenient::{Content, Maybe, Text};
 use crate::dialect::{Limit, Place, Request};
 use crate::error::Error;
@@ -11,6 +12,7 @@ use crate::json::Object;
 use crate::route::effort::Words as _;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 
 /// The most answers to one request (OpenAI's own limit).
@@ -55,6 +57,12 @@ struct Piece<'a> {
     text: Text<'a>,
     #[serde(default, borrow)]
     refusal: Text<'a>,
+    #[serde(default, borrow)]
+    image_url: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    input_audio: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    file: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -73,10 +81,10 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
     let limit = limit(&fields)?;
     let tier = body::tier(&fields, "service_tier");
     let choices = body::count(&fields, "n", 1..=CHOICES_MAX)?.unwrap_or(1);
-    let mut unbounded = Vec::new();
-    fields::unbounded(&fields, &mut unbounded);
+    let mut costs = Costs::default();
+    fields::unbounded(&fields, &mut costs.unbounded);
     let tools: Vec<Maybe<Tool<'_>>> = body::list(&fields, "tools")?.unwrap_or_default();
-    fields::unbounded_tools(&tools, &mut unbounded);
+    fields::unbounded_tools(&tools, &mut costs.unbounded);
     let functions: Option<Vec<IgnoredAny>> = body::list(&fields, "functions")?;
     let old_calls = functions.is_some();
     let mut prompt = Prompt {
@@ -89,7 +97,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
         let message = message
             .0
             .ok_or_else(|| body::wrong(format!("messages[{i}]"), "an object", "something else"))?;
-        add(message, i, &mut prompt, &mut unbounded)?;
+        add(message, i, &mut prompt, &mut costs)?;
     }
     Ok(Request {
         model_in_body: body::model_in(&fields),
@@ -103,7 +111,8 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
         effort,
         tier,
         prompt,
-        unbounded,
+        unbounded: costs.unbounded,
+        media: costs.media,
     })
 }
 
@@ -151,7 +160,7 @@ fn add<'a>(
     message: Message<'a>,
     i: usize,
     prompt: &mut Prompt<'a>,
-    unbounded: &mut Vec<String>,
+    costs: &mut Costs<'a>,
 ) -> Result<(), Error> {
     let role = body::text_at(message.role, format_args!("messages[{i}].role"))?;
     let mut parts = Vec::new();
@@ -161,14 +170,14 @@ fn add<'a>(
     if reasons {
         parts.push(Part::Reasoning);
     }
-    add_content(message.content, i, &mut parts, unbounded)?;
+    add_content(message.content, i, &mut parts, costs)?;
     if let Content::Text(refusal) = message.refusal {
         parts.push(Part::Text(refusal));
     }
     parts.extend(message.tool_calls.list().iter().map(|_| Part::ToolCall));
     parts.extend(message.function_call.map(|_| Part::ToolCall));
     if message.audio.is_some() {
-        body::unbounded(unbounded, || format!("messages[{i}].audio"));
+        costs.unbounded(|| format!("messages[{i}].audio"));
         parts.push(Part::Audio);
     }
     match role.as_ref() {
@@ -193,7 +202,7 @@ fn add_content<'a>(
     content: Content<'a, Maybe<Piece<'a>>>,
     i: usize,
     parts: &mut Vec<Part<'a>>,
-    unbounded: &mut Vec<String>,
+    costs: &mut Costs<'a>,
 ) -> Result<(), Error> {
     match content {
         Content::Nothing => {}
@@ -204,11 +213,7 @@ fn add_content<'a>(
                 let piece = piece
                     .0
                     .ok_or_else(|| body::wrong(at, "an object", "something else"))?;
-                let (part, bounded) = part(piece, at)?;
-                if !bounded {
-                    body::unbounded(unbounded, || at.to_string());
-                }
-                parts.push(part);
+                parts.push(part(piece, at, costs)?);
             }
         }
         Content::Other(kind) => {
@@ -222,22 +227,46 @@ fn add_content<'a>(
     Ok(())
 }
 
-/// The part, and whether its bytes bound its cost.
-fn part<'a>(piece: Piece<'a>, at: std::fmt::Arguments<'_>) -> Result<(Part<'a>, bool), Error> {
+fn part<'a>(
+    piece: Piece<'a>,
+    at: std::fmt::Arguments<'_>,
+    costs: &mut Costs<'a>,
+) -> Result<Part<'a>, Error> {
+    let inside = |object: Option<&'a RawValue>, key| body::string_in(object?.get(), key);
     let kind = body::text_at(piece.kind, format_args!("{at}.type"))?;
     Ok(match kind.as_ref() {
         "text" => {
             let text = body::text_at(piece.text, format_args!("{at}.text"))?;
-            (Part::Text(text), true)
+            Part::Text(text)
         }
         "refusal" => {
             let text = body::text_at(piece.refusal, format_args!("{at}.refusal"))?;
-            (Part::Text(text), true)
+            Part::Text(text)
         }
-        "thinking" => (Part::Reasoning, true),
-        "image_url" | "image" => (Part::Image, false),
-        "input_audio" | "audio" | "audio_url" => (Part::Audio, false),
-        _ => (Part::File, false),
+        "thinking" => Part::Reasoning,
+        "image_url" => {
+            let data = body::inline_url(piece.image_url);
+            costs.medium(MediaKind::Image, || at.to_string(), data);
+            Part::Image
+        }
+        "input_audio" => {
+            let data = inside(piece.input_audio, "data");
+            costs.medium(MediaKind::Audio, || at.to_string(), data);
+            Part::Audio
+        }
+        "file" => {
+            let data = inside(piece.file, "file_data");
+            costs.medium(MediaKind::File, || at.to_string(), data);
+            Part::File
+        }
+        other => {
+            costs.unbounded(|| at.to_string());
+            match other {
+                "image" => Part::Image,
+                "audio" | "audio_url" => Part::Audio,
+                _ => Part::File,
+            }
+        }
     })
 }
 
@@ -517,7 +546,64 @@ mod tests {
             ]
         );
         let at = |j| format!("messages[2].content[{j}]");
-        assert_eq!(request.unbounded, [at(1), at(2), at(3), at(4)]);
+        assert_eq!(request.unbounded, [at(4)]);
+        let media: Vec<_> = request
+            .media
+            .iter()
+            .map(|m| (m.kind, m.at.clone()))
+            .collect();
+        let kinds = [MediaKind::Image, MediaKind::Audio, MediaKind::File];
+        assert_eq!(
+            media,
+            [(kinds[0], at(1)), (kinds[1], at(2)), (kinds[2], at(3))]
+        );
+        assert!(request.media.iter().all(|m| m.data.is_none()));
         assert!(matches!(prompt.system[0], Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn the_bytes_of_media_are_the_strings_that_hold_them_and_nothing_else() {
+        for (part, data) in [
+            (
+                r#"{"type":"image_url","image_url":{"url":"data:image\/png;base64,aGk="}}"#,
+                Some(r#""data:image\/png;base64,aGk=""#),
+            ),
+            (
+                r#"{"type":"image_url","image_url":"data:,x"}"#,
+                Some(r#""data:,x""#),
+            ),
+            (
+                r#"{"type":"image_url","image_url":{"url":"https://x"}}"#,
+                None,
+            ),
+            (
+                r#"{"type":"image_url","image_url":{"url":"data:a","url":"data:b"}}"#,
+                None,
+            ),
+            (r#"{"type":"image_url","image_url":{"url":7}}"#, None),
+            (r#"{"type":"image_url"}"#, None),
+            (
+                r#"{"type":"input_audio","input_audio":{"data":"aGk=","format":"wav"}}"#,
+                Some(r#""aGk=""#),
+            ),
+            (
+                r#"{"type":"file","file":{"file_data":"data:application/pdf;base64,aGk="}}"#,
+                Some(r#""data:application/pdf;base64,aGk=""#),
+            ),
+            (r#"{"type":"file","file":{"file_id":"f"}}"#, None),
+        ] {
+            let body =
+                format!(r#"{{"model":"m","messages":[{{"role":"user","content":[{part}]}}]}}"#);
+            let request = decode(body.as_bytes()).expect(part);
+            let media: Vec<_> = request.media.iter().map(|m| m.data).collect();
+            assert_eq!((media, request.unbounded.len()), (vec![data], 0), "{part}");
+        }
+        // A text is a text whatever stands beside it.
+        let body = r#"{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"x","image_url":"data:,x"}]}]}"#;
+        assert!(decode(body.as_bytes()).expect("valid").media.is_empty());
+        let many = vec![r#"{"type":"image_url"}"#; 4_097].join(",");
+        let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":[{many}]}}]}}"#);
+        let request = decode(body.as_bytes()).expect("valid");
+        assert_eq!(request.unbounded, ["messages[0].content[4096]"]);
     }
 }

@@ -1,13 +1,16 @@
 //! A Responses request into a [`Request`].
 
 use super::effort;
+use crate::chat::conversation::MediaKind;
 use crate::chat::{Part, Prompt, Role, Turn};
+use crate::dialect::body::{self, Costs};
 use crate::dialect::lenient::{Content, Maybe, Text};
-use crate::dialect::{Limit, Place, Request, body};
+use crate::dialect::{Limit, Place, Request};
 use crate::error::Error;
 use crate::json::{self, Object};
 use crate::route::effort::Words as _;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 
 /// Fields that flyball edits one level down or reads there.
@@ -60,6 +63,12 @@ struct Piece<'a> {
     text: Text<'a>,
     #[serde(default, borrow)]
     refusal: Text<'a>,
+    #[serde(default, borrow)]
+    image_url: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    input_audio: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    file_data: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -74,13 +83,13 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
     let model = body::model_at(&fields, place)?;
     let stream = body::flag(&fields, "stream")?;
     let limit = body::count(&fields, "max_output_tokens", 1..=body::TOKENS_MAX)?;
-    let mut unbounded = Vec::new();
-    name_unbounded(&fields, &mut unbounded);
+    let mut costs = Costs::default();
+    name_unbounded(&fields, &mut costs.unbounded);
     let tools: Vec<Maybe<Tool<'_>>> = body::list(&fields, "tools")?.unwrap_or_default();
     for (i, tool) in tools.iter().enumerate() {
         let kind = tool.0.as_ref().and_then(|t| t.kind.text());
         if !matches!(kind, Some("function" | "custom")) {
-            body::unbounded(&mut unbounded, || format!("tools[{i}]"));
+            costs.unbounded(|| format!("tools[{i}]"));
         }
     }
     let mut prompt = Prompt {
@@ -93,7 +102,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
         let text = text.ok_or_else(|| body::wrong("instructions", "a string", body::found(raw)))?;
         prompt.system.push(text);
     }
-    input(&fields, &mut prompt, &mut unbounded)?;
+    input(&fields, &mut prompt, &mut costs)?;
     Ok(Request {
         effort: effort::Reasoning.asked(&fields),
         model_in_body: body::model_in(&fields),
@@ -109,7 +118,8 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
         choices: 1,
         old_calls: false,
         prompt,
-        unbounded,
+        unbounded: costs.unbounded,
+        media: costs.media,
     })
 }
 
@@ -139,7 +149,7 @@ fn structured(fields: &Object<'_>) -> bool {
 fn input<'a>(
     fields: &Object<'a>,
     prompt: &mut Prompt<'a>,
-    unbounded: &mut Vec<String>,
+    costs: &mut Costs<'a>,
 ) -> Result<(), Error> {
     // A stored prompt or an earlier response may be all the input there is.
     let Some(raw) = fields.some("input") else {
@@ -173,16 +183,16 @@ fn input<'a>(
         let item = item
             .0
             .ok_or_else(|| body::wrong(&at, "an object", "something else"))?;
-        add(item, &at, prompt, unbounded);
+        add(item, &at, prompt, costs);
     }
     Ok(())
 }
 
-fn add<'a>(item: Item<'a>, at: &str, prompt: &mut Prompt<'a>, unbounded: &mut Vec<String>) {
+fn add<'a>(item: Item<'a>, at: &str, prompt: &mut Prompt<'a>, costs: &mut Costs<'a>) {
     let kind = item.kind.text().unwrap_or("message").to_owned();
     match kind.as_str() {
         "message" => {
-            let parts = parts(item.content, at, unbounded);
+            let parts = parts(item.content, at, costs);
             match item.role.text() {
                 Some("system" | "developer") => prompt.system.extend(texts(parts)),
                 Some("assistant") => push(prompt, Role::Assistant, parts),
@@ -194,7 +204,7 @@ fn add<'a>(item: Item<'a>, at: &str, prompt: &mut Prompt<'a>, unbounded: &mut Ve
         }
         "reasoning" => push(prompt, Role::Assistant, vec![Part::Reasoning]),
         kind if kind.ends_with("_call_output") || kind.ends_with("_search_output") => {
-            let (words, others): (Vec<_>, Vec<_>) = parts(item.output, at, unbounded)
+            let (words, others): (Vec<_>, Vec<_>) = parts(item.output, at, costs)
                 .into_iter()
                 .partition(|part| matches!(part, Part::Text(_)));
             let words = body::joined(texts(words).collect());
@@ -207,7 +217,7 @@ fn add<'a>(item: Item<'a>, at: &str, prompt: &mut Prompt<'a>, unbounded: &mut Ve
             );
         }
         kind if kind.ends_with("_call") => push(prompt, Role::Assistant, vec![Part::ToolCall]),
-        _ => body::unbounded(unbounded, || at.to_owned()),
+        _ => costs.unbounded(|| at.to_owned()),
     }
 }
 
@@ -222,7 +232,7 @@ fn push<'a>(prompt: &mut Prompt<'a>, role: Role, parts: Vec<Part<'a>>) {
 fn parts<'a>(
     content: Content<'a, Maybe<Piece<'a>>>,
     at: &str,
-    unbounded: &mut Vec<String>,
+    costs: &mut Costs<'a>,
 ) -> Vec<Part<'a>> {
     let pieces = match content {
         Content::Text(text) => return vec![Part::Text(text)],
@@ -233,14 +243,24 @@ fn parts<'a>(
     for (j, piece) in pieces.into_iter().enumerate() {
         let Some(piece) = piece.0 else { continue };
         let medium = match piece.kind.text() {
-            Some("input_image") => Some(Part::Image),
-            Some("input_audio") => Some(Part::Audio),
-            Some("input_file") => Some(Part::File),
+            Some("input_image") => {
+                let data = body::inline_url(piece.image_url);
+                Some((Part::Image, MediaKind::Image, data))
+            }
+            Some("input_audio") => {
+                let sound = piece.input_audio.map(RawValue::get);
+                let data = sound.and_then(|object| body::string_in(object, "data"));
+                Some((Part::Audio, MediaKind::Audio, data))
+            }
+            Some("input_file") => {
+                let data = piece.file_data.map(RawValue::get);
+                Some((Part::File, MediaKind::File, data))
+            }
             _ => None,
         };
-        if let Some(medium) = medium {
-            body::unbounded(unbounded, || format!("{at}.content[{j}]"));
-            parts.push(medium);
+        if let Some((part, kind, data)) = medium {
+            costs.medium(kind, || format!("{at}.content[{j}]"), data);
+            parts.push(part);
         }
         parts.extend(piece.text.into_text().map(Part::Text));
         parts.extend(piece.refusal.into_text().map(Part::Text));
@@ -294,10 +314,8 @@ mod tests {
                 (Role::Assistant, &[Part::Text("done".into())]),
             ]
         );
-        assert_eq!(
-            request.unbounded,
-            ["previous_response_id", "tools[1]", "input[1].content[1]"]
-        );
+        assert_eq!(request.unbounded, ["previous_response_id", "tools[1]"]);
+        assert_eq!(request.media[0].at, "input[1].content[1]");
         assert_eq!(
             request.limit.map(|l| (l.field, l.tokens)),
             Some(("max_output_tokens", 9))

@@ -300,6 +300,7 @@ mod tests {
             answer_tokens_max: None,
             local: false,
             simulated: false,
+            media: Default::default(),
             embeds: false,
         };
         Fleet {

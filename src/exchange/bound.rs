@@ -1,0 +1,149 @@
+//! The most input that one attempt can be billed for: its words, and the pictures, sound and documents beside them.
+
+use super::translate::Said;
+use crate::chat::Medium;
+use crate::error::Error;
+use crate::ledger::balance::{Ask, Capped};
+use crate::ledger::price::Price;
+use crate::money::PicoUsd;
+use crate::route::fleet::Model;
+use crate::route::media;
+use crate::tokens;
+use bytes::Bytes;
+use http::HeaderMap;
+
+/// Tokens that a provider adds around a request (tool and system scaffolding), at most.
+const FRAME_TOKENS: u64 = 512;
+/// Tokens that a chat template adds around one message, at most.
+const TURN_TOKENS: u64 = 16;
+
+/// The most input tokens of an attempt.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Input {
+    /// That may be billed as text.
+    pub(super) words: u64,
+    /// That may be billed as pictures or sound.
+    pub(super) media: u64,
+    /// The part of `words` that a provider puts around the request.
+    around: u64,
+    /// Its words may be counted exactly: nothing but they and the media's own maxima bound it.
+    pub(super) countable: bool,
+}
+
+impl Input {
+    /// One token a byte of the body (its JSON is never shorter than its text), what is put around it, and the media.
+    pub(super) fn of(said: &Said<'_>, attached: media::Bound) -> Input {
+        let turns = u64::try_from(said.request.prompt.turns.len()).unwrap_or(u64::MAX);
+        let around = turns
+            .saturating_mul(TURN_TOKENS)
+            .saturating_add(FRAME_TOKENS);
+        let bytes = tokens::bound(said.body.len()).saturating_sub(attached.bytes);
+        let words = bytes.saturating_add(around);
+        match attached.window {
+            None => Input {
+                words,
+                media: attached.tokens,
+                around,
+                countable: true,
+            },
+            // A window that is smaller than what the bytes say was not meant for this request.
+            Some(window) => Input {
+                words: 0,
+                media: window.max(words.saturating_add(attached.tokens)),
+                around,
+                countable: false,
+            },
+        }
+    }
+
+    /// The same with its words counted.
+    pub(super) fn counted(self, words: u64) -> Input {
+        let words = words.saturating_add(self.around);
+        Input { words, ..self }
+    }
+
+    fn total(self) -> u64 {
+        self.words.saturating_add(self.media)
+    }
+}
+
+/// What an attempt asks of the ledger.
+pub(super) fn ask(
+    price: Option<&Price>,
+    input: Input,
+    choices: u64,
+    tokens: u64,
+    tokens_min: u64,
+) -> Ask {
+    let zero = PicoUsd::ZERO;
+    let total = input.total();
+    let (fixed, output) = price.map_or((zero, zero), |p| {
+        let words = p.bound_input(total).times(input.words);
+        let media = p.bound_media_input(total).times(input.media);
+        (words + media, p.bound_per_output_token(total))
+    });
+    Ask {
+        fixed,
+        per_token: output.times(choices),
+        tokens,
+        tokens_min,
+        input_tokens: total,
+        choices,
+    }
+}
+
+/// A cap counts something that this attempt has to have a bound for.
+pub(super) fn must_be_bounded(capped: Capped, price: Option<&Price>) -> bool {
+    capped.tokens || (capped.usd && !price.is_some_and(Price::is_free))
+}
+
+/// What the request's media are at most. Where nothing has to be bounded, what has no bound counts by its bytes.
+///
+/// # Errors
+/// A 400 that names the first medium without a bound and the setting that gives it one. `asked` are the media as the client's own
+/// dialect calls them.
+pub(super) fn attached(
+    said: &Said<'_>,
+    asked: &[Medium<'_>],
+    model: &Model,
+    headers: &HeaderMap,
+    must: bool,
+) -> Result<media::Bound, Error> {
+    // Anthropic opens a longer window than the model's usual one to who asks for it so.
+    let mut betas = headers.get_all("anthropic-beta").iter();
+    let longer = betas.any(|b| b.to_str().is_ok_and(|b| b.contains("context-")));
+    let window = model.context_tokens.filter(|_| !longer);
+    let medium = match model.media.bound(&said.request.media, window) {
+        Ok(bound) => return Ok(bound),
+        Err(_) if !must => return Ok(media::Bound::default()),
+        Err(medium) => medium,
+    };
+    let at = asked.iter().find(|m| m.kind == medium.kind);
+    let at = at.filter(|_| said.translated).unwrap_or(medium).at.as_str();
+    let (setting, what) = media::setting(medium);
+    let sentence = format!(
+        "What \"{at}\" costs at most on \"{}\" is not known, so it cannot be used under a cap. Set {setting} for that [[model]], the most tokens that one {what} can be, or use another model.",
+        model.name
+    );
+    Err(Error::bad_field(at, sentence).code("flyball_unbounded"))
+}
+
+/// The pieces of the body that are not a medium's bytes.
+pub(super) fn words(body: &Bytes, media: &[Medium<'_>]) -> Vec<Bytes> {
+    let start = body.as_ptr().addr();
+    let spans = media.iter().filter_map(|medium| {
+        let data = medium.data?;
+        let from = data.as_ptr().addr().checked_sub(start)?;
+        Some(from..from + data.len())
+    });
+    let mut spans: Vec<_> = spans.filter(|s| s.end <= body.len()).collect();
+    spans.sort_unstable_by_key(|span| span.start);
+    let mut pieces = Vec::with_capacity(spans.len() + 1);
+    let mut at = 0;
+    for span in spans {
+        pieces.push(body.slice(at.min(span.start)..span.start));
+        at = at.max(span.end);
+    }
+    pieces.push(body.slice(at..));
+    pieces
+}
