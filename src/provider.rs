@@ -21,6 +21,7 @@ pub mod vercel;
 pub mod vllm;
 pub mod xai;
 
+use crate::chat::ServiceTier;
 use crate::dialect::UsageRule;
 use crate::dialect::embed::Shape;
 use crate::route::arm::Tier;
@@ -145,6 +146,8 @@ pub struct Provider {
     pub api_key: Option<SecretString>,
     /// It runs on the operator's own machines: the address is loopback or configuration says so.
     pub local: bool,
+    /// The service tiers in which the vendor may serve a request that names none, as the operator says.
+    pub service_tiers: Option<Vec<ServiceTier>>,
 }
 
 impl fmt::Debug for Provider {
@@ -175,6 +178,21 @@ impl Provider {
             Auth::Google if !path.starts_with(gemini::OPENAI) => ("x-goog-api-key", key.to_owned()),
             Auth::Bearer | Auth::Google => ("authorization", format!("Bearer {key}")),
         })
+    }
+
+    /// The service tiers in which a request may be served that names this one or none: what is named and the standard one always
+    /// (a vendor that has no room falls back to it); without a name those of the customer's settings at the vendor, which are not
+    /// known unless the operator tells them.
+    #[must_use]
+    pub fn may_serve(&self, named: Option<ServiceTier>) -> Vec<ServiceTier> {
+        let mut tiers = vec![ServiceTier::Standard];
+        match (named, &self.service_tiers) {
+            (Some(named), _) => tiers.push(named),
+            (None, Some(own)) => tiers.extend(own),
+            (None, None) if self.kind.tier_by_project => tiers.push(ServiceTier::Priority),
+            (None, None) => {}
+        }
+        tiers
     }
 
     /// The address of this dialect's endpoint, if the vendor speaks it.

@@ -42,7 +42,7 @@ pub struct Job {
     pub dialect: &'static dyn Dialect,
     /// Pictures, sound and documents in it.
     pub held: usize,
-    /// Their most tokens, as far as they have a maximum of their own.
+    /// Their most tokens; 0 where one of them has no maximum of its own.
     pub attached: u64,
     /// What its input tokens are counted from where nobody reports them.
     pub input: Input,
@@ -423,6 +423,12 @@ impl Open {
             capped: self.job.capped,
             bound,
             at: self.reservation.at(),
+            media_tokens_max: match (self.job.held, self.job.attached) {
+                (0, _) => 0,
+                // Some of it has no maximum of its own.
+                (_, 0) => u64::MAX,
+                (_, most) => most,
+            },
             took: self.sent.map_or(Duration::ZERO, |sent| sent.elapsed()),
         };
         let charged = terms.charge(&usage, basis);
@@ -443,7 +449,15 @@ impl Open {
         let at = self.reservation.at();
         let baseline = cost::on_baseline(&self.job.baseline, &usage, tier, at).unwrap_or(cost);
         let bill = Bill { cost, baseline };
-        self.emit(&usage, basis, outcome, bill);
+        let unexpected = !model.provider.may_serve(self.job.tier).contains(&tier);
+        let flagged = Usage {
+            anomaly: usage.anomaly || unexpected,
+            ..usage
+        };
+        if unexpected {
+            tracing::warn!(attempt = %self.job.attempt, model = %model.name, tier = tier.name(), "served in a service tier that was neither asked for nor is among the provider's service_tiers");
+        }
+        self.emit(&flagged, basis, outcome, bill);
         if self.job.capped && cost > bound {
             tracing::error!(attempt = %self.job.attempt, model = %self.job.arm.model.name, %cost, %bound, "an answer cost more than its bound");
             self.telemetry.overrun();

@@ -120,6 +120,7 @@ fn provider(
         base_url: base_url.to_owned(),
         api_key,
         local,
+        service_tiers: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tests of the whole: files in, settings or complaints out.
 
 use super::*;
+use crate::chat::ServiceTier;
 use crate::ledger::cap::Cap;
 use crate::money::PicoUsd;
 use crate::route::arm::{Effort, Tier};
@@ -182,6 +183,32 @@ fn money_a_million_tokens_becomes_exact_pico_dollars_a_token() {
         Some(&price)
     );
     assert_ne!(config.catalogue.version, Catalogue::embedded().version);
+    let tiered = good(&format!(
+        "{HOME}base_url = \"http://10.0.0.1\"\nservice_tiers = [\"standard\", \"flex\"]\n[[model]]\nname = \"m\"\ntier = \"small\"\ninput_usd_per_mtok = 2\noutput_usd_per_mtok = 8\naudio_input_usd_per_mtok = 40\naudio_output_usd_per_mtok = 80\nimage_input_usd_per_mtok = 3\n[model.flex]\ninput_usd_per_mtok = 1\noutput_usd_per_mtok = 4\n[model.priority]\ninput_usd_per_mtok = 4\noutput_usd_per_mtok = 16\ncached_usd_per_mtok = 1\n"
+    ));
+    let model = &tiered.fleet.models[0];
+    let price = model.price.expect("a price");
+    assert_eq!(price.rates.audio_input, PicoUsd(40_000_000));
+    assert_eq!(price.rates.audio_output, PicoUsd(80_000_000));
+    assert_eq!(price.media_input, Some(PicoUsd(3_000_000)));
+    let flex = price.served(ServiceTier::Flex, 0).expect("a price");
+    assert_eq!(
+        (flex.rates.cached, flex.rates.output),
+        (PicoUsd(1_000_000), PicoUsd(4_000_000))
+    );
+    assert_eq!(flex.media_input, Some(PicoUsd(1_500_000)), "in proportion");
+    let priority = price.served(ServiceTier::Priority, 0).expect("a price");
+    assert_eq!(
+        (priority.rates.cached, priority.rates.input),
+        (PicoUsd(1_000_000), PicoUsd(4_000_000))
+    );
+    assert_eq!(price.served(ServiceTier::Batch, 0), None);
+    use ServiceTier::{Flex, Priority, Standard};
+    assert_eq!(model.provider.may_serve(None), [Standard, Standard, Flex]);
+    assert_eq!(
+        model.provider.may_serve(Some(Priority)),
+        [Standard, Priority]
+    );
     let anthropic = good(
         "[[provider]]\nname = \"a\"\nkind = \"anthropic\"\napi_key = \"env:TOKEN\"\n[[model]]\nname = \"m\"\ntier = \"small\"\ninput_usd_per_mtok = 4\noutput_usd_per_mtok = 8\n",
     );
@@ -298,6 +325,34 @@ fn each_mistake_is_told_once() {
         (
             format!("{model}input_usd_per_mtok = 0.0000001\noutput_usd_per_mtok = 1"),
             "flyball.toml:8: model \"m\": input_usd_per_mtok is finer than a pico-dollar (1e-12) a token",
+        ),
+        (
+            format!("{model}[model.flex]\ninput_usd_per_mtok = 1\noutput_usd_per_mtok = 1"),
+            "flyball.toml:8: model \"m\": flex needs the rest of the price beside it: input_usd_per_mtok and output_usd_per_mtok",
+        ),
+        (
+            format!(
+                "{model}input_usd_per_mtok = 1\noutput_usd_per_mtok = 1\n[model.batch]\ninput_usd_per_mtok = 1"
+            ),
+            "flyball.toml:10: model \"m\": its batch price lacks output_usd_per_mtok",
+        ),
+        (
+            format!("{model}input_usd_per_mtok = 1\noutput_usd_per_mtok = 1\n[model.batch]"),
+            "flyball.toml:10: model \"m\": its batch price lacks input_usd_per_mtok and output_usd_per_mtok",
+        ),
+        (
+            format!(
+                "{model}input_usd_per_mtok = 1\noutput_usd_per_mtok = 1\n[model.flex]\ninput_usd_per_mtok = 1\noutput_usd_per_mtok = 1\nimage_input_usd_per_mtok = 1"
+            ),
+            "flyball.toml:13: model \"m\": unknown key \"image_input_usd_per_mtok\"; did you mean \"audio_input_usd_per_mtok\"?",
+        ),
+        (
+            format!("{model}free = true\nimage_input_usd_per_mtok = 1"),
+            "flyball.toml:8: model \"m\": it is free and yet has a price",
+        ),
+        (
+            format!("{OPENAI}service_tiers = [\"prioirty\"]"),
+            "flyball.toml:3: provider \"openai\": unknown service tier \"prioirty\"; did you mean \"priority\"?",
         ),
         (
             format!("{model}watts = 300"),

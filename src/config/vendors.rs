@@ -2,6 +2,7 @@
 //! simulated ones where they are wanted.
 
 use super::{Reading, Source, discover, price, secret};
+use crate::chat::ServiceTier;
 use crate::ledger::price::{Catalogue, Price};
 use crate::provider::{self, Kind, Provider};
 use crate::reader::{Complaint, Table, suggest};
@@ -132,6 +133,18 @@ impl Building {
         let base_url = kind.and_then(|kind| base_url(&table, kind));
         let api_key = api_key(reading, &mut table, kind);
         let local = table.flag("local");
+        let tiers = [
+            ServiceTier::Standard,
+            ServiceTier::Flex,
+            ServiceTier::Priority,
+        ];
+        let service_tiers = table.has("service_tiers").then(|| {
+            table.choices(
+                "service_tiers",
+                "service tier",
+                &tiers.map(|t| (t.name(), t)),
+            )
+        });
         let line = table.line;
         table.finish();
         match (name, kind, base_url) {
@@ -148,6 +161,7 @@ impl Building {
                     base_url,
                     api_key,
                     local: local.unwrap_or(loopback),
+                    service_tiers,
                 }));
             }
             (name, ..) => self.wrong.extend(name),
@@ -331,6 +345,7 @@ impl Building {
             base_url: "http://127.0.0.1:0".to_owned(),
             api_key: None,
             local: false,
+            service_tiers: None,
         });
         for (name, tier) in kind.starters {
             self.add(&provider, name, *tier);

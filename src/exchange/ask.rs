@@ -5,7 +5,6 @@ use super::headers::Wishes;
 use super::translate::{self, Said};
 use super::{Attempted, Exchange, Inbound, final_error};
 use crate::caller::Caller;
-use crate::chat::ServiceTier;
 use crate::dialect::AskedTier;
 use crate::error::{Error, Kind};
 use crate::json::Edit;
@@ -42,7 +41,7 @@ pub(super) struct Plan {
     ask: Ask,
     /// The most input.
     input: Input,
-    /// The part of it that are pictures, sound and documents with a maximum of their own.
+    /// The part of it that are pictures, sound and documents; 0 where one of them has no maximum of its own.
     attached: u64,
     /// What its machine's time costs at most.
     time: PicoUsd,
@@ -171,7 +170,7 @@ pub(super) fn plan(exchange: &Exchange<'_>, arm: &Arm, said: &Said<'_>) -> Resul
         free: price.is_some_and(Price::is_free),
         ask,
         input,
-        attached: attached.tokens,
+        attached: attached.window.map_or(attached.tokens, |_| 0),
         time,
         model_max,
         client_limit,
@@ -210,10 +209,7 @@ fn write_effort(
 /// The price that bounds the request: the dearest of the tiers in which it may be served, and of the hours.
 fn dearest_price(arm: &Arm, said: &Said<'_>) -> Option<Price> {
     let named = said.request.tier.map(|asked| asked.tier);
-    let by_project = arm.model.provider.kind.tier_by_project && named.is_none();
-    let project = by_project.then_some(ServiceTier::Priority);
-    let tiers = [Some(ServiceTier::Standard), named.or(project)];
-    let tiers: Vec<ServiceTier> = tiers.into_iter().flatten().collect();
+    let tiers = arm.model.provider.may_serve(named);
     arm.model.price.map(|price| price.dearest_of(&tiers))
 }
 

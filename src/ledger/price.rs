@@ -65,7 +65,7 @@ pub struct Price {
     /// Cheaper hours of the standard tier, whose own rates are those of the peak.
     pub off_peak: Option<OffPeak>,
     /// The dearest rate of an input token that is a picture or film, where it is above the text rate. Usage does not tell such
-    /// tokens apart, so [`Price::cost`] does not know it; a bound of a request that carries them does.
+    /// tokens apart, so [`Price::cost`] does not know it; a bound of a request that carries them does, and [`Price::media_surcharge`].
     pub media_input: Option<PicoUsd>,
     /// What a second of its machine's work costs, where the operator pays for electricity and hardware and not for tokens.
     pub per_second: PicoUsd,
@@ -121,6 +121,10 @@ impl Price {
         Some(Price {
             rates,
             long,
+            media_input: self.media_input.map(|media| {
+                let ratio = (rates.input.0, self.rates.input.0.max(1));
+                PicoUsd((media.0.saturating_mul(ratio.0) + ratio.1 - 1) / ratio.1)
+            }),
             ..*self
         })
     }
@@ -135,6 +139,7 @@ impl Price {
         }
         for served in tiers.iter().filter_map(|tier| self.served(*tier, 0)) {
             dearest.rates = dearest.rates.dearer(&served.rates);
+            dearest.media_input = dearest.media_input.max(served.media_input);
             if let (Some(mine), Some(theirs)) = (&mut dearest.long, served.long) {
                 mine.rates = mine.rates.dearer(&theirs.rates);
             }
@@ -149,6 +154,17 @@ impl Price {
             Some(long) if usage.input_total() > long.above_tokens => long.rates.cost(usage),
             _ => self.rates.cost(usage),
         }
+    }
+
+    /// What this usage costs more because up to so many of its input tokens are pictures or film, which it does not tell apart: at
+    /// most what it really is.
+    #[must_use]
+    pub fn media_surcharge(&self, usage: &Usage, media_tokens_max: u64) -> PicoUsd {
+        let Some(media) = self.media_input else {
+            return PicoUsd::ZERO;
+        };
+        let dearer = (media - self.rates.input).max(PicoUsd::ZERO);
+        dearer.times(usage.input_total().min(media_tokens_max))
     }
 
     /// What so much of its machine's time costs, to the millisecond, rounded up.

@@ -278,6 +278,7 @@ mod tests {
             base_url: "http://127.0.0.1:0".to_owned(),
             api_key: None,
             local: false,
+            service_tiers: None,
         })
     }
 

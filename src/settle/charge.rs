@@ -24,6 +24,8 @@ pub(super) struct Terms<'a> {
     pub(super) bound: PicoUsd,
     /// When the request was admitted, seconds since 1970.
     pub(super) at: i64,
+    /// At most so many of its input tokens are pictures or film.
+    pub(super) media_tokens_max: u64,
     /// How long the provider has worked.
     pub(super) took: Duration,
 }
@@ -57,7 +59,9 @@ impl Terms<'_> {
         let (tier, price) = self.served(usage);
         let unpriced = self.price.is_some() && price.is_none();
         let price = price.or_else(|| self.price.copied());
-        let computed = price.map_or(PicoUsd::ZERO, |p| p.cost(usage) + p.time_cost(self.took));
+        let computed = price.map_or(PicoUsd::ZERO, |p| {
+            p.cost(usage) + p.media_surcharge(usage, self.media_tokens_max) + p.time_cost(self.took)
+        });
         // Numbers that contradict each other, or have no price, prove nothing.
         let unproven = basis == Basis::Reported && self.capped && (usage.anomaly || unpriced);
         let (cost, basis) = match basis {
@@ -147,6 +151,7 @@ mod tests {
             capped,
             bound: PicoUsd(BOUND),
             at: 0,
+            media_tokens_max: 0,
             took: Duration::ZERO,
         }
     }
@@ -254,6 +259,39 @@ mod tests {
             (far(10_010_000_000), far(10_010_000_001)),
             ("equal", "above")
         );
+    }
+
+    #[test]
+    fn what_may_be_pictures_is_charged_at_their_rate_in_the_tier_of_the_answer() {
+        let price = Price {
+            media_input: Some(PicoUsd(STANDARD * 3)),
+            ..price()
+        };
+        let told = |tier| Usage {
+            input: 600,
+            output: 400,
+            tier,
+            ..Usage::default()
+        };
+        for (most, tier, pico) in [
+            (0, None, 1_000 * STANDARD),
+            (50, None, 1_000 * STANDARD + 50 * 2 * STANDARD),
+            (u64::MAX, None, 1_000 * STANDARD + 600 * 2 * STANDARD),
+            (
+                50,
+                Some(ServiceTier::Priority),
+                2 * (1_000 * STANDARD + 50 * 2 * STANDARD),
+            ),
+        ] {
+            let terms = Terms {
+                media_tokens_max: most,
+                ..terms(&price, true)
+            };
+            let got = terms.charge(&told(tier), Basis::Reported);
+            assert_eq!(got.cost, PicoUsd(pico), "{most} {tier:?}");
+        }
+        let dearest = price.dearest_of(&[ServiceTier::Priority]);
+        assert_eq!(dearest.bound_media_input(10), PicoUsd(STANDARD * 6));
     }
 
     #[test]

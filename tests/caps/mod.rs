@@ -2,6 +2,7 @@
 
 mod media;
 mod refusals;
+mod tiers;
 mod tree;
 
 use crate::client::{get, post};

@@ -289,6 +289,7 @@ mod tests {
             base_url: "http://127.0.0.1:0".to_owned(),
             api_key: None,
             local: false,
+            service_tiers: None,
         });
         let model = Model {
             name: "haiku".to_owned(),

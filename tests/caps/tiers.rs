@@ -1,0 +1,119 @@
+//! Service tiers: what the operator says of their prices, and of the tiers that a provider may choose.
+
+use super::{KEY, served};
+use crate::flyball::{Flyball, make_key};
+use crate::scripted::Upstream;
+use serde_json::{Value, json};
+
+async fn capped(config: &str) -> Flyball {
+    let dir = tempfile::tempdir().expect("a folder");
+    make_key(&dir, "app", Some("10"), |_| {});
+    Flyball::start_in(dir, config).await
+}
+
+fn body(model: &str, tier: &str, words: usize) -> String {
+    let words = "x".repeat(words);
+    format!(
+        r#"{{"model":"{model}",{tier}"max_completion_tokens":100,"messages":[{{"role":"user","content":"{words}"}}]}}"#
+    )
+}
+
+/// Tier, bound and cost of every attempt.
+async fn rows(flyball: &Flyball) -> Vec<[Value; 3]> {
+    let rows = flyball.rows().await;
+    let fields = ["service_tier", "bound_pico_usd", "cost_pico_usd"];
+    rows.iter().map(|r| fields.map(|f| r[f].clone())).collect()
+}
+
+#[tokio::test]
+async fn the_operators_own_prices_by_tier_bound_and_price_a_request() {
+    let upstream = Upstream::start(served("")).await;
+    let flyball = capped(&format!(
+        "[[provider]]\nname = \"up\"\nkind = \"openai-compatible\"\nbase_url = \"{}\"\n[[model]]\nname = \"m\"\nprovider = \"up\"\ntier = \"small\"\nefforts = []\ninput_usd_per_mtok = 2\noutput_usd_per_mtok = 8\n[model.flex]\ninput_usd_per_mtok = 1\noutput_usd_per_mtok = 4\n[model.priority]\ninput_usd_per_mtok = 6\noutput_usd_per_mtok = 24\n",
+        upstream.url()
+    ))
+    .await;
+    let mut expected = Vec::new();
+    // Dollars a million: input and output that bound it, and that price it.
+    for (asked, told, bound, cost, served_in) in [
+        ("", "", (2, 8), (2, 8), "standard"),
+        ("flex", "flex", (2, 8), (1, 4), "flex"),
+        ("flex", "default", (2, 8), (2, 8), "standard"),
+        ("priority", "", (6, 24), (6, 24), "priority"),
+        ("priority", "default", (6, 24), (2, 8), "standard"),
+    ] {
+        let member = |tier: &str| match tier {
+            "" => String::new(),
+            tier => format!("\"service_tier\":\"{tier}\","),
+        };
+        upstream.next(served(&member(told)));
+        let body = body("m", &member(asked), 1_000);
+        assert_eq!(flyball.chat(&[KEY], &body).await.status, 200);
+        let input = body.len() as u64 + 528;
+        let pico = |(dear, dearer): (u64, u64), input| (input * dear + 100 * dearer) * 1_000_000;
+        expected.push([
+            json!(served_in),
+            json!(pico(bound, input)),
+            json!(pico(cost, 1_000)),
+        ]);
+    }
+    assert_eq!(rows(&flyball).await, expected);
+    // A tier without a price stays refused.
+    let got = flyball
+        .chat(&[KEY], &body("m", r#""service_tier":"scale","#, 1))
+        .await;
+    assert_eq!(got.json()["error"]["code"], "flyball_no_price");
+    flyball.books_are_right().await;
+}
+
+#[tokio::test]
+async fn a_project_that_is_served_in_one_tier_is_reserved_in_it_and_another_tier_is_charged_and_flagged()
+ {
+    // gpt-5.6-sol costs 4 and 20 dollars a million, kept for twelve hours 10; priority is twice that.
+    for (tiers, doubled_bound) in [
+        ("", 4_u64),
+        (r#"service_tiers = ["standard"]"#, 2),
+        (r#"service_tiers = ["standard", "priority"]"#, 4),
+    ] {
+        let upstream = Upstream::start(served("")).await;
+        let flyball = capped(&format!(
+            "[[provider]]\nname = \"up\"\nkind = \"openai\"\nbase_url = \"{}\"\n{tiers}\n[[model]]\nname = \"gpt-5.6-sol\"\nprovider = \"up\"\ntier = \"reasoning\"\n",
+            upstream.url()
+        ))
+        .await;
+        let body = body("gpt-5.6-sol", "", 1);
+        for told in ["", r#""service_tier":"priority","#] {
+            upstream.next(served(told));
+            assert_eq!(flyball.chat(&[KEY], &body).await.status, 200);
+        }
+        let input = body.len() as u64 + 528;
+        let bound = doubled_bound * (input * 5 + 100 * 10) * 1_000_000;
+        let cost = |doubled: u64| doubled * (1_000 * 2 + 100 * 10) * 1_000_000;
+        assert_eq!(
+            rows(&flyball).await,
+            [
+                [json!("standard"), json!(bound), json!(cost(2))],
+                [json!("priority"), json!(bound), json!(cost(4))],
+            ],
+            "{tiers}"
+        );
+        let unexpected = doubled_bound == 2;
+        let metrics = flyball.metrics().await;
+        let told = |name: &str| {
+            metrics
+                .lines()
+                .any(|l| l.starts_with(name) && l.ends_with(" 1"))
+        };
+        assert_eq!(
+            told("flyball_usage_anomalies_total{"),
+            unexpected,
+            "{tiers}"
+        );
+        assert_eq!(told("flyball_overruns_total"), unexpected, "{tiers}");
+        // What cost so much more than its bound is frozen.
+        let got = flyball.chat(&[KEY], &body).await;
+        let frozen = got.json()["error"]["code"] == "flyball_frozen";
+        assert_eq!(frozen, unexpected, "{tiers} {}", got.body);
+        flyball.books_are_right().await;
+    }
+}
