@@ -6,11 +6,14 @@
 
 pub mod balance;
 pub mod cap;
+mod grant;
+mod overrun;
 pub mod price;
 mod queue;
 mod refuse;
 pub mod replay;
 mod reservation;
+mod settings;
 pub mod store;
 pub mod tree;
 pub mod true_up;
@@ -20,19 +23,16 @@ mod writer;
 
 pub use refuse::Refused;
 pub use reservation::Reservation;
+pub use settings::{Address, Settings};
 
-use crate::error::{Error, Kind};
-use balance::{Ask, Balances, Capped, Crossing, Denied, Full, Grant, Standing, Want};
+use crate::error::Error;
+use balance::{Ask, Balances, Capped, Crossing, Standing};
 use cap::{Cap, Counter, Dims};
-use secrecy::{ExposeSecret, SecretString};
 use std::collections::{HashMap, HashSet};
-use std::fs::{File, TryLockError};
-use std::path::{Path, PathBuf};
+use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use store::postgres::Postgres;
-use store::sqlite::Sqlite;
-use store::{Answer, Facts, Frozen, Store, Work};
+use store::{Answer, Facts, Work};
 use tokio::sync::Notify;
 use writer::Writer;
 
@@ -54,19 +54,6 @@ pub const COMPARED: [&str; 3] = ["equal", "above", "below"];
 const SERVICE_TIERS: [&str; 5] = ["standard", "batch", "flex", "priority", "other"];
 /// How a cost is known.
 pub const BASES: [&str; 4] = ["reported", "counted", "bound", "void"];
-/// How long a request waits for a lease before the store counts as away.
-const LEASE_WAIT: Duration = Duration::from_secs(2);
-/// How long a request waits for parts of a cap that other replicas hold and may not need.
-const OTHERS_WAIT: Duration = Duration::from_millis(1_500);
-/// How often it looks meanwhile.
-const OTHERS_LOOK: Duration = Duration::from_millis(100);
-/// How often a lease is asked for again because this process was taken for dead meanwhile.
-const LIVES_MAX: usize = 3;
-/// Requests that may wait for room at once; more are refused at once.
-const WAITING_MAX: usize = 1_024;
-/// Overruns of one model within this time freeze it when there are as many as [`OVERRUNS_MAX`].
-const OVERRUNS_WITHIN: i64 = 3_600;
-const OVERRUNS_MAX: usize = 3;
 
 pub(crate) fn known_outcome(text: &str) -> &'static str {
     OUTCOMES
@@ -81,89 +68,6 @@ pub(crate) fn known_service_tier(text: &str) -> &'static str {
 
 pub(crate) fn known_basis(text: &str) -> &'static str {
     BASES.into_iter().find(|b| *b == text).unwrap_or("bound")
-}
-
-/// How the books are kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// The folder of the embedded ledger.
-    pub data_dir: PathBuf,
-    /// Thousandths of a cap that are leased at a time; 0 makes each reservation durable by itself.
-    pub lease_permille: u32,
-    /// Sessions that a key may have in one window of a cap on sessions.
-    pub sessions_max: u32,
-    /// The shared ledger, where several replicas have one.
-    pub shared: Option<Address>,
-    /// A replica from which the shared ledger hears nothing for so long is taken for dead.
-    pub replica_timeout: Duration,
-}
-
-/// The address of a PostgreSQL ledger. It may hold a password, so it shows nowhere.
-#[derive(Clone)]
-pub struct Address(pub SecretString);
-
-impl std::fmt::Debug for Address {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Address(…)")
-    }
-}
-
-impl PartialEq for Address {
-    fn eq(&self, other: &Address) -> bool {
-        self.0.expose_secret() == other.0.expose_secret()
-    }
-}
-impl Eq for Address {}
-
-impl Settings {
-    /// An embedded ledger in this folder, without leases.
-    #[must_use]
-    pub fn embedded(data_dir: &Path) -> Settings {
-        Settings {
-            data_dir: data_dir.to_owned(),
-            lease_permille: 0,
-            sessions_max: 1_000,
-            shared: None,
-            replica_timeout: Duration::from_secs(15),
-        }
-    }
-
-    /// Capped counters spend from leases.
-    #[must_use]
-    pub fn leases(&self) -> bool {
-        self.lease_permille > 0 || self.shared.is_some()
-    }
-
-    /// Thousandths of a cap that are leased at a time.
-    fn slice_permille(&self) -> u32 {
-        if self.lease_permille == 0 {
-            10
-        } else {
-            self.lease_permille
-        }
-    }
-
-    /// Opens the books to look at them or to administrate keys; any number of processes may.
-    ///
-    /// # Errors
-    /// There are none yet, or they cannot be read.
-    pub fn books(&self) -> Result<Box<dyn Store>, Error> {
-        match &self.shared {
-            Some(address) => Ok(Box::new(Postgres::open(&address.0, self.replica_timeout)?)),
-            None => Ok(Box::new(Sqlite::open_existing(&self.data_dir)?)),
-        }
-    }
-
-    /// As [`Settings::books`], but makes or migrates them first.
-    ///
-    /// # Errors
-    /// They cannot be made or read.
-    pub fn make_books(&self) -> Result<Box<dyn Store>, Error> {
-        match &self.shared {
-            Some(address) => Ok(Box::new(Postgres::open(&address.0, self.replica_timeout)?)),
-            None => Ok(Box::new(Sqlite::open(&self.data_dir)?)),
-        }
-    }
 }
 
 /// The open ledger of one process.
@@ -191,14 +95,6 @@ pub struct Ledger {
     _owner: Option<File>,
 }
 
-/// What came of asking for leases.
-enum Leased {
-    /// What there was; whether others hold parts of what was not.
-    Given { others: bool },
-    /// Nothing: the store begins a new life of this process. It may ask again.
-    InAnotherLife,
-}
-
 /// Seconds since 1970.
 #[must_use]
 pub fn now() -> i64 {
@@ -222,7 +118,7 @@ impl Ledger {
         let mut store = settings.make_books()?;
         let owner = match &settings.shared {
             Some(_) => None,
-            None => Some(own(&settings.data_dir)?),
+            None => Some(settings::own(&settings.data_dir)?),
         };
         let swept = store.begin(now_ms())?;
         if swept > 0 {
@@ -398,130 +294,6 @@ impl Ledger {
         Ok(reservation)
     }
 
-    /// Looks and reserves; asks the store for leases where they are too small, for a while also for parts that others hold and may
-    /// not need.
-    async fn grant(self: &Arc<Ledger>, ask: Ask, facts: &Facts) -> Result<Grant, Refused> {
-        let look = |last| {
-            let at = self.latest(facts.at_ms.div_euclid(1_000));
-            self.balances().reserve(&facts.dims(), ask, at, last)
-        };
-        let deadline = tokio::time::Instant::now() + OTHERS_WAIT;
-        loop {
-            let (denied, others) = match look(false) {
-                Ok(grant) => return Ok(grant),
-                Err(Denied::Full(full)) => return Err(Refused::Full(full)),
-                Err(Denied::Short(_)) => self.look_and_lease(&look).await?,
-            };
-            match denied {
-                Ok(grant) => return Ok(grant),
-                Err(Denied::Full(full)) => {
-                    let may_come = others && full.only_reserved();
-                    if !may_come || tokio::time::Instant::now() >= deadline {
-                        return Err(Refused::Full(full));
-                    }
-                    tokio::time::sleep(OTHERS_LOOK).await;
-                }
-                Err(Denied::Short(_)) => {
-                    return Err(Refused::Store("the store gave no lease".into()));
-                }
-            }
-        }
-    }
-
-    /// One at a time: what the one before got may do for the next, and nobody is refused while a lease is on its way. Tells too
-    /// whether others hold parts of what was not given.
-    async fn look_and_lease(
-        self: &Arc<Ledger>,
-        look: &impl Fn(bool) -> Result<Grant, Denied>,
-    ) -> Result<(Result<Grant, Denied>, bool), Refused> {
-        let _turn = self.leasing.lock().await;
-        for _ in 0..LIVES_MAX {
-            let wants = match look(false) {
-                Err(Denied::Short(wants)) => wants,
-                other => return Ok((other, false)),
-            };
-            if let Leased::Given { others } = self.lease(wants).await? {
-                return Ok((look(true), others));
-            }
-        }
-        Err(Refused::Store(
-            "the shared ledger takes this replica for dead again and again".into(),
-        ))
-    }
-
-    /// Takes leases from the store.
-    async fn lease(self: &Arc<Ledger>, mut wants: Vec<Want>) -> Result<Leased, Refused> {
-        let asked_in = wants.first().map_or(0, |want| want.epoch);
-        for want in &mut wants {
-            let slice = want.limit * i128::from(self.settings.slice_permille()) / 1_000;
-            want.want = want.want.max(slice);
-        }
-        let told = self.writer.ask(Work::Lease(wants));
-        let ledger = self.clone();
-        // By itself: a lease that comes late, or whose request has gone away, must not be lost.
-        let taking = tokio::spawn(async move {
-            let (epoch, given) = match told.await {
-                Ok(Ok(Answer::Leases(epoch, given))) => (epoch, given),
-                Ok(Err(why)) => return Err(why),
-                _ => return Err("the ledger thread has ended".into()),
-            };
-            let mut balances = ledger.balances();
-            balances.begin_epoch(epoch);
-            if epoch < balances.epoch() {
-                // It was given to an earlier life of this process, and is charged already.
-                return Ok(Leased::InAnotherLife);
-            }
-            if epoch != asked_in {
-                // Nothing was given: not because there is no room, but because whoever asked has been taken for dead.
-                return Ok(Leased::InAnotherLife);
-            }
-            let others = given.iter().any(|g| g.given == 0 && g.others > 0);
-            for g in given {
-                balances.leased(&g.counter, g.id, g.given, g.posted);
-            }
-            Ok(Leased::Given { others })
-        });
-        match tokio::time::timeout(LEASE_WAIT, taking).await {
-            Ok(Ok(taken)) => taken.map_err(Refused::Store),
-            _ => Err(Refused::Store("the store does not answer".into())),
-        }
-    }
-
-    /// Waits for room, first come first tried at every close.
-    async fn grant_within(
-        self: &Arc<Ledger>,
-        ask: Ask,
-        facts: &Facts,
-        patience: Duration,
-        mut full: Box<Full>,
-    ) -> Result<Grant, Refused> {
-        use std::sync::atomic::Ordering::Relaxed;
-        struct Leaving<'a>(&'a std::sync::atomic::AtomicUsize);
-        impl Drop for Leaving<'_> {
-            fn drop(&mut self) {
-                self.0.fetch_sub(1, Relaxed);
-            }
-        }
-        let before = self.waiting.fetch_add(1, Relaxed);
-        let _leaving = Leaving(&self.waiting);
-        if before >= WAITING_MAX {
-            return Err(Refused::Full(full));
-        }
-        let deadline = tokio::time::Instant::now() + patience;
-        loop {
-            let mut told = std::pin::pin!(self.room.notified());
-            // Armed before the look, so that room which comes in between is not missed.
-            told.as_mut().enable();
-            match self.grant(ask, facts).await {
-                Err(Refused::Full(f)) if f.only_reserved() => full = f,
-                other => return other,
-            }
-            if tokio::time::timeout_at(deadline, told).await.is_err() {
-                return Err(Refused::Full(full));
-            }
-        }
-    }
-
     /// Waits until everything that was handed over is durable.
     pub async fn flush(&self) {
         // The thread ends only with the process; then there is nothing to wait for.
@@ -579,54 +351,6 @@ impl Ledger {
         self.flush().await;
     }
 
-    /// Whether a model is frozen, so that it is not used on capped keys.
-    #[must_use]
-    pub fn is_frozen(&self, provider: &str, model: &str) -> bool {
-        let frozen = lock(&self.frozen);
-        !frozen.is_empty() && frozen.contains(&(provider.to_owned(), model.to_owned()))
-    }
-
-    /// Takes over which models are frozen.
-    pub fn take_frozen(&self, list: Vec<Frozen>) {
-        let list = list.into_iter().map(|f| (f.provider, f.model));
-        *lock(&self.frozen) = list.collect();
-    }
-
-    /// An answer under a cap cost more than its bound: its model is frozen if that was no trifle or happens often. Tells
-    /// whether it is frozen now.
-    pub fn overrun(&self, facts: &Facts, excess: i128) -> bool {
-        let at = (facts.provider.clone(), facts.model.clone());
-        let (now, bound) = (now(), facts.bound.0);
-        let often = {
-            let mut overruns = lock(&self.overruns);
-            let times = overruns.entry(at.clone()).or_default();
-            times.retain(|t| now - t < OVERRUNS_WITHIN);
-            times.push(now);
-            times.len() >= OVERRUNS_MAX
-        };
-        let large =
-            excess.saturating_mul(100) > bound && excess > crate::money::PICO_PER_USD / 1_000;
-        if !(often || large) {
-            return false;
-        }
-        let why = format!(
-            "attempt {} cost {} more than its bound of {}",
-            facts.attempt,
-            crate::money::PicoUsd(excess),
-            facts.bound
-        );
-        if lock(&self.frozen).insert(at.clone()) {
-            let (provider, model) = at;
-            self.writer.send(Work::Freeze(Frozen {
-                provider,
-                model,
-                since: now,
-                why,
-            }));
-        }
-        true
-    }
-
     /// For tests: lets every write fail as on a full disk (SQLite's own error, by its page limit), or not any more.
     #[doc(hidden)]
     pub async fn pretend_full_disk(&self, full: bool) {
@@ -641,30 +365,4 @@ impl Ledger {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn own(data_dir: &Path) -> Result<File, Error> {
-    let path = data_dir.join("owner.lock");
-    let unusable = |e: std::io::Error| {
-        Error::new(Kind::Internal, "the data folder cannot be used")
-            .detail(format!("{}: {e}", path.display()))
-    };
-    let file = File::options()
-        .create(true)
-        .write(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(unusable)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(
-                Error::new(Kind::Internal, "the data folder is in use").detail(format!(
-                    "another flyball owns {}; stop it, or give this one another --data-dir",
-                    data_dir.display()
-                )),
-            )
-        }
-        Err(TryLockError::Error(e)) => Err(unusable(e)),
-    }
 }

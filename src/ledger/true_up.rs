@@ -1,8 +1,9 @@
 //! What a provider's bill says of attempts that were charged at their bound. Each is corrected once, by a row of its own: the attempt
 //! stays as it was closed.
 
+use super::settings::own;
 use super::store::{Attempt, Store};
-use super::{Settings, now_ms, own};
+use super::{Settings, now_ms};
 use crate::error::Error;
 use crate::money::PicoUsd;
 

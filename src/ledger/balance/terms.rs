@@ -1,0 +1,220 @@
+//! What is asked of the balances and what they answer: asks and grants, spends and postings, what is full and what is short.
+
+use super::slot::Standing;
+use crate::ledger::cap::{AtCap, Counter, Measure};
+use crate::money::PicoUsd;
+use std::sync::Arc;
+
+/// What an attempt needs: a fixed part (its input at the bound) and so much per answer token.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ask {
+    /// Upper bound of what the input costs.
+    pub fixed: PicoUsd,
+    /// Upper bound of one answer token, times the number of answers.
+    pub per_token: PicoUsd,
+    /// Answer tokens wanted.
+    pub tokens: u64,
+    /// The least number of answer tokens that is still worth an answer; equal to `tokens` where the limit must not be lowered.
+    pub tokens_min: u64,
+    /// Upper bound of the input's tokens.
+    pub input_tokens: u64,
+    /// Answers asked for, each of so many tokens.
+    pub choices: u64,
+}
+
+impl Ask {
+    /// What an answer of so many tokens needs in this measure, at most.
+    pub(super) fn amount(&self, measure: Measure, tokens: u64) -> i128 {
+        match measure {
+            Measure::Usd => (self.fixed + self.per_token.times(tokens)).0,
+            Measure::Tokens => {
+                i128::from(self.input_tokens) + i128::from(tokens) * i128::from(self.choices)
+            }
+            Measure::Requests => 1,
+        }
+    }
+
+    /// The most answer tokens for which `left` is enough.
+    pub(super) fn tokens_for(&self, measure: Measure, left: i128) -> u64 {
+        let (room, each) = match measure {
+            Measure::Usd => (left - self.fixed.0, self.per_token.0),
+            Measure::Tokens => (
+                left - i128::from(self.input_tokens),
+                i128::from(self.choices),
+            ),
+            Measure::Requests => return u64::MAX,
+        };
+        if each <= 0 {
+            return u64::MAX;
+        }
+        u64::try_from(room.max(0) / each).unwrap_or(u64::MAX)
+    }
+}
+
+/// What an attempt used in the end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spend {
+    /// Its cost.
+    pub usd: PicoUsd,
+    /// Its tokens, in and out.
+    pub tokens: u64,
+    /// 1, or 0 where no work was done.
+    pub requests: u64,
+}
+
+impl Spend {
+    /// So much of this measure.
+    #[must_use]
+    pub fn of(&self, measure: Measure) -> i128 {
+        match measure {
+            Measure::Usd => self.usd.0,
+            Measure::Tokens => i128::from(self.tokens),
+            Measure::Requests => i128::from(self.requests),
+        }
+    }
+}
+
+/// What was reserved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The bound of the attempt's cost.
+    pub amount: PicoUsd,
+    /// Answer tokens that the bound covers.
+    pub tokens: u64,
+    /// The bound of its tokens, in and out.
+    pub tokens_bound: u64,
+    /// The instant whose windows it counts in, seconds since 1970.
+    pub at: i64,
+    /// A cap counts it.
+    pub capped: bool,
+    pub(super) version: u64,
+    pub(super) held: Vec<Held>,
+}
+
+/// One counter's part of a grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) counter: Arc<str>,
+    pub(super) id: i64,
+    pub(super) amount: i128,
+    pub(super) measure: Measure,
+    pub(super) leased: bool,
+    pub(super) epoch: u32,
+}
+
+/// A change of one counter in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Posting {
+    /// The counter's name.
+    pub counter: Arc<str>,
+    /// Which window of it.
+    pub id: i64,
+    /// So much is spent for good.
+    pub posted: i128,
+    /// So much of this process's lease is used up or given back.
+    pub unleased: i128,
+    /// A lease stands behind it, of this epoch.
+    pub leased: bool,
+    /// The life of this process, as the store counts them, in which the lease was taken.
+    pub epoch: u32,
+}
+
+/// A lease that is needed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Want {
+    /// The counter's name.
+    pub counter: Arc<str>,
+    /// Which window of it.
+    pub id: i64,
+    /// The least that helps.
+    pub need: i128,
+    /// What this attempt would take.
+    pub want: i128,
+    /// The cap.
+    pub limit: i128,
+    /// The life of this process for which it is asked.
+    pub epoch: u32,
+}
+
+/// Why a cap does not admit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// There is too little room.
+    Room,
+    /// The key has as many sessions in this window as it may have.
+    Sessions,
+}
+
+/// A cap that has no room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Full {
+    /// The counter.
+    pub counter: Counter,
+    /// When its window ends; never for `Total`.
+    pub ends_at: Option<i64>,
+    /// The limit.
+    pub limit: i128,
+    /// What is spent for good.
+    pub posted: i128,
+    /// What open reservations hold.
+    pub reserved: i128,
+    /// The least that this attempt would have needed.
+    pub needed: i128,
+    /// What the cap says of such requests.
+    pub at_cap: AtCap,
+    /// Why.
+    pub reason: Reason,
+}
+
+impl Full {
+    /// There would be room if no reservation were open: trying again soon can help.
+    #[must_use]
+    pub fn only_reserved(&self) -> bool {
+        self.reason == Reason::Room && self.limit > 0 && self.posted + self.needed <= self.limit
+    }
+
+    /// What is neither spent nor reserved.
+    #[must_use]
+    pub fn left(&self) -> i128 {
+        (self.limit - self.posted - self.reserved).max(0)
+    }
+}
+
+/// Why nothing was reserved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// A cap has no room.
+    Full(Box<Full>),
+    /// Leases are too small; the store may have more.
+    Short(Vec<Want>),
+}
+
+/// A cap that has just passed the share at which it is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crossing {
+    /// The counter's name.
+    pub counter: Arc<str>,
+    /// Its standing.
+    pub standing: Standing,
+    /// The share in percent that was passed.
+    pub percent: u8,
+}
+
+/// Which measures of an attempt are capped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capped {
+    /// Its dollars.
+    pub usd: bool,
+    /// Its tokens.
+    pub tokens: bool,
+    /// Its number.
+    pub requests: bool,
+}
+
+impl Capped {
+    /// A cap counts it.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        self.usd || self.tokens || self.requests
+    }
+}

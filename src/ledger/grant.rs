@@ -1,0 +1,156 @@
+//! How an attempt gets its reservation in the balances: at once, from a lease that has to come from the store first, from parts
+//! that other replicas do not need, or when an open reservation has closed.
+
+use super::balance::{Ask, Denied, Full, Grant, Want};
+use super::store::{Answer, Facts, Work};
+use super::{Ledger, Refused};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a request waits for a lease before the store counts as away.
+const LEASE_WAIT: Duration = Duration::from_secs(2);
+/// How long a request waits for parts of a cap that other replicas hold and may not need.
+const OTHERS_WAIT: Duration = Duration::from_millis(1_500);
+/// How often it looks meanwhile.
+const OTHERS_LOOK: Duration = Duration::from_millis(100);
+/// How often a lease is asked for again because this process was taken for dead meanwhile.
+const LIVES_MAX: usize = 3;
+/// Requests that may wait for room at once; more are refused at once.
+const WAITING_MAX: usize = 1_024;
+/// What came of asking for leases.
+enum Leased {
+    /// What there was; whether others hold parts of what was not.
+    Given { others: bool },
+    /// Nothing: the store begins a new life of this process. It may ask again.
+    InAnotherLife,
+}
+
+impl Ledger {
+    /// Looks and reserves; asks the store for leases where they are too small, for a while also for parts that others hold and may
+    /// not need.
+    pub(super) async fn grant(
+        self: &Arc<Ledger>,
+        ask: Ask,
+        facts: &Facts,
+    ) -> Result<Grant, Refused> {
+        let look = |last| {
+            let at = self.latest(facts.at_ms.div_euclid(1_000));
+            self.balances().reserve(&facts.dims(), ask, at, last)
+        };
+        let deadline = tokio::time::Instant::now() + OTHERS_WAIT;
+        loop {
+            let (denied, others) = match look(false) {
+                Ok(grant) => return Ok(grant),
+                Err(Denied::Full(full)) => return Err(Refused::Full(full)),
+                Err(Denied::Short(_)) => self.look_and_lease(&look).await?,
+            };
+            match denied {
+                Ok(grant) => return Ok(grant),
+                Err(Denied::Full(full)) => {
+                    let may_come = others && full.only_reserved();
+                    if !may_come || tokio::time::Instant::now() >= deadline {
+                        return Err(Refused::Full(full));
+                    }
+                    tokio::time::sleep(OTHERS_LOOK).await;
+                }
+                Err(Denied::Short(_)) => {
+                    return Err(Refused::Store("the store gave no lease".into()));
+                }
+            }
+        }
+    }
+
+    /// One at a time: what the one before got may do for the next, and nobody is refused while a lease is on its way. Tells too
+    /// whether others hold parts of what was not given.
+    async fn look_and_lease(
+        self: &Arc<Ledger>,
+        look: &impl Fn(bool) -> Result<Grant, Denied>,
+    ) -> Result<(Result<Grant, Denied>, bool), Refused> {
+        let _turn = self.leasing.lock().await;
+        for _ in 0..LIVES_MAX {
+            let wants = match look(false) {
+                Err(Denied::Short(wants)) => wants,
+                other => return Ok((other, false)),
+            };
+            if let Leased::Given { others } = self.lease(wants).await? {
+                return Ok((look(true), others));
+            }
+        }
+        Err(Refused::Store(
+            "the shared ledger takes this replica for dead again and again".into(),
+        ))
+    }
+
+    /// Takes leases from the store.
+    async fn lease(self: &Arc<Ledger>, mut wants: Vec<Want>) -> Result<Leased, Refused> {
+        let asked_in = wants.first().map_or(0, |want| want.epoch);
+        for want in &mut wants {
+            let slice = want.limit * i128::from(self.settings.slice_permille()) / 1_000;
+            want.want = want.want.max(slice);
+        }
+        let told = self.writer.ask(Work::Lease(wants));
+        let ledger = self.clone();
+        // By itself: a lease that comes late, or whose request has gone away, must not be lost.
+        let taking = tokio::spawn(async move {
+            let (epoch, given) = match told.await {
+                Ok(Ok(Answer::Leases(epoch, given))) => (epoch, given),
+                Ok(Err(why)) => return Err(why),
+                _ => return Err("the ledger thread has ended".into()),
+            };
+            let mut balances = ledger.balances();
+            balances.begin_epoch(epoch);
+            if epoch < balances.epoch() {
+                // It was given to an earlier life of this process, and is charged already.
+                return Ok(Leased::InAnotherLife);
+            }
+            if epoch != asked_in {
+                // Nothing was given: not because there is no room, but because whoever asked has been taken for dead.
+                return Ok(Leased::InAnotherLife);
+            }
+            let others = given.iter().any(|g| g.given == 0 && g.others > 0);
+            for g in given {
+                balances.leased(&g.counter, g.id, g.given, g.posted);
+            }
+            Ok(Leased::Given { others })
+        });
+        match tokio::time::timeout(LEASE_WAIT, taking).await {
+            Ok(Ok(taken)) => taken.map_err(Refused::Store),
+            _ => Err(Refused::Store("the store does not answer".into())),
+        }
+    }
+
+    /// Waits for room, first come first tried at every close.
+    pub(super) async fn grant_within(
+        self: &Arc<Ledger>,
+        ask: Ask,
+        facts: &Facts,
+        patience: Duration,
+        mut full: Box<Full>,
+    ) -> Result<Grant, Refused> {
+        use std::sync::atomic::Ordering::Relaxed;
+        struct Leaving<'a>(&'a std::sync::atomic::AtomicUsize);
+        impl Drop for Leaving<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Relaxed);
+            }
+        }
+        let before = self.waiting.fetch_add(1, Relaxed);
+        let _leaving = Leaving(&self.waiting);
+        if before >= WAITING_MAX {
+            return Err(Refused::Full(full));
+        }
+        let deadline = tokio::time::Instant::now() + patience;
+        loop {
+            let mut told = std::pin::pin!(self.room.notified());
+            // Armed before the look, so that room which comes in between is not missed.
+            told.as_mut().enable();
+            match self.grant(ask, facts).await {
+                Err(Refused::Full(f)) if f.only_reserved() => full = f,
+                other => return other,
+            }
+            if tokio::time::timeout_at(deadline, told).await.is_err() {
+                return Err(Refused::Full(full));
+            }
+        }
+    }
+}
