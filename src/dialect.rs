@@ -6,6 +6,7 @@
 pub mod anthropic;
 mod body;
 mod carry;
+pub mod cohere;
 pub mod directory;
 pub mod embed;
 pub mod envelope;
@@ -47,6 +48,7 @@ pub static ALL: &[&dyn Dialect] = &[
     &openai_responses::OpenAiResponses,
     &ollama::Ollama::Chat,
     &ollama::Ollama::Generate,
+    &cohere::Cohere,
 ];
 
 /// One wire language: requests in and out, answers in and out.

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from local_model import CACHE, HERE, LLAMA_KEY, MODEL, ROOT, Child, Failed, free_port, install, model_server, run, say
 
-PYTHON = ["openai==3.54.0", "anthropic==2.12.0", "google-genai==3.4.0", "ollama==0.6.3", "langchain-openai==1.7.4"]
+PYTHON = ["openai==3.54.0", "anthropic==2.12.0", "google-genai==3.4.0", "ollama==0.6.3", "langchain-openai==1.7.4", "cohere==7.3.1"]
 JS = ["openai@6.49.0", "@anthropic-ai/sdk@1.12.0", "ai@6.0.326", "@ai-sdk/openai@3.0.141", "@google/genai@2.32.0", "ollama@0.6.4"]
 THOUGHT, WORDS, ARGS = "Let me see.", "It rains in Oslo: grüße 🌧.", {"city": "Oslo", "days": 2}
 MODELS = {"m-chat": "openai-compatible", "m-responses": "openai", "m-messages": "anthropic", "m-gemini": "gemini", "m-ollama": "ollama"}
@@ -331,6 +331,34 @@ def with_ollama(base, model, tool, stream, limit=4000):
     return thoughts, words, calls[0] if calls else None, answers[-1].prompt_eval_count, answers[-1].eval_count
 
 
+def with_cohere(base, model, tool, stream, limit=4000):
+    import cohere
+
+    client = cohere.ClientV2(api_key="k", base_url=base)
+    more = {"tools": [{"type": "function", "function": {"name": "weather", "description": "d", "parameters": SCHEMA}}]} if tool else {}
+    ask = dict(model=model, messages=[{"role": "user", "content": ASK}], max_tokens=limit, **more)
+    if not stream:
+        whole = client.chat(**ask)
+        message, tokens = whole.message, whole.usage.billed_units
+        assert whole.finish_reason == ("TOOL_CALL" if tool else "COMPLETE") or limit < 4000, whole.finish_reason
+        thoughts = "".join(c.thinking for c in message.content or [] if c.type == "thinking")
+        words = "".join(c.text for c in message.content or [] if c.type == "text")
+        args = json.loads(message.tool_calls[0].function.arguments) if message.tool_calls else None
+        return thoughts, words, args, tokens.input_tokens, tokens.output_tokens
+    thoughts, words, args, kinds = "", "", "", []
+    for event in client.chat_stream(**ask):
+        kinds.append(event.type)
+        if event.type == "content-delta":
+            thoughts += event.delta.message.content.thinking or ""
+            words += event.delta.message.content.text or ""
+        elif event.type == "tool-call-delta":
+            args += event.delta.message.tool_calls.function.arguments
+        elif event.type == "message-end":
+            tokens = event.delta.usage.billed_units
+    assert (kinds[0], kinds[-1]) == ("message-start", "message-end"), kinds
+    return thoughts, words, json.loads(args) if args else None, tokens.input_tokens, tokens.output_tokens
+
+
 def langchain(base, model, limit=4000):
     from langchain_openai import ChatOpenAI
 
@@ -369,7 +397,7 @@ def structured(base, only):
     return good
 
 
-CLIENTS = {"openai chat": with_openai_chat, "openai responses": with_openai_responses, "anthropic": with_anthropic, "google-genai": with_google, "ollama": with_ollama, "langchain": with_langchain}
+CLIENTS = {"openai chat": with_openai_chat, "openai responses": with_openai_responses, "anthropic": with_anthropic, "google-genai": with_google, "ollama": with_ollama, "langchain": with_langchain, "cohere": with_cohere}
 
 
 def judge(what, got, tool):

@@ -15,12 +15,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The dialects, each with a model that speaks it.
-const MODELS: [(&str, Family, &str); 5] = [
+const MODELS: [(&str, Family, &str); 6] = [
     ("openai_chat", Family::OpenAi, "gpt-5.4"),
     ("openai_responses", Family::OpenAi, "gpt-5.4"),
     ("anthropic_messages", Family::Anthropic, "claude-sonnet-4-6"),
     ("gemini", Family::Gemini, "gemini-3.8-flash"),
     ("ollama_chat", Family::Ollama, "qwen3:8b"),
+    (
+        "cohere_chat",
+        Family::Compatible,
+        "command-a-reasoning-08-2025",
+    ),
 ];
 
 fn dialect(name: &str) -> &'static dyn Dialect {

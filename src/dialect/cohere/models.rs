@@ -1,0 +1,18 @@
+//! The models in Cohere's shape.
+
+use crate::dialect::directory::{Directory, Known};
+use serde_json::{Value, json};
+
+pub(super) struct Models;
+
+impl Directory for Models {
+    fn list(&self, models: &[Known<'_>]) -> Value {
+        let cards: Vec<Value> = models.iter().map(|model| self.card(model)).collect();
+        json!({"models": cards})
+    }
+
+    fn card(&self, model: &Known<'_>) -> Value {
+        let endpoint = if model.embeds { "embed" } else { "chat" };
+        json!({"name": model.name, "endpoints": [endpoint], "finetuned": false, "context_length": model.context_tokens, "default_endpoints": []})
+    }
+}
