@@ -6,6 +6,7 @@
 
 pub mod anthropic;
 pub mod azure;
+pub mod cohere;
 pub mod compatible;
 pub mod deepseek;
 pub mod gemini;
@@ -38,6 +39,7 @@ pub static ALL: &[&Kind] = &[
     &deepseek::KIND,
     &mistral::KIND,
     &groq::KIND,
+    &cohere::KIND,
     &xai::KIND,
     &openrouter::KIND,
     &vercel::KIND,

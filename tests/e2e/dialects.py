@@ -25,7 +25,7 @@ from local_model import CACHE, HERE, LLAMA_KEY, MODEL, ROOT, Child, Failed, free
 PYTHON = ["openai==3.54.0", "anthropic==2.12.0", "google-genai==3.4.0", "ollama==0.6.3", "langchain-openai==1.7.4", "cohere==7.3.1"]
 JS = ["openai@6.49.0", "@anthropic-ai/sdk@1.12.0", "ai@6.0.326", "@ai-sdk/openai@3.0.141", "@google/genai@2.32.0", "ollama@0.6.4"]
 THOUGHT, WORDS, ARGS = "Let me see.", "It rains in Oslo: grüße 🌧.", {"city": "Oslo", "days": 2}
-MODELS = {"m-chat": "openai-compatible", "m-responses": "openai", "m-messages": "anthropic", "m-gemini": "gemini", "m-ollama": "ollama"}
+MODELS = {"m-chat": "openai-compatible", "m-responses": "openai", "m-messages": "anthropic", "m-gemini": "gemini", "m-ollama": "ollama", "m-cohere": "cohere"}
 
 CONFIG = """\
 [[provider]]
@@ -187,12 +187,38 @@ def ollama_chat(body, tool, words):
     yield json.dumps({**head, "message": {"role": "assistant", "content": ""}, **end}).encode() + b"\n"
 
 
+def cohere_chat(body, tool, words):
+    """The tokens are more than what is billed, as Cohere's are: what a client sees is what is booked."""
+    usage = {"billed_units": {"input_tokens": 11, "output_tokens": 9}, "tokens": {"input_tokens": 511, "output_tokens": 13}}
+    function = {"name": "weather", "arguments": json.dumps(ARGS)}
+    call = {"id": "weather_1", "type": "function", "function": function}
+    finish = "TOOL_CALL" if tool else "COMPLETE"
+    if not body.get("stream"):
+        message = {"role": "assistant", "content": [{"type": "thinking", "thinking": THOUGHT}, {"type": "text", "text": words}]}
+        if tool:
+            message["tool_calls"] = [call]
+        yield json.dumps({"id": "c", "finish_reason": finish, "message": message, "usage": usage}).encode()
+        return
+    said = lambda kind, index, **message: {"type": kind, "index": index, "delta": {"message": message}}
+    events = [{"type": "message-start", "id": "c", "delta": {"message": {"role": "assistant", "content": [], "tool_plan": "", "tool_calls": [], "citations": []}}}]
+    for index, (kind, text) in enumerate([("thinking", THOUGHT), ("text", words)]):
+        events.append(said("content-start", index, content={"type": kind, kind: ""}))
+        events += [said("content-delta", index, content={kind: p}) for p in pieces(text)]
+        events.append({"type": "content-end", "index": index})
+    if tool:
+        events.append(said("tool-call-start", 0, tool_calls={**call, "function": {**function, "arguments": ""}}))
+        events += [said("tool-call-delta", 0, tool_calls={"function": {"arguments": p}}) for p in pieces(function["arguments"])]
+        events.append({"type": "tool-call-end", "index": 0})
+    yield from sse([*events, {"type": "message-end", "id": "c", "delta": {"finish_reason": finish, "usage": usage}}], named=True)
+
+
 ANSWERS = {
     "/v1/chat/completions": chat,
     "/v1beta/openai/chat/completions": gemini_chat,
     "/v1/responses": responses,
     "/v1/messages": messages,
     "/api/chat": ollama_chat,
+    "/v2/chat": cohere_chat,
 }
 
 

@@ -1,5 +1,6 @@
 //! A client of one dialect and a model of another.
 
+mod cohere;
 mod features;
 
 use crate::client::{self, Answer};
