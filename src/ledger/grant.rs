@@ -13,14 +13,21 @@ const LEASE_WAIT: Duration = Duration::from_secs(2);
 const OTHERS_WAIT: Duration = Duration::from_millis(1_500);
 /// How often it looks meanwhile.
 const OTHERS_LOOK: Duration = Duration::from_millis(100);
-/// How often a lease is asked for again because this process was taken for dead meanwhile.
-const LIVES_MAX: usize = 3;
+/// How often leases are asked for again because what came was gone before it could be used: given back as idle, spent by another
+/// request, or lost because this process was taken for dead.
+const LEASES_MAX: usize = 16;
 /// Requests that may wait for room at once; more are refused at once.
 const WAITING_MAX: usize = 1_024;
+
 /// What came of asking for leases.
 enum Leased {
-    /// What there was; whether others hold parts of what was not.
-    Given { others: bool },
+    /// What there was.
+    Given {
+        /// Of every counter at least what is needed.
+        enough: bool,
+        /// Others hold parts of what was not given.
+        others: bool,
+    },
     /// Nothing: the store begins a new life of this process. It may ask again.
     InAnotherLife,
 }
@@ -67,17 +74,22 @@ impl Ledger {
         look: &impl Fn(bool) -> Result<Grant, Denied>,
     ) -> Result<(Result<Grant, Denied>, bool), Refused> {
         let _turn = self.leasing.lock().await;
-        for _ in 0..LIVES_MAX {
+        for _ in 0..LEASES_MAX {
             let wants = match look(false) {
                 Err(Denied::Short(wants)) => wants,
                 other => return Ok((other, false)),
             };
-            if let Leased::Given { others } = self.lease(wants).await? {
-                return Ok((look(true), others));
+            let Leased::Given { enough, others } = self.lease(wants).await? else {
+                continue;
+            };
+            match look(true) {
+                // It was there and is gone again, so that it is the lease that is short and not the cap.
+                Err(Denied::Full(full)) if enough && full.only_reserved() => {}
+                found => return Ok((found, others)),
             }
         }
         Err(Refused::Store(
-            "the shared ledger takes this replica for dead again and again".into(),
+            "what is leased is gone before it can be used, again and again".into(),
         ))
     }
 
@@ -88,6 +100,7 @@ impl Ledger {
             let slice = want.limit * i128::from(self.settings.slice_permille()) / 1_000;
             want.want = want.want.max(slice);
         }
+        let needs: Vec<i128> = wants.iter().map(|want| want.need).collect();
         let told = self.writer.ask(Work::Lease(wants));
         let ledger = self.clone();
         // By itself: a lease that comes late, or whose request has gone away, must not be lost.
@@ -108,10 +121,11 @@ impl Ledger {
                 return Ok(Leased::InAnotherLife);
             }
             let others = given.iter().any(|g| g.given == 0 && g.others > 0);
+            let enough = given.iter().zip(needs).all(|(g, need)| g.given >= need);
             for g in given {
                 balances.leased(&g.counter, g.id, g.given, g.posted);
             }
-            Ok(Leased::Given { others })
+            Ok(Leased::Given { enough, others })
         });
         match tokio::time::timeout(LEASE_WAIT, taking).await {
             Ok(Ok(taken)) => taken.map_err(Refused::Store),

@@ -17,6 +17,7 @@ use futures_util::StreamExt;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -197,6 +198,56 @@ async fn a_replica_that_was_taken_for_dead_asks_again_and_refuses_nobody() {
         held.unwrap_or_else(|why| panic!("{n}: {why:?}"))
             .void("not_sent");
     }
+    ledger.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_that_is_given_back_before_it_is_used_refuses_nobody() {
+    let Some(url) = tokio::task::spawn_blocking(database)
+        .await
+        .expect("no panic")
+    else {
+        return;
+    };
+    let settings = Settings {
+        shared: Some(Address(secrecy::SecretString::from(url))),
+        ..Settings::embedded(Path::new(""))
+    };
+    let ledger = tokio::task::spawn_blocking(move || Ledger::open(settings).expect("a ledger"))
+        .await
+        .expect("no panic");
+    let cap = Cap::parse("1usd/total").expect("a cap").for_key(1);
+    ledger.set_caps(|| vec![cap]).await.expect("set");
+    let ask = Ask {
+        fixed: PicoUsd(1_000_000),
+        ..Ask::default()
+    };
+    let idle = Arc::new(AtomicBool::new(false));
+    let ticking = {
+        // What is idle goes back all the time, not twice a second.
+        let (ledger, idle) = (ledger.clone(), idle.clone());
+        std::thread::spawn(move || {
+            while !idle.load(Ordering::Relaxed) {
+                ledger.tick();
+            }
+        })
+    };
+    for n in 0..3_000 {
+        let facts = Facts {
+            attempt: format!("a{n}"),
+            key: Some(1),
+            at_ms: flyball::ledger::now_ms(),
+            ..Facts::default()
+        };
+        let held = ledger.reserve(ask, facts, Duration::ZERO).await;
+        held.unwrap_or_else(|why| panic!("{n}: {why:?}"))
+            .void("not_sent");
+    }
+    idle.store(true, Ordering::Relaxed);
+    tokio::task::spawn_blocking(move || ticking.join())
+        .await
+        .expect("no panic")
+        .expect("no panic");
     ledger.drain().await;
 }
 

@@ -137,6 +137,8 @@ impl Slot {
 
     pub(super) fn take_lease(&mut self, given: i128, posted: i128) {
         self.lease += given;
+        // Whoever asked for it has not held it yet, and it must not go back as idle before.
+        self.busy = self.busy.max(self.lease);
         self.posted = self.posted.max(posted);
     }
 
