@@ -5,7 +5,7 @@ use super::overlay::Overlay;
 use super::{Difficulty, Features, Task};
 
 /// Below this share of what speaks for all tasks the best one is a guess, and a guess is "unknown".
-const KNOWN_MIN: f32 = 0.3;
+const KNOWN_MIN: f32 = 0.25;
 /// This share of the signals where they seldom were in training makes a prompt wholly strange.
 const STRANGE: f64 = 0.25;
 /// Characters in a token of an answer, about.

@@ -3,8 +3,9 @@
 use super::{Common, ServeArgs, joined};
 use crate::chat::Role;
 use crate::chat::conversation::{Conversation, Item, Message};
+use crate::classify::model::{Grader, embedded};
 use crate::classify::overlay::Overlay;
-use crate::classify::{self, Difficulty, Features};
+use crate::classify::{self, Difficulty, Features, grade_by};
 use crate::config::{self, Config};
 use crate::dialect::{self, Addressee, Dialect, Place};
 use crate::error::Error;
@@ -61,6 +62,9 @@ pub(super) struct ClassifyArgs {
     /// An overlay that `flyball fit` wrote: adds "gain", the points of quality that your strong model is expected to add
     #[arg(long, value_name = "FILE")]
     fit: Option<std::path::PathBuf>,
+    /// Weights that `flyball train` wrote, instead of the built-in ones
+    #[arg(long, value_name = "FILE")]
+    weights: Option<std::path::PathBuf>,
 }
 
 pub(super) fn check(common: &Common, args: &CheckArgs) -> Result<(), String> {
@@ -312,13 +316,17 @@ pub(super) fn classify(args: &ClassifyArgs) -> Result<(), String> {
         .as_deref()
         .map(super::grader::overlay_of)
         .transpose()?;
-    let overlay = overlay.as_ref();
+    let trained = args.weights.as_deref().map(weights).transpose()?;
+    let by = By {
+        grader: trained.as_ref().unwrap_or(embedded()),
+        overlay: overlay.as_ref(),
+    };
     if let (false, Some(prompt)) = (args.jsonl, &args.prompt) {
         let features = outcome::measured(prompt);
         if args.json {
-            println!("{}", line(&Value::Null, &features, overlay));
+            println!("{}", by.line(&Value::Null, &features));
         } else {
-            show_grade(&features, overlay);
+            by.show(&features);
         }
         return Ok(());
     }
@@ -328,7 +336,7 @@ pub(super) fn classify(args: &ClassifyArgs) -> Result<(), String> {
         if text.trim().is_empty() {
             continue;
         }
-        let row = one_line(&text, overlay).map_err(|why| format!("line {}: {why}", number + 1))?;
+        let row = one_line(&text, &by).map_err(|why| format!("line {}: {why}", number + 1))?;
         if writeln!(out, "{row}").is_err() {
             // A reader that has seen enough (`| head`) is no mistake.
             return Ok(());
@@ -337,33 +345,11 @@ pub(super) fn classify(args: &ClassifyArgs) -> Result<(), String> {
     Ok(())
 }
 
-/// A grade for somebody who reads it, with the signals that are not zero.
-fn show_grade(features: &Features, overlay: Option<&Overlay>) {
-    let difficulty = classify::grade(features, overlay);
-    println!(
-        "task        {} (confidence {:.2})",
-        difficulty.task.name(),
-        difficulty.confidence
-    );
-    println!("difficulty  {:.2}", difficulty.difficulty);
-    println!("gain        {:+.2}", difficulty.gain);
-    println!(
-        "tier        {} (by the starter rules)",
-        policy::starter_tier(&difficulty, features).name()
-    );
-    println!("signals");
-    for (name, value) in features.named().map(|(n, v)| (n, rounded(v))) {
-        if value != 0.0 {
-            println!("  {name:<22} {value}");
-        }
-    }
-}
-
-fn one_line(text: &str, overlay: Option<&Overlay>) -> Result<Value, String> {
+fn one_line(text: &str, by: &By<'_>) -> Result<Value, String> {
     let row: Value = serde_json::from_str(text).map_err(|e| format!("not JSON: {e}"))?;
     let id = row.get("id").cloned().unwrap_or(Value::Null);
     if let Some(prompt) = row.get("prompt").and_then(Value::as_str) {
-        return Ok(line(&id, &outcome::measured(prompt), overlay));
+        return Ok(by.line(&id, &outcome::measured(prompt)));
     }
     let mut body = row;
     let object = body.as_object_mut().ok_or("it is no JSON object")?;
@@ -377,27 +363,66 @@ fn one_line(text: &str, overlay: Option<&Overlay>) -> Result<Value, String> {
     let text = body.to_string();
     let request = dialect.decode_at(text.as_bytes(), &place(dialect, "auto"));
     let request = request.map_err(|e| e.public)?;
-    Ok(line(&id, &classify::measure(&request.prompt), overlay))
+    Ok(by.line(&id, &classify::measure(&request.prompt)))
 }
 
 /// `tier` is where the starter rules send such a prompt with one model in every tier.
-fn line(id: &Value, features: &Features, overlay: Option<&Overlay>) -> Value {
-    let difficulty = classify::grade(features, overlay);
-    let values: serde_json::Map<String, Value> = features
-        .named()
-        .map(|(n, v)| (n.to_owned(), json!(rounded(v))))
-        .collect();
-    // Not rounded: whoever orders prompts by them should find no ties.
-    let mut line = json!({
-        "id": id,
-        "difficulty": difficulty.difficulty,
-        "confidence": rounded(difficulty.confidence),
-        "task": difficulty.task.name(),
-        "tier": policy::starter_tier(&difficulty, features).name(),
-        "features": values,
-    });
-    if overlay.is_some() {
-        line["gain"] = json!(difficulty.gain);
+fn weights(path: &std::path::Path) -> Result<Grader, String> {
+    let bytes = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    Grader::read(&bytes).map_err(|e| format!("{}: {e}", path.display()))
+}
+
+/// What prompts are graded by.
+struct By<'a> {
+    grader: &'a Grader,
+    overlay: Option<&'a Overlay>,
+}
+
+impl By<'_> {
+    fn grade(&self, features: &Features) -> Difficulty {
+        grade_by(self.grader, features, self.overlay)
     }
-    line
+
+    /// A grade for somebody who reads it, with the signals that are not zero.
+    fn show(&self, features: &Features) {
+        let difficulty = self.grade(features);
+        println!(
+            "task        {} (confidence {:.2})",
+            difficulty.task.name(),
+            difficulty.confidence
+        );
+        println!("difficulty  {:.2}", difficulty.difficulty);
+        println!("gain        {:+.2}", difficulty.gain);
+        println!(
+            "tier        {} (by the starter rules)",
+            policy::starter_tier(&difficulty, features).name()
+        );
+        println!("signals");
+        for (name, value) in features.named().map(|(n, v)| (n, rounded(v))) {
+            if value != 0.0 {
+                println!("  {name:<22} {value}");
+            }
+        }
+    }
+
+    fn line(&self, id: &Value, features: &Features) -> Value {
+        let difficulty = self.grade(features);
+        let values: serde_json::Map<String, Value> = features
+            .named()
+            .map(|(n, v)| (n.to_owned(), json!(rounded(v))))
+            .collect();
+        // Not rounded: whoever orders prompts by them should find no ties.
+        let mut line = json!({
+            "id": id,
+            "difficulty": difficulty.difficulty,
+            "confidence": rounded(difficulty.confidence),
+            "task": difficulty.task.name(),
+            "tier": policy::starter_tier(&difficulty, features).name(),
+            "features": values,
+        });
+        if self.overlay.is_some() {
+            line["gain"] = json!(difficulty.gain);
+        }
+        line
+    }
 }

@@ -205,6 +205,23 @@ fn wrong_outcomes_are_told_with_file_and_line() {
 }
 
 #[test]
+fn weights_from_a_file_grade_in_place_of_the_built_in_ones() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/src/data/grader.bin");
+    let asked = "Prove that 2 is the only even prime.";
+    let (_, built_in, _) = run(dir.path(), &["classify", "--json", asked], "");
+    let (ok, same, err) = run(
+        dir.path(),
+        &["classify", "--json", "--weights", shipped, asked],
+        "",
+    );
+    assert!(ok && same == built_in, "{err}");
+    std::fs::write(dir.path().join("other"), "weights").expect("a file");
+    let (ok, _, err) = run(dir.path(), &["classify", "--weights", "other", asked], "");
+    assert!(!ok && err.starts_with("other: "), "{err}");
+}
+
+#[test]
 fn eval_sets_the_grader_beside_length_chance_and_the_oracle() {
     let dir = tempfile::tempdir().expect("a folder");
     let learned = outcomes(90, |_, refund| if refund { (0.0, 1.0) } else { (1.0, 1.0) });
