@@ -91,7 +91,7 @@ pub(super) fn check(common: &Common, args: &CheckArgs) -> Result<(), String> {
         );
     } else {
         println!(
-            "{} providers, {} models, {} rules, {examples} examples",
+            "providers {}, models {}, rules {}, examples {examples}",
             config.fleet.providers.len(),
             config.fleet.models.len(),
             policy.rules.len()
