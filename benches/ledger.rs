@@ -144,9 +144,10 @@ fn durable(dir: &Path, sync: Duration) {
     let count = u32::try_from(times.len()).expect("fewer");
     let (half, most) = (times[times.len() / 2], times[times.len() * 99 / 100]);
     println!(
-        "durable, 64 callers: {:.0} reserve + close a second; reserve takes {half:?} (median), {most:?} (99 %), {:.1} fdatasyncs",
+        "durable, 64 callers: {:.0} reserve + close a second; reserve takes {half:?} (median), {most:?} (99 %), {:.1} fdatasyncs; {:.0} % of 64 / fdatasync",
         f64::from(count) / seconds,
-        half.as_secs_f64() / sync.as_secs_f64()
+        half.as_secs_f64() / sync.as_secs_f64(),
+        100.0 * f64::from(count) / seconds * sync.as_secs_f64() / 64.0
     );
     runtime.block_on(ledger.drain());
 }

@@ -1,7 +1,9 @@
 //! What waits to be written, on its way to the one thread that writes.
 //!
-//! The thread is woken at once for what somebody waits for. What nobody waits for is gathered for a moment first, so that
-//! uncapped traffic costs one wake and one commit for many rows.
+//! What nobody waits for is gathered for a moment first, so that uncapped traffic costs one wake and one commit for many rows. For
+//! what somebody waits for the thread is woken at once; but where many were answered together a moment ago, most of them are about
+//! to ask again, and whoever comes just too late would wait for a whole commit more: so it waits for as many, for a fraction of a
+//! commit.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -24,8 +26,10 @@ pub(super) struct Queue<Op> {
 #[derive(Debug)]
 struct State<Op> {
     ops: VecDeque<Op>,
-    /// Somebody waits for one of them.
-    urgent: bool,
+    /// For so many of them somebody waits.
+    awaited: usize,
+    /// As many of those wake the taker.
+    wanted: usize,
     /// The taker sleeps until something comes; otherwise it looks again by itself.
     asleep: bool,
     /// Nothing more will be sent.
@@ -43,7 +47,8 @@ impl<Op: Awaited> Queue<Op> {
         let queue = Arc::new(Queue {
             state: Mutex::new(State {
                 ops: VecDeque::new(),
-                urgent: false,
+                awaited: 0,
+                wanted: 1,
                 asleep: false,
                 closed: false,
                 gone: false,
@@ -60,14 +65,32 @@ impl<Op: Awaited> Queue<Op> {
         if state.gone {
             return false;
         }
-        state.urgent |= op.is_awaited();
+        let awaited = op.is_awaited();
+        state.awaited += usize::from(awaited);
         state.ops.push_back(op);
-        let wake = state.asleep || state.urgent;
+        let wake = state.asleep || (awaited && state.awaited >= state.wanted);
         drop(state);
         if wake {
             self.woken.notify_one();
         }
         true
+    }
+
+    /// Waits for this time at most, until there are so many operations or so many of them are awaited.
+    fn gather<'q>(
+        &'q self,
+        mut state: MutexGuard<'q, State<Op>>,
+        most: usize,
+        wanted: usize,
+        time: Duration,
+    ) -> MutexGuard<'q, State<Op>> {
+        state.wanted = wanted;
+        let may = |state: &mut State<Op>| {
+            let some = !state.ops.is_empty() && state.ops.len() < most;
+            some && !state.closed && state.awaited < wanted
+        };
+        let gathered = self.woken.wait_timeout_while(state, time, may);
+        gathered.unwrap_or_else(PoisonError::into_inner).0
     }
 
     /// Nothing more will be sent: the taker gets what is left, and then its end.
@@ -82,9 +105,24 @@ impl<Op: Awaited> Queue<Op> {
     }
 }
 
+/// Whom a taker waits for once somebody waits for it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Crowd {
+    /// So many operations that somebody waits for.
+    pub(super) expected: usize,
+    /// But no longer than this.
+    pub(super) within: Duration,
+}
+
 impl<Op: Awaited> Taker<Op> {
     /// Adds at most `most` operations to `ops`, waiting until there are some, or at most `patience`. False at the end.
-    pub(super) fn take(&self, ops: &mut Vec<Op>, most: usize, patience: Option<Duration>) -> bool {
+    pub(super) fn take(
+        &self,
+        ops: &mut Vec<Op>,
+        most: usize,
+        patience: Option<Duration>,
+        crowd: Crowd,
+    ) -> bool {
         let queue = &*self.0;
         let nothing = |state: &mut State<Op>| {
             state.asleep = state.ops.is_empty() && !state.closed;
@@ -102,16 +140,14 @@ impl<Op: Awaited> Taker<Op> {
             }
         };
         state.asleep = false;
-        let may_gather = |state: &mut State<Op>| {
-            !state.urgent && !state.closed && !state.ops.is_empty() && state.ops.len() < most
-        };
-        let gathered = queue
-            .woken
-            .wait_timeout_while(state, queue.gather, may_gather);
-        state = gathered.unwrap_or_else(PoisonError::into_inner).0;
+        state = queue.gather(state, most, 1, queue.gather);
+        if state.awaited > 0 {
+            state = queue.gather(state, most, crowd.expected, crowd.within);
+        }
+        state.wanted = 1;
         let count = state.ops.len().min(most);
         ops.extend(state.ops.drain(..count));
-        state.urgent = state.ops.iter().any(Op::is_awaited);
+        state.awaited = state.ops.iter().filter(|op| op.is_awaited()).count();
         !state.closed || !state.ops.is_empty()
     }
 }
@@ -159,7 +195,7 @@ mod tests {
         let mut ops = Vec::new();
         // In whatever order the threads run, an hour of gathering is cut short.
         while ops.len() < 6 {
-            assert!(taker.take(&mut ops, 100, None));
+            assert!(taker.take(&mut ops, 100, None, Crowd::default()));
         }
         assert!(thread.join().expect("it sends"));
         assert!(ops[5].is_awaited());
@@ -172,18 +208,55 @@ mod tests {
             queue.send(open());
         }
         let mut ops = Vec::new();
-        assert!(taker.take(&mut ops, 2, None));
+        assert!(taker.take(&mut ops, 2, None, Crowd::default()));
         assert_eq!(ops.len(), 2);
         queue.close();
-        assert!(!taker.take(&mut ops, 2, None));
+        assert!(!taker.take(&mut ops, 2, None, Crowd::default()));
         assert_eq!(ops.len(), 3);
+    }
+
+    #[test]
+    fn where_many_were_answered_together_as_many_are_taken_together_again() {
+        let (queue, taker) = Queue::new(Duration::ZERO);
+        let sender = queue.clone();
+        let thread = std::thread::spawn(move || {
+            let told: Vec<_> = (0..64)
+                .map(|_| {
+                    let (done, told) = oneshot::channel();
+                    assert!(sender.send(Op(Some(done))) && sender.send(open()));
+                    told
+                })
+                .collect();
+            told.len()
+        });
+        let mut ops = Vec::new();
+        // However the threads run, nothing is taken before the last of them, and then no hour is waited.
+        let crowd = Crowd {
+            expected: 64,
+            within: LONG,
+        };
+        assert!(taker.take(&mut ops, 1_000, None, crowd));
+        assert_eq!(ops.iter().filter(|op| op.is_awaited()).count(), 64);
+        assert_eq!(thread.join().expect("it sends"), 64);
+        // Who does not come again is not waited for longer than is allowed.
+        let (done, _told) = oneshot::channel();
+        queue.send(Op(Some(done)));
+        let crowd = Crowd {
+            within: Duration::from_millis(1),
+            ..crowd
+        };
+        ops.clear();
+        while ops.iter().filter(|op| op.is_awaited()).count() < 1 {
+            assert!(taker.take(&mut ops, 1_000, None, crowd));
+        }
     }
 
     #[test]
     fn patience_ends_without_an_operation() {
         let (_queue, taker) = Queue::<Op>::new(LONG);
         let mut ops = Vec::new();
-        assert!(taker.take(&mut ops, 2, Some(Duration::from_millis(1))));
+        let patience = Some(Duration::from_millis(1));
+        assert!(taker.take(&mut ops, 2, patience, Crowd::default()));
         assert!(ops.is_empty());
     }
 
