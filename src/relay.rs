@@ -352,7 +352,7 @@ impl Relay {
                 Passes::Filtered(filter) => filter.fail(event),
                 Passes::Translated(writer) => {
                     let mut out = Vec::new();
-                    writer.write(Event::Error(why.to_owned()), &mut out);
+                    writer.write(Event::Error(why.into()), &mut out);
                     Bytes::from(out)
                 }
             },

@@ -2,6 +2,7 @@
 
 use super::Usage;
 use super::conversation::{Call, Item, Reasoning, State, texts};
+use crate::error::Kind;
 use serde_json::Number;
 
 /// Something that a streamed answer said.
@@ -44,9 +45,28 @@ pub enum Event {
     /// Why the answer ended.
     Finish(Finish),
     /// The upstream reported an error inside the stream.
-    Error(String),
+    Error(Fault),
     /// The dialect's own end of stream (`[DONE]`, `message_stop`).
     End,
+}
+
+/// An error that a model's server reports with an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// What is wrong, as far as the server's own words tell.
+    pub kind: Kind,
+    /// Its sentence.
+    pub text: String,
+}
+
+impl<T: Into<String>> From<T> for Fault {
+    /// The server has failed, and says no more than a sentence.
+    fn from(text: T) -> Fault {
+        Fault {
+            kind: Kind::UpstreamFailed,
+            text: text.into(),
+        }
+    }
 }
 
 /// A source.
@@ -117,7 +137,7 @@ pub struct Answer {
     /// The further ones of several answers (`n`).
     pub others: Vec<Spoken>,
     /// The upstream reported an error with a good status.
-    pub error: Option<String>,
+    pub error: Option<Fault>,
     /// Which of several answers is being told.
     pub choice: u64,
 }

@@ -52,17 +52,8 @@ pub(super) fn error_of(
     dialect: &dyn Dialect,
     id: &str,
 ) -> Response<Answer> {
-    let kind = match head.status.as_u16() {
-        400 | 422 => Kind::BadRequest,
-        401 => Kind::Unauthorized,
-        402 => Kind::CapReached,
-        403 => Kind::Forbidden,
-        404 => Kind::NotFound,
-        413 => Kind::TooLarge,
-        429 | 503 | 529 => Kind::Overloaded,
-        408 | 504 => Kind::UpstreamTimeout,
-        _ => Kind::UpstreamFailed,
-    };
+    let kind = dialect::fault::of_status(head.status.as_u16());
+    let kind = kind.unwrap_or(Kind::UpstreamFailed);
     let error = Error::new(kind, dialect::fault::said(body));
     super::headers::set_type(&mut head.headers, "application/json");
     Response::from_parts(head, Answer::whole(dialect.error_body(&error, id)))

@@ -5,7 +5,7 @@ use super::usage::{Seen, Wire};
 use crate::chat::conversation::State as Sealed;
 use crate::dialect::lenient::{Content, Count, Maybe, Text};
 use crate::dialect::sse::{Frame, Reader};
-use crate::dialect::{Answer, Citation, Event, Finish, StreamDecoder, body};
+use crate::dialect::{Answer, Citation, Event, Finish, StreamDecoder, body, fault};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -258,9 +258,8 @@ impl State {
         if frame.name == b"error" || kind == Some("error") {
             let fault = said.as_ref().and_then(|said| said.error.0.as_ref());
             let words = fault.and_then(|f| f.message.words().or_else(|| f.kind.words()));
-            return on(Event::Error(
-                words.map_or_else(|| body::error_bytes(frame.data), body::error_text),
-            ));
+            let text = words.map_or_else(|| body::error_bytes(frame.data), body::error_text);
+            return on(Event::Error(fault::of(frame.data, text)));
         }
         let Some(said) = &said else { return };
         if let Some(message) = &said.message.0 {
@@ -406,18 +405,23 @@ data: {"type":"message_stop"}"#;
 
     #[test]
     fn errors_inside_a_stream_are_told() {
-        for (stream, said) in [
+        use crate::error::Kind::{Overloaded, UpstreamFailed};
+        for (stream, said, kind) in [
             (
                 "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"busy\"}}\n\n",
                 "busy",
+                Overloaded,
             ),
             (
                 "data: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\"}}\n\n",
                 "overloaded_error",
+                Overloaded,
             ),
-            ("event: error\ndata: what?\n\n", "what?"),
+            ("event: error\ndata: what?\n\n", "what?", UpstreamFailed),
         ] {
-            assert_eq!(decode(stream), [Event::Error(said.to_owned())]);
+            let text = said.to_owned();
+            let fault = crate::chat::answer::Fault { kind, text };
+            assert_eq!(decode(stream), [Event::Error(fault)]);
         }
         assert_eq!(decode("data: {\"type\":\n\ndata: 7\n\n"), []);
     }

@@ -4,7 +4,7 @@ use crate::chat::Usage;
 use crate::chat::conversation::{Call, Item, State};
 use crate::dialect::carry;
 use crate::dialect::{Answer, Citation, Event, Finish, Frame, StreamWriter};
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
@@ -280,9 +280,9 @@ impl StreamWriter for Writer {
             Event::Finish(finish) => drop(self.finish.get_or_insert(finish)),
             Event::Citation(source) => self.cite(&source, out),
             Event::Choice(_) | Event::Logprobs(_) => {}
-            Event::Error(why) => {
+            Event::Error(fault) => {
                 self.closed = true;
-                let error = Error::new(Kind::UpstreamFailed, why);
+                let error = Error::new(fault.kind, fault.text);
                 let body = super::error_json(&error, &self.frame.id);
                 out.extend_from_slice(format!("event: error\ndata: {body}\n\n").as_bytes());
             }

@@ -166,7 +166,7 @@ impl State {
     fn tell(&mut self, frame: Frame<'_>, on: &mut dyn FnMut(Event)) {
         let Ok(told) = serde_json::from_slice::<Told<'_>>(frame.data) else {
             if frame.name == b"error" {
-                on(Event::Error(body::error_bytes(frame.data)));
+                on(Event::Error(body::error_bytes(frame.data).into()));
             }
             return;
         };
@@ -200,7 +200,7 @@ impl State {
             (Some("message-end"), _) => self.end(delta, on),
             (None, _) => {
                 if let Some(why) = told.message.words() {
-                    on(Event::Error(body::error_text(why)));
+                    on(Event::Error(body::error_text(why).into()));
                 }
             }
             _ => {}
@@ -241,8 +241,8 @@ impl State {
                 on(Event::Finish(finish));
                 on(Event::End);
             }
-            (Err(word), why) => on(Event::Error(body::error_text(why.unwrap_or(word)))),
-            (_, Some(why)) => on(Event::Error(body::error_text(why))),
+            (Err(word), why) => on(Event::Error(body::error_text(why.unwrap_or(word)).into())),
+            (_, Some(why)) => on(Event::Error(body::error_text(why).into())),
         }
     }
 }
@@ -373,7 +373,7 @@ pub(super) fn whole(bytes: &[u8]) -> Answer {
     match whole.finish_reason.words().map(finish) {
         None => {}
         Some(Ok(finish)) => on(Event::Finish(finish)),
-        Some(Err(why)) => on(Event::Error(why.to_owned())),
+        Some(Err(why)) => on(Event::Error(why.into())),
     }
     answer
 }
@@ -564,7 +564,7 @@ mod tests {
             ),
             ("event: error\ndata: plain\n\n".to_owned(), "plain"),
         ] {
-            assert_eq!(all(&stream), [Event::Error(why.to_owned())], "{stream}");
+            assert_eq!(all(&stream), [Event::Error(why.into())], "{stream}");
         }
         for usage in [
             "{}",

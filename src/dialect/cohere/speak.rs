@@ -335,7 +335,7 @@ impl StreamWriter for Writer {
             Event::Finish(finish) => drop(self.finish.get_or_insert(finish)),
             // There is no place for a model's name or sealed reasoning in this API.
             Event::Model(_) | Event::State(_) | Event::Choice(_) => {}
-            Event::Error(why) => self.fail(&why, out),
+            Event::Error(fault) => self.fail(&fault.text, out),
             Event::End => self.finish(out),
         }
     }

@@ -6,7 +6,7 @@ use crate::chat::answer::Token;
 use crate::chat::conversation::State as Sealed;
 use crate::dialect::lenient::{Content, Count, Maybe, Text};
 use crate::dialect::sse::{Frame, Reader};
-use crate::dialect::{Answer, Citation, Event, Finish, StreamDecoder, body, fault};
+use crate::dialect::{Answer, Citation, Event, Finish, StreamDecoder, fault};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -213,7 +213,7 @@ impl State {
     fn tell_frame(&mut self, frame: Frame<'_>, on: &mut dyn FnMut(Event)) {
         match serde_json::from_slice::<Said<'_>>(frame.data) {
             Ok(said) => self.tell(&said, frame.data, on),
-            Err(_) if frame.name == b"error" => on(Event::Error(body::error_bytes(frame.data))),
+            Err(_) if frame.name == b"error" => on(Event::Error(fault::told(frame.data))),
             Err(_) => {}
         }
     }
@@ -245,7 +245,7 @@ impl State {
             on(Event::Finish(Finish::Filtered));
         }
         if said.error.is_some_and(|raw| raw.get() != "null") {
-            on(Event::Error(fault::said(bytes)));
+            on(Event::Error(fault::told(bytes)));
         }
     }
 
@@ -473,7 +473,7 @@ mod tests {
         );
         let error =
             whole(br#"[{"error":{"code":400,"message":"no","status":"INVALID_ARGUMENT"}}]"#);
-        assert_eq!(error.error.as_deref(), Some("no"));
+        assert_eq!(error.error.map(|e| e.text).as_deref(), Some("no"));
         assert_eq!(whole(b"<html>"), Answer::default());
     }
 }

@@ -52,7 +52,11 @@ pub(super) fn converse(request: &Request<'_>) -> Result<Conversation, Error> {
     }
     choose(&mut fields, &mut said)?;
     let mut ids = Ids::default();
-    for (i, content) in fields.list("contents")?.into_iter().enumerate() {
+    let contents = match fields.take("contents") {
+        Some(Value::Array(list)) => list,
+        content => content.into_iter().collect(),
+    };
+    for (i, content) in contents.into_iter().enumerate() {
         add(
             Fields::of(format!("contents[{i}]"), content)?,
             &mut ids,

@@ -177,7 +177,12 @@ pub(super) fn either<'a>(fields: &Object<'a>, camel: &str) -> Option<&'a str> {
     fields.some(camel).or_else(|| fields.some(&snake))
 }
 
+/// One content may stand without a list, as Google's servers read it.
 fn contents<'a>(fields: &Object<'a>) -> Result<Vec<Maybe<Turned<'a>>>, Error> {
+    let alone = fields.some("contents").filter(|raw| raw.starts_with('{'));
+    if let Some(Ok(content)) = alone.map(serde_json::from_str) {
+        return Ok(vec![content]);
+    }
     match body::list(fields, "contents")? {
         Some(list) if !list.is_empty() => Ok(list),
         _ => {
@@ -467,12 +472,21 @@ mod tests {
     }
 
     #[test]
+    fn a_content_alone_may_stand_without_a_list() {
+        use crate::chat::conversation::Item;
+        let body = br#"{"contents":{"role":"user","parts":{"text":"hi"}}}"#;
+        let request = decode(body, &at("m")).expect("a request");
+        assert_eq!(request.prompt.turns[0].parts, [Part::Text("hi".into())]);
+        let said = super::super::converse::converse(&request).expect("a conversation");
+        assert_eq!(said.messages[0].items, [Item::Text("hi".into())]);
+    }
+
+    #[test]
     fn a_request_that_cannot_be_understood_is_refused_by_name() {
         for (body, field) in [
             ("{}", "contents"),
             (r#"{"contents":[]}"#, "contents"),
             (r#"{"contents":[3]}"#, "contents[0]"),
-            (r#"{"contents":{"parts":[]}}"#, "contents"),
             (
                 r#"{"contents":[{}],"generationConfig":7}"#,
                 "generationConfig",

@@ -2,10 +2,11 @@
 
 use super::frame::ToArray;
 use crate::chat::Usage;
+use crate::chat::answer::Fault;
 use crate::chat::answer::{Spoken, Token};
 use crate::chat::conversation::{Call, Item, State};
 use crate::dialect::{Answer, Citation, Event, Finish, Frame, StreamFilter, StreamWriter, carry};
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
@@ -315,9 +316,9 @@ impl Writer {
         }
     }
 
-    fn fail(&mut self, why: String, out: &mut Vec<u8>) {
+    fn fail(&mut self, fault: Fault, out: &mut Vec<u8>) {
         self.closed = true;
-        let error = Error::new(Kind::UpstreamFailed, why);
+        let error = Error::new(fault.kind, fault.text);
         let event = Bytes::from(format!("data: {}\r\n\r\n", super::error_json(&error)));
         match &mut self.array {
             None => out.extend_from_slice(&event),
@@ -362,7 +363,7 @@ impl StreamWriter for Writer {
             Event::Citation(source) => self.choice().citations.push(source),
             Event::Usage(usage) => self.usage = usage,
             Event::Finish(finish) => drop(self.choice().finish.get_or_insert(finish)),
-            Event::Error(why) => self.fail(why, out),
+            Event::Error(fault) => self.fail(fault, out),
             Event::End => self.finish(out),
         }
     }

@@ -3,7 +3,7 @@
 use crate::chat::Usage;
 use crate::dialect::lenient::{Content, Count, Maybe, Text};
 use crate::dialect::ndjson::Lines;
-use crate::dialect::{Answer, Event, Finish, StreamDecoder, body, fault, logprobs};
+use crate::dialect::{Answer, Event, Finish, StreamDecoder, fault, logprobs};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -119,7 +119,7 @@ impl State {
             self.tell_call(call, on);
         }
         if said.error.is_some_and(|raw| raw.get() != "null") {
-            on(Event::Error(body::error_text(&fault::said(line))));
+            on(Event::Error(fault::told(line)));
         }
         if said.done == Some(true) {
             if let (Some(input), Some(output)) =
@@ -205,7 +205,10 @@ mod tests {
             ]
         );
         assert_eq!(
-            whole(b"{\"error\":\"no such model\"}").error.as_deref(),
+            whole(b"{\"error\":\"no such model\"}")
+                .error
+                .map(|e| e.text)
+                .as_deref(),
             Some("no such model")
         );
         let generated = whole(br#"{"model":"q","response":"x","done":true,"done_reason":"length","prompt_eval_count":1,"eval_count":1}"#);

@@ -204,7 +204,7 @@ impl StreamWriter for Writer {
             // There is no place for sealed reasoning or sources in this API.
             Event::State(_) | Event::Citation(_) | Event::Choice(_) => {}
             Event::Logprobs(tokens) => self.tokens.extend(tokens),
-            Event::Error(why) => self.fail(&why, out),
+            Event::Error(fault) => self.fail(&fault.text, out),
             Event::End => self.finish(out),
         }
     }

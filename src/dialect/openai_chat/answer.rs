@@ -325,7 +325,7 @@ impl State {
             self.tell_chunk(&chunk, on);
         }
         if let Some(error) = error {
-            on(Event::Error(error));
+            on(Event::Error(crate::dialect::fault::of(frame.data, error)));
         }
     }
 
@@ -389,7 +389,10 @@ pub(super) fn whole(bytes: &[u8], rule: UsageRule) -> Answer {
             .or(groq)
             .and_then(|raw| read_usage(raw, rule, chunk.tier())),
         model: chunk.model.words().map(str::to_owned),
-        error: chunk.error.and_then(|raw| fault(raw.get())),
+        error: chunk
+            .error
+            .and_then(|raw| fault(raw.get()))
+            .map(|text| crate::dialect::fault::of(bytes, text)),
         ..Answer::default()
     };
     let mut calls = Calls::default();
@@ -410,7 +413,9 @@ pub(super) fn whole(bytes: &[u8], rule: UsageRule) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::answer::Fault as Told;
     use crate::chat::conversation::State as Sealed;
+    use crate::error::Kind;
 
     fn decode(text: &str) -> Vec<Event> {
         let mut decoder = Decoder::new(UsageRule::Dialect);
@@ -487,16 +492,20 @@ mod tests {
 
     #[test]
     fn errors_inside_a_stream_are_told_in_every_form() {
-        let error = |t: &str| vec![Event::Error(t.to_owned())];
+        let of = |kind, text: &str| {
+            let text = text.to_owned();
+            vec![Event::Error(Told { kind, text })]
+        };
+        let error = |text: &str| of(Kind::UpstreamFailed, text);
         for (stream, expected) in [
             (
                 "data: {\"error\":{\"message\":\"m\",\"code\":429}}\n\n",
-                error("m"),
+                of(Kind::Overloaded, "m"),
             ),
             ("data: {\"error\":\"m\",\"code\":\"c\"}\n\n", error("m")),
             (
                 "data: {\"error\":{\"type\":\"overloaded\"}}\n\n",
-                error("overloaded"),
+                of(Kind::Overloaded, "overloaded"),
             ),
             ("data: {\"error\":null}\n\n", vec![]),
             (

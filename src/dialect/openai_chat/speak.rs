@@ -4,7 +4,7 @@ use crate::chat::Usage;
 use crate::chat::answer::{Spoken, Token};
 use crate::chat::conversation::{Call, Item, State};
 use crate::dialect::{Answer, Citation, Event, Finish, Frame, StreamWriter, carry, logprobs};
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -278,9 +278,9 @@ impl StreamWriter for Writer {
             }
             Event::Usage(usage) => self.usage = Some(usage),
             Event::Finish(finish) => self.end(&finish, out),
-            Event::Error(why) => {
+            Event::Error(fault) => {
                 self.closed = true;
-                let error = Error::new(Kind::UpstreamFailed, why);
+                let error = Error::new(fault.kind, fault.text);
                 out.extend_from_slice(
                     format!("data: {}\n\n", super::error_json(&error)).as_bytes(),
                 );

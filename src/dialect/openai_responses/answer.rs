@@ -255,7 +255,7 @@ impl State {
         }
         let Ok(said) = serde_json::from_slice::<Said<'_>>(frame.data) else {
             if frame.name == b"error" {
-                on(Event::Error(body::error_bytes(frame.data)));
+                on(Event::Error(body::error_bytes(frame.data).into()));
             }
             return;
         };
@@ -284,10 +284,11 @@ impl State {
             "response.output_item.added" | "response.output_item.done" => {
                 self.tell_item(&said, kind.ends_with("done"), on);
             }
-            "error" => on(Event::Error(
-                fault(&said).unwrap_or_else(|| body::error_bytes(frame.data)),
-            )),
-            _ => self.tell_response(&said, kind, on),
+            "error" => {
+                let text = fault(&said).unwrap_or_else(|| body::error_bytes(frame.data));
+                on(Event::Error(crate::dialect::fault::of(frame.data, text)));
+            }
+            _ => self.tell_response(&said, kind, frame.data, on),
         }
     }
 
@@ -316,7 +317,13 @@ impl State {
         }
     }
 
-    fn tell_response(&mut self, said: &Said<'_>, kind: &str, on: &mut dyn FnMut(Event)) {
+    fn tell_response(
+        &mut self,
+        said: &Said<'_>,
+        kind: &str,
+        bytes: &[u8],
+        on: &mut dyn FnMut(Event),
+    ) {
         let Some(raw) = said.response else { return };
         let Ok(Maybe(Some(response))) = serde_json::from_str::<Maybe<Response<'_>>>(raw.get())
         else {
@@ -334,7 +341,8 @@ impl State {
             "response.failed" => {
                 let error = response.error.0.as_ref().and_then(Fault::words);
                 let text = error.unwrap_or("the response failed");
-                on(Event::Error(body::error_text(text)));
+                let text = body::error_text(text);
+                on(Event::Error(crate::dialect::fault::of(bytes, text)));
             }
             "response.completed" | "response.incomplete" => {
                 on(Event::Finish(response.finish(!self.calls.0.is_empty())));
@@ -497,7 +505,7 @@ pub(super) fn whole(bytes: &[u8]) -> Answer {
             .0
             .as_ref()
             .and_then(Fault::words)
-            .map(body::error_text),
+            .map(|text| crate::dialect::fault::of(bytes, body::error_text(text))),
         ..Answer::default()
     };
     let mut calls = Calls::default();

@@ -1,10 +1,11 @@
 //! Answers of any model in the words of Responses, whole and streamed.
 
 use crate::chat::Usage;
+use crate::chat::answer::Fault;
 use crate::chat::answer::Token;
 use crate::chat::conversation::{Item, State};
 use crate::dialect::{Answer, Citation, Event, Finish, Frame, StreamWriter, carry, logprobs};
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
@@ -418,9 +419,9 @@ impl Writer {
         }
     }
 
-    fn fail(&mut self, why: String, out: &mut Vec<u8>) {
+    fn fail(&mut self, fault: Fault, out: &mut Vec<u8>) {
         self.closed = true;
-        let error = Error::new(Kind::UpstreamFailed, why);
+        let error = Error::new(fault.kind, fault.text);
         out.extend_from_slice(super::error_event(&error, self.number).as_bytes());
     }
 
@@ -443,7 +444,7 @@ impl Writer {
             Event::Logprobs(tokens) => self.tokens.extend(tokens),
             Event::Usage(usage) => self.usage = usage,
             Event::Finish(finish) => drop(self.finish.get_or_insert(finish)),
-            Event::Error(why) => self.fail(why, out),
+            Event::Error(fault) => self.fail(fault, out),
             Event::End => self.finish(out),
         }
     }
