@@ -582,10 +582,10 @@ impl Exchange<'_> {
     }
 }
 
-/// Of a frozen model another arm may take the place.
+/// Another arm may take the place of a frozen model, and of one for which a picture has no bound.
 fn unplanned(error: Error) -> Attempted {
     match error.code {
-        Some("flyball_frozen") => Attempted::MayFallBack(Err(error)),
+        Some("flyball_frozen" | "flyball_unbounded") => Attempted::MayFallBack(Err(error)),
         _ => final_error(error),
     }
 }

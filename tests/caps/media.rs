@@ -293,6 +293,39 @@ async fn what_has_no_bound_is_refused_by_its_field_and_the_setting_that_would_bo
 }
 
 #[tokio::test]
+async fn where_a_rule_names_a_fallback_a_model_that_bounds_the_picture_takes_the_others_place() {
+    let upstream = Upstream::start(answer(200, &chat(10, 5))).await;
+    let config = fleet(&upstream, "openai-compatible", "m-blind", "");
+    let seeing = config.split_once("[[model]]").expect("a model").1;
+    let seeing = seeing
+        .replace("m-blind", "m-sees")
+        .replace("small", "standard");
+    for (fallback, status) in [("", 400), (", fallback = [\"standard\"]", 200)] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let rule = format!(
+            "[[rule]]\nname = \"own\"\nwhy = \"a test\"\nroute = {{ arm = \"m-blind\"{fallback} }}\n"
+        );
+        std::fs::create_dir(dir.path().join("rules")).expect("a folder");
+        std::fs::write(dir.path().join("rules/own.toml"), rule).expect("a file");
+        make_key(&dir, "app", Some("10"), |_| {});
+        let config = format!("{config}[[model]]{seeing}image_tokens_max = 777\n");
+        let flyball = Flyball::start_in(dir, &config).await;
+        let picture =
+            json!([{"type": "image_url", "image_url": {"url": "https://x.example/a.png"}}]);
+        let got = ask(
+            &flyball,
+            "/v1/chat/completions",
+            &chat_with("auto", picture),
+        )
+        .await;
+        assert_eq!(got.status, status, "{}", got.body);
+        let served = got.header("x-flyball-model");
+        assert_eq!(served == Some("m-sees"), status == 200, "{served:?}");
+        flyball.books_are_right().await;
+    }
+}
+
+#[tokio::test]
 async fn without_usage_a_picture_is_charged_at_the_bound_under_a_cap_and_counted_at_its_maximum_elsewhere()
  {
     let silent = r#"{"id":"c","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"yes"},"finish_reason":"stop"}]}"#;
