@@ -14,6 +14,7 @@ pub mod fault;
 pub mod fuzz;
 pub mod gemini;
 mod ids;
+mod in_order;
 pub mod legacy;
 mod lenient;
 mod logprobs;

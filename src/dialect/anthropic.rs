@@ -13,6 +13,7 @@ mod usage;
 mod write;
 
 use super::directory::Directory;
+use super::in_order::InOrder;
 use super::{
     Addressee, Answer, Dialect, Envelope, Frame, Place, Request, StreamDecoder, StreamWriter,
     UsageRule, Work, Written, unseal,
@@ -108,7 +109,7 @@ impl Dialect for Anthropic {
     }
 
     fn stream_writer(&self, frame: Frame) -> Box<dyn StreamWriter> {
-        Box::new(speak::Writer::new(frame))
+        Box::new(InOrder::new(speak::Writer::new(frame)))
     }
 
     fn answer_body(&self, answer: Answer, frame: &Frame) -> Bytes {

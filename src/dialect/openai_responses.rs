@@ -10,6 +10,7 @@ mod request;
 mod speak;
 mod write;
 
+use super::in_order::InOrder;
 use super::{
     Addressee, Answer, Dialect, Frame, Place, Request, StreamDecoder, StreamWriter, UsageRule,
     Work, Written, openai_chat, unseal,
@@ -79,7 +80,7 @@ impl Dialect for OpenAiResponses {
     }
 
     fn stream_writer(&self, frame: Frame) -> Box<dyn StreamWriter> {
-        Box::new(speak::Writer::new(frame))
+        Box::new(InOrder::new(speak::Writer::new(frame)))
     }
 
     fn answer_body(&self, answer: Answer, frame: &Frame) -> Bytes {

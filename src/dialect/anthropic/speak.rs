@@ -106,7 +106,7 @@ enum Block {
     Call(Call),
 }
 
-/// A streamed answer. Calls stay open until something else begins, so that their pieces may come in any order.
+/// A streamed answer. It is told one call after the other.
 pub(super) struct Writer {
     frame: Frame,
     usage: Usage,
@@ -238,9 +238,7 @@ impl Writer {
     }
 
     fn call(&mut self, id: &str, name: String, out: &mut Vec<u8>) {
-        if !matches!(self.open.last(), Some((_, Block::Call(_)))) {
-            self.close_all(out);
-        }
+        self.close_all(out);
         let ordinal = u64::try_from(self.calls.len()).unwrap_or(u64::MAX);
         let id = call_id(id, &self.frame, ordinal);
         let start = json!({"type": "tool_use", "id": id, "name": name, "input": {}});

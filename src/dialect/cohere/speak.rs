@@ -7,9 +7,6 @@ use crate::dialect::{Answer, Citation, Event, Finish, Frame, StreamWriter};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-/// The most of calls that is held: here one is said after the other.
-const CALLS_BYTES_MAX: usize = 16 * 1024 * 1024;
-
 /// The most of a text that is kept for the words that its sources stand for.
 const WORDS_BYTES_MAX: usize = 1024 * 1024;
 
@@ -144,15 +141,15 @@ impl Part {
     }
 }
 
-/// A streamed answer. The first call that stands open is told as it comes, and those behind it when it is complete.
+/// A streamed answer. It is told one call after the other.
 pub(super) struct Writer {
     frame: Frame,
     usage: Usage,
     /// The part that is open, and its index.
     open: Option<(Part, u64)>,
     next: u64,
-    /// Calls that are not complete: the first one is being told, the others are held.
-    calls: Vec<Call>,
+    /// A call is open.
+    in_call: bool,
     /// So many calls are complete.
     said_calls: usize,
     /// The text so far, for the words that sources stand for.
@@ -171,7 +168,7 @@ impl Writer {
             usage: Usage::default(),
             open: None,
             next: 0,
-            calls: Vec::new(),
+            in_call: false,
             said_calls: 0,
             words: String::new(),
             citations: 0,
@@ -191,14 +188,15 @@ impl Writer {
         out.extend_from_slice(event(kind, fields).as_bytes());
     }
 
+    /// Closes what stands open.
     fn close(&mut self, out: &mut Vec<u8>) {
+        self.close_call(out);
         if let Some((_, index)) = self.open.take() {
             self.send("content-end", json!({"index": index}), out);
         }
     }
 
     fn say(&mut self, part: Part, text: &str, out: &mut Vec<u8>) {
-        self.complete_calls(out);
         let index = match self.open {
             Some((open, index)) if open == part => index,
             _ => {
@@ -232,6 +230,7 @@ impl Writer {
     }
 
     fn cite(&mut self, source: &Citation, out: &mut Vec<u8>) {
+        self.close_call(out);
         let index = self.citations;
         self.citations += 1;
         let delta = json!({"message": {"citations": cited(source, &self.words)}});
@@ -243,63 +242,33 @@ impl Writer {
         self.send("citation-end", json!({"index": index}), out);
     }
 
-    fn call(&mut self, call: Call, out: &mut Vec<u8>) {
+    fn call(&mut self, id: &str, name: String, out: &mut Vec<u8>) {
         self.close(out);
-        self.calls.push(call);
-        if self.calls.len() == 1 {
-            self.start_call(out);
-        }
-    }
-
-    /// Tells the first call that is not complete, with what of its arguments is here.
-    fn start_call(&mut self, out: &mut Vec<u8>) {
-        let Some(call) = self.calls.first() else {
-            return;
+        self.in_call = true;
+        let call = Call {
+            id: id.to_owned(),
+            name,
+            arguments: String::new(),
         };
         let index = self.said_calls;
-        let text = call.arguments.clone();
-        let begun = Call {
-            arguments: String::new(),
-            ..call.clone()
-        };
-        let delta = json!({"message": {"tool_calls": called(&begun, &self.frame, index)}});
+        let delta = json!({"message": {"tool_calls": called(&call, &self.frame, index)}});
         self.send(
             "tool-call-start",
             json!({"index": index, "delta": delta}),
             out,
         );
-        if !text.is_empty() {
-            self.more(&text, out);
-        }
     }
 
-    fn more(&mut self, text: &str, out: &mut Vec<u8>) {
+    fn arguments(&mut self, text: &str, out: &mut Vec<u8>) {
         let delta = json!({"message": {"tool_calls": {"function": {"arguments": text}}}});
         let fields = json!({"index": self.said_calls, "delta": delta});
         self.send("tool-call-delta", fields, out);
     }
 
-    fn complete_calls(&mut self, out: &mut Vec<u8>) {
-        while !self.calls.is_empty() {
+    fn close_call(&mut self, out: &mut Vec<u8>) {
+        if std::mem::take(&mut self.in_call) {
             self.send("tool-call-end", json!({"index": self.said_calls}), out);
-            self.calls.remove(0);
             self.said_calls += 1;
-            self.start_call(out);
-        }
-    }
-
-    fn arguments(&mut self, index: u64, text: &str, out: &mut Vec<u8>) {
-        let at = usize::try_from(index).ok();
-        match at.and_then(|at| at.checked_sub(self.said_calls)) {
-            Some(0) if !self.calls.is_empty() => self.more(text, out),
-            Some(at) if at < self.calls.len() => {
-                let held: usize = self.calls.iter().map(|c| c.arguments.len()).sum();
-                if held + text.len() > CALLS_BYTES_MAX {
-                    return self.fail("the arguments of a tool call are too long", out);
-                }
-                self.calls[at].arguments.push_str(text);
-            }
-            _ => {}
         }
     }
 
@@ -317,18 +286,9 @@ impl StreamWriter for Writer {
         match event {
             Event::Text(text) | Event::Refusal(text) => self.text(&text, out),
             Event::Reasoning(text) => self.say(Part::Thinking, &text, out),
-            Event::Call { id, name, .. } => {
-                let arguments = String::new();
-                self.call(
-                    Call {
-                        id,
-                        name,
-                        arguments,
-                    },
-                    out,
-                );
-            }
-            Event::Arguments { index, text } => self.arguments(index, &text, out),
+            Event::Call { id, name, .. } => self.call(&id, name, out),
+            Event::Arguments { text, .. } if self.in_call => self.arguments(&text, out),
+            Event::Arguments { .. } => {}
             Event::Citation(source) => self.cite(&source, out),
             Event::Logprobs(tokens) => self.tokens.extend(tokens),
             Event::Usage(usage) => self.usage = usage,
@@ -344,7 +304,6 @@ impl StreamWriter for Writer {
         if self.closed {
             return;
         }
-        self.complete_calls(out);
         self.close(out);
         self.closed = true;
         let finish = self.finish.take().unwrap_or(Finish::Stop);

@@ -384,9 +384,7 @@ impl Writer {
     }
 
     fn call(&mut self, id: &str, name: String, out: &mut Vec<u8>) {
-        if !matches!(self.open.last(), Some((_, Open::Call { .. }))) {
-            self.close(out);
-        }
+        self.close(out);
         let at = self.output.len();
         let id = call_id(&self.frame, at, id);
         let item = json!({"id": format!("fc_{}{at}", self.frame.id), "type": "function_call", "status": "in_progress", "call_id": id, "name": name, "arguments": ""});
