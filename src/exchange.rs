@@ -458,6 +458,9 @@ impl Exchange<'_> {
                     let why = "the model's server answered in a form that cannot be translated";
                     return Err(final_error(Error::new(Kind::UpstreamFailed, why)));
                 }
+                if let Some(fault) = answer.error {
+                    return Err(final_error(fault.error()));
+                }
                 let frame = translate::frame(self, said, arm);
                 Ok(reply::translated(
                     head,

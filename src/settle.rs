@@ -5,8 +5,8 @@
 
 mod charge;
 
-use crate::chat::{Part, ServiceTier, Usage};
-use crate::dialect::{Answer, Dialect, Event, Finish, Place, embed};
+use crate::chat::{Part, Prompt, ServiceTier, Usage};
+use crate::dialect::{Answer, Dialect, Event, Finish, Place, Request, embed};
 use crate::ledger::Reservation;
 use crate::ledger::store::Closing;
 use crate::money::PicoUsd;
@@ -205,6 +205,7 @@ impl Settlement {
             return None;
         }
         let open = self.open();
+        open.seen.error = answer.error.is_some();
         open.seen.usage = answer.usage;
         open.seen.finish.clone_from(&answer.first.finish);
         open.seen.keep(&answer.words());
@@ -397,20 +398,33 @@ impl Open {
         let Ok(request) = self.job.dialect.decode_at(body, &place) else {
             return tokens::bound(body.len());
         };
-        let mut count = self.job.attached;
-        for text in &request.prompt.system {
-            count += tokens::count(text);
+        let said = self.job.attached + count_said(&request.prompt);
+        let silent = |part: &Part<'_>| matches!(part, Part::ToolCall | Part::Reasoning);
+        let mut parts = request.prompt.turns.iter().flat_map(|turn| &turn.parts);
+        let text = std::str::from_utf8(body).ok();
+        match text.filter(|_| self.job.held == 0 && parts.any(silent)) {
+            // Calls and thoughts that come back are read too, and lie among the turns.
+            Some(text) => said.max(tokens::count(text)),
+            None => said + self.count_beside(&request),
         }
-        for turn in &request.prompt.turns {
-            // Chat templates wrap every message in about four tokens.
-            count += 4;
-            for part in &turn.parts {
-                if let Part::Text(text) | Part::ToolResult(text) = part {
-                    count += tokens::count(text);
-                }
-            }
-        }
-        count
+    }
+
+    /// What a model reads beside the turns: tools, documents, schemas.
+    fn count_beside(&self, request: &Request<'_>) -> u64 {
+        let counted = [
+            self.job.dialect.turns_field(),
+            "system",
+            "systemInstruction",
+            "system_instruction",
+            "instructions",
+            // Ollama's pictures.
+            "images",
+        ];
+        let beside = request
+            .fields
+            .iter()
+            .filter(|(key, raw)| raw.starts_with(['{', '[']) && !counted.contains(key));
+        beside.map(|(_, raw)| tokens::count(raw)).sum()
     }
 
     fn close(self, usage: Usage, basis: Basis, outcome: &'static str) -> Bill {
@@ -530,6 +544,21 @@ impl Open {
 }
 
 /// Tokens a second, for a histogram.
+/// The words of a conversation.
+fn count_said(prompt: &Prompt<'_>) -> u64 {
+    let mut count = prompt.system.iter().map(|text| tokens::count(text)).sum();
+    for turn in &prompt.turns {
+        // Chat templates wrap every message in about four tokens.
+        count += 4;
+        for part in &turn.parts {
+            if let Part::Text(text) | Part::ToolResult(text) = part {
+                count += tokens::count(text);
+            }
+        }
+    }
+    count
+}
+
 fn rate(tokens: u64, over: Duration) -> f64 {
     u32::try_from(tokens).map_or(f64::from(u32::MAX), f64::from) / over.as_secs_f64()
 }

@@ -2,7 +2,7 @@
 
 use super::Usage;
 use super::conversation::{Call, Item, Reasoning, State, texts};
-use crate::error::Kind;
+use crate::error::{Error, Kind};
 use serde_json::Number;
 
 /// Something that a streamed answer said.
@@ -57,6 +57,18 @@ pub struct Fault {
     pub kind: Kind,
     /// Its sentence.
     pub text: String,
+}
+
+impl Fault {
+    /// What a client is told. What a provider says of the operator's account there is not the client's fault, and none of its caps.
+    #[must_use]
+    pub fn error(self) -> Error {
+        let kind = match self.kind {
+            Kind::Unauthorized | Kind::Forbidden | Kind::CapReached => Kind::UpstreamFailed,
+            kind => kind,
+        };
+        Error::new(kind, self.text)
+    }
 }
 
 impl<T: Into<String>> From<T> for Fault {

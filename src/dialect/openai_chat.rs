@@ -132,16 +132,12 @@ struct ErrorFields<'a> {
 }
 
 pub(super) fn error_json(error: &Error) -> String {
-    let code = match error.kind {
-        Kind::CapReached => Some(error.code.unwrap_or("flyball_cap")),
-        _ => error.code,
-    };
     let body = ErrorBody {
         error: ErrorFields {
             message: &error.public,
             r#type: error_type(error.kind),
             param: error.field.as_deref(),
-            code,
+            code: error.code,
         },
     };
     serde_json::to_string(&body).expect("strings are JSON")

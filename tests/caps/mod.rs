@@ -558,6 +558,28 @@ async fn a_full_disk_stops_admission_clearly_and_loses_nothing() {
 }
 
 #[tokio::test]
+async fn where_no_usage_is_told_tools_and_calls_are_counted_too() {
+    let said = r#"{"choices":[{"index":0,"message":{"role":"assistant","content":"ok"},"finish_reason":"stop"}]}"#;
+    let upstream = Upstream::start(answer(200, said)).await;
+    let flyball = capped(&upstream, "10", "").await;
+    let words = "word ".repeat(1_000);
+    let hi = json!({"role": "user", "content": "hi"});
+    let call = json!({"role": "assistant", "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": json!({"x": words}).to_string()}}]});
+    let tool = json!({"type": "function", "function": {"name": "f", "description": words, "parameters": {"type": "object"}}});
+    for asked in [
+        json!({"model": "m-small", "max_tokens": 5, "messages": [hi], "tools": [tool]}),
+        json!({"model": "m-small", "max_tokens": 5, "messages": [hi, call, {"role": "tool", "tool_call_id": "c", "content": "ok"}]}),
+    ] {
+        assert_eq!(flyball.chat(&[KEY], &asked.to_string()).await.status, 200);
+        let row = flyball.rows().await.pop().expect("a row");
+        let input = row["tokens"]["input"].as_u64().expect("a number");
+        assert_eq!(row["basis"], "counted");
+        assert!((1_000..1_200).contains(&input), "{input}");
+    }
+    flyball.books_are_right().await;
+}
+
+#[tokio::test]
 async fn a_new_key_is_answered_only_when_its_caps_hold() {
     let upstream = Upstream::start(answer(200, &chat(10, 5))).await;
     let flyball = capped(&upstream, "10", "").await;

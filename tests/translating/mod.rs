@@ -388,6 +388,42 @@ async fn a_providers_error_is_told_in_the_clients_dialect_with_its_own_status() 
 }
 
 #[tokio::test]
+async fn an_error_in_a_whole_answer_is_no_answer() {
+    let failed = json!({
+        "id": "c", "finish_reason": "ERROR",
+        "message": {"role": "assistant", "content": [{"type": "text", "text": "Hel"}]},
+        "usage": {"billed_units": {"input_tokens": 5, "output_tokens": 1}, "tokens": {"input_tokens": 5, "output_tokens": 1}}
+    });
+    for (kind, said, status, told) in [
+        (
+            "openai-compatible",
+            json!({"error": {"message": "boom", "code": 429}}),
+            503,
+            "boom",
+        ),
+        (
+            "openai-compatible",
+            json!({"error": {"message": "pay first", "code": 402}}),
+            502,
+            "pay first",
+        ),
+        ("cohere", failed, 502, ""),
+    ] {
+        let upstream = Upstream::start(answer(200, &said.to_string())).await;
+        let flyball = only(kind, &upstream).await;
+        let mut asked = weather("anthropic");
+        for stream in [false, true] {
+            asked["stream"] = stream.into();
+            let got = post(&flyball, "/v1/messages", &asked).await;
+            assert_eq!(got.status, status, "{kind} {stream}: {}", got.body);
+            assert!(got.body.contains(told), "{}", got.body);
+            let rows = flyball.rows().await;
+            assert_eq!(rows.last().expect("a row")["outcome"], "upstream_error");
+        }
+    }
+}
+
+#[tokio::test]
 async fn sealed_reasoning_goes_back_to_the_model_that_made_it_and_to_no_other() {
     let body = r#"{"type":"message","model":"m-other","content":[{"type":"thinking","thinking":"hm","signature":"sig"},{"type":"tool_use","id":"t1","name":"weather","input":{}}],"stop_reason":"tool_use","usage":{"input_tokens":1,"output_tokens":5}}"#;
     let upstream = Upstream::start(answer(200, body)).await;
