@@ -198,7 +198,7 @@ fn classify_answers_in_order_one_line_each() {
         .stdout(Stdio::piped())
         .spawn()
         .expect("it runs");
-    let lines = "{\"id\":1,\"prompt\":\"How many ways are there to seat five people around a table so that two of them are never neighbours? Show your steps.\"}\n{\"id\":\"b\",\"messages\":[{\"role\":\"user\",\"content\":\"Translate to French: hello\"}]}\n{\"id\":3,\"model\":\"x\",\"max_tokens\":5,\"system\":\"s\",\"messages\":[{\"role\":\"user\",\"content\":\"hm\"}]}\n{\"id\":4,\"contents\":[{\"role\":\"user\",\"parts\":[{\"text\":\"Translate to French: hello\"}]}]}\n{\"id\":5,\"model\":\"auto\",\"input\":\"Translate to French: hello\"}\n";
+    let lines = "{\"id\":1,\"prompt\":\"How many ways are there to seat eight people around a round table so that no two of three sworn enemies are neighbours? Show your steps.\"}\n{\"id\":\"b\",\"messages\":[{\"role\":\"user\",\"content\":\"Translate to French: hello\"}]}\n{\"id\":3,\"model\":\"x\",\"max_tokens\":5,\"system\":\"s\",\"messages\":[{\"role\":\"user\",\"content\":\"hm\"}]}\n{\"id\":4,\"contents\":[{\"role\":\"user\",\"parts\":[{\"text\":\"Translate to French: hello\"}]}]}\n{\"id\":5,\"model\":\"auto\",\"input\":\"Translate to French: hello\"}\n";
     child
         .stdin
         .take()
@@ -243,7 +243,7 @@ fn explain_shows_rule_arms_and_costs() {
     let dir = tempfile::tempdir().expect("a folder");
     let (ok, text, err) = out(flyball(dir.path()).args([
         "explain",
-        "How many ways are there to seat five people around a table so that two of them are never neighbours? Show your steps.",
+        "How many ways are there to seat eight people around a round table so that no two of three sworn enemies are neighbours? Show your steps.",
         "--json",
     ]));
     assert!(ok, "{err}");

@@ -8,7 +8,7 @@ fn ask(model: &str, prompt: &str) -> String {
     serde_json::json!({"model": model, "temperature": 0.5, "messages": [{"role": "user", "content": prompt}]}).to_string()
 }
 
-const PUZZLE: &str = "How many ways are there to seat five people around a table so that two of them are never neighbours? Show your steps.";
+const PUZZLE: &str = "How many ways are there to seat eight people around a round table so that no two of three sworn enemies are neighbours? Show your steps.";
 const CAPITAL: &str = "What is the capital of France?";
 
 async fn started() -> (Upstream, Flyball) {
