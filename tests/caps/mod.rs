@@ -587,15 +587,18 @@ async fn a_new_key_is_answered_only_when_its_caps_hold() {
     flyball.running.state.ledger.pretend_full_disk(true).await;
     while flyball.chat(&[KEY], &asked).await.status == 200 {}
     let sent = upstream.count();
-    // Another process can still write keys, but the ledger cannot take their caps over.
+    // Another process can still write keys, but the ledger cannot take their caps over: they are more than the free pages hold.
+    let cap = |text: &str| {
+        let cap = flyball::ledger::cap::Cap::parse(text);
+        cap.expect("a cap").for_key(2)
+    };
+    let others = (0..500).map(|n| cap(&format!("9usd/week model=none-{n:0>40}")));
     let made = flyball::ledger::store::Key {
         name: "late".into(),
         hash: flyball::caller::hash(b"fb_late"),
-        caps: vec![
-            flyball::ledger::cap::Cap::parse("0.0000001usd/day")
-                .expect("a cap")
-                .for_key(2),
-        ],
+        caps: std::iter::once(cap("0.0000001usd/day"))
+            .chain(others)
+            .collect(),
         ..Default::default()
     };
     let id = flyball.books().create_key(&made).expect("a key");

@@ -572,7 +572,7 @@ async fn a_client_that_takes_nothing_of_its_answer_is_let_go_and_charged() {
     let steps = std::iter::once(stream_head()).chain(std::iter::repeat_n(long, 32));
     let upstream = Upstream::start(steps.collect()).await;
     let flyball = Flyball::start(&format!(
-        "{}\n[limits]\nidle = \"200ms\"\n",
+        "{}\n[limits]\nidle = \"2s\"\n",
         compatible(&upstream)
     ))
     .await;
