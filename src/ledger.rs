@@ -80,8 +80,8 @@ pub struct Ledger {
     defined: Mutex<Vec<Counter>>,
     frozen: Mutex<HashSet<(String, String)>>,
     overruns: Mutex<HashMap<(String, String), Vec<i64>>>,
-    /// Held by whoever changes the caps.
-    setting: tokio::sync::Mutex<()>,
+    /// The caps in force. Held by whoever changes them.
+    setting: tokio::sync::Mutex<Vec<Cap>>,
     /// Held by whoever asks the store for leases.
     leasing: tokio::sync::Mutex<()>,
     /// Told when a reservation has closed.
@@ -161,14 +161,14 @@ impl Ledger {
     }
 
     /// Takes over the `latest` caps; open reservations stay as they are. A cap whose counter is new holds from when the store has added
-    /// up what its window has spent already, which this waits for.
+    /// up what its window has spent already, which this waits for; until then the caps of before hold as well.
     ///
     /// # Errors
-    /// The store cannot say; the new caps do not hold yet.
+    /// The store cannot say; the caps of before hold.
     pub async fn set_caps(&self, latest: impl FnOnce() -> Vec<Cap>) -> Result<(), String> {
         // One change after the other, each with what is in force when its turn comes.
-        let _turn = self.setting.lock().await;
-        let caps = &latest();
+        let mut in_force = self.setting.lock().await;
+        let caps = latest();
         let counters: Vec<Counter> = Counter::always()
             .into_iter()
             .chain(caps.iter().map(|c| c.counter.clone()))
@@ -180,7 +180,8 @@ impl Ledger {
             let (old, new): (Vec<Cap>, Vec<Cap>) =
                 caps.iter().cloned().partition(|c| known(&c.counter));
             let new: Vec<Counter> = new.into_iter().map(|c| c.counter).collect();
-            balances.set_caps(&old, &new, now());
+            let both: Vec<Cap> = old.into_iter().chain(in_force.iter().cloned()).collect();
+            balances.set_caps(&both, &new, now());
             // Under the lock: what closes from now on counts in the new counters, what closed before is in the attempts.
             let now = self.latest(now());
             self.writer.ask(Work::Define {
@@ -198,8 +199,9 @@ impl Ledger {
         for sum in sums {
             balances.restore(&sum.counter, sum.id, sum.posted, now());
         }
-        balances.set_caps(caps, &[], now());
+        balances.set_caps(&caps, &[], now());
         *lock(&self.defined) = counters;
+        *in_force = caps;
         Ok(())
     }
 

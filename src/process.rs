@@ -29,6 +29,8 @@ use tokio::task::JoinHandle;
 
 /// How long answers may go on after a stop is asked for.
 const GRACE: Duration = Duration::from_secs(30);
+/// How long a stop waits for a ledger that cannot write.
+const DRAIN: Duration = Duration::from_secs(10);
 
 /// A flyball that serves.
 pub struct Running {
@@ -347,7 +349,8 @@ impl Running {
             // A panicked listener has said so itself.
             let _ = task.await;
         }
-        self.follower.stop();
+        let follower = self.follower.clone();
+        let _ = tokio::task::spawn_blocking(move || follower.stop()).await;
         // Tokens that are being counted off the I/O threads still close their reservations.
         let settled = async {
             while Arc::strong_count(&self.state.alive) > 1 {
@@ -362,6 +365,11 @@ impl Running {
                 "some attempts were not settled in time; the next start charges them at their bound"
             );
         }
-        self.state.ledger.drain().await;
+        let drained = self.state.ledger.drain();
+        if tokio::time::timeout(DRAIN, drained).await.is_err() {
+            tracing::error!(
+                "the ledger cannot write its last rows; the next start charges what is open at its bound"
+            );
+        }
     }
 }

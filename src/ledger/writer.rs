@@ -19,6 +19,8 @@ const RETRY: Duration = Duration::from_millis(250);
 /// Those who were answered together are waited for by this part of the time that their commit took, at most: an eighth of it can save
 /// those who come a little late a whole commit.
 const CROWD_PART: u32 = 8;
+/// However long it took.
+const CROWD_WAIT_MAX: Duration = Duration::from_millis(5);
 /// How long rows that nobody waits for are gathered before they are committed together.
 const GATHER: Duration = Duration::from_millis(10);
 
@@ -140,10 +142,13 @@ impl State {
             let patience = (!kept.is_empty()).then_some(RETRY);
             let going = taker.take(&mut kept, BATCH_MAX, patience, crowd);
             let began = Instant::now();
-            let expected = kept.iter().filter(|item| item.is_awaited()).count();
+            let awaited = |kept: &[Item]| kept.iter().filter(|item| item.is_awaited()).count();
+            let before = awaited(&kept);
             self.commit(&mut kept);
+            // Those who still wait are here already.
+            let expected = before - awaited(&kept);
             if expected > 0 {
-                let within = began.elapsed() / CROWD_PART;
+                let within = (began.elapsed() / CROWD_PART).min(CROWD_WAIT_MAX);
                 crowd = Crowd { expected, within };
             }
             if !going {
@@ -194,10 +199,11 @@ impl State {
     }
 }
 
-/// An attempt that waits to be dispatched is refused and forgotten; what has happened already is kept.
+/// What can be asked for again is refused and forgotten: an attempt that waits to be dispatched, a lease, counters. What has happened
+/// already is kept.
 fn refuse_or_keep(item: Item, why: &str) -> Option<Item> {
     match (item.work, item.done) {
-        (Work::Open(_) | Work::Lease(_), Some(done)) => {
+        (Work::Open(_) | Work::Lease(_) | Work::Define { .. }, Some(done)) => {
             drop(done.send(Err(why.to_owned())));
             None
         }

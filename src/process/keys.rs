@@ -23,6 +23,10 @@ pub(super) struct Keys {
     now: Mutex<Now>,
     /// What the ledger holds is older than `now`.
     behind: AtomicBool,
+    /// The ledger is being brought up to it.
+    settling: AtomicBool,
+    /// That this fails was said already.
+    complained: AtomicBool,
 }
 
 struct Now {
@@ -45,6 +49,8 @@ impl Keys {
             state,
             now: Mutex::new(now),
             behind: AtomicBool::new(true),
+            settling: AtomicBool::new(false),
+            complained: AtomicBool::new(false),
         };
         keys.publish(&keys.now());
         keys
@@ -93,6 +99,27 @@ impl Keys {
         Ok(())
     }
 
+    /// Settles beside everything else, once at a time: the ledger may have a long window to add up, or be away.
+    fn settle_aside(self: &Arc<Keys>, runtime: &Handle) {
+        if !self.behind.load(Ordering::SeqCst) || self.settling.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let keys = self.clone();
+        runtime.spawn(async move {
+            let settled = keys.settle().await;
+            keys.settling.store(false, Ordering::SeqCst);
+            match settled {
+                Ok(()) => keys.complained.store(false, Ordering::SeqCst),
+                Err(why) if keys.complained.swap(true, Ordering::SeqCst) => {
+                    tracing::debug!(%why, "new caps do not hold yet");
+                }
+                Err(why) => {
+                    tracing::error!(%why, "new caps do not hold yet; those of before do");
+                }
+            }
+        });
+    }
+
     fn publish(&self, now: &Now) {
         let waits = |k: &&Key| !now.held.contains(&k.id);
         let waiting = now.keys.iter().filter(waits).map(|k| k.id).collect();
@@ -122,7 +149,8 @@ impl Follower {
                 std::thread::park_timeout(EVERY);
                 keys.state.ledger.tick();
                 notices::tell(&keys.state, &runtime);
-                books.look(&keys, &runtime);
+                books.look(&keys);
+                keys.settle_aside(&runtime);
             }
         };
         let thread = std::thread::Builder::new().name("keys".into()).spawn(work);
@@ -162,31 +190,22 @@ struct Books {
 }
 
 impl Books {
-    fn look(&mut self, keys: &Keys, runtime: &Handle) {
-        match self.take_over(keys, runtime) {
-            Ok(()) => self.complained = false,
-            Err(why) if self.complained => {
-                tracing::debug!(%why, "keys and caps are still as they were")
+    fn look(&mut self, keys: &Keys) {
+        match self.read(keys) {
+            Ok((list, frozen)) => {
+                self.complained = false;
+                keys.state.ledger.take_frozen(frozen);
+                let same = list == keys.now().keys;
+                if !same {
+                    keys.take_keys(list);
+                }
             }
+            Err(why) if self.complained => tracing::debug!(%why, "the keys cannot be read"),
             Err(why) => {
-                tracing::warn!(%why, "new keys and caps cannot be taken over; what was in force stays until they can");
+                tracing::warn!(%why, "the keys cannot be read; those of before hold");
                 self.complained = true;
             }
         }
-    }
-
-    fn take_over(&mut self, keys: &Keys, runtime: &Handle) -> Result<(), String> {
-        let read = self.read(keys);
-        if let Ok((list, frozen)) = &read {
-            keys.state.ledger.take_frozen(frozen.clone());
-            let same = *list == keys.now().keys;
-            if !same {
-                keys.take_keys(list.clone());
-            }
-        }
-        // Also where nothing can be read: a configuration may have brought other caps.
-        runtime.block_on(keys.settle())?;
-        read.map(drop)
     }
 
     fn read(&mut self, keys: &Keys) -> Result<(Vec<Key>, Vec<Frozen>), String> {

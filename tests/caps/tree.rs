@@ -23,6 +23,39 @@ fn message(got: &crate::client::Answer) -> String {
         .to_owned()
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_a_cap_takes_the_place_of_another_one_of_them_always_holds() {
+    let upstream = Upstream::start(answer(200, &chat(400 + 528, 100))).await;
+    let dir = tempfile::tempdir().expect("a folder");
+    let one = usd(bound_pico(400, 100));
+    let cap = |window: &str| format!("[[cap]]\nusd = {one}\nwindow = \"{window}\"\n");
+    let toml = format!("{}\n{}", compatible(&upstream), cap("week"));
+    let flyball = Flyball::start_in(dir, &toml).await;
+    let asked = body(400, Some(100), false);
+    assert_eq!(flyball.chat(&[], &asked).await.status, 200);
+    assert_eq!(flyball.chat(&[], &asked).await.status, 402);
+    flyball.rows().await;
+    // Somebody else writes, so that the ledger cannot add up what the new window has spent.
+    let file = flyball::ledger::store::sqlite::file(&flyball.data_dir());
+    let other = rusqlite::Connection::open(file).expect("the ledger");
+    other.execute_batch("BEGIN IMMEDIATE").expect("locked");
+    let ledger = flyball.running.state.ledger.clone();
+    let hour = Cap::parse(&format!("{one}usd/hour")).expect("a cap");
+    let mut change = Box::pin(ledger.set_caps(|| vec![hour]));
+    assert!(
+        futures_util::poll!(&mut change).is_pending(),
+        "it waits for the ledger"
+    );
+    for _ in 0..5 {
+        assert_eq!(flyball.chat(&[], &asked).await.status, 402);
+    }
+    other.execute_batch("COMMIT").expect("unlocked");
+    // It may have given up meanwhile, which the process tries again.
+    let _ = change.await;
+    assert_eq!(flyball.chat(&[], &asked).await.status, 402);
+    assert_eq!(upstream.count(), 1);
+}
+
 #[tokio::test]
 async fn a_team_and_its_organisation_have_one_room_for_all_their_keys() {
     let upstream = Upstream::start(answer(200, &chat(400 + 528, 100))).await;
