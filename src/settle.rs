@@ -71,6 +71,8 @@ pub enum Input {
     Conversation(Bytes),
     /// The client's body: a request for embeddings.
     Embed(embed::Call, Bytes),
+    /// The prompt of a legacy completion, as it stands in the body.
+    Prompt(Bytes),
     /// It is not known what of it is read as input.
     Unknown,
 }
@@ -388,6 +390,7 @@ impl Open {
                 let counted = embed::texts(*call, body, tokens::count);
                 return counted.unwrap_or(tokens::bound(body.len()));
             }
+            Input::Prompt(text) => return std::str::from_utf8(text).map_or(0, tokens::count),
             Input::Unknown => return 0,
         };
         let place = Place {

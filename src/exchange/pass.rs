@@ -421,7 +421,8 @@ impl Spoken {
         match self {
             Spoken::Completion(_) => Input::Conversation(body.clone()),
             Spoken::Embeddings(call) => Input::Embed(*call, body.clone()),
-            Spoken::Perhaps(_) | Spoken::Nothing => Input::Unknown,
+            Spoken::Perhaps(_) => legacy_prompt(body),
+            Spoken::Nothing => Input::Unknown,
         }
     }
 
@@ -442,6 +443,15 @@ impl Spoken {
             Spoken::Nothing => Box::new(|_| Read::default()),
         }
     }
+}
+
+/// A legacy completion's prompt.
+fn legacy_prompt(body: &Bytes) -> Input {
+    let fields = Object::read(body).ok();
+    let prompt = fields.as_ref().and_then(|fields| fields.get("prompt"));
+    prompt.map_or(Input::Unknown, |prompt| {
+        Input::Prompt(Bytes::copy_from_slice(prompt.as_bytes()))
+    })
 }
 
 /// Sends the call and passes its answer on, metered.

@@ -381,6 +381,29 @@ async fn legacy_completions_go_to_the_provider_of_their_model() {
         200
     );
     assert!(upstream.seen()[1].body.contains(r#""model":"m-up""#));
+    // Without usage the words are counted, on both sides.
+    let piece_of = |text: &str| {
+        piece(&format!(
+            "data: {{\"choices\":[{{\"text\":\"{text}\"}}]}}\n\n"
+        ))
+    };
+    upstream.next(vec![
+        stream_head(),
+        piece_of("one two"),
+        piece_of(" three"),
+        end(),
+    ]);
+    let streamed = r#"{"prompt":"count to three","model":"m-up","stream":true}"#;
+    assert_eq!(
+        passed(&flyball, "free", &[], at, streamed).await.status,
+        200
+    );
+    let found = row(&flyball).await;
+    assert_eq!(
+        (&found["basis"], &found["tokens"]["output"]),
+        (&json!("counted"), &json!(3))
+    );
+    assert!((3..=6).contains(&found["tokens"]["input"].as_u64().expect("a number")));
     for (key, body, status, says) in [
         ("capped", body, 400, "flyball_unbounded"),
         (
@@ -397,7 +420,7 @@ async fn legacy_completions_go_to_the_provider_of_their_model() {
         assert_eq!(got.status, status, "{body}: {}", got.body);
         assert!(got.body.contains(says), "{}", got.body);
     }
-    assert_eq!(upstream.count(), 2);
+    assert_eq!(upstream.count(), 3);
 }
 
 #[tokio::test]

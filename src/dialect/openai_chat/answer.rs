@@ -50,6 +50,9 @@ struct Choice<'a> {
     delta: Maybe<Message<'a>>,
     #[serde(default, borrow)]
     message: Maybe<Message<'a>>,
+    /// What a legacy completion says.
+    #[serde(default, borrow)]
+    text: Text<'a>,
     #[serde(default, borrow)]
     finish_reason: Text<'a>,
     #[serde(default, borrow)]
@@ -63,6 +66,12 @@ struct Logprobs<'a> {
 }
 
 impl Choice<'_> {
+    fn tell_text(&self, on: &mut dyn FnMut(Event)) {
+        if let Some(text) = self.text.words() {
+            on(Event::Text(text.to_owned()));
+        }
+    }
+
     fn tell_logprobs(&self, on: &mut dyn FnMut(Event)) {
         let tokens = self
             .logprobs
@@ -340,6 +349,7 @@ impl State {
                 on(Event::Choice(index));
             }
             choice.tell_logprobs(on);
+            choice.tell_text(on);
             if let Some(delta) = &choice.delta.0 {
                 delta.tell(index, &mut self.calls, on);
             }
@@ -400,6 +410,7 @@ pub(super) fn whole(bytes: &[u8], rule: UsageRule) -> Answer {
     for (index, choice) in (0..).zip(choices) {
         answer.add(Event::Choice(index));
         choice.tell_logprobs(&mut |event| answer.add(event));
+        choice.tell_text(&mut |event| answer.add(event));
         if let Some(message) = &choice.message.0 {
             message.tell(index, &mut calls, &mut |event| answer.add(event));
         }
