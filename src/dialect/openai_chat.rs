@@ -164,7 +164,9 @@ mod tests {
 
     #[test]
     fn errors_speak_openai_and_never_tell_the_operators_sentence() {
-        let cap = Error::new(Kind::CapReached, "The cap \"a\" is reached.").detail("key 7");
+        let cap = Error::new(Kind::CapReached, "The cap \"a\" is reached.")
+            .code("flyball_cap")
+            .detail("key 7");
         assert_eq!(
             OpenAiChat.error_body(&cap, "r1"),
             r#"{"error":{"message":"The cap \"a\" is reached.","type":"insufficient_quota","param":null,"code":"flyball_cap"}}"#

@@ -4,7 +4,6 @@ use crate::chat::Usage;
 use crate::chat::conversation::{Call, Item, State};
 use crate::dialect::carry;
 use crate::dialect::{Answer, Citation, Event, Finish, Frame, StreamWriter};
-use crate::error::Error;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
@@ -280,7 +279,7 @@ impl StreamWriter for Writer {
             Event::Choice(_) | Event::Logprobs(_) => {}
             Event::Error(fault) => {
                 self.closed = true;
-                let error = Error::new(fault.kind, fault.text);
+                let error = fault.error();
                 let body = super::error_json(&error, &self.frame.id);
                 out.extend_from_slice(format!("event: error\ndata: {body}\n\n").as_bytes());
             }

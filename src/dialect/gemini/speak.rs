@@ -6,7 +6,6 @@ use crate::chat::answer::Fault;
 use crate::chat::answer::{Spoken, Token};
 use crate::chat::conversation::{Call, Item, State};
 use crate::dialect::{Answer, Citation, Event, Finish, Frame, StreamFilter, StreamWriter, carry};
-use crate::error::Error;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
@@ -318,7 +317,7 @@ impl Writer {
 
     fn fail(&mut self, fault: Fault, out: &mut Vec<u8>) {
         self.closed = true;
-        let error = Error::new(fault.kind, fault.text);
+        let error = fault.error();
         let event = Bytes::from(format!("data: {}\r\n\r\n", super::error_json(&error)));
         match &mut self.array {
             None => out.extend_from_slice(&event),

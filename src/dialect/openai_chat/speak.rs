@@ -4,7 +4,6 @@ use crate::chat::Usage;
 use crate::chat::answer::{Spoken, Token};
 use crate::chat::conversation::{Call, Item, State};
 use crate::dialect::{Answer, Citation, Event, Finish, Frame, StreamWriter, carry, logprobs};
-use crate::error::Error;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -280,7 +279,7 @@ impl StreamWriter for Writer {
             Event::Finish(finish) => self.end(&finish, out),
             Event::Error(fault) => {
                 self.closed = true;
-                let error = Error::new(fault.kind, fault.text);
+                let error = fault.error();
                 out.extend_from_slice(
                     format!("data: {}\n\n", super::error_json(&error)).as_bytes(),
                 );

@@ -5,7 +5,6 @@ use crate::chat::answer::Fault;
 use crate::chat::answer::Token;
 use crate::chat::conversation::{Item, State};
 use crate::dialect::{Answer, Citation, Event, Finish, Frame, StreamWriter, carry, logprobs};
-use crate::error::Error;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
@@ -419,7 +418,7 @@ impl Writer {
 
     fn fail(&mut self, fault: Fault, out: &mut Vec<u8>) {
         self.closed = true;
-        let error = Error::new(fault.kind, fault.text);
+        let error = fault.error();
         out.extend_from_slice(super::error_event(&error, self.number).as_bytes());
     }
 
