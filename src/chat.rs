@@ -72,6 +72,8 @@ pub struct Medium<'a> {
     pub at: String,
     /// Its bytes, where they are in the request: the JSON string just as it stands there.
     pub data: Option<&'a str>,
+    /// An earlier turn that the provider keeps and the request only names: no medium's maximum bounds it.
+    pub stored: bool,
 }
 
 /// How urgently a provider works on a request; each tier has its own rates.

@@ -1,6 +1,6 @@
 //! A price that the operator writes into a `[[model]]`, in dollars a million tokens. Exact or refused.
 
-use crate::ledger::price::{Price, Rates, TierRates, Tiers};
+use crate::ledger::price::{Long, Price, Rates, TierRates, Tiers};
 use crate::money::PicoUsd;
 use crate::provider::Kind;
 use crate::reader::Table;
@@ -19,8 +19,8 @@ const RATES: [&str; 7] = [
 /// Tokens in the unit of published prices.
 const MTOK: i128 = 1_000_000;
 
-/// The price in a model's entry, if there is one. It is a whole price: what it leaves out is never taken from the
-/// catalogue, whose model may cost less, but from the dearer of its own rates.
+/// The price in a model's entry, if there is one. What its rates leave out is never taken from the catalogue, whose model may cost
+/// less, but from the dearer of its own; service tiers and long requests that it leaves out: see [`with_facts`].
 pub(super) fn own(table: &Table<'_>, kind: Option<&'static Kind>) -> Option<Price> {
     let per_second = per_second(table);
     let tokens = of_tokens(table, kind);
@@ -59,7 +59,14 @@ fn of_tokens(table: &Table<'_>, kind: Option<&'static Kind>) -> Option<Price> {
         flex: tier(table, kind, "flex"),
         priority: tier(table, kind, "priority"),
     };
-    let more = ["batch", "flex", "priority", "image_input_usd_per_mtok"];
+    let long = long(table, kind);
+    let more = [
+        "batch",
+        "flex",
+        "priority",
+        "long",
+        "image_input_usd_per_mtok",
+    ];
     let more = more.into_iter().find(|key| table.has(key));
     if free {
         if written || more.is_some() {
@@ -75,6 +82,7 @@ fn of_tokens(table: &Table<'_>, kind: Option<&'static Kind>) -> Option<Price> {
     }
     Some(Price {
         rates: standard?,
+        long,
         tiers,
         media_input,
         ..Price::default()
@@ -91,6 +99,22 @@ fn tier(table: &Table<'_>, kind: Option<&'static Kind>, name: &'static str) -> O
     }
     own.finish();
     rates.map(|rates| TierRates { rates, long: None })
+}
+
+/// The rates of a long request: a table of its own, `[model.long]`, and from how many input tokens on.
+fn long(table: &Table<'_>, kind: Option<&'static Kind>) -> Option<Long> {
+    let own = table.table("long")?;
+    let (written, rates) = rates(&own, kind, "its long price");
+    let above_tokens = own.count_from_1("above_tokens");
+    if !written || !own.has("above_tokens") {
+        let text = "its long price lacks above_tokens, input_usd_per_mtok and output_usd_per_mtok";
+        table.complain("long", text, None);
+    }
+    own.finish();
+    Some(Long {
+        above_tokens: above_tokens?,
+        rates: rates?,
+    })
 }
 
 /// Whether any rate is written, and the rates if they are whole.
@@ -133,17 +157,46 @@ fn rates(table: &Table<'_>, kind: Option<&'static Kind>, what: &str) -> (bool, O
     (written, Some(rates))
 }
 
-/// The operator's price with what the catalogue knows of the model besides money.
+/// The operator's price with what the catalogue knows of the model: its limits, and the dearer and cheaper rates that the operator says
+/// nothing of, in the proportion of the operator's rates to the catalogue's.
 pub(super) fn with_facts(own: Price, known: Option<Price>) -> Price {
-    Price {
-        input_tokens_max: known.and_then(|k| k.input_tokens_max),
-        output_tokens_max: known.and_then(|k| k.output_tokens_max),
-        // Sound and pictures may cost more than text here too; free is free.
-        media_input: own
-            .media_input
-            .or(known.and_then(|k| k.media_input))
-            .filter(|_| own != Price::free()),
+    let Some(known) = known else { return own };
+    let limited = Price {
+        input_tokens_max: known.input_tokens_max,
+        output_tokens_max: known.output_tokens_max,
         ..own
+    };
+    // Free is free, by the token too where only its machine's time costs.
+    if own
+        == (Price {
+            per_second: own.per_second,
+            ..Price::free()
+        })
+    {
+        return limited;
+    }
+    let scaled = |rates: &Rates| rates.in_proportion(&own.rates, &known.rates);
+    let long = known.long.map(|long| Long {
+        rates: scaled(&long.rates),
+        ..long
+    });
+    let tier = |own: Option<TierRates>, known: Option<TierRates>| {
+        let known = known.map(|tier| TierRates {
+            rates: scaled(&tier.rates),
+            long: tier.long.as_ref().map(scaled),
+        });
+        own.or(known)
+    };
+    Price {
+        long: own.long.or(long),
+        tiers: Tiers {
+            batch: tier(own.tiers.batch, known.tiers.batch),
+            flex: tier(own.tiers.flex, known.tiers.flex),
+            priority: tier(own.tiers.priority, known.tiers.priority),
+        },
+        // Sound and pictures may cost more than text here too.
+        media_input: own.media_input.or(known.media_input),
+        ..limited
     }
 }
 

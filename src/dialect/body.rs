@@ -286,14 +286,29 @@ impl<'a> Costs<'a> {
         at: impl FnOnce() -> String,
         data: Option<&'a str>,
     ) {
+        self.add(at, |at| Medium {
+            kind,
+            at,
+            data: data.filter(|json| json.starts_with('"')),
+            stored: false,
+        });
+    }
+
+    /// Remembers an earlier turn that the request names and the provider puts in.
+    pub(super) fn stored(&mut self, at: impl FnOnce() -> String) {
+        self.add(at, |at| Medium {
+            kind: MediaKind::File,
+            at,
+            data: None,
+            stored: true,
+        });
+    }
+
+    fn add(&mut self, at: impl FnOnce() -> String, medium: impl FnOnce(String) -> Medium<'a>) {
         if self.media.len() == MEDIA_MAX {
             return self.unbounded(at);
         }
-        self.media.push(Medium {
-            kind,
-            at: at(),
-            data: data.filter(|json| json.starts_with('"')),
-        });
+        self.media.push(medium(at()));
     }
 }
 

@@ -112,17 +112,28 @@ pub(super) fn attached(
     // Anthropic opens a longer window than the model's usual one to who asks for it so.
     let mut betas = headers.get_all("anthropic-beta").iter();
     let longer = betas.any(|b| b.to_str().is_ok_and(|b| b.contains("context-")));
-    let window = model.context_tokens.filter(|_| !longer);
+    // What the vendor refuses is by its own window; the operator's may be larger, and a smaller one makes it refuse nothing.
+    let vendors = model.price.and_then(|p| p.input_tokens_max);
+    let window = vendors.max(model.context_tokens.filter(|_| vendors.is_some()));
+    let window = window.filter(|_| !longer);
     let medium = match model.media.bound(&said.request.media, window) {
         Ok(bound) => return Ok(bound),
         Err(_) if !must => return Ok(media::Bound::default()),
         Err(medium) => medium,
     };
-    let at = asked.iter().find(|m| m.kind == medium.kind);
+    let at = asked
+        .iter()
+        .find(|m| (m.kind, m.stored) == (medium.kind, medium.stored));
     let at = at.filter(|_| said.translated).unwrap_or(medium).at.as_str();
-    let (setting, what) = media::setting(medium);
+    let way_out = match medium.stored {
+        true => "Send what it holds with it (reasoning: include \"reasoning.encrypted_content\"), or use another model.".to_owned(),
+        false => {
+            let (setting, what) = media::setting(medium);
+            format!("Set {setting} for that [[model]], the most tokens that one {what} can be, or use another model.")
+        }
+    };
     let sentence = format!(
-        "What \"{at}\" costs at most on \"{}\" is not known, so it cannot be used under a cap. Set {setting} for that [[model]], the most tokens that one {what} can be, or use another model.",
+        "What \"{at}\" costs at most on \"{}\" is not known, so it cannot be used under a cap. {way_out}",
         model.name
     );
     Err(Error::bad_field(at, sentence).code("flyball_unbounded"))

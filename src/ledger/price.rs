@@ -85,15 +85,21 @@ impl Price {
     /// Nothing it does costs anything.
     #[must_use]
     pub fn is_free(&self) -> bool {
-        let dearest = |rates: &Rates| rates.dearest_media().max(rates.dearest_output());
+        let free = |rates: &Rates| {
+            rates.dearest_media().max(rates.dearest_output()) == PicoUsd::ZERO
+                && rates.audio_output == PicoUsd::ZERO
+        };
+        let Tiers {
+            batch,
+            flex,
+            priority,
+        } = &self.tiers;
+        let mut tiers = [batch, flex, priority].into_iter().flatten();
         self.per_second == PicoUsd::ZERO
             && self.media_input.is_none_or(|m| m == PicoUsd::ZERO)
-            && dearest(&self.rates).max(
-                self.long
-                    .as_ref()
-                    .map(|l| dearest(&l.rates))
-                    .unwrap_or_default(),
-            ) == PicoUsd::ZERO
+            && free(&self.rates)
+            && self.long.as_ref().is_none_or(|l| free(&l.rates))
+            && tiers.all(|t| free(&t.rates) && t.long.as_ref().is_none_or(free))
     }
 
     /// The price of an answer that was made in this service tier at this second since 1970. `None` where the tier's is not known.
@@ -122,8 +128,12 @@ impl Price {
             rates,
             long,
             media_input: self.media_input.map(|media| {
-                let ratio = (rates.input.0, self.rates.input.0.max(1));
-                PicoUsd((media.0.saturating_mul(ratio.0) + ratio.1 - 1) / ratio.1)
+                let (tier, standard) = (rates.input, self.rates.input);
+                if standard == PicoUsd::ZERO {
+                    return media.max(tier);
+                }
+                let product = media.0.saturating_mul(tier.0);
+                PicoUsd(product.saturating_add(standard.0 - 1) / standard.0)
             }),
             ..*self
         })

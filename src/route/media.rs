@@ -129,6 +129,7 @@ impl Maxima {
 
     fn one(&self, medium: &Medium<'_>) -> Option<u64> {
         match taken_for(medium) {
+            _ if medium.stored => None,
             MediaKind::Image => self.image,
             MediaKind::Audio => self.audio.or_else(|| {
                 let seconds = sound::seconds_max(payload(medium.data?))?;

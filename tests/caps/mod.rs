@@ -1,5 +1,6 @@
 //! Caps that hold.
 
+mod inside;
 mod media;
 mod refusals;
 mod tiers;

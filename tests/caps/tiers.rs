@@ -117,3 +117,68 @@ async fn a_project_that_is_served_in_one_tier_is_reserved_in_it_and_another_tier
         flyball.books_are_right().await;
     }
 }
+
+#[tokio::test]
+async fn beside_the_operators_own_price_long_requests_and_tiers_stay_as_much_dearer_as_they_were() {
+    // The catalogue's gpt-5.6-sol: 4 and 20, long 8 and 30 above 272,000; priority twice that. The operator's: 1 and 10.
+    let own = "input_usd_per_mtok = 1\noutput_usd_per_mtok = 10\n";
+    let long =
+        "[model.long]\nabove_tokens = 2000\ninput_usd_per_mtok = 3\noutput_usd_per_mtok = 11\n";
+    let flat = "[model.priority]\ninput_usd_per_mtok = 7\noutput_usd_per_mtok = 70\n";
+    for (more, words, asked, input, output) in [
+        ("", 1_000, "default", 1, 10),
+        ("", 280_000, "default", 2, 15),
+        ("", 1_000, "priority", 2, 20),
+        ("", 280_000, "priority", 4, 30),
+        (long, 1_000, "default", 1, 10),
+        (long, 3_000, "default", 3, 11),
+        (flat, 1_000, "priority", 7, 70),
+    ] {
+        let upstream = Upstream::start(served("")).await;
+        let flyball = capped(&format!(
+            "[[provider]]\nname = \"up\"\nkind = \"openai\"\nbase_url = \"{}\"\nservice_tiers = [\"standard\"]\n[[model]]\nname = \"gpt-5.6-sol\"\nprovider = \"up\"\ntier = \"reasoning\"\n{own}{more}",
+            upstream.url()
+        ))
+        .await;
+        let tier = format!("\"service_tier\":\"{asked}\",");
+        let body = body("gpt-5.6-sol", &tier, words);
+        let got = flyball.chat(&[KEY], &body).await;
+        assert_eq!(got.status, 200, "{}", got.body);
+        let tokens = body.len() as u64 + 528;
+        let bound = (tokens * input + 100 * output) * 1_000_000;
+        assert_eq!(
+            rows(&flyball).await[0][1],
+            json!(bound),
+            "{more} {words} {asked}"
+        );
+        flyball.books_are_right().await;
+    }
+}
+
+#[tokio::test]
+async fn a_tier_with_a_price_on_a_model_that_is_else_free_is_bounded_and_booked() {
+    let upstream = Upstream::start(served(r#""service_tier":"priority","#)).await;
+    let flyball = capped(&format!(
+        "[[provider]]\nname = \"up\"\nkind = \"openai-compatible\"\nbase_url = \"{}\"\n[[model]]\nname = \"m\"\nprovider = \"up\"\ntier = \"small\"\nefforts = []\nimage_tokens_max = 1000\ninput_usd_per_mtok = 0\noutput_usd_per_mtok = 0\nimage_input_usd_per_mtok = 3\n[model.priority]\ninput_usd_per_mtok = 6\noutput_usd_per_mtok = 24\n",
+        upstream.url()
+    ))
+    .await;
+    let priority = r#""service_tier":"priority","#;
+    let picture = body("m", priority, 0).replace(
+        r#""content":"""#,
+        r#""content":[{"type":"image_url","image_url":{"url":"https://x.example/a.png"}}]"#,
+    );
+    let mut expected = Vec::new();
+    // Six dollars for a token of a picture too, dearer than its own three.
+    for (body, media) in [(body("m", priority, 1_000), 0), (picture, 1_000)] {
+        assert_eq!(flyball.chat(&[KEY], &body).await.status, 200);
+        let input = body.len() as u64 + 528 + media;
+        expected.push([
+            json!("priority"),
+            json!((input * 6 + 100 * 24) * 1_000_000),
+            json!((1_000_u64 * 6 + 100 * 24) * 1_000_000),
+        ]);
+    }
+    assert_eq!(rows(&flyball).await, expected);
+    flyball.books_are_right().await;
+}

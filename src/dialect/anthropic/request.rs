@@ -4,7 +4,7 @@ use super::effort;
 use crate::chat::conversation::MediaKind;
 use crate::chat::{Part, Prompt, Role, Turn};
 use crate::dialect::body::{self, Costs};
-use crate::dialect::lenient::{Content, Maybe, Text};
+use crate::dialect::lenient::{Content, Many, Maybe, Text};
 use crate::dialect::{Limit, Place, Request, Work};
 use crate::error::Error;
 use crate::json::{self, Object};
@@ -37,6 +37,39 @@ const BOUNDED: &[&str] = &[
 /// Tools that the client runs itself; each name goes on with a date.
 const CLIENT_TOOLS: &[&str] = &["bash_", "computer_", "memory_", "text_editor_"];
 
+/// Results of tools, Anthropic's own among them, whose shape is known: what is inside them is read.
+const RESULTS: &[&str] = &[
+    "advisor_tool_result",
+    "bash_code_execution_tool_result",
+    "code_execution_tool_result",
+    "mcp_tool_result",
+    "text_editor_code_execution_tool_result",
+    "tool_result",
+    "tool_search_tool_result",
+    "web_fetch_tool_result",
+    "web_search_tool_result",
+];
+
+/// What such a result may hold beside pictures and documents. All of it is words, or holds more of the same in its `content`.
+const INNER: &[&str] = &[
+    "advisor_redacted_result",
+    "advisor_result",
+    "bash_code_execution_output",
+    "bash_code_execution_result",
+    "code_execution_output",
+    "code_execution_result",
+    "encrypted_code_execution_result",
+    "search_result",
+    "text",
+    "text_editor_code_execution_create_result",
+    "text_editor_code_execution_str_replace_result",
+    "text_editor_code_execution_view_result",
+    "tool_reference",
+    "tool_search_tool_search_result",
+    "web_fetch_result",
+    "web_search_result",
+];
+
 /// Fields that flyball edits one level down or reads there.
 const OBJECTS: &[&str] = &["metadata", "output_config", "thinking"];
 
@@ -57,7 +90,7 @@ struct Block<'a> {
     #[serde(default, borrow)]
     source: Maybe<Data<'a>>,
     #[serde(default, borrow)]
-    content: Content<'a, Maybe<Block<'a>>>,
+    content: Many<'a, Maybe<Block<'a>>>,
 }
 
 /// Where a picture or a document is.
@@ -250,14 +283,16 @@ fn add_block<'a>(
             parts.extend(attached(&kind, &block.source, || at.to_string(), costs));
         }
         "search_result" | "compaction" => {
-            let (texts, others) = inner(block.content, at, costs);
-            parts.push(Part::Text(body::joined(texts)));
-            parts.extend(others);
+            let mut inner = Inner::default();
+            inner.add(block.content, at, costs);
+            parts.push(Part::Text(body::joined(inner.texts)));
+            parts.extend(inner.others);
         }
-        kind if kind.ends_with("tool_result") => {
-            let (texts, others) = inner(block.content, at, costs);
-            parts.push(Part::ToolResult(body::joined(texts)));
-            parts.extend(others);
+        kind if RESULTS.contains(&kind) => {
+            let mut inner = Inner::default();
+            inner.add(block.content, at, costs);
+            parts.push(Part::ToolResult(body::joined(inner.texts)));
+            parts.extend(inner.others);
         }
         _ => costs.unbounded(|| at.to_string()),
     }
@@ -286,29 +321,43 @@ fn attached<'a>(
     Some(part)
 }
 
-/// The texts inside a block, and the pictures and files beside them.
-fn inner<'a>(
-    content: Content<'a, Maybe<Block<'a>>>,
-    at: fmt::Arguments<'_>,
-    costs: &mut Costs<'a>,
-) -> (Vec<Cow<'a, str>>, Vec<Part<'a>>) {
-    let (mut texts, mut others) = (Vec::new(), Vec::new());
-    match content {
-        Content::Text(text) => texts.push(text),
-        Content::List(blocks) => {
-            for (j, block) in blocks.into_iter().enumerate() {
-                let Some(block) = block.0 else { continue };
-                let kind = block.kind.text().unwrap_or_default();
-                let at = || format!("{at}.content[{j}]");
-                match attached(kind, &block.source, at, costs) {
-                    Some(part) => others.push(part),
-                    None => texts.extend(block.text.into_text()),
+/// The texts inside a block at any depth, and the pictures and files beside them.
+#[derive(Default)]
+struct Inner<'a> {
+    texts: Vec<Cow<'a, str>>,
+    others: Vec<Part<'a>>,
+}
+
+impl<'a> Inner<'a> {
+    fn add(
+        &mut self,
+        content: Many<'a, Maybe<Block<'a>>>,
+        at: fmt::Arguments<'_>,
+        costs: &mut Costs<'a>,
+    ) {
+        match content.0 {
+            Content::Text(text) => self.texts.push(text),
+            Content::List(blocks) => {
+                for (j, block) in blocks.into_iter().enumerate() {
+                    let Some(block) = block.0 else { continue };
+                    self.add_one(block, format_args!("{at}.content[{j}]"), costs);
                 }
             }
+            Content::Nothing | Content::Other(_) => {}
         }
-        Content::Nothing | Content::Other(_) => {}
     }
-    (texts, others)
+
+    fn add_one(&mut self, block: Block<'a>, at: fmt::Arguments<'_>, costs: &mut Costs<'a>) {
+        let kind = block.kind.text().unwrap_or_default();
+        if let Some(part) = attached(kind, &block.source, || at.to_string(), costs) {
+            return self.others.push(part);
+        }
+        if !(INNER.contains(&kind) || kind.ends_with("_error")) {
+            costs.unbounded(|| at.to_string());
+        }
+        self.texts.extend(block.text.into_text());
+        self.add(block.content, at, costs);
+    }
 }
 
 fn texts(parts: Vec<Part<'_>>) -> impl Iterator<Item = Cow<'_, str>> {

@@ -4,7 +4,7 @@ use super::effort;
 use crate::chat::conversation::MediaKind;
 use crate::chat::{Part, Prompt, Role, Turn};
 use crate::dialect::body::{self, Costs};
-use crate::dialect::lenient::{Content, Maybe, Text};
+use crate::dialect::lenient::{Content, Many, Maybe, Text};
 use crate::dialect::{Limit, Place, Request};
 use crate::error::Error;
 use crate::json::{self, Object};
@@ -43,6 +43,16 @@ const BOUNDED: &[&str] = &[
     "user",
 ];
 
+/// Calls of tools that the client runs: all that the model is told of them is in the item itself.
+const CLIENT_CALLS: &[&str] = &[
+    "apply_patch_call",
+    "computer_call",
+    "custom_tool_call",
+    "function_call",
+    "local_shell_call",
+    "shell_call",
+];
+
 #[derive(Deserialize)]
 struct Item<'a> {
     #[serde(default, borrow, rename = "type")]
@@ -50,9 +60,13 @@ struct Item<'a> {
     #[serde(default, borrow)]
     role: Text<'a>,
     #[serde(default, borrow)]
-    content: Content<'a, Maybe<Piece<'a>>>,
+    id: Text<'a>,
     #[serde(default, borrow)]
-    output: Content<'a, Maybe<Piece<'a>>>,
+    encrypted_content: Text<'a>,
+    #[serde(default, borrow)]
+    content: Many<'a, Maybe<Piece<'a>>>,
+    #[serde(default, borrow)]
+    output: Many<'a, Maybe<Piece<'a>>>,
 }
 
 #[derive(Deserialize)]
@@ -192,7 +206,7 @@ fn add<'a>(item: Item<'a>, at: &str, prompt: &mut Prompt<'a>, costs: &mut Costs<
     let kind = item.kind.text().unwrap_or("message").to_owned();
     match kind.as_str() {
         "message" => {
-            let parts = parts(item.content, at, costs);
+            let parts = parts(item.content.0, &format!("{at}.content"), true, costs);
             match item.role.text() {
                 Some("system" | "developer") => prompt.system.extend(texts(parts)),
                 Some("assistant") => push(prompt, Role::Assistant, parts),
@@ -202,11 +216,20 @@ fn add<'a>(item: Item<'a>, at: &str, prompt: &mut Prompt<'a>, costs: &mut Costs<
                 }),
             }
         }
-        "reasoning" => push(prompt, Role::Assistant, vec![Part::Reasoning]),
+        "reasoning" => {
+            // One that is known by its id alone is put in by OpenAI, however long it was.
+            if item.id.words().is_some() && item.encrypted_content.words().is_none() {
+                costs.stored(|| at.to_owned());
+            }
+            push(prompt, Role::Assistant, vec![Part::Reasoning]);
+        }
         kind if kind.ends_with("_call_output") || kind.ends_with("_search_output") => {
-            let (words, others): (Vec<_>, Vec<_>) = parts(item.output, at, costs)
-                .into_iter()
-                .partition(|part| matches!(part, Part::Text(_)));
+            // A shell's output is a list of what it wrote, without types.
+            let typed = kind != "shell_call_output";
+            let (words, others): (Vec<_>, Vec<_>) =
+                parts(item.output.0, &format!("{at}.output"), typed, costs)
+                    .into_iter()
+                    .partition(|part| matches!(part, Part::Text(_)));
             let words = body::joined(texts(words).collect());
             push(
                 prompt,
@@ -216,7 +239,12 @@ fn add<'a>(item: Item<'a>, at: &str, prompt: &mut Prompt<'a>, costs: &mut Costs<
                     .collect(),
             );
         }
-        kind if kind.ends_with("_call") => push(prompt, Role::Assistant, vec![Part::ToolCall]),
+        kind if kind.ends_with("_call") => {
+            if !CLIENT_CALLS.contains(&kind) {
+                costs.stored(|| at.to_owned());
+            }
+            push(prompt, Role::Assistant, vec![Part::ToolCall]);
+        }
         _ => costs.unbounded(|| at.to_owned()),
     }
 }
@@ -229,9 +257,11 @@ fn push<'a>(prompt: &mut Prompt<'a>, role: Role, parts: Vec<Part<'a>>) {
     }
 }
 
+/// The parts of a content or an output. Pieces that must have a type and have none that is known are named as unbounded.
 fn parts<'a>(
     content: Content<'a, Maybe<Piece<'a>>>,
     at: &str,
+    typed: bool,
     costs: &mut Costs<'a>,
 ) -> Vec<Part<'a>> {
     let pieces = match content {
@@ -242,30 +272,41 @@ fn parts<'a>(
     let mut parts = Vec::new();
     for (j, piece) in pieces.into_iter().enumerate() {
         let Some(piece) = piece.0 else { continue };
-        let medium = match piece.kind.text() {
-            Some("input_image") => {
-                let data = body::inline_url(piece.image_url);
-                Some((Part::Image, MediaKind::Image, data))
+        let at = || format!("{at}[{j}]");
+        match (piece.kind.text(), medium(&piece)) {
+            (_, Some((part, kind, data))) => {
+                costs.medium(kind, at, data);
+                parts.push(part);
             }
-            Some("input_audio") => {
-                let sound = piece.input_audio.map(RawValue::get);
-                let data = sound.and_then(|object| body::string_in(object, "data"));
-                Some((Part::Audio, MediaKind::Audio, data))
-            }
-            Some("input_file") => {
-                let data = piece.file_data.map(RawValue::get);
-                Some((Part::File, MediaKind::File, data))
-            }
-            _ => None,
-        };
-        if let Some((part, kind, data)) = medium {
-            costs.medium(kind, || format!("{at}.content[{j}]"), data);
-            parts.push(part);
+            (Some("refusal"), None) => {}
+            (Some(kind), None) if kind == "text" || kind.ends_with("_text") => {}
+            (None, None) if !typed => {}
+            _ => costs.unbounded(at),
         }
         parts.extend(piece.text.into_text().map(Part::Text));
         parts.extend(piece.refusal.into_text().map(Part::Text));
     }
     parts
+}
+
+/// The picture, sound or document that a piece is, and its bytes where they are in it.
+fn medium<'a>(piece: &Piece<'a>) -> Option<(Part<'a>, MediaKind, Option<&'a str>)> {
+    match piece.kind.text()? {
+        "input_image" | "computer_screenshot" => {
+            let data = body::inline_url(piece.image_url);
+            Some((Part::Image, MediaKind::Image, data))
+        }
+        "input_audio" => {
+            let sound = piece.input_audio.map(RawValue::get);
+            let data = sound.and_then(|object| body::string_in(object, "data"));
+            Some((Part::Audio, MediaKind::Audio, data))
+        }
+        "input_file" => {
+            let data = piece.file_data.map(RawValue::get);
+            Some((Part::File, MediaKind::File, data))
+        }
+        _ => None,
+    }
 }
 
 fn texts(parts: Vec<Part<'_>>) -> impl Iterator<Item = Cow<'_, str>> {

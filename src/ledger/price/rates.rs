@@ -73,6 +73,29 @@ impl Rates {
         self.output.max(self.reasoning)
     }
 
+    /// These rates as far above or below as `own` is to `known`, class by class, rounded up. A class that is free in `known` has no
+    /// proportion: the dearer of both.
+    #[must_use]
+    pub fn in_proportion(&self, own: &Rates, known: &Rates) -> Rates {
+        let scaled = |of: fn(&Rates) -> PicoUsd| match (of(self), of(own), of(known)) {
+            (rate, own, PicoUsd::ZERO) => rate.max(own),
+            (rate, own, known) => {
+                let product = rate.0.saturating_mul(own.0);
+                PicoUsd(product.saturating_add(known.0 - 1) / known.0)
+            }
+        };
+        Rates {
+            input: scaled(|r| r.input),
+            cached: scaled(|r| r.cached),
+            cache_write: scaled(|r| r.cache_write),
+            cache_write_long: scaled(|r| r.cache_write_long),
+            audio_input: scaled(|r| r.audio_input),
+            output: scaled(|r| r.output),
+            reasoning: scaled(|r| r.reasoning),
+            audio_output: scaled(|r| r.audio_output),
+        }
+    }
+
     /// The dearer of both, class by class.
     pub(super) fn dearer(&self, other: &Rates) -> Rates {
         Rates {

@@ -5,6 +5,7 @@ fn medium(kind: MediaKind, data: Option<&str>) -> Medium<'_> {
         kind,
         at: "here".into(),
         data,
+        stored: false,
     }
 }
 
