@@ -160,7 +160,7 @@ fn parse(mut args: Vec<OsString>) -> Result<Cli, clap::Error> {
     let first = Cli::try_parse_from(&args);
     let unnamed = match &first {
         Ok(cli) => cli.command.is_none(),
-        Err(e) => e.kind() == ErrorKind::UnknownArgument && !args.iter().any(is_command),
+        Err(e) => e.kind() == ErrorKind::UnknownArgument && !names_command(&args),
     };
     if !unnamed {
         return first;
@@ -169,10 +169,34 @@ fn parse(mut args: Vec<OsString>) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(args)
 }
 
-fn is_command(arg: &OsString) -> bool {
-    Cli::command()
-        .get_subcommands()
-        .any(|c| arg == c.get_name())
+/// The first word that is no option and no option's value is a command's name.
+fn names_command(args: &[OsString]) -> bool {
+    let cli = Cli::command();
+    let serve = cli.find_subcommand("serve");
+    let options: Vec<_> = cli
+        .get_arguments()
+        .chain(serve.into_iter().flat_map(clap::Command::get_arguments))
+        .filter(|option| option.get_action().takes_values())
+        .collect();
+    let takes_next = |word: &str| match word.strip_prefix("--") {
+        Some(long) => options.iter().any(|o| o.get_long() == Some(long)),
+        None => {
+            let short = word.strip_prefix('-').map(str::chars);
+            let short = short.and_then(|mut s| s.next().filter(|_| s.next().is_none()));
+            short.is_some() && options.iter().any(|o| o.get_short() == short)
+        }
+    };
+    let mut words = args.iter().skip(1);
+    while let Some(word) = words.next() {
+        let word = word.to_string_lossy();
+        if !word.starts_with('-') {
+            return cli.get_subcommands().any(|c| word == c.get_name());
+        }
+        if takes_next(&word) {
+            words.next();
+        }
+    }
+    false
 }
 
 /// One line for each mistake.
@@ -220,6 +244,8 @@ mod tests {
             "flyball --intercept gpt-* --listen 127.0.0.1:1",
             "flyball --data-dir x --listen 127.0.0.1:1 --intercept gpt-*",
             "flyball serve --intercept gpt-* --listen 127.0.0.1:1",
+            "flyball --data-dir report --intercept gpt-* --listen 127.0.0.1:1",
+            "flyball --intercept gpt-* --data-dir=serve --listen 127.0.0.1:1 --config report",
         ] {
             match read(line).expect(line).command {
                 Some(Command::Serve(args)) => {
@@ -235,6 +261,7 @@ mod tests {
         ));
         for (line, said) in [
             ("flyball report --listen x", "'--listen'"),
+            ("flyball --data-dir serve report --listen x", "'--listen'"),
             ("flyball --listne x", "'--listen'"),
             ("flyball serv", "'serv'"),
         ] {

@@ -37,9 +37,9 @@ pub(super) struct ExplainArgs {
     /// As with the header x-flyball-privacy: local
     #[arg(long)]
     private: bool,
-    /// The dialect spoken
-    #[arg(long, default_value_t = dialect::ALL[0].name().to_owned())]
-    dialect: String,
+    /// The dialect spoken [default: the one that a request body looks like]
+    #[arg(long)]
+    dialect: Option<String>,
     /// Model names to intercept
     #[arg(long, value_delimiter = ',')]
     intercept: Vec<String>,
@@ -152,17 +152,7 @@ fn load(common: &Common, intercept: &[String]) -> Result<Config, String> {
 pub(super) fn explain(common: &Common, args: &ExplainArgs) -> Result<(), String> {
     let config = load(common, &args.intercept)?;
     let policy = policy_of(&config);
-    let dialect = dialect::named(&args.dialect).ok_or_else(|| {
-        format!(
-            "there is no dialect \"{}\"; there are {}",
-            args.dialect,
-            dialect::ALL
-                .iter()
-                .map(|d| d.name())
-                .collect::<Vec<_>>()
-                .join(", ")
-        )
-    })?;
+    let dialect = args.dialect.as_deref().map(dialect_of).transpose()?;
     let objective = args
         .objective
         .as_deref()
@@ -172,8 +162,8 @@ pub(super) fn explain(common: &Common, args: &ExplainArgs) -> Result<(), String>
             })
         })
         .transpose()?;
-    let body = body_of(args, dialect)?;
-    let request = dialect.decode_at(body.as_bytes(), &place(dialect, &args.model));
+    let (body, dialect, place) = body_of(args, dialect)?;
+    let request = dialect.decode_at(body.as_bytes(), &place);
     let request = request.map_err(|e| e.public)?;
     let features = classify::measure(&request.prompt);
     let difficulty = classify::grade(&features, policy.overlay.as_deref());
@@ -208,17 +198,34 @@ pub(super) fn explain(common: &Common, args: &ExplainArgs) -> Result<(), String>
         .map_err(|e| format!("refused: {}", e.public))
 }
 
-/// A whole request body as it is, or one made around the prompt.
-fn body_of(args: &ExplainArgs, dialect: &dyn Dialect) -> Result<String, String> {
+fn dialect_of(name: &str) -> Result<&'static dyn Dialect, String> {
+    dialect::named(name).ok_or_else(|| {
+        let all: Vec<&str> = dialect::ALL.iter().map(|d| d.name()).collect();
+        format!(
+            "there is no dialect \"{name}\"; there are {}",
+            all.join(", ")
+        )
+    })
+}
+
+/// A whole request body as it is, in the dialect asked for or else the one that it looks like, or one made around the prompt.
+fn body_of<'a>(
+    args: &'a ExplainArgs,
+    asked: Option<&'static dyn Dialect>,
+) -> Result<(String, &'static dyn Dialect, Place<'a>), String> {
     let prompt = match args.prompt.as_str() {
         "-" => {
             std::io::read_to_string(std::io::stdin()).map_err(|e| format!("standard input: {e}"))?
         }
         prompt => prompt.to_owned(),
     };
-    if serde_json::from_str(&prompt).is_ok_and(|body| dialect::guessed(&body).is_some()) {
-        return Ok(prompt);
+    let body = serde_json::from_str::<serde_json::Map<_, _>>(&prompt).ok();
+    if let Some((body, guessed)) = body.and_then(|b| dialect::guessed(&b).map(|d| (b, d))) {
+        let dialect = asked.unwrap_or(guessed);
+        let named = dialect.model_in_body() && body.contains_key("model");
+        return Ok((prompt, dialect, place(named, &args.model)));
     }
+    let dialect = asked.unwrap_or(dialect::ALL[0]);
     let mut said = Conversation::default();
     said.messages.push(Message {
         role: Role::User,
@@ -230,13 +237,14 @@ fn body_of(args: &ExplainArgs, dialect: &dyn Dialect) -> Result<String, String> 
         thinks: true,
     };
     let written = dialect.write(&said, &to).map_err(|e| e.public)?;
-    Ok(written.body)
+    let place = place(dialect.model_in_body(), &args.model);
+    Ok((written.body, dialect, place))
 }
 
-/// The path that such a body would have come with.
-fn place<'p>(dialect: &dyn Dialect, model: &'p str) -> Place<'p> {
+/// The path that such a body would have come with: it names the model where the body does not.
+fn place(named: bool, model: &str) -> Place<'_> {
     Place {
-        model: (!dialect.model_in_body()).then(|| model.into()),
+        model: (!named).then(|| model.into()),
         ..Place::default()
     }
 }
@@ -361,7 +369,7 @@ fn one_line(text: &str, by: &By<'_>) -> Result<Value, String> {
         object.entry(field).or_insert_with(|| 1024.into());
     }
     let text = body.to_string();
-    let request = dialect.decode_at(text.as_bytes(), &place(dialect, "auto"));
+    let request = dialect.decode_at(text.as_bytes(), &place(dialect.model_in_body(), "auto"));
     let request = request.map_err(|e| e.public)?;
     Ok(by.line(&id, &classify::measure(&request.prompt)))
 }

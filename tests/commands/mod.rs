@@ -259,6 +259,24 @@ fn explain_shows_rule_arms_and_costs() {
 }
 
 #[test]
+fn explain_reads_a_body_in_the_dialect_that_it_looks_like() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for body in [
+        r#"{"input":"what is 2+2"}"#,
+        r#"{"model":"auto","input":"what is 2+2"}"#,
+        r#"{"contents":[{"role":"user","parts":[{"text":"what is 2+2"}]}]}"#,
+        r#"{"messages":[{"role":"user","content":"what is 2+2"}]}"#,
+    ] {
+        let (ok, text, err) = out(flyball(dir.path()).args(["explain", body, "--json"]));
+        assert!(ok, "{body}: {err}");
+        let told: Value = serde_json::from_str(&text).expect("JSON");
+        assert!(told["rule"].is_string(), "{body}: {text}");
+    }
+    let (ok, _, err) = out(flyball(dir.path()).args(["explain", "hi", "--dialect", "x"]));
+    assert!(!ok && err.contains("there is no dialect \"x\""), "{err}");
+}
+
+#[test]
 fn prices_can_be_refreshed_from_litellms_file() {
     let dir = tempfile::tempdir().expect("a folder");
     let row = r#"{"m-1":{"litellm_provider":"openai","mode":"chat","input_cost_per_token":4e-06,"output_cost_per_token":2e-05}}"#;
