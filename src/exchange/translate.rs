@@ -229,7 +229,12 @@ pub(super) fn unsealed(exchange: &Exchange<'_>, arm: &Arm, said: &Said<'_>) -> O
         return None;
     }
     let field = said.dialect.turns_field();
-    let before: Vec<serde_json::Value> = serde_json::from_str(fields.some(field)?).ok()?;
+    let raw = fields.some(field)?;
+    // Google's one turn may stand without a list.
+    let before: Vec<serde_json::Value> = match raw.starts_with('{') {
+        true => vec![serde_json::from_str(raw).ok()?],
+        false => serde_json::from_str(raw).ok()?,
+    };
     let makers = exchange.inbound.state.affinity.makers();
     let reader = unseal::Reader {
         model: &arm.model.name,

@@ -911,3 +911,25 @@ async fn within_one_dialect_a_model_never_gets_what_another_model_has_sealed() {
         "a mark never leaves, whoever asked"
     );
 }
+
+#[tokio::test]
+async fn googles_one_turn_without_a_list_loses_a_mark_as_a_list_does() {
+    let upstream = Upstream::start(answer(200, "{}")).await;
+    let flyball = only("gemini", &upstream).await;
+    let turn = json!({"role": "user", "parts": [{"text": "x", "thoughtSignature": "flyball1.anthropic_messages.a.x"}]});
+    for contents in [turn.clone(), json!([turn])] {
+        let asked = json!({"contents": contents}).to_string();
+        client::post(
+            flyball.at(),
+            "/v1beta/models/m-other:generateContent",
+            &[],
+            &asked,
+        )
+        .await;
+        let sent = upstream.seen().last().expect("sent").body.clone();
+        assert!(
+            sent.contains("\"x\"") && !sent.contains("flyball1"),
+            "{sent}"
+        );
+    }
+}
