@@ -3,7 +3,7 @@
 //!
 //! No sentence repeats a prompt: it may name a key, a number or a type, never a text.
 
-use super::lenient::Content;
+use super::lenient::{Content, Maybe, Text};
 use super::{AskedTier, Place};
 use crate::chat::conversation::MediaKind;
 use crate::chat::{Medium, ServiceTier};
@@ -309,6 +309,34 @@ impl<'a> Costs<'a> {
             return self.unbounded(at);
         }
         self.media.push(medium(at()));
+    }
+}
+
+/// A tool as far as its kind goes.
+#[derive(serde::Deserialize)]
+pub(super) struct Tool<'a> {
+    #[serde(default, borrow, rename = "type")]
+    kind: Text<'a>,
+    #[serde(default)]
+    function: Option<serde::de::IgnoredAny>,
+}
+
+impl Tool<'_> {
+    /// The client runs it, so that a call costs its tokens and nothing else.
+    fn is_the_clients(&self) -> bool {
+        match &self.kind {
+            Content::Nothing => self.function.is_some(),
+            kind => matches!(kind.text(), Some("function" | "custom")),
+        }
+    }
+}
+
+/// Names every tool that the provider runs.
+pub(super) fn unbounded_tools(tools: &[Maybe<Tool<'_>>], costs: &mut Costs<'_>) {
+    for (i, tool) in tools.iter().enumerate() {
+        if !tool.0.as_ref().is_some_and(Tool::is_the_clients) {
+            costs.unbounded(|| format!("tools[{i}]"));
+        }
     }
 }
 

@@ -80,7 +80,8 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
             costs.unbounded(|| body::shown(key));
         }
     }
-    let tools: Vec<IgnoredAny> = body::list(&fields, "tools")?.unwrap_or_default();
+    let tools: Vec<Maybe<body::Tool<'_>>> = body::list(&fields, "tools")?.unwrap_or_default();
+    body::unbounded_tools(&tools, &mut costs);
     let format = fields.some("response_format");
     let format = format.and_then(|raw| serde_json::from_str::<Maybe<Format<'_>>>(raw).ok()?.0);
     let mut prompt = Prompt {
@@ -225,8 +226,17 @@ mod tests {
     }
 
     #[test]
+    fn a_tool_that_the_provider_runs_has_no_bound() {
+        let body = with(
+            r#","tools":[{"type":"function","function":{"name":"f"}},{"function":{"name":"g"}},{"type":"web_search"},{},7]"#,
+        );
+        let request = decode(body.as_bytes(), &Place::default()).expect("valid");
+        assert_eq!(request.unbounded, ["tools[2]", "tools[3]", "tools[4]"]);
+    }
+
+    #[test]
     fn the_conversation_is_told_in_no_vendors_words() {
-        let body = r#"{"model":"m","tools":[{}],"messages":[{"role":"system","content":"be"},
+        let body = r#"{"model":"m","tools":[{"type":"function","function":{}}],"messages":[{"role":"system","content":"be"},
             {"role":"user","content":[{"type":"text","text":"see"},{"type":"image_url","image_url":{"url":"data:,"}}]},
             {"role":"assistant","tool_plan":"I look.","content":[{"type":"thinking","thinking":"hm"}],"tool_calls":[{}]},
             {"role":"tool","tool_call_id":"1","content":[{"type":"document","document":{"data":"4"}}]}]}"#;

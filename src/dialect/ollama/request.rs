@@ -63,7 +63,8 @@ pub(super) fn decode<'a>(
             costs.unbounded(|| body::shown(key));
         }
     }
-    let tools: Vec<IgnoredAny> = body::list(&fields, "tools")?.unwrap_or_default();
+    let tools: Vec<Maybe<body::Tool<'_>>> = body::list(&fields, "tools")?.unwrap_or_default();
+    body::unbounded_tools(&tools, &mut costs);
     let mut prompt = Prompt {
         tools: tools.len(),
         structured: fields.some("format").is_some_and(|raw| raw != "\"\""),
@@ -188,6 +189,13 @@ fn generate<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tool_that_the_provider_runs_has_no_bound() {
+        let body = r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"tools":[{"type":"function","function":{"name":"f"}},{"type":"web_search"}]}"#;
+        let request = decode(Ollama::Chat, body.as_bytes(), &Place::default()).expect("valid");
+        assert_eq!(request.unbounded, ["tools[1]"]);
+    }
 
     #[test]
     fn silence_means_a_stream_and_the_limit_stands_in_the_options() {

@@ -1,10 +1,8 @@
 //! Which top-level fields of a Chat Completions request have a cost that the token limit bounds.
 
 use crate::dialect::body;
-use crate::dialect::lenient::{Content, Maybe, Text};
+use crate::dialect::lenient::Text;
 use crate::json::{self, Object};
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 /// The fields that cost nothing beyond the tokens they lead to: those of OpenAI's own reference, and
 /// the sampling and template settings of llama.cpp, vLLM, Mistral, Groq, DeepSeek and OpenRouter. Sorted.
@@ -118,34 +116,6 @@ pub(super) fn unbounded(fields: &Object<'_>, list: &mut Vec<String>) {
 
 fn is_one_of(raw: &str, allowed: &[&str]) -> bool {
     json::text(raw).is_some_and(|value| allowed.contains(&value.as_ref()))
-}
-
-/// A tool as far as its kind goes.
-#[derive(Deserialize)]
-pub(super) struct Tool<'a> {
-    #[serde(default, borrow, rename = "type")]
-    kind: Text<'a>,
-    #[serde(default)]
-    function: Option<IgnoredAny>,
-}
-
-impl Tool<'_> {
-    /// The client runs it, so that a call costs its tokens and nothing else.
-    fn is_the_clients(&self) -> bool {
-        match &self.kind {
-            Content::Nothing => self.function.is_some(),
-            kind => matches!(kind.text(), Some("function" | "custom")),
-        }
-    }
-}
-
-/// Names every tool that the provider runs.
-pub(super) fn unbounded_tools(tools: &[Maybe<Tool<'_>>], list: &mut Vec<String>) {
-    for (i, tool) in tools.iter().enumerate() {
-        if !tool.0.as_ref().is_some_and(Tool::is_the_clients) {
-            body::unbounded(list, || format!("tools[{i}]"));
-        }
-    }
 }
 
 #[cfg(test)]

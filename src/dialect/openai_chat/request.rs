@@ -1,7 +1,7 @@
 //! A Chat Completions request into a [`Request`].
 
 use super::effort;
-use super::fields::{self, Tool};
+use super::fields;
 use crate::chat::conversation::MediaKind;
 use crate::chat::{Part, Prompt, Role, Turn};
 use crate::dialect::body::{self, Costs};
@@ -83,8 +83,8 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
     let choices = body::count(&fields, "n", 1..=CHOICES_MAX)?.unwrap_or(1);
     let mut costs = Costs::default();
     fields::unbounded(&fields, &mut costs.unbounded);
-    let tools: Vec<Maybe<Tool<'_>>> = body::list(&fields, "tools")?.unwrap_or_default();
-    fields::unbounded_tools(&tools, &mut costs.unbounded);
+    let tools: Vec<Maybe<body::Tool<'_>>> = body::list(&fields, "tools")?.unwrap_or_default();
+    body::unbounded_tools(&tools, &mut costs);
     let functions: Option<Vec<IgnoredAny>> = body::list(&fields, "functions")?;
     let old_calls = functions.is_some();
     let mut prompt = Prompt {
