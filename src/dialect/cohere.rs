@@ -10,6 +10,7 @@ mod effort;
 mod models;
 mod request;
 mod speak;
+mod usage;
 mod write;
 
 use super::directory::Directory;

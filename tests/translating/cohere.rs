@@ -132,3 +132,25 @@ async fn what_only_cohere_has_is_refused_by_name_for_every_other_model() {
     }
     assert!(upstream.seen().is_empty());
 }
+
+#[tokio::test]
+async fn a_top_k_that_is_off_is_left_out() {
+    let said = json!({"id":"c","finish_reason":"COMPLETE","message":{"role":"assistant","content":[{"type":"text","text":"Hi"}]}});
+    let upstream = Upstream::start(answer(200, &said.to_string())).await;
+    let flyball = only("cohere", &upstream).await;
+    for (top_k, sent) in [(-1, Value::Null), (40, json!(40)), (900, json!(500))] {
+        let asked =
+            json!({"model":"m-other","messages":[{"role":"user","content":"hi"}],"top_k":top_k});
+        let got = client::post(
+            flyball.at(),
+            "/v1/chat/completions",
+            &[],
+            &asked.to_string(),
+        )
+        .await;
+        assert_eq!(got.status, 200, "{}", got.body);
+        let seen: Value =
+            serde_json::from_str(&upstream.seen().last().expect("sent").body).expect("JSON");
+        assert_eq!(seen["k"], sent, "{top_k}");
+    }
+}

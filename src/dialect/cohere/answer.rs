@@ -1,11 +1,12 @@
 //! Answers of Cohere Chat, streamed and whole.
 
-use crate::chat::Usage;
+use super::usage::Used;
 use crate::chat::answer::Token;
 use crate::dialect::lenient::{Content, Count, Maybe, Text};
 use crate::dialect::sse::{Frame, Reader};
-use crate::dialect::{Answer, Citation, Event, Finish, StreamDecoder, body};
+use crate::dialect::{Answer, Citation, Event, Finish, StreamDecoder, body, fault};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Number, Value};
 
 /// An event of a stream.
@@ -22,6 +23,8 @@ struct Told<'a> {
     /// Of an error that is no event.
     #[serde(default, borrow)]
     message: Text<'a>,
+    #[serde(default)]
+    error: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -106,34 +109,16 @@ struct Cited<'a> {
     end: Count,
     #[serde(default, borrow, rename = "type")]
     kind: Text<'a>,
-    #[serde(default)]
-    sources: Vec<Value>,
+    #[serde(default, borrow)]
+    sources: Content<'a, Value>,
 }
 
 #[derive(Deserialize)]
 struct Likely<'a> {
     #[serde(default, borrow)]
     text: Text<'a>,
-    #[serde(default)]
-    logprobs: Vec<Number>,
-}
-
-#[derive(Deserialize)]
-struct Used {
-    #[serde(default)]
-    billed_units: Maybe<Tokens>,
-    #[serde(default)]
-    tokens: Maybe<Tokens>,
-    #[serde(default)]
-    cached_tokens: Option<Value>,
-}
-
-#[derive(Deserialize)]
-struct Tokens {
-    #[serde(default)]
-    input_tokens: Option<Value>,
-    #[serde(default)]
-    output_tokens: Option<Value>,
+    #[serde(default, borrow)]
+    logprobs: Content<'a, Value>,
 }
 
 /// A decoder for one stream.
@@ -147,7 +132,19 @@ pub(super) struct Decoder {
 struct State {
     /// The index that each call has in the stream.
     calls: Vec<u64>,
+    /// The model said something.
+    said: bool,
     ended: bool,
+}
+
+impl Told<'_> {
+    /// An error in whichever form: by its type, or one that is no event.
+    fn is_error(&self) -> bool {
+        match self.kind.text() {
+            Some(kind) => kind == "error",
+            None => self.message.words().is_some() || self.error.is_some(),
+        }
+    }
 }
 
 impl StreamDecoder for Decoder {
@@ -164,11 +161,16 @@ impl StreamDecoder for Decoder {
 
 impl State {
     fn tell(&mut self, frame: Frame<'_>, on: &mut dyn FnMut(Event)) {
-        let Ok(told) = serde_json::from_slice::<Told<'_>>(frame.data) else {
-            if frame.name == b"error" {
-                on(Event::Error(body::error_bytes(frame.data).into()));
-            }
-            return;
+        let told = serde_json::from_slice::<Told<'_>>(frame.data).ok();
+        let failed = told.as_ref().is_some_and(Told::is_error);
+        if failed || frame.name == b"error" {
+            return on(Event::Error(fault::told(frame.data)));
+        }
+        let Some(told) = told else { return };
+        let mut words = false;
+        let on: &mut dyn FnMut(Event) = &mut |event| {
+            words |= is_said(&event);
+            on(event);
         };
         let delta = told.delta.0.as_ref();
         let piece = delta.and_then(|d| d.message.0.as_ref());
@@ -198,13 +200,9 @@ impl State {
                 }
             }
             (Some("message-end"), _) => self.end(delta, on),
-            (None, _) => {
-                if let Some(why) = told.message.words() {
-                    on(Event::Error(body::error_text(why).into()));
-                }
-            }
             _ => {}
         }
+        self.said |= words;
     }
 
     fn tell_arguments(&self, told: &Told<'_>, piece: &Piece<'_>, on: &mut dyn FnMut(Event)) {
@@ -230,7 +228,7 @@ impl State {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
-        let usage = delta.and_then(|d| d.usage.0.as_ref()?.read());
+        let usage = delta.and_then(|d| d.usage.0.as_ref()?.read(self.said));
         if let Some(usage) = usage {
             on(Event::Usage(usage));
         }
@@ -245,6 +243,14 @@ impl State {
             (_, Some(why)) => on(Event::Error(body::error_text(why).into())),
         }
     }
+}
+
+/// The model's own words.
+fn is_said(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Text(_) | Event::Reasoning(_) | Event::Call { .. }
+    )
 }
 
 /// Why an answer ended, or in which words it failed.
@@ -293,7 +299,7 @@ impl Cited<'_> {
         if !matches!(self.kind.text(), None | Some("TEXT_CONTENT")) {
             return;
         }
-        for source in &self.sources {
+        for source in self.sources.list() {
             let told = [&source["document"], &source["tool_output"]];
             let text = |key: &str| told.iter().find_map(|from| from[key].as_str());
             if let Some(url) = text("url") {
@@ -308,13 +314,16 @@ impl Cited<'_> {
     }
 }
 
-/// A text of several tokens stands for one that is as likely as all of them are together.
+/// A text of several tokens stands for one that is as likely as all of them are together, if that is told of each.
 fn likely(told: Option<&Likely<'_>>, on: &mut dyn FnMut(Event)) {
     let Some(told) = told else { return };
-    let logprob = match &told.logprobs[..] {
+    let logprob = match told.logprobs.list() {
         [] => return,
-        [one] => Some(one.clone()),
-        several => Number::from_f64(several.iter().filter_map(Number::as_f64).sum()),
+        [one] => one.as_number().cloned(),
+        several => {
+            let sum: Option<f64> = several.iter().map(Value::as_f64).sum();
+            sum.and_then(Number::from_f64)
+        }
     };
     if let (Some(text), Some(logprob)) = (told.text.text(), logprob) {
         on(Event::Logprobs(vec![Token {
@@ -324,34 +333,6 @@ fn likely(told: Option<&Likely<'_>>, on: &mut dyn FnMut(Event)) {
             top: Vec::new(),
         }]));
     }
-}
-
-impl Used {
-    /// What is billed; where that is not told, what was read and written.
-    fn read(&self) -> Option<Usage> {
-        let counts = |tokens: &Tokens| {
-            let input = count(tokens.input_tokens.as_ref()?)?;
-            Some((input, count(tokens.output_tokens.as_ref()?)?))
-        };
-        let billed = self.billed_units.0.as_ref().and_then(counts);
-        let (all, output) = billed.or_else(|| self.tokens.0.as_ref().and_then(counts))?;
-        let cached = self.cached_tokens.as_ref().and_then(count).unwrap_or(0);
-        // What was cached may be of the frame, which nobody pays for.
-        let cached = cached.min(all);
-        Some(Usage {
-            input: all - cached,
-            cached,
-            output,
-            ..Usage::default()
-        })
-    }
-}
-
-/// Its counts are doubles: a whole one may be written as `12.0`.
-fn count(value: &Value) -> Option<u64> {
-    let text = value.as_number()?.to_string();
-    let whole = text.strip_suffix(".0").unwrap_or(&text);
-    whole.parse().ok().filter(|n| *n <= 1 << 53)
 }
 
 /// Reads a whole answer.
@@ -367,13 +348,13 @@ pub(super) fn whole(bytes: &[u8]) -> Answer {
     if let Some(message) = &whole.message.0 {
         message.tell(&mut on);
     }
-    if let Some(usage) = whole.usage.0.as_ref().and_then(Used::read) {
-        on(Event::Usage(usage));
-    }
+    let said = !answer.words().is_empty();
+    let usage = whole.usage.0.as_ref().and_then(|used| used.read(said));
+    answer.usage = usage.or(answer.usage);
     match whole.finish_reason.words().map(finish) {
         None => {}
-        Some(Ok(finish)) => on(Event::Finish(finish)),
-        Some(Err(why)) => on(Event::Error(why.into())),
+        Some(Ok(finish)) => answer.add(Event::Finish(finish)),
+        Some(Err(why)) => answer.add(Event::Error(why.into())),
     }
     answer
 }
@@ -404,6 +385,7 @@ impl Message<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::Usage;
     use crate::dialect::{Dialect, Frame as Around, UsageRule};
 
     fn decode(stream: &[u8], pieces: &mut dyn Iterator<Item = usize>) -> Vec<Event> {
@@ -489,8 +471,8 @@ mod tests {
             more(0, ":1}"),
             more(1, "}"),
             Event::Usage(Usage {
-                input: 0,
-                cached: 20,
+                input: 18,
+                cached: 2,
                 output: 9,
                 ..Usage::default()
             }),
@@ -563,6 +545,15 @@ mod tests {
                 "too many tokens",
             ),
             ("event: error\ndata: plain\n\n".to_owned(), "plain"),
+            (
+                "event: error\ndata: {\"error\":\"model overloaded\"}\n\n".to_owned(),
+                "model overloaded",
+            ),
+            (
+                event(r#"{"type":"error","message":"model overloaded"}"#),
+                "model overloaded",
+            ),
+            (event(r#"{"error":{"message":"gone"}}"#), "gone"),
         ] {
             assert_eq!(all(&stream), [Event::Error(why.into())], "{stream}");
         }
@@ -575,6 +566,45 @@ mod tests {
         ] {
             let body = format!("{{\"finish_reason\":\"COMPLETE\",\"usage\":{usage}}}");
             assert_eq!(whole(body.as_bytes()).usage, None, "{usage}");
+        }
+    }
+
+    #[test]
+    fn a_null_in_a_list_costs_nothing_but_itself() {
+        for sources in [
+            "null",
+            "7",
+            r#"[null,{"document":null},{"document":{"url":"https://e.org/"}}]"#,
+        ] {
+            let cited = format!("{{\"start\":0,\"end\":2,\"sources\":{sources}}}");
+            let body = format!(
+                "{{\"message\":{{\"content\":[{{\"text\":\"Hi\"}}],\"citations\":[{cited},null]}},\"finish_reason\":\"COMPLETE\"}}"
+            );
+            let told = whole(body.as_bytes());
+            assert_eq!(told.words(), "Hi", "{body}");
+            assert_eq!(told.first.citations.len(), usize::from(sources.len() > 4));
+        }
+        for (logprobs, told) in [
+            ("null", 0),
+            ("[null]", 0),
+            ("[-0.5,null]", 0),
+            ("[-0.5]", 1),
+            ("[-0.5,-0.5]", 1),
+        ] {
+            let likely = format!("{{\"text\":\"Hi\",\"logprobs\":{logprobs}}}");
+            let body = format!(
+                "{{\"message\":{{\"content\":[{{\"text\":\"Hi\"}}]}},\"logprobs\":[null,{likely}]}}"
+            );
+            let answer = whole(body.as_bytes());
+            assert_eq!(
+                (answer.words().as_str(), answer.first.logprobs.len()),
+                ("Hi", told),
+                "{body}"
+            );
+            let delta = format!(
+                "{{\"type\":\"content-delta\",\"delta\":{{\"message\":{{\"content\":{{\"text\":\"Hi\"}}}}}},\"logprobs\":{likely}}}"
+            );
+            assert_eq!(all(&event(&delta)).len(), 1 + told, "{delta}");
         }
     }
 }

@@ -23,7 +23,8 @@ pub(super) fn converse(request: &Request<'_>) -> Result<Conversation, Error> {
         ..Conversation::default()
     };
     // It shows what it thinks wherever it thinks.
-    said.show_reasoning = fields.take("thinking").is_some();
+    let thinking = fields.take("thinking").unwrap_or_default();
+    said.show_reasoning = thinking["type"] == "enabled";
     fields.lose(&["citation_options", "priority"], &mut said.lost);
     if !fields.list("documents")?.is_empty() {
         return Err(cannot("documents"));
@@ -221,4 +222,28 @@ fn document(piece: &mut Fields, lost: &mut Vec<String>) -> Result<Item, Error> {
     };
     document.done()?;
     Ok(Item::Text(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::dialect::cohere::Cohere;
+    use crate::dialect::{Dialect, Place};
+
+    #[test]
+    fn thoughts_are_asked_for_only_where_they_are_enabled() {
+        for (thinking, shown) in [
+            (r#"{"type":"enabled"}"#, true),
+            (r#"{"type":"disabled"}"#, false),
+            ("{}", false),
+            ("null", false),
+        ] {
+            let body = format!(
+                "{{\"model\":\"m\",\"messages\":[{{\"role\":\"user\",\"content\":\"hi\"}}],\"thinking\":{thinking}}}"
+            );
+            let request = Cohere.decode_at(body.as_bytes(), &Place::default());
+            let request = request.expect("valid");
+            let said = Cohere.converse(&request).expect("can be said");
+            assert_eq!(said.show_reasoning, shown, "{thinking}");
+        }
+    }
 }

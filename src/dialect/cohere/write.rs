@@ -120,7 +120,11 @@ fn sampling(
         ("top_p", "p", &sampling.top_p, 0.01, 0.99),
         ("top_k", "k", &sampling.top_k, 0.0, 500.0),
     ] {
-        let Some(value) = value else { continue };
+        // Below zero says off, as leaving it out does.
+        let off = |v: &&Number| own != "k" || v.as_f64().is_none_or(|v| v >= 0.0);
+        let Some(value) = value.as_ref().filter(off) else {
+            continue;
+        };
         let asked = value.as_f64().unwrap_or(most);
         let kept = asked.clamp(least, most);
         let same = (kept - asked).abs() < f64::EPSILON;
