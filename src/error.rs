@@ -125,6 +125,16 @@ impl Error {
         self
     }
 
+    /// The same error with one more sentence for the client.
+    #[must_use]
+    pub fn also(mut self, sentence: Option<&str>) -> Error {
+        if let Some(sentence) = sentence {
+            self.public.push(' ');
+            self.public.push_str(sentence);
+        }
+        self
+    }
+
     /// The same error with a machine-readable code.
     #[must_use]
     pub fn code(mut self, code: &'static str) -> Error {

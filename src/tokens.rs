@@ -25,6 +25,21 @@ pub fn count(text: &str) -> u64 {
     count_in(text, tiktoken_rs::o200k_base_singleton)
 }
 
+/// Beginnings of the names of OpenAI's models that are known to read o200k_base.
+const O200K: [&str; 7] = ["gpt-4o", "chatgpt-4o", "gpt-4.1", "gpt-5", "o1", "o3", "o4"];
+
+/// The most tokens that `text` is for the OpenAI model of this name: in o200k_base where it is known to read that, else in the
+/// encoding that makes more of it. As slow as [`count`], or twice.
+#[must_use]
+pub fn count_for(model: &str, text: &str) -> u64 {
+    let model = model.to_ascii_lowercase();
+    let counted = count(text);
+    match O200K.iter().any(|name| model.starts_with(name)) {
+        true => counted,
+        false => counted.max(count_embedded(text)),
+    }
+}
+
 /// The tokens of `text` in cl100k_base, the encoding of OpenAI's embedders. As slow as [`count`].
 #[must_use]
 pub fn count_embedded(text: &str) -> u64 {

@@ -41,6 +41,8 @@ pub(super) struct Plan {
     ask: Ask,
     /// The most input.
     input: Input,
+    /// Why a refusal has to say that it is so much, and what makes it less.
+    why_much: Option<&'static str>,
     /// The part of it that are pictures, sound and documents; 0 where one of them has no maximum of its own.
     attached: u64,
     /// What its machine's time costs at most.
@@ -157,8 +159,9 @@ pub(super) fn plan(exchange: &Exchange<'_>, arm: &Arm, said: &Said<'_>) -> Resul
     let time_bound = limits.connect + limits.first_byte + limits.total;
     let time = price.map_or(PicoUsd::ZERO, |p| p.time_cost(time_bound));
     ask.fixed += time;
+    let why_much = bound::why_much(said, &arm.model, input);
     if let Some(most) = exchange.wishes.max_cost {
-        hold_to_cost(&mut ask, most)?;
+        hold_to_cost(&mut ask, most).map_err(|error| error.also(why_much))?;
     }
     let usage_added = request.stream && !request.usage_asked;
     Ok(Plan {
@@ -170,6 +173,7 @@ pub(super) fn plan(exchange: &Exchange<'_>, arm: &Arm, said: &Said<'_>) -> Resul
         free: price.is_some_and(Price::is_free),
         ask,
         input,
+        why_much,
         attached: attached.window.map_or(attached.tokens, |_| 0),
         time,
         model_max,
@@ -206,11 +210,17 @@ fn write_effort(
     }
 }
 
-/// The price that bounds the request: the dearest of the tiers in which it may be served, and of the hours.
+/// The price that bounds the request: the dearest of the tiers in which it may be served, and of the hours. Anthropic writes
+/// its prompt cache for those alone who ask for it.
 fn dearest_price(arm: &Arm, said: &Said<'_>) -> Option<Price> {
     let named = said.request.tier.map(|asked| asked.tier);
     let tiers = arm.model.provider.may_serve(named);
-    arm.model.price.map(|price| price.dearest_of(&tiers))
+    let price = arm.model.price?.dearest_of(&tiers);
+    let anthropic = arm.model.provider.kind.family == Family::Anthropic;
+    Some(match anthropic && !bound::may_ask_for_cache(said.body) {
+        true => price.without_cache_writes(),
+        false => price,
+    })
 }
 
 /// On a capped key everything must have a price and a bound, or the cap would be a guess.
@@ -322,13 +332,15 @@ pub(super) async fn reserve(
         Err(refused) => refused,
     };
     if !(matches!(refused, Refused::Full(_)) && countable) {
-        return Err(refusal(exchange, &refused));
+        return Err(refusal(exchange, &refused, plan.why_much));
     }
     let words = bound::words(said.body, &said.request.media);
+    let model = Arc::clone(&arm.model);
     // Tool schemas are in the body too, so the whole body is counted: its JSON is never shorter in tokens than the prompt made of it.
     let counted = tokio::task::spawn_blocking(move || {
-        let count = |piece: &Bytes| std::str::from_utf8(piece).map_or(u64::MAX, tokens::count);
-        words.iter().map(count).fold(0, u64::saturating_add)
+        let count = |text: &str| tokens::count_for(&model.name, text);
+        let counted = |piece: &Bytes| std::str::from_utf8(piece).map_or(u64::MAX, count);
+        words.iter().map(counted).fold(0, u64::saturating_add)
     })
     .await
     .unwrap_or(u64::MAX);
@@ -344,15 +356,20 @@ pub(super) async fn reserve(
     ledger
         .reserve(exact, facts, patience)
         .await
-        .map_err(|refused| refusal(exchange, &refused))
+        .map_err(|refused| refusal(exchange, &refused, plan.why_much))
 }
 
 /// What a refusal leads to: a local model where the cap says so, another arm where the cap is on this one only.
-fn refusal(exchange: &Exchange<'_>, refused: &Refused) -> Attempted {
+fn refusal(
+    exchange: &Exchange<'_>,
+    refused: &Refused,
+    why_much: Option<&'static str>,
+) -> Attempted {
     let error = refused.error();
     let Refused::Full(full) = refused else {
         return final_error(error);
     };
+    let error = error.also(why_much);
     let scope = &full.counter.scope;
     exchange
         .inbound

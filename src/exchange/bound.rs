@@ -139,6 +139,36 @@ pub(super) fn attached(
     Err(Error::bad_field(at, sentence).code("flyball_unbounded"))
 }
 
+/// Whether the body may ask Anthropic to keep its prompt: `cache_control` stands in it, or letters that are escaped and might spell it.
+pub(super) fn may_ask_for_cache(body: &[u8]) -> bool {
+    let asked: [&[u8]; 4] = [b"cache_control", br"\u005", br"\u006", br"\u007"];
+    asked
+        .iter()
+        .any(|word| memchr::memmem::find(body, word).is_some())
+}
+
+/// Why a request is reserved at a whole context window, where it is, and what makes it less.
+pub(super) fn why_much(said: &Said<'_>, model: &Model, input: Input) -> Option<&'static str> {
+    if input.countable {
+        return None;
+    }
+    let medium = model.media.bound(&said.request.media, None).err()?;
+    Some(match (medium.stored, media::setting(medium).0) {
+        (true, _) => {
+            "A turn that it only names is reserved at the model's whole context window; send it with what it holds (reasoning: its encrypted_content)."
+        }
+        (false, "image_tokens_max") => {
+            "A picture in it is reserved at the model's whole context window; image_tokens_max in the [[model]] says how many tokens one is at most."
+        }
+        (false, "audio_tokens_max") => {
+            "A piece of sound in it is reserved at the model's whole context window; audio_tokens_max in the [[model]] says how many tokens one is at most."
+        }
+        (false, _) => {
+            "A document in it is reserved at the model's whole context window; document_tokens_max in the [[model]] says how many tokens one is at most."
+        }
+    })
+}
+
 /// The pieces of the body that are not a medium's bytes.
 pub(super) fn words(body: &Bytes, media: &[Medium<'_>]) -> Vec<Bytes> {
     let start = body.as_ptr().addr();

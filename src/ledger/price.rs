@@ -157,6 +157,19 @@ impl Price {
         dearest
     }
 
+    /// The same price for a request that does not have its prompt kept.
+    #[must_use]
+    pub fn without_cache_writes(&self) -> Price {
+        Price {
+            rates: self.rates.without_cache_writes(),
+            long: self.long.map(|long| Long {
+                rates: long.rates.without_cache_writes(),
+                ..long
+            }),
+            ..*self
+        }
+    }
+
     /// What this usage costs, exactly, at the peak of the standard tier. Reasoning is a part of output and priced at its own rate.
     #[must_use]
     pub fn cost(&self, usage: &Usage) -> PicoUsd {

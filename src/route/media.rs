@@ -3,6 +3,7 @@
 //! The maxima are data (`src/data/media.json`); the operator's own go before them. A picture's bound is its family's
 //! maximum whatever its head says of its size: a provider may read another size than that head tells.
 
+mod mp3;
 mod sound;
 
 use crate::chat::Medium;

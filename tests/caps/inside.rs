@@ -102,9 +102,7 @@ async fn pictures_and_documents_in_results_and_turns_that_are_only_named_are_res
         assert_eq!((got.status, upstream.count()), (500, 1), "{}", got.body);
         let words = upstream.seen()[0].body.len() as u64 + 512 + turns * 16;
         let input = window.unwrap_or(words + media);
-        // Anthropic writes a prompt cache at up to twice the rate.
-        let rate = if at == anthropic { 2 } else { 1 };
-        let bound = input * rate * 1_000_000 + 100 * 10_000_000;
+        let bound = input * 1_000_000 + 100 * 10_000_000;
         let rows = flyball.rows().await;
         assert_eq!(rows[0]["bound_pico_usd"].as_u64(), Some(bound), "{body}");
         flyball.books_are_right().await;

@@ -100,6 +100,9 @@ fn cases() -> Vec<Case> {
         {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "text", "text": "seen"}, source(&png(3_000))]},
         {"type": "image", "source": {"type": "url", "url": url}}
     ]);
+    let kept = json!([
+        {"type": "image", "source": {"type": "url", "url": url}, "cache_control": {"type": "ephemeral"}}
+    ]);
     let sound = json!([{"type": "input_audio", "input_audio": {"data": wav(3), "format": "wav"}}]);
     let pdf = json!([{"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERi0="}}]);
     vec![
@@ -123,7 +126,6 @@ fn cases() -> Vec<Case> {
             16_200,
             1,
         ),
-        // Anthropic writes a prompt cache at up to twice the rate.
         case(
             "anthropic",
             "claude-x",
@@ -132,6 +134,17 @@ fn cases() -> Vec<Case> {
             blocks_with("claude-x", tool),
             &[&png(3_000)],
             2 * 4_784,
+            1,
+        ),
+        // Who asks Anthropic to keep the prompt pays up to twice the rate.
+        case(
+            "anthropic",
+            "claude-x",
+            "",
+            "/v1/messages",
+            blocks_with("claude-x", kept),
+            &[],
+            4_784,
             2,
         ),
         case(
@@ -403,6 +416,54 @@ async fn where_the_rough_bound_of_the_words_is_in_the_way_they_are_counted_witho
         let flyball = capped(cap, &format!("lower_limits = false\n{config}")).await;
         let got = ask(&flyball, "/v1/chat/completions", &body).await;
         assert_eq!(got.status, status, "{cap} {}", got.body);
+        flyball.books_are_right().await;
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_of_what_takes_a_whole_window_names_the_setting_that_makes_it_less() {
+    let upstream = Upstream::start(answer(200, &chat(10, 5))).await;
+    let pdf = json!({"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}});
+    // A million tokens at a dollar a million.
+    for (cap, header) in [("0.5", None), ("10", Some("0.5"))] {
+        let config = fleet(&upstream, "anthropic", "claude-sonnet-5", "");
+        let flyball = capped(cap, &config).await;
+        let body = blocks_with("claude-sonnet-5", json!([pdf])).to_string();
+        let most = header.map(|usd| ("x-flyball-max-cost-usd", usd));
+        let headers: Vec<_> = [KEY].into_iter().chain(most).collect();
+        let got = post(flyball.at(), "/v1/messages", &headers, &body).await;
+        assert_eq!(got.status, 402, "{}", got.body);
+        assert!(got.body.contains("document_tokens_max"), "{}", got.body);
+    }
+    assert_eq!(upstream.count(), 0);
+}
+
+#[tokio::test]
+async fn input_is_counted_in_the_encoding_of_the_model_or_in_the_one_that_makes_more_of_it() {
+    let upstream = Upstream::start(answer(200, &chat(10, 5))).await;
+    // cl100k_base makes about three times as much of Hindi as o200k_base.
+    let words = "\u{928}\u{92e}\u{938}\u{94d}\u{924}\u{947} ".repeat(1_000);
+    for (model, status) in [
+        ("gpt-4-turbo", 402),
+        ("gpt-3.5-turbo", 402),
+        ("gpt-6-sol", 402),
+        ("gpt-4o", 200),
+        ("o3-mini", 200),
+    ] {
+        let body = chat_with(model, json!(words));
+        let text = body.to_string();
+        let (new, old) = (
+            flyball::tokens::count(&text),
+            flyball::tokens::count_embedded(&text),
+        );
+        assert!(new + 1_000 < old, "{new} {old}");
+        let room =
+            flyball::money::PicoUsd(i128::from(new + 528 + 500) * 1_000_000 + 100 * 10_000_000);
+        let config = fleet(&upstream, "openai", model, "");
+        let config = format!("lower_limits = false\n{config}");
+        let flyball = capped(&room.usd_text(), &config).await;
+        let got = ask(&flyball, "/v1/chat/completions", &body).await;
+        assert_eq!(got.status, status, "{model} {}", got.body);
         flyball.books_are_right().await;
     }
 }

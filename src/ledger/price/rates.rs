@@ -55,6 +55,14 @@ impl Rates {
             + self.audio_output.times(sound_out)
     }
 
+    pub(super) fn without_cache_writes(&self) -> Rates {
+        Rates {
+            cache_write: self.input,
+            cache_write_long: self.input,
+            ..*self
+        }
+    }
+
     /// The dearest rate of an input token that is text.
     pub(super) fn dearest_input(&self) -> PicoUsd {
         self.input

@@ -77,7 +77,7 @@ fn bytes_are_a_picture_by_their_beginning_whatever_is_said_of_them() {
 }
 
 #[test]
-fn sound_is_as_long_as_its_bytes_allow_at_the_lowest_rate_of_its_format() {
+fn a_wav_is_as_long_as_its_bytes_allow_and_an_mp3_as_long_as_its_frames_say() {
     let wav = |format: u16, rate: u32, bits: u16, bytes: usize| {
         let mut head = b"RIFF0000WAVEfmt \x10\0\0\0".to_vec();
         head.extend(format.to_le_bytes());
@@ -88,23 +88,18 @@ fn sound_is_as_long_as_its_bytes_allow_at_the_lowest_rate_of_its_format() {
         head.resize(bytes, 0);
         STANDARD.encode(head)
     };
-    let mp3 = |head: &[u8], bytes: usize| {
-        let mut sound = head.to_vec();
-        sound.resize(bytes, 0);
-        STANDARD.encode(sound)
+    // MPEG 1 at 128 kbit/s and 44,100 samples a second: 1,152 samples in 417 bytes.
+    let frame = |head: [u8; 4], bytes: usize| [&head[..], &vec![0; bytes - 4]].concat();
+    let usual = frame([0xff, 0xfb, 0x90, 0x64], 417);
+    let mp3 = |pieces: &[&[u8]]| STANDARD.encode(pieces.concat());
+    let tag = |flags: u8, length: usize| {
+        let size = [length >> 7, length & 0x7f].map(|n| u8::try_from(n).expect("small"));
+        let mut tag = [b"ID3\x04\0", &[flags, 0, 0][..], &size].concat();
+        tag.resize(10 + length, 0);
+        tag
     };
-    let tagged = |length: usize, frame: &[u8]| {
-        let size = [
-            0,
-            0,
-            u8::try_from(length >> 7).expect("small"),
-            u8::try_from(length & 0x7f).expect("small"),
-        ];
-        let mut sound = [b"ID3\x04\0\0", &size[..]].concat();
-        sound.resize(10 + length, 0);
-        mp3(&[&sound, frame].concat(), 2_400)
-    };
-    let frame = [0xff, 0xfb, 0x90, 0x64];
+    let minute = usual.repeat(2_297);
+    let old_tag = [b"TAG", &[0; 125][..]].concat();
     for (base64, seconds) in [
         (wav(1, 8_000, 8, 16_000), Some(3)),
         // What its head says does not make it shorter.
@@ -113,18 +108,40 @@ fn sound_is_as_long_as_its_bytes_allow_at_the_lowest_rate_of_its_format() {
         (wav(1, 7_999, 16, 16_000), None),
         (wav(1, 8_000, 4, 16_000), None),
         (wav(2, 8_000, 8, 16_000), None),
-        (mp3(&frame, 2_400), Some(3)),
+        (mp3(&[&minute]), Some(61)),
+        (mp3(&[&minute[..minute.len() - 417]]), Some(60)),
+        (mp3(&[&usual, &usual[..100]]), Some(1)),
+        (mp3(&[&minute, &old_tag]), Some(61)),
+        // A padded frame is a byte longer; MPEG 2.5 at 8 kbit/s and 8,000 samples a second has 72 bytes for 72 ms.
+        (
+            mp3(&[&frame([0xff, 0xfb, 0x92, 0x64], 418), &usual]),
+            Some(1),
+        ),
+        (
+            mp3(&[&frame([0xff, 0xe3, 0x18, 0x64], 72).repeat(100)]),
+            Some(8),
+        ),
+        // Anything but frames: behind the first, before the end, of another rate.
+        (mp3(&[&usual, b"OggS", &minute]), None),
+        (mp3(&[&minute, &[0; 2_400]]), None),
+        (mp3(&[&minute, b"TAG"]), None),
+        (mp3(&[&usual, &frame([0xff, 0xfb, 0x94, 0x64], 384)]), None),
         // No layer, no rate, no version.
-        (mp3(&[0xff, 0xf9, 0x90], 2_400), None),
-        (mp3(&[0xff, 0xfb, 0x00], 2_400), None),
-        (mp3(&[0xff, 0xfb, 0xf0], 2_400), None),
-        (mp3(&[0xff, 0xeb, 0x90], 2_400), None),
-        (tagged(300, &frame), Some(3)),
-        (tagged(301, &frame), Some(3)),
-        (tagged(302, &frame), Some(3)),
-        (tagged(300, b"fLaC"), None),
-        (mp3(b"ID3\x04\0\0\x7f\x7f\x7f\x7f", 90), None),
-        (mp3(b"OggS", 2_400), None),
+        (mp3(&[&frame([0xff, 0xf9, 0x90, 0x64], 417)]), None),
+        (mp3(&[&frame([0xff, 0xfb, 0x00, 0x64], 417)]), None),
+        (mp3(&[&frame([0xff, 0xfb, 0xf0, 0x64], 417)]), None),
+        (mp3(&[&frame([0xff, 0xfb, 0x9c, 0x64], 417)]), None),
+        (mp3(&[&frame([0xff, 0xeb, 0x90, 0x64], 417)]), None),
+        (mp3(&[&tag(0, 300), &minute]), Some(61)),
+        (mp3(&[&tag(0x80, 301), &minute]), Some(61)),
+        (mp3(&[&tag(0, 302), &minute]).replace('/', "\\/"), Some(61)),
+        // Readers differ on whether a tag's footer counts.
+        (mp3(&[&tag(0x10, 300), &minute]), None),
+        (mp3(&[&tag(0, 300), b"fLaC"]), None),
+        (mp3(&[b"ID3\x04\0\0\x7f\x7f\x7f\x7f", &minute]), None),
+        (mp3(&[b"ID3\x04\0\0\0\0\x80\x01", &minute]), None),
+        (mp3(&[&usual, &usual[..100]]).replace('=', ""), None),
+        (mp3(&[b"OggS", &minute]), None),
         (String::new(), None),
     ] {
         let start = &base64[..base64.len().min(40)];
