@@ -268,6 +268,8 @@ def with_openai_chat(base, model, tool, stream, limit=4000):
     client = openai.OpenAI(base_url=f"{base}/v1", api_key="k", max_retries=0)
     more = {"tools": [{"type": "function", "function": {"name": "weather", "description": "d", "parameters": SCHEMA}}]} if tool else {}
     more["max_completion_tokens"] = limit
+    if tool == FORCED:
+        more["tool_choice"] = "required"
     ask = [{"role": "user", "content": ASK}]
     if not stream:
         whole = client.chat.completions.create(model=model, messages=ask, **more)
@@ -282,7 +284,7 @@ def with_openai_chat(base, model, tool, stream, limit=4000):
             thoughts += (choice.delta.model_extra or {}).get("reasoning_content") or ""
             words += choice.delta.content or ""
             for call in choice.delta.tool_calls or []:
-                args += call.function.arguments or ""
+                args += (call.function.arguments or "") if call.index == 0 else ""
     return thoughts, words, json.loads(args) if args else None, usage.prompt_tokens, usage.total_tokens - usage.prompt_tokens
 
 
@@ -291,6 +293,8 @@ def with_openai_responses(base, model, tool, stream, limit=4000):
 
     client = openai.OpenAI(base_url=f"{base}/v1", api_key="k", max_retries=0)
     more = {"tools": [{"type": "function", "name": "weather", "description": "d", "parameters": SCHEMA, "strict": False}]} if tool else {}
+    if tool == FORCED:
+        more["tool_choice"] = "required"
     ask = dict(model=model, input=ASK, reasoning={"summary": "auto"}, store=False, max_output_tokens=limit, **more)
     if stream:
         with client.responses.stream(**ask) as stream:
@@ -311,7 +315,9 @@ def with_anthropic(base, model, tool, stream, limit=4000):
 
     client = anthropic.Anthropic(base_url=base, api_key="k", max_retries=0)
     more = {"tools": [{"name": "weather", "description": "d", "input_schema": SCHEMA}]} if tool else {}
-    ask = dict(model=model, max_tokens=limit, thinking={"type": "adaptive"}, messages=[{"role": "user", "content": ASK}], **more)
+    # A call is forced only where nothing thinks before it.
+    more |= {"tool_choice": {"type": "any"}} if tool == FORCED else {"thinking": {"type": "adaptive"}}
+    ask = dict(model=model, max_tokens=limit, messages=[{"role": "user", "content": ASK}], **more)
     if stream:
         with client.messages.stream(**ask) as events:
             words = "".join(events.text_stream)
@@ -334,6 +340,8 @@ def with_google(base, model, tool, stream, limit=4000):
     if tool:
         function = types.FunctionDeclaration(name="weather", description="d", parameters_json_schema=SCHEMA)
         config["tools"] = [types.Tool(function_declarations=[function])]
+    if tool == FORCED:
+        config["tool_config"] = {"function_calling_config": {"mode": "ANY"}}
     ask = dict(model=model, contents=ASK, config=config)
     answers = list(client.models.generate_content_stream(**ask)) if stream else [client.models.generate_content(**ask)]
     parts = [p for a in answers for c in a.candidates or [] for p in (c.content.parts if c.content and c.content.parts else [])]
@@ -362,6 +370,8 @@ def with_cohere(base, model, tool, stream, limit=4000):
 
     client = cohere.ClientV2(api_key="k", base_url=base)
     more = {"tools": [{"type": "function", "function": {"name": "weather", "description": "d", "parameters": SCHEMA}}]} if tool else {}
+    if tool == FORCED:
+        more["tool_choice"] = "REQUIRED"
     ask = dict(model=model, messages=[{"role": "user", "content": ASK}], max_tokens=limit, **more)
     if not stream:
         whole = client.chat(**ask)
@@ -377,7 +387,7 @@ def with_cohere(base, model, tool, stream, limit=4000):
         if event.type == "content-delta":
             thoughts += event.delta.message.content.thinking or ""
             words += event.delta.message.content.text or ""
-        elif event.type == "tool-call-delta":
+        elif event.type == "tool-call-delta" and kinds.count("tool-call-start") == 1:
             args += event.delta.message.tool_calls.function.arguments
         elif event.type == "message-end":
             tokens = event.delta.usage.billed_units
@@ -394,7 +404,8 @@ def langchain(base, model, limit=4000):
 def with_langchain(base, model, tool, stream, limit=4000):
     asked = langchain(base, model, limit)
     if tool:
-        asked = asked.bind_tools([{"type": "function", "function": {"name": "weather", "description": "d", "parameters": SCHEMA}}])
+        choice = {"tool_choice": "required"} if tool == FORCED else {}
+        asked = asked.bind_tools([{"type": "function", "function": {"name": "weather", "description": "d", "parameters": SCHEMA}}], **choice)
     if stream:
         whole = None
         for chunk in asked.stream(ASK):
@@ -422,6 +433,9 @@ def structured(base, only):
             good &= fine
     return good
 
+
+# A call that the model must make; True lets it choose.
+FORCED = "forced"
 
 CLIENTS = {"openai chat": with_openai_chat, "openai responses": with_openai_responses, "anthropic": with_anthropic, "google-genai": with_google, "ollama": with_ollama, "langchain": with_langchain, "cohere": with_cohere}
 
@@ -453,23 +467,26 @@ def python_clients(base, only):
 
 
 def local_clients(base):
-    """A real model: what it says is poor, but it says something, and counts it."""
+    """A real model: what it says is poor, but it says something, calls the tool that it must call, and counts both."""
     good = True
     for name, ask in CLIENTS.items():
-        for stream in (False, True):
-            what = f"python {name} to llama.cpp{', streamed' if stream else ''}"
-            try:
-                good &= real(what, ask(base, MODEL, False, stream, limit=24))
-            except Exception:
-                say("FAIL", f"{what}: {traceback.format_exc(limit=3)}")
-                good = False
+        # Ollama's API cannot force a call.
+        for tool in (False,) if name == "ollama" else (False, FORCED):
+            for stream in (False, True):
+                what = f"python {name} to llama.cpp{', tools' if tool else ''}{', streamed' if stream else ''}"
+                try:
+                    good &= real(what, ask(base, MODEL, tool, stream, limit=96 if tool else 24), tool)
+                except Exception:
+                    say("FAIL", f"{what}: {traceback.format_exc(limit=3)}")
+                    good = False
     return good
 
 
-def real(what, got):
-    thoughts, words, _, used_in, used_out = got
-    fine = bool(words or thoughts) and used_in > 0 and used_out > 0
-    say("PASS" if fine else "FAIL", what if fine else f"{what}: {(words, used_in, used_out)}")
+def real(what, got, tool=False):
+    thoughts, words, args, used_in, used_out = got
+    said = isinstance(args, dict) if tool else bool(words or thoughts)
+    fine = said and used_in > 0 and used_out > 0
+    say("PASS" if fine else "FAIL", what if fine else f"{what}: {(words, args, used_in, used_out)}")
     return fine
 
 
@@ -527,7 +544,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="flyball-dialects-") as folder:
         if not options.local:
             return 0 if round_of(options, config, folder) else 1
-        with model_server(install(), folder) as llama:
+        with model_server(install(), folder, ["--chat-template-kwargs", '{"enable_thinking": false}', "--temp", "0"]) as llama:
             return 0 if round_of(options, config + LOCAL.format(llama=llama, model=MODEL), folder) else 1
 
 

