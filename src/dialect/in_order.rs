@@ -6,11 +6,17 @@ use super::{Event, StreamWriter};
 /// The most that calls behind the first one may hold.
 const HELD_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// A call that cannot be told as the model meant it: better an error than half of its arguments.
+pub(super) const LATE: &str =
+    "the model went on with the arguments of a tool call after it had said something else";
+
 /// A writer that is told one call after the other.
 pub(super) struct InOrder<W> {
     writer: W,
     /// The call that is being told.
     open: Option<u64>,
+    /// The calls that are told to their end.
+    told: Vec<u64>,
     /// The calls behind it, each with what of its arguments came.
     held: Vec<Held>,
     bytes: usize,
@@ -27,6 +33,7 @@ impl<W> InOrder<W> {
         InOrder {
             writer,
             open: None,
+            told: Vec::new(),
             held: Vec::new(),
             bytes: 0,
         }
@@ -36,6 +43,10 @@ impl<W> InOrder<W> {
 impl<W: StreamWriter> InOrder<W> {
     fn hold(&mut self, index: u64, text: &str, out: &mut Vec<u8>) {
         let Some(held) = self.held.iter_mut().find(|held| held.index == index) else {
+            let late = self.told.contains(&index) && !text.trim().is_empty();
+            if late {
+                self.writer.write(Event::Error(LATE.into()), out);
+            }
             return;
         };
         self.bytes += text.len();
@@ -49,9 +60,10 @@ impl<W: StreamWriter> InOrder<W> {
 
     /// What is said next is no part of these calls.
     fn release(&mut self, out: &mut Vec<u8>) {
-        self.open = None;
+        self.told.extend(self.open.take());
         self.bytes = 0;
         for held in std::mem::take(&mut self.held) {
+            self.told.push(held.index);
             self.writer.write(held.call, out);
             if !held.arguments.is_empty() {
                 let (index, text) = (held.index, held.arguments);
@@ -94,7 +106,7 @@ impl<W: StreamWriter> StreamWriter for InOrder<W> {
 
 #[cfg(test)]
 mod tests {
-    use crate::dialect::{Event, Frame, named};
+    use crate::dialect::{Event, Finish, Frame, named};
 
     fn call(index: u64) -> Event {
         let (id, name) = (format!("c{index}"), "f".to_owned());
@@ -160,6 +172,37 @@ mod tests {
                 "{}",
                 dialect.name()
             );
+        }
+    }
+
+    #[test]
+    fn arguments_that_come_too_late_are_an_error_and_not_half_a_call() {
+        for dialect in [
+            "anthropic_messages",
+            "openai_responses",
+            "cohere_chat",
+            "ollama_chat",
+            "gemini",
+        ] {
+            for (late, fails) in [("\"b\":2}", true), (" ", false)] {
+                let dialect = named(dialect).expect("there is one");
+                let mut writer = dialect.stream_writer(Frame::default());
+                let mut out = Vec::new();
+                for event in [
+                    call(0),
+                    more(0, "{\"a\":1,"),
+                    call(1),
+                    more(1, "{}"),
+                    Event::Text("Well.".into()),
+                    more(0, late),
+                    Event::Finish(Finish::Calls),
+                ] {
+                    writer.write(event, &mut out);
+                }
+                writer.finish(&mut out);
+                let text = String::from_utf8(out).expect("text");
+                assert_eq!(text.contains(super::LATE), fails, "{text}");
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::chat::Usage;
 use crate::chat::answer::Fault;
 use crate::chat::answer::{Spoken, Token};
 use crate::chat::conversation::{Call, Item, State};
+use crate::dialect::in_order::LATE;
 use crate::dialect::{Answer, Citation, Event, Finish, Frame, StreamFilter, StreamWriter, carry};
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -193,6 +194,8 @@ struct Choice {
     waiting: Waiting,
     /// Calls whose arguments still come, by their numbers among those of all answers.
     calls: Vec<(u64, Call)>,
+    /// The numbers of those that are told.
+    told: Vec<u64>,
     citations: Vec<Citation>,
     /// The text so far, to place the sources in.
     text: String,
@@ -294,7 +297,8 @@ impl Writer {
 
     /// Says the calls that are complete now.
     fn flush(&mut self, out: &mut Vec<u8>) {
-        for (_, call) in std::mem::take(&mut self.choice().calls) {
+        for (index, call) in std::mem::take(&mut self.choice().calls) {
+            self.choice().told.push(index);
             let state = self.choice().waiting.take();
             let part = called(&call, &self.frame, self.said_calls);
             self.said_calls += 1;
@@ -304,13 +308,16 @@ impl Writer {
     }
 
     fn arguments(&mut self, index: u64, text: &str, out: &mut Vec<u8>) {
-        let calls = &mut self.choice().calls;
+        let choice = self.choice();
+        let late = choice.told.contains(&index) && !text.trim().is_empty();
+        let calls = &mut choice.calls;
         let held: usize = calls.iter().map(|(_, c)| c.arguments.len()).sum();
         match calls.iter_mut().find(|(known, _)| *known == index) {
             _ if held + text.len() > CALLS_BYTES_MAX => {
                 self.fail("the arguments of a tool call are too long".into(), out);
             }
             Some((_, call)) => call.arguments.push_str(text),
+            None if late => self.fail(LATE.into(), out),
             None => {}
         }
     }

@@ -4,6 +4,7 @@ use super::Ollama;
 use crate::chat::Usage;
 use crate::chat::answer::Token;
 use crate::chat::conversation::{Call, Item};
+use crate::dialect::in_order::LATE;
 use crate::dialect::{Answer, Event, Finish, Frame, StreamWriter, logprobs};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -159,8 +160,14 @@ impl Writer {
         let at = usize::try_from(index)
             .ok()
             .and_then(|i| i.checked_sub(self.said_calls));
-        if let Some(call) = at.and_then(|at| self.calls.get_mut(at)) {
-            call.arguments.push_str(text);
+        match at {
+            Some(at) => {
+                if let Some(call) = self.calls.get_mut(at) {
+                    call.arguments.push_str(text);
+                }
+            }
+            None if !text.trim().is_empty() => self.fail(LATE, out),
+            None => {}
         }
     }
 }
