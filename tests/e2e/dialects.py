@@ -378,7 +378,8 @@ def with_cohere(base, model, tool, stream, limit=4000):
         message, tokens = whole.message, whole.usage.billed_units
         assert whole.finish_reason == ("TOOL_CALL" if tool else "COMPLETE") or limit < 4000, whole.finish_reason
         thoughts = "".join(c.thinking for c in message.content or [] if c.type == "thinking")
-        words = "".join(c.text for c in message.content or [] if c.type == "text")
+        # Words beside a call are its plan; a Cohere model's own bytes have them where it put them.
+        words = (message.tool_plan or "") + "".join(c.text for c in message.content or [] if c.type == "text")
         args = json.loads(message.tool_calls[0].function.arguments) if message.tool_calls else None
         return thoughts, words, args, tokens.input_tokens, tokens.output_tokens
     thoughts, words, args, kinds = "", "", "", []

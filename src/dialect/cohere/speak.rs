@@ -2,7 +2,7 @@
 
 use crate::chat::Usage;
 use crate::chat::answer::Token;
-use crate::chat::conversation::{Call, Item, texts};
+use crate::chat::conversation::{Call, Item};
 use crate::dialect::{Answer, Citation, Event, Finish, Frame, StreamWriter};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -10,16 +10,49 @@ use serde_json::{Map, Value, json};
 /// The most of a text that is kept for the words that its sources stand for.
 const WORDS_BYTES_MAX: usize = 1024 * 1024;
 
-/// A whole answer.
+/// The texts of an answer, one behind the other as its sources count them, and which of its parts each one is.
+#[derive(Default)]
+struct Texts {
+    words: String,
+    chars: u64,
+    /// Where each part begins, in characters, and its index.
+    parts: Vec<(u64, u64)>,
+}
+
+impl Texts {
+    fn begin(&mut self, index: u64) {
+        self.parts.push((self.chars, index));
+    }
+
+    fn push(&mut self, text: &str) {
+        self.chars += u64::try_from(text.chars().count()).unwrap_or(u64::MAX);
+        if self.words.len() < WORDS_BYTES_MAX {
+            self.words.push_str(text);
+        }
+    }
+
+    /// Where the part begins that has this place, and its index.
+    fn part(&self, place: u64) -> (u64, u64) {
+        let part = self.parts.iter().rfind(|(from, _)| *from <= place);
+        part.copied().unwrap_or_default()
+    }
+}
+
+/// A whole answer. Words beside calls are the plan of them: Cohere's apps send that back and no content.
 pub(super) fn whole(answer: Answer, frame: &Frame) -> Bytes {
-    let words = texts(&answer.first.items);
+    let is_call = |item: &Item| matches!(item, Item::Call(_));
+    let planned = answer.first.items.iter().any(is_call);
+    let mut said = Texts::default();
     let (mut content, mut calls) = (Vec::new(), Vec::new());
     for item in &answer.first.items {
         match item {
             Item::Reasoning(thought) if !thought.text.is_empty() => {
                 content.push(json!({"type": "thinking", "thinking": thought.text}));
             }
+            Item::Text(text) | Item::Refusal(text) if planned => said.push(text),
             Item::Text(text) | Item::Refusal(text) => {
+                said.begin(u64::try_from(content.len()).unwrap_or(u64::MAX));
+                said.push(text);
                 content.push(json!({"type": "text", "text": text}));
             }
             Item::Call(call) => calls.push(called(call, frame, calls.len())),
@@ -35,12 +68,17 @@ pub(super) fn whole(answer: Answer, frame: &Frame) -> Bytes {
     if !content.is_empty() {
         message.insert("content".into(), content.into());
     }
+    if planned && !said.words.is_empty() {
+        message.insert("tool_plan".into(), said.words.as_str().into());
+    }
     let finish_reason = reason(&finish, !calls.is_empty());
     if !calls.is_empty() {
         message.insert("tool_calls".into(), calls.into());
     }
     if !answer.first.citations.is_empty() {
-        let cited = answer.first.citations.iter().map(|c| cited(c, &words));
+        let kind = if planned { "PLAN" } else { "TEXT_CONTENT" };
+        let cited = answer.first.citations.iter();
+        let cited = cited.map(|c| self::cited(c, &said, kind));
         message.insert("citations".into(), cited.collect());
     }
     let usage = used(&answer.usage.unwrap_or_default());
@@ -69,18 +107,21 @@ fn call_id(id: &str, frame: &Frame, index: usize) -> String {
     }
 }
 
-/// A source, and the words of the text that rest on it.
-fn cited(source: &Citation, words: &str) -> Value {
+/// A source, and the words that rest on it, by their place in their own part.
+fn cited(source: &Citation, said: &Texts, kind: &str) -> Value {
     let at = |place: u64| usize::try_from(place).unwrap_or(usize::MAX);
     let (start, end) = (at(source.start), at(source.end));
-    let text: String = words
+    let text: String = said
+        .words
         .chars()
         .skip(start)
         .take(end.saturating_sub(start))
         .collect();
+    let (from, index) = said.part(source.start);
     let document = json!({"id": source.url, "title": source.title, "url": source.url});
     json!({
-        "start": source.start, "end": source.end, "text": text, "content_index": 0, "type": "TEXT_CONTENT",
+        "start": source.start.saturating_sub(from), "end": source.end.saturating_sub(from),
+        "text": text, "content_index": index, "type": kind,
         "sources": [{"type": "document", "id": source.url, "document": document}],
     })
 }
@@ -153,7 +194,7 @@ pub(super) struct Writer {
     /// So many calls are complete.
     said_calls: usize,
     /// The text so far, for the words that sources stand for.
-    words: String,
+    said: Texts,
     citations: u64,
     tokens: Vec<Token>,
     finish: Option<Finish>,
@@ -170,7 +211,7 @@ impl Writer {
             next: 0,
             in_call: false,
             said_calls: 0,
-            words: String::new(),
+            said: Texts::default(),
             citations: 0,
             tokens: Vec::new(),
             finish: None,
@@ -204,6 +245,9 @@ impl Writer {
                 let index = self.next;
                 self.next += 1;
                 self.open = Some((part, index));
+                if part == Part::Text {
+                    self.said.begin(index);
+                }
                 let content = json!({"type": part.name(), part.name(): ""});
                 let delta = json!({"message": {"content": content}});
                 self.send(
@@ -224,16 +268,14 @@ impl Writer {
 
     fn text(&mut self, text: &str, out: &mut Vec<u8>) {
         self.say(Part::Text, text, out);
-        if self.words.len() < WORDS_BYTES_MAX {
-            self.words.push_str(text);
-        }
+        self.said.push(text);
     }
 
     fn cite(&mut self, source: &Citation, out: &mut Vec<u8>) {
         self.close_call(out);
         let index = self.citations;
         self.citations += 1;
-        let delta = json!({"message": {"citations": cited(source, &self.words)}});
+        let delta = json!({"message": {"citations": cited(source, &self.said, "TEXT_CONTENT")}});
         self.send(
             "citation-start",
             json!({"index": index, "delta": delta}),
@@ -311,5 +353,102 @@ impl StreamWriter for Writer {
         let delta = json!({"finish_reason": finish_reason, "usage": used(&self.usage)});
         let fields = json!({"id": self.frame.id, "delta": delta});
         self.send("message-end", fields, out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::dialect::cohere::Cohere;
+    use crate::dialect::{Answer, Citation, Dialect, Event, Frame};
+    use serde_json::{Value, json};
+
+    fn source(start: u64, end: u64) -> Event {
+        Event::Citation(Citation {
+            url: "https://e.org/".into(),
+            title: "E".into(),
+            start,
+            end,
+        })
+    }
+
+    fn whole(events: Vec<Event>) -> Value {
+        let mut answer = Answer::default();
+        events.into_iter().for_each(|event| answer.add(event));
+        let body = Cohere.answer_body(answer, &Frame::default());
+        serde_json::from_slice(&body).expect("JSON")
+    }
+
+    fn streamed(events: Vec<Event>) -> Vec<Value> {
+        let mut writer = Cohere.stream_writer(Frame::default());
+        let mut out = Vec::new();
+        for event in events {
+            writer.write(event, &mut out);
+        }
+        writer.finish(&mut out);
+        let text = String::from_utf8(out).expect("text");
+        let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+        data.map(|d| serde_json::from_str(d).expect("JSON"))
+            .collect()
+    }
+
+    #[test]
+    fn a_source_names_the_part_whose_words_rest_on_it() {
+        let events = || {
+            vec![
+                Event::Reasoning("hm".into()),
+                Event::Text("H\u{e9} ".into()),
+                Event::Reasoning("so".into()),
+                Event::Text("sunny".into()),
+                source(3, 8),
+                source(0, 2),
+            ]
+        };
+        let place = |c: &Value| {
+            json!([
+                c["content_index"],
+                c["start"],
+                c["end"],
+                c["text"],
+                c["type"]
+            ])
+        };
+        let expected = [
+            json!([3, 0, 5, "sunny", "TEXT_CONTENT"]),
+            json!([1, 0, 2, "H\u{e9}", "TEXT_CONTENT"]),
+        ];
+        let body = whole(events());
+        assert_eq!(body["message"]["content"][3]["text"], "sunny");
+        let told = body["message"]["citations"].as_array().expect("a list");
+        assert_eq!(told.iter().map(place).collect::<Vec<_>>(), expected);
+        let told = streamed(events());
+        let cited = told.iter().filter(|e| e["type"] == "citation-start");
+        let cited = cited.map(|e| place(&e["delta"]["message"]["citations"]));
+        assert_eq!(cited.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn words_beside_calls_are_their_plan() {
+        let call = Event::Call {
+            index: 0,
+            id: "a".into(),
+            name: "f".into(),
+        };
+        let said = vec![
+            Event::Reasoning("hm".into()),
+            Event::Text("I look.".into()),
+            source(2, 6),
+            call,
+        ];
+        let message = whole(said)["message"].clone();
+        assert_eq!(message["tool_plan"], "I look.");
+        assert_eq!(
+            message["content"],
+            json!([{"type": "thinking", "thinking": "hm"}])
+        );
+        let cited = &message["citations"][0];
+        assert_eq!(
+            (&cited["type"], &cited["text"]),
+            (&json!("PLAN"), &json!("look"))
+        );
     }
 }
