@@ -7,13 +7,16 @@ mod cues;
 mod grams;
 mod lines;
 mod quotes;
+mod script;
 
 use super::lexicon::{self, CLASSES};
 use cues::Hits;
 use grams::{FIRST_WORDS, GramSet, STEM, Seen, mix};
 pub use grams::{GRAM_BUCKETS, Grams};
-use lines::Line;
+use lines::{Line, is_fault};
 use quotes::Quotes;
+use script::letter;
+pub(super) use script::unspaced;
 
 /// What was counted. Plain numbers; the signals make sense of them.
 #[derive(Clone, Debug)]
@@ -590,33 +593,5 @@ impl Scan {
         }
         self.pass.sentence_chars = 0;
         self.pass.sentence_words = 0;
-    }
-}
-
-/// `KeyError:`, `NullPointerException:`, `error[E0308]`, `panicked`.
-fn is_fault(tail: u64) -> bool {
-    const ERROR: u64 = u64::from_be_bytes(*b"\0\0\0error");
-    const EXCEPTION: u64 = u64::from_be_bytes(*b"xception");
-    tail & 0xff_ffff_ffff == ERROR || tail == EXCEPTION
-}
-
-/// A letter outside ASCII. Blocks that hold nothing else are known without looking into Unicode's tables.
-fn letter(c: char) -> bool {
-    matches!(c, '\u{4E00}'..='\u{9FFF}' | '\u{3041}'..='\u{3096}' | '\u{30A1}'..='\u{30FA}' | '\u{AC00}'..='\u{D7A3}' | '\u{0430}'..='\u{044F}')
-        || c.is_alphabetic()
-}
-
-/// Scripts that are written without spaces.
-pub(super) fn unspaced(c: char) -> bool {
-    matches!(c, '\u{2E80}'..='\u{9FFF}' | '\u{0E00}'..='\u{0E7F}' | '\u{AC00}'..='\u{D7AF}')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::letter;
-
-    #[test]
-    fn blocks_of_letters_hold_letters_only() {
-        assert!(('\u{80}'..=char::MAX).all(|c| letter(c) == c.is_alphabetic()));
     }
 }

@@ -138,3 +138,10 @@ impl Scan {
             u32::from(starts("@@ ") || starts("+++ ") || starts("--- a/") || starts("diff --g"));
     }
 }
+
+/// `KeyError:`, `NullPointerException:`, `error[E0308]`, `panicked`.
+pub(super) fn is_fault(tail: u64) -> bool {
+    const ERROR: u64 = u64::from_be_bytes(*b"\0\0\0error");
+    const EXCEPTION: u64 = u64::from_be_bytes(*b"xception");
+    tail & 0xff_ffff_ffff == ERROR || tail == EXCEPTION
+}
