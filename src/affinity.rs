@@ -6,8 +6,8 @@ mod makers;
 
 pub use makers::Makers;
 
+use crate::arm::Effort;
 use crate::chat::{Part, Prompt, Role};
-use crate::route::arm::Effort;
 use foldhash::quality::RandomState;
 use moka::sync::Cache;
 use std::hash::{BuildHasher, Hash, Hasher};

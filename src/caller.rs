@@ -4,7 +4,7 @@
 
 use crate::error::{Error, Kind};
 use crate::ledger::store::Key;
-use crate::route::policy::like;
+use crate::pattern::like;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use sha2::{Digest, Sha256};

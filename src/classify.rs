@@ -123,8 +123,6 @@ pub struct Features {
     grams: Grams,
     /// Tokens of the whole conversation, by bytes / 4.
     pub prompt_tokens_estimate: u64,
-    /// Characters of the ask that was looked at.
-    pub ask_chars: u32,
     /// Turns of the conversation.
     pub turns: usize,
     /// Tool results since the user spoke.
@@ -173,7 +171,6 @@ pub fn measure(prompt: &Prompt<'_>) -> Features {
     Features {
         values,
         prompt_tokens_estimate: ask.conversation_bytes / 4,
-        ask_chars: ask.scan.chars,
         turns: ask.turns,
         tool_turns: ask.tool_turns,
         inherited: ask.inherited,

@@ -14,13 +14,13 @@ pub use crate::reader::Complaint;
 
 use crate::classify::overlay::Overlay;
 
-use crate::ledger::price::Catalogue;
+use crate::arm::Objective;
+use crate::fleet::{Arm, Fleet};
 use crate::ledger::tree::Shared;
 use crate::limits::Limits;
+use crate::price::Catalogue;
 use crate::provider::Kind;
 use crate::reader::{Page, Table};
-use crate::route::arm::Objective;
-use crate::route::fleet::{Arm, Fleet};
 use crate::route::policy::{self, Rule};
 use secrecy::SecretString;
 use std::cell::RefCell;
@@ -78,7 +78,7 @@ pub struct Config {
     pub rules: Vec<Rule>,
     /// The objective of a request that names none.
     pub objective: Objective,
-    /// Patterns (see [`policy::like`]) of model names that are routed although they were asked for by name.
+    /// Patterns (see [`crate::pattern::like`]) of model names that are routed although they were asked for by name.
     pub intercept: Vec<String>,
     /// What `auto` is compared with; `None` is the dearest arm that the key may use.
     pub baseline: Option<Arm>,
@@ -88,7 +88,7 @@ pub struct Config {
     pub answer_tokens_min: u64,
     /// A request whose bound does not fit a cap gets a lower token limit instead of a refusal.
     pub lower_limits: bool,
-    /// Patterns (see [`policy::like`]) of the fields that a translation into another dialect may let go.
+    /// Patterns (see [`crate::pattern::like`]) of the fields that a translation into another dialect may let go.
     pub may_drop: Vec<String>,
     /// What `flyball fit` learned from the operator's own outcomes.
     pub overlay: Option<Arc<Overlay>>,
@@ -127,9 +127,12 @@ impl Config {
     #[must_use]
     pub fn with_simulated_at(mut self, address: SocketAddr) -> Config {
         self.fleet = self.fleet.with_simulated_at(address);
-        let moved = |(model, effort): Arm| match self.fleet.named(&model.name) {
-            Some(model) => (Arc::clone(model), effort),
-            None => (model, effort),
+        let moved = |arm: Arm| match self.fleet.named(&arm.model.name) {
+            Some(model) => Arm {
+                model: Arc::clone(model),
+                ..arm
+            },
+            None => arm,
         };
         self.baseline = self.baseline.map(moved);
         self

@@ -31,12 +31,12 @@ pub use envelope::Envelope;
 
 pub use crate::chat::answer::{Answer, Citation, Event, Finish};
 
+use crate::arm::Effort;
 use crate::chat::conversation::Conversation;
 use crate::chat::{Medium, Prompt, ServiceTier};
+use crate::effort::Words;
 use crate::error::Error;
 use crate::json::{Edit, Object};
-use crate::route::arm::Effort;
-use crate::route::effort::Words;
 use bytes::Bytes;
 use directory::Directory;
 use std::borrow::Cow;

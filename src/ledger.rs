@@ -8,7 +8,6 @@ pub mod balance;
 pub mod cap;
 mod grant;
 mod overrun;
-pub mod price;
 mod queue;
 mod refuse;
 pub mod replay;

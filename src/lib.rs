@@ -2,15 +2,16 @@
 //! reasoning effort, that will answer it well enough, and never lets anybody outspend a cap.
 //!
 //! # Map of the code
-//! One request, top to bottom, is [`exchange`]: read that file first. Modules depend downwards only (a test checks it).
+//! One request, top to bottom, is [`exchange`]: read that file first. Modules depend downwards only, and no two folders
+//! lean on each other (`tests/layers` checks both).
 //!
 //! | layer | modules |
 //! |---|---|
 //! | process | `main`, [`cli`], [`process`] (composes everything, reloads), [`server`] (sockets in), [`admin`], [`config`] |
 //! | path | [`exchange`]: accept → authenticate → read → decode → grade → decide → reserve → send → relay → settle |
 //! | effects | [`upstream`] (sockets out), [`relay`], [`settle`], [`ledger`] (reserve, post, void), [`affinity`], [`telemetry`], [`simulate`] |
-//! | deciders | [`dialect`], [`provider`], [`caller`], [`classify`] (measure and grade), [`learn`] (makes the grader from outcomes), [`route`], [`tokens`], `ledger::{cap, balance, window, price, replay, tree, store}` |
-//! | words | [`chat`], [`money`], [`error`], [`json`], [`limits`], [`reader`] |
+//! | deciders | [`dialect`], [`provider`], [`fleet`] (models and arms), [`caller`], [`classify`] (measure and grade), [`learn`] (makes the grader from outcomes), [`route`], [`tokens`], `ledger::{cap, balance, window, replay, tree, store}` |
+//! | words | [`chat`], [`arm`] (effort, tier, objective), [`effort`] (an effort in a vendor's words), [`price`], [`money`], [`pattern`], [`error`], [`json`], [`limits`], [`reader`] |
 //!
 //! A new dialect, provider or signal is one new file and one line in its registry (`dialect::ALL`, `provider::ALL`,
 //! a file under `classify/signals`); a new OpenAI-compatible vendor is configuration alone; a new rule is an entry in `rules/*.toml`.
@@ -19,19 +20,24 @@
 
 pub mod admin;
 pub mod affinity;
+pub mod arm;
 pub mod caller;
 pub mod chat;
 pub mod classify;
 pub mod cli;
 pub mod config;
 pub mod dialect;
+pub mod effort;
 pub mod error;
 pub mod exchange;
+pub mod fleet;
 pub mod json;
 pub mod learn;
 pub mod ledger;
 pub mod limits;
 pub mod money;
+pub mod pattern;
+pub mod price;
 pub mod process;
 pub mod provider;
 pub mod reader;

@@ -7,14 +7,15 @@ mod notices;
 
 use crate::admin::{self, Admin};
 use crate::affinity::Affinity;
+use crate::arm::Effort;
 use crate::config::{self, Complaint, Config, Overrides};
 use crate::error::{Error, Kind};
 use crate::exchange::{self, State};
+use crate::fleet;
 use crate::ledger::store::Key;
 use crate::ledger::{Address, Ledger, Settings};
 use crate::provider::simulated::EMBEDDER;
-use crate::route::arm::Effort;
-use crate::route::{Policy, fleet};
+use crate::route::Policy;
 use crate::server;
 use crate::simulate::{self, Simulated};
 use crate::telemetry::{KnownArm, Telemetry};

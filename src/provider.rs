@@ -22,11 +22,11 @@ pub mod vercel;
 pub mod vllm;
 pub mod xai;
 
+use crate::arm::Tier;
 use crate::chat::ServiceTier;
 use crate::dialect::UsageRule;
 use crate::dialect::embed::Shape;
-use crate::route::arm::Tier;
-use crate::route::effort::Family;
+use crate::effort::Family;
 use secrecy::{ExposeSecret, SecretString};
 use std::fmt;
 

@@ -2,22 +2,19 @@
 //!
 //! Hard gates first (privacy, dialect, key, context), then the rule that matches, then the least expected cost.
 
-pub mod arm;
 pub mod cost;
-pub mod effort;
-pub mod fleet;
 mod gate;
-pub mod media;
 pub mod policy;
 mod rank;
 
+use crate::arm::{Effort, Objective};
 use crate::classify::overlay::Overlay;
 use crate::classify::{Difficulty, Features};
 use crate::error::{Error, Kind};
-use crate::ledger::price::Catalogue;
+use crate::fleet::{Arm, Fleet, Model};
+use crate::pattern::like;
+use crate::price::Catalogue;
 use crate::provider::Provider;
-use arm::{Effort, Objective};
-use fleet::{Fleet, Model};
 use policy::{Facts, Rule};
 use secrecy::SecretString;
 use std::collections::BTreeMap;
@@ -36,7 +33,7 @@ pub struct Policy {
     /// Real model names that are routed like `auto`, with `*`.
     pub intercept: Vec<String>,
     /// The arm that `auto` is compared with; the dearest where none is set.
-    pub baseline: Option<(Arc<Model>, Option<Effort>)>,
+    pub baseline: Option<Arm>,
     /// Prices of models that no configuration names.
     pub catalogue: Arc<Catalogue>,
     /// Answer tokens that a request without a limit may use on a capped key, before reasoning.
@@ -95,25 +92,6 @@ pub struct Asked<'a> {
     pub key: Option<&'a str>,
     /// The arm that has served this turn so far, with the rule that chose it.
     pub served: Option<(&'a str, Effort, &'a str)>,
-}
-
-/// An arm: a model, and the effort asked of it.
-#[derive(Clone, Debug)]
-pub struct Arm {
-    /// The model.
-    pub model: Arc<Model>,
-    /// How hard it is to think; `None` leaves the client's own words as they are.
-    pub effort: Option<Effort>,
-}
-
-impl Arm {
-    /// The effort for headers, metrics and the ledger; `fallback` is what the client's own words say.
-    #[must_use]
-    pub fn effort_or(&self, fallback: Option<Effort>) -> Effort {
-        self.effort
-            .or(fallback)
-            .unwrap_or_else(|| fleet::default_effort(&self.model))
-    }
 }
 
 /// Where a request goes.
@@ -178,7 +156,7 @@ pub fn is_routed(policy: &Policy, name: &str) -> bool {
     let simulated_only = !models.is_empty() && models.iter().all(|m| m.simulated);
     // What begins like `auto:` and is none of its variants is refused for that.
     let auto = !matches!(auto_variant(name), Ok(None));
-    auto || simulated_only || policy.intercept.iter().any(|p| policy::like(p, name))
+    auto || simulated_only || policy.intercept.iter().any(|p| like(p, name))
 }
 
 struct Wants {
@@ -245,12 +223,14 @@ fn as_asked(policy: &Policy, asked: &Asked<'_>) -> Result<Decision, Error> {
         (asked.sayable)(&model.provider)?;
     }
     let arm = Arm {
-        effort: asked.effort.map(|e| effort::clamp(&model.accepts, e)),
+        effort: asked
+            .effort
+            .map(|e| crate::effort::clamp(&model.accepts, e)),
         model,
     };
     let untouched = arm.effort.is_none();
     let considered = vec![Considered {
-        arm: name(&arm),
+        arm: arm.to_string(),
         expected: None,
         verdict: "asked for by name",
     }];
@@ -322,7 +302,7 @@ fn routed(
             (_, false) => "of another tier than the chosen one",
         };
         considered.push(Considered {
-            arm: name(arm),
+            arm: arm.to_string(),
             expected: cost::expected(arm, &job),
             verdict,
         });
@@ -349,11 +329,8 @@ fn baseline(policy: &Policy, asked: &Asked<'_>) -> Result<Arm, Error> {
             effort: asked.body_effort,
         });
     }
-    if let Some((model, effort)) = &policy.baseline {
-        return Ok(Arm {
-            model: model.clone(),
-            effort: *effort,
-        });
+    if let Some(arm) = &policy.baseline {
+        return Ok(arm.clone());
     }
     dearest(&policy.fleet, asked.may_use)
         .map(|model| Arm {
@@ -392,7 +369,7 @@ fn goes_on(
         effort: Some(effort),
     };
     considered.push(Considered {
-        arm: name(&arm),
+        arm: arm.to_string(),
         expected: None,
         verdict: "serves this turn already",
     });
@@ -403,13 +380,4 @@ fn goes_on(
         untouched: false,
         considered: std::mem::take(considered),
     })
-}
-
-/// `model@effort`.
-#[must_use]
-pub fn name(arm: &Arm) -> String {
-    arm.effort.map_or_else(
-        || arm.model.name.clone(),
-        |e| format!("{}@{e}", arm.model.name),
-    )
 }

@@ -5,14 +5,15 @@
 
 mod charge;
 
+use crate::arm::Effort;
 use crate::chat::{Part, Prompt, ServiceTier, Usage};
 use crate::dialect::{Answer, Dialect, Event, Finish, Place, Request, embed};
+use crate::fleet::Arm;
 use crate::ledger::Reservation;
 use crate::ledger::store::Closing;
 use crate::money::PicoUsd;
 use crate::provider::OnCancel;
-use crate::route::arm::Effort;
-use crate::route::{Arm, cost};
+use crate::route::cost;
 use crate::telemetry::{AttemptClosed, Telemetry};
 use crate::tokens;
 use bytes::Bytes;

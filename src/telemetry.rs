@@ -4,10 +4,10 @@
 
 pub mod metrics;
 
+use crate::arm::{Effort, Tier};
 use crate::chat::Usage;
 use crate::error::{Error, Kind};
 use crate::money::PicoUsd;
-use crate::route::arm::{Effort, Tier};
 use metrics::Metrics;
 use std::time::Duration;
 use tracing::field::display;

@@ -1,6 +1,7 @@
 //! `flyball check`, `explain` and `classify`: what would happen, and why. Nothing is sent anywhere.
 
 use super::{Common, ServeArgs, joined};
+use crate::arm::Objective;
 use crate::chat::Role;
 use crate::chat::conversation::{Conversation, Item, Message};
 use crate::classify::model::{Grader, embedded};
@@ -11,7 +12,6 @@ use crate::dialect::{self, Addressee, Dialect, Place};
 use crate::error::Error;
 use crate::learn::outcome;
 use crate::process::policy_of;
-use crate::route::arm::Objective;
 use crate::route::{self, Decision, Policy, policy};
 use clap::Args;
 use serde_json::{Value, json};
@@ -261,7 +261,7 @@ fn show(
     let attempts: Vec<String> = found
         .iter()
         .flat_map(|d| &d.attempts)
-        .map(route::name)
+        .map(ToString::to_string)
         .collect();
     let rule = found.and_then(|d| policy.rules.iter().find(|r| r.name == d.rule));
     if as_json {
@@ -272,7 +272,7 @@ fn show(
             .collect();
         println!(
             "{}",
-            json!({"task": difficulty.task.name(), "difficulty": rounded(difficulty.difficulty), "gain": rounded(difficulty.gain), "confidence": rounded(difficulty.confidence), "rule": found.map(|d| &d.rule), "attempts": attempts, "baseline": found.map(|d| route::name(&d.baseline)), "considered": considered, "features": signals})
+            json!({"task": difficulty.task.name(), "difficulty": rounded(difficulty.difficulty), "gain": rounded(difficulty.gain), "confidence": rounded(difficulty.confidence), "rule": found.map(|d| &d.rule), "attempts": attempts, "baseline": found.map(|d| d.baseline.to_string()), "considered": considered, "features": signals})
         );
         return;
     }
@@ -301,7 +301,7 @@ fn show(
             ))
         );
         println!("goes to     {}", attempts.join(", then "));
-        println!("baseline    {}", route::name(&decision.baseline));
+        println!("baseline    {}", decision.baseline);
         let mut table = super::books::table(&["arm", "expected cost", "verdict"]);
         for c in &decision.considered {
             table.add_row([

@@ -1,8 +1,8 @@
 //! `flyball prices`: the catalogue.
 
 use super::Common;
-use crate::ledger::price::{Catalogue, refresh};
 use crate::money::PicoUsd;
+use crate::price::{Catalogue, refresh};
 use clap::Subcommand;
 use serde_json::json;
 use std::path::{Path, PathBuf};

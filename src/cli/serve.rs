@@ -1,10 +1,10 @@
 //! `flyball serve`: starts, says what it found and how to try it, and serves until it is told to stop.
 
 use super::{Common, ServeArgs, client, joined, runtime};
+use crate::arm::Tier;
 use crate::config::{self, Config, Overrides};
 use crate::process::{self, Running};
 use crate::route;
-use crate::route::arm::Tier;
 use crate::server;
 use serde_json::json;
 use std::io::{IsTerminal, Write};
@@ -79,8 +79,7 @@ fn introduction(config: &Config) -> String {
         lines.push(format!("  embeddings {}", embed.join(", ")));
     }
     let baseline = match &config.baseline {
-        Some((model, Some(effort))) => format!("{}@{effort}", model.name),
-        Some((model, None)) => model.name.clone(),
+        Some(arm) => arm.to_string(),
         None => route::dearest(&config.fleet, &|_| true)
             .map_or_else(|| "none".into(), |m| format!("{} (the dearest)", m.name)),
     };

@@ -1,9 +1,9 @@
 //! Finds providers where there is no configuration: keys in the environment, and local servers that
 //! prove what they are. Sends GETs only, never a prompt, never a key, and is done in 150 ms.
 
+use crate::arm::Tier;
+use crate::fleet::is_remote_name;
 use crate::provider::{self, Kind, Provider, Signature};
-use crate::route::arm::Tier;
-use crate::route::fleet::is_remote_name;
 use secrecy::SecretString;
 use serde::Deserialize;
 use std::io::{Read, Write};

@@ -1,10 +1,10 @@
 //! A price that the operator writes into a `[[model]]`, in dollars a million tokens. Exact or refused.
 
-use crate::ledger::price::{Long, Price, Rates, TierRates, Tiers};
+use crate::effort::Family;
 use crate::money::PicoUsd;
+use crate::price::{Long, Price, Rates, TierRates, Tiers};
 use crate::provider::Kind;
 use crate::reader::Table;
-use crate::route::effort::Family;
 
 /// The rates of a price, those first without which there is none.
 const RATES: [&str; 7] = [

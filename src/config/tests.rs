@@ -1,10 +1,11 @@
 //! Tests of the whole: files in, settings or complaints out.
 
 use super::*;
+use crate::arm::{Effort, Tier};
 use crate::chat::ServiceTier;
+use crate::fleet::Arm;
 use crate::ledger::cap::Cap;
 use crate::money::PicoUsd;
-use crate::route::arm::{Effort, Tier};
 use crate::route::policy::DEFAULT;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -139,7 +140,7 @@ total = "2m"
     assert_eq!(config.may_drop, ["metadata", "options.*"]);
     assert_eq!(config.objective, Objective::Fast);
     assert_eq!(config.intercept, ["gpt-*", "claude-*"]);
-    let (model, effort) = config.baseline.as_ref().expect("a baseline");
+    let Arm { model, effort } = config.baseline.as_ref().expect("a baseline");
     assert_eq!((&*model.name, *effort), ("big", Some(Effort::High)));
     assert_eq!(
         (config.answer_tokens_max, config.answer_tokens_min),
@@ -630,6 +631,6 @@ fn flags_win_over_the_file_and_a_wrong_flag_is_named() {
 fn the_simulated_address_reaches_fleet_and_baseline() {
     let config = good("baseline = \"sim-reasoning\"\n[simulate]\n");
     let config = config.with_simulated_at(SocketAddr::from(([127, 0, 0, 1], 5)));
-    let (model, _) = config.baseline.expect("a baseline");
+    let Arm { model, .. } = config.baseline.expect("a baseline");
     assert_eq!(model.provider.base_url, "http://127.0.0.1:5");
 }

@@ -2,14 +2,14 @@
 //! simulated ones where they are wanted.
 
 use super::{Reading, Source, discover, price, secret};
+use crate::arm::{Effort, Tier};
 use crate::chat::ServiceTier;
-use crate::ledger::price::{Catalogue, Price};
+use crate::effort::{self, Accepts};
+use crate::fleet::media::{self, Maxima};
+use crate::fleet::{Fleet, Model, embeds, is_remote_name};
+use crate::price::{Catalogue, Price};
 use crate::provider::{self, Kind, Provider};
 use crate::reader::{Complaint, Table, suggest};
-use crate::route::arm::{Effort, Tier};
-use crate::route::effort::{self, Accepts};
-use crate::route::fleet::{Fleet, Model, embeds, is_remote_name};
-use crate::route::media::{self, Maxima};
 use http::Uri;
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -19,8 +19,8 @@ use super::{
     UsageRule, Work, Written, unseal,
 };
 use crate::chat::conversation::Conversation;
+use crate::effort::Words;
 use crate::error::{Error, Kind};
-use crate::route::effort::Words;
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Map, Value};

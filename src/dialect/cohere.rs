@@ -20,8 +20,8 @@ use super::{
     UsageRule, Written,
 };
 use crate::chat::conversation::Conversation;
+use crate::effort::Words;
 use crate::error::Error;
-use crate::route::effort::Words;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 

@@ -1,6 +1,7 @@
 //! What is around a dialect's bodies: the paths and headers that are its own. Data only.
 
 use super::{ALL, Dialect};
+use crate::pattern::like;
 use bytes::Bytes;
 use http::HeaderMap;
 
@@ -39,10 +40,7 @@ impl Envelope {
     };
 
     fn owns(&self, path: &str) -> bool {
-        self.paths.iter().any(|own| match own.strip_suffix('*') {
-            Some(start) => path.starts_with(start),
-            None => path == *own,
-        })
+        self.paths.iter().any(|own| like(own, path))
     }
 
     fn is_sent(&self, query: &str, headers: &HeaderMap) -> bool {

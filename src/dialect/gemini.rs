@@ -18,8 +18,8 @@ use super::{
     StreamWriter, UsageRule, Work, Written, unseal,
 };
 use crate::chat::conversation::Conversation;
+use crate::effort::Words;
 use crate::error::{Error, Kind};
-use crate::route::effort::Words;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 

@@ -14,8 +14,8 @@ use super::{
     UsageRule, Work, Written,
 };
 use crate::chat::conversation::Conversation;
+use crate::effort::Words;
 use crate::error::Error;
-use crate::route::effort::Words;
 use bytes::Bytes;
 use serde_json::json;
 

@@ -18,9 +18,9 @@ use super::{
     StreamWriter, UsageRule, Work, Written, unseal,
 };
 use crate::chat::conversation::Conversation;
+use crate::effort::Words;
 use crate::error::{Error, Kind};
 use crate::json::Edit;
-use crate::route::effort::Words;
 use bytes::Bytes;
 use serde::Serialize;
 

@@ -16,8 +16,8 @@ use super::{
     Work, Written, openai_chat, unseal,
 };
 use crate::chat::conversation::Conversation;
+use crate::effort::Words;
 use crate::error::Error;
-use crate::route::effort::Words;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};

@@ -3,11 +3,11 @@
 use super::translate::Said;
 use crate::chat::Medium;
 use crate::error::Error;
+use crate::fleet::Model;
+use crate::fleet::media;
 use crate::ledger::balance::{Ask, Capped};
-use crate::ledger::price::Price;
 use crate::money::PicoUsd;
-use crate::route::fleet::Model;
-use crate::route::media;
+use crate::price::Price;
 use crate::tokens;
 use bytes::Bytes;
 use http::HeaderMap;

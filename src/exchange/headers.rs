@@ -1,15 +1,15 @@
 //! Headers: what a request wishes, what goes on to the provider, what comes back to the client.
 
 use super::{Call, Exchange, ask, keep, pass};
+use crate::arm::{Effort, Objective};
 use crate::caller::Caller;
 use crate::chat::{Part, Prompt, ServiceTier};
 use crate::dialect::{self, Dialect, Work, envelope, legacy};
 use crate::error::{Error, Kind};
+use crate::fleet::Arm;
+use crate::fleet::Model;
 use crate::money::PicoUsd;
 use crate::provider::Provider;
-use crate::route::Arm;
-use crate::route::arm::{Effort, Objective};
-use crate::route::fleet::Model;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Uri};

@@ -2,16 +2,17 @@
 
 use super::headers::{self, Wishes, Words};
 use super::{Inbound, ask, reply};
+use crate::arm::Effort;
 use crate::dialect::{Answer as Read, Dialect};
 use crate::error::{Error, Kind};
+use crate::fleet::Arm;
+use crate::fleet::Model;
 use crate::ledger::balance::{Ask, Capped};
 use crate::ledger::cap::Dims;
 use crate::ledger::store::Facts;
 use crate::ledger::{Refused, Reservation};
 use crate::relay::{Answer, ReadWhole, Reading, Relay, Terms, Watch, bill_headers};
-use crate::route::arm::Effort;
-use crate::route::fleet::Model;
-use crate::route::{Arm, Policy};
+use crate::route::Policy;
 use crate::settle::{Input, Job, Settlement};
 use crate::upstream::Out;
 use bytes::Bytes;

@@ -3,15 +3,15 @@
 
 use super::Exchange;
 use super::headers::Words;
+use crate::arm::Effort;
 use crate::chat::conversation::{Conversation, Item, Reasoning};
 use crate::dialect::{self, Addressee, Answer, Dialect, Frame, Request, Written, unseal};
+use crate::effort;
 use crate::error::Error;
+use crate::fleet::Arm;
 use crate::json::Edit;
+use crate::pattern::like;
 use crate::provider::Provider;
-use crate::route::Arm;
-use crate::route::arm::Effort;
-use crate::route::effort;
-use crate::route::policy;
 use bytes::Bytes;
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -52,7 +52,7 @@ impl<'a> Translator<'a> {
     /// The request in another dialect, if nothing is lost that may not be.
     fn said_in(&self, to: &dyn Dialect, addressee: &Addressee<'_>) -> Result<Written, Error> {
         let written = dialect::translate(self.dialect, self.conversation()?, to, addressee)?;
-        let allowed = |field: &str| self.may_drop.iter().any(|p| policy::like(p, field));
+        let allowed = |field: &str| self.may_drop.iter().any(|p| like(p, field));
         match written.lost.iter().find(|field| !allowed(field)) {
             None => Ok(written),
             Some(field) => Err(not_droppable(field)),

@@ -5,7 +5,7 @@
 
 use super::window::{Window, Zone};
 use crate::money::PicoUsd;
-use crate::route::policy::like;
+use crate::pattern::like;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 

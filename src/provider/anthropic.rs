@@ -1,9 +1,9 @@
 //! Anthropic.
 
 use super::{Auth, Kind, OnCancel, Side};
+use crate::arm::Tier;
 use crate::dialect::UsageRule;
-use crate::route::arm::Tier;
-use crate::route::effort::Family;
+use crate::effort::Family;
 
 /// Anthropic, Messages.
 pub static KIND: Kind = Kind {

@@ -3,7 +3,7 @@
 use super::{Auth, Kind, OnCancel, Side};
 use crate::dialect::UsageRule;
 use crate::dialect::embed::Shape;
-use crate::route::effort::Family;
+use crate::effort::Family;
 
 /// Azure OpenAI, Chat Completions and Responses. Configuration says where the resource is
 /// (`https://NAME.openai.azure.com`), and names the deployments as models. A deployment's name hides the real

@@ -2,7 +2,7 @@
 
 use super::{Auth, Kind, OnCancel};
 use crate::dialect::UsageRule;
-use crate::route::effort::Family;
+use crate::effort::Family;
 
 /// Cohere, Chat v2. Its models and their prices must be listed: the catalogue has none of them.
 pub static KIND: Kind = Kind {

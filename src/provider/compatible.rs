@@ -3,7 +3,7 @@
 use super::{Auth, Kind, OnCancel, Side};
 use crate::dialect::UsageRule;
 use crate::dialect::embed::Shape;
-use crate::route::effort::Family;
+use crate::effort::Family;
 
 /// An OpenAI-compatible server.
 pub static KIND: Kind = Kind {

@@ -1,9 +1,9 @@
 //! DeepSeek.
 
 use super::{Auth, Kind, OnCancel};
+use crate::arm::Tier;
 use crate::dialect::UsageRule;
-use crate::route::arm::Tier;
-use crate::route::effort::Family;
+use crate::effort::Family;
 
 /// DeepSeek, Chat Completions and Messages.
 pub static KIND: Kind = Kind {

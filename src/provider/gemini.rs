@@ -1,10 +1,10 @@
 //! Google Gemini, at its own and at its OpenAI-compatible endpoint.
 
 use super::{Auth, Kind, OnCancel, Side};
+use crate::arm::Tier;
 use crate::dialect::UsageRule;
 use crate::dialect::embed::Shape;
-use crate::route::arm::Tier;
-use crate::route::effort::Family;
+use crate::effort::Family;
 
 /// Where everything is OpenAI's, the way of giving the key too.
 pub(super) const OPENAI: &str = "/v1beta/openai/";

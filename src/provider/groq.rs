@@ -1,9 +1,9 @@
 //! Groq.
 
 use super::{Auth, Kind, OnCancel, Side};
+use crate::arm::Tier;
 use crate::dialect::UsageRule;
-use crate::route::arm::Tier;
-use crate::route::effort::Family;
+use crate::effort::Family;
 
 /// Groq, Chat Completions.
 pub static KIND: Kind = Kind {

@@ -3,7 +3,7 @@
 use super::{Auth, Kind, OnCancel, Side, Signature};
 use crate::dialect::UsageRule;
 use crate::dialect::embed::Shape;
-use crate::route::effort::Family;
+use crate::effort::Family;
 
 /// llama.cpp, Chat Completions and Messages.
 pub static KIND: Kind = Kind {

@@ -3,7 +3,7 @@
 use super::{Auth, Kind, OnCancel, Side, Signature};
 use crate::dialect::UsageRule;
 use crate::dialect::embed::Shape;
-use crate::route::effort::Family;
+use crate::effort::Family;
 
 /// LM Studio, Chat Completions and (from 0.4.1) Messages.
 pub static KIND: Kind = Kind {

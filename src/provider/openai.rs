@@ -1,10 +1,10 @@
 //! OpenAI.
 
 use super::{Auth, Kind, OnCancel, Side};
+use crate::arm::Tier;
 use crate::dialect::UsageRule;
 use crate::dialect::embed::Shape;
-use crate::route::arm::Tier;
-use crate::route::effort::Family;
+use crate::effort::Family;
 
 /// OpenAI, Chat Completions.
 pub static KIND: Kind = Kind {

@@ -3,7 +3,7 @@
 use super::{Auth, Kind, OnCancel, Side};
 use crate::dialect::UsageRule;
 use crate::dialect::embed::Shape;
-use crate::route::effort::Family;
+use crate::effort::Family;
 
 /// OpenRouter, Chat Completions. Its models are named in configuration.
 pub static KIND: Kind = Kind {

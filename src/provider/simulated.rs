@@ -1,10 +1,10 @@
 //! The simulated models that are built in for tries and tests.
 
 use super::{Auth, Kind, OnCancel, Side};
+use crate::arm::Tier;
 use crate::dialect::UsageRule;
 use crate::dialect::embed::Shape;
-use crate::route::arm::Tier;
-use crate::route::effort::Family;
+use crate::effort::Family;
 
 /// The one that makes embeddings; never routed to.
 pub const EMBEDDER: &str = "sim-embed";

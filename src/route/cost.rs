@@ -1,9 +1,9 @@
 //! What an answer is expected to cost on an arm, and what it would have cost on the baseline.
 
-use super::Arm;
-use super::arm::Effort;
+use crate::arm::Effort;
 use crate::chat::{ServiceTier, Usage};
 use crate::classify::{Difficulty, Features, Task};
+use crate::fleet::Arm;
 use crate::money::PicoUsd;
 
 /// What is known before the answer.

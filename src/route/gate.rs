@@ -3,8 +3,8 @@
 use super::{Asked, Considered, Policy, Wants, private_only};
 use crate::classify::Features;
 use crate::error::{Error, Kind};
+use crate::fleet::Model;
 use crate::provider::Provider;
-use crate::route::fleet::Model;
 use std::sync::Arc;
 
 /// Hard gates: what no rule and no score can overrule.

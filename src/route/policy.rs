@@ -8,8 +8,9 @@ mod parse;
 
 pub use parse::{no_arm, parse};
 
-use super::arm::{Effort, Objective, Tier};
+use crate::arm::{Effort, Objective, Tier};
 use crate::classify::{Difficulty, Features, Task};
+use crate::pattern::like;
 use std::sync::OnceLock;
 
 /// The name of the built-in last rule.
@@ -223,30 +224,6 @@ fn any<T>(list: &[T], holds: impl Fn(&T) -> bool) -> bool {
     list.is_empty() || list.iter().any(holds)
 }
 
-/// Whether `name` is like the pattern, in which `*` stands for any letters, none included.
-#[must_use]
-pub fn like(pattern: &str, name: &str) -> bool {
-    let Some((head, tail)) = pattern.split_once('*') else {
-        return pattern == name;
-    };
-    let Some(rest) = name.strip_prefix(head) else {
-        return false;
-    };
-    // Greedy from the left is enough: the earliest place of each middle piece leaves the most for the others.
-    let mut rest = rest;
-    let mut pieces = tail.split('*').peekable();
-    while let Some(piece) = pieces.next() {
-        if pieces.peek().is_none() {
-            return rest.ends_with(piece);
-        }
-        match rest.find(piece) {
-            Some(at) => rest = &rest[at + piece.len()..],
-            None => return false,
-        }
-    }
-    true
-}
-
 /// Where the starter rules send such a prompt, with a model in every tier and nothing else known.
 #[must_use]
 pub fn starter_tier(difficulty: &Difficulty, features: &Features) -> Tier {
@@ -407,24 +384,5 @@ route = {{ tier = \"small\" }}"
         let last = rules.last().expect("the default rule");
         assert_eq!(last, &default_rule());
         assert!(with_facts(|_| (), last));
-    }
-
-    #[test]
-    fn a_star_stands_for_any_letters() {
-        for (pattern, name, alike) in [
-            ("*", "", true),
-            ("gpt-*", "gpt-6", true),
-            ("gpt-*", "gpt-", true),
-            ("gpt-*", "my-gpt-6", false),
-            ("*-mini", "gpt-6-mini", true),
-            ("*-mini", "gpt-mini-6", false),
-            ("a*b*c", "a-b-b-c", true),
-            ("a*b*c", "acb", false),
-            ("ab*ba", "aba", false),
-            ("gpt", "gpt-6", false),
-            ("**x", "x", true),
-        ] {
-            assert_eq!(like(pattern, name), alike, "{pattern} {name}");
-        }
     }
 }

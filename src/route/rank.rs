@@ -1,11 +1,12 @@
 //! The order of the arms that may answer: tier by rule and objective, effort by difficulty, then expected cost.
 
-use super::fleet::{self, Model};
 use super::gate::speaks;
 use super::policy::{Efforts, Rule, Target};
-use super::{AUTO, Arm, Asked, Wants, cost, effort};
+use super::{AUTO, Asked, Wants, cost};
+use crate::arm::{Effort, Objective, Tier};
 use crate::classify::Difficulty;
-use crate::route::arm::{Effort, Objective, Tier};
+use crate::effort;
+use crate::fleet::{self, Arm, Model};
 use std::sync::Arc;
 
 /// The eligible arms that the rule allows, best first.

@@ -2,8 +2,8 @@
 
 use crate::chat::{ServiceTier, Usage};
 use crate::ledger::COMPARED;
-use crate::ledger::price::Price;
 use crate::money::PicoUsd;
+use crate::price::Price;
 use std::time::Duration;
 
 /// A provider's own figure may be rounded: what differs by less than a millionth of a dollar, or by less than a thousandth of the cost,
@@ -117,7 +117,7 @@ fn compared(reported: PicoUsd, computed: PicoUsd) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::price::{Rates, TierRates, Tiers};
+    use crate::price::{Rates, TierRates, Tiers};
 
     const STANDARD: i128 = 100;
     const FLEX: i128 = 50;

@@ -2,7 +2,7 @@
 
 use super::ask::{Ask, Cache};
 use super::words::{Dice, SENTENCE_TOKENS_MAX, pieces, tokens, u64_len};
-use crate::route::arm::Effort;
+use crate::arm::Effort;
 use std::borrow::Cow;
 use std::time::Duration;
 

@@ -4,7 +4,7 @@
 use super::model::Model;
 use super::tools::{Call, called};
 use super::words::tokens;
-use crate::route::arm::Effort;
+use crate::arm::Effort;
 use serde_json::Value;
 
 /// More choices than this are refused (OpenAI's own limit).

@@ -1,6 +1,6 @@
 //! The simulated models: their names, tiers and pace. Knows no wire format.
 
-use crate::route::arm::{Effort, Tier};
+use crate::arm::{Effort, Tier};
 use std::time::Duration;
 
 /// One simulated model.

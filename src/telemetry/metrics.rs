@@ -4,12 +4,12 @@
 //! The only place where money becomes a float; metrics are not the books.
 
 use super::{AttemptClosed, CapFigures, Decided, KINDS, KnownArm, kind_name};
+use crate::arm::{Effort, Tier};
 use crate::chat::Usage;
 use crate::classify::Task;
 use crate::dialect;
 use crate::ledger::{BASES, OUTCOMES};
 use crate::money::{PICO_PER_USD, PicoUsd};
-use crate::route::arm::{Effort, Tier};
 use prometheus::core::Collector;
 use prometheus::{
     Counter, CounterVec, Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,

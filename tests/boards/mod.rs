@@ -5,10 +5,10 @@
 mod board;
 mod files;
 
+use flyball::arm::{Effort, Tier};
 use flyball::chat::Usage;
 use flyball::error::{Error, Kind};
 use flyball::money::{PICO_PER_USD, PicoUsd};
-use flyball::route::arm::{Effort, Tier};
 use flyball::telemetry::{AttemptClosed, CapFigures, Decided, Refused, Telemetry};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -5,8 +5,8 @@
 //! them. `FLYBALL_GOLDENS=write cargo test goldens` writes those three again.
 
 use flyball::dialect::{Addressee, Answer, Dialect, Frame, Place, UsageRule, named, translate};
+use flyball::effort::{self, Family, Target};
 use flyball::error::Error;
-use flyball::route::effort::{self, Family, Target};
 use serde::Serialize as _;
 use serde_json::ser::PrettyFormatter;
 use serde_json::{Serializer, Value};

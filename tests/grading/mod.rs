@@ -5,10 +5,10 @@
 
 mod fitting;
 
+use flyball::arm::Tier;
 use flyball::classify::{self, Difficulty, Features, model};
 use flyball::dialect;
 use flyball::learn::outcome::measured;
-use flyball::route::arm::Tier;
 use flyball::route::policy::starter_tier;
 use serde_json::Value;
 use std::io::Read;

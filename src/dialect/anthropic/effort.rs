@@ -1,11 +1,11 @@
 //! Effort on the Anthropic Messages dialect: the `thinking` object, `output_config.effort`, sampling.
 
-use crate::json::{self, Object};
-use crate::route::arm::Effort;
-use crate::route::effort::{
+use crate::arm::Effort;
+use crate::effort::{
     Accepts, BUDGET_MIN, Family, Pen, Row, Target, Thinking, Told, Words, inner, of_budget,
     reasoning_allowance, spoken,
 };
+use crate::json::{self, Object};
 
 /// Anthropic's words for effort.
 pub(super) struct Messages;

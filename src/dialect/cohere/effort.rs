@@ -1,10 +1,10 @@
 //! Effort at Cohere: the `thinking` object, a switch and a budget.
 
-use crate::json::{self, Edit, Object};
-use crate::route::arm::Effort;
-use crate::route::effort::{
+use crate::arm::Effort;
+use crate::effort::{
     Accepts, BUDGET_MIN, Family, Pen, Target, Told, Words, inner, of_budget, reasoning_allowance,
 };
+use crate::json::{self, Edit, Object};
 
 /// Cohere's words for effort.
 pub(super) struct Thoughts;
@@ -75,7 +75,7 @@ fn off(pen: &mut Pen<'_>, accepts: &Accepts) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::route::effort::{Written, write_as};
+    use crate::effort::{Written, write_as};
 
     fn written(
         body: &str,

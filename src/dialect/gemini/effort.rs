@@ -1,10 +1,10 @@
 //! Effort at Gemini's own endpoints: a budget for the 2.5 models, a level for the later ones; both together are a 400.
 
-use crate::json::Object;
-use crate::route::arm::Effort;
-use crate::route::effort::{
+use crate::arm::Effort;
+use crate::effort::{
     Accepts, Family, Pen, Row, Told, Words, inner, of_budget, reasoning_allowance, spoken,
 };
+use crate::json::Object;
 use serde_json::{Map, Value};
 
 /// Gemini's words for effort.

@@ -1,8 +1,8 @@
 //! Effort at Ollama's own endpoints: `think`, a switch or a level.
 
+use crate::arm::Effort;
+use crate::effort::{Accepts, Family, Pen, Row, Told, Words, spoken};
 use crate::json::Object;
-use crate::route::arm::Effort;
-use crate::route::effort::{Accepts, Family, Pen, Row, Told, Words, spoken};
 
 /// Ollama's word for effort.
 pub(super) struct Think;

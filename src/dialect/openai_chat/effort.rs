@@ -1,10 +1,8 @@
 //! Effort on the OpenAI chat dialect, and the name of the token limit there.
 
+use crate::arm::Effort;
+use crate::effort::{Accepts, Family, Pen, Row, Target, Told, Words, inner, of_budget, spoken};
 use crate::json::{Edit, Object};
-use crate::route::arm::Effort;
-use crate::route::effort::{
-    Accepts, Family, Pen, Row, Target, Told, Words, inner, of_budget, spoken,
-};
 
 /// The words for effort of OpenAI and of those who followed it.
 pub(super) struct Chat;

@@ -1,9 +1,9 @@
 //! Effort on the OpenAI Responses dialect: `reasoning.effort`, for every vendor alike.
 
+use crate::arm::Effort;
 use crate::dialect::openai_chat;
+use crate::effort::{Accepts, Family, Pen, Row, Told, Words, inner, spoken};
 use crate::json::Object;
-use crate::route::arm::Effort;
-use crate::route::effort::{Accepts, Family, Pen, Row, Told, Words, inner, spoken};
 
 /// The words for effort of Responses.
 pub(super) struct Reasoning;

@@ -1,10 +1,10 @@
 //! From rule files to rules, with every mistake told. Opens nothing.
 
 use super::{DEFAULT, Efforts, Route, Rule, Span, Target, When, default_rule};
+use crate::arm::{Effort, Objective, Tier};
 use crate::classify::Task;
+use crate::fleet::{Fleet, split_arm};
 use crate::reader::{Complaint, Page, Table, Word, suggest};
-use crate::route::arm::{Effort, Objective, Tier};
-use crate::route::fleet::{Fleet, split_arm};
 use std::collections::BTreeMap;
 
 /// The longest name, in bytes: it is a metric label and a response header.
@@ -211,7 +211,7 @@ fn arm(table: &Table<'_>, text: &str, line: usize, fleet: Option<&Fleet>) -> Opt
         return Some(Target::Arm(model.to_owned(), effort));
     };
     match fleet.arm(text) {
-        Some((model, effort)) => Some(Target::Arm(model.name.clone(), effort)),
+        Some(arm) => Some(Target::Arm(arm.model.name.clone(), arm.effort)),
         None => {
             let (text, help) = no_arm(fleet, text);
             table.complain_at(line, text, help);
@@ -277,9 +277,9 @@ fn efforts(table: &Table<'_>) -> Option<Efforts> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::effort::Accepts;
+    use crate::fleet::Model;
     use crate::provider::{self, Provider};
-    use crate::route::effort::Accepts;
-    use crate::route::fleet::Model;
     use std::sync::Arc;
 
     fn fleet() -> Fleet {

@@ -10,8 +10,8 @@ mod table;
 pub use pen::Pen;
 pub use table::{Row, Thinking};
 
+use crate::arm::Effort;
 use crate::json::{self, Edit, Object};
-use crate::route::arm::Effort;
 use table::row;
 
 /// Whose words for effort are used.

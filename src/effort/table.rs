@@ -1,7 +1,8 @@
 //! What is known of every model's thinking, as data.
 
 use super::{Accepts, Family};
-use crate::route::arm::Effort;
+use crate::arm::Effort;
+use crate::pattern::begins;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -117,7 +118,7 @@ impl Row {
 pub(super) fn table() -> &'static Table {
     static TABLE: OnceLock<Table> = OnceLock::new();
     TABLE.get_or_init(|| {
-        serde_json::from_str(include_str!("../../data/effort.json"))
+        serde_json::from_str(include_str!("../data/effort.json"))
             .expect("a test reads the embedded table")
     })
 }
@@ -127,21 +128,5 @@ pub(super) fn row(family: Family, model: &str) -> Option<&'static Row> {
     let model = model.to_ascii_lowercase();
     let rows = table().families.get(family.name())?;
     rows.iter()
-        .find(|row| row.prefix.iter().any(|p| begins(&model, p)))
-}
-
-/// Whether a name begins with a pattern, in which `*` stands for any text.
-fn begins(name: &str, pattern: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = name.strip_prefix(first) else {
-        return false;
-    };
-    for part in parts {
-        match rest.split_once(part) {
-            Some((_, after)) => rest = after,
-            None => return false,
-        }
-    }
-    true
+        .find(|row| row.prefix.iter().any(|p| begins(p, &model)))
 }

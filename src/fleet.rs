@@ -1,12 +1,15 @@
 //! The models that may be used, each with its provider, tier, price and limits. Built once by
 //! configuration; never changes and never asks a server anything.
 
-use super::arm::{Effort, Tier};
-use super::effort::{self, Accepts};
-use super::media::{self, Maxima};
+pub mod media;
+
+use crate::arm::{Effort, Tier};
 use crate::dialect::embed::Shape;
-use crate::ledger::price::{Catalogue, Price};
+use crate::effort::{self, Accepts};
+use crate::price::{Catalogue, Price};
 use crate::provider::Provider;
+use media::Maxima;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -48,8 +51,32 @@ impl Model {
 /// The kind of the models that only pretend.
 const SIMULATED: &str = "simulated";
 
-/// A model and the effort asked of it; without an effort, the model's own default.
-pub type Arm = (Arc<Model>, Option<Effort>);
+/// An arm: a model, and the effort asked of it.
+#[derive(Clone, Debug)]
+pub struct Arm {
+    /// The model.
+    pub model: Arc<Model>,
+    /// How hard it is to think; `None` leaves the client's own words as they are.
+    pub effort: Option<Effort>,
+}
+
+impl Arm {
+    /// The effort for headers, metrics and the ledger; `fallback` is what the client's own words say.
+    #[must_use]
+    pub fn effort_or(&self, fallback: Option<Effort>) -> Effort {
+        self.effort
+            .or(fallback)
+            .unwrap_or_else(|| default_effort(&self.model))
+    }
+}
+
+/// `model@effort`, or the model alone.
+impl fmt::Display for Arm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.model.name)?;
+        self.effort.map_or(Ok(()), |effort| write!(f, "@{effort}"))
+    }
+}
 
 /// All models, in the order of configuration.
 #[derive(Clone, Debug, Default)]
@@ -77,14 +104,13 @@ impl Fleet {
     /// does not take that effort.
     #[must_use]
     pub fn arm(&self, text: &str) -> Option<Arm> {
-        if let Some(model) = self.named(text) {
-            return Some((Arc::clone(model), None));
-        }
-        let (name, effort) = split_arm(text);
-        let model = self.named(name)?;
-        effort
-            .is_none_or(|e| model.takes(e))
-            .then(|| (Arc::clone(model), effort))
+        let (name, effort) = match self.named(text) {
+            Some(_) => (text, None),
+            None => split_arm(text),
+        };
+        let model = Arc::clone(self.named(name)?);
+        let takes = effort.is_none_or(|e| model.takes(e));
+        takes.then_some(Arm { model, effort })
     }
 
     /// The model of a real name: one of the fleet, or any that a configured provider is known to have.
@@ -307,7 +333,7 @@ mod tests {
             ("odd@low@high", Some(("odd@low", Some(Effort::High)))),
         ] {
             let arm = fleet.arm(text);
-            let arm = arm.as_ref().map(|(m, e)| (m.name.as_str(), *e));
+            let arm = arm.as_ref().map(|a| (a.model.name.as_str(), a.effort));
             assert_eq!(arm, found, "{text}");
         }
     }

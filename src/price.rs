@@ -240,9 +240,9 @@ pub struct Catalogue {
 }
 
 /// The catalogue that ships with flyball; made by [`refresh`].
-const EMBEDDED: &str = include_str!("../data/prices.json");
+const EMBEDDED: &str = include_str!("data/prices.json");
 /// The prices that the simulated models pretend to have.
-const SIMULATED: &str = include_str!("../data/prices_simulated.json");
+const SIMULATED: &str = include_str!("data/prices_simulated.json");
 
 impl Catalogue {
     /// The catalogue that ships with flyball, simulated models included. Read at the first call.
