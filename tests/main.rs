@@ -18,6 +18,7 @@ mod grading;
 mod interleavings;
 mod layers;
 mod money;
+mod paths;
 mod protocol;
 mod relaying;
 mod replay;

@@ -24,10 +24,20 @@ impl Answer {
         found.split_once(':').map(|(_, v)| v.trim())
     }
 
+    /// The connection ended before the answer did.
+    pub fn is_cut(&self) -> bool {
+        let told = self.header("content-length").map(str::parse::<usize>);
+        let short = told.is_some_and(|told| told.is_ok_and(|told| self.body.len() < told));
+        short || self.trailers == CUT
+    }
+
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("not JSON ({e}): {}", self.body))
     }
 }
+
+/// What stands for the trailers of a stream without an end.
+const CUT: &str = "(the stream was cut)";
 
 /// A request on a connection of its own.
 pub struct Call {
@@ -74,8 +84,13 @@ pub async fn get(to: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Answer
 
 impl Call {
     /// Reads to the end of the connection.
-    pub async fn answer(mut self) -> Answer {
-        let mut bytes = Vec::new();
+    pub async fn answer(self) -> Answer {
+        self.answer_after("").await
+    }
+
+    /// Reads to the end of the connection, after what [`Call::until`] has read.
+    pub async fn answer_after(mut self, early: &str) -> Answer {
+        let mut bytes = early.as_bytes().to_vec();
         // A connection that is cut after a part of the answer still has that part.
         let _ = self.stream.read_to_end(&mut bytes).await;
         parse(&bytes)
@@ -138,5 +153,5 @@ fn unchunked(mut rest: &[u8]) -> (Vec<u8>, String) {
         body.extend_from_slice(&rest[..end]);
         rest = rest.get(end + 2..).unwrap_or_default();
     }
-    (body, "(the stream was cut)".to_owned())
+    (body, CUT.to_owned())
 }

@@ -49,6 +49,8 @@ struct Shared {
     default: Mutex<Vec<Step>>,
     closed: Notify,
     closed_by_peer: Mutex<usize>,
+    cut: Mutex<usize>,
+    stalling: watch::Sender<bool>,
 }
 
 /// The server.
@@ -118,6 +120,17 @@ impl Upstream {
         }
     }
 
+    /// How many connections were cut or closed because a script said so.
+    pub fn cuts(&self) -> usize {
+        *self.shared.cut.lock().unwrap()
+    }
+
+    /// Waits until an answer has come to its `Stall`: everything before it is sent.
+    pub async fn stalling(&self) {
+        let mut stalling = self.shared.stalling.subscribe();
+        let _ = stalling.wait_for(|reached| *reached).await;
+    }
+
     async fn serve(self, mut stream: TcpStream) {
         let _ = stream.set_nodelay(true);
         let mut buffer = Vec::new();
@@ -145,6 +158,7 @@ impl Upstream {
                         gate.wait_for(|open| *open).await.is_ok()
                     }
                     Step::Stall => {
+                        self.shared.stalling.send_replace(true);
                         let mut byte = [0_u8; 1];
                         let _ = stream.read(&mut byte).await;
                         *self.shared.closed_by_peer.lock().unwrap() += 1;
@@ -154,9 +168,13 @@ impl Upstream {
                     Step::Reset => {
                         #[allow(deprecated, reason = "the one portable way to a RST")]
                         let _ = stream.set_linger(Some(Duration::ZERO));
+                        *self.shared.cut.lock().unwrap() += 1;
                         return;
                     }
-                    Step::Close => return,
+                    Step::Close => {
+                        *self.shared.cut.lock().unwrap() += 1;
+                        return;
+                    }
                 };
                 if !going {
                     return;
