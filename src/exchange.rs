@@ -1,49 +1,65 @@
 //! One request, top to bottom. Whoever reads this file knows the program.
 //!
 //! accept → authenticate → read the body → decode → measure and grade → decide → for each attempt:
-//! reserve → send → relay while metering → settle. All control flow is here; what is called either
-//! decides (pure) or does (IO). The only place where an `Error` becomes HTTP.
+//! reserve → send → relay while metering → settle. All control flow is here, and it is the same for every kind of call: each makes a
+//! [`work::Work`], which says which arms may serve it, what each is told, what that costs at most and how its answer is read. What is
+//! called either decides (pure) or does (IO). The only place where an `Error` becomes HTTP.
 
-mod ask;
+pub mod admission;
 mod body;
 mod bound;
+pub mod completion;
 mod count;
-mod embed;
-mod headers;
-mod keep;
+mod embeddings;
+mod files_batches;
 mod legacy;
+mod lookup;
 mod models;
-mod other;
-mod pass;
+mod origin;
+mod outgoing;
+mod passthrough;
 mod reply;
-mod single;
-mod translate;
+mod returned;
+mod router;
+mod status;
+mod wishes;
+mod work;
 
-pub use other::describe;
+pub use lookup::describe;
 
-use crate::affinity::{Affinity, Served, Turn};
-use crate::caller::{Caller, Callers};
-use crate::classify::{self, Difficulty, Features};
-use crate::dialect::{self, Dialect, Place, Request as Decoded};
+use crate::affinity::Affinity;
+use crate::caller::Callers;
+use crate::dialect::{Answer as Read, Dialect, Place};
 use crate::error::{Error, Kind};
 use crate::fleet::Arm;
-use crate::ledger::{Ledger, now};
+use crate::ledger::balance::Ask;
+use crate::ledger::store::Facts;
+use crate::ledger::{Ledger, Refused, Reservation, cap::AtCap, now};
 use crate::limits::Limits;
-use crate::relay::{Answer, Passes, Reading, Relay, Terms, bill_headers};
-use crate::route::{self, Decision, Policy};
+use crate::provider::Provider;
+use crate::relay::{Answer, Reading, Relay, Terms, Watch, bill_headers};
+use crate::route::Policy;
 use crate::settle::Settlement;
-use crate::telemetry::{Decided, Telemetry};
-use crate::upstream::Upstream;
+use crate::telemetry::Telemetry;
+use crate::upstream::{Failure, Upstream};
+use admission::{Admission, Inbound};
 use arc_swap::ArcSwap;
-use body::read_body;
+use bound::Bound;
 use bytes::Bytes;
-use headers::Wishes;
+use completion::Completion;
+use count::Count;
+use embeddings::Embeddings;
+use files_batches::Keeping;
 use http::request::Parts;
-use http::{Method, Request, Response};
-use hyper::body::Incoming;
+use http::response::Parts as Head;
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
+use passthrough::Passthrough;
+use router::Call;
+use status::{Charge, Next};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use translate::{Said, Translator};
+use work::{Booked, Failed, Hold, Longer, Order, Outcome, Told, Way, Work};
 
 /// What every exchange works with.
 pub struct State {
@@ -67,43 +83,17 @@ pub struct State {
     pub alive: Arc<()>,
 }
 
-/// What a client asks for.
-enum Call<'p> {
-    /// An answer of a model.
-    Complete(Place<'p>),
-    /// How many tokens a prompt has.
-    Count(Place<'p>),
-    /// Embeddings.
-    Embed(dialect::embed::Place<'p>),
-    /// A completion from before there were chats; the model, where the path names it.
-    Legacy(Option<String>),
-    /// Files and batches.
-    Keep(keep::Place<'p>),
-    /// Whatever it is, of a configured provider: its name and the path there.
-    Pass(&'p str, &'p str),
-    /// What needs no model, or nothing that there is.
-    Other,
-}
-
-/// A request whose caller is known: what every kind of call begins with.
-struct Inbound<'a> {
-    state: &'a Arc<State>,
-    head: &'a Parts,
-    /// The client's own.
-    dialect: &'static dyn Dialect,
-    caller: Caller,
-    /// The request id.
-    id: &'a str,
-    arrived: Instant,
-}
-
 /// Answers one request. Never fails: an error is an answer in the caller's dialect.
 pub async fn handle(state: &Arc<State>, request: Request<Incoming>) -> Response<Answer> {
     let arrived = Instant::now();
     let id = uuid::Uuid::now_v7().to_string();
     let (head, body) = request.into_parts();
-    let (dialect, call) = headers::asked(&head);
-    match serve(state, &head, body, dialect, call, &id, arrived).await {
+    let (dialect, call) = router::asked(&head);
+    let answered = async {
+        let inbound = inbound(state, &head, dialect, &id, arrived)?;
+        serve(state, inbound, call?, body).await
+    };
+    match answered.await {
         Ok(answer) => reply::identified(answer, &id),
         Err(error) => {
             state.telemetry.refused(&reply::refused(&error, &id));
@@ -112,488 +102,438 @@ pub async fn handle(state: &Arc<State>, request: Request<Incoming>) -> Response<
     }
 }
 
-async fn serve(
-    state: &Arc<State>,
-    head: &Parts,
-    body: Incoming,
+/// Who asks, and what holds at this moment.
+fn inbound<'a>(
+    state: &'a State,
+    head: &'a Parts,
     dialect: &'static dyn Dialect,
-    call: Call<'_>,
-    id: &str,
+    id: &'a str,
     arrived: Instant,
-) -> Result<Response<Answer>, Error> {
-    headers::check_origin(head, state.callers.load().open(), state.loopback)?;
-    let caller = state
-        .callers
-        .load()
-        .identify(&headers::with_credential(head), now())?;
-    let inbound = Inbound {
-        state,
+) -> Result<Inbound<'a>, Error> {
+    let callers = state.callers.load();
+    origin::check_origin(head, callers.open(), state.loopback)?;
+    Ok(Inbound {
+        caller: callers.identify(&origin::with_credential(head), now())?,
         head,
         dialect,
-        caller,
         id,
         arrived,
-    };
-    match (&head.method, call) {
-        (&Method::POST, Call::Complete(place)) => complete(&inbound, body, &place).await,
-        (&Method::POST, Call::Embed(place)) => embed::embed(&inbound, body, &place).await,
-        (&Method::POST, Call::Legacy(model)) => legacy::complete(&inbound, body, model).await,
-        (&Method::POST, Call::Count(place)) => count::count(&inbound, body, &place).await,
-        (method, Call::Pass(name, rest)) if pass::METHODS.contains(method) => {
-            pass::pass(&inbound, body, name, rest).await
-        }
-        (method, Call::Keep(place)) if pass::METHODS.contains(method) => {
-            keep::keep(&inbound, body, place).await
-        }
-        (method, Call::Pass(..) | Call::Keep(_)) => {
-            Err(not_allowed(format!("{method} is not passed on.")))
-        }
-        (_, Call::Complete(_) | Call::Embed(_) | Call::Count(_) | Call::Legacy(_)) => {
-            Err(not_allowed(format!("{} takes POST.", head.uri.path())))
-        }
-        (&Method::GET | &Method::HEAD, Call::Other) => other::get(&inbound).await,
-        (&Method::POST, Call::Other) if models::is_named(&inbound) => {
-            let body = read_body(&inbound, body).await?;
-            models::named(&inbound, &body)
-        }
-        (_, Call::Other) => Err(Error::new(
-            Kind::NotFound,
-            format!("flyball has no {}.", head.uri.path()),
-        )),
-    }
+        policy: state.policy.load_full(),
+        limits: &state.limits,
+        books: &*state.ledger,
+        makers: state.affinity.makers(),
+    })
 }
 
-fn not_allowed(public: String) -> Error {
-    Error::new(Kind::MethodNotAllowed, public)
-}
-
-/// One completion: from the client's bytes to the provider's.
-async fn complete(
-    inbound: &Inbound<'_>,
+/// Each kind of call makes its work, which then takes the one path.
+async fn serve(
+    state: &Arc<State>,
+    inbound: Inbound<'_>,
+    call: Call<'_>,
     body: Incoming,
-    place: &Place<'_>,
-) -> Result<Response<Answer>, Error> {
-    let Inbound {
-        state,
-        dialect,
-        caller,
-        ..
-    } = inbound;
-    let body = read_body(inbound, body).await?;
-    let read = inbound.arrived.elapsed();
-    let policy = state.policy.load_full();
-    let mut wishes = headers::wishes(inbound.head, caller)?;
-    let tags = caller.counted_tags(&wishes.tags)?;
-    let request = dialect.decode_at(&body, place)?;
-    let translator = Translator::new(*dialect, &request, &policy.may_drop);
-
-    let features = classify::measure(&request.prompt);
-    let difficulty = classify::grade(&features, policy.overlay.as_deref());
-    let turn = state
-        .affinity
-        .turn(caller.name(), wishes.session.as_deref(), &request.prompt);
-    let mut full = None;
-    loop {
-        let decision = decide(
-            inbound,
-            &policy,
-            &request,
-            &translator,
-            &wishes,
-            &tags,
-            turn,
-            &features,
-            &difficulty,
-        );
-        // Where no local model can take it, the full cap is the reason.
-        let decision = decision.map_err(|none| full.take().unwrap_or(none))?;
-        state.telemetry.decided(&Decided {
-            rule: &decision.rule,
-            task: difficulty.task.name(),
-            tier: decision.attempts[0].model.tier,
-        });
-        let exchange = Exchange {
-            inbound,
-            policy: &policy,
-            body: &body,
-            request: &request,
-            translator: &translator,
-            input_estimate: features.prompt_tokens_estimate,
-            place,
-            read,
-            difficulty,
-            wishes: &wishes,
-            tags: &tags,
-            decision: &decision,
-        };
-        match exchange.attempts(turn).await {
-            Err(LocalInstead(refusal)) if full.is_none() && !wishes.private => {
-                full = Some(refusal);
-                wishes.private = true;
-            }
-            Err(LocalInstead(refusal)) => return Err(refusal),
-            Ok(answer) => return answer,
+) -> Outcome {
+    let head = inbound.head;
+    let whole = |body| body::read_body(head, body, &state.limits);
+    match call {
+        Call::Look => lookup::get(&inbound, &state.ledger).await,
+        Call::Describe => models::named(&inbound, &whole(body).await?),
+        Call::Complete(place) => {
+            let body = whole(body).await?;
+            let admission = Admission::new(inbound)?;
+            Exchange::of(state, &admission)
+                .complete(&body, &place)
+                .await
+        }
+        Call::Embed(place) => {
+            let body = whole(body).await?;
+            let admission = Admission::new(inbound)?;
+            let exchange = Exchange::of(state, &admission);
+            let work = Embeddings::read(&admission, &body, &place)?;
+            exchange.run(&work).await
+        }
+        Call::Legacy(model) => {
+            let body = whole(body).await?;
+            let admission = Admission::new(inbound)?;
+            let exchange = Exchange::of(state, &admission);
+            exchange.run(&legacy::call(&admission, body, model)?).await
+        }
+        Call::Pass(name, rest) => {
+            let provider = passthrough::provider(&inbound.policy, &inbound.caller, name)?;
+            passthrough::check_path(rest)?;
+            let body = whole(body).await?;
+            let admission = Admission::new(inbound)?;
+            let exchange = Exchange::of(state, &admission);
+            let work = Passthrough::to(&admission, provider, rest, body)?;
+            exchange.run(&work).await
+        }
+        Call::Keep(place) => {
+            let admission = Admission::keeping(inbound)?;
+            let exchange = Exchange::of(state, &admission);
+            exchange.run(&Keeping::new(&admission, body, place)?).await
+        }
+        Call::Count(place) => {
+            let body = whole(body).await?;
+            let admission = Admission::uncounted(inbound)?;
+            let exchange = Exchange::of(state, &admission);
+            exchange
+                .count(&Count::read(&admission, &body, &place)?)
+                .await
         }
     }
 }
 
-/// A cap without room says that the request may still go to a local model; this is the refusal if there is none.
-struct LocalInstead(Error);
-
-#[allow(
-    clippy::too_many_arguments,
-    reason = "the one place where everything that a decision needs comes together"
-)]
-fn decide(
-    inbound: &Inbound<'_>,
-    policy: &Policy,
-    request: &Decoded<'_>,
-    translator: &Translator<'_>,
-    wishes: &Wishes,
-    tags: &[(String, String)],
-    turn: Turn,
-    features: &Features,
-    difficulty: &Difficulty,
-) -> Result<Decision, Error> {
-    let Inbound {
-        state,
-        head,
-        caller,
-        ..
-    } = inbound;
-    let served = state.affinity.served(turn);
-    let asked = route::Asked {
-        dialect: inbound.dialect.name(),
-        sayable: &|provider| translator.sayable(provider),
-        model: &request.model,
-        effort: wishes
-            .effort
-            .or_else(|| request.effort.filter(|_| request.model.starts_with("auto"))),
-        body_effort: request.effort,
-        objective: wishes.objective,
-        private: wishes.private,
-        may_use: &|model| caller.may_use(model),
-        limit: request.limit.map(|l| l.tokens),
-        tools: request.prompt.tools > 0,
-        structured: request.prompt.structured,
-        images: headers::has_images(&request.prompt),
-        turns: request.prompt.turns.len(),
-        cap_used: cap_used(state, policy, caller, wishes, tags),
-        tags: &wishes.tags,
-        header: &|name| head.headers.get(name).and_then(|v| v.to_str().ok()),
-        key: caller.key.as_ref().map(|k| k.name.as_str()),
-        served: served
-            .as_ref()
-            .map(|s| (s.model.as_str(), s.effort, s.rule.as_str())),
-    };
-    route::decide(policy, &asked, difficulty, features)
-}
-
-/// How full the fullest cap is, where a rule asks for it.
-fn cap_used(
-    state: &State,
-    policy: &Policy,
-    caller: &Caller,
-    wishes: &Wishes,
-    tags: &[(String, String)],
-) -> u64 {
-    if policy.rules.iter().all(|r| r.when.cap_used.is_none()) {
-        return 0;
-    }
-    let dims = ask::dims(policy, caller, wishes, tags, None);
-    state.ledger.fullest(&dims)
-}
-
-/// Everything that the attempts of one exchange share.
+/// One request that is let in, and what it works with.
 struct Exchange<'a> {
-    inbound: &'a Inbound<'a>,
-    policy: &'a Policy,
-    body: &'a Bytes,
-    request: &'a Decoded<'a>,
-    translator: &'a Translator<'a>,
-    input_estimate: u64,
-    place: &'a Place<'a>,
+    state: &'a Arc<State>,
+    admission: &'a Admission<'a>,
+    /// How long it took until its body was here.
     read: Duration,
-    difficulty: Difficulty,
-    wishes: &'a Wishes,
-    tags: &'a [(String, String)],
-    decision: &'a Decision,
 }
 
-/// How an attempt failed.
-enum Attempted {
-    /// The exchange is over.
-    Final(Result<Response<Answer>, Error>),
-    /// Another arm may be tried; this is the answer if there is none.
-    MayFallBack(Result<Response<Answer>, Error>),
-    /// A cap has no room, and says that a local model may answer instead.
-    LocalInstead(Error),
-}
-
-impl Exchange<'_> {
-    /// One arm after the other until one answers.
-    async fn attempts(&self, turn: Turn) -> Result<Result<Response<Answer>, Error>, LocalInstead> {
-        let mut failed = None;
-        for arm in &self.decision.attempts {
-            match self.attempt(arm).await {
-                Ok(answer) => {
-                    self.remember(arm, turn);
-                    return Ok(Ok(answer));
-                }
-                Err(Attempted::Final(outcome)) => return Ok(outcome),
-                Err(Attempted::LocalInstead(refusal)) => return Err(LocalInstead(refusal)),
-                Err(Attempted::MayFallBack(answer)) => failed = failed.or(Some(answer)),
-            }
+impl<'a> Exchange<'a> {
+    fn of(state: &'a Arc<State>, admission: &'a Admission<'a>) -> Exchange<'a> {
+        Exchange {
+            state,
+            admission,
+            read: admission.arrived.elapsed(),
         }
-        Ok(failed.unwrap_or_else(|| Err(Error::new(Kind::Internal, "no arm was tried"))))
     }
 
-    fn remember(&self, arm: &Arm, turn: Turn) {
-        if self.decision.untouched {
-            return;
+    /// A completion: graded, decided, and sent to the arms in the order of the decision.
+    async fn complete(&self, body: &Bytes, place: &Place<'_>) -> Outcome {
+        let completion = Completion::read(self.admission, body, place)?;
+        let (affinity, caller) = (&self.state.affinity, self.admission.caller.name());
+        let turn = affinity.turn(caller, completion.session(), &completion.request.prompt);
+        let routed = completion.decide(Some((turn, affinity.served(turn))))?;
+        self.run(&routed).await
+    }
+
+    /// A count: the provider's own where it comes in time, else one made here.
+    async fn count(&self, count: &Count<'_>) -> Outcome {
+        let told = tokio::time::timeout(count::PATIENCE, self.run(count)).await;
+        match told {
+            Ok(Ok(answer)) if count.is_told(&answer) => Ok(answer),
+            _ => Ok(count.here().await),
         }
-        let served = Served {
-            model: arm.model.name.clone(),
-            effort: arm.effort_or(self.request.effort),
-            rule: self.decision.rule.clone(),
-        };
-        self.inbound.state.affinity.remember(turn, served);
+    }
+
+    /// One arm after the other until one answers.
+    async fn run(&self, work: &dyn Work) -> Outcome {
+        if let Some(decided) = work.decided() {
+            self.state.telemetry.decided(&decided);
+        }
+        let mut failed = None;
+        for arm in work.arms() {
+            match self.attempt(work, arm).await {
+                Ok(answer) => {
+                    if let Some((turn, served)) = work.remembers(arm) {
+                        self.state.affinity.remember(turn, served);
+                    }
+                    return Ok(answer);
+                }
+                Err(Failed::Final(outcome)) => return outcome,
+                Err(Failed::NextArm(outcome)) => failed = failed.or(Some(outcome)),
+                Err(Failed::LocalInstead(refusal)) => {
+                    return match work.on_local_models() {
+                        Some(local) => Box::pin(self.run(&*local)).await,
+                        None => Err(refusal),
+                    };
+                }
+            }
+        }
+        failed.unwrap_or_else(|| Err(Error::new(Kind::Internal, "no arm was tried")))
     }
 
     /// One attempt on one arm, with a reservation of its own.
-    async fn attempt(&self, arm: &Arm) -> Result<Response<Answer>, Attempted> {
-        let (state, arrived) = (self.inbound.state, self.inbound.arrived);
+    async fn attempt(&self, work: &dyn Work, arm: &Arm) -> Result<Response<Answer>, Failed> {
+        let (state, arrived) = (self.state, self.admission.arrived);
         let decided = arrived.elapsed();
-        let translated = translate::translated(self, arm).map_err(final_error)?;
-        let said = Said::new(self, translated.as_ref()).map_err(final_error)?;
-        let mut plan = ask::plan(self, arm, &said).map_err(unplanned)?;
-        if let Some(translated) = &translated {
-            plan.lost.clone_from(&translated.lost);
-            let (from, to) = (self.inbound.dialect.name(), said.dialect.name());
-            state.telemetry.dropped(from, to, translated.lost.len());
+        let told = work.told(arm)?;
+        let mut order = work.order(arm, &told)?;
+        if told.translated {
+            let (from, to) = (self.admission.dialect.name(), told.dialect.name());
+            state.telemetry.dropped(from, to, told.lost.len());
         }
-        let attempt = uuid::Uuid::now_v7().to_string();
-        let mut job = plan.job(self, arm, &said, attempt);
-        let graded = Some(self.difficulty.difficulty);
-        let (policy, wishes, caller) = (self.policy, self.wishes, &self.inbound.caller);
-        let facts = ask::facts(policy, caller, wishes, self.tags, &job, graded);
-        let reservation = ask::reserve(self, arm, &plan, &said, facts).await?;
-        let limit = plan.limit_to_send(reservation.tokens());
-        let out = plan.body(self, arm, &said, limit);
-        let reserved = arrived.elapsed();
-        // A lowered limit may have lowered the effort.
-        job.effort = plan.effort;
-        job.phases = vec![
-            ("read", self.read),
-            ("decide", decided - self.read),
-            ("reserve", reserved - decided),
-        ];
-        let mut settlement = Settlement::new(job, reservation, state.telemetry.clone());
-
-        let provider = &arm.model.provider;
-        let address = provider.endpoint(said.dialect.name(), &arm.model.name, said.request.stream);
-        let Some(url) = address else {
-            settlement.void("not_sent");
-            return Err(final_error(Error::new(
-                Kind::Internal,
-                "the chosen model does not speak this dialect",
-            )));
+        let opening = order.opening();
+        let reservation = match order.bound() {
+            Some(bound) => Some(self.reserve(bound, opening.clone()).await?),
+            None => None,
         };
+        let granted = reservation.as_ref().map_or(0, Reservation::tokens);
+        let outgoing = order.outgoing(granted);
+        let phases = vec![
+            ("read", self.read),
+            ("decide", decided.saturating_sub(self.read)),
+            ("reserve", arrived.elapsed().saturating_sub(decided)),
+        ];
+        let mut settlement = match reservation {
+            Some(reservation) => {
+                let mut job = order.job(&opening, phases);
+                job.alive = Arc::clone(&state.alive);
+                Settlement::new(job, reservation, state.telemetry.clone())
+            }
+            None => Settlement::unbooked(),
+        };
+        let outgoing = match outgoing {
+            Ok(outgoing) => outgoing,
+            Err(defect) => {
+                settlement.void("not_sent");
+                return Err(Failed::error(defect));
+            }
+        };
+        let provider = &arm.model.provider;
+        let words = outgoing::Words {
+            translated: told.translated.then_some(told.dialect),
+            bodiless: outgoing.bodiless,
+        };
+        let headers = outgoing::headers(self.admission.head, provider, &outgoing.url, words);
         settlement.sending();
-        let headers = headers::outgoing(self.inbound.head, provider, &url, said.words());
-        match state.upstream.send(&url, headers, out).await {
+        let sent = state
+            .upstream
+            .call(outgoing.method, &outgoing.url, headers, outgoing.body);
+        match sent.await {
             Ok(answer) => {
-                self.relay(arm, &plan, &said, limit, answer, settlement)
-                    .await
+                let sent = Sent { arm, told: &told };
+                self.answered(&sent, &mut *order, answer, settlement).await
             }
-            Err(failure) => {
-                let telemetry = &state.telemetry;
-                telemetry.upstream_error(&provider.name, &failure.error);
-                let unanswered = reply::unanswered(failure, settlement);
-                Err(Attempted::MayFallBack(Err(unanswered)))
-            }
+            Err(failure) => Err(self.unanswered(provider, failure, settlement)),
         }
+    }
+
+    /// Reserves the bound. What is known roughly is counted exactly before it refuses a request or lowers its limit.
+    async fn reserve(&self, bound: Bound, opening: Facts) -> Result<Reservation, Failed> {
+        let (ledger, most) = (&self.state.ledger, self.admission.wishes.max_cost);
+        let patience = self.admission.policy.cap_wait;
+        let mut ask = bound.rough;
+        if let Some(exact) = bound.exact {
+            let whole = Ask {
+                tokens_min: ask.tokens,
+                ..ask
+            };
+            if bound::held_to_cost(whole, most).is_ok() {
+                let facts = opening.clone();
+                match ledger.reserve(whole, facts, Duration::ZERO).await {
+                    Ok(reservation) => return Ok(reservation),
+                    Err(Refused::Full(_)) => {}
+                    Err(refused) => return Err(self.refusal(&refused, bound.why_much)),
+                }
+            }
+            ask = tokio::task::spawn_blocking(exact).await.unwrap_or(ask);
+        }
+        let ask = bound::held_to_cost(ask, most)
+            .map_err(|error| Failed::error(error.also(bound.why_much)))?;
+        let reserved = ledger.reserve(ask, opening, patience).await;
+        reserved.map_err(|refused| self.refusal(&refused, bound.why_much))
+    }
+
+    /// What a refusal leads to: a local model where the cap says so, another arm where the cap is on this one only.
+    fn refusal(&self, refused: &Refused, why_much: Option<&'static str>) -> Failed {
+        let error = refused.error();
+        let Refused::Full(full) = refused else {
+            return Failed::error(error);
+        };
+        let error = error.also(why_much);
+        let scope = &full.counter.scope;
+        let telemetry = &self.state.telemetry;
+        telemetry.cap_refused(scope.class(), full.only_reserved());
+        if full.at_cap == AtCap::Local {
+            Failed::LocalInstead(error)
+        } else if scope.by_arm() {
+            Failed::NextArm(Err(error))
+        } else {
+            Failed::error(error)
+        }
+    }
+
+    /// No answer came.
+    fn unanswered(&self, provider: &Provider, failure: Failure, settlement: Settlement) -> Failed {
+        let Failure { error, not_sent } = failure;
+        // The client's own fault, and never a whole request to the provider.
+        if matches!(error.kind, Kind::TooLarge | Kind::ClientTimeout) {
+            settlement.void("not_sent");
+            return Failed::error(error);
+        }
+        self.state.telemetry.upstream_error(&provider.name, &error);
+        match error.kind {
+            _ if not_sent => settlement.void("not_sent"),
+            Kind::UpstreamTimeout => settlement.unknown("upstream_timeout"),
+            _ => settlement.unknown("upstream_error"),
+        }
+        Failed::NextArm(Err(error))
     }
 
     /// The provider answers: on to the client.
-    async fn relay(
+    async fn answered(
         &self,
-        arm: &Arm,
-        plan: &ask::Plan,
-        said: &Said<'_>,
-        limit: Option<u64>,
+        sent: &Sent<'_>,
+        order: &mut dyn Order,
         answer: Response<Incoming>,
         mut settlement: Settlement,
-    ) -> Result<Response<Answer>, Attempted> {
+    ) -> Result<Response<Answer>, Failed> {
         let (mut head, body) = answer.into_parts();
         settlement.status(head.status.as_u16());
-        settlement.tier(headers::service_tier(&head.headers));
-        headers::returned(&mut head.headers);
-        headers::decided(&mut head.headers, self, arm, plan, limit);
+        settlement.tier(returned::service_tier(&head.headers));
+        returned::clean(&mut head.headers);
+        order.announce(&mut head.headers);
         if !head.status.is_success() {
-            return Err(self.passed_on(arm, said, head, body, settlement).await);
+            return Err(self.refused(sent, head, body, settlement).await);
         }
-        let rule = arm.model.provider.kind.usage;
-        if headers::is_event_stream(&head.headers) {
-            let decoder = said.dialect.stream(rule);
-            let passes = self.passes(arm, plan, said, &mut head.headers);
-            let reading = Reading::Events { decoder, passes };
-            return Ok(self.streamed(head, body, None, reading, settlement, &arm.model.name));
+        match order.reading(&mut head, body.is_end_stream()) {
+            Way::Empty => {
+                let _ = settlement.passed(&Read::default(), true);
+                Ok(Response::from_parts(head, Answer::whole("")))
+            }
+            Way::Relayed(reading) => {
+                let flow = Flow {
+                    first: None,
+                    rest: body,
+                    reading,
+                };
+                Ok(self.relayed(sent, head, flow, settlement))
+            }
+            Way::Held(hold) => {
+                let held = reply::read_up_to(body, hold.bytes_max, self.state.limits.total).await;
+                self.held(sent, order, head, (hold, held), settlement)
+            }
         }
-        let most = match said.translated {
-            true => reply::TRANSLATED_MAX,
-            false => reply::HELD_MAX,
-        };
-        match reply::read_up_to(body, most, self.inbound.state.limits.total).await {
+    }
+
+    /// An answer that was held back until it is whole, or too long for that.
+    fn held(
+        &self,
+        sent: &Sent<'_>,
+        order: &dyn Order,
+        mut head: Head,
+        (hold, held): (Hold, reply::Held),
+        mut settlement: Settlement,
+    ) -> Result<Response<Answer>, Failed> {
+        match held {
             reply::Held::Whole(bytes) => {
-                settlement.arrived();
-                let answer = said.dialect.answer(&bytes, rule);
-                translate::remember(self, arm, &answer);
-                let bill = settlement.answered(&answer);
+                let answer = (hold.read)(&bytes);
+                let bill = match hold.books {
+                    Booked::Passed => settlement.passed(&answer, true),
+                    Booked::Answered => {
+                        settlement.arrived();
+                        self.remember_makers(sent.arm, &answer);
+                        settlement.answered(&answer)
+                    }
+                };
                 head.headers
                     .extend(bill.map(bill_headers).unwrap_or_default());
-                if !said.translated {
-                    return Ok(Response::from_parts(head, Answer::whole(bytes)));
-                }
-                if answer.is_unread() {
-                    let why = "the model's server answered in a form that cannot be translated";
-                    return Err(final_error(Error::new(Kind::UpstreamFailed, why)));
-                }
-                if let Some(fault) = answer.error {
-                    return Err(final_error(fault.error()));
-                }
-                let frame = translate::frame(self, said, arm);
-                Ok(reply::translated(
-                    head,
-                    self.inbound.dialect,
-                    self.request.stream,
-                    answer,
-                    frame,
-                ))
-            }
-            reply::Held::Longer(..) if said.translated => {
-                settlement.unknown("stream_cut");
-                Err(final_error(Error::new(
-                    Kind::UpstreamFailed,
-                    "the model's answer is too long to be translated; ask for a stream",
-                )))
+                order.answer(head, bytes, answer).map_err(Failed::error)
             }
             reply::Held::Longer(first, rest) => {
-                let dialect = said.dialect;
-                let reading = Reading::Json {
-                    kept: Some(first.to_vec()),
-                    read: Box::new(move |bytes| dialect.answer(bytes, rule)),
+                let kept = Some(first.to_vec());
+                let read = hold.read;
+                let reading = match (hold.longer, hold.books) {
+                    (Longer::Refused(why), _) => {
+                        settlement.unknown("stream_cut");
+                        return Err(Failed::error(Error::new(Kind::UpstreamFailed, why)));
+                    }
+                    (Longer::Unread, _) => Reading::Passed(Watch::Nothing),
+                    (Longer::Relayed, Booked::Passed) => {
+                        Reading::Passed(Watch::Whole { kept, read })
+                    }
+                    (Longer::Relayed, Booked::Answered) => Reading::Json { kept, read },
                 };
-                Ok(self.streamed(
-                    head,
+                let flow = Flow {
+                    first: Some(first),
                     rest,
-                    Some(first),
                     reading,
-                    settlement,
-                    &arm.model.name,
-                ))
+                };
+                Ok(self.relayed(sent, head, flow, settlement))
             }
             reply::Held::Broken(error) => {
                 settlement.unknown("stream_cut");
-                Err(final_error(error))
+                Err(Failed::error(error))
             }
         }
     }
 
-    /// What of the provider's stream goes on to the client.
-    fn passes(
-        &self,
-        arm: &Arm,
-        plan: &ask::Plan,
-        said: &Said<'_>,
-        head: &mut http::HeaderMap,
-    ) -> Passes {
-        if said.translated {
-            headers::set_type(head, self.inbound.dialect.stream_type(self.place.array));
-            let frame = translate::frame(self, said, arm);
-            return Passes::Translated(self.inbound.dialect.stream_writer(frame));
+    /// Who made the sealed reasoning of a whole answer: no other model must be sent it.
+    fn remember_makers(&self, arm: &Arm, answer: &Read) {
+        for state in answer.sealed() {
+            self.admission.makers.remember(state, &arm.model.name);
         }
-        let hide = plan
-            .usage_added
-            .then(|| said.dialect.hide_usage())
-            .flatten();
-        let filter = hide.or_else(|| {
-            let filter = said.dialect.reframe(self.place)?;
-            headers::set_type(head, said.dialect.stream_type(self.place.array));
-            Some(filter)
-        });
-        filter.map_or(Passes::Untouched, Passes::Filtered)
     }
 
-    fn streamed(
+    /// An answer that goes on as it comes.
+    fn relayed(
         &self,
-        mut head: http::response::Parts,
-        body: Incoming,
-        first: Option<Bytes>,
-        reading: Reading,
+        sent: &Sent<'_>,
+        mut head: Head,
+        flow: Flow,
         mut settlement: Settlement,
-        model: &str,
     ) -> Response<Answer> {
-        if matches!(reading, Reading::Events { .. }) {
+        if flow.reading.is_stream() {
             settlement.streaming();
         }
-        let wants_trailers = headers::wants_trailers(self.inbound.head);
+        let wants_trailers = returned::wants_trailers(self.admission.head);
         if wants_trailers {
-            headers::announce_trailers(&mut head.headers);
+            returned::announce_trailers(&mut head.headers);
         }
         let terms = Terms {
-            limits: &self.inbound.state.limits,
-            dialect: self.inbound.dialect,
-            request: self.inbound.id.to_owned(),
+            limits: &self.state.limits,
+            dialect: self.admission.dialect,
+            request: self.admission.id.to_owned(),
             wants_trailers,
-            makers: self.inbound.state.affinity.makers().clone(),
-            model: model.to_owned(),
+            makers: self.admission.makers.clone(),
+            model: sent.arm.model.name.clone(),
         };
-        let relay = Relay::new(body, first, reading, settlement, terms);
+        let relay = Relay::new(flow.rest, flow.first, flow.reading, settlement, terms);
         Response::from_parts(head, Answer::Relayed(Box::new(relay)))
     }
 
-    /// A provider's own error goes on as it is.
-    async fn passed_on(
+    /// The provider refuses; its own words go on, without our keys in them.
+    async fn refused(
         &self,
-        arm: &Arm,
-        said: &Said<'_>,
-        head: http::response::Parts,
+        sent: &Sent<'_>,
+        head: Head,
         body: Incoming,
         settlement: Settlement,
-    ) -> Attempted {
-        let status = head.status.as_u16();
-        let provider = &arm.model.provider;
-        let refused =
-            reply::refused_upstream(self.inbound.state, provider, &head, body, settlement);
-        let bytes = match refused.await {
-            Ok(bytes) => bytes,
-            Err(error) if head.status.is_redirection() => {
-                return Attempted::MayFallBack(Err(error));
-            }
-            Err(error) => return final_error(error),
+    ) -> Failed {
+        let meaning = status::meaning(head.status);
+        let next = |outcome| match meaning.next {
+            Next::End => Failed::Final(outcome),
+            Next::OtherArm => Failed::NextArm(outcome),
         };
-        let answer = Ok(match said.translated {
-            true => reply::error_of(head, &bytes, self.inbound.dialect, self.inbound.id),
-            false => Response::from_parts(head, Answer::whole(bytes)),
-        });
-        // A request that one provider finds wrong is wrong for the next one too.
-        if matches!(status, 400 | 413 | 415 | 422) {
-            Attempted::Final(answer)
-        } else {
-            Attempted::MayFallBack(answer)
+        if meaning.no_answer {
+            settlement.void("refused_upstream");
+            return next(Err(reply::no_answer(&head)));
         }
+        let held = reply::read_up_to(body, reply::HELD_MAX, self.state.limits.idle).await;
+        match meaning.charge {
+            Charge::Nothing => settlement.void("refused_upstream"),
+            Charge::Bound => settlement.unknown("upstream_error"),
+        }
+        let provider = &sent.arm.model.provider;
+        let status = head.status.as_u16();
+        self.state.telemetry.upstream_status(&provider.name, status);
+        let bytes = match held {
+            reply::Held::Whole(bytes) => reply::redacted(bytes, provider),
+            reply::Held::Broken(error) => return Failed::error(error),
+            reply::Held::Longer(..) => {
+                let why = "the provider's error is too long to pass on";
+                return Failed::error(Error::new(Kind::UpstreamFailed, why));
+            }
+        };
+        let (dialect, id) = (self.admission.dialect, self.admission.id);
+        next(Ok(match sent.told.translated {
+            true => reply::error_of(head, &bytes, dialect, id),
+            false => Response::from_parts(head, Answer::whole(bytes)),
+        }))
     }
 }
 
-/// Another arm may take the place of a frozen model, and of one for which a picture has no bound.
-fn unplanned(error: Error) -> Attempted {
-    match error.code {
-        Some("flyball_frozen" | "flyball_unbounded") => Attempted::MayFallBack(Err(error)),
-        _ => final_error(error),
-    }
+/// An attempt that has gone out.
+struct Sent<'a> {
+    arm: &'a Arm,
+    told: &'a Told,
 }
 
-fn final_error(error: Error) -> Attempted {
-    Attempted::Final(Err(error))
+/// The body of an answer on its way: what was read of it, what is to come, and how it is read.
+struct Flow {
+    first: Option<Bytes>,
+    rest: Incoming,
+    reading: Reading,
 }

@@ -25,6 +25,14 @@ pub struct Limits {
     pub client_body: Duration,
 }
 
+impl Limits {
+    /// The longest that one attempt may take, from connecting to its last byte.
+    #[must_use]
+    pub fn longest(&self) -> Duration {
+        self.connect + self.first_byte + self.total
+    }
+}
+
 impl Default for Limits {
     fn default() -> Limits {
         Limits {

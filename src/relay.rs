@@ -89,6 +89,17 @@ pub enum Reading {
     Passed(Watch),
 }
 
+impl Reading {
+    /// The answer comes as events.
+    #[must_use]
+    pub fn is_stream(&self) -> bool {
+        matches!(
+            self,
+            Reading::Events { .. } | Reading::Passed(Watch::Events(_))
+        )
+    }
+}
+
 /// What is read of an answer that is only passed on.
 pub enum Watch {
     /// Events.

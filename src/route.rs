@@ -14,7 +14,6 @@ use crate::error::{Error, Kind};
 use crate::fleet::{Arm, Fleet, Model};
 use crate::pattern::like;
 use crate::price::Catalogue;
-use crate::provider::Provider;
 use policy::{Facts, Rule};
 use secrecy::SecretString;
 use std::collections::BTreeMap;
@@ -58,8 +57,8 @@ pub struct Policy {
 pub struct Asked<'a> {
     /// The dialect that the client speaks.
     pub dialect: &'static str,
-    /// Whether a model of this provider, which does not speak the dialect, can be told the request all the same.
-    pub sayable: &'a dyn Fn(&Provider) -> Result<(), Error>,
+    /// Whether an arm whose provider does not speak the dialect can be told the request all the same.
+    pub sayable: &'a dyn Fn(&Arm) -> Result<(), Error>,
     /// The model asked for.
     pub model: &'a str,
     /// An effort that the caller demands.
@@ -137,15 +136,7 @@ pub fn decide(
     if !is_routed(policy, asked.model) {
         return as_asked(policy, asked);
     }
-    let variant = variant.unwrap_or_default();
-    let wants = Wants {
-        objective: asked
-            .objective
-            .or(variant.objective)
-            .unwrap_or(policy.objective),
-        private: asked.private,
-        local: asked.private || variant.local,
-    };
+    let wants = wanted(policy, asked, variant.unwrap_or_default());
     routed(policy, asked, difficulty, features, &wants)
 }
 
@@ -219,15 +210,13 @@ fn as_asked(policy: &Policy, asked: &Asked<'_>) -> Result<Decision, Error> {
     if asked.private && (!model.local || model.simulated) {
         return Err(private_only());
     }
-    if !model.provider.speaks(asked.dialect) {
-        (asked.sayable)(&model.provider)?;
-    }
     let arm = Arm {
         effort: asked
             .effort
             .map(|e| crate::effort::clamp(&model.accepts, e)),
         model,
     };
+    can_be_told(asked, &arm)?;
     let untouched = arm.effort.is_none();
     let considered = vec![Considered {
         arm: arm.to_string(),
@@ -259,6 +248,60 @@ fn routed(
     wants: &Wants,
 ) -> Result<Decision, Error> {
     let baseline = baseline(policy, asked)?;
+    let rule = rule(policy, asked, difficulty, features, wants);
+    let mut considered = Vec::new();
+    let mut eligible = gate::eligible(policy, asked, features, wants, &mut considered);
+    let job = cost::Job {
+        features,
+        difficulty,
+        limit: asked.limit,
+    };
+    let mut untold = None;
+    // Whether a model that speaks another dialect can be told the request is asked of those alone that would be chosen.
+    while !eligible.is_empty() {
+        let serving = goes_on(asked, &eligible);
+        let (ranked, attempts) = match &serving {
+            Some(arm) => (vec![arm.clone()], vec![arm.clone()]),
+            None => {
+                let mut ranked = rank::arms(&rule, asked, difficulty, wants, &eligible, &job);
+                rank::hold_to_baseline(asked, wants, &baseline, &eligible, &job, &mut ranked);
+                let first = ranked.first();
+                let attempts =
+                    rank::with_fallbacks(&rule, first, &eligible, difficulty, asked, wants);
+                (ranked, attempts)
+            }
+        };
+        let Some(first) = attempts.first() else {
+            return Err(no_arm_of(&rule));
+        };
+        if let Err(error) = can_be_told(asked, first) {
+            gate::leave_out(&first.model.provider, &mut eligible, &mut considered);
+            untold.get_or_insert(error);
+            continue;
+        }
+        considered.extend(weighed(&ranked, serving.is_some(), &job));
+        return Ok(Decision {
+            attempts,
+            rule: match asked.served {
+                Some((.., own)) if serving.is_some() => own.to_owned(),
+                _ => rule.name.clone(),
+            },
+            baseline,
+            untouched: false,
+            considered,
+        });
+    }
+    Err(gate::nothing_eligible(asked, wants, &considered, untold))
+}
+
+/// The first rule that holds.
+fn rule(
+    policy: &Policy,
+    asked: &Asked<'_>,
+    difficulty: &Difficulty,
+    features: &Features,
+    wants: &Wants,
+) -> Arc<Rule> {
     let facts = Facts {
         difficulty,
         tokens: features.prompt_tokens_estimate,
@@ -274,47 +317,66 @@ fn routed(
         private: wants.private,
         cap_used: asked.cap_used,
     };
-    let rule = policy
-        .rules
-        .iter()
-        .find(|r| r.matches(&facts))
-        .cloned()
-        .unwrap_or_else(|| Arc::new(policy::default_rule()));
-    let mut considered = Vec::new();
-    let eligible = gate::eligible(policy, asked, features, wants, &mut considered);
-    if eligible.is_empty() {
-        return Err(gate::nothing_eligible(policy, asked, wants, &considered));
+    let mut rules = policy.rules.iter();
+    let found = rules.find(|r| r.matches(&facts)).cloned();
+    found.unwrap_or_else(|| Arc::new(policy::default_rule()))
+}
+
+/// The rule that would decide a request that is routed.
+#[must_use]
+pub fn rule_for(
+    policy: &Policy,
+    asked: &Asked<'_>,
+    difficulty: &Difficulty,
+    features: &Features,
+) -> Arc<Rule> {
+    let variant = auto_variant(asked.model).ok().flatten();
+    let wants = wanted(policy, asked, variant.unwrap_or_default());
+    rule(policy, asked, difficulty, features, &wants)
+}
+
+fn wanted(policy: &Policy, asked: &Asked<'_>, variant: Variant) -> Wants {
+    Wants {
+        objective: asked
+            .objective
+            .or(variant.objective)
+            .unwrap_or(policy.objective),
+        private: asked.private,
+        local: asked.private || variant.local,
     }
-    if let Some(decision) = goes_on(asked, &eligible, &baseline, &mut considered) {
-        return Ok(decision);
+}
+
+/// Whether an arm's provider speaks the client's dialect, or the request can be said in one of its own.
+fn can_be_told(asked: &Asked<'_>, arm: &Arm) -> Result<(), Error> {
+    match arm.model.provider.speaks(asked.dialect) {
+        true => Ok(()),
+        false => (asked.sayable)(arm),
     }
-    let job = cost::Job {
-        features,
-        difficulty,
-        limit: asked.limit,
-    };
-    let mut ranked = rank::arms(&rule, asked, difficulty, wants, &eligible, &job);
-    rank::hold_to_baseline(asked, wants, &baseline, &eligible, &job, &mut ranked);
-    for (place, arm) in ranked.iter().enumerate() {
-        let verdict = match (place, ranked[0].model.tier == arm.model.tier) {
+}
+
+/// A strict rule names arms of which none can take the request.
+fn no_arm_of(rule: &Rule) -> Error {
+    let public = format!(
+        "The rule \"{}\" allows only models that cannot take this request.",
+        rule.name
+    );
+    Error::bad_field("model", public)
+}
+
+/// What spoke for the first of these arms, and against the others.
+fn weighed(ranked: &[Arm], serving: bool, job: &cost::Job<'_>) -> Vec<Considered> {
+    let all = ranked.iter().enumerate();
+    all.map(|(place, arm)| Considered {
+        arm: arm.to_string(),
+        expected: cost::expected(arm, job).filter(|_| !serving),
+        verdict: match (place, ranked[0].model.tier == arm.model.tier) {
+            _ if serving => "serves this turn already",
             (0, _) => "chosen",
             (_, true) => "dearer than the chosen one",
             (_, false) => "of another tier than the chosen one",
-        };
-        considered.push(Considered {
-            arm: arm.to_string(),
-            expected: cost::expected(arm, &job),
-            verdict,
-        });
-    }
-    let attempts = rank::with_fallbacks(&rule, ranked, &eligible, difficulty, asked, wants);
-    Ok(Decision {
-        attempts,
-        rule: rule.name.clone(),
-        baseline,
-        untouched: false,
-        considered,
+        },
     })
+    .collect()
 }
 
 /// The arm that the answer's cost is compared with.
@@ -356,28 +418,11 @@ pub fn dearest(fleet: &Fleet, may_use: &dyn Fn(&str) -> bool) -> Option<Arc<Mode
 }
 
 /// A turn that goes on stays with its arm, so that reasoning and tool calls go back to the model that made them.
-fn goes_on(
-    asked: &Asked<'_>,
-    eligible: &[Arc<Model>],
-    baseline: &Arm,
-    considered: &mut Vec<Considered>,
-) -> Option<Decision> {
-    let (model, effort, rule) = asked.served?;
+fn goes_on(asked: &Asked<'_>, eligible: &[Arc<Model>]) -> Option<Arm> {
+    let (model, effort, _) = asked.served?;
     let model = eligible.iter().find(|m| m.name == model)?.clone();
-    let arm = Arm {
+    Some(Arm {
         model,
         effort: Some(effort),
-    };
-    considered.push(Considered {
-        arm: arm.to_string(),
-        expected: None,
-        verdict: "serves this turn already",
-    });
-    Some(Decision {
-        attempts: vec![arm],
-        rule: rule.to_owned(),
-        baseline: baseline.clone(),
-        untouched: false,
-        considered: std::mem::take(considered),
     })
 }

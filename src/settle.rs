@@ -10,7 +10,7 @@ use crate::chat::{Part, Prompt, ServiceTier, Usage};
 use crate::dialect::{Answer, Dialect, Event, Finish, Place, Request, embed};
 use crate::fleet::Arm;
 use crate::ledger::Reservation;
-use crate::ledger::store::Closing;
+use crate::ledger::store::{Closing, Facts};
 use crate::money::PicoUsd;
 use crate::provider::OnCancel;
 use crate::route::cost;
@@ -63,6 +63,38 @@ pub struct Job {
     pub phases: Vec<(&'static str, Duration)>,
     /// Alive as long as any settlement is; the drain at the end of the process waits for it.
     pub alive: Arc<()>,
+}
+
+impl Job {
+    /// An attempt on a model that was named, on which nothing is graded, asked of its effort, or held against another arm.
+    #[must_use]
+    pub fn of(
+        arm: &Arm,
+        dialect: &'static dyn Dialect,
+        task: &'static str,
+        opening: &Facts,
+        arrived: Instant,
+    ) -> Job {
+        Job {
+            arm: arm.clone(),
+            effort: Effort::None,
+            tier: None,
+            baseline: arm.clone(),
+            capped: false,
+            dialect,
+            held: 0,
+            attached: 0,
+            input: Input::Unknown,
+            request: opening.request.clone(),
+            attempt: opening.attempt.clone(),
+            rule: opening.rule.clone(),
+            task,
+            stream: false,
+            arrived,
+            phases: Vec::new(),
+            alive: Arc::default(),
+        }
+    }
 }
 
 /// What an attempt's input tokens are counted from.
@@ -138,36 +170,51 @@ impl Settlement {
         Settlement { open: Some(open) }
     }
 
+    /// A call that costs nothing and stands in no book.
+    #[must_use]
+    pub fn unbooked() -> Settlement {
+        Settlement { open: None }
+    }
+
     /// From here on the provider may do work: the request goes out now.
     pub fn sending(&mut self) {
-        self.open().sent = Some(Instant::now());
+        if let Some(open) = &mut self.open {
+            open.sent = Some(Instant::now());
+        }
     }
 
     /// The answer's status has arrived.
     pub fn status(&mut self, status: u16) {
-        self.open().status = status;
+        if let Some(open) = &mut self.open {
+            open.status = status;
+        }
     }
 
     /// The answer's head names the service tier.
     pub fn tier(&mut self, tier: Option<ServiceTier>) {
-        self.open().tier = tier;
+        if let Some(open) = &mut self.open {
+            open.tier = tier;
+        }
     }
 
     /// The answer goes to the client as a stream of events.
     pub fn streaming(&mut self) {
-        let open = self.open();
-        open.streaming = true;
-        open.telemetry.stream_opened();
+        if let Some(open) = &mut self.open {
+            open.streaming = true;
+            open.telemetry.stream_opened();
+        }
     }
 
     /// The whole answer is here; from now on the client waits for flyball alone.
     pub fn arrived(&mut self) {
-        self.open().whole = Some(Instant::now());
+        if let Some(open) = &mut self.open {
+            open.whole = Some(Instant::now());
+        }
     }
 
     /// Takes note of what a streamed answer says.
     pub fn saw(&mut self, event: &Event) {
-        let open = self.open();
+        let Some(open) = &mut self.open else { return };
         match event {
             Event::Text(text)
             | Event::Refusal(text)
@@ -207,7 +254,7 @@ impl Settlement {
             self.unknown("upstream_error");
             return None;
         }
-        let open = self.open();
+        let open = self.open.as_mut()?;
         open.seen.error = answer.error.is_some();
         open.seen.usage = answer.usage;
         open.seen.finish.clone_from(&answer.first.finish);
@@ -240,10 +287,9 @@ impl Settlement {
     /// read; where there were none, as a row without cost. `complete`: it has come to an end of its own.
     #[must_use]
     pub fn passed(mut self, answer: &Answer, complete: bool) -> Option<Bill> {
-        let open = self.open();
+        let mut open = self.open.take()?;
         open.seen.usage = answer.usage.or(open.seen.usage);
         open.seen.keep(&answer.words());
-        let open = self.open.take()?;
         let outcome = match complete {
             _ if open.seen.error => "upstream_error",
             true => "ok",
@@ -273,12 +319,6 @@ impl Settlement {
         if let Some(open) = self.open.take() {
             open.count_then_close(Charge::Bound, outcome);
         }
-    }
-
-    fn open(&mut self) -> &mut Open {
-        self.open
-            .as_mut()
-            .expect("a settlement is open until it is consumed")
     }
 }
 

@@ -180,6 +180,14 @@ impl Answer {
             && self.error.is_none()
     }
 
+    /// The sealed reasoning in it, which only the model that made it may read.
+    pub fn sealed(&self) -> impl Iterator<Item = &State> {
+        self.first.items.iter().filter_map(|item| match item {
+            Item::Reasoning(reasoning) => reasoning.state.as_ref(),
+            _ => None,
+        })
+    }
+
     /// All words of the answer, for counting where no usage was given: text, reasoning and tool calls.
     #[must_use]
     pub fn words(&self) -> String {

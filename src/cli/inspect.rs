@@ -1,7 +1,9 @@
 //! `flyball check`, `explain` and `classify`: what would happen, and why. Nothing is sent anywhere.
 
 use super::{Common, ServeArgs, joined};
+use crate::affinity::Makers;
 use crate::arm::Objective;
+use crate::caller::Caller;
 use crate::chat::Role;
 use crate::chat::conversation::{Conversation, Item, Message};
 use crate::classify::model::{Grader, embedded};
@@ -10,12 +12,21 @@ use crate::classify::{self, Difficulty, Features, grade_by};
 use crate::config::{self, Config};
 use crate::dialect::{self, Addressee, Dialect, Place};
 use crate::error::Error;
+use crate::exchange::admission::{Admission, Books, Inbound};
+use crate::exchange::completion::Completion;
 use crate::learn::outcome;
+use crate::ledger::balance::{Balances, Capped};
+use crate::ledger::cap::Dims;
+use crate::ledger::tree;
+use crate::limits::Limits;
 use crate::process::policy_of;
-use crate::route::{self, Decision, Policy, policy};
+use crate::route::{Decision, Policy, policy};
+use bytes::Bytes;
 use clap::Args;
 use serde_json::{Value, json};
 use std::io::{BufRead, Write};
+use std::sync::Arc;
+use std::time::Instant;
 
 #[derive(Args, Debug)]
 pub(super) struct CheckArgs {
@@ -69,14 +80,14 @@ pub(super) struct ClassifyArgs {
 
 pub(super) fn check(common: &Common, args: &CheckArgs) -> Result<(), String> {
     let config = load(common, &[])?;
-    let policy = policy_of(&config);
+    let house = House::new(&config);
+    let policy = &house.policy;
     let mut wrong = Vec::new();
     let mut examples = 0;
     for rule in &policy.rules {
         for example in &rule.examples {
             examples += 1;
-            if let Some(other) = caught_by_another(&policy, &rule.name, example, rule.when.private)
-            {
+            if let Some(other) = caught_by_another(&house, &rule.name, example, rule.when.private) {
                 wrong.push(format!(
                     "{}:{}: rule \"{}\": its example {example:?} is decided by \"{other}\"",
                     rule.file, rule.line, rule.name
@@ -109,36 +120,103 @@ pub(super) fn check(common: &Common, args: &CheckArgs) -> Result<(), String> {
 }
 
 /// The rule that decides a rule's example, if it is not that rule.
-fn caught_by_another(policy: &Policy, name: &str, example: &str, private: bool) -> Option<String> {
-    let (features, difficulty) = graded(example, policy.overlay.as_deref());
-    let headers = |_: &str| None;
-    let facts = route::policy::Facts {
-        difficulty: &difficulty,
-        tokens: features.prompt_tokens_estimate,
-        tools: false,
-        structured: false,
-        images: false,
-        turns: 1,
-        model: "auto",
-        tags: &[],
-        header: &headers,
-        key: None,
-        objective: policy.objective,
+fn caught_by_another(house: &House, name: &str, example: &str, private: bool) -> Option<String> {
+    let dialect = dialect::ALL[0];
+    let body = said_by_a_user(dialect, "auto", example).ok()?;
+    let place = place(dialect.model_in_body(), "auto");
+    let asked = Asking {
+        dialect,
+        body: &body,
+        place: &place,
+        objective: None,
         private,
-        cap_used: 0,
     };
-    let found = policy
-        .rules
-        .iter()
-        .find(|r| r.matches(&facts))
-        .map_or_else(|| "default".to_owned(), |r| r.name.clone());
-    (found != name).then_some(found)
+    let found = house.ask(&asked, |completion| completion.rule().name.clone());
+    found.ok().filter(|found| found != name)
 }
 
-fn graded(prompt: &str, overlay: Option<&Overlay>) -> (Features, Difficulty) {
-    let features = outcome::measured(prompt);
-    let difficulty = classify::grade(&features, overlay);
-    (features, difficulty)
+/// What `serve` would decide with, without its sockets and its books: an open ledger under the caps of the configuration.
+struct House {
+    policy: Arc<Policy>,
+    limits: Limits,
+    makers: Makers,
+    caps: EmptyBooks,
+}
+
+/// A request that is asked about.
+struct Asking<'a> {
+    dialect: &'static dyn Dialect,
+    body: &'a Bytes,
+    place: &'a Place<'a>,
+    objective: Option<Objective>,
+    private: bool,
+}
+
+/// The caps in force, of which nothing is spent.
+struct EmptyBooks(Balances);
+
+impl Books for EmptyBooks {
+    fn capped(&self, dims: &Dims<'_>) -> Capped {
+        self.0.capped(dims)
+    }
+
+    fn perhaps_capped(&self, dims: &Dims<'_>) -> Capped {
+        self.0.perhaps_capped(dims)
+    }
+
+    fn is_frozen(&self, _provider: &str, _model: &str) -> bool {
+        false
+    }
+
+    fn fullest(&self, _dims: &Dims<'_>) -> u64 {
+        0
+    }
+}
+
+impl House {
+    fn new(config: &Config) -> House {
+        let (caps, _) = tree::in_force(&config.caps, &[]);
+        let mut balances = Balances::new(false, config.sessions_max);
+        balances.set_caps(&caps, &[], 0);
+        House {
+            policy: Arc::new(policy_of(config)),
+            limits: config.limits.clone(),
+            makers: Makers::default(),
+            caps: EmptyBooks(balances),
+        }
+    }
+
+    /// Lets the request in as `serve` would, and looks at it.
+    fn ask<T>(
+        &self,
+        asking: &Asking<'_>,
+        look: impl FnOnce(&Completion<'_>) -> T,
+    ) -> Result<T, Error> {
+        let mut request = http::Request::post("/");
+        if let Some(objective) = asking.objective {
+            request = request.header("x-flyball-objective", objective.name());
+        }
+        if asking.private {
+            request = request.header("x-flyball-privacy", "local");
+        }
+        let (head, ()) = request
+            .body(())
+            .expect("the names are headers")
+            .into_parts();
+        let admission = Admission::new(Inbound {
+            head: &head,
+            dialect: asking.dialect,
+            caller: Caller { key: None },
+            id: "",
+            arrived: Instant::now(),
+            policy: Arc::clone(&self.policy),
+            limits: &self.limits,
+            books: &self.caps,
+            makers: &self.makers,
+        })?;
+        let completion = Completion::read(&admission, asking.body, asking.place)?;
+        Ok(look(&completion))
+    }
 }
 
 fn load(common: &Common, intercept: &[String]) -> Result<Config, String> {
@@ -151,7 +229,7 @@ fn load(common: &Common, intercept: &[String]) -> Result<Config, String> {
 
 pub(super) fn explain(common: &Common, args: &ExplainArgs) -> Result<(), String> {
     let config = load(common, &args.intercept)?;
-    let policy = policy_of(&config);
+    let house = House::new(&config);
     let dialect = args.dialect.as_deref().map(dialect_of).transpose()?;
     let objective = args
         .objective
@@ -163,39 +241,24 @@ pub(super) fn explain(common: &Common, args: &ExplainArgs) -> Result<(), String>
         })
         .transpose()?;
     let (body, dialect, place) = body_of(args, dialect)?;
-    let request = dialect.decode_at(body.as_bytes(), &place);
-    let request = request.map_err(|e| e.public)?;
-    let features = classify::measure(&request.prompt);
-    let difficulty = classify::grade(&features, policy.overlay.as_deref());
-    let asked = route::Asked {
-        dialect: dialect.name(),
-        sayable: &|_| Ok(()),
-        model: &request.model,
-        effort: request.effort.filter(|_| request.model.starts_with("auto")),
-        body_effort: request.effort,
+    let asking = Asking {
+        dialect,
+        body: &body,
+        place: &place,
         objective,
         private: args.private,
-        may_use: &|_| true,
-        limit: request.limit.map(|l| l.tokens),
-        tools: request.prompt.tools > 0,
-        structured: request.prompt.structured,
-        images: request
-            .prompt
-            .turns
-            .iter()
-            .any(|t| t.parts.contains(&crate::chat::Part::Image)),
-        turns: request.prompt.turns.len(),
-        cap_used: 0,
-        tags: &[],
-        header: &|_| None,
-        key: None,
-        served: None,
     };
-    let decision = route::decide(&policy, &asked, &difficulty, &features);
-    show(args.json, &features, &difficulty, &policy, &decision);
-    decision
-        .map(drop)
-        .map_err(|e| format!("refused: {}", e.public))
+    let outcome = house.ask(&asking, |completion| {
+        let decided = completion.decide(None);
+        // What the first arm would be told, and whether a cap could bound it, is part of the answer: `serve` refuses there too.
+        let checked = decided.as_ref().map_or(Ok(()), |routed| routed.check());
+        let found = decided.as_ref().ok().map(|routed| &routed.decision);
+        let graded = (&completion.features, &completion.difficulty);
+        show(args.json, graded, &house.policy, found, &checked);
+        decided.map(drop).and(checked)
+    });
+    let outcome = outcome.map_err(|e| e.public)?;
+    outcome.map_err(|e| format!("refused: {}", e.public))
 }
 
 fn dialect_of(name: &str) -> Result<&'static dyn Dialect, String> {
@@ -212,7 +275,7 @@ fn dialect_of(name: &str) -> Result<&'static dyn Dialect, String> {
 fn body_of<'a>(
     args: &'a ExplainArgs,
     asked: Option<&'static dyn Dialect>,
-) -> Result<(String, &'static dyn Dialect, Place<'a>), String> {
+) -> Result<(Bytes, &'static dyn Dialect, Place<'a>), String> {
     let prompt = match args.prompt.as_str() {
         "-" => {
             std::io::read_to_string(std::io::stdin()).map_err(|e| format!("standard input: {e}"))?
@@ -223,22 +286,27 @@ fn body_of<'a>(
     if let Some((body, guessed)) = body.and_then(|b| dialect::guessed(&b).map(|d| (b, d))) {
         let dialect = asked.unwrap_or(guessed);
         let named = dialect.model_in_body() && body.contains_key("model");
-        return Ok((prompt, dialect, place(named, &args.model)));
+        return Ok((Bytes::from(prompt), dialect, place(named, &args.model)));
     }
     let dialect = asked.unwrap_or(dialect::ALL[0]);
+    let body = said_by_a_user(dialect, &args.model, &prompt)?;
+    Ok((body, dialect, place(dialect.model_in_body(), &args.model)))
+}
+
+/// A request in which a user says this.
+fn said_by_a_user(dialect: &dyn Dialect, model: &str, prompt: &str) -> Result<Bytes, String> {
     let mut said = Conversation::default();
     said.messages.push(Message {
         role: Role::User,
-        items: vec![Item::Text(prompt)],
+        items: vec![Item::Text(prompt.to_owned())],
     });
     let to = Addressee {
-        model: &args.model,
+        model,
         limit: 4_096,
         thinks: true,
     };
     let written = dialect.write(&said, &to).map_err(|e| e.public)?;
-    let place = place(dialect.model_in_body(), &args.model);
-    Ok((written.body, dialect, place))
+    Ok(Bytes::from(written.body))
 }
 
 /// The path that such a body would have come with: it names the model where the body does not.
@@ -251,12 +319,11 @@ fn place(named: bool, model: &str) -> Place<'_> {
 
 fn show(
     as_json: bool,
-    features: &Features,
-    difficulty: &Difficulty,
+    (features, difficulty): (&Features, &Difficulty),
     policy: &Policy,
-    decision: &Result<Decision, Error>,
+    found: Option<&Decision>,
+    checked: &Result<(), Error>,
 ) {
-    let found = decision.as_ref().ok();
     let considered: Vec<Value> = found.iter().flat_map(|d| &d.considered).map(|c| json!({"arm": c.arm, "expected_usd": c.expected.map(crate::money::PicoUsd::usd_text), "verdict": c.verdict})).collect();
     let attempts: Vec<String> = found
         .iter()
@@ -272,7 +339,7 @@ fn show(
             .collect();
         println!(
             "{}",
-            json!({"task": difficulty.task.name(), "difficulty": rounded(difficulty.difficulty), "gain": rounded(difficulty.gain), "confidence": rounded(difficulty.confidence), "rule": found.map(|d| &d.rule), "attempts": attempts, "baseline": found.map(|d| d.baseline.to_string()), "considered": considered, "features": signals})
+            json!({"task": difficulty.task.name(), "difficulty": rounded(difficulty.difficulty), "gain": rounded(difficulty.gain), "confidence": rounded(difficulty.confidence), "rule": found.map(|d| &d.rule), "attempts": attempts, "baseline": found.map(|d| d.baseline.to_string()), "considered": considered, "refused": checked.as_ref().err().map(|e| &e.public), "features": signals})
         );
         return;
     }

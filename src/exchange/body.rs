@@ -1,7 +1,7 @@
 //! A request's body on its way in: how long it may be, how long it may take.
 
-use super::Inbound;
 use crate::error::{Error, Kind};
+use crate::limits::Limits;
 use bytes::Bytes;
 use http::header;
 use http::request::Parts;
@@ -51,9 +51,12 @@ fn too_large(most: usize) -> Error {
 ///
 /// # Errors
 /// It is too long, breaks off, or does not arrive in time.
-pub(super) async fn read_body(inbound: &Inbound<'_>, body: Incoming) -> Result<Bytes, Error> {
-    let limits = &inbound.state.limits;
-    check_body(inbound.head, limits.body_bytes_max)?;
+pub(super) async fn read_body(
+    head: &Parts,
+    body: Incoming,
+    limits: &Limits,
+) -> Result<Bytes, Error> {
+    check_body(head, limits.body_bytes_max)?;
     let limited = http_body_util::Limited::new(body, limits.body_bytes_max);
     match tokio::time::timeout(limits.client_body, limited.collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),

@@ -1,10 +1,10 @@
 //! The most input that one attempt can be billed for: its words, and the pictures, sound and documents beside them.
 
-use super::translate::Said;
 use crate::chat::Medium;
-use crate::error::Error;
+use crate::dialect::Request;
+use crate::error::{Error, Kind};
 use crate::fleet::Model;
-use crate::fleet::media;
+use crate::fleet::media::{self, setting};
 use crate::ledger::balance::{Ask, Capped};
 use crate::money::PicoUsd;
 use crate::price::Price;
@@ -32,12 +32,12 @@ pub(super) struct Input {
 
 impl Input {
     /// One token a byte of the body (its JSON is never shorter than its text), what is put around it, and the media.
-    pub(super) fn of(said: &Said<'_>, attached: media::Bound) -> Input {
-        let turns = u64::try_from(said.request.prompt.turns.len()).unwrap_or(u64::MAX);
+    pub(super) fn of(body: &Bytes, request: &Request<'_>, attached: media::Bound) -> Input {
+        let turns = u64::try_from(request.prompt.turns.len()).unwrap_or(u64::MAX);
         let around = turns
             .saturating_mul(TURN_TOKENS)
             .saturating_add(FRAME_TOKENS);
-        let bytes = tokens::bound(said.body.len()).saturating_sub(attached.bytes);
+        let bytes = tokens::bound(body.len()).saturating_sub(attached.bytes);
         let words = bytes.saturating_add(around);
         match attached.window {
             None => Input {
@@ -67,14 +67,8 @@ impl Input {
     }
 }
 
-/// What an attempt asks of the ledger.
-pub(super) fn ask(
-    price: Option<&Price>,
-    input: Input,
-    choices: u64,
-    tokens: u64,
-    tokens_min: u64,
-) -> Ask {
+/// What so much input, and each token of an answer, cost at most.
+pub(super) fn input_and_answer(price: Option<&Price>, input: Input, choices: u64) -> Ask {
     let zero = PicoUsd::ZERO;
     let total = input.total();
     let (fixed, output) = price.map_or((zero, zero), |p| {
@@ -85,10 +79,106 @@ pub(super) fn ask(
     Ask {
         fixed,
         per_token: output.times(choices),
-        tokens,
-        tokens_min,
         input_tokens: total,
         choices,
+        ..Ask::default()
+    }
+}
+
+/// The most that an attempt may cost: roughly, which is known at once, and exactly, where somebody can count it.
+pub(super) struct Bound {
+    /// At least what the exact one says.
+    pub(super) rough: Ask,
+    /// Finds it exactly, slowly. It is asked before the rough one refuses a request or lowers its limit.
+    pub(super) exact: Option<Exact>,
+    /// Why a refusal has to say that it is so much, and what makes it less.
+    pub(super) why_much: Option<&'static str>,
+}
+
+/// Counts an attempt's input.
+pub(super) type Exact = Box<dyn FnOnce() -> Ask + Send>;
+
+impl From<Ask> for Bound {
+    fn from(rough: Ask) -> Bound {
+        Bound {
+            rough,
+            exact: None,
+            why_much: None,
+        }
+    }
+}
+
+/// What is asked for under the caller's own `x-flyball-max-cost-usd`, with a limit that fits it.
+///
+/// # Errors
+/// Even the least answer may cost more.
+pub(super) fn held_to_cost(ask: Ask, most: Option<PicoUsd>) -> Result<Ask, Error> {
+    let Some(most) = most else { return Ok(ask) };
+    let room = most - ask.fixed;
+    let tokens = if ask.per_token > PicoUsd::ZERO {
+        u64::try_from(room.0.max(0) / ask.per_token.0).unwrap_or(u64::MAX)
+    } else {
+        ask.tokens
+    };
+    if room < PicoUsd::ZERO || tokens < ask.tokens_min {
+        let needed = ask.fixed + ask.per_token.times(ask.tokens_min);
+        return Err(Error::new(Kind::CapReached, format!("This request may cost up to {needed}, more than its x-flyball-max-cost-usd of {most}.")).code("flyball_cap"));
+    }
+    Ok(Ask {
+        tokens: ask.tokens.min(tokens),
+        ..ask
+    })
+}
+
+/// On a capped key everything must have a price and a bound, or the cap would be a guess.
+///
+/// # Errors
+/// The model has no price, or the first of the `unbounded` fields has no bound.
+pub(super) fn check_bounded(
+    unbounded: &[String],
+    model: &Model,
+    capped: Capped,
+) -> Result<(), Error> {
+    let (name, price) = (&model.name, model.price.as_ref());
+    if capped.usd && price.is_none() {
+        return Err(Error::bad_field(
+            "model",
+            format!("The price of \"{name}\" is not known, so a spend cap cannot count it. Set input_usd_per_mtok and output_usd_per_mtok for it."),
+        )
+        .code("flyball_no_price"));
+    }
+    if !must_be_bounded(capped, price) {
+        return Ok(());
+    }
+    match unbounded.first() {
+        None => Ok(()),
+        Some(field) => Err(Error::bad_field(
+            field.clone(),
+            format!("The cost of \"{field}\" has no bound that flyball knows, so it cannot be used under a spend cap."),
+        )
+        .code("flyball_unbounded")),
+    }
+}
+
+/// Whether a field is a list of models that may answer in the named one's place, as routers take it.
+pub(super) fn names_others(field: &str) -> bool {
+    ["models", "fallbacks"]
+        .iter()
+        .any(|other| field.eq_ignore_ascii_case(other))
+}
+
+/// Where a key may use some models only, or some models have a cap of their own, no other may answer in the named one's place.
+///
+/// # Errors
+/// One of the fields lets others answer.
+pub(super) fn check_others<'f>(mut fields: impl Iterator<Item = &'f str>) -> Result<(), Error> {
+    match fields.find(|field| names_others(field)) {
+        Some(field) => Err(Error::bad_field(
+            field,
+            format!("\"{field}\" lets other models answer than the one that is named, which this key's models or caps do not allow."),
+        )
+        .code("flyball_unbounded")),
+        None => Ok(()),
     }
 }
 
@@ -103,7 +193,7 @@ pub(super) fn must_be_bounded(capped: Capped, price: Option<&Price>) -> bool {
 /// A 400 that names the first medium without a bound and the setting that gives it one. `asked` are the media as the client's own
 /// dialect calls them.
 pub(super) fn attached(
-    said: &Said<'_>,
+    media: &[Medium<'_>],
     asked: &[Medium<'_>],
     model: &Model,
     headers: &HeaderMap,
@@ -116,7 +206,7 @@ pub(super) fn attached(
     let vendors = model.price.and_then(|p| p.input_tokens_max);
     let window = vendors.max(model.context_tokens.filter(|_| vendors.is_some()));
     let window = window.filter(|_| !longer);
-    let medium = match model.media.bound(&said.request.media, window) {
+    let medium = match model.media.bound(media, window) {
         Ok(bound) => return Ok(bound),
         Err(_) if !must => return Ok(media::Bound::default()),
         Err(medium) => medium,
@@ -124,11 +214,11 @@ pub(super) fn attached(
     let at = asked
         .iter()
         .find(|m| (m.kind, m.stored) == (medium.kind, medium.stored));
-    let at = at.filter(|_| said.translated).unwrap_or(medium).at.as_str();
+    let at = at.unwrap_or(medium).at.as_str();
     let way_out = match medium.stored {
         true => "Send what it holds with it (reasoning: include \"reasoning.encrypted_content\"), or use another model.".to_owned(),
         false => {
-            let (setting, what) = media::setting(medium);
+            let (setting, what) = setting(medium);
             format!("Set {setting} for that [[model]], the most tokens that one {what} can be, or use another model.")
         }
     };
@@ -148,12 +238,12 @@ pub(super) fn may_ask_for_cache(body: &[u8]) -> bool {
 }
 
 /// Why a request is reserved at a whole context window, where it is, and what makes it less.
-pub(super) fn why_much(said: &Said<'_>, model: &Model, input: Input) -> Option<&'static str> {
+pub(super) fn why_much(media: &[Medium<'_>], model: &Model, input: Input) -> Option<&'static str> {
     if input.countable {
         return None;
     }
-    let medium = model.media.bound(&said.request.media, None).err()?;
-    Some(match (medium.stored, media::setting(medium).0) {
+    let medium = model.media.bound(media, None).err()?;
+    Some(match (medium.stored, setting(medium).0) {
         (true, _) => {
             "A turn that it only names is reserved at the model's whole context window; send it with what it holds (reasoning: its encrypted_content)."
         }

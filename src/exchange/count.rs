@@ -1,40 +1,156 @@
 //! How many tokens a prompt has: asked of the provider whose model is named, where it counts in the client's dialect for nothing;
 //! else counted here. A routed request has no model yet whose own tokenizer could be asked.
 
-use super::headers::{self, Words};
-use super::{Inbound, embed, read_body, reply};
+use super::admission::Admission;
+use super::bound::Bound;
+use super::reply;
+use super::returned;
+use super::work::{Booked, Failed, Hold, Longer, Order, Outcome, Outgoing, Told, Way, Work};
 use crate::chat::Part;
-use crate::dialect::{Dialect, Place, Request, unseal};
-use crate::error::Error;
-use crate::fleet::Model;
+use crate::dialect::{Answer as Read, Dialect, Place, Request, unseal};
+use crate::error::{Error, Kind};
+use crate::fleet::{Arm, Model};
+use crate::ledger::store::Facts;
 use crate::provider::Side;
 use crate::relay::Answer;
 use crate::route;
+use crate::settle::Job;
 use crate::tokens;
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode};
-use hyper::body::Incoming;
+use http::response::Parts;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// A count that takes longer is made here: its only use is to be had before the request itself.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
-pub(super) async fn count(
-    inbound: &Inbound<'_>,
-    body: Incoming,
-    place: &Place<'_>,
-) -> Result<Response<Answer>, Error> {
-    let body = read_body(inbound, body).await?;
-    let dialect = inbound.dialect;
-    let request = dialect.decode_at(&body, place)?;
-    if let Some((model, url)) = counter(inbound, &request)? {
-        let asked = asked(inbound, &model, &url, &body);
-        if let Ok(Some(answer)) = tokio::time::timeout(PATIENCE, asked).await {
-            return Ok(answer);
-        }
+/// A request for a count.
+pub(super) struct Count<'a> {
+    admission: &'a Admission<'a>,
+    request: Request<'a>,
+    body: &'a Bytes,
+    /// The model whose provider counts; empty where none does.
+    arms: Vec<Arm>,
+    /// Where it counts.
+    url: String,
+}
+
+impl<'a> Count<'a> {
+    /// # Errors
+    /// It is no request of the client's dialect, or the caller may not use the model that it names.
+    pub(super) fn read(
+        admission: &'a Admission<'a>,
+        body: &'a Bytes,
+        place: &'a Place<'a>,
+    ) -> Result<Count<'a>, Error> {
+        let request = admission.dialect.decode_at(body, place)?;
+        let (arms, url) = match counter(admission, &request)? {
+            Some((model, url)) => {
+                let effort = None;
+                (vec![Arm { model, effort }], url)
+            }
+            None => (Vec::new(), String::new()),
+        };
+        Ok(Count {
+            admission,
+            request,
+            body,
+            arms,
+            url,
+        })
     }
-    Ok(counted(dialect, &request, body.len()).await)
+
+    /// Whether this is what the provider has counted, or its word that the request is wrong, which is an answer too.
+    pub(super) fn is_told(&self, answer: &Response<Answer>) -> bool {
+        let status = answer.status().as_u16();
+        // A local server that does not know the path says 404 as well.
+        let missing = || self.arms.iter().any(|arm| !arm.model.provider.kind.free);
+        matches!(status, 200 | 400 | 413 | 422) || (status == 404 && missing())
+    }
+
+    /// Counted here.
+    pub(super) async fn here(&self) -> Response<Answer> {
+        counted(self.admission.dialect, &self.request, self.body.len()).await
+    }
+}
+
+impl Work for Count<'_> {
+    fn arms(&self) -> &[Arm] {
+        &self.arms
+    }
+
+    fn told(&self, _arm: &Arm) -> Result<Told, Failed> {
+        Ok(Told::own(self.admission.dialect, self.body.clone()))
+    }
+
+    fn order<'o>(&'o self, arm: &'o Arm, told: &'o Told) -> Result<Box<dyn Order + 'o>, Failed> {
+        Ok(Box::new(Attempt {
+            count: self,
+            arm,
+            told,
+        }))
+    }
+}
+
+/// One attempt before it goes out.
+struct Attempt<'a> {
+    count: &'a Count<'a>,
+    arm: &'a Arm,
+    told: &'a Told,
+}
+
+impl Order for Attempt<'_> {
+    /// Counting is free.
+    fn bound(&mut self) -> Option<Bound> {
+        None
+    }
+
+    fn opening(&self) -> Facts {
+        Facts::default()
+    }
+
+    fn outgoing(&mut self, _granted: u64) -> Result<Outgoing, Error> {
+        Ok(Outgoing {
+            method: Method::POST,
+            url: self.count.url.clone(),
+            body: self.told.body.clone().into(),
+            bodiless: false,
+        })
+    }
+
+    fn job(&self, opening: &Facts, _phases: Vec<(&'static str, Duration)>) -> Job {
+        let Admission {
+            dialect, arrived, ..
+        } = *self.count.admission;
+        Job::of(self.arm, dialect, "", opening, arrived)
+    }
+
+    fn announce(&self, headers: &mut HeaderMap) {
+        returned::set(headers, "x-flyball-model", &self.arm.model.name);
+        returned::set(headers, "x-flyball-provider", &self.arm.model.provider.name);
+    }
+
+    fn reading(&mut self, _head: &mut Parts, _ended: bool) -> Way {
+        Way::Held(Hold {
+            bytes_max: reply::HELD_MAX,
+            read: Box::new(|_| Read::default()),
+            books: Booked::Passed,
+            longer: Longer::Refused("the provider's count is too long"),
+        })
+    }
+
+    fn answer(&self, mut head: Parts, bytes: Bytes, _read: Read) -> Outcome {
+        if head.status != StatusCode::OK {
+            return Err(Error::new(
+                Kind::UpstreamFailed,
+                "the provider counted nothing",
+            ));
+        }
+        returned::set(&mut head.headers, "x-flyball-basis", "reported");
+        let bytes = reply::redacted(bytes, &self.arm.model.provider);
+        Ok(Response::from_parts(head, Answer::whole(bytes)))
+    }
 }
 
 /// The model whose provider counts, and where.
@@ -42,72 +158,23 @@ pub(super) async fn count(
 /// # Errors
 /// The caller may not use that model.
 fn counter(
-    inbound: &Inbound<'_>,
+    admission: &Admission<'_>,
     request: &Request<'_>,
 ) -> Result<Option<(Arc<Model>, String)>, Error> {
-    let policy = inbound.state.policy.load();
-    let (dialect, caller) = (inbound.dialect, &inbound.caller);
-    let wishes = headers::wishes(inbound.head, caller)?;
+    let policy = &admission.policy;
+    let dialect = admission.dialect.name();
     // What came from another model is taken out of a request only when its arm is known, and never leaves as it is.
     let sealed = unseal::may_hold(request.fields.text(), true);
-    if wishes.private || sealed || route::is_routed(&policy, &request.model) {
+    if admission.wishes.private || sealed || route::is_routed(policy, &request.model) {
         return Ok(None);
     }
     let fleet = &policy.fleet;
-    let Some(model) = fleet.resolve(&request.model, dialect.name(), &policy.catalogue) else {
+    let Some(model) = fleet.resolve(&request.model, dialect, &policy.catalogue) else {
         return Ok(None);
     };
-    embed::permitted(caller, false, &model)?;
-    let side = Side::Count(dialect.name());
-    let url = model.provider.side(side, &model.name, "");
+    admission.permitted(&model)?;
+    let url = model.provider.side(Side::Count(dialect), &model.name, "");
     Ok(url.filter(|_| !model.simulated).map(|url| (model, url)))
-}
-
-/// The provider's own count; `None` where it gives none. That the request is wrong is an answer too.
-async fn asked(
-    inbound: &Inbound<'_>,
-    model: &Model,
-    url: &str,
-    body: &Bytes,
-) -> Option<Response<Answer>> {
-    let provider = &model.provider;
-    let state = inbound.state;
-    let headers = headers::outgoing(inbound.head, provider, url, Words::default());
-    let answer = match state.upstream.send(url, headers, body.clone()).await {
-        Ok(answer) => answer,
-        Err(failure) => {
-            let telemetry = &state.telemetry;
-            telemetry.upstream_error(&provider.name, &failure.error);
-            return None;
-        }
-    };
-    let (mut head, body) = answer.into_parts();
-    let status = head.status.as_u16();
-    // A local server that does not know the path says 404 as well.
-    let wrong = matches!(status, 400 | 413 | 422) || (status == 404 && !provider.kind.free);
-    if !head.status.is_success() {
-        state.telemetry.upstream_status(&provider.name, status);
-    }
-    if !(status == 200 || wrong) {
-        return None;
-    }
-    let held = reply::read_up_to(body, reply::HELD_MAX, state.limits.idle).await;
-    let reply::Held::Whole(bytes) = held else {
-        return None;
-    };
-    headers::returned(&mut head.headers);
-    let basis = (status == 200).then_some("reported");
-    for (name, text) in [
-        ("x-flyball-model", Some(model.name.as_str())),
-        ("x-flyball-provider", Some(&provider.name)),
-        ("x-flyball-basis", basis),
-    ] {
-        if let Some(Ok(value)) = text.map(HeaderValue::from_str) {
-            head.headers.insert(name, value);
-        }
-    }
-    let bytes = reply::redacted(bytes, provider);
-    Some(Response::from_parts(head, Answer::whole(bytes)))
 }
 
 /// Counted here, in o200k_base.

@@ -1,26 +1,27 @@
 //! `/v1/completions`, from before there were chats: passed on to the provider of the model that is named, metered as what is passed on is.
 
-use super::pass::{self, Asked};
-use super::{Inbound, read_body};
+use super::admission::Admission;
+use super::passthrough::{Passthrough, PlainCall};
 use crate::dialect::legacy;
 use crate::error::{Error, Kind};
 use crate::json::{self, Edit, Object};
 use crate::provider::Provider;
-use crate::relay::Answer;
 use crate::route;
 use bytes::Bytes;
-use http::Response;
-use hyper::body::Incoming;
+use std::sync::Arc;
 
-pub(super) async fn complete(
-    inbound: &Inbound<'_>,
-    body: Incoming,
+/// The call to the provider of the model that the body, or the path, names.
+///
+/// # Errors
+/// There is no such model, or its provider has none of these.
+pub(super) fn call<'a>(
+    admission: &'a Admission<'a>,
+    body: Bytes,
     deployment: Option<String>,
-) -> Result<Response<Answer>, Error> {
-    let body = read_body(inbound, body).await?;
-    let policy = inbound.state.policy.load_full();
+) -> Result<Passthrough<'a>, Error> {
+    let policy = &admission.policy;
     let (name, body) = named(body, deployment)?;
-    if route::is_routed(&policy, &name) {
+    if route::is_routed(policy, &name) {
         return Err(Error::bad_field(
             "model",
             "Legacy completions are not routed: name a model that still has them, or use /v1/chat/completions.",
@@ -37,14 +38,13 @@ pub(super) async fn complete(
         let public = format!("The provider of \"{name}\" has no legacy completions.");
         Error::bad_field("model", public)
     })?;
-    let asked = Asked {
-        policy: &policy,
-        provider: &model.provider,
-        rest: &rest,
-        body: &body,
-        field: "/v1/completions",
+    let call = PlainCall {
+        provider: Arc::clone(&model.provider),
+        rest: rest.into(),
+        body,
+        field: "/v1/completions".to_owned(),
     };
-    pass::carry(inbound, asked).await
+    Passthrough::new(admission, call)
 }
 
 /// The model's name, and the body that names it.

@@ -1,10 +1,10 @@
 //! The models that a key may use, in the shape of the client's dialect, and what else such a client asks a server.
 
-use super::{Inbound, headers, reply};
+use super::admission::Inbound;
+use super::{reply, returned};
 use crate::dialect::directory::{Known, Lookup};
 use crate::error::{Error, Kind};
 use crate::relay::Answer;
-use crate::route::Policy;
 use http::{Response, StatusCode};
 use serde_json::Value;
 
@@ -15,20 +15,11 @@ const ROUTED: [&str; 5] = ["auto", "auto:cheap", "auto:best", "auto:fast", "auto
 pub(super) fn get(inbound: &Inbound<'_>) -> Option<Result<Response<Answer>, Error>> {
     let directory = inbound.dialect.directory();
     Some(match directory.lookup(inbound.head.uri.path())? {
-        Lookup::List => {
-            let policy = inbound.state.policy.load();
-            Ok(ok(&directory.list(&known(inbound, &policy))))
-        }
+        Lookup::List => Ok(ok(&directory.list(&known(inbound)))),
         Lookup::One(name) => card(inbound, name),
         Lookup::Told(kind, text) => Ok(told(kind, text)),
         Lookup::Named => return None,
     })
-}
-
-/// Whether it is for the body to name the model.
-pub(super) fn is_named(inbound: &Inbound<'_>) -> bool {
-    let directory = inbound.dialect.directory();
-    directory.lookup(inbound.head.uri.path()) == Some(Lookup::Named)
 }
 
 /// The model that the body names: what it can do, as far as that is known here.
@@ -37,8 +28,7 @@ pub(super) fn named(inbound: &Inbound<'_>, body: &[u8]) -> Result<Response<Answe
 }
 
 fn card(inbound: &Inbound<'_>, name: &str) -> Result<Response<Answer>, Error> {
-    let policy = inbound.state.policy.load();
-    let known = known(inbound, &policy);
+    let known = known(inbound);
     let found = known.iter().find(|model| model.name == name);
     let model = found.ok_or_else(|| missing(name))?;
     Ok(ok(&inbound.dialect.directory().card(model)))
@@ -50,7 +40,7 @@ fn ok(body: &Value) -> Response<Answer> {
 
 fn told(kind: &'static str, text: String) -> Response<Answer> {
     let mut answer = Response::new(Answer::whole(text));
-    headers::set_type(answer.headers_mut(), kind);
+    returned::set_type(answer.headers_mut(), kind);
     answer
 }
 
@@ -64,14 +54,14 @@ fn missing(name: &str) -> Error {
 }
 
 /// The routed names first, then every model that the key may use.
-fn known<'p>(inbound: &Inbound<'_>, policy: &'p Policy) -> Vec<Known<'p>> {
+fn known<'p>(inbound: &'p Inbound<'_>) -> Vec<Known<'p>> {
     let routed = ROUTED.iter().map(|name| Known {
         name,
         thinks: true,
         embeds: false,
         context_tokens: None,
     });
-    let models = policy.fleet.models.iter();
+    let models = inbound.policy.fleet.models.iter();
     let own = models.filter(|model| inbound.caller.may_use(&model.name));
     let own = own.map(|model| Known {
         name: &model.name,

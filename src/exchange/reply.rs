@@ -1,13 +1,11 @@
 //! Answers of our own: errors in the caller's dialect, small JSON, and answers that are held back until they are whole.
 
-use super::State;
+use super::returned::set_type;
 use crate::dialect::{self, Answer as Said, Dialect, Frame};
 use crate::error::{Error, Kind, Retry};
 use crate::provider::Provider;
 use crate::relay::Answer;
-use crate::settle::Settlement;
 use crate::telemetry::Refused;
-use crate::upstream::Failure;
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::response::Parts;
@@ -32,10 +30,10 @@ pub(super) fn translated(
     frame: Frame,
 ) -> Response<Answer> {
     if !stream {
-        super::headers::set_type(&mut head.headers, "application/json");
+        set_type(&mut head.headers, "application/json");
         return Response::from_parts(head, Answer::whole(dialect.answer_body(answer, &frame)));
     }
-    super::headers::set_type(&mut head.headers, dialect.stream_type(frame.array));
+    set_type(&mut head.headers, dialect.stream_type(frame.array));
     let mut writer = dialect.stream_writer(frame);
     let mut out = Vec::new();
     for event in answer.into_events() {
@@ -55,7 +53,7 @@ pub(super) fn error_of(
     let kind = dialect::fault::of_status(head.status.as_u16());
     let kind = kind.unwrap_or(Kind::UpstreamFailed);
     let error = Error::new(kind, dialect::fault::said(body));
-    super::headers::set_type(&mut head.headers, "application/json");
+    set_type(&mut head.headers, "application/json");
     Response::from_parts(head, Answer::whole(dialect.error_body(&error, id)))
 }
 
@@ -149,43 +147,8 @@ pub(super) async fn read_up_to(mut body: Incoming, most: usize, deadline: Durati
     }
 }
 
-/// A provider's own error, without our keys in it. A redirect is none: the client would take its prompt and key there.
-///
-/// # Errors
-/// It is a redirect, or cannot be read.
-pub(super) async fn refused_upstream(
-    state: &State,
-    provider: &Provider,
-    head: &Parts,
-    body: Incoming,
-    settlement: Settlement,
-) -> Result<Bytes, Error> {
-    let status = head.status.as_u16();
-    let redirects = head.status.is_redirection() && head.status != StatusCode::NOT_MODIFIED;
-    if redirects || head.status.is_informational() {
-        settlement.void("refused_upstream");
-        return Err(no_answer(head));
-    }
-    let held = read_up_to(body, HELD_MAX, state.limits.idle).await;
-    // Only these answers mean that no work was done (reliability: A3); after any other the outcome is unknown.
-    if matches!(status, 400 | 401 | 403 | 404 | 405 | 413 | 415 | 422 | 429) {
-        settlement.void("refused_upstream");
-    } else {
-        settlement.unknown("upstream_error");
-    }
-    state.telemetry.upstream_status(&provider.name, status);
-    match held {
-        Held::Whole(bytes) => Ok(redacted(bytes, provider)),
-        Held::Longer(..) => Err(Error::new(
-            Kind::UpstreamFailed,
-            "the provider's error is too long to pass on",
-        )),
-        Held::Broken(error) => Err(error),
-    }
-}
-
 /// For a status that neither answers nor refuses: a redirect, most likely from an address that is not quite the provider's.
-fn no_answer(head: &http::response::Parts) -> Error {
+pub(super) fn no_answer(head: &http::response::Parts) -> Error {
     let to = head
         .headers
         .get(http::header::LOCATION)
@@ -215,16 +178,4 @@ pub(super) fn redacted(bytes: Bytes, provider: &Provider) -> Bytes {
         Ok(text) if text.contains(key) => Bytes::from(text.replace(key, "[redacted]")),
         _ => bytes,
     }
-}
-
-/// The end of an attempt that got no answer.
-pub(super) fn unanswered(failure: Failure, settlement: Settlement) -> Error {
-    if failure.not_sent {
-        settlement.void("not_sent");
-    } else if failure.error.kind == Kind::UpstreamTimeout {
-        settlement.unknown("upstream_timeout");
-    } else {
-        settlement.unknown("upstream_error");
-    }
-    failure.error
 }

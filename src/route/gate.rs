@@ -23,8 +23,6 @@ pub(super) fn eligible(
             Some("it makes embeddings only")
         } else if wants.local && (!model.local || model.simulated) {
             Some("not local")
-        } else if !speaks(asked, &model.provider) {
-            Some("cannot be told this request: it speaks another dialect")
         } else if model
             .context_tokens
             .is_some_and(|c| features.prompt_tokens_estimate > c)
@@ -45,31 +43,30 @@ pub(super) fn eligible(
     pass
 }
 
-/// The provider speaks the client's dialect, or the request can be said in another one.
-pub(super) fn speaks(asked: &Asked<'_>, provider: &Provider) -> bool {
-    provider.speaks(asked.dialect) || (asked.sayable)(provider).is_ok()
-}
-
-/// What stands in the way of every model that speaks another dialect.
-fn untranslatable(policy: &Policy, asked: &Asked<'_>) -> Error {
-    let models = policy.fleet.models.iter();
-    let mut whys = models.filter_map(|m| (asked.sayable)(&m.provider).err());
-    whys.next().unwrap_or_else(|| {
-        Error::bad_field(
-            "model",
-            format!(
-                "None of the configured models speaks {}; add a provider that does.",
-                asked.dialect
-            ),
-        )
-    })
+/// Leaves out the models of a provider that cannot be told the request in any dialect that it speaks.
+pub(super) fn leave_out(
+    provider: &Provider,
+    eligible: &mut Vec<Arc<Model>>,
+    considered: &mut Vec<Considered>,
+) {
+    eligible.retain(|model| {
+        let stays = model.provider.name != provider.name;
+        if !stays {
+            considered.push(Considered {
+                arm: model.name.clone(),
+                expected: None,
+                verdict: "cannot be told this request: it speaks another dialect",
+            });
+        }
+        stays
+    });
 }
 
 pub(super) fn nothing_eligible(
-    policy: &Policy,
     asked: &Asked<'_>,
     wants: &Wants,
     considered: &[Considered],
+    untold: Option<Error>,
 ) -> Error {
     let all = |verdict| considered.iter().all(|c| c.verdict == verdict);
     let detail = considered
@@ -92,7 +89,13 @@ pub(super) fn nothing_eligible(
         )
         .code("context_length_exceeded")
     } else {
-        untranslatable(policy, asked)
+        untold.unwrap_or_else(|| {
+            let dialect = asked.dialect;
+            let public = format!(
+                "None of the configured models speaks {dialect}; add a provider that does."
+            );
+            Error::bad_field("model", public)
+        })
     };
     error.detail(detail)
 }

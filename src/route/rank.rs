@@ -1,8 +1,7 @@
 //! The order of the arms that may answer: tier by rule and objective, effort by difficulty, then expected cost.
 
-use super::gate::speaks;
 use super::policy::{Efforts, Rule, Target};
-use super::{AUTO, Asked, Wants, cost};
+use super::{AUTO, Asked, Wants, can_be_told, cost};
 use crate::arm::{Effort, Objective, Tier};
 use crate::classify::Difficulty;
 use crate::effort;
@@ -154,7 +153,7 @@ pub(super) fn hold_to_baseline(
 ) {
     let auto = asked.model == AUTO || asked.model.starts_with("auto:");
     let asked_for = eligible.iter().any(|m| m.name == baseline.model.name)
-        || speaks(asked, &baseline.model.provider);
+        || can_be_told(asked, baseline).is_ok();
     if auto
         || wants.local
         || wants.objective == Objective::Best
@@ -179,14 +178,13 @@ pub(super) fn hold_to_baseline(
 /// The first arm, then what the rule names as its fallback. A paid fallback is never silent: without a word in the rule there is none.
 pub(super) fn with_fallbacks(
     rule: &Rule,
-    ranked: Vec<Arm>,
+    first: Option<&Arm>,
     eligible: &[Arc<Model>],
     difficulty: &Difficulty,
     asked: &Asked<'_>,
     wants: &Wants,
 ) -> Vec<Arm> {
-    let mut ranked = ranked.into_iter();
-    let mut attempts: Vec<Arm> = ranked.next().into_iter().collect();
+    let mut attempts: Vec<Arm> = first.into_iter().cloned().collect();
     for step in &rule.route.fallback {
         for model in eligible.iter().filter(|m| names(step, m)) {
             if !attempts.iter().any(|a| Arc::ptr_eq(&a.model, model)) {

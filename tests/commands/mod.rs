@@ -276,6 +276,44 @@ fn explain_reads_a_body_in_the_dialect_that_it_looks_like() {
     assert!(!ok && err.contains("there is no dialect \"x\""), "{err}");
 }
 
+/// `serve` answers 400 to each of these: what the model that would be chosen cannot be told, and what a cap cannot bound.
+#[test]
+fn explain_says_what_serve_would_refuse() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let config = r#"
+[[provider]]
+name = "a"
+kind = "anthropic"
+base_url = "http://127.0.0.1:1"
+[[model]]
+name = "claude-haiku-4-5"
+provider = "a"
+tier = "small"
+[[cap]]
+usd = 5
+window = "day"
+"#;
+    std::fs::write(dir.path().join("flyball.toml"), config).expect("a file");
+    let file = dir.path().join("flyball.toml");
+    let explain = |body: &str| {
+        let file = file.to_str().expect("a path");
+        out(flyball(dir.path()).args(["--config", file, "explain", body, "--json"]))
+    };
+    let (ok, text, err) = explain(r#"{"messages":[{"role":"user","content":"hi"}]}"#);
+    assert!(ok, "{text} {err}");
+    for (field, body) in [
+        ("\"n\"", r#"{"n":2,"messages":[{"role":"user","content":"hi"}]}"#),
+        (
+            "web_search",
+            r#"{"max_tokens":9,"tools":[{"type":"web_search_20250305","name":"web_search"}],"system":"s","messages":[{"role":"user","content":"hi"}]}"#,
+        ),
+    ] {
+        let (ok, text, err) = explain(body);
+        assert!(!ok && err.contains("refused"), "{body}: {text} {err}");
+        assert!(err.contains(field) || err.contains("tools"), "{err}");
+    }
+}
+
 #[test]
 fn prices_can_be_refreshed_from_litellms_file() {
     let dir = tempfile::tempdir().expect("a folder");

@@ -457,7 +457,7 @@ pub static KINDS: &[Kind] = &[
         money: &[
             money("cap $0.05", Some("0.05usd/day"), None),
             Money {
-                note: "known disagreement (a): the caller's own limit of $0.05 is held against the rough bound and refuses what a cap of $0.05 admits",
+                note: "the prompt is counted before the caller's own limit refuses it, as before a cap does",
                 ..money("max-cost $0.05", None, Some("0.05"))
             },
         ],
@@ -471,7 +471,7 @@ pub static KINDS: &[Kind] = &[
         room: &[],
         money: &[
             Money {
-                note: "known disagreement (b): the rough bound shortens the answer, though all 4,000 tokens would fit once the prompt is counted",
+                note: "the prompt is counted before a limit is lowered: all 4,000 tokens fit",
                 ..money("cap $0.20", Some("0.2usd/day"), None)
             },
             money("max-cost $0.20", None, Some("0.2")),
@@ -490,7 +490,7 @@ pub static KINDS: &[Kind] = &[
         money: &[
             money("cap $0.01", Some("0.01usd/day"), None),
             Money {
-                note: "the other side of (a): embeddings are counted for the caller's own limit too",
+                note: "embeddings are counted for the caller's own limit too",
                 ..money("max-cost $0.01", None, Some("0.01"))
             },
             money("cap $0.001", Some("0.001usd/day"), None),

@@ -1,21 +1,26 @@
 //! What a client may ask that needs no model: which models there are, and what a request of its own did.
 
-use super::{Inbound, State, models, reply};
+use super::admission::Inbound;
+use super::{models, reply};
 use crate::caller::Caller;
 use crate::error::{Error, Kind};
+use crate::ledger::Ledger;
 use crate::ledger::store::Attempt;
 use crate::relay::Answer;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-pub(super) async fn get(inbound: &Inbound<'_>) -> Result<Response<Answer>, Error> {
+pub(super) async fn get(
+    inbound: &Inbound<'_>,
+    ledger: &Arc<Ledger>,
+) -> Result<Response<Answer>, Error> {
     if let Some(answer) = models::get(inbound) {
         return answer;
     }
     let path = inbound.head.uri.path();
     match path.strip_prefix("/flyball/requests/") {
-        Some(id) => request(inbound.state, &inbound.caller, id).await,
+        Some(id) => request(ledger, &inbound.caller, id).await,
         None => Err(Error::new(
             Kind::NotFound,
             format!("flyball has no {path}."),
@@ -24,13 +29,17 @@ pub(super) async fn get(inbound: &Inbound<'_>) -> Result<Response<Answer>, Error
 }
 
 /// What became of a request; a caller sees its own and no others.
-async fn request(state: &Arc<State>, caller: &Caller, id: &str) -> Result<Response<Answer>, Error> {
+async fn request(
+    ledger: &Arc<Ledger>,
+    caller: &Caller,
+    id: &str,
+) -> Result<Response<Answer>, Error> {
     let missing = || Error::new(Kind::NotFound, "There is no such request of this caller.");
     let id = uuid::Uuid::parse_str(id)
         .map_err(|_| missing())?
         .to_string();
-    state.ledger.flush().await;
-    let settings = state.ledger.settings().clone();
+    ledger.flush().await;
+    let settings = ledger.settings().clone();
     let found = tokio::task::spawn_blocking(move || settings.books()?.request(&id))
         .await
         .map_err(|e| {

@@ -1,0 +1,268 @@
+//! A request that is let in: who asks, under which policy, with which wishes. Everything that is decided about it is decided from
+//! here, by `serve` as by `explain`. Opens nothing and sends nothing.
+
+use super::wishes::{self, Wishes};
+use crate::affinity::Makers;
+use crate::arm::Effort;
+use crate::caller::Caller;
+use crate::dialect::Dialect;
+use crate::error::{Error, Kind};
+use crate::fleet::{Arm, Model};
+use crate::ledger::balance::Capped;
+use crate::ledger::cap::Dims;
+use crate::ledger::store::Facts;
+use crate::ledger::{Ledger, now_ms};
+use crate::limits::Limits;
+use crate::provider::Provider;
+use crate::route::Policy;
+use http::request::Parts;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What the books say before anything is written into them.
+pub trait Books: Sync {
+    /// Which measures of such an attempt a cap counts; before its arm is known, those that do not depend on it.
+    fn capped(&self, dims: &Dims<'_>) -> Capped;
+    /// Which measures a cap counts for some model that such an attempt may mean, beside those that are counted anyhow.
+    fn perhaps_capped(&self, dims: &Dims<'_>) -> Capped;
+    /// Whether a model is not used under a cap for now, since it has cost more than its bound.
+    fn is_frozen(&self, provider: &str, model: &str) -> bool;
+    /// The share, in percent, of the fullest cap that counts such a request whatever arm it goes to.
+    fn fullest(&self, dims: &Dims<'_>) -> u64;
+}
+
+impl Books for Ledger {
+    fn capped(&self, dims: &Dims<'_>) -> Capped {
+        Ledger::capped(self, dims)
+    }
+
+    fn perhaps_capped(&self, dims: &Dims<'_>) -> Capped {
+        Ledger::perhaps_capped(self, dims)
+    }
+
+    fn is_frozen(&self, provider: &str, model: &str) -> bool {
+        Ledger::is_frozen(self, provider, model)
+    }
+
+    fn fullest(&self, dims: &Dims<'_>) -> u64 {
+        Ledger::fullest(self, dims)
+    }
+}
+
+/// A request whose caller is known.
+pub struct Inbound<'a> {
+    /// Its method, path and headers.
+    pub head: &'a Parts,
+    /// The client's own dialect.
+    pub dialect: &'static dyn Dialect,
+    /// Who asks.
+    pub caller: Caller,
+    /// The request id.
+    pub id: &'a str,
+    /// When it arrived.
+    pub arrived: Instant,
+    /// What decisions are made from, as it stands at this moment: one for the whole exchange.
+    pub policy: Arc<Policy>,
+    /// Sizes and deadlines.
+    pub limits: &'a Limits,
+    /// What caps say.
+    pub books: &'a dyn Books,
+    /// Who made which sealed reasoning.
+    pub makers: &'a Makers,
+}
+
+/// A request that is let in.
+pub struct Admission<'a> {
+    pub(super) head: &'a Parts,
+    pub(super) dialect: &'static dyn Dialect,
+    pub(super) caller: Caller,
+    pub(super) id: &'a str,
+    pub(super) arrived: Instant,
+    pub(super) policy: Arc<Policy>,
+    pub(super) limits: &'a Limits,
+    books: &'a dyn Books,
+    pub(super) makers: &'a Makers,
+    pub(super) wishes: Wishes,
+    /// The tags that caps count.
+    pub(super) tags: Vec<(String, String)>,
+}
+
+/// What the books say of an attempt besides who asked for it.
+pub(super) struct Label<'a> {
+    pub(super) arm: &'a Arm,
+    pub(super) effort: Effort,
+    pub(super) task: &'a str,
+    pub(super) rule: &'a str,
+    /// From 0 to 1, where it was graded.
+    pub(super) difficulty: Option<f64>,
+    pub(super) dialect: &'static dyn Dialect,
+}
+
+impl<'a> Admission<'a> {
+    /// Lets a request in.
+    ///
+    /// # Errors
+    /// A wish that cannot be read, or a tag that is missing or not allowed.
+    pub fn new(inbound: Inbound<'a>) -> Result<Admission<'a>, Error> {
+        let admission = Admission::keeping(inbound)?;
+        admission.wishes.name_no_provider()?;
+        Ok(admission)
+    }
+
+    /// Lets a request in that may name the provider that keeps its files and batches.
+    ///
+    /// # Errors
+    /// As [`Admission::new`].
+    pub(super) fn keeping(inbound: Inbound<'a>) -> Result<Admission<'a>, Error> {
+        let mut admission = Admission::of(inbound)?;
+        admission.tags = admission.caller.counted_tags(&admission.wishes.tags)?;
+        Ok(admission)
+    }
+
+    /// Lets a request in that no cap counts, since it costs nothing.
+    ///
+    /// # Errors
+    /// A wish that cannot be read.
+    pub(super) fn uncounted(inbound: Inbound<'a>) -> Result<Admission<'a>, Error> {
+        let admission = Admission::of(inbound)?;
+        admission.wishes.name_no_provider()?;
+        Ok(admission)
+    }
+
+    fn of(inbound: Inbound<'a>) -> Result<Admission<'a>, Error> {
+        Ok(Admission {
+            wishes: wishes::read(inbound.head, &inbound.caller)?,
+            head: inbound.head,
+            dialect: inbound.dialect,
+            caller: inbound.caller,
+            id: inbound.id,
+            arrived: inbound.arrived,
+            policy: inbound.policy,
+            limits: inbound.limits,
+            books: inbound.books,
+            makers: inbound.makers,
+            tags: Vec::new(),
+        })
+    }
+
+    /// The request as caps see it, before or after its arm is chosen.
+    fn dims<'d>(&'d self, arm: Option<&'d Arm>) -> Dims<'d> {
+        let team = self.caller.team();
+        Dims {
+            organisation: self.policy.teams.get(team).map_or("", String::as_str),
+            team,
+            key: self.caller.key.as_ref().map_or(0, |k| k.id).to_string(),
+            session: self.wishes.session.as_deref().unwrap_or_default(),
+            provider: arm.map_or("", |a| &a.model.provider.name),
+            model: arm.map_or("", |a| &a.model.name),
+            tier: arm.map_or("", |a| a.model.tier.name()),
+            tags: &self.tags,
+        }
+    }
+
+    /// Which measures of an attempt on this arm a cap, or the caller's own limit of cost, counts.
+    ///
+    /// # Errors
+    /// A cap counts it, and its model is not used under one for now.
+    pub(super) fn capped(&self, arm: &Arm) -> Result<Capped, Error> {
+        let dims = self.dims(Some(arm));
+        let mut capped = self.books.capped(&dims);
+        if capped.any() && self.books.is_frozen(dims.provider, dims.model) {
+            return Err(frozen(dims.model));
+        }
+        capped.usd |= self.wishes.max_cost.is_some();
+        Ok(capped)
+    }
+
+    /// Which measures are capped for some model of this arm's provider, or for some model like this one.
+    pub(super) fn perhaps_capped(&self, arm: &Arm) -> Capped {
+        self.books.perhaps_capped(&self.dims(Some(arm)))
+    }
+
+    /// Which measures are capped for some model of this provider.
+    pub(super) fn perhaps_capped_at(&self, provider: &Provider) -> Capped {
+        let provider = &provider.name;
+        let dims = Dims {
+            provider,
+            ..self.dims(None)
+        };
+        self.books.perhaps_capped(&dims)
+    }
+
+    /// How full the fullest cap is, in percent, where a rule asks for it.
+    pub(super) fn cap_used(&self) -> u64 {
+        let asks = |rule: &Arc<crate::route::policy::Rule>| rule.when.cap_used.is_some();
+        match self.policy.rules.iter().any(asks) {
+            true => self.books.fullest(&self.dims(None)),
+            false => 0,
+        }
+    }
+
+    /// The gates that every model stands behind.
+    ///
+    /// # Errors
+    /// The key may not use it, or the request must stay on this machine and the model does not.
+    pub(super) fn permitted(&self, model: &Model) -> Result<(), Error> {
+        if !self.caller.may_use(&model.name) {
+            let public = format!("This key may not use the model \"{}\".", model.name);
+            return Err(Error::new(Kind::Forbidden, public).code("model_not_allowed"));
+        }
+        if self.wishes.private && (!model.local || model.simulated) {
+            let public =
+                "This request is confidential and must stay on local models, and this one is not.";
+            return Err(Error::new(Kind::PrivateOnly, public).code("flyball_private"));
+        }
+        Ok(())
+    }
+
+    /// The row that opens an attempt.
+    pub(super) fn opening(&self, label: &Label<'_>) -> Facts {
+        let model = &label.arm.model;
+        let dims = self.dims(Some(label.arm));
+        Facts {
+            request: self.id.to_owned(),
+            attempt: uuid::Uuid::now_v7().to_string(),
+            at_ms: now_ms(),
+            key: self.caller.key.as_ref().map(|k| k.id),
+            organisation: dims.organisation.to_owned(),
+            team: dims.team.to_owned(),
+            session: dims.session.to_owned(),
+            tags: self.tags.clone(),
+            provider: model.provider.name.clone(),
+            model: model.name.clone(),
+            effort: label.effort.name().into(),
+            tier: model.tier.name().into(),
+            task: label.task.into(),
+            rule: label.rule.into(),
+            difficulty_milli: label.difficulty.map_or(0, thousandths),
+            dialect: label.dialect.name().into(),
+            simulated: model.simulated,
+            catalogue: self.policy.catalogue.version.clone(),
+            ..Facts::default()
+        }
+    }
+}
+
+fn frozen(model: &str) -> Error {
+    Error::new(
+        Kind::CapReached,
+        format!("Answers of \"{model}\" have cost more than was reserved for them, so it is not used under a cap until the operator allows it again."),
+    )
+    .code("flyball_frozen")
+    .detail(format!("{model} is frozen; `flyball caps` says why, `flyball caps unfreeze {model}` allows it again"))
+}
+
+/// A difficulty as a whole number of thousandths, for the ledger. Counting avoids a float-to-integer cast, which the lints forbid;
+/// ten comparisons find the place.
+fn thousandths(difficulty: f64) -> i64 {
+    let (mut low, mut high) = (0_i32, 1_000_i32);
+    while low < high {
+        let middle = (low + high + 1) / 2;
+        if f64::from(middle) <= difficulty * 1_000.0 + 0.5 {
+            low = middle
+        } else {
+            high = middle - 1
+        }
+    }
+    i64::from(low)
+}

@@ -1,0 +1,240 @@
+//! Completions: a request is decoded, measured and graded; a decision says which arms may answer; each is told the client's own bytes,
+//! or the same conversation in a dialect that it speaks. Pure: `explain` runs it as `serve` does.
+
+mod attempt;
+mod translate;
+
+use super::admission::Admission;
+use super::work::{Failed, Order, Told, Work};
+use crate::affinity::{Served, Turn};
+use crate::chat::Part;
+use crate::classify::{self, Difficulty, Features};
+use crate::dialect::{Place, Request};
+use crate::error::Error;
+use crate::fleet::Arm;
+use crate::route::policy::Rule;
+use crate::route::{self, Decision};
+use crate::telemetry::Decided;
+use attempt::Attempt;
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use translate::Translator;
+
+/// A request for an answer, measured and graded.
+pub struct Completion<'a> {
+    admission: &'a Admission<'a>,
+    place: &'a Place<'a>,
+    body: &'a Bytes,
+    /// As the client's dialect reads it.
+    pub request: Request<'a>,
+    translator: Translator<'a>,
+    /// What was measured.
+    pub features: Features,
+    /// How hard it is.
+    pub difficulty: Difficulty,
+}
+
+impl<'a> Completion<'a> {
+    /// Reads, measures and grades it.
+    ///
+    /// # Errors
+    /// It is no request of the client's dialect.
+    pub fn read(
+        admission: &'a Admission<'a>,
+        body: &'a Bytes,
+        place: &'a Place<'a>,
+    ) -> Result<Completion<'a>, Error> {
+        let request = admission.dialect.decode_at(body, place)?;
+        let features = classify::measure(&request.prompt);
+        let difficulty = classify::grade(&features, admission.policy.overlay.as_deref());
+        Ok(Completion {
+            translator: Translator::new(admission.dialect, &admission.policy.may_drop),
+            admission,
+            place,
+            body,
+            request,
+            features,
+            difficulty,
+        })
+    }
+
+    /// The session that the caller names, if it names one.
+    pub(super) fn session(&self) -> Option<&str> {
+        self.admission.wishes.session.as_deref()
+    }
+
+    /// Which arms may answer. `turn` is the turn that it is in, with what has served it so far.
+    ///
+    /// # Errors
+    /// None may; the error says why.
+    pub fn decide(&self, turn: Option<(Turn, Option<Served>)>) -> Result<Routed<'_>, Error> {
+        self.decide_on(turn, self.admission.wishes.private)
+    }
+
+    fn decide_on(
+        &self,
+        turn: Option<(Turn, Option<Served>)>,
+        private: bool,
+    ) -> Result<Routed<'_>, Error> {
+        let policy = &self.admission.policy;
+        let decision = self.ask(turn.as_ref(), private, |asked| {
+            route::decide(policy, asked, &self.difficulty, &self.features)
+        })?;
+        Ok(Routed {
+            completion: self,
+            decision,
+            turn,
+            private,
+        })
+    }
+
+    /// The rule that decides it, if it is routed.
+    #[must_use]
+    pub fn rule(&self) -> Arc<Rule> {
+        let policy = &self.admission.policy;
+        self.ask(None, self.admission.wishes.private, |asked| {
+            route::rule_for(policy, asked, &self.difficulty, &self.features)
+        })
+    }
+
+    /// What the decision is asked.
+    fn ask<T>(
+        &self,
+        turn: Option<&(Turn, Option<Served>)>,
+        private: bool,
+        decide: impl FnOnce(&route::Asked<'_>) -> T,
+    ) -> T {
+        let Admission {
+            wishes,
+            caller,
+            head,
+            ..
+        } = self.admission;
+        let request = &self.request;
+        let served = turn.and_then(|(_, served)| served.as_ref());
+        let is_image = |part: &Part<'_>| matches!(part, Part::Image);
+        let mut parts = request.prompt.turns.iter().flat_map(|turn| &turn.parts);
+        let asked = route::Asked {
+            dialect: self.admission.dialect.name(),
+            sayable: &|arm| self.translator.told(self, arm).map(drop),
+            model: &request.model,
+            effort: wishes
+                .effort
+                .or_else(|| request.effort.filter(|_| request.model.starts_with("auto"))),
+            body_effort: request.effort,
+            objective: wishes.objective,
+            private,
+            may_use: &|model| caller.may_use(model),
+            limit: request.limit.map(|l| l.tokens),
+            tools: request.prompt.tools > 0,
+            structured: request.prompt.structured,
+            images: parts.any(is_image),
+            turns: request.prompt.turns.len(),
+            cap_used: self.admission.cap_used(),
+            tags: &wishes.tags,
+            header: &|name| head.headers.get(name).and_then(|v| v.to_str().ok()),
+            key: caller.key.as_ref().map(|k| k.name.as_str()),
+            served: served.map(|s| (s.model.as_str(), s.effort, s.rule.as_str())),
+        };
+        decide(&asked)
+    }
+}
+
+/// A completion whose arms are decided.
+pub struct Routed<'a> {
+    completion: &'a Completion<'a>,
+    /// Which arms, and why.
+    pub decision: Decision,
+    turn: Option<(Turn, Option<Served>)>,
+    /// It must stay on local models.
+    private: bool,
+}
+
+impl Routed<'_> {
+    /// Whether the first arm would be asked: what `serve` would refuse before anything goes out.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn check(&self) -> Result<(), Error> {
+        let mut first = Ok(());
+        for arm in self.arms() {
+            let told = match self.told(arm) {
+                Ok(told) => told,
+                Err(failed) => {
+                    first = first.and(refused(failed));
+                    continue;
+                }
+            };
+            match self.order(arm, &told) {
+                Ok(_) => return Ok(()),
+                Err(failed @ Failed::NextArm(_)) => first = first.and(refused(failed)),
+                Err(failed) => return refused(failed),
+            }
+        }
+        first
+    }
+}
+
+fn refused(failed: Failed) -> Result<(), Error> {
+    match failed {
+        Failed::Final(outcome) | Failed::NextArm(outcome) => outcome.map(drop),
+        Failed::LocalInstead(error) => Err(error),
+    }
+}
+
+impl Work for Routed<'_> {
+    fn arms(&self) -> &[Arm] {
+        &self.decision.attempts
+    }
+
+    fn told(&self, arm: &Arm) -> Result<Told, Failed> {
+        let told = self.completion.translator.told(self.completion, arm);
+        told.map_err(|error| Failed::NextArm(Err(error)))
+    }
+
+    fn order<'o>(&'o self, arm: &'o Arm, told: &'o Told) -> Result<Box<dyn Order + 'o>, Failed> {
+        let attempt = Attempt::new(self, arm, told);
+        // Another arm may take the place of a frozen model, and of one for which a picture has no bound.
+        let attempt = attempt.map_err(|error| match error.code {
+            Some("flyball_frozen" | "flyball_unbounded") => Failed::NextArm(Err(error)),
+            _ => Failed::error(error),
+        })?;
+        Ok(Box::new(attempt))
+    }
+
+    fn decided(&self) -> Option<Decided<'_>> {
+        Some(Decided {
+            rule: &self.decision.rule,
+            task: self.completion.difficulty.task.name(),
+            tier: self.decision.attempts[0].model.tier,
+        })
+    }
+
+    fn remembers(&self, arm: &Arm) -> Option<(Turn, Served)> {
+        let (turn, _) = self.turn.as_ref().filter(|_| !self.decision.untouched)?;
+        let served = Served {
+            model: arm.model.name.clone(),
+            effort: arm.effort_or(self.completion.request.effort),
+            rule: self.decision.rule.clone(),
+        };
+        Some((*turn, served))
+    }
+
+    fn on_local_models(&self) -> Option<Box<dyn Work + '_>> {
+        if self.private {
+            return None;
+        }
+        // Where no local model can take it, the full cap is the reason.
+        let local = self.completion.decide_on(self.turn.clone(), true).ok()?;
+        Some(Box::new(local))
+    }
+}
+
+/// Seconds since 1970.
+fn unix_seconds() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
+}

@@ -1,0 +1,493 @@
+//! One attempt on one arm: the edits of the body that goes out, the token limit, the bound, and how the answer comes back.
+
+use super::super::admission::Label;
+use super::super::bound::{self, Bound, Input, input_and_answer, must_be_bounded};
+use super::super::work::{Booked, Hold, Longer, Order, Outcome, Outgoing, Told, Way};
+use super::super::{
+    reply,
+    returned::{self, ServedBy},
+};
+use super::{Completion, Routed, unix_seconds};
+use crate::arm::Effort;
+use crate::dialect::{self, Answer as Read, AskedTier, Frame, Request, unseal};
+use crate::effort::{self, Family, Written};
+use crate::error::{Error, Kind};
+use crate::fleet::Arm;
+use crate::json::Edit;
+use crate::ledger::balance::{Ask, Capped};
+use crate::ledger::store::Facts;
+use crate::money::PicoUsd;
+use crate::price::Price;
+use crate::relay::{Answer, Passes, Reading};
+use crate::settle::{self, Job};
+use crate::tokens;
+use bytes::Bytes;
+use http::response::Parts;
+use http::{HeaderMap, Method, Response};
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One attempt before it goes out.
+pub(super) struct Attempt<'a> {
+    routed: &'a Routed<'a>,
+    arm: &'a Arm,
+    told: &'a Told,
+    /// What the arm is told, as its dialect reads it.
+    request: Cow<'a, Request<'a>>,
+    /// How the effort is asked for; `None` leaves the client's own words as they are.
+    written: Option<Written>,
+    /// The effort for header, metric and ledger.
+    effort: Effort,
+    /// A cap, or the caller's own limit of cost, counts what this attempt uses.
+    capped: Capped,
+    /// The most input.
+    input: Input,
+    /// The part of it that are pictures, sound and documents; 0 where one of them has no maximum of its own.
+    attached: u64,
+    /// Answer tokens wanted, and the least that are still worth an answer.
+    tokens: (u64, u64),
+    /// What its machine's time costs at most.
+    time: PicoUsd,
+    /// The model's own maximum.
+    model_max: Option<u64>,
+    /// The limit that is written into the body, once it is granted.
+    limit: Option<u64>,
+}
+
+impl<'a> Attempt<'a> {
+    /// # Errors
+    /// What it costs has no bound where a cap needs one, or its model is frozen.
+    pub(super) fn new(
+        routed: &'a Routed<'a>,
+        arm: &'a Arm,
+        told: &'a Told,
+    ) -> Result<Attempt<'a>, Error> {
+        let completion = routed.completion;
+        let admission = completion.admission;
+        let request = read(completion, told)?;
+        let price = arm.model.price.as_ref();
+        let capped = admission.capped(arm)?;
+        bound::check_bounded(&request.unbounded, &arm.model, capped)?;
+        if admission.caller.is_limited() || admission.perhaps_capped(arm).any() {
+            bound::check_others(request.unbounded.iter().map(String::as_str))?;
+        }
+        let asked = match told.translated {
+            true => &completion.request.media[..],
+            false => &[],
+        };
+        let attached = bound::attached(
+            &request.media,
+            asked,
+            &arm.model,
+            &admission.head.headers,
+            must_be_bounded(capped, price),
+        )?;
+        check_tier(request.tier, arm, capped)?;
+        let mut attempt = Attempt {
+            routed,
+            arm,
+            told,
+            effort: arm.effort_or(completion.request.effort),
+            capped,
+            input: Input::of(&told.body, &request, attached),
+            attached: attached.window.map_or(attached.tokens, |_| 0),
+            time: price.map_or(PicoUsd::ZERO, |p| p.time_cost(admission.limits.longest())),
+            model_max: arm
+                .model
+                .answer_tokens_max
+                .or_else(|| price.and_then(|p| p.output_tokens_max)),
+            request,
+            written: None,
+            tokens: (0, 0),
+            limit: None,
+        };
+        attempt.write_effort(attempt.client_limit());
+        attempt.tokens = attempt.wanted();
+        Ok(attempt)
+    }
+
+    fn completion(&self) -> &'a Completion<'a> {
+        self.routed.completion
+    }
+
+    fn client_limit(&self) -> Option<u64> {
+        self.request.limit.map(|l| l.tokens)
+    }
+
+    /// Answer tokens wanted, and the least that are worth a request.
+    fn wanted(&self) -> (u64, u64) {
+        let policy = &self.completion().admission.policy;
+        let (least_reasoning, allowance) = match &self.written {
+            Some(w) => (w.least_reasoning_tokens, w.reasoning_allowance),
+            None => (0, effort::reasoning_allowance(self.effort)),
+        };
+        let default_limit = policy
+            .answer_tokens_max
+            .saturating_add(allowance)
+            .min(self.model_max.unwrap_or(u64::MAX));
+        let wanted = self.client_limit().unwrap_or(default_limit);
+        let least = policy
+            .answer_tokens_min
+            .saturating_add(least_reasoning)
+            .min(wanted);
+        (wanted, if policy.lower_limits { least } else { wanted })
+    }
+
+    /// Asks for the effort that was decided, or for the client's own where its words were translated, within a limit of tokens.
+    fn write_effort(&mut self, limit: Option<u64>) {
+        let (arm, told) = (self.arm, self.told);
+        let decided = arm.effort.filter(|_| !self.routed.decision.untouched);
+        let version = told.dialect.envelope().version;
+        let headers = &self.completion().admission.head.headers;
+        let own = |name| headers.get(name)?.to_str().ok();
+        let target = effort::Target {
+            family: arm.model.provider.kind.family,
+            model: &arm.model.name,
+            words: told.dialect.effort(),
+            asked: &self.request.fields,
+            limit_tokens: limit,
+            version: version.and_then(|(name, ours)| match told.translated {
+                true => Some(ours),
+                false => own(name),
+            }),
+        };
+        // A translated body says nothing of effort yet: what the client asked for has to be said again.
+        let asked = self.completion().request.effort;
+        let wanted = decided.or_else(|| asked.filter(|_| told.translated));
+        self.written = match wanted {
+            Some(wanted) => Some(effort::write_as(&target, &arm.model.accepts, wanted)),
+            None if told.translated => Some(effort::fit(&target, &arm.model.accepts)),
+            None => None,
+        };
+        if let Some(written) = &self.written {
+            self.effort = written.effort;
+        }
+    }
+
+    /// What is asked of the ledger for so much input.
+    fn ask(&self, input: Input) -> Ask {
+        let (tokens, tokens_min) = self.tokens;
+        let price = dearest_price(self.arm, &self.request, &self.told.body);
+        let mut ask = input_and_answer(price.as_ref(), input, self.request.choices);
+        (ask.tokens, ask.tokens_min) = (tokens, tokens_min);
+        ask.fixed += self.time;
+        ask
+    }
+
+    /// Counts its words, in the model's own encoding, where that is known. Tool schemas are in the body too, so the whole body is
+    /// counted: its JSON is never shorter in tokens than the prompt made of it.
+    fn exact(&self) -> Option<bound::Exact> {
+        let known = self.arm.model.provider.kind.family == Family::OpenAi;
+        if !(known && self.input.countable) {
+            return None;
+        }
+        let words = bound::words(&self.told.body, &self.request.media);
+        let (model, input) = (Arc::clone(&self.arm.model), self.input);
+        let price = dearest_price(self.arm, &self.request, &self.told.body);
+        let (choices, tokens, time) = (self.request.choices, self.tokens, self.time);
+        Some(Box::new(move || {
+            let count = |text: &str| tokens::count_for(&model.name, text);
+            let counted = |piece: &Bytes| std::str::from_utf8(piece).map_or(u64::MAX, count);
+            let words = words.iter().map(counted).fold(0, u64::saturating_add);
+            let mut ask = input_and_answer(price.as_ref(), input.counted(words), choices);
+            (ask.tokens, ask.tokens_min) = tokens;
+            ask.fixed += time;
+            ask
+        }))
+    }
+
+    /// The limit to write into the body: none where the client's own, or the model's own, says the same.
+    fn limit_to_send(&self, granted: u64) -> Option<u64> {
+        let free = self.arm.model.price.as_ref().is_some_and(Price::is_free);
+        let forced = self.capped.tokens || (self.capped.usd && !free);
+        match self.client_limit() {
+            Some(limit) => (granted < limit).then_some(granted),
+            None => (forced && granted < self.model_max.unwrap_or(u64::MAX)).then_some(granted),
+        }
+    }
+
+    /// flyball asks for usage and the client did not.
+    fn usage_added(&self) -> bool {
+        self.request.stream && !self.request.usage_asked
+    }
+
+    /// The body that goes out: the client's own bytes where nothing is to be changed.
+    fn body(&self) -> Bytes {
+        let (told, request) = (self.told, &self.request);
+        let name = self.arm.model.name.as_str();
+        let mut edits = Vec::new();
+        if told.dialect.model_in_body() && request.model_in_body.as_deref() != Some(name) {
+            edits.push(Edit::set_text(&["model"], name));
+        }
+        if let Some(written) = &self.written {
+            edits.extend(written.edits.iter().cloned());
+        }
+        edits.extend(self.unsealed());
+        if self.usage_added() {
+            edits.extend(told.dialect.ask_usage());
+        }
+        if let Some(limit) = self.limit {
+            edits.extend(self.limit_edits(limit));
+        }
+        match request.fields.edited(&edits) {
+            Some(text) => Bytes::from(text),
+            None => told.body.clone(),
+        }
+    }
+
+    fn limit_edits(&self, limit: u64) -> Vec<Edit> {
+        let own = self.request.limit.map(|l| l.field);
+        let own = own.filter(|_| self.written.is_none());
+        let model = &self.arm.model;
+        let words = self.told.dialect.effort();
+        let (family, fields) = (model.provider.kind.family, &self.request.fields);
+        let field = own.unwrap_or_else(|| words.limit_field(family, &model.accepts, fields));
+        // A body may hold several names of the limit; another one must not say something else.
+        let others = words.limit_fields().iter().filter(|f| **f != field);
+        let mut edits: Vec<Edit> = others.map(|f| Edit::remove(&[f])).collect();
+        let path: Vec<&str> = field.split('.').collect();
+        edits.push(Edit::set(&path, limit.to_string()));
+        edits
+    }
+
+    /// The conversation without other models' sealed reasoning, for a request that stays in its dialect; `None` where it
+    /// can go as it is. A request for a real name keeps whatever its app put there, but for what came from elsewhere.
+    fn unsealed(&self) -> Option<Edit> {
+        let fields = &self.request.fields;
+        let own = self.routed.decision.untouched;
+        if self.told.translated || !unseal::may_hold(fields.text(), own) {
+            return None;
+        }
+        let field = self.told.dialect.turns_field();
+        let raw = fields.some(field)?;
+        // Google's one turn may stand without a list.
+        let before: Vec<serde_json::Value> = match raw.starts_with('{') {
+            true => vec![serde_json::from_str(raw).ok()?],
+            false => serde_json::from_str(raw).ok()?,
+        };
+        let makers = self.completion().admission.makers;
+        let reader = unseal::Reader {
+            model: &self.arm.model.name,
+            maker: &|signature| makers.of(signature).filter(|_| !own),
+        };
+        let mut turns = before.clone();
+        self.told.dialect.unseal(&mut turns, &reader);
+        (turns != before).then(|| Edit::set(&[field], serde_json::Value::Array(turns).to_string()))
+    }
+
+    /// What a translated answer is framed with.
+    fn frame(&self) -> Frame {
+        let completion = self.completion();
+        Frame {
+            id: completion.admission.id.replace('-', ""),
+            model: self.arm.model.name.clone(),
+            from: self.told.dialect.name(),
+            created: unix_seconds(),
+            usage: completion.request.usage_asked,
+            array: completion.place.array,
+            old_calls: completion.request.old_calls,
+            input_estimate: completion.features.prompt_tokens_estimate,
+        }
+    }
+
+    /// What of the provider's stream goes on to the client.
+    fn passes(&self, head: &mut HeaderMap) -> Passes {
+        let (client, place) = (self.completion().admission.dialect, self.completion().place);
+        if self.told.translated {
+            returned::set_type(head, client.stream_type(place.array));
+            return Passes::Translated(client.stream_writer(self.frame()));
+        }
+        let dialect = self.told.dialect;
+        let hide = self.usage_added().then(|| dialect.hide_usage()).flatten();
+        let filter = hide.or_else(|| {
+            let filter = dialect.reframe(place)?;
+            returned::set_type(head, dialect.stream_type(place.array));
+            Some(filter)
+        });
+        filter.map_or(Passes::Untouched, Passes::Filtered)
+    }
+}
+
+impl Order for Attempt<'_> {
+    fn bound(&mut self) -> Option<Bound> {
+        Some(Bound {
+            rough: self.ask(self.input),
+            exact: self.exact(),
+            why_much: bound::why_much(&self.request.media, &self.arm.model, self.input),
+        })
+    }
+
+    fn opening(&self) -> Facts {
+        let completion = self.completion();
+        completion.admission.opening(&Label {
+            arm: self.arm,
+            effort: self.effort,
+            task: completion.difficulty.task.name(),
+            rule: &self.routed.decision.rule,
+            difficulty: Some(completion.difficulty.difficulty),
+            dialect: completion.admission.dialect,
+        })
+    }
+
+    fn outgoing(&mut self, granted: u64) -> Result<Outgoing, Error> {
+        self.limit = self.limit_to_send(granted);
+        // A lowered limit may leave less room to think.
+        if self.limit.is_some() {
+            self.write_effort(self.limit);
+        }
+        let (model, stream) = (&self.arm.model, self.request.stream);
+        let url = model
+            .provider
+            .endpoint(self.told.dialect.name(), &model.name, stream);
+        let url = url.ok_or_else(|| {
+            Error::new(
+                Kind::Internal,
+                "the chosen model does not speak this dialect",
+            )
+        })?;
+        Ok(Outgoing {
+            method: Method::POST,
+            url,
+            body: self.body().into(),
+            bodiless: false,
+        })
+    }
+
+    fn job(&self, opening: &Facts, phases: Vec<(&'static str, Duration)>) -> Job {
+        let completion = self.completion();
+        Job {
+            arm: self.arm.clone(),
+            effort: self.effort,
+            tier: self.request.tier.map(|asked| asked.tier),
+            baseline: self.routed.decision.baseline.clone(),
+            capped: self.capped.any(),
+            dialect: completion.admission.dialect,
+            attached: self.attached,
+            held: self.request.media.len(),
+            input: settle::Input::Conversation(completion.body.clone()),
+            request: opening.request.clone(),
+            attempt: opening.attempt.clone(),
+            rule: opening.rule.clone(),
+            task: completion.difficulty.task.name(),
+            stream: completion.request.stream,
+            arrived: completion.admission.arrived,
+            phases,
+            alive: Arc::default(),
+        }
+    }
+
+    fn announce(&self, headers: &mut HeaderMap) {
+        let difficulty = &self.completion().difficulty;
+        let mut set = |name: &'static str, text: &str| returned::set(headers, name, text);
+        set(
+            "x-flyball-difficulty",
+            &format!("{:.2}", difficulty.difficulty),
+        );
+        if let Some(limit) = self.limit {
+            set("x-flyball-limit-tokens", &limit.to_string());
+        }
+        // Parameters that the arm rejects and that were taken out.
+        if let Some(written) = self.written.as_ref().filter(|w| !w.removed.is_empty()) {
+            set("x-flyball-removed", &written.removed.join(", "));
+        }
+        let served = ServedBy {
+            model: &self.arm.model,
+            effort: self.effort,
+            task: difficulty.task.name(),
+            rule: &self.routed.decision.rule,
+        };
+        returned::served(headers, &served);
+        returned::dropped(headers, &self.told.lost);
+    }
+
+    fn reading(&mut self, head: &mut Parts, _ended: bool) -> Way {
+        let (dialect, rule) = (self.told.dialect, self.arm.model.provider.kind.usage);
+        if returned::is_event_stream(&head.headers) {
+            return Way::Relayed(Reading::Events {
+                decoder: dialect.stream(rule),
+                passes: self.passes(&mut head.headers),
+            });
+        }
+        let (bytes_max, longer) = match self.told.translated {
+            true => (
+                reply::TRANSLATED_MAX,
+                Longer::Refused(
+                    "the model's answer is too long to be translated; ask for a stream",
+                ),
+            ),
+            false => (reply::HELD_MAX, Longer::Relayed),
+        };
+        Way::Held(Hold {
+            bytes_max,
+            read: Box::new(move |bytes| dialect.answer(bytes, rule)),
+            books: Booked::Answered,
+            longer,
+        })
+    }
+
+    fn answer(&self, head: Parts, bytes: Bytes, read: Read) -> Outcome {
+        if !self.told.translated {
+            return Ok(Response::from_parts(head, Answer::whole(bytes)));
+        }
+        if read.is_unread() {
+            let why = "the model's server answered in a form that cannot be translated";
+            return Err(Error::new(Kind::UpstreamFailed, why));
+        }
+        if let Some(fault) = read.error {
+            return Err(fault.error());
+        }
+        let completion = self.completion();
+        let (dialect, stream) = (completion.admission.dialect, completion.request.stream);
+        Ok(reply::translated(head, dialect, stream, read, self.frame()))
+    }
+}
+
+/// What an arm is told, as its dialect reads it.
+///
+/// # Errors
+/// A defect: what one dialect writes it cannot read.
+fn read<'a>(completion: &'a Completion<'a>, told: &'a Told) -> Result<Cow<'a, Request<'a>>, Error> {
+    if !told.translated {
+        return Ok(Cow::Borrowed(&completion.request));
+    }
+    let place = dialect::Place {
+        // The path alone names the model where the body does not.
+        model: (!told.dialect.model_in_body()).then(|| "?".into()),
+        ..dialect::Place::default()
+    };
+    Ok(Cow::Owned(Request {
+        stream: completion.request.stream,
+        ..told.dialect.decode_at(&told.body, &place)?
+    }))
+}
+
+/// The price that bounds the request: the dearest of the tiers in which it may be served, and of the hours. Anthropic writes
+/// its prompt cache for those alone who ask for it.
+fn dearest_price(arm: &Arm, request: &Request<'_>, body: &[u8]) -> Option<Price> {
+    let named = request.tier.map(|asked| asked.tier);
+    let tiers = arm.model.provider.may_serve(named);
+    let price = arm.model.price?.dearest_of(&tiers);
+    let anthropic = arm.model.provider.kind.family == Family::Anthropic;
+    Some(match anthropic && !bound::may_ask_for_cache(body) {
+        true => price.without_cache_writes(),
+        false => price,
+    })
+}
+
+/// A tier without a price would make the cap a guess.
+fn check_tier(asked: Option<AskedTier>, arm: &Arm, capped: Capped) -> Result<(), Error> {
+    let price = arm.model.price.as_ref();
+    let (true, Some(price), Some(asked)) = (capped.usd, price, asked) else {
+        return Ok(());
+    };
+    if price.served(asked.tier, 0).is_some() {
+        return Ok(());
+    }
+    let (model, field) = (&arm.model.name, asked.field);
+    Err(Error::bad_field(
+        field,
+        format!("The price of \"{model}\" in the service tier that \"{field}\" asks for is not known, so a spend cap cannot count it."),
+    )
+    .code("flyball_no_price"))
+}

@@ -1,0 +1,129 @@
+//! What an arm is told: the client's own bytes where its provider speaks the client's dialect, else the same conversation in a dialect
+//! that it does speak. Each dialect is written at most once for an arm, and only for an arm that is to be asked.
+
+use super::super::work::Told;
+use super::Completion;
+use crate::arm::Effort;
+use crate::chat::conversation::Conversation;
+use crate::dialect::{self, Addressee, Dialect, Request, Written};
+use crate::effort;
+use crate::error::Error;
+use crate::fleet::Arm;
+use crate::pattern::like;
+use crate::provider::Provider;
+use bytes::Bytes;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+/// One request for models that speak other dialects: the whole conversation is made once, and only where it is needed.
+pub(super) struct Translator<'a> {
+    dialect: &'static dyn Dialect,
+    /// What may be let go, as the operator allows it.
+    may_drop: &'a [String],
+    conversation: OnceLock<Result<Conversation, Error>>,
+    /// What was written for which arm so far (`model@effort`).
+    written: Mutex<Vec<(String, Told)>>,
+}
+
+impl<'a> Translator<'a> {
+    pub(super) fn new(dialect: &'static dyn Dialect, may_drop: &'a [String]) -> Translator<'a> {
+        Translator {
+            dialect,
+            may_drop,
+            conversation: OnceLock::new(),
+            written: Mutex::default(),
+        }
+    }
+
+    /// What this arm is told.
+    ///
+    /// # Errors
+    /// A 400 that names what cannot be said in any dialect of its provider.
+    pub(super) fn told(&self, asked: &Completion<'_>, arm: &Arm) -> Result<Told, Error> {
+        let own = || Told::own(self.dialect, asked.body.clone());
+        let to = tongue(self.dialect, &asked.request, arm);
+        if to.name() == self.dialect.name() {
+            return Ok(own());
+        }
+        let name = arm.to_string();
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, told)) = written.iter().find(|(known, _)| *known == name) {
+            return Ok(told.clone());
+        }
+        let told = match self.say(asked, to, arm) {
+            Ok(Written { body, lost }) => Told {
+                dialect: to,
+                body: Bytes::from(body),
+                translated: true,
+                lost,
+            },
+            // Its own dialect would do, without an effort: better than no answer.
+            Err(_) if arm.model.provider.speaks(self.dialect.name()) => own(),
+            Err(error) => return Err(error),
+        };
+        written.push((name, told.clone()));
+        Ok(told)
+    }
+
+    /// The request in another dialect, if nothing is lost that may not be.
+    fn say(&self, asked: &Completion<'_>, to: &dyn Dialect, arm: &Arm) -> Result<Written, Error> {
+        let conversation = self
+            .conversation
+            .get_or_init(|| self.dialect.converse(&asked.request))
+            .as_ref()
+            .map_err(Clone::clone)?;
+        let model = &arm.model;
+        let allowance = effort::reasoning_allowance(arm.effort_or(asked.request.effort));
+        let most = model
+            .answer_tokens_max
+            .or(model.price.and_then(|p| p.output_tokens_max));
+        let default = asked
+            .admission
+            .policy
+            .answer_tokens_max
+            .saturating_add(allowance);
+        let addressee = Addressee {
+            model: &model.name,
+            limit: most.map_or(default, |most| most.min(default)),
+            thinks: model.accepts.may_think(),
+        };
+        let written = dialect::translate(self.dialect, conversation, to, &addressee)?;
+        let allowed = |field: &str| self.may_drop.iter().any(|p| like(p, field));
+        match written.lost.iter().find(|field| !allowed(field)) {
+            None => Ok(written),
+            Some(field) => Err(not_droppable(field)),
+        }
+    }
+}
+
+fn not_droppable(field: &str) -> Error {
+    let sentence = format!(
+        "\"{field}\" cannot be expressed in the dialect of the model that would answer, and may_drop does not let it go; leave it out, or ask for a model whose provider speaks your dialect."
+    );
+    Error::bad_field(field, sentence).code("flyball_untranslatable")
+}
+
+/// The dialect in which a provider tells most.
+fn native(provider: &Provider) -> &'static dyn Dialect {
+    let named = provider
+        .kind
+        .speaks
+        .first()
+        .and_then(|(name, _)| dialect::named(name));
+    named.expect("a test checks that every kind speaks a known dialect")
+}
+
+/// The dialect in which an arm is told a request.
+fn tongue(client: &'static dyn Dialect, request: &Request<'_>, arm: &Arm) -> &'static dyn Dialect {
+    let provider = &arm.model.provider;
+    if !provider.speaks(client.name()) {
+        return native(provider);
+    }
+    let thinks = arm
+        .effort
+        .or(request.effort)
+        .is_some_and(|e| e != Effort::None);
+    let demands = arm.model.accepts.tools_need_none && request.prompt.tools > 0 && thinks;
+    let other = client.effort().tools_and_effort_at();
+    let other = other.filter(|name| demands && provider.speaks(name));
+    other.and_then(dialect::named).unwrap_or(client)
+}

@@ -1,0 +1,309 @@
+//! Embeddings: the model that is named makes them, or nobody does. Vectors of two models cannot be compared, so nothing is
+//! routed and nothing falls back; gates, caps and books are those of every other call.
+
+use super::admission::{Admission, Label};
+use super::bound::{self, Bound, Exact};
+use super::reply;
+use super::returned::{self, ServedBy};
+use super::work::{Booked, Failed, Hold, Longer, Order, Outcome, Outgoing, Told, Way, Work};
+use crate::arm::Effort;
+use crate::dialect::Answer as Read;
+use crate::dialect::embed::{self, Call, Place, Request, Shape};
+use crate::effort::Family;
+use crate::error::{Error, Kind};
+use crate::fleet::{Arm, Model};
+use crate::json::{Edit, Object};
+use crate::ledger::balance::{Ask, Capped};
+use crate::ledger::store::Facts;
+use crate::money::PicoUsd;
+use crate::price::Price;
+use crate::provider::Side;
+use crate::provider::simulated::EMBEDDER;
+use crate::relay::Answer;
+use crate::route::Policy;
+use crate::settle::{Input, Job};
+use crate::tokens;
+use bytes::Bytes;
+use http::response::Parts;
+use http::{HeaderMap, Method, Response};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The task and the rule in the books and in the answer's head.
+const TASK: &str = "embed";
+const RULE: &str = "asked";
+
+/// A request for embeddings, on the model that it names.
+pub(super) struct Embeddings<'a> {
+    admission: &'a Admission<'a>,
+    request: Request<'a>,
+    body: &'a Bytes,
+    arms: [Arm; 1],
+    /// The call that is made of the provider.
+    call: Call,
+    url: String,
+    /// What is embedded, where the provider is told it in another shape.
+    translated: Option<embed::Said>,
+    told: Told,
+}
+
+impl<'a> Embeddings<'a> {
+    /// # Errors
+    /// It is no such request, or no model that may be used makes them.
+    pub(super) fn read(
+        admission: &'a Admission<'a>,
+        body: &'a Bytes,
+        place: &Place<'a>,
+    ) -> Result<Embeddings<'a>, Error> {
+        let request = embed::read(body, place)?;
+        let model = named(&admission.policy, &request)?;
+        admission.permitted(&model)?;
+        let provider = &model.provider;
+        let shapes: Vec<Shape> = provider.embeds().collect();
+        let shape = match shapes.contains(&request.call.shape()) {
+            true => request.call.shape(),
+            false => *shapes.first().ok_or_else(|| none(&model))?,
+        };
+        // The client's own bytes where its provider answers the client's shape, else the same in another.
+        let (call, told, translated) = match shape == request.call.shape() {
+            true => (request.call, own(&request, body, &model), None),
+            false => {
+                let said = request.said()?;
+                let (call, text) = embed::write(&said, shape, &model.name);
+                (call, Bytes::from(text), Some(said))
+            }
+        };
+        let url = provider.side(Side::Embed(shape), &model.name, call.verb());
+        Ok(Embeddings {
+            admission,
+            url: url.ok_or_else(|| none(&model))?,
+            told: Told {
+                dialect: call.dialect(),
+                body: told,
+                translated: translated.is_some(),
+                lost: translated
+                    .as_ref()
+                    .map_or(Vec::new(), |said| said.lost.clone()),
+            },
+            request,
+            body,
+            arms: [Arm {
+                model,
+                effort: None,
+            }],
+            call,
+            translated,
+        })
+    }
+
+    fn model(&self) -> &Arc<Model> {
+        &self.arms[0].model
+    }
+}
+
+impl Work for Embeddings<'_> {
+    fn arms(&self) -> &[Arm] {
+        &self.arms
+    }
+
+    fn told(&self, _arm: &Arm) -> Result<Told, Failed> {
+        Ok(self.told.clone())
+    }
+
+    fn order<'o>(&'o self, arm: &'o Arm, _told: &'o Told) -> Result<Box<dyn Order + 'o>, Failed> {
+        let admission = self.admission;
+        let capped = admission.capped(arm).map_err(Failed::error)?;
+        bound::check_bounded(&self.request.unbounded, &arm.model, capped).map_err(Failed::error)?;
+        let perhaps = admission.perhaps_capped_at(&arm.model.provider);
+        if admission.caller.is_limited() || capped.any() || perhaps.any() {
+            let fields = Object::read(self.body);
+            let keys = fields.iter().flat_map(|f| f.iter().map(|(key, _)| key));
+            bound::check_others(keys).map_err(Failed::error)?;
+        }
+        Ok(Box::new(Attempt {
+            embeddings: self,
+            capped,
+        }))
+    }
+}
+
+/// One attempt before it goes out.
+struct Attempt<'a> {
+    embeddings: &'a Embeddings<'a>,
+    capped: Capped,
+}
+
+impl Order for Attempt<'_> {
+    fn bound(&mut self) -> Option<Bound> {
+        let Embeddings { told, .. } = self.embeddings;
+        let price = self.embeddings.model().price;
+        let time = self.embeddings.admission.limits.longest();
+        Some(Bound {
+            // One token a byte at most; the quotes and commas around each text stand for what a tokenizer puts around it.
+            rough: ask(price, time, tokens::bound(told.body.len())),
+            exact: self.exact(price, time),
+            why_much: None,
+        })
+    }
+
+    fn opening(&self) -> Facts {
+        let admission = self.embeddings.admission;
+        admission.opening(&Label {
+            arm: &self.embeddings.arms[0],
+            effort: Effort::None,
+            task: TASK,
+            rule: RULE,
+            difficulty: None,
+            dialect: admission.dialect,
+        })
+    }
+
+    fn outgoing(&mut self, _granted: u64) -> Result<Outgoing, Error> {
+        Ok(Outgoing {
+            method: Method::POST,
+            url: self.embeddings.url.clone(),
+            body: self.embeddings.told.body.clone().into(),
+            bodiless: false,
+        })
+    }
+
+    fn job(&self, opening: &Facts, phases: Vec<(&'static str, Duration)>) -> Job {
+        let Embeddings {
+            admission, request, ..
+        } = self.embeddings;
+        let arm = &self.embeddings.arms[0];
+        Job {
+            input: Input::Embed(request.call, self.embeddings.body.clone()),
+            phases,
+            capped: self.capped.any(),
+            ..Job::of(arm, admission.dialect, TASK, opening, admission.arrived)
+        }
+    }
+
+    fn announce(&self, headers: &mut HeaderMap) {
+        let served = ServedBy {
+            model: self.embeddings.model(),
+            effort: Effort::None,
+            task: TASK,
+            rule: RULE,
+        };
+        returned::served(headers, &served);
+        returned::dropped(headers, &self.embeddings.told.lost);
+    }
+
+    fn reading(&mut self, _head: &mut Parts, _ended: bool) -> Way {
+        let (call, rule) = (
+            self.embeddings.call,
+            self.embeddings.model().provider.kind.usage,
+        );
+        let (bytes_max, longer) = match self.embeddings.translated {
+            Some(_) => (
+                reply::TRANSLATED_MAX,
+                Longer::Refused(
+                    "the model's answer is too long to be translated; embed fewer texts at once",
+                ),
+            ),
+            None => (reply::HELD_MAX, Longer::Relayed),
+        };
+        Way::Held(Hold {
+            bytes_max,
+            read: Box::new(move |bytes| embed::meter(call, bytes, rule)),
+            books: Booked::Answered,
+            longer,
+        })
+    }
+
+    fn answer(&self, mut head: Parts, bytes: Bytes, _read: Read) -> Outcome {
+        let Embeddings {
+            translated,
+            call,
+            request,
+            ..
+        } = self.embeddings;
+        let Some(said) = translated else {
+            return Ok(Response::from_parts(head, Answer::whole(bytes)));
+        };
+        let why = "the model's server answered in a form that cannot be translated";
+        let vectors = embed::vectors(*call, &bytes);
+        let vectors = vectors.filter(|v| v.all.len() == said.texts.len());
+        let vectors = vectors.ok_or_else(|| Error::new(Kind::UpstreamFailed, why))?;
+        returned::set_type(&mut head.headers, "application/json");
+        let text = vectors.body(request.call, said, &self.embeddings.model().name);
+        Ok(Response::from_parts(head, Answer::whole(text)))
+    }
+}
+
+impl Attempt<'_> {
+    /// Counts its tokens, where it is known how the model counts them.
+    fn exact(&self, price: Option<Price>, time: Duration) -> Option<Exact> {
+        let (model, call) = (self.embeddings.model(), self.embeddings.request.call);
+        let known = model.provider.kind.family == Family::OpenAi
+            && model.name.starts_with("text-embedding-")
+            && call == Call::OpenAi;
+        let body = self.embeddings.body.clone();
+        known.then(|| {
+            let count = move || {
+                let input = embed::texts(call, &body, tokens::count_embedded);
+                ask(price, time, input.unwrap_or(u64::MAX))
+            };
+            Box::new(count) as Exact
+        })
+    }
+}
+
+/// The model of this name.
+fn named(policy: &Policy, request: &Request<'_>) -> Result<Arc<Model>, Error> {
+    let name = request.model.as_ref();
+    if name == "auto" || name.starts_with("auto:") {
+        return Err(Error::bad_field(
+            "model",
+            "Embeddings are not routed, since vectors of two models cannot be compared: name a model that makes them.",
+        ));
+    }
+    let shape = request.call.shape();
+    let find = |name| policy.fleet.embedder(name, shape, &policy.catalogue);
+    let models = &policy.fleet.models;
+    let only_simulated = !models.is_empty() && models.iter().all(|m| m.simulated);
+    let found = match only_simulated {
+        // There every name is one of theirs.
+        true => find(EMBEDDER),
+        false => find(name),
+    };
+    found.ok_or_else(|| Error {
+        field: Some("model".into()),
+        ..Error::new(Kind::NotFound, format!("No configured provider has a model named \"{name}\" for embeddings. List it as a [[model]] with embeddings = true.")).code("model_not_found")
+    })
+}
+
+/// The most that so much input can cost, and nothing else.
+fn ask(price: Option<Price>, time: Duration, input: u64) -> Ask {
+    let cost = |p: Price| p.bound_input(input).times(input) + p.time_cost(time);
+    Ask {
+        fixed: price.map_or(PicoUsd::ZERO, cost),
+        input_tokens: input,
+        choices: 1,
+        ..Ask::default()
+    }
+}
+
+/// The client's own bytes; the model's name is flyball's.
+fn own(asked: &Request<'_>, body: &Bytes, model: &Model) -> Bytes {
+    let named = asked.model_in_body.as_deref();
+    let edits = match asked.call.shape() {
+        Shape::Gemini => Vec::new(),
+        _ if named == Some(model.name.as_str()) => Vec::new(),
+        Shape::OpenAi | Shape::Ollama => vec![Edit::set_text(&["model"], &model.name)],
+    };
+    match asked.fields.edited(&edits) {
+        Some(text) => Bytes::from(text),
+        None => body.clone(),
+    }
+}
+
+fn none(model: &Model) -> Error {
+    let public = format!(
+        "The provider of \"{}\" makes no embeddings that flyball knows of.",
+        model.name
+    );
+    Error::bad_field("model", public)
+}

@@ -1,0 +1,183 @@
+//! Files and batches: passed on to the one provider that keeps them. What a batch costs is known to nobody when it is handed in,
+//! so they are refused where a cap would have to hold it, and for what must stay on this machine.
+
+use super::admission::Admission;
+use super::body::check_body;
+use super::passthrough::{self, Passed, check_path, with_query};
+use super::router::Collection;
+use super::work::{Booked, Failed, Hold, Longer, Order, Outcome, Outgoing, Told, Way, Work};
+use super::{reply, returned};
+use crate::dialect::Answer as Read;
+use crate::error::{Error, Kind};
+use crate::fleet::Arm;
+use crate::ledger::store::Facts;
+use crate::provider::Provider;
+use crate::relay::{Answer, Reading, Watch};
+use crate::route::Policy;
+use crate::settle::{Input, Job};
+use crate::upstream::{Out, Upload};
+use bytes::Bytes;
+use http::response::Parts;
+use http::{HeaderMap, Method, Response};
+use hyper::body::{Body, Incoming};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// A call about files or batches, on the provider that keeps them.
+pub(super) struct Keeping<'a> {
+    admission: &'a Admission<'a>,
+    place: Collection<'a>,
+    arms: [Arm; 1],
+    /// The client's body, until it goes out.
+    body: Mutex<Option<Incoming>>,
+}
+
+impl<'a> Keeping<'a> {
+    /// # Errors
+    /// Nobody keeps such things, or this caller may not use them.
+    pub(super) fn new(
+        admission: &'a Admission<'a>,
+        body: Incoming,
+        place: Collection<'a>,
+    ) -> Result<Keeping<'a>, Error> {
+        if admission.wishes.private {
+            let public = "This request is confidential and must stay on local models, and files and batches are kept by their provider.";
+            return Err(Error::new(Kind::PrivateOnly, public).code("flyball_private"));
+        }
+        if admission.caller.is_limited() {
+            let public =
+                "This key may use only some models, and which ones a batch uses cannot be told.";
+            return Err(Error::new(Kind::Forbidden, public).code("model_not_allowed"));
+        }
+        let provider = keeper(&admission.policy, place, admission.wishes.provider())?;
+        check_path(place.rest)?;
+        check_body(admission.head, admission.limits.body_bytes_max)?;
+        Ok(Keeping {
+            arms: [passthrough::unnamed(&admission.policy, &provider)],
+            admission,
+            place,
+            body: Mutex::new(Some(body)),
+        })
+    }
+}
+
+impl Work for Keeping<'_> {
+    fn arms(&self) -> &[Arm] {
+        &self.arms
+    }
+
+    fn told(&self, _arm: &Arm) -> Result<Told, Failed> {
+        Ok(Told::own(self.admission.dialect, Bytes::new()))
+    }
+
+    fn order<'o>(&'o self, arm: &'o Arm, _told: &'o Told) -> Result<Box<dyn Order + 'o>, Failed> {
+        let models = passthrough::Models::Perhaps(&[]);
+        passthrough::check_uncapped(self.admission, arm, models, self.place.name)
+            .map_err(Failed::error)?;
+        Ok(Box::new(Attempt {
+            keeping: self,
+            passed: Passed {
+                admission: self.admission,
+                arm,
+                dialect: self.admission.dialect,
+            },
+        }))
+    }
+}
+
+/// One attempt before it goes out.
+struct Attempt<'a> {
+    keeping: &'a Keeping<'a>,
+    passed: Passed<'a>,
+}
+
+impl Order for Attempt<'_> {
+    fn bound(&mut self) -> Option<super::bound::Bound> {
+        Some(Passed::bound())
+    }
+
+    fn opening(&self) -> Facts {
+        self.passed.opening()
+    }
+
+    fn outgoing(&mut self, _granted: u64) -> Result<Outgoing, Error> {
+        let Keeping {
+            admission, place, ..
+        } = self.keeping;
+        let mut body = self
+            .keeping
+            .body
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let body = body
+            .take()
+            .ok_or_else(|| Error::new(Kind::Internal, "the body has gone out already"))?;
+        let provider = &self.passed.arm.model.provider;
+        let url = provider.side(place.side, "", "").unwrap_or_default();
+        Ok(Outgoing {
+            method: admission.head.method.clone(),
+            url: with_query(url + place.rest, admission.head.uri.query()),
+            bodiless: body.is_end_stream() || admission.head.method == Method::GET,
+            body: Out::Streamed(Upload::new(body, admission.limits)),
+        })
+    }
+
+    fn job(&self, opening: &Facts, phases: Vec<(&'static str, Duration)>) -> Job {
+        self.passed.job(Input::Unknown, opening, phases)
+    }
+
+    fn announce(&self, headers: &mut HeaderMap) {
+        self.passed.announce(headers);
+    }
+
+    fn reading(&mut self, head: &mut Parts, _ended: bool) -> Way {
+        match self.keeping.place.here {
+            Some(_) if returned::is_json(&head.headers) => Way::Held(Hold {
+                bytes_max: reply::HELD_MAX,
+                read: Box::new(|_| Read::default()),
+                books: Booked::Passed,
+                longer: Longer::Unread,
+            }),
+            _ => Way::Relayed(Reading::Passed(Watch::Nothing)),
+        }
+    }
+
+    fn answer(&self, head: Parts, bytes: Bytes, _read: Read) -> Outcome {
+        let here = self.keeping.place.here;
+        let bytes = here.map_or(bytes.clone(), |here| here(bytes));
+        Ok(Response::from_parts(head, Answer::whole(bytes)))
+    }
+}
+
+/// The provider that is asked for, or the first that keeps such things.
+fn keeper(
+    policy: &Policy,
+    place: Collection<'_>,
+    chosen: Option<&str>,
+) -> Result<Arc<Provider>, Error> {
+    let all = policy.fleet.providers.iter();
+    let keepers: Vec<&Arc<Provider>> = all
+        .filter(|p| p.kind.sides.iter().any(|(side, _)| *side == place.side))
+        .collect();
+    let found = match chosen {
+        None => keepers.first(),
+        Some(name) => keepers.iter().find(|p| p.name == name),
+    };
+    found.map(|p| Arc::clone(p)).ok_or_else(|| {
+        let names: Vec<&str> = keepers.iter().map(|p| p.name.as_str()).collect();
+        match names[..] {
+            [] => Error::new(
+                Kind::NotFound,
+                format!("No configured provider serves {}.", place.name),
+            ),
+            _ => Error::bad_field(
+                "x-flyball-provider",
+                format!(
+                    "x-flyball-provider takes one of those that serve {}: {}.",
+                    place.name,
+                    names.join(", ")
+                ),
+            ),
+        }
+    })
+}

@@ -1,0 +1,154 @@
+//! What a request's `x-flyball-*` headers and its key ask for.
+
+use crate::arm::{Effort, Objective};
+use crate::caller::Caller;
+use crate::error::Error;
+use crate::money::PicoUsd;
+use http::header::HeaderName;
+use http::request::Parts;
+
+/// Most tags in one request; each is a string of at most 64 bytes.
+const TAGS_MAX: usize = 16;
+const TAG_BYTES_MAX: usize = 64;
+const SESSION_BYTES_MAX: usize = 256;
+
+const PROVIDER: HeaderName = HeaderName::from_static("x-flyball-provider");
+
+/// What `x-flyball-*` headers and the key ask for. A header may tighten what the key says, never loosen it.
+#[derive(Debug, Default)]
+pub(super) struct Wishes {
+    pub(super) objective: Option<Objective>,
+    pub(super) effort: Option<Effort>,
+    pub(super) max_cost: Option<PicoUsd>,
+    pub(super) private: bool,
+    pub(super) session: Option<String>,
+    pub(super) tags: Vec<(String, String)>,
+    /// Who is to keep files and batches.
+    provider: Option<String>,
+}
+
+impl Wishes {
+    /// The provider that is asked for by name, where one may be.
+    pub(super) fn provider(&self) -> Option<&str> {
+        self.provider.as_deref()
+    }
+
+    /// # Errors
+    /// A provider is asked for where nobody can choose one.
+    pub(super) fn name_no_provider(&self) -> Result<(), Error> {
+        match &self.provider {
+            None => Ok(()),
+            Some(_) => Err(wrong(
+                &PROVIDER,
+                "nothing here: it chooses who keeps files and batches",
+            )),
+        }
+    }
+}
+
+/// What the headers and the key of a request ask for.
+///
+/// # Errors
+/// A 400 that names the header and says what it takes.
+pub(super) fn read(head: &Parts, caller: &Caller) -> Result<Wishes, Error> {
+    let mut wishes = Wishes {
+        private: caller.key.as_ref().is_some_and(|k| k.private),
+        ..Wishes::default()
+    };
+    wishes.tags = caller
+        .key
+        .as_ref()
+        .map(|k| k.tags.clone())
+        .unwrap_or_default();
+    for (name, value) in &head.headers {
+        let Some(wish) = name.as_str().strip_prefix("x-flyball-") else {
+            continue;
+        };
+        let text = value
+            .to_str()
+            .map_err(|_| wrong(name, "visible ASCII"))?
+            .trim();
+        match wish {
+            "objective" => {
+                wishes.objective = Some(
+                    Objective::parse(text)
+                        .ok_or_else(|| wrong(name, "cheap, balanced, best or fast"))?,
+                )
+            }
+            "effort" => {
+                wishes.effort =
+                    Some(Effort::parse(text).ok_or_else(|| {
+                        wrong(name, "none, minimal, low, medium, high, xhigh or max")
+                    })?)
+            }
+            "max-cost-usd" => {
+                let most = PicoUsd::from_usd_text(text)
+                    .ok()
+                    .filter(|m| *m >= PicoUsd::ZERO);
+                wishes.max_cost =
+                    Some(most.ok_or_else(|| wrong(name, "an amount of dollars like 0.05"))?);
+            }
+            "privacy" if text == "local" => wishes.private = true,
+            "privacy" => return Err(wrong(name, "\"local\"")),
+            "session" if text.len() > SESSION_BYTES_MAX => {
+                return Err(wrong(name, "at most 256 bytes"));
+            }
+            "session" => wishes.session = Some(text.to_owned()),
+            "provider" => wishes.provider = Some(text.to_owned()),
+            "tags" => add_tags(&mut wishes.tags, text)
+                .ok_or_else(|| wrong(name, "at most 16 pairs k=v,k=v of at most 64 bytes each"))?,
+            "deadline" => {
+                return Err(wrong(
+                    name,
+                    "nothing yet: this flyball answers at once and sends no batches",
+                ));
+            }
+            _ => {
+                return Err(wrong(
+                    name,
+                    "one of objective, effort, max-cost-usd, privacy, session, tags",
+                ));
+            }
+        }
+    }
+    Ok(wishes)
+}
+
+fn wrong(name: &HeaderName, expected: &str) -> Error {
+    Error::bad_field(
+        name.as_str(),
+        format!("The header {name} takes {expected}."),
+    )
+}
+
+/// A tag that is fixed on the key cannot be replaced.
+fn add_tags(tags: &mut Vec<(String, String)>, text: &str) -> Option<()> {
+    for pair in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
+        let (key, value) = pair.split_once('=')?;
+        if key.is_empty() || key.len() > TAG_BYTES_MAX || value.len() > TAG_BYTES_MAX {
+            return None;
+        }
+        if !tags.iter().any(|(k, _)| k == key) {
+            tags.push((key.to_owned(), value.to_owned()));
+        }
+    }
+    (tags.len() <= TAGS_MAX).then_some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_may_tighten_what_the_key_says_and_never_loosen_it() {
+        let mut tags = vec![("team".to_owned(), "a".to_owned())];
+        assert!(add_tags(&mut tags, "team=b, job=x").is_some());
+        assert_eq!(
+            tags,
+            [("team".into(), "a".into()), ("job".into(), "x".into())]
+        );
+        for bad in ["novalue", "=x"] {
+            assert!(add_tags(&mut tags, bad).is_none(), "{bad}");
+        }
+    }
+}

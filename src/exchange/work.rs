@@ -1,0 +1,173 @@
+//! What a kind of call is to the request path: which arms may serve it, what each is told, what that may cost, and how its answer is
+//! read. A new kind of call is one more file that makes a [`Work`]; the path itself, in `exchange`, is the same for all of them.
+
+use super::bound::Bound;
+use crate::affinity::{Served, Turn};
+use crate::dialect::{Answer as Read, Dialect};
+use crate::error::Error;
+use crate::fleet::Arm;
+use crate::ledger::store::Facts;
+use crate::relay::{Answer, ReadWhole, Reading};
+use crate::settle::Job;
+use crate::telemetry::Decided;
+use crate::upstream::Out;
+use bytes::Bytes;
+use http::response::Parts;
+use http::{HeaderMap, Method, Response};
+use std::time::Duration;
+
+/// How an exchange ends: with an answer to the client, which may be a provider's own error, or with an error of flyball's.
+pub(super) type Outcome = Result<Response<Answer>, Error>;
+
+/// Why an attempt did not end in an answer that is worth having.
+pub(super) enum Failed {
+    /// The exchange is over.
+    Final(Outcome),
+    /// Another arm may be tried; this is the answer if there is none.
+    NextArm(Outcome),
+    /// A cap has no room, and says that a local model may answer instead.
+    LocalInstead(Error),
+}
+
+impl Failed {
+    /// An error that no other arm can mend.
+    pub(super) fn error(error: Error) -> Failed {
+        Failed::Final(Err(error))
+    }
+}
+
+/// What an arm is told, before the token limit that its reservation grants is known.
+#[derive(Clone)]
+pub(super) struct Told {
+    /// The dialect of the body.
+    pub(super) dialect: &'static dyn Dialect,
+    pub(super) body: Bytes,
+    /// The client speaks another dialect.
+    pub(super) translated: bool,
+    /// The client's fields that were let go.
+    pub(super) lost: Vec<String>,
+}
+
+impl Told {
+    /// The client's own bytes.
+    pub(super) fn own(dialect: &'static dyn Dialect, body: Bytes) -> Told {
+        Told {
+            dialect,
+            body,
+            translated: false,
+            lost: Vec::new(),
+        }
+    }
+}
+
+/// One call of one kind.
+pub(super) trait Work: Send + Sync {
+    /// The arms to try, in this order.
+    fn arms(&self) -> &[Arm];
+
+    /// What this arm is told.
+    ///
+    /// # Errors
+    /// It cannot be told the request.
+    fn told(&self, arm: &Arm) -> Result<Told, Failed>;
+
+    /// The attempt on this arm that is told this.
+    ///
+    /// # Errors
+    /// What it costs has no bound where a cap needs one, or a gate stands in the way.
+    fn order<'o>(&'o self, arm: &'o Arm, told: &'o Told) -> Result<Box<dyn Order + 'o>, Failed>;
+
+    /// The decision that led to these arms, where one was made.
+    fn decided(&self) -> Option<Decided<'_>> {
+        None
+    }
+
+    /// What the turn has to remember, once this arm has answered.
+    fn remembers(&self, _arm: &Arm) -> Option<(Turn, Served)> {
+        None
+    }
+
+    /// The same on local models alone, for a cap that is full and says so; `None` where there is no such way.
+    fn on_local_models(&self) -> Option<Box<dyn Work + '_>> {
+        None
+    }
+}
+
+/// One attempt that has not gone out yet.
+pub(super) trait Order: Send {
+    /// The most that it may cost; `None` for what is in no book, since it costs nothing.
+    fn bound(&mut self) -> Option<Bound>;
+
+    /// The row that opens it.
+    fn opening(&self) -> Facts;
+
+    /// What goes out, once so many answer tokens are granted.
+    ///
+    /// # Errors
+    /// A defect: the arm was chosen and has no address for it.
+    fn outgoing(&mut self, granted: u64) -> Result<Outgoing, Error>;
+
+    /// What its end needs. Asked for after [`Order::outgoing`], which may lower the effort.
+    fn job(&self, opening: &Facts, phases: Vec<(&'static str, Duration)>) -> Job;
+
+    /// Says in the head of an answer who serves it, and why.
+    fn announce(&self, headers: &mut HeaderMap);
+
+    /// How the body of a good answer is read; `ended` where there is none. May say what the body is now.
+    fn reading(&mut self, head: &mut Parts, ended: bool) -> Way;
+
+    /// A whole answer as the client reads it.
+    ///
+    /// # Errors
+    /// It cannot be said in the client's dialect.
+    fn answer(&self, head: Parts, bytes: Bytes, read: Read) -> Outcome;
+}
+
+/// What goes out.
+pub(super) struct Outgoing {
+    pub(super) method: Method,
+    pub(super) url: String,
+    pub(super) body: Out,
+    /// There is no body whose type must be told.
+    pub(super) bodiless: bool,
+}
+
+/// How the body of an answer goes to the client.
+pub(super) enum Way {
+    /// There is none.
+    Empty,
+    /// As it comes.
+    Relayed(Reading),
+    /// Whole, so that its cost can stand in its head.
+    Held(Hold),
+}
+
+/// An answer that is held back until it is whole.
+pub(super) struct Hold {
+    /// No more than so many bytes are held.
+    pub(super) bytes_max: usize,
+    /// Reads what it used.
+    pub(super) read: ReadWhole,
+    pub(super) books: Booked,
+    /// What happens to a longer one.
+    pub(super) longer: Longer,
+}
+
+/// What an answer's own words are to the books.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Booked {
+    /// The answer to a request that flyball reads.
+    Answered,
+    /// The answer to what is only passed on: it may tell nothing.
+    Passed,
+}
+
+/// What happens to an answer that is too long to be held back.
+pub(super) enum Longer {
+    /// It goes on as it comes, and is read at its end.
+    Relayed,
+    /// It goes on as it comes, unread.
+    Unread,
+    /// It cannot go on; the sentence says why.
+    Refused(&'static str),
+}
