@@ -56,7 +56,7 @@ use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use passthrough::Passthrough;
 use router::Call;
-use status::{Charge, Next};
+use status::Next;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use work::{Booked, Failed, Hold, Longer, Order, Outcome, Told, Way, Work};
@@ -502,19 +502,23 @@ impl<'a> Exchange<'a> {
             return next(Err(reply::no_answer(&head)));
         }
         let held = reply::read_up_to(body, reply::HELD_MAX, self.state.limits.idle).await;
-        match meaning.charge {
-            Charge::Nothing => settlement.void("refused_upstream"),
-            Charge::Bound => settlement.unknown("upstream_error"),
+        let said = match &held {
+            reply::Held::Whole(bytes) => Some(&bytes[..]),
+            reply::Held::Longer(..) | reply::Held::Broken(_) => None,
+        };
+        match meaning.charge.is_bound(said) {
+            false => settlement.void("refused_upstream"),
+            true => settlement.unknown("upstream_error"),
         }
         let provider = &sent.arm.model.provider;
         let status = head.status.as_u16();
         self.state.telemetry.upstream_status(&provider.name, status);
         let bytes = match held {
             reply::Held::Whole(bytes) => reply::redacted(bytes, provider),
-            reply::Held::Broken(error) => return Failed::error(error),
+            reply::Held::Broken(error) => return next(Err(error)),
             reply::Held::Longer(..) => {
                 let why = "the provider's error is too long to pass on";
-                return Failed::error(Error::new(Kind::UpstreamFailed, why));
+                return next(Err(Error::new(Kind::UpstreamFailed, why)));
             }
         };
         let (dialect, id) = (self.admission.dialect, self.admission.id);

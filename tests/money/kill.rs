@@ -85,14 +85,15 @@ async fn place(lease: u32) -> (TempDir, Oracle) {
     (dir, oracle)
 }
 
-/// Sends requests until the server is gone.
-async fn bother(at: SocketAddr, seed: usize) {
+/// Sends requests until the server is gone, or its cap has been full for a while. Tells whether it is gone.
+async fn bother(at: SocketAddr, seed: usize) -> bool {
+    let mut refused = 0;
     for n in 0.. {
         let model = ["o-some", "o-exact", "o-silent", "o-cut"][(seed + n) % 4];
         let limit = (model == "o-exact").then_some(150);
         let asked = body(model, limit, n % 2 == 0, 5);
         let Ok(mut stream) = tokio::net::TcpStream::connect(at).await else {
-            return;
+            return true;
         };
         let request = format!(
             "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer fb_app\r\ncontent-length: {}\r\n\r\n{asked}",
@@ -102,9 +103,14 @@ async fn bother(at: SocketAddr, seed: usize) {
         if stream.write_all(request.as_bytes()).await.is_err()
             || stream.read_to_end(&mut answer).await.is_err()
         {
-            return;
+            return true;
+        }
+        refused += usize::from(answer.starts_with(b"HTTP/1.1 402"));
+        if refused > 200 {
+            return false;
         }
     }
+    false
 }
 
 /// The books after a death, as the next start leaves them.
@@ -178,45 +184,72 @@ async fn killed_at_every_durable_write_the_books_cover_the_bill() {
         return;
     }
     for lease in [0, 20] {
-        let (dir, oracle) = place(lease).await;
-        for nth in 1..=rounds(3, 30, 200) {
-            let inject = format!("inject=fdatasync:signal=SIGKILL:when={nth}");
-            let victim = Victim::start(
-                dir.path(),
-                &[
-                    "strace",
-                    "-D",
-                    "-f",
-                    "-qq",
-                    "-o",
-                    "/dev/null",
-                    "-e",
-                    "trace=fdatasync",
-                    "-e",
-                    &inject,
-                ],
+        let wanted = rounds(3, 30, 200);
+        let (mut died, mut tries) = (0, 0);
+        let mut home = place(lease).await;
+        while died < wanted {
+            tries += 1;
+            assert!(
+                tries <= 2 * wanted + 8,
+                "of {tries} runs only {died} died at a sync"
             );
-            if let Some(at) = victim.at {
-                let callers: Vec<_> = (0..4)
-                    .map(|seed| tokio::spawn(bother(at, seed + nth)))
-                    .collect();
-                let enough = async {
-                    for caller in callers {
-                        caller.await.expect("no panic");
-                    }
-                };
-                // It dies by itself, unless it is so late that the cap is full before.
-                let _ = tokio::time::timeout(Duration::from_secs(3), enough).await;
+            // Each death leaves something for the next start; now and then a whole cap is there again.
+            if tries % 4 == 0 {
+                home = place(lease).await;
             }
-            victim.kill();
-            quiet(&oracle).await;
+            let (dir, oracle) = &home;
+            let at_sync = 1 + died % 40;
+            if killed_at_sync(dir.path(), at_sync).await {
+                died += 1;
+            }
+            quiet(oracle).await;
             let healthy = Victim::start(dir.path(), &[]);
             assert!(
                 healthy.at.is_some(),
-                "it starts after a death at write {nth}"
+                "it starts after a death at sync {at_sync}"
             );
             healthy.kill();
-            check(dir.path(), &oracle);
+            check(dir.path(), oracle);
         }
+        println!("lease {lease}: {died} deaths at a sync, in {tries} runs");
     }
+}
+
+/// Runs a flyball that is killed as it asks for its Nth sync, whichever of the two calls it uses for that. Tells whether it died so:
+/// it may also have run until its cap was full.
+async fn killed_at_sync(dir: &Path, nth: usize) -> bool {
+    use std::os::unix::process::ExitStatusExt;
+    let inject = format!("inject=fsync,fdatasync:signal=SIGKILL:when={nth}");
+    let under = [
+        "strace",
+        "-D",
+        "-f",
+        "-qq",
+        "-o",
+        "/dev/null",
+        "-e",
+        "trace=fsync,fdatasync",
+        "-e",
+        &inject,
+    ];
+    let mut victim = Victim::start(dir, &under);
+    let mut gone = victim.at.is_none();
+    if let Some(at) = victim.at {
+        let callers: Vec<_> = (0..4)
+            .map(|seed| tokio::spawn(bother(at, seed + nth)))
+            .collect();
+        let enough = async {
+            for caller in callers {
+                gone |= caller.await.expect("no panic");
+            }
+        };
+        // Long enough for a busy machine: it ends as soon as the server is gone or refuses everybody.
+        tokio::time::timeout(Duration::from_secs(60), enough)
+            .await
+            .expect("the server dies, or its cap is full");
+    }
+    // Nobody else sends this signal: `kill` is for one that lives.
+    let died = gone && victim.child.wait().expect("a child of ours").signal() == Some(9);
+    victim.kill();
+    died
 }
