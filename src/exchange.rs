@@ -27,6 +27,7 @@ use crate::classify::{self, Difficulty, Features};
 use crate::dialect::{self, Dialect, Place, Request as Decoded};
 use crate::error::{Error, Kind};
 use crate::fleet::Arm;
+use crate::ledger::record::Outcome;
 use crate::ledger::{Ledger, now};
 use crate::limits::Limits;
 use crate::relay::{Answer, Passes, Reading, Relay, Terms, bill_headers};
@@ -372,11 +373,15 @@ impl Exchange<'_> {
             let (from, to) = (self.inbound.dialect.name(), said.dialect.name());
             state.telemetry.dropped(from, to, translated.lost.len());
         }
-        let attempt = uuid::Uuid::now_v7().to_string();
-        let mut job = plan.job(self, arm, &said, attempt);
-        let graded = Some(self.difficulty.difficulty);
+        let mut job = plan.job(self, arm, &said);
+        let cause = ask::Cause {
+            request: self.inbound.id,
+            rule: &self.decision.rule,
+            task: self.difficulty.task.name(),
+            difficulty: Some(self.difficulty.difficulty),
+        };
         let (policy, wishes, caller) = (self.policy, self.wishes, &self.inbound.caller);
-        let facts = ask::facts(policy, caller, wishes, self.tags, &job, graded);
+        let facts = ask::facts(policy, caller, wishes, self.tags, &job, &cause);
         let reservation = ask::reserve(self, arm, &plan, &said, facts).await?;
         let limit = plan.limit_to_send(reservation.tokens());
         let out = plan.body(self, arm, &said, limit);
@@ -393,7 +398,7 @@ impl Exchange<'_> {
         let provider = &arm.model.provider;
         let address = provider.endpoint(said.dialect.name(), &arm.model.name, said.request.stream);
         let Some(url) = address else {
-            settlement.void("not_sent");
+            settlement.void(Outcome::NotSent);
             return Err(final_error(Error::new(
                 Kind::Internal,
                 "the chosen model does not speak this dialect",
@@ -472,7 +477,7 @@ impl Exchange<'_> {
                 ))
             }
             reply::Held::Longer(..) if said.translated => {
-                settlement.unknown("stream_cut");
+                settlement.unknown(Outcome::StreamCut);
                 Err(final_error(Error::new(
                     Kind::UpstreamFailed,
                     "the model's answer is too long to be translated; ask for a stream",
@@ -494,7 +499,7 @@ impl Exchange<'_> {
                 ))
             }
             reply::Held::Broken(error) => {
-                settlement.unknown("stream_cut");
+                settlement.unknown(Outcome::StreamCut);
                 Err(final_error(error))
             }
         }

@@ -13,7 +13,7 @@ use crate::fleet::Arm;
 use crate::json::Edit;
 use crate::ledger::balance::{Ask, Capped};
 use crate::ledger::cap::{AtCap, Dims};
-use crate::ledger::store::Facts;
+use crate::ledger::record::Opening;
 use crate::ledger::{Refused, Reservation, now_ms};
 use crate::money::PicoUsd;
 use crate::price::Price;
@@ -74,20 +74,32 @@ pub(super) fn dims<'a>(
     }
 }
 
-/// The row that opens an attempt, whose difficulty was graded or not.
+/// How an attempt came to be.
+pub(super) struct Cause<'a> {
+    /// The request id.
+    pub(super) request: &'a str,
+    /// The rule that decided.
+    pub(super) rule: &'a str,
+    /// The task that the prompt was graded as.
+    pub(super) task: &'static str,
+    /// Its difficulty, where it was graded.
+    pub(super) difficulty: Option<f64>,
+}
+
+/// The row that opens an attempt.
 pub(super) fn facts(
     policy: &Policy,
     caller: &Caller,
     wishes: &Wishes,
     tags: &[(String, String)],
     job: &Job,
-    difficulty: Option<f64>,
-) -> Facts {
+    cause: &Cause<'_>,
+) -> Opening {
     let model = &job.arm.model;
     let dims = dims(policy, caller, wishes, tags, Some(&job.arm));
-    Facts {
-        request: job.request.clone(),
-        attempt: job.attempt.clone(),
+    Opening {
+        request: cause.request.to_owned(),
+        attempt: uuid::Uuid::now_v7().to_string(),
         at_ms: now_ms(),
         key: caller.key.as_ref().map(|k| k.id),
         organisation: dims.organisation.to_owned(),
@@ -96,15 +108,15 @@ pub(super) fn facts(
         tags: tags.to_vec(),
         provider: model.provider.name.clone(),
         model: model.name.clone(),
-        effort: job.effort.name().into(),
-        tier: model.tier.name().into(),
-        task: job.task.into(),
-        rule: job.rule.clone(),
-        difficulty_milli: difficulty.map_or(0, milli),
+        effort: job.effort,
+        tier: model.tier,
+        task: cause.task.to_owned(),
+        rule: cause.rule.to_owned(),
+        difficulty_milli: cause.difficulty.map_or(0, milli),
         dialect: job.dialect.name().into(),
         simulated: model.simulated,
         catalogue: policy.catalogue.version.clone(),
-        ..Facts::default()
+        ..Opening::default()
     }
 }
 
@@ -322,7 +334,7 @@ pub(super) async fn reserve(
     arm: &Arm,
     plan: &Plan,
     said: &Said<'_>,
-    facts: Facts,
+    facts: Opening,
 ) -> Result<Reservation, Attempted> {
     let countable = arm.model.provider.kind.family == Family::OpenAi && plan.input.countable;
     let patience = exchange.policy.cap_wait;
@@ -458,13 +470,7 @@ impl Plan {
     }
 
     /// What the settlement needs.
-    pub(super) fn job(
-        &self,
-        exchange: &Exchange<'_>,
-        arm: &Arm,
-        said: &Said<'_>,
-        attempt: String,
-    ) -> Job {
+    pub(super) fn job(&self, exchange: &Exchange<'_>, arm: &Arm, said: &Said<'_>) -> Job {
         Job {
             arm: arm.clone(),
             effort: self.effort,
@@ -475,10 +481,6 @@ impl Plan {
             attached: self.attached,
             held: said.request.media.len(),
             input: settle::Input::Conversation(exchange.body.clone()),
-            request: exchange.inbound.id.to_owned(),
-            attempt,
-            rule: exchange.decision.rule.clone(),
-            task: exchange.difficulty.task.name(),
             stream: exchange.request.stream,
             arrived: exchange.inbound.arrived,
             phases: Vec::new(),

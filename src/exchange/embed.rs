@@ -11,6 +11,7 @@ use crate::error::{Error, Kind};
 use crate::fleet::Model;
 use crate::json::{Edit, Object};
 use crate::ledger::balance::Ask;
+use crate::ledger::record::Outcome;
 use crate::limits::Limits;
 use crate::money::PicoUsd;
 use crate::price::Price;
@@ -215,7 +216,7 @@ impl<'a> Said<'a> {
                 self.told(head, bytes, &single.model)
             }
             reply::Held::Longer(..) if self.translated.is_some() => {
-                settlement.unknown("stream_cut");
+                settlement.unknown(Outcome::StreamCut);
                 let why =
                     "the model's answer is too long to be translated; embed fewer texts at once";
                 Err(Error::new(Kind::UpstreamFailed, why))
@@ -225,7 +226,7 @@ impl<'a> Said<'a> {
                 Ok(single.relayed(head, first, rest, read, settlement))
             }
             reply::Held::Broken(error) => {
-                settlement.unknown("stream_cut");
+                settlement.unknown(Outcome::StreamCut);
                 Err(error)
             }
         }

@@ -7,6 +7,7 @@ use super::single::{Going, Single};
 use super::{Inbound, body as incoming, pass, reply};
 use crate::dialect::{self, Answer as Read, Dialect};
 use crate::error::{Error, Kind};
+use crate::ledger::record::Outcome;
 use crate::provider::{Provider, Side};
 use crate::relay::{Answer, Watch};
 use crate::route::Policy;
@@ -121,7 +122,7 @@ pub(super) async fn keep(
             Ok(single.watched(head, Some(first), rest, Watch::Nothing, settlement))
         }
         reply::Held::Broken(error) => {
-            settlement.unknown("stream_cut");
+            settlement.unknown(Outcome::StreamCut);
             Err(error)
         }
     }

@@ -11,6 +11,7 @@ use crate::error::{Error, Kind};
 use crate::fleet::Model;
 use crate::json::{self, Object};
 use crate::ledger::balance::{Ask, Capped};
+use crate::ledger::record::Outcome;
 use crate::provider::{Provider, Side, simulated};
 use crate::relay::{Answer, ReadWhole, Watch, bill_headers};
 use crate::route::Policy;
@@ -506,7 +507,7 @@ async fn through(
             Ok(single.watched(head, Some(first), rest, watch, settlement))
         }
         reply::Held::Broken(error) => {
-            settlement.unknown("stream_cut");
+            settlement.unknown(Outcome::StreamCut);
             Err(error)
         }
     }

@@ -3,6 +3,7 @@
 use super::State;
 use crate::dialect::{self, Answer as Said, Dialect, Frame};
 use crate::error::{Error, Kind, Retry};
+use crate::ledger::record::Outcome;
 use crate::provider::Provider;
 use crate::relay::Answer;
 use crate::settle::Settlement;
@@ -163,15 +164,15 @@ pub(super) async fn refused_upstream(
     let status = head.status.as_u16();
     let redirects = head.status.is_redirection() && head.status != StatusCode::NOT_MODIFIED;
     if redirects || head.status.is_informational() {
-        settlement.void("refused_upstream");
+        settlement.void(Outcome::RefusedUpstream);
         return Err(no_answer(head));
     }
     let held = read_up_to(body, HELD_MAX, state.limits.idle).await;
     // Only these answers mean that no work was done (reliability: A3); after any other the outcome is unknown.
     if matches!(status, 400 | 401 | 403 | 404 | 405 | 413 | 415 | 422 | 429) {
-        settlement.void("refused_upstream");
+        settlement.void(Outcome::RefusedUpstream);
     } else {
-        settlement.unknown("upstream_error");
+        settlement.unknown(Outcome::UpstreamError);
     }
     state.telemetry.upstream_status(&provider.name, status);
     match held {
@@ -220,11 +221,11 @@ pub(super) fn redacted(bytes: Bytes, provider: &Provider) -> Bytes {
 /// The end of an attempt that got no answer.
 pub(super) fn unanswered(failure: Failure, settlement: Settlement) -> Error {
     if failure.not_sent {
-        settlement.void("not_sent");
+        settlement.void(Outcome::NotSent);
     } else if failure.error.kind == Kind::UpstreamTimeout {
-        settlement.unknown("upstream_timeout");
+        settlement.unknown(Outcome::UpstreamTimeout);
     } else {
-        settlement.unknown("upstream_error");
+        settlement.unknown(Outcome::UpstreamError);
     }
     failure.error
 }

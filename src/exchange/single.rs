@@ -9,7 +9,7 @@ use crate::fleet::Arm;
 use crate::fleet::Model;
 use crate::ledger::balance::{Ask, Capped};
 use crate::ledger::cap::Dims;
-use crate::ledger::store::Facts;
+use crate::ledger::record::{Opening, Outcome};
 use crate::ledger::{Refused, Reservation};
 use crate::relay::{Answer, ReadWhole, Reading, Relay, Terms, Watch, bill_headers};
 use crate::route::Policy;
@@ -112,7 +112,13 @@ impl Single<'_> {
         } = self.inbound;
         let decided = arrived.elapsed();
         let mut job = self.job(capped);
-        let facts = ask::facts(self.policy, caller, self.wishes, self.tags, &job, None);
+        let cause = ask::Cause {
+            request: self.inbound.id,
+            rule: self.rule,
+            task: self.task,
+            difficulty: None,
+        };
+        let facts = ask::facts(self.policy, caller, self.wishes, self.tags, &job, &cause);
         let patience = self.policy.cap_wait;
         let reservation = match exact {
             None => self.reserved(ask, facts, patience).await,
@@ -136,7 +142,7 @@ impl Single<'_> {
     async fn reserved(
         &self,
         mut ask: Ask,
-        facts: Facts,
+        facts: Opening,
         patience: Duration,
     ) -> Result<Reservation, Full> {
         if let Some(most) = self.wishes.max_cost {
@@ -169,10 +175,6 @@ impl Single<'_> {
             attached: 0,
             held: 0,
             input: self.input.clone(),
-            request: self.inbound.id.to_owned(),
-            attempt: uuid::Uuid::now_v7().to_string(),
-            rule: self.rule.to_owned(),
-            task: self.task,
             stream: false,
             arrived: self.inbound.arrived,
             phases: Vec::new(),
@@ -200,7 +202,7 @@ impl Single<'_> {
             Ok(answer) => answer,
             // The client's own fault, and never a whole request to the provider.
             Err(failure) if matches!(failure.error.kind, Kind::TooLarge | Kind::ClientTimeout) => {
-                settlement.void("not_sent");
+                settlement.void(Outcome::NotSent);
                 return Err(Err(failure.error));
             }
             Err(failure) => {
