@@ -4,8 +4,9 @@
 
 use flyball::ledger::balance::Ask;
 use flyball::ledger::cap::Cap;
-use flyball::ledger::store::{Closing, Facts, Key};
-use flyball::ledger::{Ledger, Settings};
+use flyball::ledger::record::{Basis, Closing, Opening, Outcome};
+use flyball::ledger::store::Key;
+use flyball::ledger::{Ledger, Settings, books};
 use flyball::money::PicoUsd;
 use std::io::Write;
 use std::path::Path;
@@ -40,7 +41,7 @@ fn open(dir: &Path, lease_permille: u32, runtime: &tokio::runtime::Runtime) -> A
         ..Settings::embedded(dir)
     };
     // Attempts refer to their keys: 1 is capped, 2 is not.
-    let mut books = settings.make_books().expect("books");
+    let mut books = books::make(&settings).expect("books");
     for n in [1, 2] {
         let key = Key {
             name: n.to_string(),
@@ -69,14 +70,14 @@ fn ask() -> Ask {
     }
 }
 
-fn facts() -> Facts {
-    Facts {
+fn opening() -> Opening {
+    Opening {
         attempt: uuid::Uuid::now_v7().to_string(),
         request: uuid::Uuid::now_v7().to_string(),
         at_ms: flyball::ledger::now_ms(),
         provider: "openai".into(),
         model: "gpt-5-mini".into(),
-        ..Facts::default()
+        ..Opening::default()
     }
 }
 
@@ -86,10 +87,10 @@ fn closing() -> Closing {
         cost: PicoUsd(500_000),
         baseline: PicoUsd(500_000),
         usage: Default::default(),
-        basis: "reported",
-        outcome: "ok",
+        basis: Basis::Reported,
+        outcome: Outcome::Ok,
         excess: PicoUsd::ZERO,
-        service_tier: "standard",
+        service_tier: Some(flyball::chat::ServiceTier::Standard),
         tokens: 50,
     }
 }
@@ -119,9 +120,9 @@ fn durable(dir: &Path, sync: Duration) {
                     let held = ledger
                         .reserve(
                             ask(),
-                            Facts {
+                            Opening {
                                 key: Some(1),
-                                ..facts()
+                                ..opening()
                             },
                             Duration::ZERO,
                         )
@@ -157,9 +158,9 @@ fn fill(ledger: &Arc<Ledger>, _dir: &Path, rows: u64, runtime: &tokio::runtime::
     runtime.block_on(async {
         for n in 0..rows {
             // Not capped, so nothing waits; the queue is emptied now and then.
-            let uncapped = Facts {
+            let uncapped = Opening {
                 key: Some(2),
-                ..facts()
+                ..opening()
             };
             ledger
                 .reserve(ask(), uncapped, Duration::ZERO)
@@ -183,18 +184,18 @@ fn leased(dir: &Path) {
         .expect("a runtime");
     let ledger = open(dir, 100, &runtime);
     const ROUNDS: u32 = 200_000;
-    let all: Vec<Facts> = (0..ROUNDS)
-        .map(|_| Facts {
+    let all: Vec<Opening> = (0..ROUNDS)
+        .map(|_| Opening {
             key: Some(1),
-            ..facts()
+            ..opening()
         })
         .collect();
     let (took, cpu) = runtime.block_on(async {
         let (began, before) = (Instant::now(), cpu_time());
         let mut waited = Duration::ZERO;
-        for (n, facts) in all.into_iter().enumerate() {
+        for (n, opening) in all.into_iter().enumerate() {
             let held = ledger
-                .reserve(ask(), facts, Duration::ZERO)
+                .reserve(ask(), opening, Duration::ZERO)
                 .await
                 .expect("room");
             held.post(closing());

@@ -3,9 +3,10 @@
 use std::fmt;
 
 /// How hard a model is asked to think, weakest first. `None` is thinking switched off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Effort {
     /// No thinking.
+    #[default]
     None,
     /// As little as the model can.
     Minimal,
@@ -61,13 +62,14 @@ impl fmt::Display for Effort {
 }
 
 /// The class of a model, cheapest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Tier {
     /// Runs on the operator's own machines: private and free per token.
     Local,
     /// Small and cheap; does not think unless told.
     Small,
     /// The everyday model.
+    #[default]
     Standard,
     /// Thinks; dear.
     Reasoning,

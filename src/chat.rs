@@ -92,6 +92,15 @@ pub enum ServiceTier {
 }
 
 impl ServiceTier {
+    /// Every service tier.
+    pub const ALL: [ServiceTier; 5] = [
+        ServiceTier::Standard,
+        ServiceTier::Batch,
+        ServiceTier::Flex,
+        ServiceTier::Priority,
+        ServiceTier::Other,
+    ];
+
     /// The name in ledger and metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -102,6 +111,12 @@ impl ServiceTier {
             ServiceTier::Priority => "priority",
             ServiceTier::Other => "other",
         }
+    }
+
+    /// The service tier of this name; a provider's words are for [`ServiceTier::read`].
+    #[must_use]
+    pub fn parse(name: &str) -> Option<ServiceTier> {
+        ServiceTier::ALL.into_iter().find(|t| t.name() == name)
     }
 
     /// A tier in a provider's words, in a request or an answer. `None` where the words leave it to the provider.

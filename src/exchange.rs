@@ -33,13 +33,13 @@ use crate::dialect::{Answer as Read, Dialect, Place};
 use crate::error::{Error, Kind};
 use crate::fleet::Arm;
 use crate::ledger::balance::Ask;
-use crate::ledger::store::Facts;
+use crate::ledger::record::{Opening, Outcome};
 use crate::ledger::{Ledger, Refused, Reservation, cap::AtCap, now};
 use crate::limits::Limits;
 use crate::provider::Provider;
 use crate::relay::{Answer, Reading, Relay, Terms, Watch, bill_headers};
 use crate::route::Policy;
-use crate::settle::Settlement;
+use crate::settle::{Around, Settlement};
 use crate::telemetry::Telemetry;
 use crate::upstream::{Failure, Upstream};
 use admission::{Admission, Inbound};
@@ -59,7 +59,7 @@ use router::Call;
 use status::Next;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use work::{Booked, Failed, Hold, Longer, Order, Outcome, Told, Way, Work};
+use work::{Booked, Failed, Hold, Longer, Order, Reply, Told, Way, Work};
 
 /// What every exchange works with.
 pub struct State {
@@ -126,12 +126,7 @@ fn inbound<'a>(
 }
 
 /// Each kind of call makes its work, which then takes the one path.
-async fn serve(
-    state: &Arc<State>,
-    inbound: Inbound<'_>,
-    call: Call<'_>,
-    body: Incoming,
-) -> Outcome {
+async fn serve(state: &Arc<State>, inbound: Inbound<'_>, call: Call<'_>, body: Incoming) -> Reply {
     let head = inbound.head;
     let whole = |body| body::read_body(head, body, &state.limits);
     match call {
@@ -200,7 +195,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// A completion: graded, decided, and sent to the arms in the order of the decision.
-    async fn complete(&self, body: &Bytes, place: &Place<'_>) -> Outcome {
+    async fn complete(&self, body: &Bytes, place: &Place<'_>) -> Reply {
         let completion = Completion::read(self.admission, body, place)?;
         let (affinity, caller) = (&self.state.affinity, self.admission.caller.name());
         let turn = affinity.turn(caller, completion.session(), &completion.request.prompt);
@@ -209,7 +204,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// A count: the provider's own where it comes in time, else one made here.
-    async fn count(&self, count: &Count<'_>) -> Outcome {
+    async fn count(&self, count: &Count<'_>) -> Reply {
         let told = tokio::time::timeout(count::PATIENCE, self.run(count)).await;
         match told {
             Ok(Ok(answer)) if count.is_told(&answer) => Ok(answer),
@@ -218,7 +213,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// One arm after the other until one answers.
-    async fn run(&self, work: &dyn Work) -> Outcome {
+    async fn run(&self, work: &dyn Work) -> Reply {
         if let Some(decided) = work.decided() {
             self.state.telemetry.decided(&decided);
         }
@@ -254,9 +249,8 @@ impl<'a> Exchange<'a> {
             let (from, to) = (self.admission.dialect.name(), told.dialect.name());
             state.telemetry.dropped(from, to, told.lost.len());
         }
-        let opening = order.opening();
         let reservation = match order.bound() {
-            Some(bound) => Some(self.reserve(bound, opening.clone()).await?),
+            Some(bound) => Some(self.reserve(bound, order.opening()).await?),
             None => None,
         };
         let granted = reservation.as_ref().map_or(0, Reservation::tokens);
@@ -268,16 +262,20 @@ impl<'a> Exchange<'a> {
         ];
         let mut settlement = match reservation {
             Some(reservation) => {
-                let mut job = order.job(&opening, phases);
-                job.alive = Arc::clone(&state.alive);
-                Settlement::new(job, reservation, state.telemetry.clone())
+                let around = Around {
+                    telemetry: Arc::clone(&state.telemetry),
+                    arrived,
+                    phases,
+                    alive: Arc::clone(&state.alive),
+                };
+                Settlement::new(order.job(), around, reservation)
             }
             None => Settlement::unbooked(),
         };
         let outgoing = match outgoing {
             Ok(outgoing) => outgoing,
             Err(defect) => {
-                settlement.void("not_sent");
+                settlement.void(Outcome::NotSent);
                 return Err(Failed::error(defect));
             }
         };
@@ -301,7 +299,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// Reserves the bound. What is known roughly is counted exactly before it refuses a request or lowers its limit.
-    async fn reserve(&self, bound: Bound, opening: Facts) -> Result<Reservation, Failed> {
+    async fn reserve(&self, bound: Bound, opening: Opening) -> Result<Reservation, Failed> {
         let (ledger, most) = (&self.state.ledger, self.admission.wishes.max_cost);
         let patience = self.admission.policy.cap_wait;
         let mut ask = bound.rough;
@@ -350,14 +348,14 @@ impl<'a> Exchange<'a> {
         let Failure { error, not_sent } = failure;
         // The client's own fault, and never a whole request to the provider.
         if matches!(error.kind, Kind::TooLarge | Kind::ClientTimeout) {
-            settlement.void("not_sent");
+            settlement.void(Outcome::NotSent);
             return Failed::error(error);
         }
         self.state.telemetry.upstream_error(&provider.name, &error);
         match error.kind {
-            _ if not_sent => settlement.void("not_sent"),
-            Kind::UpstreamTimeout => settlement.unknown("upstream_timeout"),
-            _ => settlement.unknown("upstream_error"),
+            _ if not_sent => settlement.void(Outcome::NotSent),
+            Kind::UpstreamTimeout => settlement.unknown(Outcome::UpstreamTimeout),
+            _ => settlement.unknown(Outcome::UpstreamError),
         }
         Failed::NextArm(Err(error))
     }
@@ -427,7 +425,7 @@ impl<'a> Exchange<'a> {
                 let read = hold.read;
                 let reading = match (hold.longer, hold.books) {
                     (Longer::Refused(why), _) => {
-                        settlement.unknown("stream_cut");
+                        settlement.unknown(Outcome::StreamCut);
                         return Err(Failed::error(Error::new(Kind::UpstreamFailed, why)));
                     }
                     (Longer::Unread, _) => Reading::Passed(Watch::Nothing),
@@ -444,7 +442,7 @@ impl<'a> Exchange<'a> {
                 Ok(self.relayed(sent, head, flow, settlement))
             }
             reply::Held::Broken(error) => {
-                settlement.unknown("stream_cut");
+                settlement.unknown(Outcome::StreamCut);
                 Err(Failed::error(error))
             }
         }
@@ -498,7 +496,7 @@ impl<'a> Exchange<'a> {
             Next::OtherArm => Failed::NextArm(outcome),
         };
         if meaning.no_answer {
-            settlement.void("refused_upstream");
+            settlement.void(Outcome::RefusedUpstream);
             return next(Err(reply::no_answer(&head)));
         }
         let held = reply::read_up_to(body, reply::HELD_MAX, self.state.limits.idle).await;
@@ -507,8 +505,8 @@ impl<'a> Exchange<'a> {
             reply::Held::Longer(..) | reply::Held::Broken(_) => None,
         };
         match meaning.charge.is_bound(said) {
-            false => settlement.void("refused_upstream"),
-            true => settlement.unknown("upstream_error"),
+            false => settlement.void(Outcome::RefusedUpstream),
+            true => settlement.unknown(Outcome::UpstreamError),
         }
         let provider = &sent.arm.model.provider;
         let status = head.status.as_u16();

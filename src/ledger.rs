@@ -5,10 +5,12 @@
 #![deny(clippy::float_arithmetic)]
 
 pub mod balance;
+pub mod books;
 pub mod cap;
 mod grant;
 mod overrun;
 mod queue;
+pub mod record;
 mod refuse;
 pub mod replay;
 mod reservation;
@@ -27,47 +29,14 @@ pub use settings::{Address, Settings};
 use crate::error::Error;
 use balance::{Ask, Balances, Capped, Crossing, Standing};
 use cap::{Cap, Counter, Dims};
+use record::Opening;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use store::{Answer, Facts, Work};
+use store::{Answer, Work};
 use tokio::sync::Notify;
 use writer::Writer;
-
-/// How an attempt may end. A closed set: metric labels and the export rely on it.
-pub const OUTCOMES: [&str; 9] = [
-    "ok",
-    "length",
-    "client_gone",
-    "stream_cut",
-    "upstream_error",
-    "upstream_timeout",
-    "refused_upstream",
-    "not_sent",
-    "crash",
-];
-/// How a provider's own figure of a cost may compare with the computed one. A closed set too.
-pub const COMPARED: [&str; 3] = ["equal", "above", "below"];
-/// The service tiers whose rates price an attempt.
-const SERVICE_TIERS: [&str; 5] = ["standard", "batch", "flex", "priority", "other"];
-/// How a cost is known.
-pub const BASES: [&str; 4] = ["reported", "counted", "bound", "void"];
-
-pub(crate) fn known_outcome(text: &str) -> &'static str {
-    OUTCOMES
-        .into_iter()
-        .find(|o| *o == text)
-        .unwrap_or("upstream_error")
-}
-
-pub(crate) fn known_service_tier(text: &str) -> &'static str {
-    SERVICE_TIERS.into_iter().find(|t| *t == text).unwrap_or("")
-}
-
-pub(crate) fn known_basis(text: &str) -> &'static str {
-    BASES.into_iter().find(|b| *b == text).unwrap_or("bound")
-}
 
 /// The open ledger of one process.
 #[derive(Debug)]
@@ -114,10 +83,10 @@ impl Ledger {
     /// # Errors
     /// Another flyball owns the folder, or the store cannot be used.
     pub fn open(settings: Settings) -> Result<Arc<Ledger>, Error> {
-        let mut store = settings.make_books()?;
+        let mut store = books::make(&settings)?;
         let owner = match &settings.shared {
             Some(_) => None,
-            None => Some(settings::own(&settings.data_dir)?),
+            None => Some(books::own(&settings.data_dir)?),
         };
         let swept = store.begin(now_ms())?;
         if swept > 0 {
@@ -129,7 +98,7 @@ impl Ledger {
         let mut balances = Balances::new(settings.leases(), settings.sessions_max);
         let kept = store.defined()?;
         for sum in store.sums()? {
-            if replay::covered(&sum.counter, &kept) {
+            if cap::covered(&sum.counter, &kept) {
                 balances.restore(&sum.counter, sum.id, sum.posted, now());
             }
         }
@@ -175,7 +144,7 @@ impl Ledger {
         let told = {
             let mut balances = self.balances();
             let defined = lock(&self.defined);
-            let known = |c: &Counter| replay::covered(&c.to_string(), &defined);
+            let known = |c: &Counter| cap::covered(&c.to_string(), &defined);
             let (old, new): (Vec<Cap>, Vec<Cap>) =
                 caps.iter().cloned().partition(|c| known(&c.counter));
             let new: Vec<Counter> = new.into_iter().map(|c| c.counter).collect();
@@ -260,7 +229,7 @@ impl Ledger {
     pub async fn reserve(
         self: &Arc<Ledger>,
         ask: Ask,
-        mut facts: Facts,
+        mut opening: Opening,
         patience: Duration,
     ) -> Result<Reservation, Refused> {
         if !self.admits() {
@@ -268,18 +237,18 @@ impl Ledger {
                 "the last write failed or too much waits to be written".into(),
             ));
         }
-        let grant = match self.grant(ask, &facts).await {
+        let grant = match self.grant(ask, &opening).await {
             Err(Refused::Full(full)) if full.only_reserved() && !patience.is_zero() => {
-                self.grant_within(ask, &facts, patience, full).await?
+                self.grant_within(ask, &opening, patience, full).await?
             }
             other => other?,
         };
-        facts.counted_ms = facts.at_ms.max(grant.at.saturating_mul(1_000));
-        facts.bound = grant.amount;
-        facts.bound_tokens = grant.tokens_bound;
-        let mut reservation = Reservation::new(self.clone(), Arc::new(facts), grant);
+        opening.counted_ms = opening.at_ms.max(grant.at.saturating_mul(1_000));
+        opening.bound = grant.amount;
+        opening.bound_tokens = grant.tokens_bound;
+        let mut reservation = Reservation::new(self.clone(), Arc::new(opening), grant);
         if reservation.must_be_durable() {
-            let told = self.writer.ask(Work::Open(reservation.facts()));
+            let told = self.writer.ask(Work::Open(reservation.row()));
             let outcome = told
                 .await
                 .unwrap_or_else(|_| Err("the ledger thread has ended".into()));
@@ -289,7 +258,7 @@ impl Ledger {
                 return Err(Refused::Store(why));
             }
         } else {
-            self.writer.send(Work::Open(reservation.facts()));
+            self.writer.send(Work::Open(reservation.row()));
         }
         reservation.dispatch();
         Ok(reservation)

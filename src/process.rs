@@ -13,7 +13,7 @@ use crate::error::{Error, Kind};
 use crate::exchange::{self, State};
 use crate::fleet;
 use crate::ledger::store::Key;
-use crate::ledger::{Address, Ledger, Settings};
+use crate::ledger::{Address, Ledger, Settings, books};
 use crate::provider::simulated::EMBEDDER;
 use crate::route::Policy;
 use crate::server;
@@ -180,7 +180,7 @@ pub fn settings_of(config: &Config) -> Settings {
 async fn open_books(settings: Settings) -> Result<(Arc<Ledger>, Vec<Key>), Error> {
     let work = move || {
         let ledger = Ledger::open(settings.clone())?;
-        let keys = settings.books()?.keys()?;
+        let keys = books::open(&settings)?.keys()?;
         Ok((ledger, keys))
     };
     tokio::task::spawn_blocking(work).await.map_err(|e| {

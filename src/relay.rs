@@ -6,6 +6,7 @@
 use crate::affinity::Makers;
 use crate::dialect::{Answer as Said, Dialect, Event, StreamDecoder, StreamFilter, StreamWriter};
 use crate::error::{Error, Kind};
+use crate::ledger::record::Outcome;
 use crate::limits::Limits;
 use crate::settle::{Bill, Settlement};
 use bytes::Bytes;
@@ -206,7 +207,7 @@ impl Relay {
             // Also while there is always something to pass on: a client that takes it slowly must not make it last for ever.
             if self.total.as_mut().poll_elapsed(cx) {
                 self.cut(
-                    "upstream_timeout",
+                    Outcome::UpstreamTimeout,
                     "the answer took longer than limits.total",
                 );
                 continue;
@@ -218,13 +219,13 @@ impl Relay {
                     }
                 }
                 Poll::Ready(Some(Err(e))) => {
-                    self.cut("stream_cut", &format!("the provider broke off: {e}"))
+                    self.cut(Outcome::StreamCut, &format!("the provider broke off: {e}"))
                 }
                 Poll::Ready(None) => self.end(),
                 Poll::Pending => {
                     if self.idle.as_mut().poll_elapsed(cx) {
                         self.cut(
-                            "upstream_timeout",
+                            Outcome::UpstreamTimeout,
                             "the provider said nothing for limits.idle",
                         );
                     } else {
@@ -305,7 +306,7 @@ impl Relay {
                 }
                 self.push(Bytes::from(rest));
                 if !complete {
-                    settlement.unknown("stream_cut");
+                    settlement.unknown(Outcome::StreamCut);
                     return self
                         .say("the provider ended the stream before the answer was complete");
                 }
@@ -316,7 +317,7 @@ impl Relay {
                 read,
             } => settlement.answered(&read(kept)),
             Reading::Json { kept: None, .. } => {
-                settlement.unknown("ok");
+                settlement.unknown(Outcome::Ok);
                 None
             }
             Reading::Passed(watch) => {
@@ -342,7 +343,7 @@ impl Relay {
     }
 
     /// The answer cannot be completed: the client hears of it in its own dialect, and never gets a clean end.
-    fn cut(&mut self, outcome: &'static str, why: &str) {
+    fn cut(&mut self, outcome: Outcome, why: &str) {
         self.upstream = None;
         if let Some(settlement) = self.settlement.take() {
             settlement.unknown(outcome);

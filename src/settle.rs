@@ -10,14 +10,14 @@ use crate::chat::{Part, Prompt, ServiceTier, Usage};
 use crate::dialect::{Answer, Dialect, Event, Finish, Place, Request, embed};
 use crate::fleet::Arm;
 use crate::ledger::Reservation;
-use crate::ledger::store::{Closing, Facts};
+use crate::ledger::record::{Basis, Closing, Outcome};
 use crate::money::PicoUsd;
 use crate::provider::OnCancel;
 use crate::route::cost;
 use crate::telemetry::{AttemptClosed, Telemetry};
 use crate::tokens;
 use bytes::Bytes;
-use charge::{Basis, Charged};
+use charge::Charged;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ const TEXT_MAX: usize = 256 * 1024;
 /// Output tokens added to what arrived when a provider that stops on close is cut: those in flight.
 const MARGIN: u64 = 16;
 
-/// What is known about an attempt before it begins.
+/// What is known about an attempt before it begins, beside what its row in the ledger says.
 #[derive(Clone)]
 pub struct Job {
     /// The arm it goes to.
@@ -47,34 +47,14 @@ pub struct Job {
     pub attached: u64,
     /// What its input tokens are counted from where nobody reports them.
     pub input: Input,
-    /// The request id.
-    pub request: String,
-    /// The attempt id.
-    pub attempt: String,
-    /// The rule that decided.
-    pub rule: String,
-    /// The task it was graded as.
-    pub task: &'static str,
     /// The answer is streamed.
     pub stream: bool,
-    /// When the request arrived.
-    pub arrived: Instant,
-    /// What flyball itself took before sending, by phase.
-    pub phases: Vec<(&'static str, Duration)>,
-    /// Alive as long as any settlement is; the drain at the end of the process waits for it.
-    pub alive: Arc<()>,
 }
 
 impl Job {
     /// An attempt on a model that was named, on which nothing is graded, asked of its effort, or held against another arm.
     #[must_use]
-    pub fn of(
-        arm: &Arm,
-        dialect: &'static dyn Dialect,
-        task: &'static str,
-        opening: &Facts,
-        arrived: Instant,
-    ) -> Job {
+    pub fn of(arm: &Arm, dialect: &'static dyn Dialect) -> Job {
         Job {
             arm: arm.clone(),
             effort: Effort::None,
@@ -85,16 +65,22 @@ impl Job {
             held: 0,
             attached: 0,
             input: Input::Unknown,
-            request: opening.request.clone(),
-            attempt: opening.attempt.clone(),
-            rule: opening.rule.clone(),
-            task,
             stream: false,
-            arrived,
-            phases: Vec::new(),
-            alive: Arc::default(),
         }
     }
+}
+
+/// What is around an attempt.
+#[derive(Clone)]
+pub struct Around {
+    /// Log and metrics.
+    pub telemetry: Arc<Telemetry>,
+    /// When the request arrived.
+    pub arrived: Instant,
+    /// What flyball itself took before sending, by phase.
+    pub phases: Vec<(&'static str, Duration)>,
+    /// Alive as long as any settlement is; the drain at the end of the process waits for it.
+    pub alive: Arc<()>,
 }
 
 /// What an attempt's input tokens are counted from.
@@ -117,8 +103,8 @@ pub struct Settlement {
 
 struct Open {
     job: Job,
+    around: Around,
     reservation: Reservation,
-    telemetry: Arc<Telemetry>,
     sent: Option<Instant>,
     status: u16,
     tier: Option<ServiceTier>,
@@ -152,12 +138,12 @@ pub struct Bill {
 impl Settlement {
     /// An attempt whose money is reserved.
     #[must_use]
-    pub fn new(job: Job, reservation: Reservation, telemetry: Arc<Telemetry>) -> Settlement {
-        telemetry.attempt_opened();
+    pub fn new(job: Job, around: Around, reservation: Reservation) -> Settlement {
+        around.telemetry.attempt_opened();
         let open = Open {
             job,
+            around,
             reservation,
-            telemetry,
             sent: None,
             status: 0,
             tier: None,
@@ -201,7 +187,7 @@ impl Settlement {
     pub fn streaming(&mut self) {
         if let Some(open) = &mut self.open {
             open.streaming = true;
-            open.telemetry.stream_opened();
+            open.around.telemetry.stream_opened();
         }
     }
 
@@ -251,7 +237,7 @@ impl Settlement {
     pub fn answered(mut self, answer: &Answer) -> Option<Bill> {
         // Whatever it cost, nothing in it says so, and nothing in it can be counted.
         if answer.is_unread() {
-            self.unknown("upstream_error");
+            self.unknown(Outcome::UpstreamError);
             return None;
         }
         let open = self.open.as_mut()?;
@@ -266,9 +252,9 @@ impl Settlement {
     pub fn ended(mut self) -> Option<Bill> {
         let open = self.open.take()?;
         let outcome = match open.seen.finish {
-            _ if open.seen.error => "upstream_error",
-            Some(Finish::Length) => "length",
-            _ => "ok",
+            _ if open.seen.error => Outcome::UpstreamError,
+            Some(Finish::Length) => Outcome::Length,
+            _ => Outcome::Ok,
         };
         match open.seen.usage {
             Some(usage) => Some(open.close(usage, Basis::Reported, outcome)),
@@ -291,15 +277,17 @@ impl Settlement {
         open.seen.usage = answer.usage.or(open.seen.usage);
         open.seen.keep(&answer.words());
         let outcome = match complete {
-            _ if open.seen.error => "upstream_error",
-            true => "ok",
-            false => "stream_cut",
+            _ if open.seen.error => Outcome::UpstreamError,
+            true => Outcome::Ok,
+            false => Outcome::StreamCut,
         };
         if let Some(usage) = open.seen.usage {
             return Some(open.close(usage, Basis::Reported, outcome));
         }
         if open.seen.text.is_empty() {
-            open.telemetry.unmetered(&open.job.arm.model.provider.name);
+            open.around
+                .telemetry
+                .unmetered(&open.job.arm.model.provider.name);
             open.close(Usage::default(), Basis::Counted, outcome);
         } else {
             open.count_then_close(Charge::Count, outcome);
@@ -308,14 +296,14 @@ impl Settlement {
     }
 
     /// The provider did no work: nothing is charged.
-    pub fn void(mut self, outcome: &'static str) {
+    pub fn void(mut self, outcome: Outcome) {
         if let Some(open) = self.open.take() {
             open.void(outcome);
         }
     }
 
     /// Nobody knows what the provider did: charged at the bound.
-    pub fn unknown(mut self, outcome: &'static str) {
+    pub fn unknown(mut self, outcome: Outcome) {
         if let Some(open) = self.open.take() {
             open.count_then_close(Charge::Bound, outcome);
         }
@@ -326,11 +314,11 @@ impl Drop for Settlement {
     fn drop(&mut self) {
         let Some(open) = self.open.take() else { return };
         if open.sent.is_none() {
-            return open.void("not_sent");
+            return open.void(Outcome::NotSent);
         }
         // The client left after the whole answer had been metered: nothing is unknown.
         if let (Some(usage), true) = (open.seen.usage, open.seen.ended) {
-            open.close(usage, Basis::Reported, "ok");
+            open.close(usage, Basis::Reported, Outcome::Ok);
             return;
         }
         let charge = match open.job.arm.model.provider.kind.on_cancel {
@@ -338,7 +326,7 @@ impl Drop for Settlement {
             OnCancel::Stops => Charge::CountAndMargin,
             OnCancel::Unknown => Charge::Bound,
         };
-        open.count_then_close(charge, "client_gone");
+        open.count_then_close(charge, Outcome::ClientGone);
     }
 }
 
@@ -360,16 +348,9 @@ impl Seen {
 }
 
 impl Open {
-    fn void(self, outcome: &'static str) {
-        self.emit(
-            &Usage::default(),
-            "void",
-            outcome,
-            Bill {
-                cost: PicoUsd::ZERO,
-                baseline: PicoUsd::ZERO,
-            },
-        );
+    fn void(self, outcome: Outcome) {
+        let attempt = &self.reservation.opening().attempt;
+        self.emit(&Closing::void(attempt, outcome));
         self.reservation.void(outcome);
     }
 
@@ -382,7 +363,7 @@ impl Open {
     }
 
     /// Counts off the I/O threads, then closes; the reservation stays open until then.
-    fn count_then_close(self, charge: Charge, outcome: &'static str) {
+    fn count_then_close(self, charge: Charge, outcome: Outcome) {
         // What is only passed on has no bound that could be charged.
         let reserved = (self.reservation.amount(), self.reservation.tokens_bound());
         let charge = match reserved {
@@ -471,15 +452,43 @@ impl Open {
         beside.map(|(_, raw)| tokens::count(raw)).sum()
     }
 
-    fn close(self, usage: Usage, basis: Basis, outcome: &'static str) -> Bill {
-        let bound = self.reservation.amount();
+    fn close(self, usage: Usage, basis: Basis, outcome: Outcome) -> Bill {
+        let charged = self.terms().charge(&usage, basis);
         let model = &self.job.arm.model;
-        let terms = charge::Terms {
-            price: model.price.as_ref(),
+        let provider = &model.provider.name;
+        if let Some(compared) = charged.compared {
+            self.around.telemetry.compared(provider, compared);
+        }
+        if charged.unpriced {
+            self.around.telemetry.unpriced_tier(provider);
+        }
+        let closing = self.closing(usage, &charged, outcome);
+        let bill = Bill {
+            cost: closing.cost,
+            baseline: closing.baseline,
+        };
+        self.emit(&closing);
+        let (cost, bound) = (closing.cost, self.reservation.amount());
+        if self.job.capped && cost > bound {
+            tracing::error!(attempt = %closing.attempt, model = %model.name, %cost, %bound, "an answer cost more than its bound");
+            self.around.telemetry.overrun();
+            if self.reservation.overrun(cost - bound) {
+                tracing::error!(model = %model.name, "the model is frozen: capped keys do not use it until `flyball caps unfreeze`");
+            }
+        }
+        self.around.telemetry.bound_excess(closing.excess);
+        self.reservation.post(closing);
+        bill
+    }
+
+    /// What is known besides the usage.
+    fn terms(&self) -> charge::Terms<'_> {
+        charge::Terms {
+            price: self.job.arm.model.price.as_ref(),
             asked: self.job.tier,
             told: self.tier,
             capped: self.job.capped,
-            bound,
+            bound: self.reservation.amount(),
             at: self.reservation.at(),
             media_tokens_max: match (self.job.held, self.job.attached) {
                 (0, _) => 0,
@@ -488,61 +497,41 @@ impl Open {
                 (_, most) => most,
             },
             took: self.sent.map_or(Duration::ZERO, |sent| sent.elapsed()),
-        };
-        let charged = terms.charge(&usage, basis);
-        let Charged {
-            cost,
-            basis,
-            excess,
-            tier,
-            ..
-        } = charged;
-        if let Some(compared) = charged.compared {
-            self.telemetry.compared(&model.provider.name, compared);
         }
-        if charged.unpriced {
-            self.telemetry.unpriced_tier(&model.provider.name);
-        }
+    }
+
+    /// The row that closes the attempt.
+    fn closing(&self, usage: Usage, charged: &Charged, outcome: Outcome) -> Closing {
+        let opening = self.reservation.opening();
+        let model = &self.job.arm.model;
+        let (cost, tier) = (charged.cost, charged.tier);
         let used = usage.input_total().saturating_add(usage.output);
         let at = self.reservation.at();
         let baseline = cost::on_baseline(&self.job.baseline, &usage, tier, at).unwrap_or(cost);
-        let bill = Bill { cost, baseline };
         let unexpected = !model.provider.may_serve(self.job.tier).contains(&tier);
-        let flagged = Usage {
-            anomaly: usage.anomaly || unexpected,
-            ..usage
-        };
         if unexpected {
-            tracing::warn!(attempt = %self.job.attempt, model = %model.name, tier = tier.name(), "served in a service tier that was neither asked for nor is among the provider's service_tiers");
+            tracing::warn!(attempt = %opening.attempt, model = %model.name, tier = tier.name(), "served in a service tier that was neither asked for nor is among the provider's service_tiers");
         }
-        self.emit(&flagged, basis, outcome, bill);
-        if self.job.capped && cost > bound {
-            tracing::error!(attempt = %self.job.attempt, model = %self.job.arm.model.name, %cost, %bound, "an answer cost more than its bound");
-            self.telemetry.overrun();
-            if self.reservation.overrun(cost - bound) {
-                tracing::error!(model = %self.job.arm.model.name, "the model is frozen: capped keys do not use it until `flyball caps unfreeze`");
-            }
-        }
-        self.telemetry.bound_excess(excess);
-        let reserved = self.reservation.tokens_bound();
-        self.reservation.post(Closing {
-            attempt: self.job.attempt,
+        Closing {
+            attempt: opening.attempt.clone(),
             cost,
             baseline,
-            usage,
-            basis,
+            usage: Usage {
+                anomaly: usage.anomaly || unexpected,
+                ..usage
+            },
+            basis: charged.basis,
             outcome,
-            excess,
-            service_tier: tier.name(),
-            tokens: match basis {
-                "bound" => reserved.max(used),
+            excess: charged.excess,
+            service_tier: Some(tier),
+            tokens: match charged.basis {
+                Basis::Bound => self.reservation.tokens_bound().max(used),
                 _ => used,
             },
-        });
-        bill
+        }
     }
 
-    fn emit(&self, usage: &Usage, basis: &'static str, outcome: &'static str, bill: Bill) {
+    fn emit(&self, closing: &Closing) {
         let ttft = self
             .first_token
             .zip(self.sent)
@@ -551,43 +540,29 @@ impl Open {
             .first_token
             .zip(self.last_token)
             .map(|(first, last)| last - first);
-        let model = &self.job.arm.model;
         let settle = self.whole.map(|whole| ("settle", whole.elapsed()));
-        let phases: Vec<_> = self.job.phases.iter().copied().chain(settle).collect();
+        let phases: Vec<_> = self.around.phases.iter().copied().chain(settle).collect();
         if self.streaming {
-            self.telemetry.stream_closed();
+            self.around.telemetry.stream_closed();
         }
-        self.telemetry.attempt(&AttemptClosed {
-            request: &self.job.request,
-            attempt: &self.job.attempt,
-            provider: &model.provider.name,
-            model: &model.name,
-            tier: model.tier,
+        self.around.telemetry.attempt(&AttemptClosed {
+            opening: self.reservation.opening(),
+            closing,
             effort: self.job.effort,
-            task: self.job.task,
-            rule: &self.job.rule,
-            dialect: self.job.dialect.name(),
+            capped: self.job.capped,
             stream: self.job.stream,
-            outcome,
             status: self.status,
-            usage: *usage,
-            basis,
-            cost: bill.cost,
-            baseline: bill.baseline,
-            bound: self.job.capped.then(|| self.reservation.amount()),
             ttft,
             decode_tokens_per_second: decode
                 .filter(|d| *d > Duration::from_millis(50))
-                .map(|d| rate(usage.output, d)),
-            total: self.job.arrived.elapsed(),
-            added: self.job.phases.iter().map(|(_, d)| *d).sum(),
+                .map(|d| rate(closing.usage.output, d)),
+            total: self.around.arrived.elapsed(),
+            added: self.around.phases.iter().map(|(_, d)| *d).sum(),
             phases: &phases,
-            simulated: model.simulated,
         });
     }
 }
 
-/// Tokens a second, for a histogram.
 /// The words of a conversation.
 fn count_said(prompt: &Prompt<'_>) -> u64 {
     let mut count = prompt.system.iter().map(|text| tokens::count(text)).sum();
@@ -603,6 +578,7 @@ fn count_said(prompt: &Prompt<'_>) -> u64 {
     count
 }
 
+/// Tokens a second, for a histogram.
 fn rate(tokens: u64, over: Duration) -> f64 {
     u32::try_from(tokens).map_or(f64::from(u32::MAX), f64::from) / over.as_secs_f64()
 }

@@ -5,50 +5,28 @@
 pub mod metrics;
 
 use crate::arm::{Effort, Tier};
-use crate::chat::Usage;
 use crate::error::{Error, Kind};
+use crate::ledger::record::{Closing, Compared, Opening};
 use crate::money::PicoUsd;
 use metrics::Metrics;
 use std::time::Duration;
 use tracing::field::display;
 
 /// One attempt has ended.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct AttemptClosed<'a> {
-    /// The request id.
-    pub request: &'a str,
-    /// The attempt id.
-    pub attempt: &'a str,
-    /// The provider's configured name.
-    pub provider: &'a str,
-    /// The model asked.
-    pub model: &'a str,
-    /// Its tier.
-    pub tier: Tier,
-    /// The effort asked.
+    /// Where it was sent, and why there.
+    pub opening: &'a Opening,
+    /// How it ended.
+    pub closing: &'a Closing,
+    /// The effort that was really asked: a lowered limit may have lowered it after the opening.
     pub effort: Effort,
-    /// The task that the prompt was graded as.
-    pub task: &'static str,
-    /// The rule that decided.
-    pub rule: &'a str,
-    /// The dialect spoken.
-    pub dialect: &'static str,
+    /// A cap counts it, so that its bound is of interest.
+    pub capped: bool,
     /// The answer was streamed.
     pub stream: bool,
-    /// One of `ledger::OUTCOMES`.
-    pub outcome: &'static str,
     /// The provider's HTTP status; 0 if it never answered.
     pub status: u16,
-    /// What was used.
-    pub usage: Usage,
-    /// One of `ledger::BASES`.
-    pub basis: &'static str,
-    /// What it cost.
-    pub cost: PicoUsd,
-    /// What the baseline would have cost.
-    pub baseline: PicoUsd,
-    /// The bound, on capped keys.
-    pub bound: Option<PicoUsd>,
     /// From sending to the first token, on streams.
     pub ttft: Option<Duration>,
     /// Output tokens a second after the first, on streams.
@@ -59,8 +37,6 @@ pub struct AttemptClosed<'a> {
     pub added: Duration,
     /// The same by phase.
     pub phases: &'a [(&'static str, Duration)],
-    /// No real model answered.
-    pub simulated: bool,
 }
 
 /// A decision was made.
@@ -242,8 +218,8 @@ impl Telemetry {
     }
 
     /// A provider told what an answer cost, and so it compares with the computed cost.
-    pub fn compared(&self, provider: &str, compared: &'static str) {
-        self.metrics.compared(provider, compared);
+    pub fn compared(&self, provider: &str, compared: Compared) {
+        self.metrics.compared(provider, compared.name());
     }
 
     /// An answer was made in a service tier whose rates are not known.
@@ -280,32 +256,33 @@ impl Telemetry {
 }
 
 fn log_attempt(e: &AttemptClosed<'_>) {
-    let bound_usd = e.bound.map(|b| display(b.usd_text()));
+    let (o, c) = (e.opening, e.closing);
+    let bound_usd = e.capped.then(|| display(o.bound.usd_text()));
     tracing::info!(
-        request = e.request,
-        attempt = e.attempt,
-        provider = e.provider,
-        model = e.model,
-        tier = e.tier.name(),
+        request = o.request,
+        attempt = o.attempt,
+        provider = o.provider,
+        model = o.model,
+        tier = o.tier.name(),
         effort = e.effort.name(),
-        task = e.task,
-        rule = e.rule,
-        dialect = e.dialect,
+        task = o.task,
+        rule = o.rule,
+        dialect = o.dialect,
         stream = e.stream,
-        outcome = e.outcome,
+        outcome = c.outcome.name(),
         status = e.status,
-        basis = e.basis,
-        input = e.usage.input,
-        cached = e.usage.cached,
-        cache_write = e
+        basis = c.basis.name(),
+        input = c.usage.input,
+        cached = c.usage.cached,
+        cache_write = c
             .usage
             .cache_write
-            .saturating_add(e.usage.cache_write_long),
-        output = e.usage.output,
-        reasoning = e.usage.reasoning,
-        anomaly = e.usage.anomaly,
-        cost_usd = %e.cost.usd_text(),
-        baseline_usd = %e.baseline.usd_text(),
+            .saturating_add(c.usage.cache_write_long),
+        output = c.usage.output,
+        reasoning = c.usage.reasoning,
+        anomaly = c.usage.anomaly,
+        cost_usd = %c.cost.usd_text(),
+        baseline_usd = %c.baseline.usd_text(),
         bound_usd,
         ttft_ms = e.ttft.map(milliseconds),
         tokens_per_second = e.decode_tokens_per_second,
@@ -314,7 +291,7 @@ fn log_attempt(e: &AttemptClosed<'_>) {
         read_us = phase(e, "read"),
         decide_us = phase(e, "decide"),
         reserve_us = phase(e, "reserve"),
-        simulated = e.simulated,
+        simulated = o.simulated,
         "attempt"
     );
 }

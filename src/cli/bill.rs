@@ -2,7 +2,8 @@
 
 use super::{Common, books_at};
 use crate::json::{self, Object};
-use crate::ledger::true_up::{Billed, Outcome, book};
+use crate::ledger::record::TrueUp;
+use crate::ledger::true_up::{Billed, book};
 use crate::money::PicoUsd;
 use std::path::Path;
 
@@ -22,15 +23,15 @@ pub(super) fn true_up(common: &Common, file: &Path) -> Result<(), String> {
     let (mut corrected, mut change, mut others) = (0_u64, PicoUsd::ZERO, 0_u64);
     for (line, outcome) in &told {
         let why = match outcome {
-            Outcome::Corrected(by) => {
+            TrueUp::Corrected(by) => {
                 corrected += 1;
                 change += *by;
                 continue;
             }
-            Outcome::Again => "was corrected before",
-            Outcome::Known => "was not charged at its bound: its own answer told its cost",
-            Outcome::Open => "has not ended yet",
-            Outcome::Unclear => {
+            TrueUp::Again => "was corrected before",
+            TrueUp::Known => "was not charged at its bound: its own answer told its cost",
+            TrueUp::Open => "has not ended yet",
+            TrueUp::Unclear => {
                 "is no attempt, and no request with one attempt charged at its bound"
             }
         };

@@ -2,8 +2,9 @@
 
 use super::{Common, books_at};
 use crate::exchange::describe;
-use crate::ledger::now_ms;
+use crate::ledger::record::Attempt;
 use crate::ledger::verify::verify;
+use crate::ledger::{books, now_ms};
 use crate::money::PicoUsd;
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -52,15 +53,13 @@ pub(super) fn ledger(common: &Common, command: &LedgerCommand) -> Result<(), Str
     if let LedgerCommand::TrueUp { bill } = command {
         return super::bill::true_up(common, bill);
     }
-    let mut books = books_at(common)?.books().map_err(|e| e.detail)?;
+    let mut books = books::open(&books_at(common)?).map_err(|e| e.detail)?;
     match command {
         LedgerCommand::TrueUp { .. } => Ok(()),
         LedgerCommand::Export { days, .. } => {
             let mut out = std::io::BufWriter::new(std::io::stdout().lock());
             // A reader that has seen enough (`| head`) is no mistake.
-            let each = &mut |attempt: crate::ledger::store::Attempt| {
-                writeln!(out, "{}", describe(&attempt)).is_ok()
-            };
+            let each = &mut |attempt: Attempt| writeln!(out, "{}", describe(&attempt)).is_ok();
             let since = days.map_or(i64::MIN, since);
             books.attempts(since, each).map_err(|e| e.detail)?;
             for f in books
@@ -192,7 +191,7 @@ pub(super) fn dollars(amount: PicoUsd) -> String {
 }
 
 pub(super) fn report(common: &Common, args: &ReportArgs) -> Result<(), String> {
-    let mut books = books_at(common)?.books().map_err(|e| e.detail)?;
+    let mut books = books::open(&books_at(common)?).map_err(|e| e.detail)?;
     let mut sums: BTreeMap<(String, String), Sum> = BTreeMap::new();
     books
         .attempts(since(args.days), &mut |attempt| {
@@ -206,9 +205,11 @@ pub(super) fn report(common: &Common, args: &ReportArgs) -> Result<(), String> {
                 reasoning: closing.usage.reasoning,
                 cost,
                 baseline: closing.baseline,
-                simulated: attempt.facts.simulated,
+                simulated: attempt.opening.simulated,
             };
-            sums.entry((attempt.facts.tier, attempt.facts.effort))
+            let opening = &attempt.opening;
+            let (tier, effort) = (opening.tier.name(), opening.effort.name());
+            sums.entry((tier.into(), effort.into()))
                 .or_default()
                 .add(&one);
             true

@@ -1,10 +1,12 @@
 //! `flyball caps`: every cap with what is spent and left, and the models that are frozen.
 
 use super::{Common, books_at, for_books};
+use crate::ledger::books;
+use crate::ledger::cap::covered;
 use crate::ledger::cap::{Cap, Dim, Pick};
 use crate::ledger::now;
-use crate::ledger::replay::covered;
-use crate::ledger::store::{Frozen, Key, Store, Sum};
+use crate::ledger::record::Sum;
+use crate::ledger::store::{Frozen, Key, Store};
 use crate::ledger::tree;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -28,7 +30,7 @@ enum CapsCommand {
 }
 
 pub(super) fn run(common: &Common, args: &CapsArgs) -> Result<(), String> {
-    let mut books = books_at(common)?.books().map_err(|e| e.detail)?;
+    let mut books = books::open(&books_at(common)?).map_err(|e| e.detail)?;
     match &args.command {
         Some(CapsCommand::Unfreeze { model }) => unfreeze(books.as_mut(), model),
         None => {

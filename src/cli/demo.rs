@@ -108,8 +108,7 @@ async fn in_folder(args: &DemoArgs, dir: &Path) -> Result<(), String> {
 fn make_keys(data_dir: &Path) -> Result<(String, String), String> {
     use crate::ledger::cap::Cap;
     use crate::ledger::store::Key;
-    let mut books = crate::ledger::Settings::embedded(data_dir)
-        .make_books()
+    let mut books = crate::ledger::books::make(&crate::ledger::Settings::embedded(data_dir))
         .map_err(|e| e.detail)?;
     let mut make = |name: &str, caps| {
         let secret = format!("fb_demo_{}", uuid::Uuid::now_v7());

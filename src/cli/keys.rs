@@ -2,9 +2,11 @@
 
 use super::{Common, books_at};
 use crate::caller::hash;
+use crate::ledger::books;
 use crate::ledger::cap::{Cap, Counter, Scope};
 use crate::ledger::now;
-use crate::ledger::store::{Key, Store, Sum};
+use crate::ledger::record::Sum;
+use crate::ledger::store::{Key, Store};
 use crate::ledger::window::Window;
 use crate::money::PicoUsd;
 use clap::{Args, Subcommand};
@@ -79,7 +81,7 @@ pub(super) struct CreateArgs {
 }
 
 pub(super) fn run(common: &Common, command: &KeyCommand) -> Result<(), String> {
-    let mut books = books_at(common)?.make_books().map_err(|e| e.detail)?;
+    let mut books = books::make(&books_at(common)?).map_err(|e| e.detail)?;
     match command {
         KeyCommand::Create(args) => create(books.as_mut(), args),
         KeyCommand::List { json } => list(books.as_mut(), *json),

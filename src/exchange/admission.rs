@@ -10,7 +10,7 @@ use crate::error::{Error, Kind};
 use crate::fleet::{Arm, Model};
 use crate::ledger::balance::Capped;
 use crate::ledger::cap::Dims;
-use crate::ledger::store::Facts;
+use crate::ledger::record::Opening;
 use crate::ledger::{Ledger, now_ms};
 use crate::limits::Limits;
 use crate::provider::Provider;
@@ -216,10 +216,10 @@ impl<'a> Admission<'a> {
     }
 
     /// The row that opens an attempt.
-    pub(super) fn opening(&self, label: &Label<'_>) -> Facts {
+    pub(super) fn opening(&self, label: &Label<'_>) -> Opening {
         let model = &label.arm.model;
         let dims = self.dims(Some(label.arm));
-        Facts {
+        Opening {
             request: self.id.to_owned(),
             attempt: uuid::Uuid::now_v7().to_string(),
             at_ms: now_ms(),
@@ -230,15 +230,15 @@ impl<'a> Admission<'a> {
             tags: self.tags.clone(),
             provider: model.provider.name.clone(),
             model: model.name.clone(),
-            effort: label.effort.name().into(),
-            tier: model.tier.name().into(),
+            effort: label.effort,
+            tier: model.tier,
             task: label.task.into(),
             rule: label.rule.into(),
             difficulty_milli: label.difficulty.map_or(0, thousandths),
             dialect: label.dialect.name().into(),
             simulated: model.simulated,
             catalogue: self.policy.catalogue.version.clone(),
-            ..Facts::default()
+            ..Opening::default()
         }
     }
 }

@@ -5,12 +5,12 @@ use super::admission::Admission;
 use super::bound::Bound;
 use super::reply;
 use super::returned;
-use super::work::{Booked, Failed, Hold, Longer, Order, Outcome, Outgoing, Told, Way, Work};
+use super::work::{Booked, Failed, Hold, Longer, Order, Outgoing, Reply, Told, Way, Work};
 use crate::chat::Part;
 use crate::dialect::{Answer as Read, Dialect, Place, Request, unseal};
 use crate::error::{Error, Kind};
 use crate::fleet::{Arm, Model};
-use crate::ledger::store::Facts;
+use crate::ledger::record::Opening;
 use crate::provider::Side;
 use crate::relay::Answer;
 use crate::route;
@@ -106,8 +106,8 @@ impl Order for Attempt<'_> {
         None
     }
 
-    fn opening(&self) -> Facts {
-        Facts::default()
+    fn opening(&self) -> Opening {
+        Opening::default()
     }
 
     fn outgoing(&mut self, _granted: u64) -> Result<Outgoing, Error> {
@@ -119,11 +119,8 @@ impl Order for Attempt<'_> {
         })
     }
 
-    fn job(&self, opening: &Facts, _phases: Vec<(&'static str, Duration)>) -> Job {
-        let Admission {
-            dialect, arrived, ..
-        } = *self.count.admission;
-        Job::of(self.arm, dialect, "", opening, arrived)
+    fn job(&self) -> Job {
+        Job::of(self.arm, self.count.admission.dialect)
     }
 
     fn announce(&self, headers: &mut HeaderMap) {
@@ -140,7 +137,7 @@ impl Order for Attempt<'_> {
         })
     }
 
-    fn answer(&self, mut head: Parts, bytes: Bytes, _read: Read) -> Outcome {
+    fn answer(&self, mut head: Parts, bytes: Bytes, _read: Read) -> Reply {
         if head.status != StatusCode::OK {
             return Err(Error::new(
                 Kind::UpstreamFailed,

@@ -5,7 +5,7 @@ use super::admission::{Admission, Label};
 use super::bound::{self, Bound, Exact};
 use super::reply;
 use super::returned::{self, ServedBy};
-use super::work::{Booked, Failed, Hold, Longer, Order, Outcome, Outgoing, Told, Way, Work};
+use super::work::{Booked, Failed, Hold, Longer, Order, Outgoing, Reply, Told, Way, Work};
 use crate::arm::Effort;
 use crate::dialect::Answer as Read;
 use crate::dialect::embed::{self, Call, Place, Request, Shape};
@@ -14,7 +14,7 @@ use crate::error::{Error, Kind};
 use crate::fleet::{Arm, Model};
 use crate::json::{Edit, Object};
 use crate::ledger::balance::{Ask, Capped};
-use crate::ledger::store::Facts;
+use crate::ledger::record::Opening;
 use crate::money::PicoUsd;
 use crate::price::Price;
 use crate::provider::Side;
@@ -146,7 +146,7 @@ impl Order for Attempt<'_> {
         })
     }
 
-    fn opening(&self) -> Facts {
+    fn opening(&self) -> Opening {
         let admission = self.embeddings.admission;
         admission.opening(&Label {
             arm: &self.embeddings.arms[0],
@@ -167,16 +167,14 @@ impl Order for Attempt<'_> {
         })
     }
 
-    fn job(&self, opening: &Facts, phases: Vec<(&'static str, Duration)>) -> Job {
+    fn job(&self) -> Job {
         let Embeddings {
             admission, request, ..
         } = self.embeddings;
-        let arm = &self.embeddings.arms[0];
         Job {
             input: Input::Embed(request.call, self.embeddings.body.clone()),
-            phases,
             capped: self.capped.any(),
-            ..Job::of(arm, admission.dialect, TASK, opening, admission.arrived)
+            ..Job::of(&self.embeddings.arms[0], admission.dialect)
         }
     }
 
@@ -213,7 +211,7 @@ impl Order for Attempt<'_> {
         })
     }
 
-    fn answer(&self, mut head: Parts, bytes: Bytes, _read: Read) -> Outcome {
+    fn answer(&self, mut head: Parts, bytes: Bytes, _read: Read) -> Reply {
         let Embeddings {
             translated,
             call,

@@ -5,12 +5,12 @@ use super::admission::Admission;
 use super::body::check_body;
 use super::passthrough::{self, Passed, check_path, with_query};
 use super::router::Collection;
-use super::work::{Booked, Failed, Hold, Longer, Order, Outcome, Outgoing, Told, Way, Work};
+use super::work::{Booked, Failed, Hold, Longer, Order, Outgoing, Reply, Told, Way, Work};
 use super::{reply, returned};
 use crate::dialect::Answer as Read;
 use crate::error::{Error, Kind};
 use crate::fleet::Arm;
-use crate::ledger::store::Facts;
+use crate::ledger::record::Opening;
 use crate::provider::Provider;
 use crate::relay::{Answer, Reading, Watch};
 use crate::route::Policy;
@@ -21,7 +21,6 @@ use http::response::Parts;
 use http::{HeaderMap, Method, Response};
 use hyper::body::{Body, Incoming};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 /// A call about files or batches, on the provider that keeps them.
 pub(super) struct Keeping<'a> {
@@ -96,7 +95,7 @@ impl Order for Attempt<'_> {
         Some(Passed::bound())
     }
 
-    fn opening(&self) -> Facts {
+    fn opening(&self) -> Opening {
         self.passed.opening()
     }
 
@@ -122,8 +121,8 @@ impl Order for Attempt<'_> {
         })
     }
 
-    fn job(&self, opening: &Facts, phases: Vec<(&'static str, Duration)>) -> Job {
-        self.passed.job(Input::Unknown, opening, phases)
+    fn job(&self) -> Job {
+        self.passed.job(Input::Unknown)
     }
 
     fn announce(&self, headers: &mut HeaderMap) {
@@ -142,7 +141,7 @@ impl Order for Attempt<'_> {
         }
     }
 
-    fn answer(&self, head: Parts, bytes: Bytes, _read: Read) -> Outcome {
+    fn answer(&self, head: Parts, bytes: Bytes, _read: Read) -> Reply {
         let here = self.keeping.place.here;
         let bytes = here.map_or(bytes.clone(), |here| here(bytes));
         Ok(Response::from_parts(head, Answer::whole(bytes)))

@@ -5,7 +5,7 @@ use super::{models, reply};
 use crate::caller::Caller;
 use crate::error::{Error, Kind};
 use crate::ledger::Ledger;
-use crate::ledger::store::Attempt;
+use crate::ledger::record::Attempt;
 use crate::relay::Answer;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
@@ -40,15 +40,16 @@ async fn request(
         .to_string();
     ledger.flush().await;
     let settings = ledger.settings().clone();
-    let found = tokio::task::spawn_blocking(move || settings.books()?.request(&id))
-        .await
-        .map_err(|e| {
-            Error::new(Kind::Internal, "the ledger cannot be read").detail(e.to_string())
-        })??;
+    let found =
+        tokio::task::spawn_blocking(move || crate::ledger::books::open(&settings)?.request(&id))
+            .await
+            .map_err(|e| {
+                Error::new(Kind::Internal, "the ledger cannot be read").detail(e.to_string())
+            })??;
     let own = caller.key.as_ref().map(|k| k.id);
     let attempts: Vec<Value> = found
         .iter()
-        .filter(|a| a.facts.key == own)
+        .filter(|a| a.opening.key == own)
         .map(describe)
         .collect();
     if attempts.is_empty() {
@@ -68,14 +69,14 @@ async fn request(
             .sum()
     };
     let text = |pico: i128| crate::money::PicoUsd(pico).usd_text();
-    let body = json!({"request": found[0].facts.request, "cost_usd": text(sum("cost")), "baseline_usd": text(sum("baseline")), "attempts": attempts});
+    let body = json!({"request": found[0].opening.request, "cost_usd": text(sum("cost")), "baseline_usd": text(sum("baseline")), "attempts": attempts});
     Ok(reply::json(StatusCode::OK, body.to_string()))
 }
 
 /// One attempt, in the shape of `flyball ledger export --jsonl`.
 #[must_use]
 pub fn describe(attempt: &Attempt) -> Value {
-    let f = &attempt.facts;
+    let f = &attempt.opening;
     let closing = attempt.closing.as_ref();
     let usage = closing.map(|c| c.usage).unwrap_or_default();
     // Pico-dollars fit a JSON integer: the ledger refuses amounts past 2^63.
@@ -83,7 +84,7 @@ pub fn describe(attempt: &Attempt) -> Value {
     json!({
         "request": f.request, "attempt": f.attempt,
         "time": jiff::Timestamp::from_millisecond(f.at_ms).unwrap_or_default().to_string(),
-        "key": attempt.key_name, "provider": f.provider, "model": f.model, "effort": f.effort, "tier": f.tier, "service_tier": closing.map(|c| c.service_tier).filter(|t| !t.is_empty()), "task": f.task, "rule": f.rule,
+        "key": attempt.key_name, "provider": f.provider, "model": f.model, "effort": f.effort.name(), "tier": f.tier.name(), "service_tier": closing.and_then(|c| c.service_tier).map(|t| t.name()), "task": f.task, "rule": f.rule,
         "difficulty": f64::from(i32::try_from(f.difficulty_milli).unwrap_or(0)) / 1000.0,
         "dialect": f.dialect, "simulated": f.simulated,
         "tokens": {"input": usage.input, "cached": usage.cached, "cache_write": usage.cache_write + usage.cache_write_long, "output": usage.output, "reasoning": usage.reasoning},
@@ -94,7 +95,7 @@ pub fn describe(attempt: &Attempt) -> Value {
         "true_up_pico_usd": attempt.trued_up.and_then(pico),
         "excess_pico_usd": closing.and_then(|c| pico(c.excess)),
         "organisation": f.organisation, "team": f.team, "session": f.session,
-        "basis": closing.map(|c| c.basis), "outcome": closing.map_or("open", |c| c.outcome),
+        "basis": closing.map(|c| c.basis.name()), "outcome": closing.map_or("open", |c| c.outcome.name()),
         "catalogue": f.catalogue,
     })
 }

@@ -5,7 +5,7 @@ use super::admission::{Admission, Label};
 use super::bound::{Bound, names_others};
 use super::reply;
 use super::returned::{self, ServedBy};
-use super::work::{Booked, Failed, Hold, Longer, Order, Outcome, Outgoing, Told, Way, Work};
+use super::work::{Booked, Failed, Hold, Longer, Order, Outgoing, Reply, Told, Way, Work};
 use crate::arm::Effort;
 use crate::caller::Caller;
 use crate::dialect::embed as embed_wire;
@@ -14,7 +14,7 @@ use crate::error::{Error, Kind};
 use crate::fleet::{Arm, Model};
 use crate::json::{self, Object};
 use crate::ledger::balance::Ask;
-use crate::ledger::store::Facts;
+use crate::ledger::record::Opening;
 use crate::provider::{Provider, Side, simulated};
 use crate::relay::{Answer, ReadWhole, Reading, Watch};
 use crate::route::Policy;
@@ -25,7 +25,6 @@ use http::{HeaderMap, Method, Response};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The task in the books and the answer's head of what is not graded, and the model where a call names none.
 const UNNAMED: &str = "unknown";
@@ -177,7 +176,7 @@ impl Passed<'_> {
         Bound::from(Ask::default())
     }
 
-    pub(super) fn opening(&self) -> Facts {
+    pub(super) fn opening(&self) -> Opening {
         self.admission.opening(&Label {
             arm: self.arm,
             effort: Effort::None,
@@ -188,22 +187,10 @@ impl Passed<'_> {
         })
     }
 
-    pub(super) fn job(
-        &self,
-        input: Input,
-        opening: &Facts,
-        phases: Vec<(&'static str, Duration)>,
-    ) -> Job {
+    pub(super) fn job(&self, input: Input) -> Job {
         Job {
             input,
-            phases,
-            ..Job::of(
-                self.arm,
-                self.dialect,
-                UNNAMED,
-                opening,
-                self.admission.arrived,
-            )
+            ..Job::of(self.arm, self.dialect)
         }
     }
 
@@ -236,7 +223,7 @@ impl Order for Attempt<'_> {
         Some(Passed::bound())
     }
 
-    fn opening(&self) -> Facts {
+    fn opening(&self) -> Opening {
         self.passed.opening()
     }
 
@@ -252,9 +239,9 @@ impl Order for Attempt<'_> {
         })
     }
 
-    fn job(&self, opening: &Facts, phases: Vec<(&'static str, Duration)>) -> Job {
+    fn job(&self) -> Job {
         let Passthrough { spoken, call, .. } = self.passthrough;
-        self.passed.job(spoken.input(&call.body), opening, phases)
+        self.passed.job(spoken.input(&call.body))
     }
 
     fn announce(&self, headers: &mut HeaderMap) {
@@ -299,7 +286,7 @@ impl Order for Attempt<'_> {
         })
     }
 
-    fn answer(&self, head: Parts, bytes: Bytes, _read: Read) -> Outcome {
+    fn answer(&self, head: Parts, bytes: Bytes, _read: Read) -> Reply {
         let bytes = match self.here() {
             Some(here) => here(bytes),
             None => bytes,

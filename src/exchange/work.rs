@@ -6,7 +6,7 @@ use crate::affinity::{Served, Turn};
 use crate::dialect::{Answer as Read, Dialect};
 use crate::error::Error;
 use crate::fleet::Arm;
-use crate::ledger::store::Facts;
+use crate::ledger::record::Opening;
 use crate::relay::{Answer, ReadWhole, Reading};
 use crate::settle::Job;
 use crate::telemetry::Decided;
@@ -14,17 +14,16 @@ use crate::upstream::Out;
 use bytes::Bytes;
 use http::response::Parts;
 use http::{HeaderMap, Method, Response};
-use std::time::Duration;
 
 /// How an exchange ends: with an answer to the client, which may be a provider's own error, or with an error of flyball's.
-pub(super) type Outcome = Result<Response<Answer>, Error>;
+pub(super) type Reply = Result<Response<Answer>, Error>;
 
 /// Why an attempt did not end in an answer that is worth having.
 pub(super) enum Failed {
     /// The exchange is over.
-    Final(Outcome),
+    Final(Reply),
     /// Another arm may be tried; this is the answer if there is none.
-    NextArm(Outcome),
+    NextArm(Reply),
     /// A cap has no room, and says that a local model may answer instead.
     LocalInstead(Error),
 }
@@ -99,7 +98,7 @@ pub(super) trait Order: Send {
     fn bound(&mut self) -> Option<Bound>;
 
     /// The row that opens it.
-    fn opening(&self) -> Facts;
+    fn opening(&self) -> Opening;
 
     /// What goes out, once so many answer tokens are granted.
     ///
@@ -108,7 +107,7 @@ pub(super) trait Order: Send {
     fn outgoing(&mut self, granted: u64) -> Result<Outgoing, Error>;
 
     /// What its end needs. Asked for after [`Order::outgoing`], which may lower the effort.
-    fn job(&self, opening: &Facts, phases: Vec<(&'static str, Duration)>) -> Job;
+    fn job(&self) -> Job;
 
     /// Says in the head of an answer who serves it, and why.
     fn announce(&self, headers: &mut HeaderMap);
@@ -120,7 +119,7 @@ pub(super) trait Order: Send {
     ///
     /// # Errors
     /// It cannot be said in the client's dialect.
-    fn answer(&self, head: Parts, bytes: Bytes, read: Read) -> Outcome;
+    fn answer(&self, head: Parts, bytes: Bytes, read: Read) -> Reply;
 }
 
 /// What goes out.

@@ -9,17 +9,17 @@ mod lease;
 mod slot;
 mod terms;
 
-use super::cap::{Cap, Counter, Dim, Dims, Measure, Pick, Scope};
-use super::replay::covered;
+use super::cap::{Cap, Counter, Dim, Dims, Measure, Pick, Scope, covered};
 use crate::money::PicoUsd;
 use find::{Definition, Match};
 use slot::Slot;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-pub use slot::Standing;
 use terms::Held;
-pub use terms::{Ask, Capped, Crossing, Denied, Full, Grant, Posting, Reason, Spend, Want};
+pub use terms::{
+    Ask, Capped, Crossing, Denied, Full, Grant, Posting, Reason, Spend, Standing, Want,
+};
 
 /// Every counter's standing.
 #[derive(Debug, Default)]
@@ -172,12 +172,12 @@ impl Balances {
             let slot = self.slots.get(&found.counter).expect("matches makes it");
             let Some(limit) = found.limit else { continue };
             if self.too_many_sessions(found, dims) {
-                return Err(slot.full(found, limit, 0, Reason::Sessions));
+                return Err(slot.full(found.at_cap, limit, 0, Reason::Sessions));
             }
             let measure = slot.counter.measure;
             let least = ask.amount(measure, ask.tokens_min.min(ask.tokens));
             if limit <= 0 || least > slot.room(limit).max(0) {
-                return Err(slot.full(found, limit, least, Reason::Room));
+                return Err(slot.full(found.at_cap, limit, least, Reason::Room));
             }
             let whole = ask.amount(measure, ask.tokens).min(slot.room(limit));
             let short = self.leasing && slot.leased_room() < whole;
@@ -187,9 +187,9 @@ impl Balances {
                 false => slot.room(limit),
             };
             if short && !last {
-                wants.push(slot.want(found, limit, least, whole, self.epoch));
+                wants.push(slot.want(&found.counter, limit, least, whole, self.epoch));
             } else if least > room.max(0) {
-                return Err(slot.full(found, limit, least, Reason::Room));
+                return Err(slot.full(found.at_cap, limit, least, Reason::Room));
             } else {
                 tokens = tokens.min(ask.tokens_for(measure, room));
             }

@@ -428,6 +428,18 @@ impl fmt::Display for Counter {
     }
 }
 
+/// Whether a counter of this name belongs to one of these.
+#[must_use]
+pub fn covered(name: &str, counters: &[Counter]) -> bool {
+    let Some(counter) = Counter::read(name) else {
+        return false;
+    };
+    counters.iter().any(|c| {
+        (c.measure, c.window, &c.zone) == (counter.measure, counter.window, &counter.zone)
+            && c.scope.covers(&counter.scope)
+    })
+}
+
 /// What happens to a request for which a cap has no room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AtCap {

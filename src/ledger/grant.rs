@@ -2,7 +2,8 @@
 //! that other replicas do not need, or when an open reservation has closed.
 
 use super::balance::{Ask, Denied, Full, Grant, Want};
-use super::store::{Answer, Facts, Work};
+use super::record::Opening;
+use super::store::{Answer, Work};
 use super::{Ledger, Refused};
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,11 +39,11 @@ impl Ledger {
     pub(super) async fn grant(
         self: &Arc<Ledger>,
         ask: Ask,
-        facts: &Facts,
+        opening: &Opening,
     ) -> Result<Grant, Refused> {
         let look = |last| {
-            let at = self.latest(facts.at_ms.div_euclid(1_000));
-            self.balances().reserve(&facts.dims(), ask, at, last)
+            let at = self.latest(opening.at_ms.div_euclid(1_000));
+            self.balances().reserve(&opening.dims(), ask, at, last)
         };
         let deadline = tokio::time::Instant::now() + OTHERS_WAIT;
         loop {
@@ -137,7 +138,7 @@ impl Ledger {
     pub(super) async fn grant_within(
         self: &Arc<Ledger>,
         ask: Ask,
-        facts: &Facts,
+        opening: &Opening,
         patience: Duration,
         mut full: Box<Full>,
     ) -> Result<Grant, Refused> {
@@ -158,7 +159,7 @@ impl Ledger {
             let mut told = std::pin::pin!(self.room.notified());
             // Armed before the look, so that room which comes in between is not missed.
             told.as_mut().enable();
-            match self.grant(ask, facts).await {
+            match self.grant(ask, opening).await {
                 Err(Refused::Full(f)) if f.only_reserved() => full = f,
                 other => return other,
             }

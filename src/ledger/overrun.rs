@@ -1,6 +1,7 @@
 //! Models whose answers cost more than their bound: counted, and frozen for capped keys.
 
-use super::store::{Facts, Frozen, Work};
+use super::record::Opening;
+use super::store::{Frozen, Work};
 use super::{Ledger, lock, now};
 
 /// Overruns of one model within this time freeze it when there are as many as [`OVERRUNS_MAX`].
@@ -23,9 +24,9 @@ impl Ledger {
 
     /// An answer under a cap cost more than its bound: its model is frozen if that was no trifle or happens often. Tells
     /// whether it is frozen now.
-    pub fn overrun(&self, facts: &Facts, excess: i128) -> bool {
-        let at = (facts.provider.clone(), facts.model.clone());
-        let (now, bound) = (now(), facts.bound.0);
+    pub fn overrun(&self, opening: &Opening, excess: i128) -> bool {
+        let at = (opening.provider.clone(), opening.model.clone());
+        let (now, bound) = (now(), opening.bound.0);
         let often = {
             let mut overruns = lock(&self.overruns);
             let times = overruns.entry(at.clone()).or_default();
@@ -40,9 +41,9 @@ impl Ledger {
         }
         let why = format!(
             "attempt {} cost {} more than its bound of {}",
-            facts.attempt,
+            opening.attempt,
             crate::money::PicoUsd(excess),
-            facts.bound
+            opening.bound
         );
         if lock(&self.frozen).insert(at.clone()) {
             let (provider, model) = at;

@@ -1,16 +1,20 @@
 //! What counters must hold, worked out from attempts alone. Pure: the check on the balances and the beginning of new ones.
 
 use super::cap::Counter;
-use super::store::{Attempt, Closing, Facts, Forfeit, Sum};
+use super::record::{Attempt, Basis, Closing, Forfeit, Opening, Sum, crashed};
 use super::window::Window;
 use crate::money::PicoUsd;
 use std::collections::BTreeMap;
 
 /// The counters in which an attempt counts: name, window, amount; each once.
 #[must_use]
-pub fn counts(counters: &[Counter], facts: &Facts, closing: &Closing) -> Vec<(String, i64, i128)> {
-    let (dims, spend) = (facts.dims(), closing.spend());
-    let at = facts.counted_ms.div_euclid(1_000);
+pub fn counts(
+    counters: &[Counter],
+    opening: &Opening,
+    closing: &Closing,
+) -> Vec<(String, i64, i128)> {
+    let (dims, spend) = (opening.dims(), closing.spend());
+    let at = opening.counted_ms.div_euclid(1_000);
     let mut found: Vec<(String, i64, i128)> = Vec::new();
     for counter in counters.iter().filter(|c| c.scope.holds(&dims)) {
         let name = counter.instance(&dims).to_string();
@@ -26,17 +30,17 @@ pub fn counts(counters: &[Counter], facts: &Facts, closing: &Closing) -> Vec<(St
 #[must_use]
 pub fn corrections(
     counters: &[Counter],
-    facts: &Facts,
+    opening: &Opening,
     change: PicoUsd,
 ) -> Vec<(String, i64, i128)> {
     let change = Closing {
         cost: change,
         // Tokens stay at their bound, and the request has been counted: a bill is about money.
         tokens: 0,
-        basis: "void",
-        ..super::store::crashed(facts)
+        basis: Basis::Void,
+        ..crashed(opening)
     };
-    let mut found = counts(counters, facts, &change);
+    let mut found = counts(counters, opening, &change);
     found.retain(|(.., amount)| *amount != 0);
     found
 }
@@ -98,7 +102,7 @@ impl Replay {
             ..closing.clone()
         });
         let closing = booked.as_ref().unwrap_or(closing);
-        for (name, id, amount) in counts(&self.counters, &attempt.facts, closing) {
+        for (name, id, amount) in counts(&self.counters, &attempt.opening, closing) {
             if amount != 0 && self.wanted(&name, id) {
                 *self.sums.entry((name, id)).or_default() += amount;
             }
@@ -129,16 +133,4 @@ impl Replay {
         };
         self.sums.into_iter().map(sum).collect()
     }
-}
-
-/// Whether a counter of this name belongs to one of these.
-#[must_use]
-pub fn covered(name: &str, counters: &[Counter]) -> bool {
-    let Some(counter) = Counter::read(name) else {
-        return false;
-    };
-    counters.iter().any(|c| {
-        (c.measure, c.window, &c.zone) == (counter.measure, counter.window, &counter.zone)
-            && c.scope.covers(&counter.scope)
-    })
 }

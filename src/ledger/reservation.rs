@@ -2,8 +2,8 @@
 
 use super::Ledger;
 use super::balance::Grant;
-use super::store::{Closing, Facts, Work};
-use crate::chat::Usage;
+use super::record::{Closing, Opening, Outcome};
+use super::store::Work;
 use crate::money::PicoUsd;
 use std::sync::Arc;
 
@@ -11,25 +11,32 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Reservation {
     ledger: Arc<Ledger>,
-    facts: Arc<Facts>,
+    opening: Arc<Opening>,
     grant: Grant,
     dispatched: bool,
     closed: bool,
 }
 
 impl Reservation {
-    pub(super) fn new(ledger: Arc<Ledger>, facts: Arc<Facts>, grant: Grant) -> Reservation {
+    pub(super) fn new(ledger: Arc<Ledger>, opening: Arc<Opening>, grant: Grant) -> Reservation {
         Reservation {
             ledger,
-            facts,
+            opening,
             grant,
             dispatched: false,
             closed: false,
         }
     }
 
-    pub(super) fn facts(&self) -> Arc<Facts> {
-        self.facts.clone()
+    /// What is known of the attempt.
+    #[must_use]
+    pub fn opening(&self) -> &Opening {
+        &self.opening
+    }
+
+    /// The row that opens it.
+    pub(super) fn row(&self) -> Arc<Opening> {
+        self.opening.clone()
     }
 
     /// A cap counts it and no lease stands behind it.
@@ -44,7 +51,7 @@ impl Reservation {
     /// When it was admitted, seconds since 1970.
     #[must_use]
     pub fn at(&self) -> i64 {
-        self.facts.at_ms.div_euclid(1_000)
+        self.opening.at_ms.div_euclid(1_000)
     }
 
     /// The upper bound of the attempt's cost.
@@ -67,7 +74,7 @@ impl Reservation {
 
     /// The answer cost more than its bound by so much: its model may be frozen. Tells whether it is.
     pub fn overrun(&self, excess: PicoUsd) -> bool {
-        self.ledger.overrun(&self.facts, excess.0)
+        self.ledger.overrun(&self.opening, excess.0)
     }
 
     /// Books what the attempt cost.
@@ -76,35 +83,16 @@ impl Reservation {
     }
 
     /// No work was done: nothing is charged.
-    pub fn void(mut self, outcome: &'static str) {
-        self.close_empty(outcome, PicoUsd::ZERO, "void");
-    }
-
-    fn close_empty(&mut self, outcome: &'static str, cost: PicoUsd, basis: &'static str) {
-        let tokens = if basis == "bound" {
-            self.grant.tokens_bound
-        } else {
-            0
-        };
-        self.close(Closing {
-            attempt: String::new(),
-            cost,
-            baseline: cost,
-            usage: Usage::default(),
-            basis,
-            outcome,
-            excess: cost,
-            service_tier: "",
-            tokens,
-        });
+    pub fn void(mut self, outcome: Outcome) {
+        self.close(Closing::void(&self.opening.attempt, outcome));
     }
 
     fn close(&mut self, mut closing: Closing) {
-        closing.attempt.clone_from(&self.facts.attempt);
+        closing.attempt.clone_from(&self.opening.attempt);
         self.closed = true;
         let postings = {
             let mut balances = self.ledger.balances();
-            let postings = balances.close(&self.grant, &self.facts.dims(), &closing.spend());
+            let postings = balances.close(&self.grant, &self.opening.dims(), &closing.spend());
             // Under the lock, so that the store hears of closes and of new counters in the same order as the balances.
             self.ledger
                 .writer
@@ -122,7 +110,7 @@ impl Reservation {
         let nothing = super::balance::Spend::default();
         self.ledger
             .balances()
-            .close(&self.grant, &self.facts.dims(), &nothing);
+            .close(&self.grant, &self.opening.dims(), &nothing);
         self.ledger.room.notify_waiters();
     }
 }
@@ -134,10 +122,10 @@ impl Drop for Reservation {
             return;
         }
         if self.dispatched {
-            tracing::error!(attempt = %self.facts.attempt, "a reservation was dropped without an end; it is charged at its bound");
-            self.close_empty("upstream_error", self.grant.amount, "bound");
+            tracing::error!(attempt = %self.opening.attempt, "a reservation was dropped without an end; it is charged at its bound");
+            self.close(Closing::at_bound(&self.opening, Outcome::UpstreamError));
         } else {
-            self.close_empty("not_sent", PicoUsd::ZERO, "void");
+            self.close(Closing::void(&self.opening.attempt, Outcome::NotSent));
         }
     }
 }

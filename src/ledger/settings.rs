@@ -1,11 +1,6 @@
-//! How the books are kept, and who owns their folder.
+//! How the books are kept: in which folder or at which address, and with which leases.
 
-use super::store::Store;
-use super::store::postgres::Postgres;
-use super::store::sqlite::Sqlite;
-use crate::error::{Error, Kind};
 use secrecy::{ExposeSecret, SecretString};
-use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -67,54 +62,5 @@ impl Settings {
         } else {
             self.lease_permille
         }
-    }
-
-    /// Opens the books to look at them or to administrate keys; any number of processes may.
-    ///
-    /// # Errors
-    /// There are none yet, or they cannot be read.
-    pub fn books(&self) -> Result<Box<dyn Store>, Error> {
-        match &self.shared {
-            Some(address) => Ok(Box::new(Postgres::open(&address.0, self.replica_timeout)?)),
-            None => Ok(Box::new(Sqlite::open_existing(&self.data_dir)?)),
-        }
-    }
-
-    /// As [`Settings::books`], but makes or migrates them first.
-    ///
-    /// # Errors
-    /// They cannot be made or read.
-    pub fn make_books(&self) -> Result<Box<dyn Store>, Error> {
-        match &self.shared {
-            Some(address) => Ok(Box::new(Postgres::open(&address.0, self.replica_timeout)?)),
-            None => Ok(Box::new(Sqlite::open(&self.data_dir)?)),
-        }
-    }
-}
-
-/// Takes the folder for this process alone, until the file is closed.
-pub(super) fn own(data_dir: &Path) -> Result<File, Error> {
-    let path = data_dir.join("owner.lock");
-    let unusable = |e: std::io::Error| {
-        Error::new(Kind::Internal, "the data folder cannot be used")
-            .detail(format!("{}: {e}", path.display()))
-    };
-    let file = File::options()
-        .create(true)
-        .write(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(unusable)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(
-                Error::new(Kind::Internal, "the data folder is in use").detail(format!(
-                    "another flyball owns {}; stop it, or give this one another --data-dir",
-                    data_dir.display()
-                )),
-            )
-        }
-        Err(TryLockError::Error(e)) => Err(unusable(e)),
     }
 }

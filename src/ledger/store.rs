@@ -1,154 +1,16 @@
 //! Where the books are kept: what a store must do, and the rows it keeps.
 //!
-//! A new store is one file beside `sqlite` and one line in [`open`], and passes the same contract tests.
+//! A new store is one file beside `sqlite` and one line in [`super::books`], and passes the same contract tests.
 
+mod columns;
 pub mod postgres;
 pub mod sqlite;
 
 use super::balance::{Posting, Want};
-use super::cap::{Cap, Counter, Dims};
-use super::true_up::{Correction, Outcome};
-use crate::chat::Usage;
+use super::cap::{Cap, Counter};
+use super::record::{Attempt, Closing, Correction, Forfeit, Opening, Sum, TrueUp};
 use crate::error::Error;
-use crate::money::PicoUsd;
 use std::sync::Arc;
-
-/// Why a request was sent where it was sent; kept with each attempt.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Facts {
-    /// The request id; the same on all attempts of one exchange.
-    pub request: String,
-    /// The attempt's own id.
-    pub attempt: String,
-    /// When it was admitted, milliseconds since 1970.
-    pub at_ms: i64,
-    /// The instant whose windows it counts in: `at_ms`, unless the clock was set back.
-    pub counted_ms: i64,
-    /// The virtual key's row, or none in open mode.
-    pub key: Option<i64>,
-    /// The organisation of the key's team, or nothing.
-    pub organisation: String,
-    /// The key's team, or nothing.
-    pub team: String,
-    /// The caller's session, or nothing.
-    pub session: String,
-    /// The tags that count: fixed on the key or demanded by it.
-    pub tags: Vec<(String, String)>,
-    /// The provider's name.
-    pub provider: String,
-    /// The model asked of it.
-    pub model: String,
-    /// The effort asked of it.
-    pub effort: String,
-    /// The model's tier.
-    pub tier: String,
-    /// The task that the prompt was graded as.
-    pub task: String,
-    /// The rule that decided.
-    pub rule: String,
-    /// The difficulty in thousandths.
-    pub difficulty_milli: i64,
-    /// The dialect spoken.
-    pub dialect: String,
-    /// The model is simulated: no money was spent.
-    pub simulated: bool,
-    /// The upper bound of its cost.
-    pub bound: PicoUsd,
-    /// The upper bound of its tokens.
-    pub bound_tokens: u64,
-    /// The price catalogue that prices it.
-    pub catalogue: String,
-}
-
-impl Facts {
-    /// The attempt as caps see it.
-    #[must_use]
-    pub fn dims(&self) -> Dims<'_> {
-        Dims {
-            organisation: &self.organisation,
-            team: &self.team,
-            key: self.key.unwrap_or(0).to_string(),
-            session: &self.session,
-            provider: &self.provider,
-            model: &self.model,
-            tier: &self.tier,
-            tags: &self.tags,
-        }
-    }
-}
-
-/// How an attempt ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Closing {
-    /// The attempt's id.
-    pub attempt: String,
-    /// What it cost.
-    pub cost: PicoUsd,
-    /// What the baseline would have cost.
-    pub baseline: PicoUsd,
-    /// What it used.
-    pub usage: Usage,
-    /// How the cost is known: `reported`, `counted`, `bound`; `void` where no work was done.
-    pub basis: &'static str,
-    /// What happened: `ok`, `client_gone`, `stream_cut`, ...
-    pub outcome: &'static str,
-    /// The part of `cost` above what was counted, where the outcome is unknown.
-    pub excess: PicoUsd,
-    /// The service tier whose rates priced it; nothing where nothing was priced or it is from before these were kept.
-    pub service_tier: &'static str,
-    /// Tokens that count in token caps: those used, or the bound where nobody knows.
-    pub tokens: u64,
-}
-
-impl Closing {
-    /// What it takes from caps.
-    #[must_use]
-    pub fn spend(&self) -> super::balance::Spend {
-        super::balance::Spend {
-            usd: self.cost,
-            tokens: self.tokens,
-            requests: u64::from(self.basis != "void"),
-        }
-    }
-}
-
-/// How an attempt is closed whose process died: its outcome is unknown, so it is charged at its bound.
-#[must_use]
-pub fn crashed(facts: &Facts) -> Closing {
-    Closing {
-        attempt: facts.attempt.clone(),
-        cost: facts.bound,
-        baseline: facts.bound,
-        usage: Usage::default(),
-        basis: "bound",
-        outcome: "crash",
-        excess: facts.bound,
-        service_tier: "",
-        tokens: facts.bound_tokens,
-    }
-}
-
-/// One row of the ledger, open or closed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attempt {
-    /// Why and where.
-    pub facts: Facts,
-    /// The key's name, `local` in open mode.
-    pub key_name: String,
-    /// How it ended; `None` while it is open.
-    pub closing: Option<Closing>,
-    /// What the provider's bill says that it cost, where a bill has corrected it.
-    pub trued_up: Option<PicoUsd>,
-}
-
-impl Attempt {
-    /// What is booked: as it was closed or, where a bill has corrected that, as the bill says.
-    #[must_use]
-    pub fn booked(&self) -> Option<PicoUsd> {
-        let closing = self.closing.as_ref()?;
-        Some(self.trued_up.unwrap_or(closing.cost))
-    }
-}
 
 /// A virtual key as the ledger keeps it. The secret itself is nowhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -179,32 +41,6 @@ pub struct Key {
     pub tags: Vec<(String, String)>,
     /// Tags that each of its requests must bear, with the values allowed.
     pub required_tags: Vec<(String, Vec<String>)>,
-}
-
-/// What is posted in one window of a counter.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sum {
-    /// The counter's name.
-    pub counter: String,
-    /// Which window of it.
-    pub id: i64,
-    /// Spent for good.
-    pub posted: i128,
-    /// Set aside for processes that lease.
-    pub leased: i128,
-}
-
-/// A lease that a dead process left, charged in full.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Forfeit {
-    /// The counter's name.
-    pub counter: String,
-    /// Which window of it.
-    pub id: i64,
-    /// How much.
-    pub amount: i128,
-    /// When it was charged, milliseconds since 1970.
-    pub at_ms: i64,
 }
 
 /// A model that cost more than its bound and is not used on capped keys until somebody allows it again.
@@ -239,7 +75,7 @@ pub struct Given {
 #[derive(Debug)]
 pub enum Work {
     /// An attempt is about to be dispatched.
-    Open(Arc<Facts>),
+    Open(Arc<Opening>),
     /// An attempt has ended.
     Close(Box<Closing>, Vec<Posting>),
     /// Parts of caps to set aside.
@@ -333,7 +169,7 @@ pub trait Store: Send {
     ///
     /// # Errors
     /// The store fails.
-    fn true_up(&mut self, correction: &Correction) -> Result<Outcome, Error>;
+    fn true_up(&mut self, correction: &Correction) -> Result<TrueUp, Error>;
     /// The models that are frozen.
     ///
     /// # Errors

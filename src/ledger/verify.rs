@@ -1,7 +1,7 @@
 //! Replays the attempts from nothing and compares every sum with what the store says.
 
-use super::cap::Counter;
-use super::replay::{Replay, covered};
+use super::cap::{Counter, covered};
+use super::replay::Replay;
 use super::store::Store;
 use crate::error::Error;
 use std::collections::BTreeMap;

@@ -5,6 +5,7 @@
 use super::notices;
 use crate::caller::Callers;
 use crate::exchange::State;
+use crate::ledger::books;
 use crate::ledger::store::{Frozen, Key, Store};
 use crate::ledger::tree::{self, Shared};
 use std::collections::HashSet;
@@ -214,7 +215,7 @@ impl Books {
             Some(books) => books,
             None => self
                 .open
-                .insert(keys.state.ledger.settings().books().map_err(said)?),
+                .insert(books::open(keys.state.ledger.settings()).map_err(said)?),
         };
         let list = books.keys().map_err(said)?;
         Ok((list, books.frozen().map_err(said)?))

@@ -1,7 +1,7 @@
 //! What an attempt is charged. Pure: usage and price in, money out.
 
 use crate::chat::{ServiceTier, Usage};
-use crate::ledger::COMPARED;
+use crate::ledger::record::{Basis, Compared};
 use crate::money::PicoUsd;
 use crate::price::Price;
 use std::time::Duration;
@@ -30,28 +30,19 @@ pub(super) struct Terms<'a> {
     pub(super) took: Duration,
 }
 
-/// How the usage is known.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Basis {
-    Reported,
-    Counted,
-    /// What was counted is only the least of it.
-    Bound,
-}
-
 /// What is charged.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Charged {
     pub(super) cost: PicoUsd,
-    pub(super) basis: &'static str,
+    pub(super) basis: Basis,
     /// The part of `cost` that is above what the usage costs.
     pub(super) excess: PicoUsd,
     /// The service tier whose rates hold.
     pub(super) tier: ServiceTier,
     /// The rates of that tier are not known; those of the standard tier were taken.
     pub(super) unpriced: bool,
-    /// The provider's own figure beside the computed cost; one of [`COMPARED`].
-    pub(super) compared: Option<&'static str>,
+    /// The provider's own figure beside the computed cost.
+    pub(super) compared: Option<Compared>,
 }
 
 impl Terms<'_> {
@@ -65,20 +56,19 @@ impl Terms<'_> {
         // Numbers that contradict each other, or have no price, prove nothing.
         let unproven = basis == Basis::Reported && self.capped && (usage.anomaly || unpriced);
         let (cost, basis) = match basis {
-            Basis::Bound => (self.bound.max(computed), "bound"),
-            _ if unproven => (self.bound.max(computed), "bound"),
-            Basis::Reported if self.capped => (
-                computed.max(usage.reported_cost.unwrap_or_default()),
-                "reported",
-            ),
-            Basis::Reported => (computed, "reported"),
-            Basis::Counted => (computed, "counted"),
+            Basis::Bound => (self.bound.max(computed), basis),
+            _ if unproven => (self.bound.max(computed), Basis::Bound),
+            Basis::Reported if self.capped => {
+                let reported = usage.reported_cost.unwrap_or_default();
+                (computed.max(reported), basis)
+            }
+            Basis::Reported | Basis::Counted | Basis::Void => (computed, basis),
         };
         let excess = match basis {
-            "bound" => cost - computed,
+            Basis::Bound => cost - computed,
             _ => PicoUsd::ZERO,
         };
-        let reported = usage.reported_cost.filter(|_| basis == "reported");
+        let reported = usage.reported_cost.filter(|_| basis == Basis::Reported);
         Charged {
             cost,
             basis,
@@ -104,13 +94,12 @@ impl Terms<'_> {
     }
 }
 
-fn compared(reported: PicoUsd, computed: PicoUsd) -> &'static str {
-    let [equal, above, below] = COMPARED;
+fn compared(reported: PicoUsd, computed: PicoUsd) -> Compared {
     let far = PicoUsd(computed.0 / 1_000).max(ROUNDING);
     match reported {
-        r if r - computed > far => above,
-        r if computed - r > far => below,
-        _ => equal,
+        r if r - computed > far => Compared::Above,
+        r if computed - r > far => Compared::Below,
+        _ => Compared::Equal,
     }
 }
 
@@ -161,7 +150,7 @@ mod tests {
         use ServiceTier::{Batch, Flex, Priority, Standard};
         let price = price();
         for (asked, head, body, capped, tier, pico, basis) in [
-            (None, None, None, true, Standard, STANDARD, "reported"),
+            (None, None, None, true, Standard, STANDARD, Basis::Reported),
             (
                 None,
                 None,
@@ -169,9 +158,9 @@ mod tests {
                 true,
                 Priority,
                 PRIORITY,
-                "reported",
+                Basis::Reported,
             ),
-            (None, Some(Flex), None, true, Flex, FLEX, "reported"),
+            (None, Some(Flex), None, true, Flex, FLEX, Basis::Reported),
             (
                 Some(Priority),
                 None,
@@ -179,7 +168,7 @@ mod tests {
                 true,
                 Standard,
                 STANDARD,
-                "reported",
+                Basis::Reported,
             ),
             // Not told: the dearer of what was asked for and the standard tier.
             (
@@ -189,9 +178,17 @@ mod tests {
                 true,
                 Priority,
                 PRIORITY,
-                "reported",
+                Basis::Reported,
             ),
-            (Some(Flex), None, None, true, Standard, STANDARD, "reported"),
+            (
+                Some(Flex),
+                None,
+                None,
+                true,
+                Standard,
+                STANDARD,
+                Basis::Reported,
+            ),
             (
                 Some(Batch),
                 None,
@@ -199,11 +196,27 @@ mod tests {
                 true,
                 Standard,
                 STANDARD,
-                "reported",
+                Basis::Reported,
             ),
             // A tier without a price proves nothing under a cap, and costs about the standard rates without one.
-            (None, None, Some(Batch), true, Batch, BOUND / 1_000, "bound"),
-            (None, None, Some(Batch), false, Batch, STANDARD, "reported"),
+            (
+                None,
+                None,
+                Some(Batch),
+                true,
+                Batch,
+                BOUND / 1_000,
+                Basis::Bound,
+            ),
+            (
+                None,
+                None,
+                Some(Batch),
+                false,
+                Batch,
+                STANDARD,
+                Basis::Reported,
+            ),
         ] {
             let usage = Usage {
                 input: 600,
@@ -232,12 +245,12 @@ mod tests {
         let price = price();
         let computed = STANDARD * 1_000_000;
         for (reported, compared, capped_cost) in [
-            (computed, "equal", computed),
-            (computed + 1_000_000, "equal", computed + 1_000_000),
-            (computed + 1_000_001, "above", computed + 1_000_001),
-            (computed - 1_000_000, "equal", computed),
-            (computed - 1_000_001, "below", computed),
-            (0, "below", computed),
+            (computed, Compared::Equal, computed),
+            (computed + 1_000_000, Compared::Equal, computed + 1_000_000),
+            (computed + 1_000_001, Compared::Above, computed + 1_000_001),
+            (computed - 1_000_000, Compared::Equal, computed),
+            (computed - 1_000_001, Compared::Below, computed),
+            (0, Compared::Below, computed),
         ] {
             let usage = Usage {
                 input: 1_000_000,
@@ -248,7 +261,7 @@ mod tests {
                 let got = terms(&price, capped).charge(&usage, Basis::Reported);
                 assert_eq!(
                     (got.compared, got.cost, got.basis),
-                    (Some(compared), PicoUsd(cost), "reported"),
+                    (Some(compared), PicoUsd(cost), Basis::Reported),
                     "{reported} {capped}"
                 );
             }
@@ -257,7 +270,7 @@ mod tests {
         let far = |reported| super::compared(PicoUsd(reported), PicoUsd(10_000_000_000));
         assert_eq!(
             (far(10_010_000_000), far(10_010_000_001)),
-            ("equal", "above")
+            (Compared::Equal, Compared::Above)
         );
     }
 
@@ -308,7 +321,7 @@ mod tests {
                 Basis::Bound,
                 true,
                 BOUND,
-                "bound",
+                Basis::Bound,
                 BOUND - 1_000,
             ),
             (
@@ -316,7 +329,7 @@ mod tests {
                 Basis::Reported,
                 true,
                 BOUND,
-                "bound",
+                Basis::Bound,
                 BOUND - 1_000,
             ),
             (
@@ -324,16 +337,23 @@ mod tests {
                 Basis::Reported,
                 false,
                 1_000,
-                "reported",
+                Basis::Reported,
                 0,
             ),
-            (usage(10, false), Basis::Counted, true, 1_000, "counted", 0),
+            (
+                usage(10, false),
+                Basis::Counted,
+                true,
+                1_000,
+                Basis::Counted,
+                0,
+            ),
             (
                 usage(20_000_000, false),
                 Basis::Bound,
                 true,
                 2 * BOUND,
-                "bound",
+                Basis::Bound,
                 0,
             ),
         ] {

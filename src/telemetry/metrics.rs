@@ -8,7 +8,7 @@ use crate::arm::{Effort, Tier};
 use crate::chat::Usage;
 use crate::classify::Task;
 use crate::dialect;
-use crate::ledger::{BASES, OUTCOMES};
+use crate::ledger::record::{Basis, Compared, Outcome};
 use crate::money::{PICO_PER_USD, PicoUsd};
 use prometheus::core::Collector;
 use prometheus::{
@@ -324,7 +324,7 @@ impl Metrics {
             for effort in Effort::ALL {
                 let (tier, effort) = (tier.name(), effort.name());
                 self.requests
-                    .with_label_values(&[tier, effort, OUTCOMES[0]]);
+                    .with_label_values(&[tier, effort, Outcome::Ok.name()]);
                 self.saved.with_label_values(&[tier, effort]);
                 self.lost.with_label_values(&[tier, effort]);
             }
@@ -346,8 +346,8 @@ impl Metrics {
         for result in ["ok", "refused"] {
             self.reloads.with_label_values(&[result]);
         }
-        for basis in BASES {
-            self.basis.with_label_values(&[basis]);
+        for basis in Basis::ALL {
+            self.basis.with_label_values(&[basis.name()]);
         }
         for task in Task::ALL {
             self.task_cost.with_label_values(&[task.name()]);
@@ -376,8 +376,9 @@ impl Metrics {
             self.anomalies.with_label_values(&[provider]);
             self.unmetered.with_label_values(&[provider]);
             self.unpriced_tiers.with_label_values(&[provider]);
-            for compared in crate::ledger::COMPARED {
-                self.compared.with_label_values(&[provider, compared]);
+            for compared in Compared::ALL {
+                let labels = [provider.as_str(), compared.name()];
+                self.compared.with_label_values(&labels);
             }
             for kind in UPSTREAM_KINDS {
                 self.upstream_errors.with_label_values(&[provider, kind]);
@@ -413,41 +414,49 @@ impl Metrics {
 
     pub(super) fn attempt(&self, e: &AttemptClosed<'_>) {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let model = among(&known.models, e.model);
-        let provider = among(&known.providers, e.provider);
+        let model = among(&known.models, &e.opening.model);
+        let provider = among(&known.providers, &e.opening.provider);
         self.attempts_open.dec();
         self.requests
-            .with_label_values(&[e.tier.name(), e.effort.name(), e.outcome])
+            .with_label_values(&[
+                e.opening.tier.name(),
+                e.effort.name(),
+                e.closing.outcome.name(),
+            ])
             .inc();
-        self.basis.with_label_values(&[e.basis]).inc();
-        if e.usage.anomaly {
+        self.basis
+            .with_label_values(&[e.closing.basis.name()])
+            .inc();
+        if e.closing.usage.anomaly {
             self.anomalies.with_label_values(&[provider]).inc();
         }
-        self.money(e, provider, model, among(&known.rules, e.rule));
-        self.used(&e.usage, model);
+        self.money(e, provider, model, among(&known.rules, &e.opening.rule));
+        self.used(&e.closing.usage, model);
         self.time(e, model);
     }
 
     fn money(&self, e: &AttemptClosed<'_>, provider: &str, model: &str, rule: &str) {
-        let (tier, effort) = (e.tier.name(), e.effort.name());
+        let (tier, effort) = (e.opening.tier.name(), e.effort.name());
         let arm = [provider, model, tier, effort];
-        self.cost.with_label_values(&arm).inc_by(usd(e.cost));
+        self.cost
+            .with_label_values(&arm)
+            .inc_by(usd(e.closing.cost));
         self.baseline
             .with_label_values(&arm)
-            .inc_by(usd(e.baseline));
+            .inc_by(usd(e.closing.baseline));
         // One of the two differences is negative, and adds nothing.
         self.saved
             .with_label_values(&[tier, effort])
-            .inc_by(usd(e.baseline - e.cost));
+            .inc_by(usd(e.closing.baseline - e.closing.cost));
         self.lost
             .with_label_values(&[tier, effort])
-            .inc_by(usd(e.cost - e.baseline));
+            .inc_by(usd(e.closing.cost - e.closing.baseline));
         self.task_cost
-            .with_label_values(&[e.task])
-            .inc_by(usd(e.cost));
+            .with_label_values(&[e.opening.task.as_str()])
+            .inc_by(usd(e.closing.cost));
         self.rule_cost
             .with_label_values(&[rule])
-            .inc_by(usd(e.cost));
+            .inc_by(usd(e.closing.cost));
     }
 
     fn used(&self, usage: &Usage, model: &str) {
@@ -467,10 +476,10 @@ impl Metrics {
 
     fn time(&self, e: &AttemptClosed<'_>, model: &str) {
         self.duration
-            .with_label_values(&[e.tier.name()])
+            .with_label_values(&[e.opening.tier.name()])
             .observe(e.total.as_secs_f64());
         if let Some(ttft) = e.ttft {
-            let prompt = length_band(e.usage.input_total());
+            let prompt = length_band(e.closing.usage.input_total());
             self.ttft
                 .with_label_values(&[model, prompt])
                 .observe(ttft.as_secs_f64());

@@ -1,6 +1,7 @@
 use super::*;
+use crate::chat::Usage;
 use crate::classify::Task;
-use crate::ledger::{BASES, COMPARED, OUTCOMES};
+use crate::ledger::record::{Basis, Outcome};
 use crate::money::PICO_PER_USD;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,20 +11,23 @@ const PHASES: [(&str, Duration); 3] = [
     ("reserve", Duration::from_micros(150)),
 ];
 
-fn attempt<'a>() -> AttemptClosed<'a> {
-    AttemptClosed {
-        request: "r",
-        attempt: "a",
-        provider: "openai",
-        model: "small-1",
+fn opening() -> Opening {
+    Opening {
+        request: "r".into(),
+        attempt: "a".into(),
+        provider: "openai".into(),
+        model: "small-1".into(),
         tier: Tier::Small,
-        effort: Effort::Low,
-        task: "code",
-        rule: "plain",
-        dialect: "openai-chat",
-        stream: true,
-        outcome: "ok",
-        status: 200,
+        task: "code".into(),
+        rule: "plain".into(),
+        dialect: "openai-chat".into(),
+        bound: PicoUsd(PICO_PER_USD / 2),
+        ..Opening::default()
+    }
+}
+
+fn closing() -> Closing {
+    Closing {
         usage: Usage {
             input: 1_000,
             cached: 200,
@@ -33,16 +37,26 @@ fn attempt<'a>() -> AttemptClosed<'a> {
             reasoning: 120,
             ..Usage::default()
         },
-        basis: "reported",
+        basis: Basis::Reported,
         cost: PicoUsd(PICO_PER_USD / 4),
         baseline: PicoUsd(PICO_PER_USD),
-        bound: Some(PicoUsd(PICO_PER_USD / 2)),
+        ..Closing::void("a", Outcome::Ok)
+    }
+}
+
+fn attempt<'a>(opening: &'a Opening, closing: &'a Closing) -> AttemptClosed<'a> {
+    AttemptClosed {
+        opening,
+        closing,
+        effort: Effort::Low,
+        capped: true,
+        stream: true,
+        status: 200,
         ttft: Some(Duration::from_millis(300)),
         decode_tokens_per_second: Some(75.0),
         total: Duration::from_secs(3),
         added: Duration::from_micros(200),
         phases: &PHASES,
-        simulated: false,
     }
 }
 
@@ -63,16 +77,17 @@ fn everything(telemetry: &Telemetry) {
             tier: Tier::Small,
         });
         telemetry.attempt_opened();
-        telemetry.attempt(&AttemptClosed {
-            request: &raw,
-            attempt: &raw,
-            provider: &raw,
-            model: &raw,
-            rule: &raw,
-            ..attempt()
-        });
+        let hostile = Opening {
+            request: raw.clone(),
+            attempt: raw.clone(),
+            provider: raw.clone(),
+            model: raw.clone(),
+            rule: raw.clone(),
+            ..opening()
+        };
+        telemetry.attempt(&attempt(&hostile, &closing()));
         telemetry.upstream_status(&raw, 503);
-        telemetry.compared(&raw, COMPARED[1]);
+        telemetry.compared(&raw, Compared::Above);
         telemetry.unpriced_tier(&raw);
         let error = Error::new(Kind::CapReached, raw.clone()).code("flyball_cap");
         telemetry.refused(&Refused {
@@ -81,7 +96,7 @@ fn everything(telemetry: &Telemetry) {
         });
         telemetry.upstream_error(&raw, &Error::new(Kind::UpstreamTimeout, raw.clone()));
     }
-    telemetry.attempt(&attempt());
+    telemetry.attempt(&attempt(&opening(), &closing()));
     telemetry.cap_refused("keys", true);
     telemetry.caps(&[figures("global"), figures("keys")]);
 }
@@ -143,13 +158,13 @@ fn every_label_has_values_from_a_closed_set_whatever_clients_send() {
             "task",
             open(&[&Task::ALL.map(Task::name)[..], &["embed"]].concat()),
         ),
-        ("outcome", open(&OUTCOMES)),
-        ("basis", open(&BASES)),
+        ("outcome", open(&Outcome::ALL.map(Outcome::name))),
+        ("basis", open(&Basis::ALL.map(Basis::name))),
         (
             "class",
             open(&["input", "cached", "cache_write", "output", "reasoning"]),
         ),
-        ("compared", open(&COMPARED)),
+        ("compared", open(&Compared::ALL.map(Compared::name))),
         ("prompt", open(&["<1k", "1-4k", "4-16k", "16-64k", "64k+"])),
         (
             "phase",
@@ -215,7 +230,7 @@ fn the_exposition_says_of_every_family_what_it_is() {
 fn an_attempt_is_counted_in_money_tokens_and_time() {
     let telemetry = told();
     telemetry.attempt_opened();
-    telemetry.attempt(&attempt());
+    telemetry.attempt(&attempt(&opening(), &closing()));
     let text = telemetry.encode();
     let arm = r#"effort="low",model="small-1",provider="openai",tier="small""#;
     for (sample, expected) in [
@@ -281,11 +296,12 @@ fn an_attempt_is_counted_in_money_tokens_and_time() {
 #[test]
 fn a_bad_route_is_a_loss_and_never_a_negative_saving() {
     let telemetry = told();
-    telemetry.attempt(&AttemptClosed {
+    let dear = Closing {
         cost: PicoUsd(PICO_PER_USD),
         baseline: PicoUsd(PICO_PER_USD / 4),
-        ..attempt()
-    });
+        ..closing()
+    };
+    telemetry.attempt(&attempt(&opening(), &dear));
     let text = telemetry.encode();
     let of = |name: &str| value(&text, &format!(r#"{name}{{effort="low",tier="small"}}"#));
     assert!(of("flyball_saved_usd_total").abs() < 1e-12);
@@ -296,15 +312,18 @@ fn a_bad_route_is_a_loss_and_never_a_negative_saving() {
 fn numbers_that_make_no_sense_do_not_spoil_the_sums() {
     let telemetry = told();
     for rate in [f64::NAN, f64::INFINITY, 10.0] {
-        telemetry.attempt(&AttemptClosed {
-            decode_tokens_per_second: Some(rate),
+        let strange = Closing {
             usage: Usage {
                 output: 7,
                 reasoning: 9,
                 anomaly: true,
                 ..Usage::default()
             },
-            ..attempt()
+            ..closing()
+        };
+        telemetry.attempt(&AttemptClosed {
+            decode_tokens_per_second: Some(rate),
+            ..attempt(&opening(), &strange)
         });
     }
     let text = telemetry.encode();
@@ -379,7 +398,7 @@ fn another_price_catalogue_replaces_the_old_one() {
 fn a_reload_forgets_names_that_are_no_longer_known() {
     let telemetry = told();
     telemetry.known(vec!["small-2".into()], Vec::new(), Vec::new());
-    telemetry.attempt(&attempt());
+    telemetry.attempt(&attempt(&opening(), &closing()));
     let text = telemetry.encode();
     let old = r#"flyball_tokens_total{class="input",model="small-1"}"#;
     let other = r#"flyball_tokens_total{class="input",model="other"}"#;

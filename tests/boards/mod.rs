@@ -8,6 +8,7 @@ mod files;
 use flyball::arm::{Effort, Tier};
 use flyball::chat::Usage;
 use flyball::error::{Error, Kind};
+use flyball::ledger::record::{Basis, Closing, Opening, Outcome};
 use flyball::money::{PICO_PER_USD, PicoUsd};
 use flyball::telemetry::{AttemptClosed, CapFigures, Decided, Refused, Telemetry};
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,34 +75,37 @@ fn told() -> String {
         tier: Tier::Small,
     });
     telemetry.attempt_opened();
-    telemetry.attempt(&AttemptClosed {
-        request: "q",
-        attempt: "a",
-        provider: "p",
-        model: "m",
+    let opening = Opening {
+        provider: "p".into(),
+        model: "m".into(),
         tier: Tier::Small,
-        effort: Effort::None,
-        task: "code",
-        rule: "r",
-        dialect: "openai_chat",
-        stream: true,
-        outcome: "ok",
-        status: 200,
+        task: "code".into(),
+        rule: "r".into(),
+        ..Opening::default()
+    };
+    let closing = Closing {
         usage: Usage {
             input: 10,
             output: 10,
             ..Usage::default()
         },
-        basis: "reported",
+        basis: Basis::Reported,
         cost: PicoUsd(PICO_PER_USD),
         baseline: PicoUsd(PICO_PER_USD),
-        bound: None,
+        ..Closing::void("a", Outcome::Ok)
+    };
+    telemetry.attempt(&AttemptClosed {
+        opening: &opening,
+        closing: &closing,
+        effort: Effort::None,
+        capped: false,
+        stream: true,
+        status: 200,
         ttft: Some(Duration::from_millis(10)),
         decode_tokens_per_second: Some(10.0),
         total: Duration::from_secs(1),
         added: Duration::from_micros(100),
         phases: &[],
-        simulated: true,
     });
     let error = Error::new(Kind::BadRequest, "no");
     telemetry.refused(&Refused {

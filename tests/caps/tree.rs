@@ -4,8 +4,8 @@ use super::{KEY, body, bound_pico, capped};
 use crate::client::post;
 use crate::flyball::{Flyball, compatible, make_key};
 use crate::scripted::{Step, Upstream, answer, chat};
-use flyball::ledger::Settings;
 use flyball::ledger::cap::Cap;
+use flyball::ledger::{Settings, books};
 use flyball::money::PicoUsd;
 use futures_util::future::join_all;
 use serde_json::json;
@@ -464,9 +464,8 @@ async fn from_a_lease_nobody_waits_for_the_disk_and_the_cap_still_holds_to_the_l
         flyball.books_are_right().await;
         // A clean stop gives the leases back: the next start knows exactly what was spent.
         let dir = flyball.stop().await;
-        let mut books = Settings::embedded(&dir.path().join("data"))
-            .books()
-            .expect("the ledger");
+        let mut books =
+            books::open(&Settings::embedded(&dir.path().join("data"))).expect("the ledger");
         let sums = books.sums().expect("read");
         assert!(sums.iter().all(|s| s.leased == 0), "{sums:?}");
         let spent = sums

@@ -3,9 +3,9 @@
 use crate::client::{self, Answer};
 use crate::scripted::Upstream;
 use flyball::config::{self, Overrides};
-use flyball::ledger::Settings;
 use flyball::ledger::cap::Cap;
 use flyball::ledger::store::{Key, Store};
+use flyball::ledger::{Settings, books};
 use flyball::process::{self, Running};
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -124,7 +124,7 @@ impl Flyball {
     /// The books as another process sees them.
     pub fn books(&self) -> Box<dyn Store> {
         let settings = self.running.state.ledger.settings();
-        settings.books().expect("the ledger")
+        books::open(settings).expect("the ledger")
     }
 
     pub async fn metrics(&self) -> String {
@@ -159,6 +159,6 @@ pub fn make_key(dir: &TempDir, name: &str, cap_usd: Option<&str>, change: impl F
         ..Key::default()
     };
     change(&mut key);
-    let mut books = settings.make_books().expect("a ledger");
+    let mut books = books::make(&settings).expect("a ledger");
     books.create_key(&key).expect("a key");
 }

@@ -3,9 +3,9 @@
 use super::oracle::{Oracle, fleet};
 use super::{body, rounds, spent_in};
 use crate::flyball::make_key;
-use flyball::ledger::Settings;
 use flyball::ledger::verify::verify;
 use flyball::ledger::window::Window;
+use flyball::ledger::{Settings, books};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -115,9 +115,7 @@ async fn bother(at: SocketAddr, seed: usize) -> bool {
 
 /// The books after a death, as the next start leaves them.
 fn check(dir: &Path, oracle: &Oracle) {
-    let mut books = Settings::embedded(&dir.join("data"))
-        .books()
-        .expect("the ledger");
+    let mut books = books::open(&Settings::embedded(&dir.join("data"))).expect("the ledger");
     let found = verify(books.as_mut()).expect("it can be replayed");
     assert!(found.differences.is_empty(), "{found:?}");
     // In the cap's own window: what was left of a lease is charged to the cap that it came from, and to nothing else.

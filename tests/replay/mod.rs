@@ -13,7 +13,7 @@ use crate::flyball::Flyball;
 use crate::scripted::{Seen, Step, Upstream};
 use case::Case;
 use flyball::chat::Usage;
-use flyball::ledger::store::Attempt;
+use flyball::ledger::record::{Attempt, Basis};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -95,7 +95,7 @@ async fn compare_books(
     let mut booked = BTreeMap::new();
     let mut keep = |attempt: Attempt| {
         let usage = attempt.closing.map(|c| (c.basis, c.usage));
-        booked.insert(attempt.facts.request, usage);
+        booked.insert(attempt.opening.request, usage);
         true
     };
     let read = flyball.books().attempts(i64::MIN, &mut keep);
@@ -117,8 +117,8 @@ async fn compare_books(
         });
         outcome.usage = match agrees {
             None => Verdict::NotRecorded,
-            Some(Ok(())) if basis == "reported" => Verdict::Same,
-            Some(Ok(())) => Verdict::Differs(format!("the usage is booked as {basis}")),
+            Some(Ok(())) if basis == Basis::Reported => Verdict::Same,
+            Some(Ok(())) => Verdict::Differs(format!("the usage is booked as {}", basis.name())),
             Some(Err(why)) => Verdict::Differs(format!("the usage is booked wrong: {why}")),
         };
     }

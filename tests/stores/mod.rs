@@ -7,10 +7,10 @@ mod replicas;
 
 use flyball::ledger::balance::{Posting, Want};
 use flyball::ledger::cap::{Cap, Counter, Scope};
+use flyball::ledger::record::{Basis, Closing, Correction, Opening, Outcome, TrueUp};
 use flyball::ledger::store::postgres::Postgres;
 use flyball::ledger::store::sqlite::Sqlite;
-use flyball::ledger::store::{Answer, Closing, Facts, Frozen, Given, Key, Store, Work};
-use flyball::ledger::true_up::{Correction, Outcome};
+use flyball::ledger::store::{Answer, Frozen, Given, Key, Store, Work};
 use flyball::ledger::verify::verify;
 use flyball::ledger::window::Window;
 use flyball::money::PicoUsd;
@@ -65,8 +65,8 @@ fn each_store(test: impl Fn(&str, &Open)) {
     }
 }
 
-fn facts(attempt: &str, key: i64) -> Arc<Facts> {
-    Arc::new(Facts {
+fn opening(attempt: &str, key: i64) -> Arc<Opening> {
+    Arc::new(Opening {
         attempt: attempt.into(),
         request: format!("r-{attempt}"),
         at_ms: AT * 1_000,
@@ -76,7 +76,7 @@ fn facts(attempt: &str, key: i64) -> Arc<Facts> {
         provider: "p".into(),
         bound: PicoUsd(100),
         bound_tokens: 10,
-        ..Facts::default()
+        ..Opening::default()
     })
 }
 
@@ -90,16 +90,16 @@ fn closing(attempt: &str, cost: i128) -> Box<Closing> {
             output: 4,
             ..Default::default()
         },
-        basis: "reported",
-        outcome: "ok",
+        basis: Basis::Reported,
+        outcome: Outcome::Ok,
         excess: PicoUsd::ZERO,
-        service_tier: "flex",
+        service_tier: Some(flyball::chat::ServiceTier::Flex),
         tokens: 7,
     })
 }
 
 fn names(key: i64) -> Vec<(String, i64)> {
-    let dims = facts("x", key);
+    let dims = opening("x", key);
     let id = |c: &Counter| c.window.id(&c.zone, AT);
     Counter::always()
         .iter()
@@ -186,7 +186,7 @@ fn an_attempt_is_posted_once_however_often_it_is_closed() {
             commit(
                 store.as_mut(),
                 vec![
-                    Work::Open(facts("a", 1)),
+                    Work::Open(opening("a", 1)),
                     Work::Close(closing("a", 60), postings(1, 60, false)),
                 ],
             );
@@ -209,7 +209,7 @@ fn an_attempt_is_posted_once_however_often_it_is_closed() {
             (1, Some((PicoUsd(60), 7))),
             "{which}"
         );
-        assert_eq!(found[0].facts, *facts("a", 1), "{which}");
+        assert_eq!(found[0].opening, *opening("a", 1), "{which}");
         is_whole(store.as_mut(), which);
     });
 }
@@ -232,7 +232,7 @@ fn a_lease_is_at_most_what_is_left_and_none_if_that_is_too_little() {
         commit(
             store.as_mut(),
             vec![
-                Work::Open(facts("a", 1)),
+                Work::Open(opening("a", 1)),
                 Work::Close(closing("a", 30), postings(1, 30, true)),
             ],
         );
@@ -273,9 +273,9 @@ fn what_a_dead_process_left_is_charged_at_the_bound_with_the_whole_of_its_lease(
         commit(
             store.as_mut(),
             vec![
-                Work::Open(facts("done", 1)),
+                Work::Open(opening("done", 1)),
                 Work::Close(closing("done", 60), postings(1, 60, true)),
-                Work::Open(facts("open", 1)),
+                Work::Open(opening("open", 1)),
             ],
         );
         drop(store);
@@ -301,7 +301,7 @@ fn what_a_dead_process_left_is_charged_at_the_bound_with_the_whole_of_its_lease(
             .expect("closed");
         assert_eq!(
             (crashed.outcome, crashed.basis, crashed.cost, crashed.tokens),
-            ("crash", "bound", PicoUsd(100), 10),
+            (Outcome::Crash, Basis::Bound, PicoUsd(100), 10),
             "{which}"
         );
         let forfeits: i128 = store
@@ -332,7 +332,7 @@ fn a_new_counter_begins_with_what_its_window_has_spent() {
         commit(
             store.as_mut(),
             vec![
-                Work::Open(facts("a", 1)),
+                Work::Open(opening("a", 1)),
                 Work::Close(closing("a", 60), postings(1, 60, false)),
             ],
         );
@@ -431,27 +431,27 @@ fn a_bill_corrects_what_was_charged_at_the_bound_once_and_the_books_stay_whole()
         let mut store = start(open);
         let bound = |attempt, cost| {
             Box::new(Closing {
-                basis: "bound",
-                outcome: "crash",
+                basis: Basis::Bound,
+                outcome: Outcome::Crash,
                 ..*closing(attempt, cost)
             })
         };
         commit(
             store.as_mut(),
             vec![
-                Work::Open(facts("a", 1)),
-                Work::Open(facts("b", 1)),
-                Work::Open(facts("open", 1)),
+                Work::Open(opening("a", 1)),
+                Work::Open(opening("b", 1)),
+                Work::Open(opening("open", 1)),
                 Work::Close(bound("a", 100), postings(1, 100, false)),
                 Work::Close(closing("b", 60), postings(1, 60, false)),
             ],
         );
         for (attempt, cost, outcome, left) in [
-            ("a", 30, Outcome::Corrected(PicoUsd(-70)), 90),
-            ("a", 20, Outcome::Again, 90),
-            ("b", 20, Outcome::Known, 90),
-            ("open", 20, Outcome::Open, 90),
-            ("nobody's", 20, Outcome::Unclear, 90),
+            ("a", 30, TrueUp::Corrected(PicoUsd(-70)), 90),
+            ("a", 20, TrueUp::Again, 90),
+            ("b", 20, TrueUp::Known, 90),
+            ("open", 20, TrueUp::Open, 90),
+            ("nobody's", 20, TrueUp::Unclear, 90),
         ] {
             let told = store.true_up(&Correction {
                 attempt: attempt.into(),
@@ -508,7 +508,7 @@ fn what_is_held_is_read_of_one_moment_whatever_others_write() {
         commit(
             store.as_mut(),
             vec![
-                Work::Open(facts("a", 1)),
+                Work::Open(opening("a", 1)),
                 Work::Close(closing("a", 60), postings(1, 60, false)),
             ],
         );

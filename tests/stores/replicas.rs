@@ -7,8 +7,9 @@ use crate::money::oracle::{Oracle, fleet};
 use crate::money::{body, rounds};
 use flyball::ledger::balance::Ask;
 use flyball::ledger::cap::{Cap, Counter, Scope};
+use flyball::ledger::record::{Opening, Outcome};
 use flyball::ledger::store::postgres::Postgres;
-use flyball::ledger::store::{Facts, Key, Store};
+use flyball::ledger::store::{Key, Store};
 use flyball::ledger::verify::verify;
 use flyball::ledger::window::Window;
 use flyball::ledger::{Address, Ledger, Settings};
@@ -183,20 +184,20 @@ async fn a_replica_that_was_taken_for_dead_asks_again_and_refuses_nobody() {
         let sweep = move || books(&place, Duration::ZERO).begin(0).map(drop);
         let swept = tokio::task::spawn_blocking(sweep).await.expect("no panic");
         swept.expect("swept");
-        let facts = Facts {
+        let opening = Opening {
             attempt: format!("a{n}"),
             key: Some(1),
             at_ms: flyball::ledger::now_ms(),
-            ..Facts::default()
+            ..Opening::default()
         };
         // More than what is left of the lease of before, so that the store is asked.
         let ask = Ask {
             fixed: PicoUsd(ask.fixed.0 + 20_000_000_000 * n),
             ..ask
         };
-        let held = ledger.reserve(ask, facts, Duration::ZERO).await;
+        let held = ledger.reserve(ask, opening, Duration::ZERO).await;
         held.unwrap_or_else(|why| panic!("{n}: {why:?}"))
-            .void("not_sent");
+            .void(Outcome::NotSent);
     }
     ledger.drain().await;
 }
@@ -233,15 +234,15 @@ async fn a_lease_that_is_given_back_before_it_is_used_refuses_nobody() {
         })
     };
     for n in 0..3_000 {
-        let facts = Facts {
+        let opening = Opening {
             attempt: format!("a{n}"),
             key: Some(1),
             at_ms: flyball::ledger::now_ms(),
-            ..Facts::default()
+            ..Opening::default()
         };
-        let held = ledger.reserve(ask, facts, Duration::ZERO).await;
+        let held = ledger.reserve(ask, opening, Duration::ZERO).await;
         held.unwrap_or_else(|why| panic!("{n}: {why:?}"))
-            .void("not_sent");
+            .void(Outcome::NotSent);
     }
     idle.store(true, Ordering::Relaxed);
     tokio::task::spawn_blocking(move || ticking.join())

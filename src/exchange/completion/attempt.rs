@@ -2,7 +2,7 @@
 
 use super::super::admission::Label;
 use super::super::bound::{self, Bound, Input, input_and_answer, must_be_bounded};
-use super::super::work::{Booked, Hold, Longer, Order, Outcome, Outgoing, Told, Way};
+use super::super::work::{Booked, Hold, Longer, Order, Outgoing, Reply, Told, Way};
 use super::super::{
     reply,
     returned::{self, ServedBy},
@@ -15,7 +15,7 @@ use crate::error::{Error, Kind};
 use crate::fleet::Arm;
 use crate::json::Edit;
 use crate::ledger::balance::{Ask, Capped};
-use crate::ledger::store::Facts;
+use crate::ledger::record::Opening;
 use crate::money::PicoUsd;
 use crate::price::Price;
 use crate::relay::{Answer, Passes, Reading};
@@ -26,7 +26,6 @@ use http::response::Parts;
 use http::{HeaderMap, Method, Response};
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// One attempt before it goes out.
 pub(super) struct Attempt<'a> {
@@ -318,7 +317,7 @@ impl Order for Attempt<'_> {
         })
     }
 
-    fn opening(&self) -> Facts {
+    fn opening(&self) -> Opening {
         let completion = self.completion();
         completion.admission.opening(&Label {
             arm: self.arm,
@@ -354,7 +353,7 @@ impl Order for Attempt<'_> {
         })
     }
 
-    fn job(&self, opening: &Facts, phases: Vec<(&'static str, Duration)>) -> Job {
+    fn job(&self) -> Job {
         let completion = self.completion();
         Job {
             arm: self.arm.clone(),
@@ -366,14 +365,7 @@ impl Order for Attempt<'_> {
             attached: self.attached,
             held: self.request.media.len(),
             input: settle::Input::Conversation(completion.body.clone()),
-            request: opening.request.clone(),
-            attempt: opening.attempt.clone(),
-            rule: opening.rule.clone(),
-            task: completion.difficulty.task.name(),
             stream: completion.request.stream,
-            arrived: completion.admission.arrived,
-            phases,
-            alive: Arc::default(),
         }
     }
 
@@ -426,7 +418,7 @@ impl Order for Attempt<'_> {
         })
     }
 
-    fn answer(&self, head: Parts, bytes: Bytes, read: Read) -> Outcome {
+    fn answer(&self, head: Parts, bytes: Bytes, read: Read) -> Reply {
         if !self.told.translated {
             return Ok(Response::from_parts(head, Answer::whole(bytes)));
         }

@@ -1,6 +1,7 @@
 //! Leases of the balances: taken over, given up, given back, lost.
 
-use super::{Balances, Posting};
+use super::Balances;
+use super::terms::Posting;
 use std::sync::Arc;
 
 impl Balances {

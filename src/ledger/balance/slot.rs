@@ -1,27 +1,8 @@
 //! One counter's standing in its current window.
 
-use super::{Denied, Full, Held, Match, Posting, Reason, Want};
-use crate::ledger::cap::{Cap, Counter};
+use super::terms::{Denied, Full, Held, Posting, Reason, Standing, Want};
+use crate::ledger::cap::{AtCap, Cap, Counter};
 use std::sync::Arc;
-
-/// One counter's standing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
-    /// What is counted.
-    pub counter: Counter,
-    /// Which window the figures are of.
-    pub id: i64,
-    /// When it ends; never for `Total`.
-    pub ends_at: Option<i64>,
-    /// The cap, if there is one.
-    pub limit: Option<i128>,
-    /// Spent for good.
-    pub posted: i128,
-    /// Held by open reservations.
-    pub reserved: i128,
-    /// What this process may still spend without asking the store, where it leases.
-    pub lease: i128,
-}
 
 #[derive(Debug)]
 pub(super) struct Slot {
@@ -172,7 +153,7 @@ impl Slot {
 
     pub(super) fn want(
         &self,
-        found: &Match,
+        counter: &Arc<str>,
         limit: i128,
         least: i128,
         whole: i128,
@@ -180,7 +161,7 @@ impl Slot {
     ) -> Want {
         let have = self.leased_room();
         Want {
-            counter: found.counter.clone(),
+            counter: counter.clone(),
             id: self.id,
             epoch,
             need: (least - have).max(0),
@@ -189,7 +170,7 @@ impl Slot {
         }
     }
 
-    pub(super) fn full(&self, found: &Match, limit: i128, needed: i128, reason: Reason) -> Denied {
+    pub(super) fn full(&self, at_cap: AtCap, limit: i128, needed: i128, reason: Reason) -> Denied {
         Denied::Full(Box::new(Full {
             counter: self.counter.clone(),
             ends_at: Some(self.ends_at).filter(|e| *e != i64::MAX),
@@ -197,7 +178,7 @@ impl Slot {
             posted: self.posted,
             reserved: self.reserved,
             needed,
-            at_cap: found.at_cap,
+            at_cap,
             reason,
         }))
     }

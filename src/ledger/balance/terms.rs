@@ -1,6 +1,5 @@
 //! What is asked of the balances and what they answer: asks and grants, spends and postings, what is full and what is short.
 
-use super::slot::Standing;
 use crate::ledger::cap::{AtCap, Counter, Measure};
 use crate::money::PicoUsd;
 use std::sync::Arc;
@@ -187,6 +186,25 @@ pub enum Denied {
     Full(Box<Full>),
     /// Leases are too small; the store may have more.
     Short(Vec<Want>),
+}
+
+/// One counter's standing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// What is counted.
+    pub counter: Counter,
+    /// Which window the figures are of.
+    pub id: i64,
+    /// When it ends; never for `Total`.
+    pub ends_at: Option<i64>,
+    /// The cap, if there is one.
+    pub limit: Option<i128>,
+    /// Spent for good.
+    pub posted: i128,
+    /// Held by open reservations.
+    pub reserved: i128,
+    /// What this process may still spend without asking the store, where it leases.
+    pub lease: i128,
 }
 
 /// A cap that has just passed the share at which it is told.

@@ -9,10 +9,10 @@ mod schema;
 mod tls;
 mod write;
 
-use super::{Answer, Attempt, Forfeit, Frozen, Key, Store, Sum, Work};
+use super::{Answer, Frozen, Key, Store, Work};
 use crate::error::{Error, Kind};
 use crate::ledger::cap::Counter;
-use crate::ledger::true_up::{Correction, Outcome};
+use crate::ledger::record::{Attempt, Correction, Forfeit, Sum, TrueUp};
 use postgres::Client;
 use postgres::error::SqlState;
 use secrecy::{ExposeSecret, SecretString};
@@ -257,7 +257,7 @@ impl Store for Postgres {
         Ok(found)
     }
 
-    fn true_up(&mut self, correction: &Correction) -> Result<Outcome, Error> {
+    fn true_up(&mut self, correction: &Correction) -> Result<TrueUp, Error> {
         self.read(|c| write::true_up(c, correction))
     }
 

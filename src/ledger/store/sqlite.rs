@@ -9,10 +9,10 @@ mod write;
 
 pub use schema::{SCHEMA_VERSION, file};
 
-use super::{Answer, Attempt, Forfeit, Frozen, Key, Store, Sum, Work};
+use super::{Answer, Frozen, Key, Store, Work};
 use crate::error::{Error, Kind};
 use crate::ledger::cap::Counter;
-use crate::ledger::true_up::{Correction, Outcome};
+use crate::ledger::record::{Attempt, Correction, Forfeit, Sum, TrueUp};
 use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -97,7 +97,7 @@ impl Store for Sqlite {
         self.tell(held)
     }
 
-    fn true_up(&mut self, correction: &Correction) -> Result<Outcome, Error> {
+    fn true_up(&mut self, correction: &Correction) -> Result<TrueUp, Error> {
         let outcome = write::true_up(&mut self.db, correction);
         self.tell(outcome)
     }

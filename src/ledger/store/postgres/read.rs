@@ -1,18 +1,28 @@
 //! Reading the shared books.
 
-use super::super::{Attempt, Closing, Facts, Forfeit, Frozen, Key, Sum, caps_read};
-use crate::chat::Usage;
+use super::super::columns::{self, Kind, Value};
+use super::super::{Frozen, Key, caps_read};
 use crate::ledger::cap::Counter;
+use crate::ledger::record::{Attempt, Forfeit, Sum};
 use crate::money::PicoUsd;
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::types::ToSql;
 use postgres::{GenericClient, Row};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::LazyLock;
 
-const COLUMNS: &str = "a.attempt, a.request, a.at_ms, a.key, a.provider, a.model, a.effort, a.tier, a.task, a.rule, a.difficulty_milli,
-    a.dialect, a.simulated, a.bound::text, a.catalogue, k.name, a.outcome, a.basis, a.cost::text, a.baseline::text, a.reported_cost::text, a.excess::text,
-    a.input, a.cached, a.cache_write, a.cache_write_long, a.output, a.reasoning,
-    a.counted_ms, a.organisation, a.team, a.session, a.tags, a.bound_tokens, a.tokens, a.service_tier, c.cost::text";
+/// Every attempt with its key's name and what a bill says of it; which ones is still to be said.
+static SELECT: LazyLock<String> = LazyLock::new(|| {
+    let columns = columns::selected(|name, kind| match kind {
+        Kind::Money | Kind::MaybeMoney => format!("{name}::text"),
+        _ => name.to_owned(),
+    });
+    format!(
+        "SELECT {columns} FROM fb_attempt a LEFT JOIN fb_key k ON k.id = a.key LEFT JOIN fb_correction c ON c.attempt = a.attempt"
+    )
+});
 
 /// A NUMERIC(38,0), read as text.
 pub(super) fn amount(row: &Row, column: usize) -> i128 {
@@ -116,83 +126,33 @@ pub(super) fn walk(
     parameters: &[&(dyn ToSql + Sync)],
     each: &mut dyn FnMut(Attempt) -> bool,
 ) -> Result<(), postgres::Error> {
-    let text = format!(
-        "SELECT {COLUMNS} FROM fb_attempt a LEFT JOIN fb_key k ON k.id = a.key LEFT JOIN fb_correction c ON c.attempt = a.attempt WHERE {which} ORDER BY a.at_ms, a.attempt"
-    );
+    let text = format!("{} WHERE {which} ORDER BY a.at_ms, a.attempt", *SELECT);
     let mut rows = c.query_raw(&text, parameters.iter().copied())?;
     while let Some(row) = rows.next()? {
-        if !each(attempt(&row)) {
+        let Ok(attempt) = columns::attempt(|at, kind| Ok::<_, Infallible>(cell(&row, at, kind)));
+        if !each(attempt) {
             break;
         }
     }
     Ok(())
 }
 
-fn attempt(r: &Row) -> Attempt {
-    let facts = Facts {
-        attempt: r.get(0),
-        request: r.get(1),
-        at_ms: r.get(2),
-        key: r.get(3),
-        provider: r.get(4),
-        model: r.get(5),
-        effort: r.get(6),
-        tier: r.get(7),
-        task: r.get(8),
-        rule: r.get(9),
-        difficulty_milli: r.get(10),
-        dialect: r.get(11),
-        simulated: r.get(12),
-        bound: PicoUsd(amount(r, 13)),
-        catalogue: r.get(14),
-        counted_ms: r.get(28),
-        organisation: r.get(29),
-        team: r.get(30),
-        session: r.get(31),
-        tags: list(r.get(32)),
-        bound_tokens: count(r, 33),
-    };
-    let outcome: Option<&str> = r.get(16);
-    Attempt {
-        closing: outcome.map(|outcome| closing(r, &facts.attempt, outcome)),
-        key_name: r
-            .get::<_, Option<String>>(15)
-            .unwrap_or_else(|| "local".into()),
-        trued_up: r
-            .get::<_, Option<&str>>(36)
-            .and_then(|t| t.parse().ok())
-            .map(PicoUsd),
-        facts,
+/// What stands in a column; where a number should be and is not, 0.
+fn cell(row: &Row, at: usize, kind: Kind) -> Value<'_> {
+    match kind {
+        Kind::Integer => Value::Integer(row.get::<_, Option<i64>>(at).unwrap_or(0)),
+        Kind::MaybeInteger => row
+            .get::<_, Option<i64>>(at)
+            .map_or(Value::Nothing, Value::Integer),
+        Kind::Truth => Value::Truth(row.get(at)),
+        Kind::Text | Kind::MaybeText => row
+            .get::<_, Option<&str>>(at)
+            .map_or(Value::Nothing, |text| Value::Text(Cow::Borrowed(text))),
+        Kind::Money => Value::Money(PicoUsd(amount(row, at))),
+        Kind::MaybeMoney => row
+            .get::<_, Option<&str>>(at)
+            .and_then(|text| text.parse().ok())
+            .map_or(Value::Nothing, |pico| Value::Money(PicoUsd(pico))),
+        Kind::Pairs => Value::Pairs(Cow::Owned(list(row.get(at)))),
     }
-}
-
-fn closing(r: &Row, attempt: &str, outcome: &str) -> Closing {
-    let reported: Option<&str> = r.get(20);
-    Closing {
-        attempt: attempt.to_owned(),
-        outcome: crate::ledger::known_outcome(outcome),
-        basis: crate::ledger::known_basis(r.get::<_, Option<&str>>(17).unwrap_or_default()),
-        cost: PicoUsd(amount(r, 18)),
-        baseline: PicoUsd(amount(r, 19)),
-        excess: PicoUsd(amount(r, 21)),
-        usage: Usage {
-            reported_cost: reported.and_then(|t| t.parse().ok()).map(PicoUsd),
-            input: count(r, 22),
-            cached: count(r, 23),
-            cache_write: count(r, 24),
-            cache_write_long: count(r, 25),
-            output: count(r, 26),
-            reasoning: count(r, 27),
-            ..Usage::default()
-        },
-        service_tier: crate::ledger::known_service_tier(
-            r.get::<_, Option<&str>>(35).unwrap_or_default(),
-        ),
-        tokens: count(r, 34),
-    }
-}
-
-fn count(r: &Row, column: usize) -> u64 {
-    let n: Option<i64> = r.get(column);
-    n.and_then(|n| u64::try_from(n).ok()).unwrap_or(0)
 }

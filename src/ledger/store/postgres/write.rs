@@ -1,15 +1,18 @@
 //! Writing the shared books: each batch in one transaction.
 
-use super::super::{Answer, Closing, Facts, Given, Key, Sum, Work, caps_text, crashed};
+use super::super::columns::{self, CLOSING, Kind, OPENING, Value};
+use super::super::{Answer, Given, Key, Work, caps_text};
 use super::{Failed, Owner, read};
 use crate::ledger::balance::{Posting, Want};
-use crate::ledger::cap::Counter;
-use crate::ledger::replay::{Replay, corrections, counts, covered};
-use crate::ledger::true_up::{Correction, Outcome, change};
-use postgres::types::ToSql;
+use crate::ledger::cap::{Counter, covered};
+use crate::ledger::record::{Closing, Correction, Opening, Sum, TrueUp, crashed};
+use crate::ledger::replay::{Replay, corrections, counts};
+use bytes::BytesMut;
+use postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use postgres::{Client, GenericClient, Transaction};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::error::Error;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 /// How long a part of a cap that was wanted and not there is looked for among the others' idle leases.
@@ -101,7 +104,7 @@ fn one(
     changes: &mut Changes,
 ) -> Result<Answer, postgres::Error> {
     match work {
-        Work::Open(facts) => insert(tx, life.id, facts)?,
+        Work::Open(opening) => insert(tx, life.id, opening)?,
         Work::Close(closing, postings) => {
             // Only an open row can be closed: a second close changes nothing and spends nothing.
             if close(tx, closing)? == 1 {
@@ -286,15 +289,15 @@ fn bury(
         "a.outcome IS NULL AND a.owner = $1",
         &[&owner],
         &mut |a| {
-            open.push(a.facts);
+            open.push(a.opening);
             true
         },
     )?;
     let mut changes = Changes::new();
-    for facts in &open {
-        let closing = crashed(facts);
+    for opening in &open {
+        let closing = crashed(opening);
         close(tx, &closing)?;
-        for (name, id, amount) in counts(counters, facts, &closing) {
+        for (name, id, amount) in counts(counters, opening, &closing) {
             changes
                 .entry((name.as_str().into(), id))
                 .or_default()
@@ -323,7 +326,7 @@ fn bury(
 pub(super) fn true_up(
     client: &mut Client,
     correction: &Correction,
-) -> Result<Outcome, postgres::Error> {
+) -> Result<TrueUp, postgres::Error> {
     let mut tx = client.transaction()?;
     let mut found = None;
     read::walk(
@@ -336,9 +339,9 @@ pub(super) fn true_up(
         },
     )?;
     let Some(attempt) = found else {
-        return Ok(Outcome::Unclear);
+        return Ok(TrueUp::Unclear);
     };
-    let change = match change(&attempt, correction.cost) {
+    let change = match attempt.change_to(correction.cost) {
         Ok(change) => change,
         Err(nothing) => return Ok(nothing),
     };
@@ -348,16 +351,16 @@ pub(super) fn true_up(
         &[&c.attempt, &c.cost.0.to_string(), &c.at_ms, &c.source],
     )?;
     if inserted == 0 {
-        return Ok(Outcome::Again);
+        return Ok(TrueUp::Again);
     }
     let mut changes = Changes::new();
-    for (name, id, amount) in corrections(&read::defined(&mut tx)?, &attempt.facts, change) {
+    for (name, id, amount) in corrections(&read::defined(&mut tx)?, &attempt.opening, change) {
         let change = changes.entry((name.as_str().into(), id)).or_default();
         change.posted += amount;
     }
     apply(&mut tx, "", &mut changes)?;
     tx.commit()?;
-    Ok(Outcome::Corrected(change))
+    Ok(TrueUp::Corrected(change))
 }
 
 /// As in the embedded store: a new counter begins with what its attempts of the running window add up to.
@@ -403,71 +406,72 @@ fn define(
     Ok(sums)
 }
 
-fn count(n: u64) -> i64 {
-    i64::try_from(n).unwrap_or(i64::MAX)
+/// A number that is wider than any of PostgreSQL's integers goes as text.
+fn place(n: usize, kind: Kind) -> String {
+    match kind {
+        Kind::Money | Kind::MaybeMoney => format!("${n}::text::numeric"),
+        _ => format!("${n}"),
+    }
 }
 
-fn insert(tx: &mut Transaction<'_>, owner: &str, f: &Facts) -> Result<(), postgres::Error> {
-    let tags = serde_json::to_string(&f.tags).expect("tags are JSON");
-    let (bound, bound_tokens) = (f.bound.0.to_string(), count(f.bound_tokens));
-    let parameters: &[&(dyn ToSql + Sync)] = &[
-        &f.attempt,
-        &owner,
-        &f.request,
-        &f.at_ms,
-        &f.counted_ms,
-        &f.key,
-        &f.organisation,
-        &f.team,
-        &f.session,
-        &tags,
-        &f.provider,
-        &f.model,
-        &f.effort,
-        &f.tier,
-        &f.task,
-        &f.rule,
-        &f.difficulty_milli,
-        &f.dialect,
-        &f.simulated,
-        &bound,
-        &bound_tokens,
-        &f.catalogue,
-    ];
-    tx.execute(
-        "INSERT INTO fb_attempt (attempt, owner, request, at_ms, counted_ms, key, organisation, team, session, tags, provider, model, effort, tier, task, rule,
-         difficulty_milli, dialect, simulated, bound, bound_tokens, catalogue)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20::text::numeric, $21, $22) ON CONFLICT DO NOTHING",
-        parameters,
+static INSERT: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "INSERT INTO fb_attempt ({}, owner) VALUES ({}, ${}) ON CONFLICT DO NOTHING",
+        columns::names(&OPENING),
+        columns::places(&OPENING, place),
+        OPENING.len() + 1
     )
-    .map(drop)
+});
+
+static CLOSE: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "UPDATE fb_attempt SET {} WHERE attempt = ${} AND outcome IS NULL",
+        columns::sets(&CLOSING, place),
+        CLOSING.len() + 1
+    )
+});
+
+fn insert(tx: &mut Transaction<'_>, owner: &str, opening: &Opening) -> Result<(), postgres::Error> {
+    let values: [Value<'_>; OPENING.len()] = std::array::from_fn(|n| (OPENING[n].write)(opening));
+    let parameters: Vec<&(dyn ToSql + Sync)> = values
+        .iter()
+        .map(|value| value as &(dyn ToSql + Sync))
+        .chain([&owner as &(dyn ToSql + Sync)])
+        .collect();
+    tx.execute(INSERT.as_str(), &parameters).map(drop)
 }
 
-fn close(tx: &mut Transaction<'_>, c: &Closing) -> Result<u64, postgres::Error> {
-    let u = &c.usage;
-    let reported = u.reported_cost.map(|p| p.0.to_string());
-    let (cost, baseline, excess) = (
-        c.cost.0.to_string(),
-        c.baseline.0.to_string(),
-        c.excess.0.to_string(),
-    );
-    let counts = [
-        u.input,
-        u.cached,
-        u.cache_write,
-        u.cache_write_long,
-        u.output,
-        u.reasoning,
-        c.tokens,
-    ]
-    .map(count);
-    let [input, cached, write, write_long, output, reasoning, tokens] = &counts;
-    tx.execute(
-        "UPDATE fb_attempt SET outcome = $2, basis = $3, cost = $4::text::numeric, baseline = $5::text::numeric, reported_cost = $6::text::numeric,
-         excess = $7::text::numeric, input = $8, cached = $9, cache_write = $10, cache_write_long = $11, output = $12, reasoning = $13, tokens = $14, service_tier = $15
-         WHERE attempt = $1 AND outcome IS NULL",
-        &[&c.attempt, &c.outcome, &c.basis, &cost, &baseline, &reported, &excess, input, cached, write, write_long, output, reasoning, tokens, &c.service_tier],
-    )
+fn close(tx: &mut Transaction<'_>, closing: &Closing) -> Result<u64, postgres::Error> {
+    let values: [Value<'_>; CLOSING.len()] = std::array::from_fn(|n| (CLOSING[n].write)(closing));
+    let parameters: Vec<&(dyn ToSql + Sync)> = values
+        .iter()
+        .map(|value| value as &(dyn ToSql + Sync))
+        .chain([&closing.attempt as &(dyn ToSql + Sync)])
+        .collect();
+    tx.execute(CLOSE.as_str(), &parameters)
+}
+
+impl ToSql for Value<'_> {
+    fn to_sql(
+        &self,
+        ty: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        match self {
+            Value::Nothing => Ok(IsNull::Yes),
+            Value::Integer(n) => n.to_sql(ty, out),
+            Value::Truth(is) => is.to_sql(ty, out),
+            Value::Text(text) => text.to_sql(ty, out),
+            Value::Money(amount) => amount.0.to_string().to_sql(ty, out),
+            Value::Pairs(pairs) => serde_json::to_string(pairs)?.to_sql(ty, out),
+        }
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        [Type::INT8, Type::BOOL, Type::TEXT].contains(ty)
+    }
+
+    to_sql_checked!();
 }
 
 pub(super) fn create_key(client: &mut Client, key: &Key) -> Result<i64, postgres::Error> {

@@ -1,22 +1,29 @@
 //! Reading the books: for the start, for export, for verification.
 
-use super::super::{Attempt, Closing, Facts, Forfeit, Frozen, Sum};
-use crate::chat::Usage;
+use super::super::Frozen;
+use super::super::columns::{self, Kind, Value};
 use crate::ledger::cap::Counter;
+use crate::ledger::record::{Attempt, Forfeit, Opening, Sum};
 use crate::money::PicoUsd;
+use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, Row};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
-const COLUMNS: &str = "a.attempt, a.request, a.at_ms, a.key, a.provider, a.model, a.effort, a.tier, a.task, a.rule, a.difficulty_milli,
-    a.dialect, a.simulated, a.bound, a.catalogue, k.name, a.outcome, a.basis, a.cost, a.baseline, a.reported_cost, a.excess,
-    a.input, a.cached, a.cache_write, a.cache_write_long, a.output, a.reasoning,
-    a.counted_ms, a.organisation, a.team, a.session, a.tags, a.bound_tokens, a.tokens, a.service_tier, c.cost";
+/// Every attempt with its key's name and what a bill says of it; which ones is still to be said.
+static SELECT: LazyLock<String> = LazyLock::new(|| {
+    let columns = columns::selected(|name, _| name.to_owned());
+    format!(
+        "SELECT {columns} FROM attempt a LEFT JOIN key k ON k.id = a.key LEFT JOIN correction c ON c.attempt = a.attempt"
+    )
+});
 
 /// Attempts without an end.
-pub(super) fn open_attempts(db: &Connection) -> rusqlite::Result<Vec<Facts>> {
+pub(super) fn open_attempts(db: &Connection) -> rusqlite::Result<Vec<Opening>> {
     let mut found = Vec::new();
     walk(db, "a.outcome IS NULL", &rusqlite::types::Null, &mut |a| {
-        found.push(a.facts);
+        found.push(a.opening);
         true
     })?;
     Ok(found)
@@ -131,98 +138,40 @@ fn walk(
     each: &mut dyn FnMut(Attempt) -> bool,
 ) -> rusqlite::Result<()> {
     let mut statement = db.prepare_cached(&format!(
-        "SELECT {COLUMNS} FROM attempt a LEFT JOIN key k ON k.id = a.key LEFT JOIN correction c ON c.attempt = a.attempt WHERE {which} ORDER BY a.at_ms, a.attempt"
+        "{} WHERE {which} ORDER BY a.at_ms, a.attempt",
+        *SELECT
     ))?;
     let mut rows = match statement.parameter_count() {
         0 => statement.query([])?,
         _ => statement.query([parameter])?,
     };
     while let Some(row) = rows.next()? {
-        if !each(attempt(row)?) {
+        if !each(columns::attempt(|at, kind| cell(row, at, kind))?) {
             break;
         }
     }
     Ok(())
 }
 
-fn attempt(row: &Row<'_>) -> rusqlite::Result<Attempt> {
-    let tags: String = row.get(32)?;
-    let facts = Facts {
-        attempt: row.get(0)?,
-        request: row.get(1)?,
-        at_ms: row.get(2)?,
-        key: row.get(3)?,
-        provider: row.get(4)?,
-        model: row.get(5)?,
-        effort: row.get(6)?,
-        tier: row.get(7)?,
-        task: row.get(8)?,
-        rule: row.get(9)?,
-        difficulty_milli: row.get(10)?,
-        dialect: row.get(11)?,
-        simulated: row.get(12)?,
-        bound: money(row, 13)?,
-        catalogue: row.get(14)?,
-        counted_ms: row.get(28)?,
-        organisation: row.get(29)?,
-        team: row.get(30)?,
-        session: row.get(31)?,
-        tags: serde_json::from_str(&tags).map_err(|e| {
-            rusqlite::Error::FromSqlConversionFailure(32, rusqlite::types::Type::Text, e.into())
-        })?,
-        bound_tokens: count(row, 33)?,
-    };
-    let outcome: Option<String> = row.get(16)?;
-    let closing = outcome
-        .map(|outcome| closing(row, &facts.attempt, &outcome))
-        .transpose()?;
-    Ok(Attempt {
-        key_name: row
-            .get::<_, Option<String>>(15)?
-            .unwrap_or_else(|| "local".into()),
-        facts,
-        closing,
-        trued_up: row
-            .get::<_, Option<i64>>(36)?
-            .map(|n| PicoUsd(i128::from(n))),
+/// What stands in a column. What should be there and is not, or is of another type, is an error.
+fn cell<'r>(row: &Row<'_>, at: usize, kind: Kind) -> rusqlite::Result<Value<'r>> {
+    let maybe = matches!(
+        kind,
+        Kind::MaybeInteger | Kind::MaybeText | Kind::MaybeMoney
+    );
+    if maybe && row.get_ref(at)? == ValueRef::Null {
+        return Ok(Value::Nothing);
+    }
+    Ok(match kind {
+        Kind::Integer | Kind::MaybeInteger => Value::Integer(row.get(at)?),
+        Kind::Truth => Value::Truth(row.get(at)?),
+        Kind::Text | Kind::MaybeText => Value::Text(Cow::Owned(row.get(at)?)),
+        Kind::Money | Kind::MaybeMoney => Value::Money(PicoUsd(i128::from(row.get::<_, i64>(at)?))),
+        Kind::Pairs => {
+            let pairs = serde_json::from_str(row.get_ref(at)?.as_str()?);
+            Value::Pairs(Cow::Owned(pairs.map_err(|e| {
+                rusqlite::Error::FromSqlConversionFailure(at, Type::Text, e.into())
+            })?))
+        }
     })
-}
-
-fn closing(row: &Row<'_>, attempt: &str, outcome: &str) -> rusqlite::Result<Closing> {
-    let basis: String = row.get(17)?;
-    Ok(Closing {
-        attempt: attempt.to_owned(),
-        outcome: crate::ledger::known_outcome(outcome),
-        basis: crate::ledger::known_basis(&basis),
-        cost: money(row, 18)?,
-        baseline: money(row, 19)?,
-        excess: money(row, 21)?,
-        usage: Usage {
-            reported_cost: row
-                .get::<_, Option<i64>>(20)?
-                .map(|n| PicoUsd(i128::from(n))),
-            input: count(row, 22)?,
-            cached: count(row, 23)?,
-            cache_write: count(row, 24)?,
-            cache_write_long: count(row, 25)?,
-            output: count(row, 26)?,
-            reasoning: count(row, 27)?,
-            ..Usage::default()
-        },
-        service_tier: crate::ledger::known_service_tier(
-            row.get::<_, Option<String>>(35)?
-                .as_deref()
-                .unwrap_or_default(),
-        ),
-        tokens: count(row, 34)?,
-    })
-}
-
-fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
-    row.get::<_, i64>(column)
-        .map(|n| u64::try_from(n).unwrap_or(0))
-}
-
-fn money(row: &Row<'_>, column: usize) -> rusqlite::Result<PicoUsd> {
-    row.get::<_, i64>(column).map(|n| PicoUsd(i128::from(n)))
 }

@@ -1,14 +1,17 @@
 //! Writing the books: each batch in one transaction.
 
-use super::super::{Answer, Closing, Facts, Given, Sum, Work, crashed};
+use super::super::columns::{self, CLOSING, OPENING, Value};
+use super::super::{Answer, Given, Work};
 use super::{OWNER, integer, read};
 use crate::ledger::balance::{Posting, Want};
-use crate::ledger::cap::Counter;
-use crate::ledger::replay::{Replay, corrections, counts, covered};
-use crate::ledger::true_up::{Correction, Outcome, change};
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use crate::ledger::cap::{Counter, covered};
+use crate::ledger::record::{Closing, Correction, Opening, Sum, TrueUp, crashed};
+use crate::ledger::replay::{Replay, corrections, counts};
+use rusqlite::types::{Null, ToSql, ToSqlOutput};
+use rusqlite::{Connection, OptionalExtension, Transaction, params, params_from_iter};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// Changes of one counter's window: posted, and leased.
 type Changes = BTreeMap<(Arc<str>, i64), (i128, i128)>;
@@ -32,7 +35,7 @@ pub(super) fn write(db: &mut Connection, works: &[&Work]) -> rusqlite::Result<Ve
 
 fn one(tx: &Transaction<'_>, work: &Work, changes: &mut Changes) -> rusqlite::Result<Answer> {
     match work {
-        Work::Open(facts) => insert(tx, facts)?,
+        Work::Open(opening) => insert(tx, opening)?,
         Work::Close(closing, postings) => {
             // Only an open row can be closed: a second close changes nothing and spends nothing.
             if close(tx, closing)? == 1 {
@@ -160,36 +163,49 @@ fn define(tx: &Transaction<'_>, counters: &[Counter], now: i64) -> rusqlite::Res
     Ok(sums)
 }
 
-fn insert(tx: &Transaction<'_>, f: &Facts) -> rusqlite::Result<()> {
-    let tags = serde_json::to_string(&f.tags).expect("tags are JSON");
-    tx.prepare_cached(
-        "INSERT INTO attempt (attempt, request, at_ms, counted_ms, key, organisation, team, session, tags, provider, model, effort, tier, task, rule,
-         difficulty_milli, dialect, simulated, bound, bound_tokens, catalogue)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21) ON CONFLICT DO NOTHING",
-    )?
-    .execute(params![
-        f.attempt, f.request, f.at_ms, f.counted_ms, f.key, f.organisation, f.team, f.session, tags, f.provider, f.model, f.effort, f.tier,
-        f.task, f.rule, f.difficulty_milli, f.dialect, f.simulated, integer(f.bound.0)?, count(f.bound_tokens), f.catalogue
-    ])
-    .map(drop)
+static INSERT: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "INSERT INTO attempt ({}) VALUES ({}) ON CONFLICT DO NOTHING",
+        columns::names(&OPENING),
+        columns::places(&OPENING, |n, _| format!("?{n}"))
+    )
+});
+
+static CLOSE: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "UPDATE attempt SET {} WHERE attempt = ?{} AND outcome IS NULL",
+        columns::sets(&CLOSING, |n, _| format!("?{n}")),
+        CLOSING.len() + 1
+    )
+});
+
+fn insert(tx: &Transaction<'_>, opening: &Opening) -> rusqlite::Result<()> {
+    let values = OPENING.iter().map(|column| (column.write)(opening));
+    tx.prepare_cached(&INSERT)?
+        .execute(params_from_iter(values))
+        .map(drop)
 }
 
-fn count(n: u64) -> i64 {
-    i64::try_from(n).unwrap_or(i64::MAX)
+fn close(tx: &Transaction<'_>, closing: &Closing) -> rusqlite::Result<usize> {
+    let values = CLOSING.iter().map(|column| (column.write)(closing));
+    let which = Value::Text(Cow::Borrowed(&closing.attempt));
+    tx.prepare_cached(&CLOSE)?
+        .execute(params_from_iter(values.chain([which])))
 }
 
-fn close(tx: &Transaction<'_>, c: &Closing) -> rusqlite::Result<usize> {
-    let u = &c.usage;
-    let reported = u.reported_cost.map(|p| integer(p.0)).transpose()?;
-    tx.prepare_cached(
-        "UPDATE attempt SET outcome = ?2, basis = ?3, cost = ?4, baseline = ?5, reported_cost = ?6, excess = ?7,
-         input = ?8, cached = ?9, cache_write = ?10, cache_write_long = ?11, output = ?12, reasoning = ?13, tokens = ?14, service_tier = ?15
-         WHERE attempt = ?1 AND outcome IS NULL",
-    )?
-    .execute(params![
-        c.attempt, c.outcome, c.basis, integer(c.cost.0)?, integer(c.baseline.0)?, reported, integer(c.excess.0)?,
-        count(u.input), count(u.cached), count(u.cache_write), count(u.cache_write_long), count(u.output), count(u.reasoning), count(c.tokens), c.service_tier
-    ])
+impl ToSql for Value<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self {
+            Value::Nothing => ToSqlOutput::from(Null),
+            Value::Integer(n) => ToSqlOutput::from(*n),
+            Value::Truth(is) => ToSqlOutput::from(*is),
+            Value::Text(text) => ToSqlOutput::from(&**text),
+            Value::Money(amount) => ToSqlOutput::from(integer(amount.0)?),
+            Value::Pairs(pairs) => {
+                ToSqlOutput::from(serde_json::to_string(pairs).expect("texts are JSON"))
+            }
+        })
+    }
 }
 
 /// SQLite answers SQLITE_FULL past this many pages, as it does on a full disk.
@@ -211,10 +227,10 @@ pub(super) fn sweep(db: &mut Connection, now_ms: i64) -> rusqlite::Result<usize>
     let open = read::open_attempts(&tx)?;
     let mut leases = read::leases(&tx)?;
     let mut changes = Changes::new();
-    for facts in &open {
-        let closing = crashed(facts);
+    for opening in &open {
+        let closing = crashed(opening);
         close(&tx, &closing)?;
-        for (name, id, amount) in counts(&counters, facts, &closing) {
+        for (name, id, amount) in counts(&counters, opening, &closing) {
             let change = changes.entry((name.as_str().into(), id)).or_default();
             change.0 += amount;
             if let Some(lease) = leases.get_mut(&(name, id)) {
@@ -238,12 +254,12 @@ pub(super) fn sweep(db: &mut Connection, now_ms: i64) -> rusqlite::Result<usize>
 }
 
 /// Books what a bill says: a row beside the attempt's, and what it changes in the attempt's own windows.
-pub(super) fn true_up(db: &mut Connection, correction: &Correction) -> rusqlite::Result<Outcome> {
+pub(super) fn true_up(db: &mut Connection, correction: &Correction) -> rusqlite::Result<TrueUp> {
     let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     let Some(attempt) = read::one(&tx, &correction.attempt)? else {
-        return Ok(Outcome::Unclear);
+        return Ok(TrueUp::Unclear);
     };
-    let change = match change(&attempt, correction.cost) {
+    let change = match attempt.change_to(correction.cost) {
         Ok(change) => change,
         Err(nothing) => return Ok(nothing),
     };
@@ -253,12 +269,12 @@ pub(super) fn true_up(db: &mut Connection, correction: &Correction) -> rusqlite:
         params![c.attempt, integer(c.cost.0)?, c.at_ms, c.source],
     )?;
     let mut changes = Changes::new();
-    for (name, id, amount) in corrections(&read::defined(&tx)?, &attempt.facts, change) {
+    for (name, id, amount) in corrections(&read::defined(&tx)?, &attempt.opening, change) {
         changes.entry((name.as_str().into(), id)).or_default().0 += amount;
     }
     apply(&tx, &mut changes)?;
     tx.commit()?;
-    Ok(Outcome::Corrected(change))
+    Ok(TrueUp::Corrected(change))
 }
 
 /// Forgets the sums of minutes and hours that have long passed; the attempts still hold them.
