@@ -165,6 +165,8 @@ pub struct Usage {
     pub reported_cost: Option<PicoUsd>,
     /// The provider's numbers contradict each other (a difference had to be clamped).
     pub anomaly: bool,
+    /// It was told before the answer was complete, and is not the last word.
+    pub partial: bool,
 }
 
 impl Usage {

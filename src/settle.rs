@@ -4,10 +4,13 @@
 //! because hyper drops the answer (or the exchange) of a connection that its client has closed.
 
 mod charge;
+mod trust;
 
 use crate::arm::Effort;
+use crate::chat::answer::Fault;
 use crate::chat::{Part, Prompt, ServiceTier, Usage};
 use crate::dialect::{Answer, Dialect, Event, Finish, Place, Request, embed};
+use crate::error::Kind;
 use crate::fleet::Arm;
 use crate::ledger::Reservation;
 use crate::ledger::record::{Basis, Closing, Outcome};
@@ -119,11 +122,17 @@ struct Open {
 #[derive(Debug, Default)]
 struct Seen {
     usage: Option<Usage>,
+    /// A later report took back what an earlier one had told.
+    taken_back: bool,
+    /// Words came after the last report: it was an early one.
+    early: bool,
     text: String,
     beyond: u64,
     finish: Option<Finish>,
     ended: bool,
     error: bool,
+    /// The provider itself says that it has taken nothing up.
+    refused: bool,
 }
 
 /// How an attempt ended, for whoever writes trailers or headers.
@@ -211,11 +220,12 @@ impl Settlement {
                 open.first_token.get_or_insert(now);
                 open.last_token = Some(now);
                 open.seen.keep(text);
+                open.seen.early = open.seen.usage.is_some();
             }
-            Event::Usage(usage) => open.seen.usage = Some(*usage),
+            Event::Usage(usage) => open.seen.told(*usage),
             Event::Finish(why) => open.seen.finish = Some(why.clone()),
             Event::End => open.seen.ended = true,
-            Event::Error(_) => open.seen.error = true,
+            Event::Error(fault) => open.seen.failed(fault),
             Event::Choice(_)
             | Event::Logprobs(_)
             | Event::Model(_)
@@ -241,10 +251,8 @@ impl Settlement {
             return None;
         }
         let open = self.open.as_mut()?;
-        open.seen.error = answer.error.is_some();
-        open.seen.usage = answer.usage;
+        open.seen.read(answer);
         open.seen.finish.clone_from(&answer.first.finish);
-        open.seen.keep(&answer.words());
         self.ended()
     }
 
@@ -256,17 +264,7 @@ impl Settlement {
             Some(Finish::Length) => Outcome::Length,
             _ => Outcome::Ok,
         };
-        match open.seen.usage {
-            Some(usage) => Some(open.close(usage, Basis::Reported, outcome)),
-            None if open.seen.error || open.counts_too_little() => {
-                open.count_then_close(Charge::Bound, outcome);
-                None
-            }
-            None => {
-                open.count_then_close(Charge::Count, outcome);
-                None
-            }
-        }
+        open.end(outcome)
     }
 
     /// The answer to a call that was only passed on is over. It is booked by what it told of its usage, else by the words that were
@@ -274,25 +272,19 @@ impl Settlement {
     #[must_use]
     pub fn passed(mut self, answer: &Answer, complete: bool) -> Option<Bill> {
         let mut open = self.open.take()?;
-        open.seen.usage = answer.usage.or(open.seen.usage);
-        open.seen.keep(&answer.words());
+        open.seen.read(answer);
         let outcome = match complete {
             _ if open.seen.error => Outcome::UpstreamError,
             true => Outcome::Ok,
             false => Outcome::StreamCut,
         };
-        if let Some(usage) = open.seen.usage {
-            return Some(open.close(usage, Basis::Reported, outcome));
-        }
-        if open.seen.text.is_empty() {
-            open.around
-                .telemetry
-                .unmetered(&open.job.arm.model.provider.name);
+        if open.seen.usage.is_none() && open.seen.text.is_empty() {
+            let provider = &open.job.arm.model.provider;
+            open.around.telemetry.unmetered(&provider.name);
             open.close(Usage::default(), Basis::Counted, outcome);
-        } else {
-            open.count_then_close(Charge::Count, outcome);
+            return None;
         }
-        None
+        open.end(outcome)
     }
 
     /// The provider did no work: nothing is charged.
@@ -317,8 +309,8 @@ impl Drop for Settlement {
             return open.void(Outcome::NotSent);
         }
         // The client left after the whole answer had been metered: nothing is unknown.
-        if let (Some(usage), true) = (open.seen.usage, open.seen.ended) {
-            open.close(usage, Basis::Reported, Outcome::Ok);
+        if open.seen.ended && open.seen.usage.is_some() {
+            let _ = open.end(Outcome::Ok);
             return;
         }
         let charge = match open.job.arm.model.provider.kind.on_cancel {
@@ -332,12 +324,53 @@ impl Drop for Settlement {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Charge {
+    /// The larger of what was told and what was counted.
     Count,
+    /// The same, and what may have been under way.
     CountAndMargin,
+    /// What is told, unless it says less than the words do.
+    Told,
+    /// The bound.
     Bound,
 }
 
 impl Seen {
+    /// Takes note of a whole answer.
+    fn read(&mut self, answer: &Answer) {
+        if let Some(usage) = answer.usage {
+            self.told(usage);
+        }
+        if let Some(fault) = &answer.error {
+            self.failed(fault);
+        }
+        self.keep(&answer.words());
+    }
+
+    /// Takes note of a report of usage.
+    fn told(&mut self, usage: Usage) {
+        if !trust::is_sane(&usage) {
+            self.taken_back = true;
+            return;
+        }
+        let before = self
+            .usage
+            .filter(|before| trust::takes_back(before, &usage));
+        self.taken_back |= before.is_some();
+        self.usage = Some(before.map_or(usage, |before| trust::larger(&usage, &before)));
+        self.early = false;
+    }
+
+    /// Takes note of an error. One that comes before any word, and says that the provider has no room, is a refusal.
+    fn failed(&mut self, fault: &Fault) {
+        let nothing = self.usage.is_none() && self.text.is_empty() && self.beyond == 0;
+        self.refused = nothing && fault.kind == Kind::Overloaded;
+        self.error = true;
+    }
+
+    fn answer_bytes(&self) -> u64 {
+        tokens::bound(self.text.len()).saturating_add(self.beyond)
+    }
+
     fn keep(&mut self, text: &str) {
         if self.text.len() + text.len() <= TEXT_MAX {
             self.text.push_str(text);
@@ -354,12 +387,64 @@ impl Open {
         self.reservation.void(outcome);
     }
 
-    /// Under a cap a count is not enough where it can be too low: no vendor's own tokenizer for embeddings is here, and nobody counts
-    /// pictures, sound and documents but their vendor.
+    /// Closes by the provider's word as far as it is believed. Gives the bill, unless something has to be counted first.
+    fn end(self, outcome: Outcome) -> Option<Bill> {
+        if self.seen.refused {
+            self.void(Outcome::RefusedUpstream);
+            return None;
+        }
+        let usage = match self.seen.usage {
+            Some(usage) if !self.is_doubted(&usage) => usage,
+            _ => {
+                // What failed in the middle may have made more than it said.
+                let unknown = self.seen.error && (self.job.capped || self.seen.usage.is_none());
+                let charge = match unknown || self.counts_too_little() {
+                    true => Charge::Bound,
+                    false => Charge::Count,
+                };
+                self.count_then_close(charge, outcome);
+                return None;
+            }
+        };
+        let read = trust::Read {
+            answer_bytes: self.seen.answer_bytes(),
+            body_bytes: self.body_bytes(),
+        };
+        if trust::is_plain(&usage, read) {
+            return Some(self.close(usage, Basis::Reported, outcome));
+        }
+        self.count_then_close(Charge::Told, outcome);
+        None
+    }
+
+    /// Whether what was told is not the provider's last word, or contradicts itself.
+    fn is_doubted(&self, usage: &Usage) -> bool {
+        usage.anomaly || usage.partial || self.seen.early || self.seen.taken_back || self.seen.error
+    }
+
+    /// The bytes of the body that the model reads, where they tell something of its tokens.
+    fn body_bytes(&self) -> Option<u64> {
+        let bytes = match &self.job.input {
+            Input::Conversation(body) | Input::Embed(_, body) | Input::Prompt(body) => body.len(),
+            Input::Unknown => return None,
+        };
+        (self.job.held == 0).then(|| tokens::bound(bytes))
+    }
+
+    /// Tokens may have been billed that nobody can count, and a cap must not be passed by them.
+    fn may_be_more(&self) -> bool {
+        let accepts = &self.job.arm.model.accepts;
+        self.job.capped && trust::may_hide(accepts, self.job.effort)
+    }
+
+    /// Under a cap a count is not enough where it can be too low: no vendor's own tokenizer for embeddings is here, nobody counts
+    /// pictures, sound and documents but their vendor, and hidden reasoning stands nowhere.
     fn counts_too_little(&self) -> bool {
         let known = self.seen.usage.is_some_and(|usage| usage.input_total() > 0);
         let embedding = matches!(self.job.input, Input::Embed(..));
-        self.job.capped && !known && (embedding || self.job.held > 0)
+        let unseen = !known && (embedding || self.job.held > 0);
+        let contradicts = self.seen.usage.is_some_and(|usage| usage.anomaly);
+        self.job.capped && (unseen || contradicts) || (!embedding && self.may_be_more())
     }
 
     /// Counts off the I/O threads, then closes; the reservation stays open until then.
@@ -371,10 +456,16 @@ impl Open {
             _ => charge,
         };
         let work = move || {
-            let usage = self.count(charge);
-            let basis = match charge {
-                Charge::Bound => Basis::Bound,
-                Charge::Count | Charge::CountAndMargin => Basis::Counted,
+            let counted = self.count(charge);
+            let told = self.seen.usage;
+            let usage = told.map_or(counted, |told| trust::larger(&told, &counted));
+            let (usage, basis) = match (charge, told) {
+                (Charge::Told, Some(told)) if !trust::says_too_little(&told, &counted) => {
+                    (told, Basis::Reported)
+                }
+                (Charge::Told, _) if self.counts_too_little() => (usage, Basis::Bound),
+                (Charge::Bound, _) => (usage, Basis::Bound),
+                _ => (usage, Basis::Counted),
             };
             self.close(usage, basis, outcome);
         };
@@ -384,24 +475,20 @@ impl Open {
         }
     }
 
-    /// What arrived, in tokens; what the provider did report (an Anthropic stream tells its input first) goes before counting.
+    /// What arrived, in tokens. The prompt is counted where its tokens were not told, or are in doubt.
     fn count(&self, charge: Charge) -> Usage {
-        let margin = if charge == Charge::CountAndMargin {
-            MARGIN
-        } else {
-            0
+        let margin = match charge {
+            Charge::CountAndMargin => MARGIN,
+            Charge::Count | Charge::Told | Charge::Bound => 0,
         };
-        let output = tokens::count(&self.seen.text) + self.seen.beyond + margin;
-        match self.seen.usage {
-            Some(usage) => Usage {
-                output: usage.output.max(output),
-                ..usage
-            },
-            None => Usage {
-                input: self.count_input(),
-                output,
-                ..Usage::default()
-            },
+        let known = self.seen.usage.is_some_and(|usage| {
+            let bytes = self.body_bytes().unwrap_or(0);
+            usage.input_total() > 0 && trust::covers_body(usage.input_total(), bytes)
+        });
+        Usage {
+            input: if known { 0 } else { self.count_input() },
+            output: tokens::count(&self.seen.text) + self.seen.beyond + margin,
+            ..Usage::default()
         }
     }
 

@@ -457,7 +457,7 @@ async fn an_answer_without_usage_is_counted_and_marked_so() {
 
 #[tokio::test]
 async fn a_long_json_answer_is_relayed_whole_and_its_usage_still_read() {
-    let long = chat(10, 5).replace("hi there", &"x".repeat(3 * 1024 * 1024));
+    let long = chat(10, 500_000).replace("hi there", &"x".repeat(3 * 1024 * 1024));
     let upstream = Upstream::start(answer(200, &long)).await;
     let flyball = Flyball::start(&compatible(&upstream)).await;
     let got = flyball
@@ -472,7 +472,10 @@ async fn a_long_json_answer_is_relayed_whole_and_its_usage_still_read() {
         got.body.len(),
         long.len()
     );
-    assert_eq!(flyball.rows().await[0]["cost_pico_usd"], 60_000_000);
+    assert_eq!(
+        flyball.rows().await[0]["cost_pico_usd"],
+        10_000_000 + 500_000 * 10_000_000_i64
+    );
 }
 
 #[tokio::test]

@@ -189,7 +189,7 @@ async fn a_fallback_happens_only_where_a_rule_names_it() {
     let rows = flyball.rows().await;
     assert_eq!(rows.len(), 2);
     assert_eq!(rows[0]["request"], rows[1]["request"]);
-    assert_eq!(rows[0]["basis"], "bound", "what a 503 cost is not known");
+    assert_eq!(rows[0]["basis"], "void", "it said itself that it was busy");
     upstream.next(answer(400, "{\"error\":{\"message\":\"wrong\"}}"));
     assert_eq!(
         flyball.chat(&[], &ask("auto", CAPITAL)).await.status,

@@ -2,6 +2,7 @@
 
 use super::converse::REDACTED;
 use super::usage::{Seen, Wire};
+use crate::chat::Usage;
 use crate::chat::conversation::State as Sealed;
 use crate::dialect::lenient::{Content, Count, Maybe, Text};
 use crate::dialect::sse::{Frame, Reader};
@@ -272,7 +273,11 @@ impl State {
             delta.tell(said.index.get(), &self.calls, on);
         }
         if let Some(raw) = said.usage {
-            self.tell_usage(raw, on);
+            take_usage(raw, &mut self.seen);
+            // Without a count of the output it says nothing that is new; one that cannot be read spoils what was told before.
+            if self.seen.tells_output() || !self.seen.is_readable() {
+                self.tell_usage(false, on);
+            }
         }
         if kind == Some("message_stop") {
             on(Event::End);
@@ -285,14 +290,15 @@ impl State {
             on(Event::Model(model.to_owned()));
         }
         if let Some(raw) = message.usage {
-            self.tell_usage(raw, on);
+            take_usage(raw, &mut self.seen);
+            self.tell_usage(true, on);
         }
     }
 
-    fn tell_usage(&mut self, raw: &RawValue, on: &mut dyn FnMut(Event)) {
-        take_usage(raw, &mut self.seen);
+    /// What is known so far; a message's start tells its input, and of its output only what there was before it began.
+    fn tell_usage(&mut self, partial: bool, on: &mut dyn FnMut(Event)) {
         if let Some(usage) = self.seen.usage() {
-            on(Event::Usage(usage));
+            on(Event::Usage(Usage { partial, ..usage }));
         }
     }
 }
@@ -335,7 +341,6 @@ pub(super) fn whole(bytes: &[u8]) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::Usage;
 
     fn decode(text: &str) -> Vec<Event> {
         let mut decoder = Decoder::default();
@@ -376,6 +381,8 @@ data: {"type":"message_stop"}"#;
                 input: 9,
                 cached: 4,
                 output,
+                // What a message begins with is not the last word.
+                partial: output == 1,
                 ..Usage::default()
             })
         };

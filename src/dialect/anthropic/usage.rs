@@ -58,6 +58,8 @@ pub(super) struct Seen {
     beside: Option<Box<Beside>>,
     /// A count came that is no count: what is known is not the last word.
     unreadable: bool,
+    /// The last object had a count of the output.
+    tells_output: bool,
 }
 
 /// What `iterations` tell and the counts beside them leave out.
@@ -73,6 +75,7 @@ impl Seen {
     /// Takes the counts that `wire` has; the others stay.
     pub(super) fn take(&mut self, wire: &Wire<'_>) {
         self.take_counts(wire);
+        self.tells_output = wire.output_tokens.get().is_some();
         self.tier = wire
             .service_tier
             .text()
@@ -170,6 +173,11 @@ impl Seen {
             anomaly: self.unreadable || apart > write || thinking > output,
             ..Usage::default()
         })
+    }
+
+    /// Whether the last object had a count of the output.
+    pub(super) fn tells_output(&self) -> bool {
+        self.tells_output
     }
 
     /// Every count that came was a count.
