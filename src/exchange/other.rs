@@ -29,14 +29,7 @@ async fn request(state: &Arc<State>, caller: &Caller, id: &str) -> Result<Respon
     let id = uuid::Uuid::parse_str(id)
         .map_err(|_| missing())?
         .to_string();
-    state.ledger.flush().await;
-    let settings = state.ledger.settings().clone();
-    let found =
-        tokio::task::spawn_blocking(move || crate::ledger::books::open(&settings)?.request(&id))
-            .await
-            .map_err(|e| {
-                Error::new(Kind::Internal, "the ledger cannot be read").detail(e.to_string())
-            })??;
+    let found = state.ledger.request(&id).await?;
     let own = caller.key.as_ref().map(|k| k.id);
     let attempts: Vec<Value> = found
         .iter()
