@@ -8,6 +8,7 @@ pub mod balance;
 pub mod books;
 pub mod cap;
 mod grant;
+mod lookup;
 mod overrun;
 mod queue;
 pub mod record;
@@ -29,6 +30,7 @@ pub use settings::{Address, Settings};
 use crate::error::Error;
 use balance::{Ask, Balances, Capped, Crossing, Standing};
 use cap::{Cap, Counter, Dims};
+use lookup::Lookup;
 use record::Opening;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -44,6 +46,7 @@ pub struct Ledger {
     settings: Settings,
     balances: Mutex<Balances>,
     writer: Writer,
+    lookup: Lookup,
     /// The counters that the store keeps for us.
     defined: Mutex<Vec<Counter>>,
     frozen: Mutex<HashSet<(String, String)>>,
@@ -107,6 +110,7 @@ impl Ledger {
             settings,
             balances: Mutex::new(balances),
             writer: Writer::start(store)?,
+            lookup: Lookup::default(),
             defined: Mutex::new(kept),
             frozen: Mutex::default(),
             overruns: Mutex::default(),

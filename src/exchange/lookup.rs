@@ -38,14 +38,7 @@ async fn request(
     let id = uuid::Uuid::parse_str(id)
         .map_err(|_| missing())?
         .to_string();
-    ledger.flush().await;
-    let settings = ledger.settings().clone();
-    let found =
-        tokio::task::spawn_blocking(move || crate::ledger::books::open(&settings)?.request(&id))
-            .await
-            .map_err(|e| {
-                Error::new(Kind::Internal, "the ledger cannot be read").detail(e.to_string())
-            })??;
+    let found = ledger.request(&id).await?;
     let own = caller.key.as_ref().map(|k| k.id);
     let attempts: Vec<Value> = found
         .iter()

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 const LAYERS: [&[&str]; 5] = [
     &[
         "arm", "chat", "effort", "error", "json", "limits", "money", "pattern", "price", "reader",
+        "tls",
     ],
     &[
         "dialect",
@@ -154,7 +155,7 @@ fn each_outside_door_has_one_keeper() {
         ),
         (
             "rustls::",
-            &["upstream::tls", "ledger::store::postgres::tls"],
+            &["tls", "upstream::tls", "ledger::store::postgres::tls"],
         ),
         ("tiktoken_rs", &["tokens"]),
         ("prometheus::", &["telemetry::metrics"]),

@@ -3,6 +3,7 @@
 //! PostgreSQL's run where `FLYBALL_POSTGRES` holds the address of a server in which databases may be made (`tests/e2e/postgres` starts one).
 
 mod episodes;
+mod lookups;
 mod replicas;
 
 use flyball::ledger::balance::{Posting, Want};

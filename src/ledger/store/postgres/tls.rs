@@ -1,7 +1,6 @@
-//! The connection, encrypted where the address asks for it. Certificates are always checked, against the same roots as the providers'.
+//! The connection, encrypted where the address asks for it. Whom it trusts is said in [`crate::tls`]: the same as the providers' connections.
 
 use postgres::{Client, Config, NoTls};
-use rustls::{ClientConfig, RootCertStore};
 use std::time::Duration;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -16,13 +15,5 @@ pub(super) fn connect(url: &str) -> Result<Client, postgres::Error> {
     if config.get_ssl_mode() == postgres::config::SslMode::Disable {
         return config.connect(NoTls);
     }
-    let mut roots = RootCertStore::empty();
-    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("ring supports the default versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.connect(MakeRustlsConnect::new(tls))
+    config.connect(MakeRustlsConnect::new(crate::tls::client()))
 }

@@ -1,0 +1,71 @@
+//! A second look at the books, beside the thread that writes them: what became of one request.
+//!
+//! It has a store of its own, because a look must not wait for a batch of writes; one for all looks, because opening one takes a
+//! connection and a check of its schema each time.
+
+use super::record::Attempt;
+use super::store::Store;
+use super::{Ledger, Settings, books};
+use crate::error::{Error, Kind};
+use std::sync::Arc;
+use tokio::sync::Mutex;
+
+/// The store that is looked at: opened when it is first needed, and again when it failed.
+#[derive(Default)]
+pub(super) struct Lookup(Arc<Mutex<Option<Box<dyn Store>>>>);
+
+impl std::fmt::Debug for Lookup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Lookup(…)")
+    }
+}
+
+impl Lookup {
+    /// One look after the other; whoever waits for its turn holds no thread.
+    async fn request(&self, settings: Settings, id: String) -> Result<Vec<Attempt>, Error> {
+        let mut kept = Arc::clone(&self.0).lock_owned().await;
+        let look = move || {
+            if let Some(Ok(found)) = kept.as_mut().map(|store| store.request(&id)) {
+                return Ok(found);
+            }
+            // There was none, or its connection may have broken since the last look: a new one says whether the books can be read.
+            *kept = None;
+            let mut store = books::open(&settings)?;
+            let found = store.request(&id)?;
+            *kept = Some(store);
+            Ok(found)
+        };
+        tokio::task::spawn_blocking(look).await.map_err(|e| {
+            Error::new(Kind::Internal, "the ledger cannot be read").detail(e.to_string())
+        })?
+    }
+}
+
+impl Drop for Lookup {
+    /// PostgreSQL's driver waits while it closes a connection, which no thread may do that drives asynchronous tasks: so another one
+    /// closes it, and nobody waits for that. Where a look still goes on, its own thread does.
+    fn drop(&mut self) {
+        let Ok(mut kept) = self.0.try_lock() else {
+            return;
+        };
+        if let Some(store) = kept.take() {
+            let close = move || drop(store);
+            let thread = std::thread::Builder::new().name("ledger-close".into());
+            if let Err(error) = thread.spawn(close) {
+                tracing::warn!(%error, "no thread can be started to close the ledger");
+            }
+        }
+    }
+}
+
+impl Ledger {
+    /// The attempts of one request so far, everything that was handed over before included.
+    ///
+    /// # Errors
+    /// The books cannot be read.
+    pub async fn request(&self, id: &str) -> Result<Vec<Attempt>, Error> {
+        self.flush().await;
+        let settings = self.settings.clone();
+        self.lookup.request(settings, id.to_owned()).await
+    }
+}
