@@ -49,3 +49,8 @@ pub mod simulate;
 pub mod telemetry;
 pub mod tokens;
 pub mod upstream;
+
+#[cfg(test)]
+#[path = "../tests/until/mod.rs"]
+#[allow(dead_code, reason = "the integration tests use the rest")]
+mod until;

@@ -25,3 +25,4 @@ mod routing;
 mod scripted;
 mod stores;
 mod translating;
+mod until;
