@@ -50,3 +50,8 @@ pub mod telemetry;
 pub mod tls;
 pub mod tokens;
 pub mod upstream;
+
+#[cfg(test)]
+#[path = "../tests/until/mod.rs"]
+#[allow(dead_code, reason = "the integration tests use the rest")]
+mod until;

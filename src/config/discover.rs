@@ -239,6 +239,7 @@ fn content_length(head: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::until::found_here;
     use std::net::TcpListener;
 
     /// A server that answers each path with its (status, body), with or without a length, until the test ends.
@@ -249,7 +250,10 @@ mod tests {
             for socket in listener.incoming() {
                 let mut socket = socket.expect("a connection");
                 let mut request = [0; 1024];
-                let n = socket.read(&mut request).expect("a request");
+                // Who has no time left after the connection asks nothing.
+                let Ok(n @ 1..) = socket.read(&mut request) else {
+                    continue;
+                };
                 let request = String::from_utf8_lossy(&request[..n]).into_owned();
                 assert!(request.starts_with("GET "), "only GET is sent: {request}");
                 assert!(!request.contains("sk-"), "no key is sent: {request}");
@@ -276,6 +280,13 @@ mod tests {
         found.providers.into_iter().map(told).collect()
     }
 
+    /// As [`found_at`], where there is one; asked again if the machine was too slow for the time that there is.
+    fn found_sure(kind: &'static Kind, url: &str) -> Vec<(String, Vec<(String, Tier)>)> {
+        found_here("the local server is found", || {
+            Some(found_at(kind, url.to_owned())).filter(|found| !found.is_empty())
+        })
+    }
+
     #[test]
     fn a_local_server_is_known_by_its_signature_and_lists_its_own_models() {
         static OLLAMA: &[(&str, u16, &str)] = &[
@@ -300,11 +311,11 @@ mod tests {
         ];
         for length in [true, false] {
             let local = |name: &str| vec![(name.to_owned(), Tier::Local)];
-            let found = found_at(&provider::ollama::KIND, server(OLLAMA, length));
+            let found = found_sure(&provider::ollama::KIND, &server(OLLAMA, length));
             let embedder = local("nomic-embed-text:latest");
             let both = [local("qwen3:8b"), embedder].concat();
             assert_eq!(found, [("ollama".to_owned(), both)]);
-            let found = found_at(&provider::llamacpp::KIND, server(LLAMA, length));
+            let found = found_sure(&provider::llamacpp::KIND, &server(LLAMA, length));
             assert_eq!(found, [("llamacpp".to_owned(), local("gemma"))]);
         }
     }
@@ -336,17 +347,16 @@ mod tests {
 
     #[test]
     fn silent_servers_cost_less_than_150_ms_in_all() {
-        // Bound and never accepted: connecting works, an answer never comes.
-        let silent: Vec<TcpListener> = (0..3)
-            .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
-            .collect();
         let address = |l: &TcpListener| l.local_addr().expect("it is bound");
-        let places: Vec<(&'static Kind, String)> = silent
-            .iter()
-            .map(|l| (&provider::ollama::KIND, format!("http://{}", address(l))))
-            .collect();
-        // The best of five: a busy machine may delay any one.
-        let attempt = |_| {
+        let attempt = || {
+            // Bound and never accepted: connecting works, an answer never comes. New ones each time, since only so many fit.
+            let silent: Vec<TcpListener> = (0..3)
+                .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
+                .collect();
+            let places: Vec<(&'static Kind, String)> = silent
+                .iter()
+                .map(|l| (&provider::ollama::KIND, format!("http://{}", address(l))))
+                .collect();
             let start = Instant::now();
             let found = discover(&nothing, &places);
             assert!(found.providers.is_empty());
@@ -356,11 +366,12 @@ mod tests {
             assert_eq!(found.looked_for.len(), all, "{:?}", found.looked_for);
             start.elapsed()
         };
-        let took = (0..5).map(attempt).min().expect("five times");
-        assert!(
-            took >= TIME && took < Duration::from_millis(150),
-            "{took:?}"
-        );
+        // A busy machine may delay any one, but not every one.
+        found_here("an attempt that takes less than 150 ms", || {
+            let took = attempt();
+            assert!(took >= TIME, "{took:?}");
+            (took < Duration::from_millis(150)).then_some(())
+        });
     }
 
     #[test]

@@ -229,13 +229,10 @@ fn hash(file: &Path) -> Option<u64> {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::disallowed_methods,
-    reason = "what is tested is that nothing happens in a stretch of time"
-)]
 mod tests {
     use super::*;
     use crate::config::tests::Folder;
+    use crate::until::{DEADLINE, ran};
     use std::sync::mpsc;
 
     fn watched(sources: Vec<PathBuf>) -> (Watching, mpsc::Receiver<()>) {
@@ -246,56 +243,75 @@ mod tests {
         (watching, tells)
     }
 
-    /// Long enough for a look without a notification, and for a slow machine.
-    const SOON: Duration = Duration::from_secs(10);
     /// Longer than it takes to gather and settle.
     const QUIET: Duration = Duration::from_millis(600);
 
-    /// Writes six times; whether a change was told meanwhile. `None` where the machine was too slow to say.
-    fn told_while_writing(file: &Path, tells: &mpsc::Receiver<()>) -> Option<bool> {
-        for step in 0..6 {
-            std::fs::write(file, format!("half written {step}")).expect("a write");
-            let written = Instant::now();
-            std::thread::sleep(Duration::from_millis(60));
-            if written.elapsed() > SETTLED / 2 {
-                return None;
-            }
+    /// Waits until a change, or SIGHUP, is told.
+    fn told(what: &str, tells: &mpsc::Receiver<()>) {
+        assert_eq!(tells.recv_timeout(DEADLINE), Ok(()), "{what}");
+    }
+
+    /// Looks of which the test says when they are.
+    struct Looks {
+        look: Look,
+        now: Instant,
+        told: usize,
+    }
+
+    impl Looks {
+        fn at(sources: Vec<PathBuf>) -> Looks {
+            let mut look = Look::new(sources, None);
+            look.arm();
+            let now = look.changed_at;
+            Looks { look, now, told: 0 }
         }
-        Some(tells.try_recv().is_ok())
+
+        /// The time until the next look, from a look this much later.
+        fn after(&mut self, time: Duration) -> Duration {
+            self.now += time;
+            self.look.look(self.now, &mut || self.told += 1)
+        }
     }
 
     #[test]
     fn several_writes_in_a_row_are_told_once_they_have_settled() {
         let folder = Folder::new();
-        for attempt in 0..10 {
-            let file = folder.write(&format!("{attempt}/flyball.toml"), "a");
-            let (_watching, tells) = watched(vec![file.clone()]);
-            let told = told_while_writing(&file, &tells);
-            assert_ne!(told, Some(true), "told before it settled");
-            assert_eq!(tells.recv_timeout(SOON), Ok(()));
-            if told == Some(false) {
-                assert!(tells.recv_timeout(QUIET).is_err(), "told twice");
-                return;
-            }
+        let file = folder.write("flyball.toml", "a");
+        let mut looks = Looks::at(vec![file.clone()]);
+        let moment = Duration::from_millis(1);
+        for step in 0..6 {
+            std::fs::write(&file, format!("half written {step}")).expect("a write");
+            assert_eq!(looks.after(Duration::ZERO), SETTLED);
+            assert_eq!(looks.after(SETTLED - moment), moment, "not settled yet");
         }
-        panic!("the machine was too slow in ten attempts");
+        assert_eq!(looks.told, 0, "told before it settled");
+        assert_eq!((looks.after(moment), looks.told), (LOOK, 1));
+        assert_eq!((looks.after(SETTLED), looks.told), (LOOK, 1), "told twice");
     }
 
     #[test]
-    fn a_replaced_file_and_a_new_rule_are_told_and_other_files_are_not() {
+    fn other_files_and_the_same_content_are_no_change() {
+        let folder = Folder::new();
+        let file = folder.write("flyball.toml", "a");
+        folder.write("rules/a.toml", "a");
+        let mut looks = Looks::at(vec![file.clone(), folder.path().join("rules")]);
+        folder.write("ledger.sqlite", "x");
+        folder.write("rules/notes.txt", "x");
+        std::fs::write(&file, "a").expect("a write of the same content");
+        assert_eq!((looks.after(LOOK), looks.told), (LOOK, 0));
+    }
+
+    #[test]
+    fn a_replaced_file_and_a_new_rule_are_told() {
         let folder = Folder::new();
         let file = folder.write("flyball.toml", "a");
         folder.write("rules/a.toml", "a");
         let (_watching, tells) = watched(vec![file.clone(), folder.path().join("rules")]);
-        folder.write("ledger.sqlite", "x");
-        folder.write("rules/notes.txt", "x");
-        std::fs::write(&file, "a").expect("a write of the same content");
-        assert!(tells.recv_timeout(QUIET).is_err());
         let new = folder.write("new", "b");
         std::fs::rename(new, &file).expect("a rename");
-        assert_eq!(tells.recv_timeout(SOON), Ok(()));
+        told("replaced", &tells);
         folder.write("rules/b.toml", "b");
-        assert_eq!(tells.recv_timeout(SOON), Ok(()));
+        told("a new rule", &tells);
     }
 
     #[test]
@@ -304,11 +320,11 @@ mod tests {
         let file = folder.write("etc/flyball.toml", "a");
         let (_watching, tells) = watched(vec![file.clone()]);
         std::fs::remove_dir_all(folder.path().join("etc")).expect("it is there");
-        assert_eq!(tells.recv_timeout(SOON), Ok(()), "gone");
+        told("gone", &tells);
         folder.write("etc/flyball.toml", "b");
-        assert_eq!(tells.recv_timeout(SOON), Ok(()), "back");
+        told("back", &tells);
         folder.write("etc/flyball.toml", "c");
-        assert_eq!(tells.recv_timeout(SOON), Ok(()), "changed");
+        told("changed", &tells);
     }
 
     #[test]
@@ -317,15 +333,17 @@ mod tests {
         let (old, new) = (folder.write("a/a.toml", "a"), folder.write("b/b.toml", "a"));
         let (watching, tells) = watched(vec![old.clone()]);
         watching.replace(vec![new.clone()]);
-        std::thread::sleep(QUIET);
+        // What is sent after them is told once they are in place.
+        watching.wake.send(Wake::Hangup).expect("it listens");
+        told("in place", &tells);
         std::fs::write(&old, "b").expect("a write");
         assert!(tells.recv_timeout(QUIET).is_err());
         std::fs::write(&new, "b").expect("a write");
-        assert_eq!(tells.recv_timeout(SOON), Ok(()));
+        told("changed", &tells);
         drop(watching);
         std::fs::write(&new, "c").expect("a write");
         assert_eq!(
-            tells.recv_timeout(SOON),
+            tells.recv_timeout(DEADLINE),
             Err(mpsc::RecvTimeoutError::Disconnected)
         );
     }
@@ -335,10 +353,9 @@ mod tests {
     async fn sighup_is_told_without_any_change() {
         let folder = Folder::new();
         let (_watching, tells) = watched(vec![folder.write("flyball.toml", "a")]);
-        let kill = std::process::Command::new("kill")
-            .args(["-HUP", &std::process::id().to_string()])
-            .status();
-        assert!(kill.expect("kill runs").success());
-        assert_eq!(tells.recv_timeout(SOON), Ok(()));
+        let mut kill = std::process::Command::new("kill");
+        kill.args(["-HUP", &std::process::id().to_string()]);
+        assert!(ran("kill ends", &mut kill, "").status.success());
+        told("SIGHUP", &tells);
     }
 }

@@ -164,6 +164,7 @@ impl<Op> Drop for Taker<Op> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::until::worked_here;
     use tokio::sync::oneshot;
 
     const LONG: Duration = Duration::from_secs(3_600);
@@ -183,90 +184,100 @@ mod tests {
 
     #[test]
     fn what_somebody_waits_for_is_taken_at_once_with_everything_before_it() {
-        let (queue, taker) = Queue::new(LONG);
-        let sender = queue.clone();
-        let thread = std::thread::spawn(move || {
-            for _ in 0..5 {
-                assert!(sender.send(open()));
+        worked_here("everything is taken", || {
+            let (queue, taker) = Queue::new(LONG);
+            let sender = queue.clone();
+            let thread = std::thread::spawn(move || {
+                for _ in 0..5 {
+                    assert!(sender.send(open()));
+                }
+                let (done, _) = oneshot::channel();
+                sender.send(Op(Some(done)))
+            });
+            let mut ops = Vec::new();
+            // In whatever order the threads run, an hour of gathering is cut short.
+            while ops.len() < 6 {
+                assert!(taker.take(&mut ops, 100, None, Crowd::default()));
             }
-            let (done, _) = oneshot::channel();
-            sender.send(Op(Some(done)))
+            assert!(thread.join().expect("it sends"));
+            assert!(ops[5].is_awaited());
         });
-        let mut ops = Vec::new();
-        // In whatever order the threads run, an hour of gathering is cut short.
-        while ops.len() < 6 {
-            assert!(taker.take(&mut ops, 100, None, Crowd::default()));
-        }
-        assert!(thread.join().expect("it sends"));
-        assert!(ops[5].is_awaited());
     }
 
     #[test]
     fn no_more_than_asked_for_is_taken_and_the_rest_comes_next_without_gathering() {
-        let (queue, taker) = Queue::new(LONG);
-        for _ in 0..3 {
-            queue.send(open());
-        }
-        let mut ops = Vec::new();
-        assert!(taker.take(&mut ops, 2, None, Crowd::default()));
-        assert_eq!(ops.len(), 2);
-        queue.close();
-        assert!(!taker.take(&mut ops, 2, None, Crowd::default()));
-        assert_eq!(ops.len(), 3);
+        worked_here("everything is taken", || {
+            let (queue, taker) = Queue::new(LONG);
+            for _ in 0..3 {
+                queue.send(open());
+            }
+            let mut ops = Vec::new();
+            assert!(taker.take(&mut ops, 2, None, Crowd::default()));
+            assert_eq!(ops.len(), 2);
+            queue.close();
+            assert!(!taker.take(&mut ops, 2, None, Crowd::default()));
+            assert_eq!(ops.len(), 3);
+        });
     }
 
     #[test]
     fn where_many_were_answered_together_as_many_are_taken_together_again() {
-        let (queue, taker) = Queue::new(Duration::ZERO);
-        let sender = queue.clone();
-        let thread = std::thread::spawn(move || {
-            let told: Vec<_> = (0..64)
-                .map(|_| {
-                    let (done, told) = oneshot::channel();
-                    assert!(sender.send(Op(Some(done))) && sender.send(open()));
-                    told
-                })
-                .collect();
-            told.len()
-        });
-        let mut ops = Vec::new();
-        // However the threads run, nothing is taken before the last of them, and then no hour is waited.
-        let crowd = Crowd {
-            expected: 64,
-            within: LONG,
-        };
-        assert!(taker.take(&mut ops, 1_000, None, crowd));
-        assert_eq!(ops.iter().filter(|op| op.is_awaited()).count(), 64);
-        assert_eq!(thread.join().expect("it sends"), 64);
-        // Who does not come again is not waited for longer than is allowed.
-        let (done, _told) = oneshot::channel();
-        queue.send(Op(Some(done)));
-        let crowd = Crowd {
-            within: Duration::from_millis(1),
-            ..crowd
-        };
-        ops.clear();
-        while ops.iter().filter(|op| op.is_awaited()).count() < 1 {
+        worked_here("as many are taken", || {
+            let (queue, taker) = Queue::new(Duration::ZERO);
+            let sender = queue.clone();
+            let thread = std::thread::spawn(move || {
+                let told: Vec<_> = (0..64)
+                    .map(|_| {
+                        let (done, told) = oneshot::channel();
+                        assert!(sender.send(Op(Some(done))) && sender.send(open()));
+                        told
+                    })
+                    .collect();
+                told.len()
+            });
+            let mut ops = Vec::new();
+            // However the threads run, nothing is taken before the last of them, and then no hour is waited.
+            let crowd = Crowd {
+                expected: 64,
+                within: LONG,
+            };
             assert!(taker.take(&mut ops, 1_000, None, crowd));
-        }
+            assert_eq!(ops.iter().filter(|op| op.is_awaited()).count(), 64);
+            assert_eq!(thread.join().expect("it sends"), 64);
+            // Who does not come again is not waited for longer than is allowed.
+            let (done, _told) = oneshot::channel();
+            queue.send(Op(Some(done)));
+            let crowd = Crowd {
+                within: Duration::from_millis(1),
+                ..crowd
+            };
+            ops.clear();
+            while ops.iter().filter(|op| op.is_awaited()).count() < 1 {
+                assert!(taker.take(&mut ops, 1_000, None, crowd));
+            }
+        });
     }
 
     #[test]
     fn patience_ends_without_an_operation() {
-        let (_queue, taker) = Queue::<Op>::new(LONG);
-        let mut ops = Vec::new();
-        let patience = Some(Duration::from_millis(1));
-        assert!(taker.take(&mut ops, 2, patience, Crowd::default()));
-        assert!(ops.is_empty());
+        worked_here("patience ends", || {
+            let (_queue, taker) = Queue::<Op>::new(LONG);
+            let mut ops = Vec::new();
+            let patience = Some(Duration::from_millis(1));
+            assert!(taker.take(&mut ops, 2, patience, Crowd::default()));
+            assert!(ops.is_empty());
+        });
     }
 
     #[test]
     fn once_the_taker_is_gone_nothing_is_accepted_and_whoever_waits_hears_of_it() {
-        let (queue, taker) = Queue::new(LONG);
-        let (done, durable) = oneshot::channel();
-        queue.send(Op(Some(done)));
-        drop(taker);
-        assert!(durable.blocking_recv().is_err());
-        assert!(!queue.send(open()));
+        worked_here("whoever waits hears of it", || {
+            let (queue, taker) = Queue::new(LONG);
+            let (done, durable) = oneshot::channel();
+            queue.send(Op(Some(done)));
+            drop(taker);
+            assert!(durable.blocking_recv().is_err());
+            assert!(!queue.send(open()));
+        });
     }
 }

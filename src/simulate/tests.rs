@@ -1,11 +1,19 @@
 //! The simulated models over a real socket, as the proxy meets them.
 
+use super::serve::{Shared, exchange};
 use super::{Served, Settings, Simulated, start};
+use crate::until::{until, within};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 const ASK: &str = r#""messages":[{"role":"user","content":"Write a story about a governor"}]"#;
 
@@ -36,21 +44,43 @@ async fn models(speed: f64) -> Simulated {
 }
 
 async fn open(to: SocketAddr, method: &str, path: &str, more: &str, body: &str) -> TcpStream {
-    let mut socket = TcpStream::connect(to).await.expect("it listens");
-    let length = body.len();
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: sim\r\n{more}content-length: {length}\r\nconnection: close\r\n\r\n"
-    );
+    let mut socket = connect(to).await;
     // A server that refuses a body early may close before all of it was written.
-    let _ = socket.write_all(format!("{head}{body}").as_bytes()).await;
+    let asked = asked(method, path, more, body);
+    let _ = within("it reads", socket.write_all(asked.as_bytes())).await;
     socket
+}
+
+async fn connect(to: SocketAddr) -> TcpStream {
+    let connected = within("it listens", TcpStream::connect(to)).await;
+    connected.expect("it listens")
+}
+
+fn asked(method: &str, path: &str, more: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "{method} {path} HTTP/1.1\r\nhost: sim\r\n{more}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    )
+}
+
+/// One connection in memory. Nothing comes from the system there, so a clock that is paused and goes on only where everybody
+/// waits for it measures exactly.
+fn wired(speed: f64) -> DuplexStream {
+    let shared = Arc::new(Shared::new(Settings { seed: 1, speed }));
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    let service = service_fn(move |request| {
+        let shared = shared.clone();
+        async move { Ok::<_, Infallible>(exchange(shared, request).await) }
+    });
+    tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(far), service));
+    near
 }
 
 async fn send(to: SocketAddr, method: &str, path: &str, more: &str, body: &str) -> Got {
     let mut socket = open(to, method, path, more, body).await;
     let mut all = Vec::new();
-    let read = tokio::time::timeout(Duration::from_secs(20), socket.read_to_end(&mut all)).await;
-    read.expect("an answer in time").expect("a whole answer");
+    let read = within("a whole answer", socket.read_to_end(&mut all)).await;
+    read.expect("a whole answer");
     let all = String::from_utf8(all).expect("UTF-8");
     let (head, body) = all.split_once("\r\n\r\n").expect("a head");
     let head = head.to_lowercase();
@@ -264,18 +294,19 @@ async fn a_refusal_is_worded_in_the_dialect_of_its_path() {
 #[tokio::test]
 async fn a_body_over_the_limit_is_not_read() {
     let sim = models(1e6).await;
-    let mut socket = TcpStream::connect(sim.address).await.expect("it listens");
+    let mut socket = connect(sim.address).await;
     let head = "POST /v1/messages HTTP/1.1\r\nhost: sim\r\ncontent-length: 5000000\r\n\r\n";
     socket.write_all(head.as_bytes()).await.expect("room");
     let mut begin = [0; 12];
-    socket.read_exact(&mut begin).await.expect("an answer");
+    let answered = within("an answer", socket.read_exact(&mut begin)).await;
+    answered.expect("an answer");
     assert_eq!(&begin, b"HTTP/1.1 413");
 }
 
 #[tokio::test]
 async fn a_body_of_unsaid_length_is_cut_at_the_limit() {
     let sim = models(1e6).await;
-    let socket = TcpStream::connect(sim.address).await.expect("it listens");
+    let socket = connect(sim.address).await;
     let (mut read, mut write) = socket.into_split();
     let sending = tokio::spawn(async move {
         let head = "POST /v1/messages HTTP/1.1\r\nhost: sim\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -286,8 +317,8 @@ async fn a_body_of_unsaid_length_is_cut_at_the_limit() {
         }
     });
     let mut begin = [0; 12];
-    let answered = tokio::time::timeout(Duration::from_secs(5), read.read_exact(&mut begin)).await;
-    answered.expect("an answer in time").expect("an answer");
+    let answered = within("an answer", read.read_exact(&mut begin)).await;
+    answered.expect("an answer");
     assert_eq!(&begin, b"HTTP/1.1 413");
     sending.abort();
 }
@@ -313,27 +344,22 @@ async fn models_are_listed_in_both_shapes_and_input_is_counted() {
 
 #[tokio::test]
 async fn generation_stops_when_the_client_goes_away() {
-    let sim = models(1.0).await;
+    // So slow that no machine stops it too late.
+    let sim = models(0.1).await;
+    let others = Arc::strong_count(&sim.shared);
     for stream in [true, false] {
         let before = sim.served();
         let body = format!(r#"{{"model":"sim-standard","stream":{stream},{ASK}}}"#);
-        let mut socket = open(sim.address, "POST", "/v1/chat/completions", "", &body).await;
-        if stream {
-            let mut some = [0; 64];
-            socket.read_exact(&mut some).await.expect("a first event");
-        }
-        tokio::time::sleep(Duration::from_millis(400)).await;
+        let socket = open(sim.address, "POST", "/v1/chat/completions", "", &body).await;
+        let what = format!("stream {stream}: something is made");
+        until(&what, || sim.served().tokens > before.tokens).await;
         drop(socket);
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        // Whoever could make more holds what is shared.
+        let what = format!("stream {stream}: it is dropped");
+        until(&what, || Arc::strong_count(&sim.shared) == others).await;
         let gone = sim.served();
         assert_eq!(gone.requests, before.requests + 1);
-        assert!(
-            gone.tokens > before.tokens,
-            "stream {stream}: nothing was made"
-        );
-        tokio::time::sleep(Duration::from_millis(600)).await;
-        assert_eq!(sim.served(), gone, "stream {stream}: it went on");
-        assert_eq!(gone.finished, 0);
+        assert_eq!(gone.finished, 0, "stream {stream}: it went on to its end");
     }
 }
 
@@ -363,30 +389,38 @@ async fn a_finished_answer_made_exactly_its_tokens() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn speed_divides_the_time() {
-    let fields = r#""model":"sim-reasoning","reasoning_effort":"high""#;
+    let body = format!(r#"{{"model":"sim-reasoning","reasoning_effort":"high",{ASK}}}"#);
+    let asked = asked("POST", "/v1/chat/completions", "", &body);
     let time = async |speed| {
-        let sim = models(speed).await;
+        let (mut wire, mut all) = (wired(speed), Vec::new());
         let begin = Instant::now();
-        openai(sim.address, fields).await;
+        wire.write_all(asked.as_bytes()).await.expect("it reads");
+        let read = within("a whole answer", wire.read_to_end(&mut all)).await;
+        read.expect("a whole answer");
+        assert!(all.starts_with(b"HTTP/1.1 200"));
         begin.elapsed()
     };
-    let (lifelike, fast) = (time(1.0).await, time(20.0).await);
-    assert!(lifelike > Duration::from_millis(2_900), "{lifelike:?}");
-    assert!(lifelike < Duration::from_millis(3_600), "{lifelike:?}");
-    assert!(fast > Duration::from_millis(140), "{fast:?}");
-    assert!(fast < Duration::from_millis(700), "{fast:?}");
+    let (lifelike, fast, slow) = (time(1.0).await, time(20.0).await, time(0.1).await);
+    // To the clock's millisecond.
+    let near = |took: Duration, exact: Duration| took.abs_diff(exact) <= Duration::from_millis(1);
+    assert!(near(lifelike, Duration::from_secs(3)), "{lifelike:?}");
+    assert!(near(fast, lifelike / 20), "{fast:?}");
+    assert!(near(slow, lifelike * 10), "{slow:?}");
 }
 
 #[tokio::test]
-async fn a_dropped_server_takes_no_more_connections() {
+async fn a_dropped_server_cuts_its_connections_and_takes_no_more() {
     let sim = models(1.0).await;
-    let address = sim.address;
-    assert!(TcpStream::connect(address).await.is_ok());
+    let (address, accepting) = (sim.address, sim.accepting.clone());
+    let mut socket = connect(address).await;
     sim.stop();
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    assert!(TcpStream::connect(address).await.is_err());
+    let cut = within("the connection is cut", socket.read_u8()).await;
+    assert!(cut.is_err());
+    until("nothing is accepted", || accepting.is_finished()).await;
+    let refused = within("a refusal", TcpStream::connect(address)).await;
+    assert!(refused.is_err());
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use crate::flyball::{Flyball, compatible, make_key};
 use crate::scripted::{
     Step, Upstream, answer, chat, chat_stream, delta, end, finish, piece, stream_head,
 };
+use crate::until::{found, until_asked, within};
 use futures_util::future::join_all;
 use serde_json::json;
 
@@ -73,14 +74,13 @@ async fn five_hundred_at_once_with_room_for_ten_are_exactly_ten() {
                 .filter_map(|l| l.rsplit(' ').next()?.parse::<u64>().ok())
                 .sum::<u64>()
         };
-        while refused(&flyball.metrics().await) < 490 {
-            tokio::task::yield_now().await;
-        }
-        while upstream.count() < 10 {
-            tokio::task::yield_now().await;
-        }
+        until_asked("490 are refused", async || {
+            refused(&flyball.metrics().await) >= 490
+        })
+        .await;
+        upstream.reached(10).await;
         upstream.open_gate();
-        let answers: Vec<_> = join_all(calls)
+        let answers: Vec<_> = within("every answer", join_all(calls))
             .await
             .into_iter()
             .map(|a| a.expect("no panic"))
@@ -112,7 +112,7 @@ async fn with_lowering_and_early_finishers_the_bill_stays_under_the_cap_and_refu
         let asked = body(400, (n % 3 == 0).then_some(200 + n), false);
         tokio::spawn(async move { post(at, "/v1/chat/completions", &[KEY], &asked).await })
     });
-    let answers: Vec<_> = join_all(calls.collect::<Vec<_>>())
+    let answers: Vec<_> = within("every answer", join_all(calls.collect::<Vec<_>>()))
         .await
         .into_iter()
         .map(|a| a.expect("no panic"))
@@ -199,9 +199,7 @@ async fn what_only_open_reservations_block_may_be_tried_again() {
         let asked = asked.clone();
         async move { post(at, "/v1/chat/completions", &[KEY], &asked).await }
     });
-    while upstream.count() == 0 {
-        tokio::task::yield_now().await;
-    }
+    upstream.reached(1).await;
     let second = flyball.chat(&[KEY], &asked).await;
     assert_eq!(
         (
@@ -212,7 +210,8 @@ async fn what_only_open_reservations_block_may_be_tried_again() {
         (402, Some("2"), Some("false"))
     );
     upstream.open_gate();
-    assert_eq!(first.await.expect("no panic").status, 200);
+    let first = within("the first answer", first).await;
+    assert_eq!(first.expect("no panic").status, 200);
     assert_eq!(
         flyball.chat(&[KEY], &asked).await.status,
         200,
@@ -510,14 +509,13 @@ async fn a_full_disk_stops_admission_clearly_and_loses_nothing() {
             .status,
         200
     );
-    flyball.running.state.ledger.pretend_full_disk(true).await;
+    flyball.full_disk(true).await;
     // The pages that the file has may take some rows more.
-    let got = loop {
+    let got = found("a refusal", async || {
         let got = flyball.chat(&[KEY], &body(400, Some(100), false)).await;
-        if got.status != 200 {
-            break got;
-        }
-    };
+        (got.status != 200).then_some(got)
+    })
+    .await;
     assert_eq!(
         (got.status, got.header("retry-after")),
         (503, Some("5")),
@@ -545,15 +543,12 @@ async fn a_full_disk_stops_admission_clearly_and_loses_nothing() {
         sent,
         "nothing is sent on a reservation that is not on the disk"
     );
-    flyball.running.state.ledger.pretend_full_disk(false).await;
-    while flyball
-        .chat(&[KEY], &body(400, Some(100), false))
-        .await
-        .status
-        != 200
-    {
-        tokio::task::yield_now().await;
-    }
+    flyball.full_disk(false).await;
+    until_asked("the ledger admits again", async || {
+        let got = flyball.chat(&[KEY], &body(400, Some(100), false)).await;
+        got.status == 200
+    })
+    .await;
     assert_eq!(flyball.rows().await.len(), upstream.count());
     flyball.books_are_right().await;
 }
@@ -585,8 +580,11 @@ async fn a_new_key_is_answered_only_when_its_caps_hold() {
     let upstream = Upstream::start(answer(200, &chat(10, 5))).await;
     let flyball = capped(&upstream, "10", "").await;
     let asked = body(400, Some(100), false);
-    flyball.running.state.ledger.pretend_full_disk(true).await;
-    while flyball.chat(&[KEY], &asked).await.status == 200 {}
+    flyball.full_disk(true).await;
+    until_asked("a refusal", async || {
+        flyball.chat(&[KEY], &asked).await.status != 200
+    })
+    .await;
     let sent = upstream.count();
     // Another process can still write keys, but the ledger cannot take their caps over: they are more than the free pages hold.
     let cap = |text: &str| {
@@ -605,17 +603,17 @@ async fn a_new_key_is_answered_only_when_its_caps_hold() {
     let id = flyball.books().create_key(&made).expect("a key");
     assert_eq!(id, 2, "the cap is the new key's");
     let late = [("authorization", "Bearer fb_late")];
-    let status = async |unlike| loop {
-        let got = flyball.chat(&late, &asked).await;
-        if got.status != unlike {
-            break got;
-        }
-        tokio::task::yield_now().await;
+    let status = async |unlike| {
+        found("another status for the new key", async || {
+            let got = flyball.chat(&late, &asked).await;
+            (got.status != unlike).then_some(got)
+        })
+        .await
     };
     let got = status(401).await;
     assert_eq!(got.status, 503, "{}", got.body);
     assert!(got.body.contains("caps are not in force"), "{}", got.body);
-    flyball.running.state.ledger.pretend_full_disk(false).await;
+    flyball.full_disk(false).await;
     let got = status(503).await;
     assert_eq!(got.status, 402, "{}", got.body);
     assert_eq!(upstream.count(), sent);
@@ -629,9 +627,7 @@ async fn the_reservation_is_on_the_disk_before_the_provider_hears_of_the_request
     let flyball = capped(&upstream, "10", "").await;
     let (at, asked) = (flyball.at(), body(400, Some(100), false));
     let call = tokio::spawn(async move { post(at, "/v1/chat/completions", &[KEY], &asked).await });
-    while upstream.count() == 0 {
-        tokio::task::yield_now().await;
-    }
+    upstream.reached(1).await;
     // Another connection sees only what is committed.
     let db = flyball::ledger::store::sqlite::open(&flyball.data_dir()).expect("the ledger");
     let open: i64 = db
@@ -643,7 +639,8 @@ async fn the_reservation_is_on_the_disk_before_the_provider_hears_of_the_request
         .expect("a count");
     assert_eq!(open, 1);
     upstream.open_gate();
-    assert_eq!(call.await.expect("no panic").status, 200);
+    let got = within("the answer", call).await;
+    assert_eq!(got.expect("no panic").status, 200);
 }
 
 #[tokio::test]

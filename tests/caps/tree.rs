@@ -4,6 +4,7 @@ use super::{KEY, body, bound_pico, capped};
 use crate::client::post;
 use crate::flyball::{Flyball, compatible, make_key};
 use crate::scripted::{Step, Upstream, answer, chat};
+use crate::until::{until_asked, within};
 use flyball::ledger::cap::Cap;
 use flyball::ledger::{Settings, books};
 use flyball::money::PicoUsd;
@@ -306,11 +307,9 @@ async fn a_request_that_only_reservations_block_may_wait_for_its_room() {
         tokio::spawn(async move { post(at, "/v1/chat/completions", &[KEY], &asked).await })
     });
     let calls: Vec<_> = calls.collect();
-    while upstream.count() == 0 {
-        tokio::task::yield_now().await;
-    }
+    upstream.reached(1).await;
     upstream.open_gate();
-    for call in join_all(calls).await {
+    for call in within("every answer", join_all(calls)).await {
         assert_eq!(
             call.expect("no panic").status,
             200,
@@ -328,9 +327,10 @@ async fn keys_made_rotated_and_revoked_by_another_process_count_in_a_running_fly
     let flyball = Flyball::start_in(dir, &compatible(&upstream)).await;
     let asked = body(400, Some(100), false);
     let settles = async |key: (&str, &str), status: u16| {
-        while flyball.chat(&[key], &asked).await.status != status {
-            tokio::task::yield_now().await;
-        }
+        until_asked(&format!("{status} for {}", key.1), async || {
+            flyball.chat(&[key], &asked).await.status == status
+        })
+        .await;
     };
     let hash = |secret: &str| flyball::caller::hash(secret.as_bytes());
     let (new, newer) = (("x-api-key", "fb_new"), ("x-api-key", "fb_newer"));
@@ -378,9 +378,7 @@ async fn a_cap_that_comes_later_counts_what_its_window_has_spent_before() {
         std::fs::write(&file, &cap).expect("a file");
         flyball.running.reload().expect("a good file");
         let limit = |m: &str| m.contains("flyball_cap_limit_usd{scope=\"other\",window=\"week\"}");
-        while !limit(&flyball.metrics().await) {
-            tokio::task::yield_now().await;
-        }
+        until_asked("the cap is set", async || limit(&flyball.metrics().await)).await;
         let caps = crate::client::get(flyball.running.admin, "/admin/v1/caps", &[]).await;
         let caps = caps.json();
         let rows = caps["caps"].as_array().expect("rows");
@@ -391,9 +389,7 @@ async fn a_cap_that_comes_later_counts_what_its_window_has_spent_before() {
         assert_eq!(row["spent_usd"], json!(usd(one * 2)), "{caps}");
         std::fs::write(&file, compatible(&upstream)).expect("a file");
         flyball.running.reload().expect("a good file");
-        while limit(&flyball.metrics().await) {
-            tokio::task::yield_now().await;
-        }
+        until_asked("the cap is gone", async || !limit(&flyball.metrics().await)).await;
     }
     flyball.books_are_right().await;
 }
@@ -424,7 +420,7 @@ async fn a_model_that_costs_more_than_its_bound_is_booked_in_full_and_frozen_unt
         "another model is not"
     );
     assert!(flyball.metrics().await.contains("flyball_overruns_total 2"));
-    flyball.running.state.ledger.flush().await;
+    flyball.flush().await;
     let list = flyball.books().frozen().expect("read");
     assert!(
         list.len() == 2
@@ -433,9 +429,10 @@ async fn a_model_that_costs_more_than_its_bound_is_booked_in_full_and_frozen_unt
         "{list:?}"
     );
     assert!(flyball.books().unfreeze("up", "m-small").expect("written"));
-    while flyball.chat(&[KEY], &asked).await.status == 402 {
-        tokio::task::yield_now().await;
-    }
+    until_asked("the model is allowed again", async || {
+        flyball.chat(&[KEY], &asked).await.status != 402
+    })
+    .await;
     flyball.books_are_right().await;
 }
 
@@ -455,7 +452,7 @@ async fn from_a_lease_nobody_waits_for_the_disk_and_the_cap_still_holds_to_the_l
             let asked = asked.clone();
             tokio::spawn(async move { post(at, "/v1/chat/completions", &[KEY], &asked).await })
         });
-        let answers = join_all(calls.collect::<Vec<_>>()).await;
+        let answers = within("every answer", join_all(calls.collect::<Vec<_>>())).await;
         let fine = answers
             .into_iter()
             .filter(|a| a.as_ref().expect("no panic").status == 200)
@@ -505,9 +502,7 @@ async fn the_operator_is_told_once_that_a_cap_fills_up_and_again_where_that_fail
     for _ in 0..4 {
         assert_eq!(flyball.chat(&[], &asked).await.status, 200);
     }
-    while hook.count() < 2 {
-        tokio::task::yield_now().await;
-    }
+    hook.reached(2).await;
     let seen = &hook.seen()[1];
     assert_eq!(
         hook.seen()[0].body,

@@ -1,5 +1,6 @@
 //! A client that sees bytes as they are: HTTP/1.1 over one socket.
 
+use crate::until::within;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -41,14 +42,22 @@ const CUT: &str = "(the stream was cut)";
 
 /// A request on a connection of its own.
 pub struct Call {
-    pub stream: TcpStream,
+    stream: TcpStream,
+    /// What was read so far.
+    bytes: Vec<u8>,
 }
 
 /// Sends raw bytes.
 pub async fn raw(to: SocketAddr, bytes: &[u8]) -> Call {
-    let mut stream = TcpStream::connect(to).await.expect("flyball listens");
-    stream.write_all(bytes).await.expect("flyball reads");
-    Call { stream }
+    let sent = async {
+        let mut stream = TcpStream::connect(to).await.expect("flyball listens");
+        stream.write_all(bytes).await.expect("flyball reads");
+        stream
+    };
+    Call {
+        stream: within("flyball takes the request", sent).await,
+        bytes: Vec::new(),
+    }
 }
 
 /// Sends a POST with these headers.
@@ -83,35 +92,28 @@ pub async fn get(to: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Answer
 }
 
 impl Call {
-    /// Reads to the end of the connection.
-    pub async fn answer(self) -> Answer {
-        self.answer_after("").await
-    }
-
-    /// Reads to the end of the connection, after what [`Call::until`] has read.
-    pub async fn answer_after(mut self, early: &str) -> Answer {
-        let mut bytes = early.as_bytes().to_vec();
+    /// Reads to the end of the connection. What [`Call::until`] has read is a part of it.
+    pub async fn answer(mut self) -> Answer {
         // A connection that is cut after a part of the answer still has that part.
-        let _ = self.stream.read_to_end(&mut bytes).await;
-        parse(&bytes)
+        let read = self.stream.read_to_end(&mut self.bytes);
+        let _ = within("the end of flyball's answer", read).await;
+        parse(&self.bytes)
     }
 
     /// Reads until the bytes so far contain `text`.
     pub async fn until(&mut self, text: &str) -> String {
-        let mut bytes = Vec::new();
-        while !String::from_utf8_lossy(&bytes).contains(text) {
-            let read = self
-                .stream
-                .read_buf(&mut bytes)
-                .await
-                .expect("flyball answers");
-            assert!(
-                read > 0,
-                "the answer ended without {text:?}: {}",
-                String::from_utf8_lossy(&bytes)
-            );
-        }
-        String::from_utf8_lossy(&bytes).into_owned()
+        let reading = async {
+            while !String::from_utf8_lossy(&self.bytes).contains(text) {
+                let read = self.stream.read_buf(&mut self.bytes).await;
+                assert!(
+                    read.expect("flyball answers") > 0,
+                    "the answer ended without {text:?}: {}",
+                    String::from_utf8_lossy(&self.bytes)
+                );
+            }
+        };
+        within(&format!("{text:?} in flyball's answer"), reading).await;
+        String::from_utf8_lossy(&self.bytes).into_owned()
     }
 }
 

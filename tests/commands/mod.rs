@@ -1,8 +1,8 @@
 //! The program as a person runs it.
 
 use crate::client;
+use crate::until::{ended, heard, killed, ran, until_asked};
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -17,7 +17,7 @@ fn flyball(dir: &Path) -> Command {
 }
 
 fn out(command: &mut Command) -> (bool, String, String) {
-    let out = command.output().expect("it runs");
+    let out = ran("the command ends", command, "");
     (
         out.status.success(),
         String::from_utf8_lossy(&out.stdout).into_owned(),
@@ -51,13 +51,8 @@ impl Serving {
             .stderr(Stdio::null())
             .spawn()
             .expect("it runs");
-        let mut said = Vec::new();
-        for line in BufReader::new(child.stdout.take().expect("piped")).lines() {
-            said.push(line.expect("text"));
-            if said.last().is_some_and(|l| l.contains("Ctrl-C stops")) {
-                break;
-            }
-        }
+        let last = |line: &str| line.contains("Ctrl-C stops");
+        let said = heard("flyball says that it serves", &mut child, last);
         let at = said[0]
             .split("http://")
             .nth(1)
@@ -69,8 +64,7 @@ impl Serving {
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        killed(&mut self.child);
     }
 }
 
@@ -100,39 +94,21 @@ async fn a_key_made_while_it_serves_works_and_a_revoked_one_stops_working() {
         out(flyball(dir.path()).args(["key", "create", "app", "--cap-usd-day", "5"]));
     assert!(ok && key.starts_with("fb_"));
     let bearer = format!("Bearer {}", key.trim());
+    let status = async |headers: &[(&str, &str)]| {
+        let got = client::post(serving.at, "/v1/chat/completions", headers, body).await;
+        got.status
+    };
     // Open mode ends within seconds of the first key, in the running process.
-    while client::post(serving.at, "/v1/chat/completions", &[], body)
-        .await
-        .status
-        != 401
-    {}
-    assert_eq!(
-        client::post(
-            serving.at,
-            "/v1/chat/completions",
-            &[("authorization", &bearer)],
-            body
-        )
-        .await
-        .status,
-        200
-    );
+    until_asked("open mode ends", async || status(&[]).await == 401).await;
+    let own = [("authorization", bearer.as_str())];
+    assert_eq!(status(&own).await, 200);
     let (_, list, _) = out(flyball(dir.path()).args(["key", "list"]));
     assert!(
         list.contains("app") && list.contains("5usd/day") && !list.contains(key.trim()),
         "{list}"
     );
     assert!(out(flyball(dir.path()).args(["key", "revoke", "app"])).0);
-    while client::post(
-        serving.at,
-        "/v1/chat/completions",
-        &[("authorization", &bearer)],
-        body,
-    )
-    .await
-    .status
-        != 401
-    {}
+    until_asked("the key stops working", async || status(&own).await == 401).await;
     let (ok, verified, _) = out(flyball(dir.path()).args(["ledger", "verify"]));
     assert!(ok && verified.contains("0 differences"), "{verified}");
     let (_, exported, _) = out(flyball(dir.path()).args(["ledger", "export", "--jsonl"]));
@@ -192,20 +168,14 @@ fn demo_runs_alone_and_prints_what_was_saved() {
 #[test]
 fn classify_answers_in_order_one_line_each() {
     let dir = tempfile::tempdir().expect("a folder");
-    let mut child = flyball(dir.path())
-        .args(["classify", "--jsonl"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("it runs");
     let lines = "{\"id\":1,\"prompt\":\"How many ways are there to seat eight people around a round table so that no two of three sworn enemies are neighbours? Show your steps.\"}\n{\"id\":\"b\",\"messages\":[{\"role\":\"user\",\"content\":\"Translate to French: hello\"}]}\n{\"id\":3,\"model\":\"x\",\"max_tokens\":5,\"system\":\"s\",\"messages\":[{\"role\":\"user\",\"content\":\"hm\"}]}\n{\"id\":4,\"contents\":[{\"role\":\"user\",\"parts\":[{\"text\":\"Translate to French: hello\"}]}]}\n{\"id\":5,\"model\":\"auto\",\"input\":\"Translate to French: hello\"}\n";
-    child
-        .stdin
-        .take()
-        .expect("piped")
-        .write_all(lines.as_bytes())
-        .expect("written");
-    let text = String::from_utf8(child.wait_with_output().expect("it ends").stdout).expect("text");
+    let mut command = flyball(dir.path());
+    let out = ran(
+        "classify ends",
+        command.args(["classify", "--jsonl"]),
+        lines,
+    );
+    let text = String::from_utf8(out.stdout).expect("text");
     let rows: Vec<Value> = text
         .lines()
         .map(|l| serde_json::from_str(l).expect("JSON"))
@@ -349,7 +319,7 @@ fn a_reader_that_has_seen_enough_is_not_an_error() {
         .spawn()
         .expect("it runs");
     drop(child.stdout.take());
-    let out = child.wait_with_output().expect("it ends");
+    let out = ended("the command ends", child);
     let told = String::from_utf8_lossy(&out.stderr);
     assert!(out.status.success() && told.is_empty(), "{told}");
 }

@@ -2,6 +2,7 @@
 
 use crate::client::{self, Answer};
 use crate::scripted::Upstream;
+use crate::until::{found, within};
 use flyball::config::{self, Overrides};
 use flyball::ledger::cap::Cap;
 use flyball::ledger::store::{Key, Store};
@@ -73,7 +74,7 @@ impl Flyball {
                 .collect::<Vec<_>>()
                 .join("\n")
         })?;
-        let running = process::start(config, overrides)
+        let running = within("flyball starts", process::start(config, overrides))
             .await
             .map_err(|e| e.detail)?;
         Ok(Flyball { running, dir })
@@ -93,8 +94,9 @@ impl Flyball {
 
     /// Every line of the ledger, once everything is written and nothing is open.
     pub async fn rows(&self) -> Vec<Value> {
-        loop {
-            self.running.state.ledger.flush().await;
+        // Tokens are counted off the I/O threads, and clients' leaving is noticed there.
+        found("nothing in the ledger is open", async || {
+            self.flush().await;
             let mut rows = Vec::new();
             self.books()
                 .attempts(i64::MIN, &mut |a| {
@@ -102,12 +104,20 @@ impl Flyball {
                     true
                 })
                 .expect("the ledger can be read");
-            if rows.iter().all(|r| r["outcome"] != "open") {
-                return rows;
-            }
-            // Tokens are being counted off the I/O threads; give them the processor.
-            tokio::task::yield_now().await;
-        }
+            rows.iter().all(|r| r["outcome"] != "open").then_some(rows)
+        })
+        .await
+    }
+
+    /// Waits until everything that was handed to the ledger is written.
+    pub async fn flush(&self) {
+        within("the ledger is written", self.running.state.ledger.flush()).await;
+    }
+
+    /// From here on the ledger finds its disk full, or not.
+    pub async fn full_disk(&self, full: bool) {
+        let pretended = self.running.state.ledger.pretend_full_disk(full);
+        within("the ledger pretends", pretended).await;
     }
 
     /// The ledger replays to the same sums, and nothing is left reserved.
@@ -132,7 +142,7 @@ impl Flyball {
     }
 
     pub async fn stop(self) -> TempDir {
-        self.running.stop().await;
+        within("flyball stops", self.running.stop()).await;
         self.dir
     }
 }

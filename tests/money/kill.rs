@@ -3,10 +3,11 @@
 use super::oracle::{Oracle, fleet};
 use super::{body, rounds, spent_in};
 use crate::flyball::make_key;
+use crate::until::{ended, heard, killed, reaped, until, within};
 use flyball::ledger::verify::verify;
 use flyball::ledger::window::Window;
 use flyball::ledger::{Settings, books};
-use std::io::{BufRead, BufReader};
+use futures_util::future::join_all;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -48,27 +49,21 @@ impl Victim {
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
         let mut child = command.spawn().expect("it runs");
-        let said = BufReader::new(child.stdout.take().expect("piped")).lines();
-        let mut at = None;
-        for line in said.map_while(Result::ok) {
-            at = line
-                .split("listens on http://")
-                .nth(1)
-                .and_then(|s| s.split(' ').next()?.parse().ok());
-            if at.is_some() {
-                break;
-            }
-        }
+        let place = |line: &str| {
+            let at = line.split("listens on http://").nth(1)?;
+            at.split(' ').next()?.parse().ok()
+        };
+        let last = move |line: &str| place(line).is_some();
+        let said = heard("flyball listens, or dies", &mut child, last);
         Victim {
             child,
-            at,
+            at: said.last().and_then(|line| place(line)),
             started: began.elapsed(),
         }
     }
 
     fn kill(mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        killed(&mut self.child);
     }
 }
 
@@ -100,9 +95,11 @@ async fn bother(at: SocketAddr, seed: usize) -> bool {
             asked.len()
         );
         let mut answer = Vec::new();
-        if stream.write_all(request.as_bytes()).await.is_err()
-            || stream.read_to_end(&mut answer).await.is_err()
-        {
+        let asked = async {
+            stream.write_all(request.as_bytes()).await?;
+            stream.read_to_end(&mut answer).await
+        };
+        if within("an answer, or a death", asked).await.is_err() {
             return true;
         }
         refused += usize::from(answer.starts_with(b"HTTP/1.1 402"));
@@ -130,9 +127,7 @@ fn check(dir: &Path, oracle: &Oracle) {
 }
 
 async fn quiet(oracle: &Oracle) {
-    while !oracle.quiet() {
-        tokio::task::yield_now().await;
-    }
+    until("nobody is connected to the provider", || oracle.quiet()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -153,18 +148,18 @@ async fn killed_at_any_moment_the_books_cover_the_bill_and_the_cap_holds() {
         let callers: Vec<_> = (0..8)
             .map(|seed| tokio::spawn(bother(at, seed + death)))
             .collect();
+        // Any moment will do; that it is not always the same one is what counts.
         tokio::time::sleep(Duration::from_micros(
             u64::try_from(death * 7_919 % 60_000).expect("small"),
         ))
         .await;
         victim.kill();
-        for caller in callers {
-            caller.await.expect("no panic");
+        for caller in within("every caller sees the death", join_all(callers)).await {
+            caller.expect("no panic");
         }
         quiet(oracle).await;
     }
     println!("{deaths} deaths, the longest start took {longest:?}");
-    assert!(longest < Duration::from_secs(30), "{longest:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -173,14 +168,17 @@ async fn killed_at_every_durable_write_the_books_cover_the_bill() {
         println!("SKIPPED: FLYBALL_MONEY is not set");
         return;
     }
-    if Command::new("strace").arg("-V").output().is_err() {
+    let mut strace = Command::new("strace");
+    strace.stdout(Stdio::null()).stderr(Stdio::null());
+    let Ok(strace) = strace.arg("-V").spawn() else {
         println!("SKIPPED: there is no strace");
         assert!(
             std::env::var("CI").as_deref() != Ok("true"),
             "CI has strace"
         );
         return;
-    }
+    };
+    ended("strace says its version", strace);
     for lease in [0, 20] {
         let wanted = rounds(3, 30, 200);
         let (mut died, mut tries) = (0, 0);
@@ -247,7 +245,7 @@ async fn killed_at_sync(dir: &Path, nth: usize) -> bool {
             .expect("the server dies, or its cap is full");
     }
     // Nobody else sends this signal: `kill` is for one that lives.
-    let died = gone && victim.child.wait().expect("a child of ours").signal() == Some(9);
+    let died = gone && reaped(&mut victim.child).is_some_and(|status| status.signal() == Some(9));
     victim.kill();
     died
 }

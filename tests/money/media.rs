@@ -4,7 +4,9 @@ use super::oracle::{Oracle, PICTURE, fleet};
 use super::{compare, refusals, rounds, spent};
 use crate::client::post;
 use crate::flyball::{Flyball, make_key};
+use crate::until::{until_asked, within};
 use flyball::money::PicoUsd;
+use futures_util::future::join_all;
 
 /// One picture inline, which is large, and one by its address.
 fn asked(streamed: bool, bytes: usize) -> (String, u64) {
@@ -44,9 +46,10 @@ async fn of_many_pictures_at_once_exactly_those_for_whose_bound_there_is_room_ge
             })
             .collect();
         // Nobody ends before all are decided.
-        while refusals(&flyball).await < refused + 55 || oracle.requests() < sent + 5 {
-            tokio::task::yield_now().await;
-        }
+        until_asked("every request is decided", async || {
+            refusals(&flyball).await >= refused + 55 && oracle.requests() >= sent + 5
+        })
+        .await;
         let standings = flyball.running.state.ledger.standings();
         let capped = standings.iter().filter(|s| s.limit.is_some());
         let reserved: i128 = capped.map(|s| s.reserved).sum();
@@ -57,8 +60,8 @@ async fn of_many_pictures_at_once_exactly_those_for_whose_bound_there_is_room_ge
         );
         oracle.hold(false);
         let mut fine = 0;
-        for call in calls {
-            let status = call.await.expect("no panic");
+        for call in within("every answer", join_all(calls)).await {
+            let status = call.expect("no panic");
             assert!(matches!(status, 200 | 402), "{status}");
             fine += usize::from(status == 200);
         }

@@ -8,10 +8,12 @@ pub mod oracle;
 
 use crate::client::{Answer, post};
 use crate::flyball::{Flyball, make_key};
+use crate::until::{until_asked, within};
 use flyball::ledger::cap::{Counter, Scope};
 use flyball::ledger::store::Store;
 use flyball::ledger::window::Window;
 use flyball::money::PicoUsd;
+use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt};
 use oracle::{Oracle, fleet};
 
@@ -114,13 +116,14 @@ async fn of_five_hundred_at_once_exactly_those_for_which_there_is_room_get_throu
             })
             .collect();
         // Nobody ends before all are decided.
-        while refusals(&flyball).await < refused + 490 || oracle.requests() < sent + 10 {
-            tokio::task::yield_now().await;
-        }
+        until_asked("every request is decided", async || {
+            refusals(&flyball).await >= refused + 490 && oracle.requests() >= sent + 10
+        })
+        .await;
         oracle.hold(false);
         let mut fine = 0;
-        for call in calls {
-            let status = call.await.expect("no panic");
+        for call in within("every answer", join_all(calls)).await {
+            let status = call.expect("no panic");
             assert!(matches!(status, 200 | 402), "{status}");
             fine += usize::from(status == 200);
         }

@@ -229,9 +229,9 @@ async fn asked(case: &Case, script: &Script, flyball: &Flyball, upstream: &Upstr
             Seen::Gone
         }
         What::Reset | What::Closed | What::LongReset if kind.flows || *what == What::LongReset => {
-            let early = within(call.until(&script.first), "the client gets the first bytes").await;
+            within(call.until(&script.first), "the client gets the first bytes").await;
             upstream.open_gate();
-            let answer = within(call.answer_after(&early), "an answer").await;
+            let answer = within(call.answer(), "an answer").await;
             assert_eq!(upstream.cuts(), 1, "the connection was cut");
             Seen::Answer(answer)
         }

@@ -1,12 +1,13 @@
 //! A scripted upstream: does exactly what a test says, byte for byte, and remembers what it was sent.
 
+use crate::until::{until, within};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, watch};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
 
 /// One step of an answer.
 #[derive(Clone, Debug)]
@@ -47,8 +48,6 @@ struct Shared {
     seen: Mutex<Vec<Seen>>,
     scripts: Mutex<VecDeque<Vec<Step>>>,
     default: Mutex<Vec<Step>>,
-    closed: Notify,
-    closed_by_peer: Mutex<usize>,
     cut: Mutex<usize>,
     stalling: watch::Sender<bool>,
 }
@@ -59,6 +58,25 @@ pub struct Upstream {
     pub address: SocketAddr,
     shared: Arc<Shared>,
     gate: Arc<watch::Sender<bool>>,
+    /// So many connections were closed by the peer while an answer was being sent.
+    closed_by_peer: Arc<watch::Sender<usize>>,
+}
+
+/// An address where nobody listens, as long as this is kept.
+pub struct Nobody(TcpSocket);
+
+impl Nobody {
+    pub fn new() -> Nobody {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket
+            .bind(([127, 0, 0, 1], 0).into())
+            .expect("a free port");
+        Nobody(socket)
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.0.local_addr().expect("an address"))
+    }
 }
 
 impl Upstream {
@@ -71,6 +89,7 @@ impl Upstream {
             address,
             shared: Arc::default(),
             gate: Arc::new(gate),
+            closed_by_peer: Arc::new(watch::channel(0).0),
         };
         *upstream.shared.default.lock().unwrap() = steps;
         let accepting = upstream.clone();
@@ -111,13 +130,16 @@ impl Upstream {
 
     /// Waits until the peer has closed a connection on which an answer was being sent.
     pub async fn peer_closed(&self) {
-        loop {
-            let told = self.shared.closed.notified();
-            if *self.shared.closed_by_peer.lock().unwrap() > 0 {
-                return;
-            }
-            told.await;
-        }
+        let mut closed = self.closed_by_peer.subscribe();
+        let closed = closed.wait_for(|closed| *closed > 0);
+        let closed = within("the peer closes the connection", closed).await;
+        closed.expect("the upstream lives");
+    }
+
+    /// Waits until so many requests have arrived.
+    pub async fn reached(&self, least: usize) {
+        let what = format!("{least} requests reach the provider");
+        until(&what, || self.count() >= least).await;
     }
 
     /// How many connections were cut or closed because a script said so.
@@ -161,8 +183,7 @@ impl Upstream {
                         self.shared.stalling.send_replace(true);
                         let mut byte = [0_u8; 1];
                         let _ = stream.read(&mut byte).await;
-                        *self.shared.closed_by_peer.lock().unwrap() += 1;
-                        self.shared.closed.notify_waiters();
+                        self.closed_by_peer.send_modify(|closed| *closed += 1);
                         return;
                     }
                     Step::Reset => {

@@ -5,12 +5,16 @@
 use super::replicas::{Wire, through};
 use crate::money::oracle::{Oracle, fleet};
 use crate::money::{body, rounds};
+use crate::until::{
+    DEADLINE, found, found_here, heard, killed, ran, reaped, until, until_asked, within, worked,
+};
 use flyball::ledger::cap::{Cap, Counter, Scope};
 use flyball::ledger::store::postgres::Postgres;
 use flyball::ledger::store::{Key, Store};
 use flyball::ledger::verify::verify;
 use flyball::ledger::window::Window;
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use secrecy::SecretString;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -19,7 +23,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -32,8 +36,6 @@ const CAP_TEXT: &str = "0.6usd/total";
 const CAP: i128 = 600_000_000_000;
 /// A caller does not wait longer for a replica that is paused.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// Everything is whole again within so long, or the episode has failed.
-const RECOVERY: Duration = Duration::from_secs(60);
 
 /// A PostgreSQL of its own: what happens to it happens to nobody else.
 struct Database {
@@ -80,7 +82,9 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         self.orders = None;
-        let _ = self.child.wait();
+        if reaped(&mut self.child).is_none() {
+            killed(&mut self.child);
+        }
     }
 }
 
@@ -122,13 +126,12 @@ impl Replica {
 
     fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args([name, &pid]).status();
-        assert!(sent.is_ok_and(|s| s.success()), "kill {name} {pid}");
+        let sent = ran("kill ends", Command::new("kill").args([name, &pid]), "");
+        assert!(sent.status.success(), "kill {name} {pid}");
     }
 
     fn die(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        killed(&mut self.child);
     }
 
     async fn start_again(&mut self) {
@@ -148,8 +151,7 @@ impl Drop for Replica {
 async fn serve(dir: &Path) -> (Child, SocketAddr) {
     let dir = dir.to_owned();
     let start = move || {
-        let began = Instant::now();
-        while began.elapsed() < RECOVERY {
+        found_here("a replica starts", || {
             let mut child = Command::new(env!("CARGO_BIN_EXE_flyball"))
                 .args(["serve", "--listen", "127.0.0.1:0"])
                 .args(["--admin-listen", "127.0.0.1:0", "--config"])
@@ -160,21 +162,22 @@ async fn serve(dir: &Path) -> (Child, SocketAddr) {
                 .stderr(File::create(dir.join("said")).expect("a file"))
                 .spawn()
                 .expect("it runs");
-            let said = BufReader::new(child.stdout.take().expect("piped")).lines();
-            let at = said.map_while(Result::ok).find_map(|line| {
+            let place = |line: &str| {
                 let at = line.split("listens on http://").nth(1)?;
                 at.split(' ').next()?.parse().ok()
-            });
-            if let Some(at) = at {
-                return (child, at);
+            };
+            let last = move |line: &str| place(line).is_some();
+            let said = heard("a replica listens, or dies", &mut child, last);
+            let at = said.last().and_then(|line| place(line));
+            if at.is_none() {
+                killed(&mut child);
+                let said = std::fs::read_to_string(dir.join("said")).unwrap_or_default();
+                println!("a replica did not start: {said}");
             }
-            let _ = child.wait();
-            std::thread::yield_now();
-        }
-        let said = std::fs::read_to_string(dir.join("said")).unwrap_or_default();
-        panic!("a replica does not start: {said}");
+            Some((child, at?))
+        })
     };
-    tokio::task::spawn_blocking(start).await.expect("no panic")
+    worked("a replica starts", start).await
 }
 
 /// Random numbers that come again with their seed.
@@ -229,16 +232,15 @@ async fn bother(places: Vec<Arc<Mutex<SocketAddr>>>, made: Arc<AtomicUsize>, see
 
 /// Waits until so many requests have been made.
 async fn made(count: &AtomicUsize, least: usize) {
-    while count.load(Ordering::SeqCst) < least.min(CALLS) {
-        tokio::task::yield_now().await;
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    let least = least.min(CALLS);
+    let what = format!("{least} requests have been made");
+    until(&what, || count.load(Ordering::SeqCst) >= least).await;
 }
 
 async fn restart(database: &Arc<Mutex<Database>>) {
     let database = database.clone();
     let work = move || database.lock().unwrap().restart();
-    tokio::task::spawn_blocking(work).await.expect("no panic");
+    worked("the database restarts", work).await;
 }
 
 async fn episode(seed: u64, database: Arc<Mutex<Database>>) {
@@ -288,27 +290,19 @@ async fn episode(seed: u64, database: Arc<Mutex<Database>>) {
             _ => restart(&database).await,
         }
     }
-    for caller in callers {
-        caller.await.expect("no panic");
+    for caller in within("every request has been made", join_all(callers)).await {
+        caller.expect("no panic");
     }
     let whole = recovered(&url, &oracle, &replicas, seed, killed);
-    let whole = tokio::time::timeout(RECOVERY, whole).await;
-    assert!(whole.is_ok(), "episode {seed} does not recover");
+    within(&format!("episode {seed} recovers"), whole).await;
 }
 
 /// A new database with a key in it; asked until the server is there.
 async fn fresh(server: &str) -> String {
     let server = server.to_owned();
-    let make = move || {
-        loop {
-            // Another episode may be restarting it at this moment.
-            if let Some(url) = super::new_database(&server) {
-                break url;
-            }
-            std::thread::yield_now();
-        }
-    };
-    let url = tokio::task::spawn_blocking(make).await.expect("no panic");
+    // Another episode may be restarting it at this moment.
+    let make = move || found_here("a database is made", || super::new_database(&server));
+    let url = worked("a database is made", make).await;
     let place = url.clone();
     let key = move || {
         let key = Key {
@@ -320,11 +314,11 @@ async fn fresh(server: &str) -> String {
         // A commit whose answer was lost has made it all the same.
         let there =
             |mut s: Postgres| s.create_key(&key).is_ok() || s.keys().is_ok_and(|k| !k.is_empty());
-        while !books_of(&place).is_some_and(there) {
-            std::thread::yield_now();
-        }
+        found_here("a key is made", || {
+            books_of(&place).is_some_and(there).then_some(())
+        });
     };
-    tokio::task::spawn_blocking(key).await.expect("no panic");
+    worked("a key is made", key).await;
     url
 }
 
@@ -332,33 +326,27 @@ async fn fresh(server: &str) -> String {
 async fn recovered(url: &str, oracle: &Oracle, replicas: &[Replica], seed: u64, killed: bool) {
     let at = |replica: &Replica| *replica.at.lock().unwrap();
     for replica in replicas {
-        while !matches!(
-            call(at(replica), &asked(0), PATIENCE).await,
-            Some(200 | 402)
-        ) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        until_asked("every replica answers again", async || {
+            let got = call(at(replica), &asked(0), PATIENCE).await;
+            matches!(got, Some(200 | 402))
+        })
+        .await;
     }
-    let left = loop {
+    let posted = found("the books have all that was billed", async || {
         let (place, requests) = (url.to_owned(), oracle.requests());
         let billed = i128::from(oracle.billed());
         let look = move || books_say(&place, requests, billed, seed, killed);
-        let said = tokio::task::spawn_blocking(look).await.expect("no panic");
-        if let Some(posted) = said {
-            break CAP - posted;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    };
+        worked("the books are read", look).await
+    });
+    let left = CAP - posted.await;
     // Far more than the bound of this one: whoever refuses it starves somebody.
     if left > 20_000_000_000 {
-        let got = loop {
-            let got = call(at(&replicas[0]), &asked(0), RECOVERY).await;
-            // Another episode may be restarting the database at this moment.
-            if got != Some(503) {
-                break got;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        };
+        // Another episode may be restarting the database at this moment.
+        let got = found("an answer of a ledger that is there", async || {
+            let got = call(at(&replicas[0]), &asked(0), DEADLINE).await;
+            (got != Some(503)).then_some(got)
+        })
+        .await;
         assert_eq!(got, Some(200), "episode {seed}: {left} are left");
     }
 }
@@ -398,9 +386,7 @@ async fn whatever_happens_to_three_replicas_the_cap_holds_and_nothing_is_lost_or
         );
         return;
     }
-    let database = tokio::task::spawn_blocking(Database::start)
-        .await
-        .expect("no panic");
+    let database = worked("a PostgreSQL starts", Database::start).await;
     let database = Arc::new(Mutex::new(database));
     let first: u64 = std::env::var("FLYBALL_SEED")
         .ok()

@@ -5,6 +5,7 @@ use crate::client::post;
 use crate::flyball::Flyball;
 use crate::money::oracle::{Oracle, fleet};
 use crate::money::{body, rounds};
+use crate::until::{until_asked, within, worked};
 use flyball::ledger::balance::Ask;
 use flyball::ledger::cap::{Cap, Counter, Scope};
 use flyball::ledger::record::{Opening, Outcome};
@@ -150,26 +151,66 @@ async fn settled(url: &str, oracle: &Oracle) -> i128 {
         );
         posted
     };
-    tokio::task::spawn_blocking(work).await.expect("no panic")
+    worked("the books are compared", work).await
+}
+
+/// A database of this test's own.
+async fn own_database() -> Option<String> {
+    worked("a database is made", database).await
+}
+
+/// A key in it.
+async fn own_key(url: &str) {
+    let url = url.to_owned();
+    worked("a key is made", move || make_key(&url, "0.5")).await;
+}
+
+/// A ledger in this process, with a cap of $1.
+async fn own_ledger(url: String) -> Arc<Ledger> {
+    let settings = Settings {
+        shared: Some(Address(secrecy::SecretString::from(url))),
+        ..Settings::embedded(Path::new(""))
+    };
+    let open = move || Ledger::open(settings).expect("a ledger");
+    let ledger = worked("the ledger is opened", open).await;
+    let cap = Cap::parse("1usd/total").expect("a cap").for_key(1);
+    let set = within("the cap is set", ledger.set_caps(|| vec![cap])).await;
+    set.expect("set");
+    ledger
+}
+
+/// Waits until the shared books have some replica for dead.
+async fn taken_for_dead(url: &str) {
+    until_asked(
+        "the replica that was cut off is taken for dead",
+        async || {
+            let url = url.to_owned();
+            let look = move || {
+                let mut client = postgres::Client::connect(&url, postgres::NoTls)?;
+                let row = client.query_one("SELECT count(*) FROM fb_owner WHERE gone", &[])?;
+                Ok::<_, postgres::Error>(row.get::<_, i64>(0))
+            };
+            worked("the books are read", look).await.expect("read") > 0
+        },
+    )
+    .await;
+}
+
+/// Once dropped, whoever looks at it stops.
+struct Ends(Arc<AtomicBool>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_that_was_taken_for_dead_asks_again_and_refuses_nobody() {
-    let Some(url) = tokio::task::spawn_blocking(database)
-        .await
-        .expect("no panic")
-    else {
+    let Some(url) = own_database().await else {
         return;
     };
-    let settings = Settings {
-        shared: Some(Address(secrecy::SecretString::from(url.clone()))),
-        ..Settings::embedded(Path::new(""))
-    };
-    let ledger = tokio::task::spawn_blocking(move || Ledger::open(settings).expect("a ledger"))
-        .await
-        .expect("no panic");
-    let cap = Cap::parse("1usd/total").expect("a cap").for_key(1);
-    ledger.set_caps(|| vec![cap]).await.expect("set");
+    let ledger = own_ledger(url.clone()).await;
     let ask = Ask {
         fixed: PicoUsd(1_000_000),
         per_token: PicoUsd(1_000),
@@ -182,7 +223,7 @@ async fn a_replica_that_was_taken_for_dead_asks_again_and_refuses_nobody() {
         // Whoever opened it before counts as dead at once.
         let place = url.clone();
         let sweep = move || books(&place, Duration::ZERO).begin(0).map(drop);
-        let swept = tokio::task::spawn_blocking(sweep).await.expect("no panic");
+        let swept = worked("the books are swept", sweep).await;
         swept.expect("swept");
         let opening = Opening {
             attempt: format!("a{n}"),
@@ -195,38 +236,28 @@ async fn a_replica_that_was_taken_for_dead_asks_again_and_refuses_nobody() {
             fixed: PicoUsd(ask.fixed.0 + 20_000_000_000 * n),
             ..ask
         };
-        let held = ledger.reserve(ask, opening, Duration::ZERO).await;
+        let held = ledger.reserve(ask, opening, Duration::ZERO);
+        let held = within("room, or none", held).await;
         held.unwrap_or_else(|why| panic!("{n}: {why:?}"))
             .void(Outcome::NotSent);
     }
-    ledger.drain().await;
+    within("the ledger is written", ledger.drain()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lease_that_is_given_back_before_it_is_used_refuses_nobody() {
-    let Some(url) = tokio::task::spawn_blocking(database)
-        .await
-        .expect("no panic")
-    else {
+    let Some(url) = own_database().await else {
         return;
     };
-    let settings = Settings {
-        shared: Some(Address(secrecy::SecretString::from(url))),
-        ..Settings::embedded(Path::new(""))
-    };
-    let ledger = tokio::task::spawn_blocking(move || Ledger::open(settings).expect("a ledger"))
-        .await
-        .expect("no panic");
-    let cap = Cap::parse("1usd/total").expect("a cap").for_key(1);
-    ledger.set_caps(|| vec![cap]).await.expect("set");
+    let ledger = own_ledger(url).await;
     let ask = Ask {
         fixed: PicoUsd(1_000_000),
         ..Ask::default()
     };
-    let idle = Arc::new(AtomicBool::new(false));
+    let ends = Ends(Arc::default());
     let ticking = {
         // What is idle goes back all the time, not twice a second.
-        let (ledger, idle) = (ledger.clone(), idle.clone());
+        let (ledger, idle) = (ledger.clone(), ends.0.clone());
         std::thread::spawn(move || {
             while !idle.load(Ordering::Relaxed) {
                 ledger.tick();
@@ -240,32 +271,25 @@ async fn a_lease_that_is_given_back_before_it_is_used_refuses_nobody() {
             at_ms: flyball::ledger::now_ms(),
             ..Opening::default()
         };
-        let held = ledger.reserve(ask, opening, Duration::ZERO).await;
+        let held = ledger.reserve(ask, opening, Duration::ZERO);
+        let held = within("room, or none", held).await;
         held.unwrap_or_else(|why| panic!("{n}: {why:?}"))
             .void(Outcome::NotSent);
     }
-    idle.store(true, Ordering::Relaxed);
-    tokio::task::spawn_blocking(move || ticking.join())
-        .await
-        .expect("no panic")
-        .expect("no panic");
-    ledger.drain().await;
+    drop(ends);
+    let ticked = worked("nothing ticks any more", move || ticking.join()).await;
+    ticked.expect("no panic");
+    within("the ledger is written", ledger.drain()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_replicas_share_one_cap_to_its_end() {
-    let Some(url) = tokio::task::spawn_blocking(database)
-        .await
-        .expect("no panic")
-    else {
+    let Some(url) = own_database().await else {
         return;
     };
     let dir = tempfile::tempdir().expect("a folder");
     let oracle = Oracle::start(&dir.path().join("bill")).await;
-    let (place, cap) = (url.clone(), "0.5");
-    tokio::task::spawn_blocking(move || make_key(&place, cap))
-        .await
-        .expect("no panic");
+    own_key(&url).await;
     let replicas = [
         replica(&oracle, &url).await,
         replica(&oracle, &url).await,
@@ -292,10 +316,7 @@ async fn three_replicas_share_one_cap_to_its_end() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_that_is_cut_off_spends_what_it_holds_and_then_refuses() {
-    let Some(url) = tokio::task::spawn_blocking(database)
-        .await
-        .expect("no panic")
-    else {
+    let Some(url) = own_database().await else {
         return;
     };
     let dir = tempfile::tempdir().expect("a folder");
@@ -303,16 +324,11 @@ async fn a_replica_that_is_cut_off_spends_what_it_holds_and_then_refuses() {
         let oracle = Oracle::start(&dir.path().join(format!("bill{episode}"))).await;
         let Some(url) = (match episode {
             0 => Some(url.clone()),
-            _ => tokio::task::spawn_blocking(database)
-                .await
-                .expect("no panic"),
+            _ => own_database().await,
         }) else {
             return;
         };
-        let place = url.clone();
-        tokio::task::spawn_blocking(move || make_key(&place, "0.5"))
-            .await
-            .expect("no panic");
+        own_key(&url).await;
         let config: postgres::Config = url.parse().expect("an address");
         let wire = Wire::to(SocketAddr::from(([127, 0, 0, 1], config.get_ports()[0]))).await;
         let (cut, whole) = (
@@ -328,17 +344,13 @@ async fn a_replica_that_is_cut_off_spends_what_it_holds_and_then_refuses() {
             bother(whole.at(), 10, episode).await.0 > 0,
             "the other one goes on"
         );
-        // Long enough to be taken for dead; then the wire is whole again and it begins anew.
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        // Then the wire is whole again and it begins anew.
+        taken_for_dead(&url).await;
         wire.whole.send_replace(true);
-        let again = async {
-            while bother(cut.at(), 1, episode).await.0 == 0 {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(60), again)
-            .await
-            .expect("it comes back");
+        until_asked("it comes back", async || {
+            bother(cut.at(), 1, episode).await.0 > 0
+        })
+        .await;
         cut.stop().await;
         whole.stop().await;
         settled(&url, &oracle).await;
