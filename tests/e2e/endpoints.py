@@ -21,7 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from dialects import installed
-from local_model import ROOT, Child, Failed, free_port, say
+from llama import ROOT, Child, Failed, free_port, say
 
 KINDS = {"e-openai": "openai", "e-ollama": "ollama", "e-gemini": "gemini", "claude-x": "anthropic"}
 CONFIG = """\

@@ -19,7 +19,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from local_model import HERE, ROOT, Child, Failed, free_port, install, run, say
+from llama import HERE, ROOT, Child, Failed, free_port, install, run, say
 
 CONFIG = """\
 [[provider]]
