@@ -11,7 +11,6 @@ pub mod directory;
 pub mod embed;
 pub mod envelope;
 pub mod fault;
-pub mod fuzz;
 pub mod gemini;
 mod ids;
 mod in_order;

@@ -2,8 +2,6 @@
 //!
 //! Nothing is re-serialised: unknown fields, key order, white space and number spelling survive.
 
-pub mod fuzz;
-
 use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -27,8 +25,6 @@ pub enum Flaw {
     Invalid(String),
     /// Nested deeper than `DEPTH_MAX`.
     TooDeep,
-    /// The same key twice at the top level: two readers could disagree.
-    Duplicate(String),
 }
 
 impl fmt::Display for Flaw {
@@ -36,7 +32,6 @@ impl fmt::Display for Flaw {
         match self {
             Flaw::Invalid(why) => write!(f, "the body is not a valid JSON object: {why}"),
             Flaw::TooDeep => write!(f, "the body is nested deeper than {DEPTH_MAX} levels"),
-            Flaw::Duplicate(key) => write!(f, "the body has the key \"{key}\" twice"),
         }
     }
 }

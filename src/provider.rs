@@ -73,8 +73,6 @@ pub struct Kind {
     pub usage: UsageRule,
     /// What it does when the connection is closed in mid-answer.
     pub on_cancel: OnCancel,
-    /// The field that its OpenAI dialect takes as token limit.
-    pub limit_field: &'static str,
     /// Where a request names no service tier, the customer's own settings at the vendor may choose a dearer one.
     pub tier_by_project: bool,
     /// Its models run on the operator's machines and cost nothing per token.

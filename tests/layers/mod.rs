@@ -92,8 +92,8 @@ fn no_folders_lean_on_each_other() {
     let arrows: BTreeSet<_> = between
         .map(|(a, b)| (folder(&a).to_owned(), folder(&b).to_owned()))
         .collect();
-    for circle in circles(&arrows) {
-        let ties = ties(&house, &circle, |m| folder(m).to_owned());
+    if let Some(circle) = circles(&arrows).first() {
+        let ties = ties(&house, circle, |m| folder(m).to_owned());
         panic!("{circle:?} lean on each other: {ties:#?}");
     }
 }
