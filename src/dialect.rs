@@ -11,6 +11,7 @@ pub mod directory;
 pub mod embed;
 pub mod envelope;
 pub mod fault;
+mod framed;
 pub mod gemini;
 mod ids;
 mod in_order;

@@ -274,7 +274,7 @@ fn item(block: &mut Fields, said: &mut Conversation) -> Result<Item, Error> {
             let data = block.need_text("data")?;
             let mut state = carry::unpack(&data, "anthropic_messages");
             if !data.starts_with(carry::MARK) {
-                state.value = format!("{REDACTED}{data}");
+                state.value = format!("{}{data}", carry::REDACTED);
             }
             Item::Reasoning(Reasoning {
                 text: String::new(),
@@ -284,9 +284,6 @@ fn item(block: &mut Fields, said: &mut Conversation) -> Result<Item, Error> {
         _ => return Err(cannot(&block.path("type"))),
     })
 }
-
-/// Tells sealed thinking from a signature.
-pub(in crate::dialect) const REDACTED: &str = "redacted:";
 
 fn source(block: &mut Fields, kind: MediaKind) -> Result<Media, Error> {
     let Some(mut source) = block.object("source")? else {
