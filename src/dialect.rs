@@ -6,12 +6,14 @@
 pub mod anthropic;
 mod body;
 mod carry;
+mod cited;
 pub mod cohere;
 pub mod directory;
 pub mod embed;
 pub mod envelope;
 pub mod fault;
 mod framed;
+mod functions;
 pub mod gemini;
 mod ids;
 mod in_order;

@@ -286,9 +286,7 @@ fn item(block: &mut Fields, said: &mut Conversation) -> Result<Item, Error> {
 }
 
 fn source(block: &mut Fields, kind: MediaKind) -> Result<Media, Error> {
-    let Some(mut source) = block.object("source")? else {
-        return Err(body::wrong(block.path("source"), "an object", "nothing"));
-    };
+    let mut source = block.need_object("source")?;
     let mime = source.text("media_type")?.unwrap_or_default();
     let at = match source.need_text("type")?.as_str() {
         "base64" => {

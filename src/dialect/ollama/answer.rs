@@ -84,10 +84,7 @@ impl ReadsFrames for OllamaStream {
                 on(Event::Reasoning(words.to_owned()));
             }
         }
-        let tokens = logprobs::tokens(&said.logprobs);
-        if !tokens.is_empty() {
-            on(Event::Logprobs(tokens));
-        }
+        logprobs::tell(&said.logprobs, on);
         for words in [message.map(|m| &m.content), Some(&said.response)]
             .into_iter()
             .flatten()

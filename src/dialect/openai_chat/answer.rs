@@ -3,10 +3,11 @@
 use super::calls::{Call, Calls, ToolCall, sealed};
 use super::usage::Wire;
 use crate::chat::{ServiceTier, Usage};
+use crate::dialect::cited::Cited;
 use crate::dialect::framed::{ReadsFrames, ToldModel, ToldUsage};
 use crate::dialect::lenient::{Content, Count, Maybe, Text};
 use crate::dialect::sse::{Frame, Reader};
-use crate::dialect::{Answer, Citation, Event, Finish, UsageRule, body, logprobs};
+use crate::dialect::{Answer, Event, Finish, UsageRule, body, logprobs};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -74,13 +75,8 @@ impl Choice<'_> {
     }
 
     fn tell_logprobs(&self, on: &mut dyn FnMut(Event)) {
-        let tokens = self
-            .logprobs
-            .0
-            .as_ref()
-            .map(|l| logprobs::tokens(&l.content));
-        if let Some(tokens) = tokens.filter(|tokens| !tokens.is_empty()) {
-            on(Event::Logprobs(tokens));
+        if let Some(told) = &self.logprobs.0 {
+            logprobs::tell(&told.content, on);
         }
     }
 }
@@ -109,18 +105,6 @@ struct Message<'a> {
 struct Annotation<'a> {
     #[serde(default, borrow)]
     url_citation: Maybe<Cited<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Cited<'a> {
-    #[serde(default, borrow)]
-    url: Text<'a>,
-    #[serde(default, borrow)]
-    title: Text<'a>,
-    #[serde(default)]
-    start_index: Count,
-    #[serde(default)]
-    end_index: Count,
 }
 
 /// Mistral's content: an array of text and thinking.
@@ -188,14 +172,7 @@ impl Message<'_> {
             .iter()
             .filter_map(|a| a.0.as_ref()?.url_citation.0.as_ref())
         {
-            if let Some(url) = cited.url.words() {
-                on(Event::Citation(Citation {
-                    url: url.to_owned(),
-                    title: cited.title.words().unwrap_or_default().to_owned(),
-                    start: cited.start_index.get().unwrap_or(0),
-                    end: cited.end_index.get().unwrap_or(0),
-                }));
-            }
+            cited.tell(on);
         }
     }
 

@@ -2,11 +2,12 @@
 
 use crate::chat::conversation::State as Sealed;
 use crate::chat::{ServiceTier, Usage};
+use crate::dialect::cited::Cited;
 use crate::dialect::framed::{ReadsFrames, ToldModel, ToldUsage};
 use crate::dialect::lenient::{Content, Count, Maybe, Text};
 use crate::dialect::openai_chat::reported_cost;
 use crate::dialect::sse::{Frame, Reader};
-use crate::dialect::{Answer, Citation, Event, Finish, body, logprobs};
+use crate::dialect::{Answer, Event, Finish, body, logprobs};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -24,7 +25,7 @@ struct Said<'a> {
     #[serde(default, borrow)]
     delta: Text<'a>,
     #[serde(default, borrow)]
-    annotation: Maybe<Annotation<'a>>,
+    annotation: Maybe<Cited<'a>>,
     #[serde(default, borrow)]
     logprobs: logprobs::List<'a>,
     #[serde(default, borrow)]
@@ -93,41 +94,9 @@ struct Piece<'a> {
     #[serde(default, borrow)]
     refusal: Text<'a>,
     #[serde(default, borrow)]
-    annotations: Content<'a, Maybe<Annotation<'a>>>,
+    annotations: Content<'a, Maybe<Cited<'a>>>,
     #[serde(default, borrow)]
     logprobs: logprobs::List<'a>,
-}
-
-#[derive(Deserialize)]
-struct Annotation<'a> {
-    #[serde(default, borrow)]
-    url: Text<'a>,
-    #[serde(default, borrow)]
-    title: Text<'a>,
-    #[serde(default)]
-    start_index: Count,
-    #[serde(default)]
-    end_index: Count,
-}
-
-fn tell_logprobs(list: &logprobs::List<'_>, on: &mut dyn FnMut(Event)) {
-    let tokens = logprobs::tokens(list);
-    if !tokens.is_empty() {
-        on(Event::Logprobs(tokens));
-    }
-}
-
-impl Annotation<'_> {
-    fn tell(&self, on: &mut dyn FnMut(Event)) {
-        if let Some(url) = self.url.words() {
-            on(Event::Citation(Citation {
-                url: url.to_owned(),
-                title: self.title.text().unwrap_or_default().to_owned(),
-                start: self.start_index.get().unwrap_or(0),
-                end: self.end_index.get().unwrap_or(0),
-            }));
-        }
-    }
 }
 
 /// The client's tools; those that the provider runs are not the client's to answer.
@@ -155,7 +124,7 @@ impl Item<'_> {
             }
             Some("message") => {
                 for piece in self.content.list().iter().filter_map(|p| p.0.as_ref()) {
-                    tell_logprobs(&piece.logprobs, on);
+                    logprobs::tell(&piece.logprobs, on);
                     if let Some(text) = piece.text.words() {
                         on(Event::Text(text.to_owned()));
                     }
@@ -247,7 +216,7 @@ impl ReadsFrames for ResponsesStream {
         let kind = said.kind.text().unwrap_or_default();
         match kind {
             "response.output_text.delta" => {
-                tell_logprobs(&said.logprobs, on);
+                logprobs::tell(&said.logprobs, on);
                 tell_words(&said, Event::Text, on);
             }
             "response.refusal.delta" => tell_words(&said, Event::Refusal, on),
