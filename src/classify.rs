@@ -6,6 +6,7 @@
 
 mod ask;
 mod grade;
+mod letters;
 mod lexicon;
 pub mod model;
 pub mod overlay;

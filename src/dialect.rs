@@ -6,12 +6,14 @@
 pub mod anthropic;
 mod body;
 mod carry;
+mod cited;
 pub mod cohere;
 pub mod directory;
 pub mod embed;
 pub mod envelope;
 pub mod fault;
-pub mod fuzz;
+mod framed;
+mod functions;
 pub mod gemini;
 mod ids;
 mod in_order;
@@ -403,23 +405,26 @@ pub fn at<'p>(path: &'p str, query: Option<&str>) -> Option<(&'static dyn Dialec
 /// A segment of a path without its percent signs; one that is no text stays as it is.
 #[must_use]
 pub fn unescaped(segment: &str) -> Cow<'_, str> {
-    if !segment.contains('%') {
-        return Cow::Borrowed(segment);
-    }
-    let mut bytes = Vec::with_capacity(segment.len());
-    let mut rest = segment.as_bytes();
-    while let Some((first, more)) = rest.split_first() {
-        let code = more.get(..2).and_then(|two| std::str::from_utf8(two).ok());
-        match code.and_then(|two| u8::from_str_radix(two, 16).ok()) {
-            Some(byte) if *first == b'%' => {
-                bytes.push(byte);
-                rest = &more[2..];
-            }
-            _ => {
-                bytes.push(*first);
-                rest = more;
-            }
+    let text = percent_encoding::percent_decode_str(segment).decode_utf8();
+    text.unwrap_or(Cow::Borrowed(segment))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unescaped;
+
+    #[test]
+    fn a_segment_loses_its_percent_signs_where_they_make_a_text() {
+        for (segment, plain) in [
+            ("gpt-5", "gpt-5"),
+            ("a%2Fb%2fc", "a/b/c"),
+            ("%C3%BC%25", "ü%"),
+            // What is no code stays, and so does a segment whose bytes are no text.
+            ("100%", "100%"),
+            ("%zz%+5%4", "%zz%+5%4"),
+            ("%FFa%20", "%FFa%20"),
+        ] {
+            assert_eq!(unescaped(segment), plain);
         }
     }
-    String::from_utf8(bytes).map_or(Cow::Borrowed(segment), Cow::Owned)
 }

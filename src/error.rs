@@ -1,5 +1,5 @@
-//! One error: what happened, whose fault it is, what to do next, and two sentences: one public
-//! without hosts, keys or prompts, one for the operator's log.
+//! One error: what happened, what to do next, and two sentences: one public without hosts, keys or prompts, one for the
+//! operator's log.
 //!
 //! Errors are values here; only `exchange` turns one into HTTP, in the caller's dialect.
 
@@ -37,19 +37,6 @@ pub enum Kind {
     Internal,
 }
 
-/// Who has to act.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// The app that sent the request.
-    Client,
-    /// Whoever runs flyball (configuration, caps, disk).
-    Operator,
-    /// The provider.
-    Upstream,
-    /// flyball itself.
-    Flyball,
-}
-
 /// Whether sending the same request again can help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
@@ -66,8 +53,6 @@ pub enum Retry {
 pub struct Error {
     /// What happened.
     pub kind: Kind,
-    /// Who has to act.
-    pub fault: Fault,
     /// Whether to try again.
     pub retry: Retry,
     /// The field of the request at fault, where one is.
@@ -81,26 +66,26 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error whose fault and retry follow from its kind.
+    /// An error whose retry follows from its kind.
     #[must_use]
     pub fn new(kind: Kind, public: impl Into<String>) -> Error {
-        let (fault, retry) = match kind {
+        let retry = match kind {
             Kind::BadRequest
             | Kind::Unauthorized
             | Kind::Forbidden
             | Kind::NotFound
             | Kind::MethodNotAllowed
             | Kind::ClientTimeout
-            | Kind::TooLarge => (Fault::Client, Retry::Never),
-            Kind::CapReached | Kind::PrivateOnly => (Fault::Operator, Retry::Never),
-            Kind::Overloaded => (Fault::Operator, Retry::After(Duration::from_secs(1))),
-            Kind::UpstreamFailed | Kind::UpstreamTimeout => (Fault::Upstream, Retry::Unsaid),
-            Kind::Internal => (Fault::Flyball, Retry::Never),
+            | Kind::TooLarge
+            | Kind::CapReached
+            | Kind::PrivateOnly
+            | Kind::Internal => Retry::Never,
+            Kind::Overloaded => Retry::After(Duration::from_secs(1)),
+            Kind::UpstreamFailed | Kind::UpstreamTimeout => Retry::Unsaid,
         };
         let public = public.into();
         Error {
             kind,
-            fault,
             retry,
             field: None,
             code: None,

@@ -2,7 +2,9 @@
 //!
 //! Nothing is re-serialised: unknown fields, key order, white space and number spelling survive.
 
-pub mod fuzz;
+mod edit;
+
+pub use edit::{Change, Edit};
 
 use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -27,8 +29,6 @@ pub enum Flaw {
     Invalid(String),
     /// Nested deeper than `DEPTH_MAX`.
     TooDeep,
-    /// The same key twice at the top level: two readers could disagree.
-    Duplicate(String),
 }
 
 impl fmt::Display for Flaw {
@@ -36,7 +36,6 @@ impl fmt::Display for Flaw {
         match self {
             Flaw::Invalid(why) => write!(f, "the body is not a valid JSON object: {why}"),
             Flaw::TooDeep => write!(f, "the body is nested deeper than {DEPTH_MAX} levels"),
-            Flaw::Duplicate(key) => write!(f, "the body has the key \"{key}\" twice"),
         }
     }
 }
@@ -106,135 +105,15 @@ impl<'a> Object<'a> {
             .map(|(k, at)| (k.as_ref(), &self.text[at.clone()]))
     }
 
-    /// The text with `edits` made; `None` when there is nothing to change, so that the bytes go out as they came.
+    /// The text with `edits` made, one after the other; `None` when there is nothing to change, so that the bytes go out as they came.
     ///
-    /// An edit may be at the top level (`["model"]`) or one level down (`["stream_options", "include_usage"]`);
-    /// the outer object is made when it is missing or `null`. A removal of what is not there does nothing.
+    /// An edit may be at the top level (`["model"]`) or further down (`["stream_options", "include_usage"]`);
+    /// an outer object is made when it is missing or `null`. A removal of what is not there does nothing.
+    ///
+    /// However many edits there are, the text is not read again and is copied once.
     #[must_use]
     pub fn edited(&self, edits: &[Edit]) -> Option<String> {
-        let mut text: Option<String> = None;
-        for edit in edits {
-            let now = text.as_deref().unwrap_or(self.text);
-            let object = text
-                .as_deref()
-                .map(|t| Object::read_str(t).expect("an edited object is still an object"));
-            let object = object.as_ref().unwrap_or(self);
-            if let Some(next) = apply(now, object, edit) {
-                text = Some(next);
-            }
-        }
-        text
-    }
-
-    fn set(&self, key: &str, value: &str) -> String {
-        match self.fields.iter().find(|(k, _)| k == key) {
-            Some((_, at)) => splice(self.text, at.clone(), value),
-            None => {
-                let open = self.text.find('{').expect("an object starts with a brace") + 1;
-                let comma = if self.fields.is_empty() { "" } else { "," };
-                let name = serde_json::to_string(key).expect("a string is JSON");
-                splice(self.text, open..open, &format!("{name}:{value}{comma}"))
-            }
-        }
-    }
-
-    fn without(&self, key: &str) -> Option<String> {
-        let index = self.fields.iter().position(|(k, _)| k == key)?;
-        let end = self.fields[index].1.end;
-        let range = if index > 0 {
-            self.fields[index - 1].1.end..end
-        } else {
-            let open = self.text.find('{').expect("an object starts with a brace") + 1;
-            let rest = &self.text[end..];
-            let comma = if self.fields.len() > 1 {
-                rest.find(',').expect("a comma parts two fields") + 1
-            } else {
-                0
-            };
-            open..end + comma
-        };
-        Some(splice(self.text, range, ""))
-    }
-}
-
-fn apply(text: &str, object: &Object<'_>, edit: &Edit) -> Option<String> {
-    match (edit.path.as_slice(), &edit.change) {
-        ([key], Change::Set(value)) if object.get(key) == Some(value) => None,
-        ([key], Change::Set(value)) => Some(object.set(key, value)),
-        ([key], Change::Remove) => object.without(key),
-        ([outer, key], change) => {
-            let inner_text = object.some(outer);
-            let inner = match inner_text.map(Object::read_str) {
-                Some(Ok(inner)) => inner,
-                _ if matches!(change, Change::Remove) => return None,
-                _ => Object {
-                    text: "{}",
-                    fields: Vec::new(),
-                },
-            };
-            let one = Edit {
-                path: vec![key.clone()],
-                change: change.clone(),
-            };
-            let next = apply(inner.text, &inner, &one)?;
-            Some(object.set(outer, &next))
-        }
-        _ => {
-            debug_assert!(false, "edits reach one or two levels deep");
-            Some(text.to_owned())
-        }
-    }
-}
-
-fn splice(text: &str, at: Range<usize>, with: &str) -> String {
-    let mut out = String::with_capacity(text.len() + with.len());
-    out.push_str(&text[..at.start]);
-    out.push_str(with);
-    out.push_str(&text[at.end..]);
-    out
-}
-
-/// One change to a request's body.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Edit {
-    /// One or two keys.
-    pub path: Vec<String>,
-    /// What to do there.
-    pub change: Change,
-}
-
-/// What an [`Edit`] does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// Put this JSON text there.
-    Set(String),
-    /// Take the field away.
-    Remove,
-}
-
-impl Edit {
-    /// Sets a field to a JSON text.
-    #[must_use]
-    pub fn set(path: &[&str], json: impl Into<String>) -> Edit {
-        Edit {
-            path: path.iter().map(|k| (*k).to_owned()).collect(),
-            change: Change::Set(json.into()),
-        }
-    }
-
-    /// Sets a field to a string.
-    #[must_use]
-    pub fn set_text(path: &[&str], text: &str) -> Edit {
-        Edit::set(path, serde_json::to_string(text).expect("a string is JSON"))
-    }
-
-    /// Takes a field away.
-    #[must_use]
-    pub fn remove(path: &[&str]) -> Edit {
-        Edit {
-            path: path.iter().map(|k| (*k).to_owned()).collect(),
-            change: Change::Remove,
-        }
+        edit::edited(self, edits)
     }
 }
 
@@ -327,61 +206,6 @@ fn string_end(bytes: &[u8], mut at: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn edited(text: &str, edits: &[Edit]) -> String {
-        Object::read(text.as_bytes())
-            .expect("valid")
-            .edited(edits)
-            .unwrap_or_else(|| text.to_owned())
-    }
-
-    #[test]
-    fn an_edit_changes_its_own_bytes_and_no_others() {
-        let body = "{ \"model\" : \"a\",\n\t\"x\":1.0e+02, \"stream_options\": {\"k\": [1, 2] } }";
-        for (edits, expected) in [
-            (
-                vec![Edit::set_text(&["model"], "b")],
-                body.replace("\"a\"", "\"b\""),
-            ),
-            (
-                vec![Edit::remove(&["model"])],
-                body.replace(" \"model\" : \"a\",", ""),
-            ),
-            (
-                vec![Edit::remove(&["x"])],
-                body.replace(",\n\t\"x\":1.0e+02", ""),
-            ),
-            (vec![Edit::remove(&["nothing"])], body.to_owned()),
-            (
-                vec![Edit::set(&["stream_options", "include_usage"], "true")],
-                body.replace("{\"k\"", "{\"include_usage\":true,\"k\""),
-            ),
-            (
-                vec![Edit::set(&["n"], "1")],
-                body.replace("{ \"model\"", "{\"n\":1, \"model\""),
-            ),
-        ] {
-            assert_eq!(edited(body, &edits), expected);
-        }
-        assert_eq!(
-            edited("{}", &[Edit::set(&["a", "b"], "1")]),
-            "{\"a\":{\"b\":1}}"
-        );
-        assert_eq!(
-            edited("{\"a\":null}", &[Edit::set(&["a", "b"], "1")]),
-            "{\"a\":{\"b\":1}}"
-        );
-        assert_eq!(edited("{\"a\":1}", &[Edit::remove(&["a"])]), "{}");
-    }
-
-    #[test]
-    fn an_edit_that_changes_nothing_leaves_the_bytes_alone() {
-        let object = Object::read(b"{\"model\": \"a\"}").expect("valid");
-        assert_eq!(
-            object.edited(&[Edit::set_text(&["model"], "a"), Edit::remove(&["b"])]),
-            None
-        );
-    }
 
     #[test]
     fn flaws_are_told_apart() {

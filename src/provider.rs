@@ -27,6 +27,7 @@ use crate::chat::ServiceTier;
 use crate::dialect::UsageRule;
 use crate::dialect::embed::Shape;
 use crate::effort::Family;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 use std::fmt;
 
@@ -73,8 +74,6 @@ pub struct Kind {
     pub usage: UsageRule,
     /// What it does when the connection is closed in mid-answer.
     pub on_cancel: OnCancel,
-    /// The field that its OpenAI dialect takes as token limit.
-    pub limit_field: &'static str,
     /// Where a request names no service tier, the customer's own settings at the vendor may choose a dearer one.
     pub tier_by_project: bool,
     /// Its models run on the operator's machines and cost nothing per token.
@@ -231,20 +230,22 @@ impl Provider {
     }
 }
 
+/// What a segment of a path may not hold as it is.
+const OUTSIDE_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~')
+    .remove(b':')
+    .remove(b'@');
+
 /// A name as one segment of a path.
 fn segment(name: &str) -> String {
-    let mut out = String::with_capacity(name.len());
-    for byte in name.bytes() {
-        match byte {
-            // A name of dots alone would be another folder.
-            b'.' if name.trim_matches('.').is_empty() => out.push_str("%2E"),
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b':' | b'@' => {
-                out.push(char::from(byte));
-            }
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
+    // A name of dots alone would be another folder.
+    match name.trim_matches('.').is_empty() {
+        true => name.replace('.', "%2E"),
+        false => utf8_percent_encode(name, OUTSIDE_SEGMENT).to_string(),
     }
-    out
 }
 
 /// The kind of this name.

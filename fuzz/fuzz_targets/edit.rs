@@ -1,4 +1,4 @@
-//! See `flyball::json::fuzz::edit`.
+//! See `flyball_fuzz::json::edit`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| flyball::json::fuzz::edit(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| flyball_fuzz::json::edit(bytes));

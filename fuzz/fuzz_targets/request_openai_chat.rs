@@ -1,4 +1,4 @@
-//! See `flyball::dialect::fuzz::request`.
+//! See `flyball_fuzz::dialect::request`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| flyball::dialect::fuzz::request("openai_chat", bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| flyball_fuzz::dialect::request("openai_chat", bytes));

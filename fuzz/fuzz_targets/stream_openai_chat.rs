@@ -1,4 +1,4 @@
-//! See `flyball::dialect::fuzz::stream`.
+//! See `flyball_fuzz::dialect::stream`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| flyball::dialect::fuzz::stream("openai_chat", bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| flyball_fuzz::dialect::stream("openai_chat", bytes));

@@ -3,7 +3,7 @@
 //!
 //! `word*` is a stem, `=word` weighs double; words of scripts without spaces, and Arabic, are found as pieces of the text.
 
-use super::scan::{EMPTY, hashed, unspaced};
+use super::letters::{EMPTY, hashed, unspaced};
 use std::sync::OnceLock;
 
 /// The shortest and the longest stem, in characters.

@@ -7,16 +7,14 @@ mod cues;
 mod grams;
 mod lines;
 mod quotes;
-mod script;
 
+use super::letters::{EMPTY, FNV, hashed, hashed_code, letter, unspaced};
 use super::lexicon::{self, CLASSES};
 use cues::Hits;
 use grams::{FIRST_WORDS, GramSet, STEM, Seen, mix};
 pub use grams::{GRAM_BUCKETS, Grams};
 use lines::{Line, is_fault};
 use quotes::Quotes;
-use script::letter;
-pub(super) use script::unspaced;
 
 /// What was counted. Plain numbers; the signals make sense of them.
 #[derive(Clone, Debug)]
@@ -301,20 +299,6 @@ impl Default for Scan {
 
 /// Bits of a character in [`Pass::recent`].
 const RECENT_BITS: usize = 21;
-const FNV: u64 = 0xcbf2_9ce4_8422_2325;
-const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
-
-/// One more character of a hash; the same for the lexicon and the text.
-pub(super) fn hashed(hash: u64, c: char) -> u64 {
-    hashed_code(hash, u32::from(c).into())
-}
-
-fn hashed_code(hash: u64, code: u64) -> u64 {
-    (hash ^ code).wrapping_mul(FNV_PRIME)
-}
-
-/// The hash of no characters.
-pub(super) const EMPTY: u64 = FNV;
 
 impl Scan {
     /// Reads a window of the text.

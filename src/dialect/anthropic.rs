@@ -13,6 +13,7 @@ mod usage;
 mod write;
 
 use super::directory::Directory;
+use super::framed::Framed;
 use super::in_order::InOrder;
 use super::{
     Addressee, Answer, Dialect, Envelope, Frame, Place, Request, StreamDecoder, StreamWriter,
@@ -24,8 +25,6 @@ use crate::error::{Error, Kind};
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Map, Value};
-
-pub(super) use converse::REDACTED;
 
 /// The dialect.
 pub struct Anthropic;
@@ -118,7 +117,7 @@ impl Dialect for Anthropic {
 
     /// No provider differs from the dialect's own rule here.
     fn stream(&self, _rule: UsageRule) -> Box<dyn StreamDecoder> {
-        Box::new(answer::Decoder::default())
+        Box::new(Framed::<answer::AnthropicStream>::default())
     }
 
     fn answer(&self, body: &[u8], _rule: UsageRule) -> Answer {

@@ -199,17 +199,25 @@ pub(super) fn list<'a, T: Deserialize<'a>>(
     })
 }
 
-/// The messages: a non-empty array.
-pub(super) fn messages<'a, T: Deserialize<'a>>(fields: &Object<'a>) -> Result<Vec<T>, Error> {
+/// Reads the messages, a non-empty array of objects, one after the other; `read` is told each one's index.
+pub(super) fn messages<'a, T: Deserialize<'a>>(
+    fields: &Object<'a>,
+    mut read: impl FnMut(usize, T) -> Result<(), Error>,
+) -> Result<(), Error> {
     let expected = "an array of at least one message";
-    match list(fields, "messages")? {
+    let messages: Vec<Maybe<T>> = match list(fields, "messages")? {
         Some(messages) if !messages.is_empty() => Ok(messages),
         Some(_) => Err(wrong("messages", expected, "an empty one")),
         None => {
             let raw = fields.get("messages").unwrap_or_default();
             Err(wrong("messages", expected, found(raw)))
         }
+    }?;
+    for (i, message) in messages.into_iter().enumerate() {
+        let object = || wrong(format!("messages[{i}]"), "an object", "something else");
+        read(i, message.0.ok_or_else(object)?)?;
     }
+    Ok(())
 }
 
 struct Elements<'n, T> {
@@ -277,6 +285,15 @@ impl<'a> Costs<'a> {
     /// Remembers a field whose cost has no bound.
     pub(super) fn unbounded(&mut self, field: impl FnOnce() -> String) {
         unbounded(&mut self.unbounded, field);
+    }
+
+    /// Remembers every field that is not one of these, which are sorted.
+    pub(super) fn unknown(&mut self, fields: &Object<'_>, bounded: &[&str]) {
+        for (key, _) in fields.iter().filter(|(_, raw)| *raw != "null") {
+            if bounded.binary_search(&key).is_err() {
+                self.unbounded(|| shown(key));
+            }
+        }
     }
 
     /// Remembers a medium, whose bytes may be in this JSON string.

@@ -6,6 +6,9 @@ use crate::chat::conversation::State;
 /// Begins every such text; no vendor's own begin so.
 pub(super) const MARK: &str = "flyball1.";
 
+/// Begins the value of Anthropic's redacted thinking, to tell it from a signature.
+pub(super) const REDACTED: &str = "redacted:";
+
 /// Packs a state into one text without white space or quotes of its own making.
 pub(super) fn pack(state: &State, dialect: &str, model: &str) -> String {
     let model = if state.model.is_empty() {

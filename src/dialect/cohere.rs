@@ -14,6 +14,7 @@ mod usage;
 mod write;
 
 use super::directory::Directory;
+use super::framed::Framed;
 use super::in_order::InOrder;
 use super::{
     Addressee, Answer, Dialect, Envelope, Frame, Place, Request, StreamDecoder, StreamWriter,
@@ -83,7 +84,7 @@ impl Dialect for Cohere {
 
     /// No provider differs from the dialect's own rule here.
     fn stream(&self, _rule: UsageRule) -> Box<dyn StreamDecoder> {
-        Box::new(answer::Decoder::default())
+        Box::new(Framed::<answer::CohereStream>::default())
     }
 
     fn answer(&self, body: &[u8], _rule: UsageRule) -> Answer {

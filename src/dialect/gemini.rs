@@ -13,6 +13,7 @@ mod usage;
 mod write;
 
 use super::directory::Directory;
+use super::framed::Framed;
 use super::{
     Addressee, Answer, Dialect, Envelope, Frame, Place, Request, StreamDecoder, StreamFilter,
     StreamWriter, UsageRule, Work, Written, unseal,
@@ -102,7 +103,7 @@ impl Dialect for Gemini {
 
     /// Its thoughts are always counted apart here.
     fn stream(&self, _rule: UsageRule) -> Box<dyn StreamDecoder> {
-        Box::new(answer::Decoder::default())
+        Box::new(Framed::<answer::GeminiStream>::default())
     }
 
     fn answer(&self, body: &[u8], _rule: UsageRule) -> Answer {

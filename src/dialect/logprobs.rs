@@ -1,5 +1,6 @@
 //! How likely tokens were, in the shape that OpenAI's two APIs and Ollama's share.
 
+use super::Event;
 use super::lenient::{Content, Maybe, Text};
 use crate::chat::answer::Token;
 use serde::Deserialize;
@@ -22,7 +23,7 @@ pub(super) struct Wire<'a> {
 pub(super) type List<'a> = Content<'a, Maybe<Wire<'a>>>;
 
 /// What a list tells; what has no probability is no token.
-pub(super) fn tokens(list: &List<'_>) -> Vec<Token> {
+fn tokens(list: &List<'_>) -> Vec<Token> {
     let read = |wire: &Wire<'_>| {
         Some(Token {
             text: wire.token.text()?.to_owned(),
@@ -33,6 +34,14 @@ pub(super) fn tokens(list: &List<'_>) -> Vec<Token> {
     };
     let wires = list.list().iter().filter_map(|wire| wire.0.as_ref());
     wires.filter_map(read).collect()
+}
+
+/// Tells what a list tells.
+pub(super) fn tell(list: &List<'_>, on: &mut dyn FnMut(Event)) {
+    let tokens = tokens(list);
+    if !tokens.is_empty() {
+        on(Event::Logprobs(tokens));
+    }
 }
 
 /// The same list for a client. A token whose bytes nobody tells is taken to be its text.

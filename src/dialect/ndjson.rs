@@ -1,6 +1,7 @@
 //! JSON objects, one a line, read as they come. Never holds more than one line, never more than
 //! [`super::sse::EVENT_BYTES_MAX`]: a longer line is read past.
 
+use super::framed::Frames;
 use super::sse::EVENT_BYTES_MAX;
 
 /// Cuts bytes into lines.
@@ -10,9 +11,11 @@ pub(super) struct Lines {
     too_long: bool,
 }
 
-impl Lines {
-    /// Takes the next bytes; calls `on` for each line that they complete, without its end, unless it is blank.
-    pub(super) fn feed(&mut self, bytes: &[u8], on: &mut dyn FnMut(&[u8])) {
+/// A frame is a line without its end; blank ones are none.
+impl Frames for Lines {
+    type Frame<'f> = &'f [u8];
+
+    fn feed(&mut self, bytes: &[u8], on: &mut dyn FnMut(&[u8])) {
         let mut rest = bytes;
         while let Some(end) = rest.iter().position(|b| *b == b'\n') {
             let line = &rest[..end];
@@ -27,11 +30,12 @@ impl Lines {
         self.hold(rest);
     }
 
-    /// The bytes have ended: the last line may lack its end.
-    pub(super) fn finish(&mut self, on: &mut dyn FnMut(&[u8])) {
+    fn finish(&mut self, on: &mut dyn FnMut(&[u8])) {
         self.end(on);
     }
+}
 
+impl Lines {
     fn hold(&mut self, piece: &[u8]) {
         if self.too_long || self.held.len() + piece.len() > EVENT_BYTES_MAX {
             self.too_long = true;

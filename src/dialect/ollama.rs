@@ -9,6 +9,7 @@ mod speak;
 mod write;
 
 use super::directory::Directory;
+use super::framed::Framed;
 use super::{
     Addressee, Answer, Dialect, Envelope, Frame, Place, Request, StreamDecoder, StreamWriter,
     UsageRule, Work, Written,
@@ -97,7 +98,7 @@ impl Dialect for Ollama {
 
     /// No server of this dialect tells its thoughts' tokens apart.
     fn stream(&self, _rule: UsageRule) -> Box<dyn StreamDecoder> {
-        Box::new(answer::Decoder::default())
+        Box::new(Framed::<answer::OllamaStream>::default())
     }
 
     fn answer(&self, body: &[u8], _rule: UsageRule) -> Answer {

@@ -2,6 +2,8 @@
 //! nobody took is refused by name, so that nothing is lost in silence.
 
 use super::body::{shown, wrong};
+use crate::chat::Role;
+use crate::chat::conversation::{Item, Message};
 use crate::error::Error;
 use serde_json::{Map, Number, Value};
 
@@ -119,6 +121,12 @@ impl Fields {
         }
     }
 
+    /// Takes an object that must be there.
+    pub(super) fn need_object(&mut self, key: &str) -> Result<Fields, Error> {
+        self.object(key)?
+            .ok_or_else(|| wrong(self.path(key), "an object", "nothing"))
+    }
+
     /// Takes a string or an array of strings.
     pub(super) fn texts(&mut self, key: &str) -> Result<Vec<String>, Error> {
         let expected = "a string or an array of strings";
@@ -192,6 +200,17 @@ pub(super) fn not_empty(list: Vec<Value>) -> Result<Vec<Value>, Error> {
             "\"messages\" holds nothing that the model that would answer can be told.",
         )
         .code("flyball_untranslatable")),
+    }
+}
+
+/// Adds to the conversation's last message where that is of this role; what users say stays apart.
+pub(super) fn push(messages: &mut Vec<Message>, role: Role, item: Item) {
+    match messages.last_mut() {
+        Some(last) if last.role == role && role != Role::User => last.items.push(item),
+        _ => messages.push(Message {
+            role,
+            items: vec![item],
+        }),
     }
 }
 

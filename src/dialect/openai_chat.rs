@@ -13,6 +13,7 @@ mod speak;
 mod usage;
 mod write;
 
+use super::framed::Framed;
 use super::{
     Addressee, Answer, Dialect, Envelope, Frame, Place, Request, StreamDecoder, StreamFilter,
     StreamWriter, UsageRule, Work, Written, unseal,
@@ -90,7 +91,7 @@ impl Dialect for OpenAiChat {
     }
 
     fn stream(&self, rule: UsageRule) -> Box<dyn StreamDecoder> {
-        Box::new(answer::Decoder::new(rule))
+        Box::new(Framed::new(answer::ChatStream::new(rule)))
     }
 
     fn answer(&self, body: &[u8], rule: UsageRule) -> Answer {

@@ -10,6 +10,7 @@ mod request;
 mod speak;
 mod write;
 
+use super::framed::Framed;
 use super::in_order::InOrder;
 use super::{
     Addressee, Answer, Dialect, Frame, Place, Request, StreamDecoder, StreamWriter, UsageRule,
@@ -72,7 +73,7 @@ impl Dialect for OpenAiResponses {
 
     /// Reasoning is a part of the output here, whoever the vendor is.
     fn stream(&self, _rule: UsageRule) -> Box<dyn StreamDecoder> {
-        Box::new(answer::Decoder::default())
+        Box::new(Framed::<answer::ResponsesStream>::default())
     }
 
     fn answer(&self, body: &[u8], _rule: UsageRule) -> Answer {

@@ -4,6 +4,8 @@
 //! event without its empty line. Never holds more than one event, never more than
 //! [`EVENT_BYTES_MAX`]: a larger event is read past. Knows nothing of what the data mean.
 
+use super::framed::Frames;
+
 /// The longest line and the most data of one event that is kept, in bytes. The largest recorded event is under 100 KiB.
 pub const EVENT_BYTES_MAX: usize = 1 << 20;
 
@@ -37,6 +39,18 @@ pub struct Reader {
     after_cr: bool,
     /// Bytes of the byte order mark seen so far; past its length once the start is settled.
     bom: usize,
+}
+
+impl Frames for Reader {
+    type Frame<'f> = Frame<'f>;
+
+    fn feed(&mut self, bytes: &[u8], on: &mut dyn FnMut(Frame<'_>)) {
+        Reader::feed(self, bytes, on);
+    }
+
+    fn finish(&mut self, on: &mut dyn FnMut(Frame<'_>)) {
+        Reader::finish(self, on);
+    }
 }
 
 enum Field<'a> {

@@ -1,7 +1,7 @@
 //! Sealed reasoning in a request that stays in its dialect: what travelled here from another one gets its
 //! own form back or goes, and what another model made goes.
 
-use super::carry::{self, MARK};
+use super::carry::{self, MARK, REDACTED};
 use serde_json::Value;
 
 /// The mark in base64, as Gemini's clients send it.
@@ -60,12 +60,7 @@ pub fn key(state: &crate::chat::conversation::State) -> Option<String> {
     match state.dialect.as_str() {
         "anthropic_messages" => {
             let value = state.value.as_str();
-            Some(
-                value
-                    .strip_prefix(super::anthropic::REDACTED)
-                    .unwrap_or(value)
-                    .to_owned(),
-            )
+            Some(value.strip_prefix(REDACTED).unwrap_or(value).to_owned())
         }
         "gemini" => Some(state.value.clone()),
         "openai_responses" => {
@@ -102,7 +97,7 @@ pub(super) fn anthropic(messages: &mut Vec<Value>, reader: &Reader<'_>) {
                 Fate::Stays => true,
                 Fate::Goes => false,
                 Fate::Becomes(value) => {
-                    match value.strip_prefix(super::anthropic::REDACTED) {
+                    match value.strip_prefix(REDACTED) {
                         Some(data) => {
                             *block = serde_json::json!({"type": "redacted_thinking", "data": data})
                         }

@@ -27,7 +27,6 @@ pub static KIND: Kind = Kind {
     // How a cancelled stream is billed is not documented.
     on_cancel: OnCancel::Unknown,
     closes_early: false,
-    limit_field: "max_completion_tokens",
     tier_by_project: false,
     free: false,
     starters: &[],

@@ -27,7 +27,6 @@ pub static KIND: Kind = Kind {
     usage: UsageRule::Dialect,
     // Measured: generation stops on disconnect (6 tokens made, 6 events received; llama.cpp b10434, /metrics).
     on_cancel: OnCancel::Stops,
-    limit_field: "max_tokens",
     tier_by_project: false,
     free: true,
     // Its HTTP server closes a connection after a stream, a moment later: what is sent in that moment is lost.

@@ -18,7 +18,6 @@ pub static KIND: Kind = Kind {
     usage: UsageRule::Dialect,
     // How a cancelled stream is billed is not documented.
     on_cancel: OnCancel::Unknown,
-    limit_field: "max_tokens",
     tier_by_project: false,
     free: false,
     closes_early: false,

@@ -25,7 +25,6 @@ pub static KIND: Kind = Kind {
     usage: UsageRule::Dialect,
     // How a cancelled stream is billed is not documented.
     on_cancel: OnCancel::Unknown,
-    limit_field: "max_completion_tokens",
     // "auto" is what the project is set to (https://platform.openai.com/docs/api-reference/chat/create).
     tier_by_project: true,
     free: false,

@@ -24,7 +24,6 @@ pub static KIND: Kind = Kind {
     usage: UsageRule::Dialect,
     // Our own: the generator is dropped with its connection.
     on_cancel: OnCancel::Stops,
-    limit_field: "max_tokens",
     tier_by_project: false,
     free: false,
     closes_early: false,

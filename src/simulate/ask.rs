@@ -81,6 +81,19 @@ impl Refusal {
             message: message.into(),
         }
     }
+
+    /// There is no model of this name.
+    pub(super) fn no_model(name: &str) -> Refusal {
+        Refusal {
+            code: Some("model_not_found"),
+            field: Some("model"),
+            ..Refusal::new(
+                404,
+                "not_found_error",
+                format!("there is no model \"{name}\""),
+            )
+        }
+    }
 }
 
 pub(super) fn bad(field: &'static str, message: impl Into<String>) -> Refusal {
@@ -221,15 +234,7 @@ fn model(body: &Value) -> Result<&'static Model, Refusal> {
         .get("model")
         .and_then(Value::as_str)
         .ok_or_else(|| bad("model", "a model is required"))?;
-    Model::named(name).ok_or_else(|| Refusal {
-        code: Some("model_not_found"),
-        field: Some("model"),
-        ..Refusal::new(
-            404,
-            "not_found_error",
-            format!("there is no model \"{name}\""),
-        )
-    })
+    Model::named(name).ok_or_else(|| Refusal::no_model(name))
 }
 
 fn effort(value: Option<&Value>, field: &'static str) -> Result<Option<Effort>, Refusal> {

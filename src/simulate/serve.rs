@@ -240,17 +240,7 @@ fn listing(wire: Wire, rest: &str) -> Result<Response<Body>, Refusal> {
         (Wire::Anthropic, "", _) => anthropic::models(),
         (Wire::OpenAi, _, Some(model)) => openai::model(model),
         (Wire::Anthropic, _, Some(model)) => anthropic::model(model),
-        (_, _, None) => {
-            return Err(Refusal {
-                code: Some("model_not_found"),
-                field: Some("model"),
-                ..Refusal::new(
-                    404,
-                    "not_found_error",
-                    format!("there is no model \"{name}\""),
-                )
-            });
-        }
+        (_, _, None) => return Err(Refusal::no_model(name)),
     };
     Ok(json(StatusCode::OK, body))
 }

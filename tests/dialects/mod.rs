@@ -1,6 +1,8 @@
 //! Recorded traffic through the dialects: every stream cut in many ways, every count checked against
 //! arithmetic that is done here on the plain JSON.
 
+#[path = "../../fuzz/src/lib.rs"]
+mod fuzz;
 pub mod recording;
 
 use flyball::chat::Usage;
@@ -973,9 +975,9 @@ fn the_fuzz_corpus_breaks_nothing() {
                 continue;
             }
             match target.split_once('_') {
-                Some(("stream", dialect)) => flyball::dialect::fuzz::stream(dialect, input),
-                Some(("request", dialect)) => flyball::dialect::fuzz::request(dialect, input),
-                _ => flyball::json::fuzz::edit(input),
+                Some(("stream", dialect)) => fuzz::dialect::stream(dialect, input),
+                Some(("request", dialect)) => fuzz::dialect::request(dialect, input),
+                _ => fuzz::json::edit(input),
             }
         }
         println!("corpus of {target}: {}", inputs.len());

@@ -100,16 +100,13 @@ fn no_folders_lean_on_each_other() {
     assert!(found.is_empty(), "these lean on each other: {shown:#?}");
 }
 
-/// Folders whose files still lean on each other.
-const TANGLED: [&str; 1] = ["classify"];
-
 #[test]
 fn no_files_lean_on_each_other() {
     let house = House::here();
     let arrows: BTreeSet<_> = house
         .arrows()
         .into_keys()
-        .filter(|(a, b)| !one_room(a, b) && !TANGLED.contains(&folder(a)))
+        .filter(|(a, b)| !one_room(a, b))
         .collect();
     let found = circles(&arrows);
     let shown: Vec<_> = found

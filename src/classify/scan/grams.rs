@@ -1,6 +1,7 @@
 //! Words and word pairs by their hashes, and whether one was seen before. No allocation.
 
-use super::{FNV, FNV_PRIME, Scan, Word};
+use super::{Scan, Word};
+use crate::classify::letters::{FNV, FNV_PRIME};
 
 /// Buckets of the n-grams that a grader may weigh.
 pub const GRAM_BUCKETS: u32 = 1 << 16;

@@ -1,6 +1,7 @@
 //! What lines look like: lists, tables, options, traces, differences, fences.
 
-use super::{Scan, hashed};
+use super::Scan;
+use crate::classify::letters::hashed;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Line {

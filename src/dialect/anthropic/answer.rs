@@ -1,12 +1,13 @@
 //! Answers of Anthropic Messages, streamed and whole.
 
-use super::converse::REDACTED;
 use super::usage::{Seen, Wire};
 use crate::chat::Usage;
 use crate::chat::conversation::State as Sealed;
+use crate::dialect::carry::REDACTED;
+use crate::dialect::framed::{ReadsFrames, ToldModel};
 use crate::dialect::lenient::{Content, Count, Maybe, Text};
 use crate::dialect::sse::{Frame, Reader};
-use crate::dialect::{Answer, Citation, Event, Finish, StreamDecoder, body, fault};
+use crate::dialect::{Answer, Citation, Event, Finish, body, fault};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -226,34 +227,18 @@ impl Delta<'_> {
     }
 }
 
-/// A decoder for one stream.
+/// What is known of a stream while it is read.
 #[derive(Default)]
-pub(super) struct Decoder {
-    reader: Reader,
-    state: State,
-}
-
-#[derive(Default)]
-struct State {
-    model: String,
+pub(super) struct AnthropicStream {
+    model: ToldModel,
     seen: Seen,
     calls: Calls,
 }
 
-impl StreamDecoder for Decoder {
-    fn feed(&mut self, bytes: &[u8], on: &mut dyn FnMut(Event)) {
-        let state = &mut self.state;
-        self.reader.feed(bytes, &mut |frame| state.tell(frame, on));
-    }
+impl ReadsFrames for AnthropicStream {
+    type Frames = Reader;
 
-    fn finish(&mut self, on: &mut dyn FnMut(Event)) {
-        let state = &mut self.state;
-        self.reader.finish(&mut |frame| state.tell(frame, on));
-    }
-}
-
-impl State {
-    fn tell(&mut self, frame: Frame<'_>, on: &mut dyn FnMut(Event)) {
+    fn read(&mut self, frame: Frame<'_>, on: &mut dyn FnMut(Event)) {
         let said = serde_json::from_slice::<Said<'_>>(frame.data).ok();
         let kind = said.as_ref().and_then(|said| said.kind.text());
         if frame.name == b"error" || kind == Some("error") {
@@ -283,12 +268,11 @@ impl State {
             on(Event::End);
         }
     }
+}
 
+impl AnthropicStream {
     fn tell_start(&mut self, message: &Message<'_>, on: &mut dyn FnMut(Event)) {
-        if let Some(model) = message.model.words().filter(|model| *model != self.model) {
-            model.clone_into(&mut self.model);
-            on(Event::Model(model.to_owned()));
-        }
+        self.model.tell(&message.model, on);
         if let Some(raw) = message.usage {
             take_usage(raw, &mut self.seen);
             self.tell_usage(true, on);
@@ -341,9 +325,11 @@ pub(super) fn whole(bytes: &[u8]) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::StreamDecoder;
+    use crate::dialect::framed::Framed;
 
     fn decode(text: &str) -> Vec<Event> {
-        let mut decoder = Decoder::default();
+        let mut decoder = Framed::<AnthropicStream>::default();
         let mut events = Vec::new();
         decoder.feed(text.as_bytes(), &mut |e| events.push(e));
         decoder.finish(&mut |e| events.push(e));

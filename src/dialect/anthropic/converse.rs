@@ -274,7 +274,7 @@ fn item(block: &mut Fields, said: &mut Conversation) -> Result<Item, Error> {
             let data = block.need_text("data")?;
             let mut state = carry::unpack(&data, "anthropic_messages");
             if !data.starts_with(carry::MARK) {
-                state.value = format!("{REDACTED}{data}");
+                state.value = format!("{}{data}", carry::REDACTED);
             }
             Item::Reasoning(Reasoning {
                 text: String::new(),
@@ -285,13 +285,8 @@ fn item(block: &mut Fields, said: &mut Conversation) -> Result<Item, Error> {
     })
 }
 
-/// Tells sealed thinking from a signature.
-pub(in crate::dialect) const REDACTED: &str = "redacted:";
-
 fn source(block: &mut Fields, kind: MediaKind) -> Result<Media, Error> {
-    let Some(mut source) = block.object("source")? else {
-        return Err(body::wrong(block.path("source"), "an object", "nothing"));
-    };
+    let mut source = block.need_object("source")?;
     let mime = source.text("media_type")?.unwrap_or_default();
     let at = match source.need_text("type")?.as_str() {
         "base64" => {

@@ -144,13 +144,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
     reading.prompt.tools = tools.len();
     reading.prompt.structured = structured(&fields);
     reading.add_system(&fields)?;
-    for (i, message) in body::messages(&fields)?.into_iter().enumerate() {
-        let message: Maybe<Message<'_>> = message;
-        let message = message
-            .0
-            .ok_or_else(|| body::wrong(format!("messages[{i}]"), "an object", "something else"))?;
-        reading.add_message(message, i)?;
-    }
+    body::messages(&fields, |i, message| reading.add_message(message, i))?;
     Ok(Request {
         model_in_body: body::model_in(&fields),
         tier: body::tier(&fields, "service_tier"),

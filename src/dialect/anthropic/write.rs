@@ -1,6 +1,5 @@
 //! A neutral conversation as a Messages request.
 
-use super::converse::REDACTED;
 use crate::chat::Role;
 use crate::chat::conversation::{
     Choice, Conversation, Format, Item, Media, MediaKind, Message, Place, Reasoning, Returned,
@@ -199,7 +198,7 @@ fn block(item: &Item, to: &Addressee<'_>) -> Result<Option<Value>, Error> {
 /// Thinking goes back only to the model that signed it.
 fn thought(reasoning: &Reasoning, to: &Addressee<'_>) -> Option<Value> {
     let value = carry::fits(reasoning.state.as_ref(), "anthropic_messages", to.model)?;
-    Some(match value.strip_prefix(REDACTED) {
+    Some(match value.strip_prefix(carry::REDACTED) {
         Some(data) => json!({"type": "redacted_thinking", "data": data}),
         None => json!({"type": "thinking", "thinking": reasoning.text, "signature": value}),
     })

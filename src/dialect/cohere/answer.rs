@@ -2,9 +2,10 @@
 
 use super::usage::Used;
 use crate::chat::answer::Token;
+use crate::dialect::framed::ReadsFrames;
 use crate::dialect::lenient::{Content, Count, Maybe, Text};
 use crate::dialect::sse::{Frame, Reader};
-use crate::dialect::{Answer, Citation, Event, Finish, StreamDecoder, body, fault};
+use crate::dialect::{Answer, Citation, Event, Finish, body, fault};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Number, Value};
@@ -121,15 +122,9 @@ struct Likely<'a> {
     logprobs: Content<'a, Value>,
 }
 
-/// A decoder for one stream.
+/// What is known of a stream while it is read.
 #[derive(Default)]
-pub(super) struct Decoder {
-    reader: Reader,
-    state: State,
-}
-
-#[derive(Default)]
-struct State {
+pub(super) struct CohereStream {
     /// The index that each call has in the stream.
     calls: Vec<u64>,
     /// The model said something.
@@ -147,20 +142,10 @@ impl Told<'_> {
     }
 }
 
-impl StreamDecoder for Decoder {
-    fn feed(&mut self, bytes: &[u8], on: &mut dyn FnMut(Event)) {
-        let state = &mut self.state;
-        self.reader.feed(bytes, &mut |frame| state.tell(frame, on));
-    }
+impl ReadsFrames for CohereStream {
+    type Frames = Reader;
 
-    fn finish(&mut self, on: &mut dyn FnMut(Event)) {
-        let state = &mut self.state;
-        self.reader.finish(&mut |frame| state.tell(frame, on));
-    }
-}
-
-impl State {
-    fn tell(&mut self, frame: Frame<'_>, on: &mut dyn FnMut(Event)) {
+    fn read(&mut self, frame: Frame<'_>, on: &mut dyn FnMut(Event)) {
         let told = serde_json::from_slice::<Told<'_>>(frame.data).ok();
         let failed = told.as_ref().is_some_and(Told::is_error);
         if failed || frame.name == b"error" {
@@ -204,7 +189,9 @@ impl State {
         }
         self.said |= words;
     }
+}
 
+impl CohereStream {
     fn tell_arguments(&self, told: &Told<'_>, piece: &Piece<'_>, on: &mut dyn FnMut(Event)) {
         let function = piece
             .tool_calls

@@ -3,13 +3,13 @@
 use super::NAME;
 use crate::chat::Role;
 use crate::chat::conversation::{
-    Call, Choice, Conversation, Format, Item, MediaKind, Message, Reasoning, Returned, Sampling,
-    Tool,
+    Choice, Conversation, Format, Item, MediaKind, Message, Reasoning, Returned, Sampling, Tool,
 };
-use crate::dialect::open::{Fields, cannot, kind};
+use crate::dialect::functions;
+use crate::dialect::open::{Fields, cannot, kind, push};
 use crate::dialect::{Request, body, carry, media};
 use crate::error::Error;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// Fields that flyball reads elsewhere and writes in the model's own words.
 const OWNED: &[&str] = &["model", "stream", "max_tokens"];
@@ -80,16 +80,10 @@ fn tools(fields: &mut Fields, said: &mut Conversation) -> Result<(), Error> {
     for (i, tool) in fields.list("tools")?.into_iter().enumerate() {
         let mut tool = Fields::of(format!("tools[{i}]"), tool)?;
         tool.ignore(&["type"]);
-        let Some(mut function) = tool.object("function")? else {
-            return Err(body::wrong(tool.path("function"), "an object", "nothing"));
-        };
+        let mut function = tool.need_object("function")?;
         said.tools.push(Tool {
-            name: function.need_text("name")?,
-            description: function.text("description")?,
-            schema: function
-                .take("parameters")
-                .unwrap_or_else(|| json!({"type": "object", "properties": {}})),
             strict,
+            ..functions::declared(&mut function)?
         });
         function.done()?;
         tool.done()?;
@@ -119,21 +113,14 @@ fn add(mut message: Fields, said: &mut Conversation) -> Result<(), Error> {
         "user" => (Role::User, items),
         "assistant" => (Role::Assistant, assistant(&mut message, items)?),
         "tool" => {
-            let result = Item::Result(Returned {
+            let result = Returned {
                 id: message.need_text("tool_call_id")?,
                 name: String::new(),
                 items,
                 failed: false,
-            });
-            if let Some(Message {
-                role: Role::Tool,
-                items,
-            }) = said.messages.last_mut()
-            {
-                items.push(result);
-                return message.done();
-            }
-            (Role::Tool, vec![result])
+            };
+            push(&mut said.messages, Role::Tool, Item::Result(result));
+            return message.done();
         }
         _ => return Err(cannot(&message.path("role"))),
     };
@@ -153,16 +140,7 @@ fn assistant(message: &mut Fields, items: Vec<Item>) -> Result<Vec<Item>, Error>
     for (i, call) in message.list("tool_calls")?.into_iter().enumerate() {
         let mut call = Fields::of(format!("{path}[{i}]"), call)?;
         call.ignore(&["type"]);
-        let id = call.need_text("id")?;
-        let Some(mut function) = call.object("function")? else {
-            return Err(body::wrong(call.path("function"), "an object", "nothing"));
-        };
-        told.push(Item::Call(Call {
-            id,
-            name: function.need_text("name")?,
-            arguments: function.text("arguments")?.unwrap_or_else(|| "{}".into()),
-        }));
-        function.done()?;
+        told.push(Item::Call(functions::called(&mut call)?));
         call.done()?;
     }
     Ok(told)
@@ -199,9 +177,7 @@ fn item(mut piece: Fields, lost: &mut Vec<String>) -> Result<Item, Error> {
 }
 
 fn image(piece: &mut Fields) -> Result<Item, Error> {
-    let Some(mut image) = piece.object("image_url")? else {
-        return Err(body::wrong(piece.path("image_url"), "an object", "nothing"));
-    };
+    let mut image = piece.need_object("image_url")?;
     let (path, url) = (image.path("url"), image.need_text("url")?);
     let mut read = media::from_url(&path, url, MediaKind::Image)?;
     read.detail = media::detail(image.text("detail")?);
@@ -211,9 +187,7 @@ fn image(piece: &mut Fields) -> Result<Item, Error> {
 
 /// A document in a tool's result is that result: its words, or its JSON.
 fn document(piece: &mut Fields, lost: &mut Vec<String>) -> Result<Item, Error> {
-    let Some(mut document) = piece.object("document")? else {
-        return Err(body::wrong(piece.path("document"), "an object", "nothing"));
-    };
+    let mut document = piece.need_object("document")?;
     document.lose(&["id"], lost);
     let text = match document.take("data") {
         None => return Err(body::wrong(document.path("data"), "an object", "nothing")),

@@ -75,11 +75,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
     let stream = body::flag(&fields, "stream")?;
     let tokens = body::count(&fields, "max_tokens", 1..=body::TOKENS_MAX)?;
     let mut costs = Costs::default();
-    for (key, _) in fields.iter().filter(|(_, raw)| *raw != "null") {
-        if BOUNDED.binary_search(&key).is_err() {
-            costs.unbounded(|| body::shown(key));
-        }
-    }
+    costs.unknown(&fields, BOUNDED);
     let tools: Vec<Maybe<body::Tool<'_>>> = body::list(&fields, "tools")?.unwrap_or_default();
     body::unbounded_tools(&tools, &mut costs);
     let format = fields.some("response_format");
@@ -89,14 +85,9 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
         structured: format.is_some_and(|f| f.kind.text() == Some("json_object")),
         ..Prompt::default()
     };
-    for (i, message) in body::messages(&fields)?.into_iter().enumerate() {
-        let message: Maybe<Message<'_>> = message;
-        let at = format!("messages[{i}]");
-        let message = message
-            .0
-            .ok_or_else(|| body::wrong(&at, "an object", "something else"))?;
-        add(message, &at, &mut prompt, &mut costs)?;
-    }
+    body::messages(&fields, |i, message| {
+        add(message, &format!("messages[{i}]"), &mut prompt, &mut costs)
+    })?;
     Ok(Request {
         effort: Thoughts.asked(&fields),
         limit: tokens.map(|tokens| Limit {

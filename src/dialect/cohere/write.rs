@@ -6,7 +6,7 @@ use crate::chat::conversation::{
     Choice, Conversation, Format, Item, Media, MediaKind, Place, Tool, texts,
 };
 use crate::dialect::open::{cannot, cannot_hold, not_empty};
-use crate::dialect::{Addressee, Written, carry, media};
+use crate::dialect::{Addressee, Written, carry, functions};
 use crate::error::Error;
 use serde_json::{Map, Number, Value, json};
 
@@ -67,7 +67,10 @@ fn tools(
     if said.tools.is_empty() {
         return Ok(());
     }
-    body.insert("tools".into(), said.tools.iter().map(function).collect());
+    body.insert(
+        "tools".into(),
+        said.tools.iter().map(functions::declaration).collect(),
+    );
     match said.choice.as_ref() {
         None | Some(Choice::Auto) => {}
         Some(Choice::None) => drop(body.insert("tool_choice".into(), "NONE".into())),
@@ -91,15 +94,6 @@ fn tools(
         lost.push("parallel_tool_calls".into());
     }
     Ok(())
-}
-
-fn function(tool: &Tool) -> Value {
-    let mut function = json!({"name": tool.name});
-    if let Some(description) = &tool.description {
-        function["description"] = description.clone().into();
-    }
-    function["parameters"] = tool.schema.clone();
-    json!({"type": "function", "function": function})
 }
 
 fn sampling(
@@ -148,9 +142,7 @@ fn sampling(
         }
         body.insert(key.into(), Value::Number(value.clone()));
     }
-    if let Some(seed) = &sampling.seed {
-        body.insert("seed".into(), Value::Number(seed.clone()));
-    }
+    functions::numbers(body, [("seed", &sampling.seed)]);
     Ok(())
 }
 
@@ -159,47 +151,24 @@ fn messages(
     to: &Addressee<'_>,
     lost: &mut Vec<String>,
 ) -> Result<Vec<Value>, Error> {
-    let mut list = Vec::new();
-    if !said.system.is_empty() {
-        list.push(json!({"role": "system", "content": said.system.join("\n\n")}));
-    }
+    let mut list = Vec::from_iter(functions::system(said));
     for message in &said.messages {
         match message.role {
-            Role::User => list.push(json!({"role": "user", "content": content(&message.items)?})),
+            Role::User => {
+                let content = functions::content(&message.items, medium)?;
+                list.push(json!({"role": "user", "content": content}));
+            }
             Role::Assistant => list.extend(assistant(&message.items, to)?),
-            Role::Tool => results(&message.items, &mut list, lost)?,
+            Role::Tool => functions::results(&message.items, &mut list, lost, medium)?,
         }
     }
     not_empty(list)
 }
 
-fn content(items: &[Item]) -> Result<Value, Error> {
-    if let [Item::Text(text)] = items {
-        return Ok(text.clone().into());
-    }
-    items.iter().map(part).collect()
-}
-
-fn part(item: &Item) -> Result<Value, Error> {
-    match item {
-        Item::Text(text) | Item::Refusal(text) => Ok(json!({"type": "text", "text": text})),
-        Item::Media(media) => medium(media),
-        Item::Call(_) | Item::Result(_) | Item::Reasoning(_) => {
-            Err(cannot_hold("a tool call in a user's message"))
-        }
-    }
-}
-
 fn medium(medium: &Media) -> Result<Value, Error> {
     match (medium.kind, &medium.at) {
         (_, Place::Text(text)) => Ok(json!({"type": "text", "text": text})),
-        (MediaKind::Image, _) => {
-            let mut image = json!({"url": media::to_url(medium)});
-            if let Some(detail) = &medium.detail {
-                image["detail"] = detail.clone().into();
-            }
-            Ok(json!({"type": "image_url", "image_url": image}))
-        }
+        (MediaKind::Image, _) => functions::picture(medium),
         (MediaKind::Audio | MediaKind::File, _) => Err(cannot_hold("sound or a file")),
     }
 }
@@ -214,7 +183,7 @@ fn assistant(items: &[Item], to: &Addressee<'_>) -> Result<Option<Value>, Error>
                     pieces.push(json!({"type": "thinking", "thinking": reasoning.text}));
                 }
             }
-            Item::Call(call) => calls.push(json!({"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}})),
+            Item::Call(call) => calls.push(functions::call(call)),
             Item::Text(_) | Item::Refusal(_) => {}
             Item::Media(_) | Item::Result(_) => {
                 return Err(cannot_hold("a file in a model's message"));
@@ -238,28 +207,4 @@ fn assistant(items: &[Item], to: &Addressee<'_>) -> Result<Option<Value>, Error>
         made.insert("tool_calls".into(), calls.into());
     }
     Ok((made.len() > 1).then_some(Value::Object(made)))
-}
-
-/// Results are texts here; pictures of a tool follow in a message of the user.
-fn results(items: &[Item], list: &mut Vec<Value>, lost: &mut Vec<String>) -> Result<(), Error> {
-    let mut seen = Vec::new();
-    for item in items {
-        let Item::Result(result) = item else {
-            return Err(cannot_hold("a tool's message without a result"));
-        };
-        if result.failed {
-            lost.push("is_error".into());
-        }
-        let text = result.text();
-        list.push(json!({"role": "tool", "tool_call_id": result.id, "content": text}));
-        for item in &result.items {
-            if let Item::Media(media) = item {
-                seen.push(medium(media)?);
-            }
-        }
-    }
-    if !seen.is_empty() {
-        list.push(json!({"role": "user", "content": seen}));
-    }
-    Ok(())
 }

@@ -1,12 +1,12 @@
 //! Answers of Gemini, streamed and whole.
 
 use super::usage::Wire;
-use crate::chat::Usage;
 use crate::chat::answer::Token;
 use crate::chat::conversation::State as Sealed;
+use crate::dialect::framed::{ReadsFrames, ToldModel, ToldUsage};
 use crate::dialect::lenient::{Content, Count, Maybe, Text};
 use crate::dialect::sse::{Frame, Reader};
-use crate::dialect::{Answer, Citation, Event, Finish, StreamDecoder, fault};
+use crate::dialect::{Answer, Citation, Event, Finish, fault};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -176,10 +176,11 @@ struct Web<'a> {
     title: Text<'a>,
 }
 
+/// What is known of a stream while it is read.
 #[derive(Default)]
-struct State {
-    model: String,
-    usage: Option<Usage>,
+pub(super) struct GeminiStream {
+    model: ToldModel,
+    usage: ToldUsage,
     calls: u64,
     /// The answers that have calls.
     callers: Vec<u64>,
@@ -189,40 +190,21 @@ struct State {
     text: String,
 }
 
-/// A decoder for one stream.
-#[derive(Default)]
-pub(super) struct Decoder {
-    reader: Reader,
-    state: State,
-}
+impl ReadsFrames for GeminiStream {
+    type Frames = Reader;
 
-impl StreamDecoder for Decoder {
-    fn feed(&mut self, bytes: &[u8], on: &mut dyn FnMut(Event)) {
-        let state = &mut self.state;
-        self.reader
-            .feed(bytes, &mut |frame| state.tell_frame(frame, on));
-    }
-
-    fn finish(&mut self, on: &mut dyn FnMut(Event)) {
-        let state = &mut self.state;
-        self.reader.finish(&mut |frame| state.tell_frame(frame, on));
-    }
-}
-
-impl State {
-    fn tell_frame(&mut self, frame: Frame<'_>, on: &mut dyn FnMut(Event)) {
+    fn read(&mut self, frame: Frame<'_>, on: &mut dyn FnMut(Event)) {
         match serde_json::from_slice::<Said<'_>>(frame.data) {
             Ok(said) => self.tell(&said, frame.data, on),
             Err(_) if frame.name == b"error" => on(Event::Error(fault::told(frame.data))),
             Err(_) => {}
         }
     }
+}
 
+impl GeminiStream {
     fn tell(&mut self, said: &Said<'_>, bytes: &[u8], on: &mut dyn FnMut(Event)) {
-        if let Some(model) = said.model.words().filter(|model| *model != self.model) {
-            model.clone_into(&mut self.model);
-            on(Event::Model(model.to_owned()));
-        }
+        self.model.tell(&said.model, on);
         for candidate in said.candidates.list().iter().filter_map(|c| c.0.as_ref()) {
             self.turn_to(candidate, on);
             self.tell_candidate(candidate, on);
@@ -364,18 +346,7 @@ impl State {
     fn tell_usage(&mut self, raw: &RawValue, on: &mut dyn FnMut(Event)) {
         let read = serde_json::from_str::<Maybe<Wire<'_>>>(raw.get()).ok();
         let read = read.and_then(|wire| wire.0?.read());
-        match (read, self.usage) {
-            (Some(usage), _) => self.usage = Some(usage),
-            // The last word cannot be read, so what was read before is not the last word.
-            (None, Some(before)) => {
-                self.usage = Some(Usage {
-                    anomaly: true,
-                    ..before
-                })
-            }
-            (None, None) => return,
-        }
-        on(Event::Usage(self.usage.expect("it was just set")));
+        self.usage.tell(read, on);
     }
 
     /// Google says STOP for calls too.
@@ -394,7 +365,7 @@ impl State {
 /// Reads a whole answer; a list of pieces is one too.
 pub(super) fn whole(bytes: &[u8]) -> Answer {
     let mut answer = Answer::default();
-    let mut state = State::default();
+    let mut state = GeminiStream::default();
     let pieces: Vec<&RawValue> = match bytes.trim_ascii_start().first() {
         Some(b'[') => serde_json::from_slice(bytes).unwrap_or_default(),
         _ => serde_json::from_slice(bytes)
@@ -415,6 +386,9 @@ pub(super) fn whole(bytes: &[u8]) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::Usage;
+    use crate::dialect::StreamDecoder;
+    use crate::dialect::framed::Framed;
 
     const STREAM: &str = "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"hm\",\"thought\":true}],\"role\":\"model\"}}],\"usageMetadata\":{\"promptTokenCount\":5,\"totalTokenCount\":5},\"modelVersion\":\"g\"}\r\n\r\n\
         data: {\"candidates\":[{\"content\":{\"parts\":[{\"functionCall\":{\"name\":\"f\",\"args\":{\"a\": 1}},\"thoughtSignature\":\"sig\"},{\"functionCall\":{\"name\":\"g\"}}]}}]}\r\n\r\n\
@@ -422,7 +396,7 @@ mod tests {
 
     #[test]
     fn a_stream_tells_thoughts_signatures_calls_and_the_last_usage() {
-        let mut decoder = Decoder::default();
+        let mut decoder = Framed::<GeminiStream>::default();
         let mut events = Vec::new();
         decoder.feed(STREAM.as_bytes(), &mut |e| events.push(e));
         decoder.finish(&mut |e| events.push(e));

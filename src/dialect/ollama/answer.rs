@@ -1,9 +1,10 @@
 //! Answers of Ollama's own API, streamed and whole: a whole answer is a stream of one line.
 
 use crate::chat::Usage;
+use crate::dialect::framed::{ReadsFrames, ToldModel};
 use crate::dialect::lenient::{Content, Count, Maybe, Text};
 use crate::dialect::ndjson::Lines;
-use crate::dialect::{Answer, Event, Finish, StreamDecoder, fault, logprobs};
+use crate::dialect::{Answer, Event, Finish, fault, logprobs};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -59,40 +60,21 @@ struct Function<'a> {
     arguments: Option<&'a RawValue>,
 }
 
+/// What is known of a stream while it is read.
 #[derive(Default)]
-struct State {
-    model: String,
+pub(super) struct OllamaStream {
+    model: ToldModel,
     calls: u64,
 }
 
-/// A decoder for one stream.
-#[derive(Default)]
-pub(super) struct Decoder {
-    lines: Lines,
-    state: State,
-}
+impl ReadsFrames for OllamaStream {
+    type Frames = Lines;
 
-impl StreamDecoder for Decoder {
-    fn feed(&mut self, bytes: &[u8], on: &mut dyn FnMut(Event)) {
-        let state = &mut self.state;
-        self.lines.feed(bytes, &mut |line| state.tell(line, on));
-    }
-
-    fn finish(&mut self, on: &mut dyn FnMut(Event)) {
-        let state = &mut self.state;
-        self.lines.finish(&mut |line| state.tell(line, on));
-    }
-}
-
-impl State {
-    fn tell(&mut self, line: &[u8], on: &mut dyn FnMut(Event)) {
+    fn read(&mut self, line: &[u8], on: &mut dyn FnMut(Event)) {
         let Ok(said) = serde_json::from_slice::<Said<'_>>(line) else {
             return;
         };
-        if let Some(model) = said.model.words().filter(|model| *model != self.model) {
-            model.clone_into(&mut self.model);
-            on(Event::Model(model.to_owned()));
-        }
+        self.model.tell(&said.model, on);
         let message = said.message.0.as_ref();
         for words in [message.map(|m| &m.thinking), Some(&said.thinking)]
             .into_iter()
@@ -102,10 +84,7 @@ impl State {
                 on(Event::Reasoning(words.to_owned()));
             }
         }
-        let tokens = logprobs::tokens(&said.logprobs);
-        if !tokens.is_empty() {
-            on(Event::Logprobs(tokens));
-        }
+        logprobs::tell(&said.logprobs, on);
         for words in [message.map(|m| &m.content), Some(&said.response)]
             .into_iter()
             .flatten()
@@ -135,7 +114,9 @@ impl State {
             on(Event::End);
         }
     }
+}
 
+impl OllamaStream {
     fn tell_call(&mut self, call: &Call<'_>, on: &mut dyn FnMut(Event)) {
         let Some(function) = &call.function.0 else {
             return;
@@ -164,20 +145,22 @@ impl State {
 /// Reads a whole answer.
 pub(super) fn whole(bytes: &[u8]) -> Answer {
     let mut answer = Answer::default();
-    State::default().tell(bytes, &mut |event| answer.add(event));
+    OllamaStream::default().read(bytes, &mut |event| answer.add(event));
     answer
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::StreamDecoder;
+    use crate::dialect::framed::Framed;
 
     #[test]
     fn lines_tell_thoughts_words_calls_usage_and_errors() {
         let stream = "{\"model\":\"q\",\"message\":{\"role\":\"assistant\",\"content\":\"\",\"thinking\":\"hm\"},\"done\":false}\n\
             {\"model\":\"q\",\"message\":{\"content\":\"hi\",\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":{\"a\": 1}}}]},\"done\":false}\n\
             {\"model\":\"q\",\"message\":{\"content\":\"\"},\"done\":true,\"done_reason\":\"stop\",\"prompt_eval_count\":5,\"eval_count\":3}\n";
-        let mut decoder = Decoder::default();
+        let mut decoder = Framed::<OllamaStream>::default();
         let mut events = Vec::new();
         decoder.feed(stream.as_bytes(), &mut |e| events.push(e));
         assert_eq!(

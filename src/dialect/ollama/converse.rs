@@ -3,10 +3,11 @@
 use super::Ollama;
 use crate::chat::Role;
 use crate::chat::conversation::{
-    Call, Conversation, Format, Item, Media, MediaKind, Message, Reasoning, Returned, Tool,
+    Call, Conversation, Format, Item, Media, MediaKind, Message, Reasoning, Returned,
 };
+use crate::dialect::functions;
 use crate::dialect::ids::Ids;
-use crate::dialect::open::{Fields, cannot, kind};
+use crate::dialect::open::{Fields, cannot, kind, push};
 use crate::dialect::{Request, body, carry, media};
 use crate::error::Error;
 use serde_json::{Value, json};
@@ -115,17 +116,8 @@ fn chat(fields: &mut Fields, said: &mut Conversation) -> Result<(), Error> {
     for (i, tool) in fields.list("tools")?.into_iter().enumerate() {
         let mut tool = Fields::of(format!("tools[{i}]"), tool)?;
         tool.ignore(&["type"]);
-        let Some(mut function) = tool.object("function")? else {
-            return Err(body::wrong(tool.path("function"), "an object", "nothing"));
-        };
-        said.tools.push(Tool {
-            name: function.need_text("name")?,
-            description: function.text("description")?,
-            schema: function
-                .take("parameters")
-                .unwrap_or_else(|| json!({"type": "object", "properties": {}})),
-            strict: None,
-        });
+        let mut function = tool.need_object("function")?;
+        said.tools.push(functions::declared(&mut function)?);
         function.done()?;
         tool.done()?;
     }
@@ -213,22 +205,13 @@ fn add(mut message: Fields, ids: &mut Ids, said: &mut Conversation) -> Result<()
                     format!("\"{path}\" answers a call that the conversation does not have.");
                 Error::bad_field(&path, sentence)
             })?;
-            let result = Item::Result(Returned {
+            let result = Returned {
                 id,
                 name,
                 items,
                 failed: false,
-            });
-            match said.messages.last_mut() {
-                Some(Message {
-                    role: Role::Tool,
-                    items,
-                }) => items.push(result),
-                _ => said.messages.push(Message {
-                    role: Role::Tool,
-                    items: vec![result],
-                }),
-            }
+            };
+            push(&mut said.messages, Role::Tool, Item::Result(result));
         }
         "user" => said.messages.push(Message {
             role: Role::User,
@@ -245,9 +228,7 @@ fn calls(message: &mut Fields, ids: &mut Ids, items: &mut Vec<Item>) -> Result<(
         let mut call = Fields::of(format!("{path}[{i}]"), call)?;
         call.ignore(&["type"]);
         let id = call.text("id")?;
-        let Some(mut function) = call.object("function")? else {
-            return Err(body::wrong(call.path("function"), "an object", "nothing"));
-        };
+        let mut function = call.need_object("function")?;
         function.ignore(&["index"]);
         let name = function.need_text("name")?;
         let arguments = function

@@ -58,11 +58,7 @@ pub(super) fn decode<'a>(
     // Silence means a stream here.
     let stream = fields.some("stream").is_none() || body::flag(&fields, "stream")?;
     let mut costs = Costs::default();
-    for (key, _) in fields.iter().filter(|(_, raw)| *raw != "null") {
-        if BOUNDED.binary_search(&key).is_err() {
-            costs.unbounded(|| body::shown(key));
-        }
-    }
+    costs.unknown(&fields, BOUNDED);
     let tools: Vec<Maybe<body::Tool<'_>>> = body::list(&fields, "tools")?.unwrap_or_default();
     body::unbounded_tools(&tools, &mut costs);
     let mut prompt = Prompt {
@@ -71,16 +67,9 @@ pub(super) fn decode<'a>(
         ..Prompt::default()
     };
     match api {
-        Ollama::Chat => {
-            for (i, message) in body::messages(&fields)?.into_iter().enumerate() {
-                let message: Maybe<Message<'_>> = message;
-                let at = format!("messages[{i}]");
-                let message = message
-                    .0
-                    .ok_or_else(|| body::wrong(&at, "an object", "something else"))?;
-                add(message, &at, &mut prompt, &mut costs)?;
-            }
-        }
+        Ollama::Chat => body::messages(&fields, |i, message| {
+            add(message, &format!("messages[{i}]"), &mut prompt, &mut costs)
+        })?,
         Ollama::Generate => generate(&fields, &mut prompt, &mut costs)?,
     }
     Ok(Request {

@@ -3,6 +3,7 @@
 use super::Ollama;
 use crate::chat::Role;
 use crate::chat::conversation::{Conversation, Format, Item, Media, MediaKind, Place, texts};
+use crate::dialect::functions;
 use crate::dialect::open::{cannot, cannot_hold, not_empty};
 use crate::dialect::{Addressee, Written, carry, media};
 use crate::error::Error;
@@ -61,18 +62,15 @@ pub(super) fn write(
 fn options(said: &Conversation) -> Map<String, Value> {
     let mut options = Map::new();
     let sampling = &said.sampling;
-    for (key, value) in [
+    let numbers = [
         ("temperature", &sampling.temperature),
         ("top_p", &sampling.top_p),
         ("top_k", &sampling.top_k),
         ("seed", &sampling.seed),
         ("frequency_penalty", &sampling.frequency_penalty),
         ("presence_penalty", &sampling.presence_penalty),
-    ] {
-        if let Some(value) = value {
-            options.insert(key.into(), Value::Number(value.clone()));
-        }
-    }
+    ];
+    functions::numbers(&mut options, numbers);
     if !said.stop.is_empty() {
         options.insert("stop".into(), said.stop.clone().into());
     }
@@ -95,10 +93,7 @@ fn messages(
     to: &Addressee<'_>,
     lost: &mut Vec<String>,
 ) -> Result<Vec<Value>, Error> {
-    let mut list = Vec::new();
-    if !said.system.is_empty() {
-        list.push(json!({"role": "system", "content": said.system.join("\n\n")}));
-    }
+    let mut list = Vec::from_iter(functions::system(said));
     for message in &said.messages {
         match message.role {
             Role::User => list.push(with_images("user", &message.items)?),

@@ -3,9 +3,11 @@
 use super::calls::{Call, Calls, ToolCall, sealed};
 use super::usage::Wire;
 use crate::chat::{ServiceTier, Usage};
+use crate::dialect::cited::Cited;
+use crate::dialect::framed::{ReadsFrames, ToldModel, ToldUsage};
 use crate::dialect::lenient::{Content, Count, Maybe, Text};
 use crate::dialect::sse::{Frame, Reader};
-use crate::dialect::{Answer, Citation, Event, Finish, StreamDecoder, UsageRule, body, logprobs};
+use crate::dialect::{Answer, Event, Finish, UsageRule, body, logprobs};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -73,13 +75,8 @@ impl Choice<'_> {
     }
 
     fn tell_logprobs(&self, on: &mut dyn FnMut(Event)) {
-        let tokens = self
-            .logprobs
-            .0
-            .as_ref()
-            .map(|l| logprobs::tokens(&l.content));
-        if let Some(tokens) = tokens.filter(|tokens| !tokens.is_empty()) {
-            on(Event::Logprobs(tokens));
+        if let Some(told) = &self.logprobs.0 {
+            logprobs::tell(&told.content, on);
         }
     }
 }
@@ -108,18 +105,6 @@ struct Message<'a> {
 struct Annotation<'a> {
     #[serde(default, borrow)]
     url_citation: Maybe<Cited<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Cited<'a> {
-    #[serde(default, borrow)]
-    url: Text<'a>,
-    #[serde(default, borrow)]
-    title: Text<'a>,
-    #[serde(default)]
-    start_index: Count,
-    #[serde(default)]
-    end_index: Count,
 }
 
 /// Mistral's content: an array of text and thinking.
@@ -187,14 +172,7 @@ impl Message<'_> {
             .iter()
             .filter_map(|a| a.0.as_ref()?.url_citation.0.as_ref())
         {
-            if let Some(url) = cited.url.words() {
-                on(Event::Citation(Citation {
-                    url: url.to_owned(),
-                    title: cited.title.words().unwrap_or_default().to_owned(),
-                    start: cited.start_index.get().unwrap_or(0),
-                    end: cited.end_index.get().unwrap_or(0),
-                }));
-            }
+            cited.tell(on);
         }
     }
 
@@ -264,52 +242,34 @@ fn fault(raw: &str) -> Option<String> {
     Some(said.unwrap_or_else(|| "the upstream reported an error without words".to_owned()))
 }
 
-/// A decoder for one stream.
-pub(super) struct Decoder {
-    reader: Reader,
-    state: State,
-}
-
-struct State {
+/// What is known of a stream while it is read.
+pub(super) struct ChatStream {
     rule: UsageRule,
-    model: String,
+    model: ToldModel,
     tier: Option<ServiceTier>,
-    usage: Option<Usage>,
+    usage: ToldUsage,
     calls: Calls,
     /// Which of several answers was told last.
     choice: u64,
 }
 
-impl Decoder {
-    pub(super) fn new(rule: UsageRule) -> Decoder {
-        Decoder {
-            reader: Reader::default(),
-            state: State {
-                rule,
-                model: String::new(),
-                tier: None,
-                usage: None,
-                calls: Calls::default(),
-                choice: 0,
-            },
+impl ChatStream {
+    pub(super) fn new(rule: UsageRule) -> ChatStream {
+        ChatStream {
+            rule,
+            model: ToldModel::default(),
+            tier: None,
+            usage: ToldUsage::default(),
+            calls: Calls::default(),
+            choice: 0,
         }
     }
 }
 
-impl StreamDecoder for Decoder {
-    fn feed(&mut self, bytes: &[u8], on: &mut dyn FnMut(Event)) {
-        let state = &mut self.state;
-        self.reader.feed(bytes, &mut |frame| state.tell(frame, on));
-    }
+impl ReadsFrames for ChatStream {
+    type Frames = Reader;
 
-    fn finish(&mut self, on: &mut dyn FnMut(Event)) {
-        let state = &mut self.state;
-        self.reader.finish(&mut |frame| state.tell(frame, on));
-    }
-}
-
-impl State {
-    fn tell(&mut self, frame: Frame<'_>, on: &mut dyn FnMut(Event)) {
+    fn read(&mut self, frame: Frame<'_>, on: &mut dyn FnMut(Event)) {
         if frame.data.trim_ascii() == b"[DONE]" {
             return on(Event::End);
         }
@@ -337,12 +297,11 @@ impl State {
             on(Event::Error(crate::dialect::fault::of(frame.data, error)));
         }
     }
+}
 
+impl ChatStream {
     fn tell_chunk(&mut self, chunk: &Chunk<'_>, on: &mut dyn FnMut(Event)) {
-        if let Some(model) = chunk.model.words().filter(|model| *model != self.model) {
-            model.clone_into(&mut self.model);
-            on(Event::Model(model.to_owned()));
-        }
+        self.model.tell(&chunk.model, on);
         for choice in chunk.choices.list().iter().filter_map(|c| c.0.as_ref()) {
             let index = choice.index.get().unwrap_or(0);
             if std::mem::replace(&mut self.choice, index) != index {
@@ -365,18 +324,7 @@ impl State {
     }
 
     fn tell_usage(&mut self, raw: &RawValue, on: &mut dyn FnMut(Event)) {
-        match (read_usage(raw, self.rule, self.tier), self.usage) {
-            (Some(usage), _) => self.usage = Some(usage),
-            // What was read before is no longer the last word, and the last word cannot be read.
-            (None, Some(before)) => {
-                self.usage = Some(Usage {
-                    anomaly: true,
-                    ..before
-                });
-            }
-            (None, None) => return,
-        }
-        on(Event::Usage(self.usage.expect("it was just set")));
+        self.usage.tell(read_usage(raw, self.rule, self.tier), on);
     }
 }
 
@@ -426,10 +374,12 @@ mod tests {
     use super::*;
     use crate::chat::answer::Fault as Told;
     use crate::chat::conversation::State as Sealed;
+    use crate::dialect::StreamDecoder;
+    use crate::dialect::framed::Framed;
     use crate::error::Kind;
 
     fn decode(text: &str) -> Vec<Event> {
-        let mut decoder = Decoder::new(UsageRule::Dialect);
+        let mut decoder = Framed::new(ChatStream::new(UsageRule::Dialect));
         let mut events = Vec::new();
         decoder.feed(text.as_bytes(), &mut |e| events.push(e));
         decoder.finish(&mut |e| events.push(e));

@@ -6,9 +6,10 @@ use crate::chat::conversation::{
     Sampling, State, Tool,
 };
 use crate::dialect::carry;
+use crate::dialect::functions;
 use crate::dialect::ids::Ids;
 use crate::dialect::media;
-use crate::dialect::open::{Fields, cannot, kind};
+use crate::dialect::open::{Fields, cannot, kind, push};
 use crate::dialect::{Request, body};
 use crate::error::Error;
 use serde_json::Value;
@@ -99,13 +100,7 @@ fn format(fields: &mut Fields) -> Result<Option<Format>, Error> {
         "text" => None,
         "json_object" => Some(Format::Json),
         "json_schema" => {
-            let Some(mut inner) = format.object("json_schema")? else {
-                return Err(body::wrong(
-                    format.path("json_schema"),
-                    "an object",
-                    "nothing",
-                ));
-            };
+            let mut inner = format.need_object("json_schema")?;
             let schema = Format::Schema {
                 name: inner.text("name")?.unwrap_or_else(|| "answer".into()),
                 schema: inner
@@ -128,9 +123,7 @@ fn function(at: String, tool: Value) -> Result<Tool, Error> {
     if tool.text("type")?.is_some_and(|kind| kind != "function") {
         return Err(cannot(&tool.path("type")));
     }
-    let Some(function) = tool.object("function")? else {
-        return Err(body::wrong(tool.path("function"), "an object", "nothing"));
-    };
+    let function = tool.need_object("function")?;
     let read = declared(function)?;
     // Cache marks of gateways that pass Anthropic's on.
     tool.ignore(&["cache_control"]);
@@ -139,14 +132,8 @@ fn function(at: String, tool: Value) -> Result<Tool, Error> {
 }
 
 fn declared(mut function: Fields) -> Result<Tool, Error> {
-    let read = Tool {
-        name: function.need_text("name")?,
-        description: function.text("description")?,
-        schema: function
-            .take("parameters")
-            .unwrap_or_else(|| serde_json::json!({"type": "object", "properties": {}})),
-        strict: function.flag("strict")?,
-    };
+    let mut read = functions::declared(&mut function)?;
+    read.strict = function.flag("strict")?;
     function.done()?;
     Ok(read)
 }
@@ -245,17 +232,7 @@ fn add(mut message: Fields, ids: &mut Ids, said: &mut Conversation) -> Result<()
                 items,
                 failed: false,
             };
-            let result = Item::Result(result);
-            match said.messages.last_mut() {
-                Some(Message {
-                    role: Role::Tool,
-                    items,
-                }) => items.push(result),
-                _ => said.messages.push(Message {
-                    role: Role::Tool,
-                    items: vec![result],
-                }),
-            }
+            push(&mut said.messages, Role::Tool, Item::Result(result));
         }
         "user" => said.messages.push(Message {
             role: Role::User,
@@ -335,16 +312,7 @@ fn calls(message: &mut Fields, items: &mut Vec<Item>) -> Result<(), Error> {
             items.retain(|item| *item != alone);
             items.push(alone);
         }
-        let id = call.need_text("id")?;
-        let Some(mut function) = call.object("function")? else {
-            return Err(body::wrong(call.path("function"), "an object", "nothing"));
-        };
-        items.push(Item::Call(Call {
-            id,
-            name: function.need_text("name")?,
-            arguments: function.text("arguments")?.unwrap_or_else(|| "{}".into()),
-        }));
-        function.done()?;
+        items.push(Item::Call(functions::called(&mut call)?));
         call.ignore(&["index"]);
         call.done()?;
     }
@@ -386,9 +354,7 @@ fn piece(mut part: Fields) -> Result<Item, Error> {
         "text" => Item::Text(part.need_text("text")?),
         "refusal" => Item::Refusal(part.need_text("refusal")?),
         "image_url" => {
-            let Some(mut image) = part.object("image_url")? else {
-                return Err(body::wrong(part.path("image_url"), "an object", "nothing"));
-            };
+            let mut image = part.need_object("image_url")?;
             let field = image.path("url");
             let url = image.need_text("url")?;
             let detail = image.text("detail")?;
@@ -398,13 +364,7 @@ fn piece(mut part: Fields) -> Result<Item, Error> {
             Item::Media(picture)
         }
         "input_audio" => {
-            let Some(mut audio) = part.object("input_audio")? else {
-                return Err(body::wrong(
-                    part.path("input_audio"),
-                    "an object",
-                    "nothing",
-                ));
-            };
+            let mut audio = part.need_object("input_audio")?;
             let field = audio.path("data");
             let data = audio.need_text("data")?;
             let format = audio.need_text("format")?;
@@ -418,9 +378,7 @@ fn piece(mut part: Fields) -> Result<Item, Error> {
             })
         }
         "file" => {
-            let Some(mut file) = part.object("file")? else {
-                return Err(body::wrong(part.path("file"), "an object", "nothing"));
-            };
+            let mut file = part.need_object("file")?;
             let field = file.path("file_data");
             let name = file.text("filename")?;
             let Some(data) = file.text("file_data")? else {

@@ -92,13 +92,9 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
         structured: structured(&fields),
         ..Prompt::default()
     };
-    for (i, message) in body::messages(&fields)?.into_iter().enumerate() {
-        let message: Maybe<Message<'_>> = message;
-        let message = message
-            .0
-            .ok_or_else(|| body::wrong(format!("messages[{i}]"), "an object", "something else"))?;
-        add(message, i, &mut prompt, &mut costs)?;
-    }
+    body::messages(&fields, |i, message| {
+        add(message, i, &mut prompt, &mut costs)
+    })?;
     Ok(Request {
         model_in_body: body::model_in(&fields),
         fields,

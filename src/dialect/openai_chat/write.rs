@@ -2,9 +2,10 @@
 
 use crate::chat::Role;
 use crate::chat::conversation::{
-    Choice, Conversation, Format, Item, Media, MediaKind, Place, texts,
+    Choice, Conversation, Format, Item, Media, MediaKind, Place, Tool,
 };
 use crate::dialect::carry;
+use crate::dialect::functions;
 use crate::dialect::media;
 use crate::dialect::open::{cannot_hold, not_empty};
 use crate::dialect::{Addressee, Written};
@@ -36,17 +37,14 @@ pub(super) fn write(said: &Conversation, to: &Addressee<'_>) -> Result<Written, 
         body.insert("max_tokens".into(), limit.into());
     }
     let sampling = &said.sampling;
-    for (key, value) in [
+    let numbers = [
         ("temperature", &sampling.temperature),
         ("top_p", &sampling.top_p),
         ("frequency_penalty", &sampling.frequency_penalty),
         ("presence_penalty", &sampling.presence_penalty),
         ("seed", &sampling.seed),
-    ] {
-        if let Some(value) = value {
-            body.insert(key.into(), Value::Number(value.clone()));
-        }
-    }
+    ];
+    functions::numbers(&mut body, numbers);
     if sampling.top_k.is_some() {
         lost.push("top_k".into());
     }
@@ -76,51 +74,23 @@ fn messages(
     to: &Addressee<'_>,
     lost: &mut Vec<String>,
 ) -> Result<Vec<Value>, Error> {
-    let mut list = Vec::new();
-    if !said.system.is_empty() {
-        // Many chat templates take one system message only.
-        list.push(json!({"role": "system", "content": said.system.join("\n\n")}));
-    }
+    let mut list = Vec::from_iter(functions::system(said));
     for message in &said.messages {
         match message.role {
-            Role::User => list.push(json!({"role": "user", "content": content(&message.items)?})),
+            Role::User => {
+                let content = functions::content(&message.items, medium)?;
+                list.push(json!({"role": "user", "content": content}));
+            }
             Role::Assistant => list.push(assistant(&message.items, to)?),
-            Role::Tool => results(&message.items, &mut list, lost)?,
+            Role::Tool => functions::results(&message.items, &mut list, lost, medium)?,
         }
     }
     not_empty(list)
 }
 
-/// One text stays a string, which every server of this dialect takes.
-fn content(items: &[Item]) -> Result<Value, Error> {
-    if let [Item::Text(text)] = items {
-        return Ok(text.clone().into());
-    }
-    items.iter().map(part).collect()
-}
-
-fn part(item: &Item) -> Result<Value, Error> {
-    Ok(match item {
-        Item::Text(text) | Item::Refusal(text) => json!({"type": "text", "text": text}),
-        Item::Media(media) => medium(media)?,
-        Item::Call(_) | Item::Result(_) | Item::Reasoning(_) => {
-            return Err(cannot_hold("a tool call in a user's message"));
-        }
-    })
-}
-
 fn medium(media: &Media) -> Result<Value, Error> {
     match (media.kind, &media.at) {
-        (MediaKind::Image, _) => match media::to_url(media) {
-            Some(url) => {
-                let mut image = json!({"url": url});
-                if let Some(detail) = &media.detail {
-                    image["detail"] = detail.clone().into();
-                }
-                Ok(json!({"type": "image_url", "image_url": image}))
-            }
-            None => Err(cannot_hold("a picture without bytes")),
-        },
+        (MediaKind::Image, _) => functions::picture(media),
         (_, Place::Text(text)) => Ok(json!({"type": "text", "text": text})),
         (MediaKind::Audio, Place::Inline(data)) => {
             let format = match media.mime.as_str() {
@@ -174,7 +144,7 @@ fn assistant(items: &[Item], to: &Addressee<'_>) -> Result<Value, Error> {
                 }
             }
             Item::Call(call) => {
-                let mut made = json!({"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}});
+                let mut made = functions::call(call);
                 if let Some(extra) = extra.take() {
                     made["extra_content"] = extra;
                 }
@@ -195,41 +165,12 @@ fn assistant(items: &[Item], to: &Addressee<'_>) -> Result<Value, Error> {
     Ok(Value::Object(message))
 }
 
-/// Results are texts here; pictures and files of a tool follow in a message of the user.
-fn results(items: &[Item], list: &mut Vec<Value>, lost: &mut Vec<String>) -> Result<(), Error> {
-    let mut seen = Vec::new();
-    for item in items {
-        let Item::Result(result) = item else {
-            return Err(cannot_hold("a tool's message without a result"));
-        };
-        if result.failed {
-            lost.push("is_error".into());
-        }
-        list.push(
-            json!({"role": "tool", "tool_call_id": result.id, "content": texts(&result.items)}),
-        );
-        for item in &result.items {
-            if let Item::Media(media) = item {
-                seen.push(medium(media)?);
-            }
-        }
-    }
-    if !seen.is_empty() {
-        list.push(json!({"role": "user", "content": seen}));
-    }
-    Ok(())
-}
-
-fn function(tool: &crate::chat::conversation::Tool) -> Value {
-    let mut function = json!({"name": tool.name});
-    if let Some(description) = &tool.description {
-        function["description"] = description.clone().into();
-    }
-    function["parameters"] = tool.schema.clone();
+fn function(tool: &Tool) -> Value {
+    let mut made = functions::declaration(tool);
     if let Some(strict) = tool.strict {
-        function["strict"] = strict.into();
+        made["function"]["strict"] = strict.into();
     }
-    json!({"type": "function", "function": function})
+    made
 }
 
 fn chosen(choice: &Choice) -> Value {

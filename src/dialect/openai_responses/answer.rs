@@ -2,10 +2,12 @@
 
 use crate::chat::conversation::State as Sealed;
 use crate::chat::{ServiceTier, Usage};
+use crate::dialect::cited::Cited;
+use crate::dialect::framed::{ReadsFrames, ToldModel, ToldUsage};
 use crate::dialect::lenient::{Content, Count, Maybe, Text};
 use crate::dialect::openai_chat::reported_cost;
 use crate::dialect::sse::{Frame, Reader};
-use crate::dialect::{Answer, Citation, Event, Finish, StreamDecoder, body, logprobs};
+use crate::dialect::{Answer, Event, Finish, body, logprobs};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -23,7 +25,7 @@ struct Said<'a> {
     #[serde(default, borrow)]
     delta: Text<'a>,
     #[serde(default, borrow)]
-    annotation: Maybe<Annotation<'a>>,
+    annotation: Maybe<Cited<'a>>,
     #[serde(default, borrow)]
     logprobs: logprobs::List<'a>,
     #[serde(default, borrow)]
@@ -92,41 +94,9 @@ struct Piece<'a> {
     #[serde(default, borrow)]
     refusal: Text<'a>,
     #[serde(default, borrow)]
-    annotations: Content<'a, Maybe<Annotation<'a>>>,
+    annotations: Content<'a, Maybe<Cited<'a>>>,
     #[serde(default, borrow)]
     logprobs: logprobs::List<'a>,
-}
-
-#[derive(Deserialize)]
-struct Annotation<'a> {
-    #[serde(default, borrow)]
-    url: Text<'a>,
-    #[serde(default, borrow)]
-    title: Text<'a>,
-    #[serde(default)]
-    start_index: Count,
-    #[serde(default)]
-    end_index: Count,
-}
-
-fn tell_logprobs(list: &logprobs::List<'_>, on: &mut dyn FnMut(Event)) {
-    let tokens = logprobs::tokens(list);
-    if !tokens.is_empty() {
-        on(Event::Logprobs(tokens));
-    }
-}
-
-impl Annotation<'_> {
-    fn tell(&self, on: &mut dyn FnMut(Event)) {
-        if let Some(url) = self.url.words() {
-            on(Event::Citation(Citation {
-                url: url.to_owned(),
-                title: self.title.text().unwrap_or_default().to_owned(),
-                start: self.start_index.get().unwrap_or(0),
-                end: self.end_index.get().unwrap_or(0),
-            }));
-        }
-    }
 }
 
 /// The client's tools; those that the provider runs are not the client's to answer.
@@ -154,7 +124,7 @@ impl Item<'_> {
             }
             Some("message") => {
                 for piece in self.content.list().iter().filter_map(|p| p.0.as_ref()) {
-                    tell_logprobs(&piece.logprobs, on);
+                    logprobs::tell(&piece.logprobs, on);
                     if let Some(text) = piece.text.words() {
                         on(Event::Text(text.to_owned()));
                     }
@@ -221,35 +191,19 @@ impl Calls {
     }
 }
 
+/// What is known of a stream while it is read.
 #[derive(Default)]
-struct State {
-    model: String,
+pub(super) struct ResponsesStream {
+    model: ToldModel,
     tier: Option<ServiceTier>,
-    usage: Option<Usage>,
+    usage: ToldUsage,
     calls: Calls,
 }
 
-/// A decoder for one stream.
-#[derive(Default)]
-pub(super) struct Decoder {
-    reader: Reader,
-    state: State,
-}
+impl ReadsFrames for ResponsesStream {
+    type Frames = Reader;
 
-impl StreamDecoder for Decoder {
-    fn feed(&mut self, bytes: &[u8], on: &mut dyn FnMut(Event)) {
-        let state = &mut self.state;
-        self.reader.feed(bytes, &mut |frame| state.tell(frame, on));
-    }
-
-    fn finish(&mut self, on: &mut dyn FnMut(Event)) {
-        let state = &mut self.state;
-        self.reader.finish(&mut |frame| state.tell(frame, on));
-    }
-}
-
-impl State {
-    fn tell(&mut self, frame: Frame<'_>, on: &mut dyn FnMut(Event)) {
+    fn read(&mut self, frame: Frame<'_>, on: &mut dyn FnMut(Event)) {
         if frame.data.trim_ascii() == b"[DONE]" {
             return;
         }
@@ -262,7 +216,7 @@ impl State {
         let kind = said.kind.text().unwrap_or_default();
         match kind {
             "response.output_text.delta" => {
-                tell_logprobs(&said.logprobs, on);
+                logprobs::tell(&said.logprobs, on);
                 tell_words(&said, Event::Text, on);
             }
             "response.refusal.delta" => tell_words(&said, Event::Refusal, on),
@@ -291,7 +245,9 @@ impl State {
             _ => self.tell_response(&said, kind, frame.data, on),
         }
     }
+}
 
+impl ResponsesStream {
     fn tell_item(&mut self, said: &Said<'_>, done: bool, on: &mut dyn FnMut(Event)) {
         let Some(raw) = said.item else { return };
         let Ok(Maybe(Some(item))) = serde_json::from_str::<Maybe<Item<'_>>>(raw.get()) else {
@@ -329,10 +285,7 @@ impl State {
         else {
             return;
         };
-        if let Some(model) = response.model.words().filter(|model| *model != self.model) {
-            model.clone_into(&mut self.model);
-            on(Event::Model(model.to_owned()));
-        }
+        self.model.tell(&response.model, on);
         self.tier = response.tier().or(self.tier);
         if let Some(raw) = response.usage {
             self.tell_usage(raw, on);
@@ -356,17 +309,7 @@ impl State {
         if raw.get() == "null" {
             return;
         }
-        match (read_usage(raw, self.tier), self.usage) {
-            (Some(usage), _) => self.usage = Some(usage),
-            (None, Some(before)) => {
-                self.usage = Some(Usage {
-                    anomaly: true,
-                    ..before
-                })
-            }
-            (None, None) => return,
-        }
-        on(Event::Usage(self.usage.expect("it was just set")));
+        self.usage.tell(read_usage(raw, self.tier), on);
     }
 }
 
@@ -523,6 +466,8 @@ pub(super) fn whole(bytes: &[u8]) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::StreamDecoder;
+    use crate::dialect::framed::Framed;
 
     #[test]
     fn usage_is_read_with_its_cache_writes_and_contradictions() {
@@ -571,7 +516,7 @@ mod tests {
         };
         let delta = "data: {\"type\":\"response.function_call_arguments.delta\",\"output_index\":1,\"delta\":\"{}\"}\n\n";
         for stream in [stream(""), stream(delta)] {
-            let mut decoder = Decoder::default();
+            let mut decoder = Framed::<ResponsesStream>::default();
             let mut events = Vec::new();
             decoder.feed(stream.as_bytes(), &mut |e| events.push(e));
             assert_eq!(

@@ -5,7 +5,7 @@ use crate::chat::conversation::{
     Call, Choice, Conversation, Format, Item, Media, MediaKind, Message, Place, Reasoning,
     Returned, Sampling, State, Tool,
 };
-use crate::dialect::open::{Fields, cannot, kind};
+use crate::dialect::open::{Fields, cannot, kind, push};
 use crate::dialect::{Request, body, carry, media};
 use crate::error::Error;
 use serde_json::{Value, json};
@@ -73,7 +73,7 @@ pub(super) fn converse(request: &Request<'_>) -> Result<Conversation, Error> {
     said.choice = choice(&mut fields)?;
     said.system.extend(fields.text("instructions")?);
     match fields.take("input") {
-        Some(Value::String(text)) => push(&mut said, Role::User, Item::Text(text)),
+        Some(Value::String(text)) => push(&mut said.messages, Role::User, Item::Text(text)),
         Some(Value::Array(items)) => {
             for (i, item) in items.into_iter().enumerate() {
                 add(Fields::of(format!("input[{i}]"), item)?, &mut said)?;
@@ -84,16 +84,6 @@ pub(super) fn converse(request: &Request<'_>) -> Result<Conversation, Error> {
     fields.done()?;
     said.name_results();
     Ok(said)
-}
-
-fn push(said: &mut Conversation, role: Role, item: Item) {
-    match said.messages.last_mut() {
-        Some(last) if last.role == role && role != Role::User => last.items.push(item),
-        _ => said.messages.push(Message {
-            role,
-            items: vec![item],
-        }),
-    }
 }
 
 fn format(fields: &mut Fields, lost: &mut Vec<String>) -> Result<Option<Format>, Error> {
@@ -168,7 +158,7 @@ fn add(mut item: Fields, said: &mut Conversation) -> Result<(), Error> {
                 name: item.need_text("name")?,
                 arguments: item.text("arguments")?.unwrap_or_else(|| "{}".into()),
             };
-            push(said, Role::Assistant, Item::Call(call));
+            push(&mut said.messages, Role::Assistant, Item::Call(call));
         }
         "function_call_output" => {
             item.ignore(&["id"]);
@@ -178,11 +168,15 @@ fn add(mut item: Fields, said: &mut Conversation) -> Result<(), Error> {
                 items: content(&mut item, "output")?,
                 failed: false,
             };
-            push(said, Role::Tool, Item::Result(result));
+            push(&mut said.messages, Role::Tool, Item::Result(result));
         }
         "reasoning" => {
             let reasoning = reasoning(&mut item)?;
-            push(said, Role::Assistant, Item::Reasoning(reasoning));
+            push(
+                &mut said.messages,
+                Role::Assistant,
+                Item::Reasoning(reasoning),
+            );
         }
         _ => return Err(cannot(&item.path("type"))),
     }
@@ -237,7 +231,7 @@ fn message(mut item: Fields, said: &mut Conversation) -> Result<(), Error> {
         }
         "assistant" => items
             .into_iter()
-            .for_each(|item| push(said, Role::Assistant, item)),
+            .for_each(|item| push(&mut said.messages, Role::Assistant, item)),
         "user" => said.messages.push(Message {
             role: Role::User,
             items,

@@ -1,9 +1,10 @@
 use super::*;
 use crate::chat::Usage;
-use crate::dialect::{Dialect, Frame as Around, UsageRule};
+use crate::dialect::framed::Framed;
+use crate::dialect::{Dialect, Frame as Around, StreamDecoder, UsageRule};
 
 fn decode(stream: &[u8], pieces: &mut dyn Iterator<Item = usize>) -> Vec<Event> {
-    let mut decoder = Decoder::default();
+    let mut decoder = Framed::<CohereStream>::default();
     let (mut events, mut rest) = (Vec::new(), stream);
     while !rest.is_empty() {
         let size = pieces.next().unwrap_or(rest.len()).clamp(1, rest.len());

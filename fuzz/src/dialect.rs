@@ -1,7 +1,7 @@
-//! What the fuzz targets (`fuzz/`) and their corpus test do with any bytes: nothing here may panic, a stream must
-//! read alike however it is cut, and what is said in another dialect must be understood there.
+//! Streams and requests of the dialects: nothing may panic, a stream must read alike however it is cut, and what is said
+//! in another dialect must be understood there.
 
-use super::{ALL, Addressee, Dialect, Event, Frame, Place, UsageRule, named, translate};
+use flyball::dialect::{ALL, Addressee, Dialect, Event, Frame, Place, UsageRule, named, translate};
 
 /// A stream's events are said again up to this many: enough to find a flaw, few enough to be quick.
 const EVENTS_MAX: usize = 1_000;

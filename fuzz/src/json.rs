@@ -1,6 +1,6 @@
-//! What the fuzz target of the editor (`fuzz/`) and its corpus test do with any bytes.
+//! The editor of the client's bytes: what it writes must be what the same edits make of the parsed tree.
 
-use super::{Change, Edit, Object};
+use flyball::json::{Change, Edit, Object};
 use serde_json::{Map, Value};
 
 /// The edits of which the first two bytes choose, one a bit.
