@@ -23,8 +23,10 @@ pub enum Kind {
     ClientTimeout,
     /// The body or the head is larger than the limit. 413.
     TooLarge,
-    /// A spend cap has no room. 402.
+    /// A spend cap has no room, or one of tokens or requests over a day or longer. 402.
     CapReached,
+    /// A cap of tokens or requests a minute or an hour has no room. 429.
+    RateReached,
     /// The request must stay local and no local model can take it. 403.
     PrivateOnly,
     /// flyball cannot take the request now. 503.
@@ -92,7 +94,9 @@ impl Error {
             | Kind::MethodNotAllowed
             | Kind::ClientTimeout
             | Kind::TooLarge => (Fault::Client, Retry::Never),
-            Kind::CapReached | Kind::PrivateOnly => (Fault::Operator, Retry::Never),
+            Kind::CapReached | Kind::RateReached | Kind::PrivateOnly => {
+                (Fault::Operator, Retry::Never)
+            }
             Kind::Overloaded => (Fault::Operator, Retry::After(Duration::from_secs(1))),
             Kind::UpstreamFailed | Kind::UpstreamTimeout => (Fault::Upstream, Retry::Unsaid),
             Kind::Internal => (Fault::Flyball, Retry::Never),
@@ -161,6 +165,7 @@ impl Error {
             Kind::MethodNotAllowed => 405,
             Kind::ClientTimeout => 408,
             Kind::TooLarge => 413,
+            Kind::RateReached => 429,
             Kind::Internal => 500,
             Kind::UpstreamFailed => 502,
             Kind::Overloaded => 503,

@@ -328,7 +328,8 @@ impl<'a> Exchange<'a> {
 
     /// What a refusal leads to: a local model where the cap says so, another arm where the cap is on this one only.
     fn refusal(&self, refused: &Refused, why_much: Option<&'static str>) -> Failed {
-        let error = refused.error();
+        let caller = &self.admission.caller;
+        let error = refused.error(now(), &|counter| caller.called(counter));
         let Refused::Full(full) = refused else {
             return Failed::error(error);
         };

@@ -61,6 +61,7 @@ fn everything(telemetry: &Telemetry) {
             rule: &raw,
             task: "code",
             tier: Tier::Small,
+            unknown: None,
         });
         telemetry.attempt_opened();
         telemetry.attempt(&AttemptClosed {

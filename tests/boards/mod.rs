@@ -72,6 +72,7 @@ fn told() -> String {
         rule: "r",
         task: "code",
         tier: Tier::Small,
+        unknown: None,
     });
     telemetry.attempt_opened();
     telemetry.attempt(&AttemptClosed {

@@ -1,5 +1,8 @@
 //! The program as a person runs it.
 
+mod names;
+mod reading;
+
 use crate::client;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
@@ -302,7 +305,10 @@ window = "day"
     let (ok, text, err) = explain(r#"{"messages":[{"role":"user","content":"hi"}]}"#);
     assert!(ok, "{text} {err}");
     for (field, body) in [
-        ("\"n\"", r#"{"n":2,"messages":[{"role":"user","content":"hi"}]}"#),
+        (
+            "\"n\"",
+            r#"{"n":2,"messages":[{"role":"user","content":"hi"}]}"#,
+        ),
         (
             "web_search",
             r#"{"max_tokens":9,"tools":[{"type":"web_search_20250305","name":"web_search"}],"system":"s","messages":[{"role":"user","content":"hi"}]}"#,
