@@ -139,6 +139,16 @@ impl Error {
         self
     }
 
+    /// The same error with who was asked, where a provider is at fault. Their names are no secret to a client: every answer bears them.
+    #[must_use]
+    pub fn asked(mut self, provider: &str, model: Option<&str>) -> Error {
+        if self.fault == Fault::Upstream {
+            let model = model.map_or_else(String::new, |model| format!(", model \"{model}\""));
+            self.public = format!("{} (provider \"{provider}\"{model})", self.public);
+        }
+        self
+    }
+
     /// The same error with a machine-readable code.
     #[must_use]
     pub fn code(mut self, code: &'static str) -> Error {

@@ -224,7 +224,8 @@ impl<'a> Exchange<'a> {
         }
         let mut failed = None;
         for arm in work.arms() {
-            match self.attempt(work, arm).await {
+            let attempt = self.attempt(work, arm).await;
+            match attempt.map_err(|failed| failed.of(arm)) {
                 Ok(answer) => {
                     if let Some((turn, served)) = work.remembers(arm) {
                         self.state.affinity.remember(turn, served);

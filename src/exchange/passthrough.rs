@@ -5,7 +5,9 @@ use super::admission::{Admission, Label};
 use super::bound::{Bound, names_others};
 use super::reply;
 use super::returned::{self, ServedBy};
-use super::work::{Booked, Failed, Hold, Longer, Order, Outcome, Outgoing, Told, Way, Work};
+use super::work::{
+    Booked, Failed, Hold, Longer, Order, Outcome, Outgoing, Told, UNNAMED, Way, Work,
+};
 use crate::arm::Effort;
 use crate::caller::Caller;
 use crate::dialect::embed as embed_wire;
@@ -26,9 +28,6 @@ use serde_json::Value;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// The task in the books and the answer's head of what is not graded, and the model where a call names none.
-const UNNAMED: &str = "unknown";
 /// The rule in the books and the answer's head.
 const RULE: &str = "passed";
 /// Longer paths are refused; no vendor's comes near.

@@ -94,6 +94,19 @@ async fn serve_says_how_to_try_it_and_what_it_answered() {
 }
 
 #[tokio::test]
+async fn once_there_are_keys_the_request_to_try_has_one() {
+    let dir = tempfile::tempdir().expect("a folder");
+    assert!(out(flyball(dir.path()).args(["key", "create", "app"])).0);
+    let said = Serving::start(dir.path()).said.join("\n");
+    for part in [
+        "-H \"authorization: Bearer $FLYBALL_KEY\"",
+        "flyball key create",
+    ] {
+        assert!(said.contains(part), "{part} is not in:\n{said}");
+    }
+}
+
+#[tokio::test]
 async fn a_key_made_while_it_serves_works_and_a_revoked_one_stops_working() {
     let dir = tempfile::tempdir().expect("a folder");
     let serving = Serving::start(dir.path());
