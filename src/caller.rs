@@ -130,14 +130,25 @@ impl Callers {
         self.by_hash.is_empty()
     }
 
+    /// The name of the key whose counter this is.
+    #[must_use]
+    pub fn key_of(&self, counter: &Counter) -> Option<&str> {
+        self.owner(counter).map(|key| key.name.as_str())
+    }
+
     /// What the operator calls a counter: as the ledger does, with its key by the key's name.
     #[must_use]
     pub fn called(&self, counter: &Counter) -> String {
-        let of = |key: &&Arc<Key>| {
-            let id = key.id.to_string();
-            *counter.scope.pick(Dim::Key) == Pick::Only(id)
+        called(counter, self.owner(counter))
+    }
+
+    fn owner(&self, counter: &Counter) -> Option<&Key> {
+        let Pick::Only(id) = counter.scope.pick(Dim::Key) else {
+            return None;
         };
-        called(counter, self.by_hash.values().find(of).map(Arc::as_ref))
+        let id: i64 = id.parse().ok()?;
+        let mut keys = self.by_hash.values();
+        keys.find(|key| key.id == id).map(Arc::as_ref)
     }
 
     /// Finds who calls. `now` is in seconds since 1970.

@@ -1,6 +1,8 @@
 //! Commands that only read: they follow the configuration and need no secrets.
 
 use super::{flyball, out};
+use crate::client::get;
+use crate::flyball::Flyball;
 
 const SECRETS: &str = "admin_token = \"env:NONE\"\ncap_webhook = \"env:NONE\"\n[[provider]]\nname = \"openai\"\n[[provider]]\nname = \"up\"\nkind = \"openai-compatible\"\nbase_url = \"https://example.org\"\napi_key = \"env:NONE\"\n[[model]]\nname = \"gpt-6-luna\"\nprovider = \"openai\"\n[[model]]\nname = \"own\"\nprovider = \"up\"\ntier = \"small\"\ninput_usd_per_mtok = 0.125\noutput_usd_per_mtok = 7.25\n[[cap]]\nusd = 5\nwindow = \"day\"\n";
 
@@ -111,4 +113,31 @@ fn rules_show_prints_the_starter_rules_and_which_are_in_force() {
             .as_array()
             .is_some_and(|rules| rules.len() > 2)
     );
+}
+
+#[tokio::test]
+async fn every_field_of_the_export_and_of_the_admin_listener_is_documented() {
+    let flyball =
+        Flyball::start("[simulate]\nspeed = 1000\n[[cap]]\nusd = 5\nwindow = \"day\"\n").await;
+    let body = r#"{"model":"auto","messages":[{"role":"user","content":"Hi"}]}"#;
+    assert_eq!(flyball.chat(&[], body).await.status, 200);
+    let row = flyball.rows().await.remove(0);
+    let export = include_str!("../../docs/export.md");
+    let fields = row.as_object().expect("an object").keys();
+    for field in fields.chain(row["tokens"].as_object().expect("an object").keys()) {
+        assert!(
+            export.contains(&format!("`{field}`")),
+            "{field} is not in docs/export.md"
+        );
+    }
+    let admin = include_str!("../../docs/admin.md");
+    for (path, list) in [("/admin/v1/caps", "caps"), ("/admin/v1/models", "models")] {
+        let told = get(flyball.running.admin, path, &[]).await.json();
+        for field in told[list][0].as_object().expect("an object").keys() {
+            assert!(
+                admin.contains(&format!("\"{field}\"")),
+                "{field} is not in docs/admin.md"
+            );
+        }
+    }
 }
