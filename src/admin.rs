@@ -124,14 +124,19 @@ fn publish_caps(state: &State) {
 }
 
 fn caps(admin: &Admin) -> Response<Answer> {
-    let rows: Vec<_> = admin
-        .state
-        .ledger
-        .standings()
+    let callers = admin.state.callers.load();
+    let standings = admin.state.ledger.standings();
+    let used = standings
         .iter()
-        .filter(|s| s.limit.is_some() || s.posted != 0 || s.reserved != 0)
-        .map(describe)
-        .collect();
+        .filter(|s| s.limit.is_some() || s.posted != 0 || s.reserved != 0);
+    let row = |s: &Standing| {
+        let mut row = describe(s);
+        if let Some(name) = callers.key_of(&s.counter) {
+            row["key"] = json!(name);
+        }
+        row
+    };
+    let rows: Vec<_> = used.map(row).collect();
     typed(
         StatusCode::OK,
         "application/json",

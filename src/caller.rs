@@ -3,6 +3,7 @@
 //! Keys are compared by the SHA-256 of the whole secret, so that no prefix tells anything; a secret is never kept.
 
 use crate::error::{Error, Kind};
+use crate::ledger::cap::{Counter, Dim, Pick};
 use crate::ledger::store::Key;
 use crate::pattern::like;
 use http::HeaderMap;
@@ -23,6 +24,12 @@ impl Caller {
     #[must_use]
     pub fn name(&self) -> &str {
         self.key.as_ref().map_or("local", |k| &k.name)
+    }
+
+    /// What the operator calls a counter: as the ledger does, with this caller's key by its name.
+    #[must_use]
+    pub fn called(&self, counter: &Counter) -> String {
+        called(counter, self.key.as_deref())
     }
 
     /// The key's team, or nothing.
@@ -75,6 +82,19 @@ impl Caller {
     }
 }
 
+/// A counter's name as the ledger writes it, `key=7|usd|day|UTC`, with the key by the name that `flyball key list` shows.
+fn called(counter: &Counter, key: Option<&Key>) -> String {
+    let text = counter.to_string();
+    let id = match counter.scope.pick(Dim::Key) {
+        Pick::Only(id) => id,
+        Pick::Any | Pick::Each => return text,
+    };
+    match key.filter(|key| key.id.to_string() == *id) {
+        Some(key) => text.replacen(&format!("key={id}"), &format!("key={:?}", key.name), 1),
+        None => text,
+    }
+}
+
 /// Everybody who may call.
 #[derive(Clone, Debug, Default)]
 pub struct Callers {
@@ -108,6 +128,27 @@ impl Callers {
     #[must_use]
     pub fn open(&self) -> bool {
         self.by_hash.is_empty()
+    }
+
+    /// The name of the key whose counter this is.
+    #[must_use]
+    pub fn key_of(&self, counter: &Counter) -> Option<&str> {
+        self.owner(counter).map(|key| key.name.as_str())
+    }
+
+    /// What the operator calls a counter: as the ledger does, with its key by the key's name.
+    #[must_use]
+    pub fn called(&self, counter: &Counter) -> String {
+        called(counter, self.owner(counter))
+    }
+
+    fn owner(&self, counter: &Counter) -> Option<&Key> {
+        let Pick::Only(id) = counter.scope.pick(Dim::Key) else {
+            return None;
+        };
+        let id: i64 = id.parse().ok()?;
+        let mut keys = self.by_hash.values();
+        keys.find(|key| key.id == id).map(Arc::as_ref)
     }
 
     /// Finds who calls. `now` is in seconds since 1970.

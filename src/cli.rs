@@ -9,9 +9,10 @@ mod grader;
 mod inspect;
 mod keys;
 mod prices;
+mod rules;
 mod serve;
 
-use crate::config::Overrides;
+use crate::config::{Config, Needs, Overrides};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 
 /// A reverse proxy that sends each LLM request to the cheapest model and effort that will answer it well, under caps that hold.
 #[derive(Parser, Debug)]
-#[command(name = "flyball", version, about, propagate_version = true)]
+#[command(name = "flyball", version, about, propagate_version = true, after_help = SERVE_HELP)]
 struct Cli {
     #[command(flatten)]
     common: Common,
@@ -28,13 +29,26 @@ struct Cli {
     command: Option<Command>,
 }
 
+/// The options of `serve`, which may stand without its name, where somebody looks first. A test compares them with `serve --help`.
+const SERVE_HELP: &str = "\
+Options of serve, with or without the word:
+      --listen <ADDRESS>        Where traffic comes in [env: FLYBALL_LISTEN] [default: 127.0.0.1:8484]
+      --admin-listen <ADDRESS>  Where metrics, health and administration are [env: FLYBALL_ADMIN_LISTEN] [default: 127.0.0.1:8485]
+      --intercept <PATTERN>     Real model names to route like \"auto\", with *; several by comma [env: FLYBALL_INTERCEPT]
+      --simulate                Serve the built-in simulated models
+
+Examples:
+  flyball
+  flyball --intercept \"gpt-*\" --listen 127.0.0.1:9000
+  flyball explain \"What is the capital of France?\"";
+
 /// What every command understands.
 #[derive(Args, Clone, Debug, Default)]
 struct Common {
     /// The configuration file [default: flyball.toml here, if there is one]
     #[arg(long, global = true, env = "FLYBALL_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The folder of the ledger [default: the user-data folder of this platform, /flyball]
+    /// The folder of the ledger [default: data_dir of the configuration, else $XDG_DATA_HOME/flyball or ~/.local/share/flyball; on macOS ~/Library/Application Support/flyball, on Windows %LOCALAPPDATA%\flyball]
     #[arg(long, global = true, env = "FLYBALL_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
 }
@@ -42,34 +56,65 @@ struct Common {
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Serve; what flyball does without a command, so that its options need none either
+    #[command(
+        after_help = "Example:\n  flyball serve --intercept \"gpt-*\" --listen 127.0.0.1:9000"
+    )]
     Serve(ServeArgs),
     /// Send a mixed stream of prompts through a proxy and show what it cost and saved
+    #[command(after_help = "Example:\n  flyball demo --requests 200")]
     Demo(demo::DemoArgs),
     /// Show every cap with what is spent, or allow a frozen model again
+    #[command(after_help = "Examples:\n  flyball caps\n  flyball caps unfreeze gpt-5-mini")]
     Caps(caps::CapsArgs),
     /// Check the configuration and the rules, with their examples
+    #[command(after_help = "Example:\n  flyball check --config flyball.toml")]
     Check(inspect::CheckArgs),
     /// Show how a prompt would be graded and routed, and why; sends nothing
+    #[command(
+        after_help = "Examples:\n  flyball explain \"Translate into German: Good evening.\"\n  flyball explain - --model gpt-5 --intercept \"gpt-*\" < request.json"
+    )]
     Explain(inspect::ExplainArgs),
     /// Grade prompts; with --jsonl one JSON a line from standard input
+    #[command(
+        after_help = "Examples:\n  flyball classify \"What is the capital of France?\"\n  flyball classify --jsonl < prompts.jsonl"
+    )]
     Classify(inspect::ClassifyArgs),
     /// Learn the grader's weights from outcomes
+    #[command(
+        after_help = "Example:\n  flyball train --recipe src/data/grader_recipe.json --outcomes outcomes.jsonl.gz --out grader.bin"
+    )]
     Train(grader::TrainArgs),
     /// Learn from your own outcomes what the grader does not know of your traffic
+    #[command(
+        after_help = "Example:\n  flyball fit --outcomes outcomes.jsonl --weak gpt-5-nano --strong gpt-5 --out overlay.json"
+    )]
     Fit(grader::FitArgs),
     /// Tell how good the grader is, on your outcomes or by cross-validation
+    #[command(
+        after_help = "Example:\n  flyball eval --outcomes outcomes.jsonl --weak gpt-5-nano --strong gpt-5"
+    )]
     Eval(grader::EvalArgs),
     /// Export or verify the ledger
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  flyball ledger export --jsonl > attempts.jsonl"
+    )]
     Ledger(books::LedgerCommand),
     /// Sum up what was spent and saved
+    #[command(after_help = "Example:\n  flyball report --days 7")]
     Report(books::ReportArgs),
     /// Make, list, rotate and revoke virtual keys
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  flyball key create app --team red --cap 5usd/day"
+    )]
     Key(keys::KeyCommand),
     /// Show or refresh the price catalogue
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  flyball prices show gpt-5")]
     Prices(prices::PricesCommand),
+    /// Show the routing rules
+    #[command(subcommand, after_help = "Example:\n  flyball rules show")]
+    Rules(rules::RulesCommand),
 }
 
 impl Default for Command {
@@ -109,6 +154,7 @@ impl Common {
             data_dir: self.data_dir.clone(),
             intercept: serve.intercept.clone(),
             simulate: serve.simulate,
+            needs: Needs::All,
         }
     }
 }
@@ -133,6 +179,7 @@ pub fn run() -> ExitCode {
         Command::Report(args) => books::report(&common, &args),
         Command::Key(command) => keys::run(&common, &command),
         Command::Prices(command) => prices::run(&common, &command),
+        Command::Rules(command) => rules::run(&common, &command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -208,13 +255,18 @@ fn joined(complaints: &[crate::config::Complaint]) -> String {
         .join("\n")
 }
 
-/// The configuration, for commands that only look at the books: they need no provider.
-fn for_books(common: &Common) -> Result<crate::config::Config, String> {
+/// The configuration, for commands that send nothing and need only a part of it.
+fn reading(common: &Common, needs: Needs) -> Result<Config, String> {
     let overrides = Overrides {
-        simulate: true,
+        needs,
         ..common.overrides(&ServeArgs::default())
     };
     crate::config::load(&overrides).map_err(|all| joined(&all))
+}
+
+/// The configuration, for commands that only look at the books: they need no provider, and no secret but the ledger's.
+fn for_books(common: &Common) -> Result<Config, String> {
+    reading(common, Needs::Books)
 }
 
 /// Where the books are. With `--data-dir` alone no configuration is read.
@@ -236,6 +288,30 @@ fn runtime() -> Result<tokio::runtime::Runtime, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_help_shows_the_options_of_serve() {
+        let mut cli = Cli::command();
+        cli.build();
+        let help = cli.render_help().to_string();
+        let serve = cli.find_subcommand("serve").expect("it is there");
+        for option in serve.get_arguments().filter_map(|o| o.get_long()) {
+            assert!(help.contains(&format!("--{option}")), "{option}: {help}");
+        }
+        assert!(help.contains(".local/share/flyball"), "{help}");
+    }
+
+    #[test]
+    fn every_help_has_an_example() {
+        fn look(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            let help = command.clone().render_long_help().to_string();
+            assert!(help.contains("Example"), "{path} --help:\n{help}");
+            let inner = command.get_subcommands().filter(|c| c.get_name() != "help");
+            inner.for_each(|c| look(c, &path));
+        }
+        look(&Cli::command(), "");
+    }
 
     #[test]
     fn options_without_a_command_are_those_of_serve() {

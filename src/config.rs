@@ -4,6 +4,7 @@
 
 mod caps;
 pub mod discover;
+pub mod names;
 mod places;
 mod price;
 mod secret;
@@ -11,17 +12,21 @@ mod vendors;
 pub mod watch;
 
 pub use crate::reader::Complaint;
+pub use caps::read_cap;
 
 use crate::classify::overlay::Overlay;
 
 use crate::arm::Objective;
 use crate::fleet::{Arm, Fleet};
 use crate::ledger::tree::Shared;
+use crate::ledger::window::Zone;
 use crate::limits::Limits;
+use crate::pattern::like;
 use crate::price::Catalogue;
 use crate::provider::Kind;
 use crate::reader::{Page, Table};
 use crate::route::policy::{self, Rule};
+use names::Known;
 use secrecy::SecretString;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -48,6 +53,22 @@ pub struct Overrides {
     pub intercept: Vec<String>,
     /// Add the simulated models; with no file, use nothing else.
     pub simulate: bool,
+    /// What it is read for.
+    pub needs: Needs,
+}
+
+/// What a configuration is read for, and so which secrets have to be there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Needs {
+    /// To serve: every secret.
+    #[default]
+    All,
+    /// To read the books: the ledger's address alone. No provider is looked for.
+    Books,
+    /// To look at models, rules or prices: no secret. Providers are looked for.
+    Models,
+    /// To look at what the file says: no secret, and no provider is looked for.
+    File,
 }
 
 /// Where the configuration came from.
@@ -120,6 +141,18 @@ pub struct Config {
     pub source: Source,
     /// What the operator should know at start: where providers came from, models without a price.
     pub providers_note: Vec<String>,
+    /// What is no mistake and most likely not meant: a pattern that matches no model.
+    pub warnings: Vec<String>,
+    /// Providers were looked for, since the file names none.
+    pub found: bool,
+    /// The keys that caps and rules name.
+    pub keys_named: Vec<names::NamedKey>,
+    /// The tags by which caps count.
+    pub tags_named: Vec<names::NamedTag>,
+    /// The time zone of windows that name none.
+    pub zone: Zone,
+    /// Where the rules in force come from: their files, or nothing for the starter rules.
+    pub rule_files: Vec<String>,
 }
 
 impl Config {
@@ -203,6 +236,9 @@ struct Reading<'a> {
     others: RefCell<Vec<Complaint>>,
     sources: RefCell<Vec<PathBuf>>,
     notes: RefCell<Vec<String>>,
+    warnings: RefCell<Vec<String>>,
+    keys_named: RefCell<Vec<names::NamedKey>>,
+    tags_named: RefCell<Vec<names::NamedTag>>,
 }
 
 impl Reading<'_> {
@@ -216,6 +252,10 @@ impl Reading<'_> {
 
     fn note(&self, note: String) {
         self.notes.borrow_mut().push(note);
+    }
+
+    fn warn(&self, warning: String) {
+        self.warnings.borrow_mut().push(warning);
     }
 
     /// A path of the file: relative to its folder, `~/` to the home folder.
@@ -251,11 +291,14 @@ fn build(
     let reading = Reading {
         overrides,
         around,
-        source: &source,
+        source: &source.clone(),
         folder: folder.unwrap_or_default(),
         others: RefCell::default(),
         sources: RefCell::default(),
         notes: RefCell::default(),
+        warnings: RefCell::default(),
+        keys_named: RefCell::default(),
+        tags_named: RefCell::default(),
     };
     if let Source::File(path) = &source {
         reading.sources.borrow_mut().push(path.clone());
@@ -275,6 +318,9 @@ fn build(
             sources,
             source,
             providers_note: notes,
+            warnings: reading.warnings.take(),
+            keys_named: reading.keys_named.take(),
+            tags_named: reading.tags_named.take(),
             ..config
         }),
         _ => Err(complaints),
@@ -317,10 +363,6 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
         .map(|words| words.into_iter().map(|w| w.text).collect());
     let overlay = overlay(reading, top);
     let zone = caps::zone(top);
-    let caps = Shared {
-        caps: caps::caps(top, &zone),
-        each_key: caps::of_each_key(top, &zone),
-    };
     let teams = caps::teams(top);
     let cap_webhook = secret::read(reading, top, "cap_webhook");
     let cap_wait = top.duration("cap_wait").unwrap_or(Duration::ZERO);
@@ -336,11 +378,34 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
         .all(|a| a.is_some_and(|a| a.ip().is_loopback()));
     let before = reading.complaints_so_far(page);
     let stock = vendors::stock(reading, top, loopback);
-    // Rules and baseline are not blamed for models that are missing because their own entry is wrong.
+    // Rules, caps and baseline are not blamed for models that are missing because their own entry is wrong, or because no provider
+    // was looked for.
     let whole = reading.complaints_so_far(page) == before;
-    let fleet = whole.then_some(&stock.fleet);
-    let rules = rules(reading, top, fleet);
+    let fleet = (whole && !stock.unknown).then_some(&stock.fleet);
+    let (rules, rule_files) = rules(reading, top, fleet);
     let baseline = baseline(top, fleet);
+    let known = fleet.map(|fleet| Known {
+        fleet,
+        catalogue: &stock.catalogue,
+        teams: &teams,
+        found: stock.found,
+    });
+    let caps = Shared {
+        caps: caps::caps(reading, top, &zone, known.as_ref()),
+        each_key: caps::of_each_key(reading, top, &zone, known.as_ref()),
+    };
+    if let Some(known) = &known {
+        doubt_patterns(reading, top, known, &intercept, &rules);
+    }
+    for rule in &rules {
+        let place = format!("{}:{}: rule \"{}\"", rule.file, rule.line, rule.name);
+        let named = |name: &String| names::NamedKey {
+            name: name.clone(),
+            place: place.clone(),
+        };
+        let mut keys = reading.keys_named.borrow_mut();
+        keys.extend(rule.when.key.iter().map(named));
+    }
     Some(Config {
         listen: listen?,
         admin_listen: admin_listen?,
@@ -371,7 +436,41 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
         sources: Vec::new(),
         source: Source::NoConfig,
         providers_note: Vec::new(),
+        warnings: Vec::new(),
+        found: stock.found,
+        keys_named: Vec::new(),
+        tags_named: Vec::new(),
+        zone,
+        rule_files,
     })
+}
+
+/// Warns of patterns that no model is like: `intercept`, and the models that rules ask for.
+fn doubt_patterns(
+    reading: &Reading<'_>,
+    top: &Table<'_>,
+    known: &Known<'_>,
+    intercept: &[String],
+    rules: &[Rule],
+) {
+    let place = match reading.overrides.intercept.is_empty() {
+        true => format!("{}: intercept", top.place("intercept")),
+        false => "--intercept".to_owned(),
+    };
+    for doubt in intercept.iter().filter_map(|name| known.intercepted(name)) {
+        reading.warn(format!("{place}: {doubt}"));
+    }
+    for rule in rules {
+        let asked = rule.when.model.iter();
+        // An app may call a model by a name that is intercepted and nobody else's.
+        let own = asked.filter(|name| !intercept.iter().any(|p| p != "*" && like(p, name)));
+        for doubt in own.filter_map(|name| known.intercepted(name)) {
+            reading.warn(format!(
+                "{}:{}: rule \"{}\": {doubt}",
+                rule.file, rule.line, rule.name
+            ));
+        }
+    }
 }
 
 /// The overlay that `[grader]` names.
@@ -448,8 +547,12 @@ fn limits(top: &Table<'_>) -> Limits {
     limits
 }
 
-/// The operator's rules, or the starter rules where there are none. Empty only after complaints.
-fn rules(reading: &Reading<'_>, top: &Table<'_>, fleet: Option<&Fleet>) -> Vec<Rule> {
+/// The operator's rules with their files, or the starter rules where there are none. Empty only after complaints.
+fn rules(
+    reading: &Reading<'_>,
+    top: &Table<'_>,
+    fleet: Option<&Fleet>,
+) -> (Vec<Rule>, Vec<String>) {
     let written = top.text("rules").map(|text| reading.path(text));
     let beside = reading.folder.join("rules");
     let is_file = matches!(reading.source, Source::File(_));
@@ -457,15 +560,14 @@ fn rules(reading: &Reading<'_>, top: &Table<'_>, fleet: Option<&Fleet>) -> Vec<R
         Some(folder) => Some(folder),
         None => Some(beside).filter(|folder| is_file && folder.is_dir()),
     };
-    let files = match folder {
-        Some(folder) => rule_files(reading, top, &folder),
-        None => policy::embedded(),
-    };
-    let rules = policy::parse(&files, fleet);
-    rules.unwrap_or_else(|complaints| {
+    let own = folder.map(|folder| rule_files(reading, top, &folder));
+    let names = own.iter().flatten().map(|(name, _)| name.clone()).collect();
+    let rules = policy::parse(&own.unwrap_or_else(policy::embedded), fleet);
+    let rules = rules.unwrap_or_else(|complaints| {
         reading.others.borrow_mut().extend(complaints);
         Vec::new()
-    })
+    });
+    (rules, names)
 }
 
 /// Every `*.toml` of the folder, by name.

@@ -23,8 +23,10 @@ pub enum Kind {
     ClientTimeout,
     /// The body or the head is larger than the limit. 413.
     TooLarge,
-    /// A spend cap has no room. 402.
+    /// A spend cap has no room, or one of tokens or requests over a day or longer. 402.
     CapReached,
+    /// A cap of tokens or requests a minute or an hour has no room. 429.
+    RateReached,
     /// The request must stay local and no local model can take it. 403.
     PrivateOnly,
     /// flyball cannot take the request now. 503.
@@ -78,6 +80,7 @@ impl Error {
             | Kind::ClientTimeout
             | Kind::TooLarge
             | Kind::CapReached
+            | Kind::RateReached
             | Kind::PrivateOnly
             | Kind::Internal => Retry::Never,
             Kind::Overloaded => Retry::After(Duration::from_secs(1)),
@@ -120,6 +123,16 @@ impl Error {
         self
     }
 
+    /// The same error with who was asked, where a provider is at fault. Their names are no secret to a client: every answer bears them.
+    #[must_use]
+    pub fn asked(mut self, provider: &str, model: Option<&str>) -> Error {
+        if matches!(self.kind, Kind::UpstreamFailed | Kind::UpstreamTimeout) {
+            let model = model.map_or_else(String::new, |model| format!(", model \"{model}\""));
+            self.public = format!("{} (provider \"{provider}\"{model})", self.public);
+        }
+        self
+    }
+
     /// The same error with a machine-readable code.
     #[must_use]
     pub fn code(mut self, code: &'static str) -> Error {
@@ -146,6 +159,7 @@ impl Error {
             Kind::MethodNotAllowed => 405,
             Kind::ClientTimeout => 408,
             Kind::TooLarge => 413,
+            Kind::RateReached => 429,
             Kind::Internal => 500,
             Kind::UpstreamFailed => 502,
             Kind::Overloaded => 503,

@@ -219,7 +219,8 @@ impl<'a> Exchange<'a> {
         }
         let mut failed = None;
         for arm in work.arms() {
-            match self.attempt(work, arm).await {
+            let attempt = self.attempt(work, arm).await;
+            match attempt.map_err(|failed| failed.of(arm)) {
                 Ok(answer) => {
                     if let Some((turn, served)) = work.remembers(arm) {
                         self.state.affinity.remember(turn, served);
@@ -326,7 +327,8 @@ impl<'a> Exchange<'a> {
 
     /// What a refusal leads to: a local model where the cap says so, another arm where the cap is on this one only.
     fn refusal(&self, refused: &Refused, why_much: Option<&'static str>) -> Failed {
-        let error = refused.error();
+        let caller = &self.admission.caller;
+        let error = refused.error(now(), &|counter| caller.called(counter));
         let Refused::Full(full) = refused else {
             return Failed::error(error);
         };

@@ -6,7 +6,7 @@ pub mod media;
 use crate::arm::{Effort, Tier};
 use crate::dialect::embed::Shape;
 use crate::effort::{self, Accepts};
-use crate::price::{Catalogue, Price};
+use crate::price::{Catalogue, Price, without_date};
 use crate::provider::Provider;
 use media::Maxima;
 use std::fmt;
@@ -78,6 +78,31 @@ impl fmt::Display for Arm {
     }
 }
 
+/// Why a real name leads to no model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unresolved {
+    /// No provider is known to have it.
+    Nobody,
+    /// These providers all may, and none of them is the likelier one.
+    Several(Vec<String>),
+}
+
+/// The end of a sentence that begins with the model's name.
+impl fmt::Display for Unresolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unresolved::Nobody => f.write_str("is no model of a configured provider"),
+            Unresolved::Several(names) => {
+                let (first, names) = (&names[0], names.join("\" and \""));
+                write!(
+                    f,
+                    "may be a model of the providers \"{names}\"; say which one is meant with a [[model]] that names it and its provider, or call it at /p/{first}/…"
+                )
+            }
+        }
+    }
+}
+
 /// All models, in the order of configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Fleet {
@@ -115,10 +140,17 @@ impl Fleet {
 
     /// The model of a real name: one of the fleet, or any that a configured provider is known to have.
     /// One provider for the dialect without listed models takes every name.
-    #[must_use]
-    pub fn resolve(&self, name: &str, dialect: &str, catalogue: &Catalogue) -> Option<Arc<Model>> {
+    ///
+    /// # Errors
+    /// No provider has it, or several may.
+    pub fn resolve(
+        &self,
+        name: &str,
+        dialect: &str,
+        catalogue: &Catalogue,
+    ) -> Result<Arc<Model>, Unresolved> {
         if let Some(model) = self.named(name) {
-            return Some(Arc::clone(model));
+            return Ok(Arc::clone(model));
         }
         let real = self.providers.iter().filter(|p| p.kind.name != SIMULATED);
         let (native, others): (Vec<_>, Vec<_>) = real.partition(|p| p.speaks(dialect));
@@ -127,12 +159,19 @@ impl Fleet {
 
     /// The model of a real name that makes embeddings: one of the fleet, or any that a provider which serves them is known to have,
     /// those first that answer in this shape.
-    #[must_use]
-    pub fn embedder(&self, name: &str, shape: Shape, catalogue: &Catalogue) -> Option<Arc<Model>> {
+    ///
+    /// # Errors
+    /// As [`Fleet::resolve`].
+    pub fn embedder(
+        &self,
+        name: &str,
+        shape: Shape,
+        catalogue: &Catalogue,
+    ) -> Result<Arc<Model>, Unresolved> {
         // Ollama's clients may leave the usual tag out.
         let tagged = format!("{name}:latest");
         if let Some(model) = self.named(name).or_else(|| self.named(&tagged)) {
-            return Some(Arc::clone(model));
+            return Ok(Arc::clone(model));
         }
         let serve = self
             .providers
@@ -150,10 +189,13 @@ impl Fleet {
         name: &str,
         groups: [&[&Arc<Provider>]; 2],
         catalogue: &Catalogue,
-    ) -> Option<Arc<Model>> {
-        let mut found = groups.into_iter();
-        let (provider, price) = found.find_map(|group| self.having(name, group, catalogue))?;
-        Some(Arc::new(unlisted(name, provider, price)))
+    ) -> Result<Arc<Model>, Unresolved> {
+        for group in groups {
+            if let Some(provider) = self.having(name, group, catalogue)? {
+                return Ok(self.at(provider, name, catalogue));
+            }
+        }
+        Err(Unresolved::Nobody)
     }
 
     /// The model of this name at this provider, whether it is known or not.
@@ -169,24 +211,51 @@ impl Fleet {
         Arc::new(unlisted(name, provider, price.or_else(free)))
     }
 
-    /// Which of these providers is known to have a model of this name; one without listed models takes every name.
+    /// Which of these providers has a model of this name: one whose vendor has it; for a dated name one that has the undated one, which may
+    /// cost something else; one without listed models, which takes every name.
+    ///
+    /// # Errors
+    /// Several do, and none of them lists a model of its family. Which account pays is not to be guessed.
     fn having<'p>(
         &self,
         name: &str,
         providers: &[&'p Arc<Provider>],
         catalogue: &Catalogue,
-    ) -> Option<(&'p Arc<Provider>, Option<Price>)> {
-        let priced = providers.iter().find_map(|p| {
-            catalogue
-                .find(p.kind.name, name)
-                .map(|price| (*p, Some(*price)))
-        });
-        match (priced, providers) {
-            (Some(found), _) => Some(found),
-            (None, [only]) if !self.models.iter().any(|m| m.provider.name == only.name) => {
-                Some((*only, is_free(only, name).then(Price::free)))
+    ) -> Result<Option<&'p Arc<Provider>>, Unresolved> {
+        let whose = |has: &dyn Fn(&Provider) -> bool| -> Vec<&'p Arc<Provider>> {
+            providers.iter().copied().filter(|p| has(p)).collect()
+        };
+        let lists = |p: &Provider, like: &dyn Fn(&str) -> bool| {
+            let mut models = self.models.iter();
+            models.any(|m| m.provider.name == p.name && like(&m.name))
+        };
+        let undated = without_date(name);
+        let mut found = whose(&|p| catalogue.find(p.kind.name, name).is_some());
+        if let (true, Some(undated)) = (found.is_empty(), undated) {
+            found = whose(&|p| lists(p, &|model| model == undated));
+            if found.is_empty() {
+                found = whose(&|p| catalogue.find(p.kind.name, undated).is_some());
             }
-            _ => None,
+        }
+        let family = |model: &str| family(model) == family(name);
+        match (&*found, providers) {
+            ([], [only]) if !lists(only, &|_| true) => Ok(Some(only)),
+            ([], _) => Ok(None),
+            ([only], _) => Ok(Some(only)),
+            (several, _) => {
+                let near = |like: &dyn Fn(&str) -> bool| {
+                    let mut near = several.iter().filter(|p| lists(p, like));
+                    near.next().filter(|_| near.next().is_none())
+                };
+                let likeliest = near(&|model| Some(model) == undated).or_else(|| near(&family));
+                match likeliest {
+                    Some(provider) => Ok(Some(provider)),
+                    None => {
+                        let names = several.iter().map(|p| p.name.clone());
+                        Err(Unresolved::Several(names.collect()))
+                    }
+                }
+            }
         }
     }
 
@@ -236,6 +305,14 @@ pub fn split_arm(text: &str) -> (&str, Option<Effort>) {
         Some((model, Some(effort))) => (model, Some(effort)),
         _ => (text, None),
     }
+}
+
+/// What a vendor's models have in common in their names: `gpt` of `gpt-5-mini`, `claude` of `claude-haiku-4-5`.
+fn family(name: &str) -> &str {
+    let end = |c: char| !c.is_ascii_alphabetic();
+    name.split(end)
+        .find(|word| !word.is_empty())
+        .unwrap_or(name)
 }
 
 /// It runs on the operator's own machines.
@@ -379,6 +456,59 @@ mod tests {
             assert_eq!(model.local, local, "{name}");
             assert_eq!(model.tier == Tier::Local, local, "{name}");
             assert_eq!(model.price.is_some(), local, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_dated_name_that_nobody_lists_has_no_price_of_another_model() {
+        let fleet = Fleet {
+            models: vec![model("gpt-5.4", Tier::Standard, &provider("openai"))],
+            providers: vec![provider("openai")],
+        };
+        let catalogue = Catalogue::embedded();
+        for (name, priced) in [
+            ("gpt-4o-2024-05-13", Some(true)),
+            ("gpt-5.4-2031-01-31", Some(false)),
+            ("gpt-5.4-20310131", Some(false)),
+            ("gpt-4o-2031-01-31", Some(false)),
+            ("gpt-5.4-latest", None),
+        ] {
+            let found = fleet.resolve(name, "openai_chat", catalogue);
+            let found = found.ok().map(|model| model.price.is_some());
+            assert_eq!(found, priced, "{name}");
+        }
+    }
+
+    #[test]
+    fn of_two_providers_of_one_kind_the_one_that_lists_the_family_is_meant() {
+        let named = |name: &str| {
+            Arc::new(Provider {
+                name: name.to_owned(),
+                ..Provider::clone(&provider("openai"))
+            })
+        };
+        let (a, b) = (named("a"), named("b"));
+        let listing = |of_a: &str, of_b: &str| Fleet {
+            models: vec![
+                model(of_a, Tier::Standard, &a),
+                model(of_b, Tier::Standard, &b),
+            ],
+            providers: vec![a.clone(), b.clone()],
+        };
+        let both = Unresolved::Several(vec!["a".into(), "b".into()]);
+        let none = Unresolved::Nobody;
+        for (of_a, of_b, name, meant) in [
+            ("other", "gpt-5.4", "gpt-5.4-2031-01-31", Ok("b")),
+            ("other", "kit", "kit-2031-01-31", Ok("b")),
+            ("other", "gpt-5.4", "gpt-4o", Ok("b")),
+            ("gpt-5.1", "gpt-5.4", "gpt-5.4-2031-01-31", Ok("b")),
+            ("gpt-5.1", "gpt-5.4", "gpt-4o", Err(&both)),
+            ("x", "y", "gpt-4o-2031-01-31", Err(&both)),
+            ("x", "y", "nobody", Err(&none)),
+        ] {
+            let found = listing(of_a, of_b).resolve(name, "openai_chat", Catalogue::embedded());
+            let found = found.as_ref().map(|model| model.provider.name.as_str());
+            assert_eq!(found, meant, "{of_a} {of_b} {name}");
         }
     }
 

@@ -236,7 +236,10 @@ impl Price {
 pub struct Catalogue {
     /// Names the data exactly, e.g. `litellm-1.109.1/181da349`; written into every ledger row.
     pub version: String,
+    /// By the kind of the provider.
     models: BTreeMap<String, BTreeMap<String, Price>>,
+    /// The operator's own, by the provider's name: what one provider is paid says nothing of another of its kind.
+    own: BTreeMap<(String, String), Price>,
 }
 
 /// The catalogue that ships with flyball; made by [`refresh`].
@@ -262,6 +265,7 @@ impl Catalogue {
         let mut catalogue = Catalogue {
             version: file.version,
             models: BTreeMap::new(),
+            own: BTreeMap::new(),
         };
         let simulated = File::read(SIMULATED)?;
         for row in file.models.into_iter().chain(simulated.models) {
@@ -274,38 +278,44 @@ impl Catalogue {
         Ok(catalogue)
     }
 
-    /// The price of this provider's model: the exact name or, for a name that ends in a date (`-YYYY-MM-DD`
-    /// or `-YYYYMMDD`), the name without it. `None` is "unknown", never "free".
+    /// The price of a model at providers of this kind, by its exact name: `gpt-4o-2024-05-13` costs twice what `gpt-4o` does, so a name
+    /// with a date has a row of its own or no price. `None` is "unknown", never "free".
     #[must_use]
-    pub fn find(&self, provider: &str, model: &str) -> Option<&Price> {
-        let models = self.models.get(provider)?;
-        models
-            .get(model)
-            .or_else(|| models.get(without_date(model)?))
+    pub fn find(&self, kind: &str, model: &str) -> Option<&Price> {
+        self.models.get(kind)?.get(model)
     }
 
-    /// The same catalogue with the operator's own prices (provider, model, price) on top. The version then
+    /// Whether a vendor, whichever, is known to have a model of this name.
+    #[must_use]
+    pub fn knows(&self, model: &str) -> bool {
+        self.models
+            .values()
+            .any(|models| models.contains_key(model))
+    }
+
+    /// The same catalogue with the operator's own prices (provider, model, price) beside it. The version then
     /// ends in `+` and eight digits that depend on those prices alone.
     #[must_use]
-    pub fn with(&self, overrides: impl IntoIterator<Item = (String, String, Price)>) -> Catalogue {
-        let mut sorted = BTreeMap::new();
-        for (provider, model, price) in overrides {
-            sorted.insert((provider, model), price);
-        }
+    pub fn with_own(&self, own: impl IntoIterator<Item = (String, String, Price)>) -> Catalogue {
         let mut catalogue = self.clone();
-        if sorted.is_empty() {
-            return catalogue;
-        }
-        let digest = sha256_hex(format!("{sorted:?}").as_bytes());
-        let _ = write!(catalogue.version, "+{}", &digest[..8]);
-        for ((provider, model), price) in sorted {
-            let models = catalogue.models.entry(provider).or_default();
-            models.insert(model, price);
+        let rows = own
+            .into_iter()
+            .map(|(provider, model, price)| ((provider, model), price));
+        catalogue.own.extend(rows);
+        if !catalogue.own.is_empty() {
+            let digest = sha256_hex(format!("{:?}", catalogue.own).as_bytes());
+            let _ = write!(catalogue.version, "+{}", &digest[..8]);
         }
         catalogue
     }
 
-    /// Every provider, model and price, sorted.
+    /// The operator's own prices, sorted: provider by name, model, price.
+    pub fn own(&self) -> impl Iterator<Item = (&str, &str, &Price)> {
+        let rows = self.own.iter();
+        rows.map(|((provider, model), price)| (provider.as_str(), model.as_str(), price))
+    }
+
+    /// Every kind of provider, model and price, sorted.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str, &Price)> {
         self.models.iter().flat_map(|(provider, models)| {
             models
@@ -316,7 +326,8 @@ impl Catalogue {
 }
 
 /// The name without a date at its end, if it has one.
-fn without_date(model: &str) -> Option<&str> {
+#[must_use]
+pub fn without_date(model: &str) -> Option<&str> {
     for shape in ["-dddd-dd-dd", "-dddddddd"] {
         let Some(cut) = model.len().checked_sub(shape.len()) else {
             continue;

@@ -80,6 +80,7 @@ pub async fn start(mut config: Config, overrides: Overrides) -> Result<Running, 
     let settings = settings_of(&config);
     let (ledger, key_list) = open_books(settings.clone()).await?;
     check_exposure(&config, key_list.is_empty())?;
+    warn(&config, &key_list);
     let telemetry = Arc::new(Telemetry::new(&config.catalogue.version));
     let state = Arc::new(State {
         ledger,
@@ -162,6 +163,14 @@ fn check_exposure(config: &Config, open: bool) -> Result<(), Error> {
         ));
     }
     Ok(())
+}
+
+/// Names in the configuration and of keys that guard nothing.
+fn warn(config: &Config, keys: &[Key]) {
+    let doubts = config.doubts_about_keys(keys);
+    for warning in config.warnings.iter().chain(&doubts) {
+        tracing::warn!("{warning}");
+    }
 }
 
 /// How this configuration keeps the books.
@@ -307,6 +316,7 @@ impl Reloader {
     }
 
     fn take(&self, mut config: Config) {
+        warn(&config, &self.keys.list());
         if (config.listen, config.admin_listen, &settings_of(&config))
             != (self.running.0, self.running.1, &self.running.2)
         {

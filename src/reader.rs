@@ -175,6 +175,23 @@ impl<'p> Table<'p> {
             .complain(line, format!("{}{text}", self.subject), help);
     }
 
+    /// A complaint about this line that is not noted: for a warning.
+    #[must_use]
+    pub fn complaint(&self, line: usize, text: String, help: Option<String>) -> Complaint {
+        Complaint {
+            file: self.page.file.to_owned(),
+            line: Some(line),
+            text: format!("{}{text}", self.subject),
+            help,
+        }
+    }
+
+    /// The file and the line in which the value of `key` stands, `flyball.toml:12`.
+    #[must_use]
+    pub fn place(&self, key: &str) -> String {
+        format!("{}:{}", self.page.file, self.line_of(key))
+    }
+
     /// Whether the key is there, right or wrong.
     #[must_use]
     pub fn has(&self, key: &str) -> bool {

@@ -11,9 +11,10 @@ use crate::arm::{Effort, Objective};
 use crate::classify::overlay::Overlay;
 use crate::classify::{Difficulty, Features};
 use crate::error::{Error, Kind};
-use crate::fleet::{Arm, Fleet, Model};
+use crate::fleet::{Arm, Fleet, Model, Unresolved};
 use crate::pattern::like;
 use crate::price::Catalogue;
+use crate::reader::suggest;
 use policy::{Facts, Rule};
 use secrecy::SecretString;
 use std::collections::BTreeMap;
@@ -106,7 +107,31 @@ pub struct Decision {
     pub untouched: bool,
     /// Every arm that was weighed, and what spoke for or against it.
     pub considered: Vec<Considered>,
+    /// It was asked for by a name that nobody is known to have.
+    pub unknown: Option<UnknownName>,
 }
+
+/// A name that no vendor and no configured provider is known to have a model of: most likely a slip.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownName {
+    /// The name, as far as it can be shown.
+    pub name: String,
+    /// What may have been meant.
+    pub meant: Option<String>,
+}
+
+/// `gtp-4o; did you mean "gpt-4o"?`
+impl std::fmt::Display for UnknownName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.name)?;
+        self.meant
+            .iter()
+            .try_for_each(|meant| write!(f, "; {meant}"))
+    }
+}
+
+/// As many letters of an unknown name as are looked at and shown: no vendor's names are longer.
+const NAME_LETTERS_MAX: usize = 64;
 
 /// One arm that was weighed.
 #[derive(Clone, Debug)]
@@ -147,7 +172,29 @@ pub fn is_routed(policy: &Policy, name: &str) -> bool {
     let simulated_only = !models.is_empty() && models.iter().all(|m| m.simulated);
     // What begins like `auto:` and is none of its variants is refused for that.
     let auto = !matches!(auto_variant(name), Ok(None));
-    auto || simulated_only || policy.intercept.iter().any(|p| like(p, name))
+    // Where all models are simulated every name is intercepted but their own, which answer themselves.
+    if simulated_only {
+        return auto || policy.fleet.named(name).is_none();
+    }
+    auto || policy.intercept.iter().any(|p| like(p, name))
+}
+
+/// The name that was asked for, where nobody is known to have a model of it.
+fn unknown(policy: &Policy, name: &str) -> Option<UnknownName> {
+    let auto = !matches!(auto_variant(name), Ok(None));
+    if auto || policy.fleet.named(name).is_some() || policy.catalogue.knows(name) {
+        return None;
+    }
+    // It goes into a header and the log, and is the client's own.
+    let plain = name.chars().filter(|c| c.is_ascii_graphic());
+    let name: String = plain.take(NAME_LETTERS_MAX).collect();
+    let listed = policy.fleet.models.iter().map(|m| m.name.as_str());
+    let known = policy.catalogue.iter().map(|(_, model, _)| model);
+    let meant = suggest(&name, listed.chain(known).chain([AUTO]));
+    Some(UnknownName {
+        meant: meant.filter(|meant| meant.starts_with("did you mean")),
+        name,
+    })
 }
 
 struct Wants {
@@ -188,6 +235,19 @@ fn auto_variant(model: &str) -> Result<Option<Variant>, Error> {
     }
 }
 
+/// Why a real name leads to no model, as a refusal; `ways` says what to do where nobody has it.
+#[must_use]
+pub fn unresolved(name: &str, why: &Unresolved, ways: &str) -> Error {
+    match why {
+        Unresolved::Nobody => no_model(format!(
+            "No configured provider has a model named \"{name}\". {ways}"
+        )),
+        Unresolved::Several(_) => {
+            Error::bad_field("model", format!("\"{name}\" {why}.")).code("model_ambiguous")
+        }
+    }
+}
+
 fn no_model(public: String) -> Error {
     Error {
         field: Some("model".into()),
@@ -197,8 +257,12 @@ fn no_model(public: String) -> Error {
 
 /// A real name that nothing intercepts: model and effort stay as they are; only the gates apply.
 fn as_asked(policy: &Policy, asked: &Asked<'_>) -> Result<Decision, Error> {
-    let model = policy.fleet.resolve(asked.model, asked.dialect, &policy.catalogue).ok_or_else(|| {
-        no_model(format!("No configured provider has a model named \"{}\". GET /v1/models lists what there is; \"auto\" is routed.", asked.model))
+    let found = policy
+        .fleet
+        .resolve(asked.model, asked.dialect, &policy.catalogue);
+    let model = found.map_err(|why| {
+        let ways = "GET /v1/models lists what there is; \"auto\" is routed.";
+        unresolved(asked.model, &why, ways)
     })?;
     if !(asked.may_use)(&model.name) {
         return Err(Error::new(
@@ -229,6 +293,7 @@ fn as_asked(policy: &Policy, asked: &Asked<'_>) -> Result<Decision, Error> {
         rule: "asked".into(),
         untouched,
         considered,
+        unknown: None,
     })
 }
 
@@ -289,6 +354,7 @@ fn routed(
             baseline,
             untouched: false,
             considered,
+            unknown: unknown(policy, asked.model),
         });
     }
     Err(gate::nothing_eligible(asked, wants, &considered, untold))
@@ -385,7 +451,7 @@ fn baseline(policy: &Policy, asked: &Asked<'_>) -> Result<Arm, Error> {
     let named = policy
         .fleet
         .resolve(asked.model, asked.dialect, &policy.catalogue);
-    if let (false, Some(model)) = (auto, named) {
+    if let (false, Ok(model)) = (auto, named) {
         return Ok(Arm {
             model,
             effort: asked.body_effort,

@@ -1,11 +1,12 @@
 //! Simulated models: an HTTP/1.1 server on loopback that speaks OpenAI Chat Completions, OpenAI's embeddings and Anthropic
 //! Messages, so that flyball can be tried and tested without a provider, through its ordinary upstream code.
 //!
-//! There is no model behind it: every answer starts with `[simulated] ` and every response carries
+//! There is no model behind it: every answer in words starts with `[simulated] ` and every response carries
 //! `x-flyball-simulated: 1`. Lengths, words and token counts follow from a hash of (seed, model, effort, prompt);
 //! tokens are 1.3 a word, not a tokenizer's. Simulated time is compressed: reasoning takes at most 1.5 s and a
 //! whole answer at most 3 s at speed 1, however many tokens they have. A tool that is forced, or that the user asks for by name,
-//! is called with the least that its schema takes; `stop` and JSON modes are accepted and change nothing. Never listens on anything but loopback, never opens a connection.
+//! is called with the least that its schema takes, and where a schema is demanded of the answer it is that alone; `stop` is accepted
+//! and changes nothing. Never listens on anything but loopback, never opens a connection.
 
 mod answer;
 mod anthropic;
@@ -14,6 +15,7 @@ mod embed;
 mod frames;
 pub mod model;
 mod openai;
+mod schema;
 mod serve;
 mod tools;
 mod words;

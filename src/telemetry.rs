@@ -48,6 +48,8 @@ pub struct Decided<'a> {
     pub task: &'static str,
     /// The tier of the first arm.
     pub tier: Tier,
+    /// The name that was asked for and that nobody is known to have, with what may have been meant.
+    pub unknown: Option<String>,
 }
 
 /// A request was refused by flyball itself, or could not be answered.
@@ -166,6 +168,12 @@ impl Telemetry {
 
     /// A decision was made. The attempt's line repeats it, so here it is for debugging only.
     pub fn decided(&self, e: &Decided<'_>) {
+        if let Some(model) = &e.unknown {
+            tracing::warn!(
+                model,
+                "no model of this name is known; the request is routed"
+            );
+        }
         tracing::debug!(
             rule = e.rule,
             task = e.task,
@@ -311,7 +319,7 @@ fn microseconds(d: Duration) -> u64 {
 }
 
 /// Every value of the label `kind` of refusals.
-const KINDS: [Kind; 13] = [
+const KINDS: [Kind; 14] = [
     Kind::BadRequest,
     Kind::Unauthorized,
     Kind::Forbidden,
@@ -320,6 +328,7 @@ const KINDS: [Kind; 13] = [
     Kind::ClientTimeout,
     Kind::TooLarge,
     Kind::CapReached,
+    Kind::RateReached,
     Kind::PrivateOnly,
     Kind::Overloaded,
     Kind::UpstreamFailed,
@@ -337,6 +346,7 @@ fn kind_name(kind: Kind) -> &'static str {
         Kind::ClientTimeout => "client_timeout",
         Kind::TooLarge => "too_large",
         Kind::CapReached => "cap",
+        Kind::RateReached => "rate",
         Kind::PrivateOnly => "private",
         Kind::Overloaded => "overloaded",
         Kind::UpstreamFailed => "upstream_failed",

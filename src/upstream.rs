@@ -196,14 +196,55 @@ fn failure(url: &str, e: &hyper_util::client::legacy::Error) -> Failure {
         why = format!("{why}: {next}");
         cause = next.source();
     }
-    let public = if e.is_connect() {
-        "the model's server cannot be reached"
-    } else {
-        "the model's server broke off before it answered"
+    let cause = cause_of(e, &why);
+    let public = match e.is_connect() {
+        true => format!("the model's server cannot be reached: {cause}"),
+        false => format!("the model's server broke off before it answered: {cause}"),
     };
     Failure {
         error: Error::new(Kind::UpstreamFailed, public).detail(format!("{url}: {why}")),
         not_sent: e.is_connect(),
+    }
+}
+
+/// Why no answer came, in words for a client: without the address, which the whole chain of causes may hold.
+fn cause_of(e: &hyper_util::client::legacy::Error, why: &str) -> &'static str {
+    use std::io::ErrorKind;
+    let mut next = std::error::Error::source(e);
+    let mut kinds = std::iter::from_fn(|| {
+        let cause = next?;
+        next = cause.source();
+        Some(
+            cause
+                .downcast_ref::<std::io::Error>()
+                .map(std::io::Error::kind),
+        )
+    });
+    let told = kinds.find_map(|kind| {
+        Some(match kind? {
+            ErrorKind::ConnectionRefused => "it refused the connection",
+            ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => {
+                "it reset the connection"
+            }
+            ErrorKind::TimedOut => "it took too long",
+            ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => "there is no way to it",
+            _ => return None,
+        })
+    });
+    let says = |word: &str| why.contains(word);
+    match told {
+        Some(told) => told,
+        None if says("certificate") => "its certificate is not accepted",
+        None if says("dns") || says("lookup") => "its name is not known",
+        None if says("tls") || says("TLS") || says("handshake") => {
+            "no secure connection came about"
+        }
+        None if says("deadline") || says("timed out") || says("in time") => "it took too long",
+        None if e.is_connect() => "no connection came about",
+        None if says("closed") || says("end of file") || says("IncompleteMessage") => {
+            "it closed the connection"
+        }
+        None => "what it sent is no answer",
     }
 }
 

@@ -14,6 +14,9 @@ use std::io::Write;
 #[derive(Subcommand, Debug)]
 pub(super) enum LedgerCommand {
     /// Every attempt, one JSON a line
+    #[command(
+        after_help = "Example, with the fields that docs/export.md tells of:\n  flyball ledger export --jsonl --days 7 > attempts.jsonl"
+    )]
     Export {
         /// One JSON a line (the only form there is)
         #[arg(long)]
@@ -23,12 +26,14 @@ pub(super) enum LedgerCommand {
         days: Option<u32>,
     },
     /// Replay every attempt from nothing and compare with the stored sums
+    #[command(after_help = "Example:\n  flyball ledger verify")]
     Verify {
         /// As JSON
         #[arg(long)]
         json: bool,
     },
     /// Book what a provider's bill says of attempts that were charged at their bound
+    #[command(after_help = "Example:\n  flyball ledger true-up bill.csv")]
     TrueUp {
         /// One JSON a line, or CSV with a head: attempt or request, and cost_usd
         bill: std::path::PathBuf,

@@ -23,6 +23,7 @@ pub(super) struct CapsArgs {
 #[derive(Subcommand, Debug)]
 enum CapsCommand {
     /// Let capped keys use a model again that cost more than was reserved for it; within 5 seconds on all replicas
+    #[command(after_help = "Example:\n  flyball caps unfreeze openai/gpt-5-mini")]
     Unfreeze {
         /// The model, as `flyball caps` shows it: NAME or PROVIDER/NAME
         model: String,

@@ -9,17 +9,19 @@ use crate::chat::conversation::{Conversation, Item, Message};
 use crate::classify::model::{Grader, embedded};
 use crate::classify::overlay::Overlay;
 use crate::classify::{self, Difficulty, Features, grade_by};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Needs, Overrides};
 use crate::dialect::{self, Addressee, Dialect, Place};
 use crate::error::Error;
 use crate::exchange::admission::{Admission, Books, Inbound};
 use crate::exchange::completion::Completion;
 use crate::learn::outcome;
 use crate::ledger::balance::{Balances, Capped};
+use crate::ledger::books;
 use crate::ledger::cap::Dims;
+use crate::ledger::store::Key;
 use crate::ledger::tree;
 use crate::limits::Limits;
-use crate::process::policy_of;
+use crate::process::{policy_of, settings_of};
 use crate::route::{Decision, Policy, policy};
 use bytes::Bytes;
 use clap::Args;
@@ -79,7 +81,7 @@ pub(super) struct ClassifyArgs {
 }
 
 pub(super) fn check(common: &Common, args: &CheckArgs) -> Result<(), String> {
-    let config = load(common, &[])?;
+    let config = load(common, &[], Needs::All)?;
     let house = House::new(&config);
     let policy = &house.policy;
     let mut wrong = Vec::new();
@@ -95,18 +97,24 @@ pub(super) fn check(common: &Common, args: &CheckArgs) -> Result<(), String> {
             }
         }
     }
+    let mut warnings = config.warnings.clone();
+    warnings.extend(config.doubts_about_keys(&keys_of(&config)));
     if args.json {
         println!(
             "{}",
-            json!({"models": config.fleet.models.len(), "rules": policy.rules.len(), "examples": examples, "wrong": wrong})
+            json!({"models": config.fleet.models.len(), "rules": policy.rules.len(), "examples": examples, "catalogue": config.catalogue.version, "warnings": warnings, "wrong": wrong})
         );
     } else {
         println!(
-            "providers {}, models {}, rules {}, examples {examples}",
+            "providers {}, models {}, rules {}, examples {examples}, price catalogue {}",
             config.fleet.providers.len(),
             config.fleet.models.len(),
-            policy.rules.len()
+            policy.rules.len(),
+            config.catalogue.version
         );
+        for warning in &warnings {
+            println!("warning: {warning}");
+        }
         config
             .providers_note
             .iter()
@@ -117,6 +125,16 @@ pub(super) fn check(common: &Common, args: &CheckArgs) -> Result<(), String> {
     } else {
         Err(wrong.join("\n"))
     }
+}
+
+/// The keys of the embedded ledger, if there is one. A shared one is not asked: `check` opens no connection.
+fn keys_of(config: &Config) -> Vec<Key> {
+    let settings = settings_of(config);
+    if settings.shared.is_some() {
+        return Vec::new();
+    }
+    let keys = books::open(&settings).and_then(|mut books| books.keys());
+    keys.unwrap_or_default()
 }
 
 /// The rule that decides a rule's example, if it is not that rule.
@@ -219,16 +237,21 @@ impl House {
     }
 }
 
-fn load(common: &Common, intercept: &[String]) -> Result<Config, String> {
-    let overrides = common.overrides(&ServeArgs {
+fn load(common: &Common, intercept: &[String], needs: Needs) -> Result<Config, String> {
+    let serve = ServeArgs {
         intercept: intercept.to_vec(),
         ..ServeArgs::default()
-    });
+    };
+    let overrides = Overrides {
+        needs,
+        ..common.overrides(&serve)
+    };
     config::load(&overrides).map_err(|all| joined(&all))
 }
 
 pub(super) fn explain(common: &Common, args: &ExplainArgs) -> Result<(), String> {
-    let config = load(common, &args.intercept)?;
+    // What would happen can be told without a key of any provider.
+    let config = load(common, &args.intercept, Needs::Models)?;
     let house = House::new(&config);
     let dialect = args.dialect.as_deref().map(dialect_of).transpose()?;
     let objective = args
@@ -339,7 +362,7 @@ fn show(
             .collect();
         println!(
             "{}",
-            json!({"task": difficulty.task.name(), "difficulty": rounded(difficulty.difficulty), "gain": rounded(difficulty.gain), "confidence": rounded(difficulty.confidence), "rule": found.map(|d| &d.rule), "attempts": attempts, "baseline": found.map(|d| d.baseline.to_string()), "considered": considered, "refused": checked.as_ref().err().map(|e| &e.public), "features": signals})
+            json!({"task": difficulty.task.name(), "difficulty": rounded(difficulty.difficulty), "gain": rounded(difficulty.gain), "confidence": rounded(difficulty.confidence), "rule": found.map(|d| &d.rule), "attempts": attempts, "baseline": found.map(|d| d.baseline.to_string()), "considered": considered, "model_unknown": found.and_then(|d| d.unknown.as_ref()).map(ToString::to_string), "refused": checked.as_ref().err().map(|e| &e.public), "features": signals})
         );
         return;
     }
@@ -359,6 +382,9 @@ fn show(
         .collect();
     println!("signals     {}", signals.join(", "));
     if let Some(decision) = found {
+        if let Some(unknown) = &decision.unknown {
+            println!("unknown     no model of this name is known: {unknown}");
+        }
         println!(
             "rule        {}{}",
             decision.rule,

@@ -1,13 +1,14 @@
 //! `flyball key`: virtual keys. A secret is shown once, when it is made, and kept nowhere.
 
-use super::{Common, books_at};
+use super::{Common, books_at, reading};
 use crate::caller::hash;
+use crate::config::{Config, Needs, read_cap};
 use crate::ledger::books;
 use crate::ledger::cap::{Cap, Counter, Scope};
 use crate::ledger::now;
 use crate::ledger::record::Sum;
 use crate::ledger::store::{Key, Store};
-use crate::ledger::window::Window;
+use crate::ledger::window::{Window, Zone};
 use crate::money::PicoUsd;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -16,14 +17,19 @@ use std::fmt::Write;
 #[derive(Subcommand, Debug)]
 pub(super) enum KeyCommand {
     /// Make a key and print it: this is the only time that it can be seen
+    #[command(
+        after_help = "Example:\n  flyball key create app --team red --cap 5usd/day --cap \"60requests/minute model=gpt-*\" --models \"gpt-*,claude-*\""
+    )]
     Create(Box<CreateArgs>),
     /// List the keys, with what each has spent
+    #[command(after_help = "Example:\n  flyball key list --json")]
     List {
         /// As JSON
         #[arg(long)]
         json: bool,
     },
     /// Give a key a new secret; caps, models and spending stay
+    #[command(after_help = "Example:\n  flyball key rotate app --grace 3600")]
     Rotate {
         /// The key's name
         name: String,
@@ -35,6 +41,7 @@ pub(super) enum KeyCommand {
         json: bool,
     },
     /// Revoke a key; a running flyball refuses it within 5 seconds
+    #[command(after_help = "Example:\n  flyball key revoke app")]
     Revoke {
         /// The key's name
         name: String,
@@ -45,13 +52,13 @@ pub(super) enum KeyCommand {
 pub(super) struct CreateArgs {
     /// A name for it, e.g. the app or the person
     name: String,
-    /// A cap, e.g. 5usd/day, 100000tokens/hour, "60requests/minute@Europe/Berlin model=gpt-*"; may be given several times
-    #[arg(long, value_name = "CAP", value_parser = Cap::parse)]
-    cap: Vec<Cap>,
-    /// Most it may spend in a UTC day, in dollars
+    /// A cap, e.g. 5usd/day, 100000tokens/hour, "60requests/minute@Europe/Berlin model=gpt-*"; may be given several times. Its days begin where the configuration's time_zone says, if it names no zone
+    #[arg(long, value_name = "CAP", value_parser = cap_text)]
+    cap: Vec<String>,
+    /// Most it may spend in a day, in dollars
     #[arg(long, value_name = "USD", value_parser = PicoUsd::from_usd_text)]
     cap_usd_day: Option<PicoUsd>,
-    /// Most it may spend in a UTC calendar month, in dollars
+    /// Most it may spend in a calendar month, in dollars
     #[arg(long, value_name = "USD", value_parser = PicoUsd::from_usd_text)]
     cap_usd_month: Option<PicoUsd>,
     /// Most it may ever spend, in dollars
@@ -75,15 +82,21 @@ pub(super) struct CreateArgs {
     /// A tag that each of its requests must bear, with the values allowed: k=a|b|c; several by comma
     #[arg(long, value_name = "K=A|B", value_delimiter = ',')]
     require_tags: Vec<String>,
+    /// Make it although it names a model, provider or team that nobody has
+    #[arg(long)]
+    force: bool,
     /// As JSON
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(common: &Common, command: &KeyCommand) -> Result<(), String> {
+    if let KeyCommand::Create(args) = command {
+        return create(common, args);
+    }
     let mut books = books::make(&books_at(common)?).map_err(|e| e.detail)?;
     match command {
-        KeyCommand::Create(args) => create(books.as_mut(), args),
+        KeyCommand::Create(_) => Ok(()),
         KeyCommand::List { json } => list(books.as_mut(), *json),
         KeyCommand::Rotate { name, grace, json } => {
             let secret = new_secret()?;
@@ -116,7 +129,7 @@ fn tell(as_json: bool, name: &str, secret: &str, text: &str) {
     }
 }
 
-fn create(books: &mut dyn Store, args: &CreateArgs) -> Result<(), String> {
+fn create(common: &Common, args: &CreateArgs) -> Result<(), String> {
     let printable =
         |text: &str| !text.is_empty() && text.len() <= 64 && text.chars().all(|c| !c.is_control());
     if !printable(&args.name) {
@@ -125,6 +138,7 @@ fn create(books: &mut dyn Store, args: &CreateArgs) -> Result<(), String> {
     if !args.team.is_empty() && !printable(&args.team) {
         return Err("a team's name is 1 to 64 visible characters".into());
     }
+    let config = reading(common, Needs::Models)?;
     let secret = new_secret()?;
     let key = Key {
         name: args.name.clone(),
@@ -135,7 +149,7 @@ fn create(books: &mut dyn Store, args: &CreateArgs) -> Result<(), String> {
             .map(|days| now() + i64::from(days) * 86_400),
         private: args.private,
         team: args.team.clone(),
-        caps: caps(args)?,
+        caps: caps(args, &config.zone)?,
         models: args.models.clone(),
         tags: args.tags.iter().map(|t| tag(t)).collect::<Result<_, _>>()?,
         required_tags: args
@@ -145,6 +159,8 @@ fn create(books: &mut dyn Store, args: &CreateArgs) -> Result<(), String> {
             .collect::<Result<_, _>>()?,
         ..Key::default()
     };
+    check_names(&config, &key, args.force)?;
+    let mut books = books::make(&books_at(common)?).map_err(|e| e.detail)?;
     books.create_key(&key).map_err(|e| e.detail)?;
     let text = format!(
         "This is the key of \"{}\"; it is not kept and cannot be shown again. From now on flyball answers only to keys.",
@@ -154,7 +170,44 @@ fn create(books: &mut dyn Store, args: &CreateArgs) -> Result<(), String> {
     Ok(())
 }
 
-fn caps(args: &CreateArgs) -> Result<Vec<Cap>, String> {
+/// A key that names what nobody has would be refused everything, or a cap of it would guard nothing.
+///
+/// # Errors
+/// It names something that is certainly wrong; everything else is told and no hindrance.
+fn check_names(config: &Config, key: &Key, force: bool) -> Result<(), String> {
+    let known = config.known();
+    let mut doubts: Vec<_> = key.models.iter().filter_map(|m| known.model(m)).collect();
+    // Without any [[team]] the teams are whatever the keys say.
+    if !key.team.is_empty() && !config.teams.is_empty() {
+        doubts.extend(known.team(&key.team));
+    }
+    for cap in &key.caps {
+        let found = known.doubts(&cap.counter.scope);
+        doubts.extend(found.into_iter().map(|(_, doubt)| doubt));
+    }
+    let certain: Vec<String> = doubts
+        .iter()
+        .filter(|d| d.certain)
+        .map(ToString::to_string)
+        .collect();
+    if !certain.is_empty() && !force {
+        let all = certain.join("\n");
+        return Err(format!(
+            "{all}\nno key was made; --force makes it all the same"
+        ));
+    }
+    doubts
+        .iter()
+        .for_each(|doubt| eprintln!("warning: {doubt}"));
+    Ok(())
+}
+
+/// A cap as it is written, once it can be read.
+fn cap_text(text: &str) -> Result<String, String> {
+    Cap::parse(text).map(|_| text.to_owned())
+}
+
+fn caps(args: &CreateArgs, zone: &Zone) -> Result<Vec<Cap>, String> {
     let plain = [
         (Window::Day, args.cap_usd_day),
         (Window::Month, args.cap_usd_month),
@@ -167,9 +220,14 @@ fn caps(args: &CreateArgs) -> Result<Vec<Cap>, String> {
         return Err("a cap is not negative; 0 blocks everything".into());
     }
     let plain = plain.into_iter().filter_map(|(window, amount)| {
-        amount.map(|a| Cap::new(Counter::usd(Scope::all(), window), a.0))
+        let counter = Counter {
+            zone: zone.clone(),
+            ..Counter::usd(Scope::all(), window)
+        };
+        amount.map(|a| Ok(Cap::new(counter, a.0)))
     });
-    let caps: Vec<Cap> = plain.chain(args.cap.iter().cloned()).collect();
+    let written = args.cap.iter().map(|text| read_cap(text, zone));
+    let caps: Vec<Cap> = plain.chain(written).collect::<Result<_, String>>()?;
     if caps.iter().any(|c| i64::try_from(c.limit).is_err()) {
         return Err("a cap is at most 9.2 million dollars".into());
     }
@@ -228,7 +286,7 @@ fn list(books: &mut dyn Store, as_json: bool) -> Result<(), String> {
     ];
     let mut table = super::books::table(&columns);
     for key in &all {
-        let usd = |window| PicoUsd(spent(&sums, &Counter::usd(Scope::key(key.id), window)));
+        let usd = |window| PicoUsd(spent(&sums, &dollars_of(key, window).0));
         if as_json {
             println!("{}", as_line(key, &usd, &sums));
             continue;
@@ -266,10 +324,20 @@ fn list(books: &mut dyn Store, as_json: bool) -> Result<(), String> {
     Ok(())
 }
 
+/// The counter of all that a key spends in such a window, with its cap: of the days by which the cap counts, where there is one.
+fn dollars_of(key: &Key, window: Window) -> (Counter, Option<&Cap>) {
+    let utc = Counter::usd(Scope::key(key.id), window);
+    let same = |c: &&Cap| {
+        (&c.counter.scope, c.counter.measure, c.counter.window)
+            == (&utc.scope, utc.measure, utc.window)
+    };
+    let cap = key.caps.iter().find(same);
+    (cap.map_or(utc, |c| c.counter.clone()), cap)
+}
+
 fn as_line(key: &Key, usd: &dyn Fn(Window) -> PicoUsd, sums: &[Sum]) -> Value {
     let plain = |window: Window| {
-        let counter = Counter::usd(Scope::key(key.id), window);
-        let cap = key.caps.iter().find(|c| c.counter == counter);
+        let (_, cap) = dollars_of(key, window);
         json!({"spent_usd": usd(window).usd_text(), "cap_usd": cap.map(|c| PicoUsd(c.limit).usd_text())})
     };
     let caps = key.caps.iter().map(|c| {

@@ -1,6 +1,7 @@
 //! `flyball prices`: the catalogue.
 
-use super::Common;
+use super::{Common, reading};
+use crate::config::Needs;
 use crate::money::PicoUsd;
 use crate::price::{Catalogue, refresh};
 use clap::Subcommand;
@@ -9,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 #[derive(Subcommand, Debug)]
 pub(super) enum PricesCommand {
-    /// Show what flyball knows, in dollars per million tokens
+    /// Show the catalogue in force, in dollars per million tokens, with the prices of your own [[model]]s
+    #[command(after_help = "Example:\n  flyball prices show gpt-5")]
     Show {
         /// Only models whose name or provider contains this
         filter: Option<String>,
@@ -18,6 +20,9 @@ pub(super) enum PricesCommand {
         json: bool,
     },
     /// Make a catalogue from litellm's price file (PyPI litellm, model_prices_and_context_window_backup.json)
+    #[command(
+        after_help = "Example:\n  flyball prices refresh --from model_prices_and_context_window_backup.json --source \"litellm 1.109.1\" --out prices.json"
+    )]
     Refresh {
         /// litellm's file
         #[arg(long, value_name = "FILE")]
@@ -34,9 +39,17 @@ pub(super) enum PricesCommand {
     },
 }
 
-pub(super) fn run(_common: &Common, command: &PricesCommand) -> Result<(), String> {
+pub(super) fn run(common: &Common, command: &PricesCommand) -> Result<(), String> {
     match command {
-        PricesCommand::Show { filter, json } => show(filter.as_deref().unwrap_or_default(), *json),
+        PricesCommand::Show { filter, json } => {
+            let config = reading(common, Needs::File)?;
+            show(
+                &config.catalogue,
+                filter.as_deref().unwrap_or_default(),
+                *json,
+            );
+            Ok(())
+        }
         PricesCommand::Refresh {
             from,
             source,
@@ -104,8 +117,7 @@ fn jumps(before: &Catalogue, after: &Catalogue) -> Vec<String> {
     found
 }
 
-fn show(filter: &str, as_json: bool) -> Result<(), String> {
-    let catalogue = Catalogue::embedded();
+fn show(catalogue: &Catalogue, filter: &str, as_json: bool) {
     let per_million = |rate: PicoUsd| rate.times(1_000_000).usd_text();
     let mut table = super::books::table(&[
         "provider",
@@ -117,8 +129,10 @@ fn show(filter: &str, as_json: bool) -> Result<(), String> {
         "reasoning",
     ]);
     let mut rows = Vec::new();
+    // The operator's own prices are those of one provider and not of its kind: they stand under its name, first.
     for (provider, model, price) in catalogue
-        .iter()
+        .own()
+        .chain(catalogue.iter())
         .filter(|(p, m, _)| p.contains(filter) || m.contains(filter))
     {
         let r = &price.rates;
@@ -145,7 +159,6 @@ fn show(filter: &str, as_json: bool) -> Result<(), String> {
             catalogue.version
         );
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -155,11 +168,13 @@ mod tests {
     #[test]
     fn a_price_that_jumps_is_told_and_one_that_moves_is_not() {
         let with = |input: i128| {
-            let mut price = *Catalogue::embedded()
-                .find("openai", "gpt-5-mini")
-                .expect("it is there");
-            price.rates.input = PicoUsd(input);
-            Catalogue::embedded().with([("openai".to_owned(), "gpt-5-mini".to_owned(), price)])
+            let row = format!(
+                r#"{{"provider":"openai","model":"gpt-5-mini","rates":{{"input":{input},"cached":1000,"output":1000}}}}"#
+            );
+            let file = format!(
+                r#"{{"version":"v","source":"s","unit":"pico-USD a token","models":[{row}]}}"#
+            );
+            Catalogue::read(&file).expect("a catalogue")
         };
         assert!(jumps(&with(1_000), &with(10_000)).is_empty());
         for (a, b) in [(1_000, 10_001), (10_001, 1_000), (0, 1)] {

@@ -91,11 +91,20 @@ fn introduction(config: &Config) -> String {
 async fn try_it(running: &Running) {
     let at = running.listen;
     let body = r#"{"model":"auto","messages":[{"role":"user","content":"What is the capital of France?"}]}"#;
+    // From the first key on nobody is answered without one; their secrets are kept nowhere, so a name stands for it.
+    let open = running.state.callers.load().open();
+    let (key, where_from) = match open {
+        true => ("", ""),
+        false => (
+            " -H \"authorization: Bearer $FLYBALL_KEY\"",
+            "\n  FLYBALL_KEY is a key that `flyball key create NAME` has printed; `flyball key list` shows which there are.",
+        ),
+    };
     say(&format!(
-        "\nTry it:\n  curl -si http://{at}/v1/chat/completions -H 'content-type: application/json' -d '{body}'"
+        "\nTry it:\n  curl -si http://{at}/v1/chat/completions{key} -H 'content-type: application/json' -d '{body}'{where_from}"
     ));
     let policy = running.state.policy.load_full();
-    if running.state.callers.load().open() && policy.fleet.models.iter().all(|m| m.simulated) {
+    if open && policy.fleet.models.iter().all(|m| m.simulated) {
         let body = json!({"model": "auto", "messages": [{"role": "user", "content": "What is the capital of France?"}]});
         match client::post(
             &format!("http://{at}"),
@@ -113,8 +122,12 @@ async fn try_it(running: &Running) {
             "\nOnly simulated models answer: no key was found in the environment and no local server on this machine.\nSet OPENAI_API_KEY or ANTHROPIC_API_KEY, start Ollama, LM Studio or llama.cpp, or write a flyball.toml, and start again.",
         );
     }
+    let key = match open {
+        true => "",
+        false => " API key = a key of `flyball key create NAME`.",
+    };
     say(&format!(
-        "\nPoint an SDK at it: base_url = \"http://{at}/v1\" (OpenAI), \"http://{at}\" (Anthropic). Ctrl-C stops."
+        "\nPoint an SDK at it: base_url = \"http://{at}/v1\" (OpenAI), \"http://{at}\" (Anthropic).{key} Ctrl-C stops."
     ));
 }
 

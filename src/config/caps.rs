@@ -1,5 +1,7 @@
 //! Caps in the configuration: `[[cap]]`, `[[team]]` and `[key_defaults]`.
 
+use super::Reading;
+use super::names::{Doubt, Known, NamedKey, NamedTag};
 use crate::ledger::cap::{AtCap, Cap, Counter, Dim, Measure, Pick, SOFT_PERCENT, Scope};
 use crate::ledger::window::{Window, Zone};
 use crate::money::PicoUsd;
@@ -40,11 +42,18 @@ pub(super) fn teams(top: &Table<'_>) -> BTreeMap<String, String> {
     teams
 }
 
-/// Every `[[cap]]`. Where one names a key, the scope holds the key's name.
-pub(super) fn caps(top: &Table<'_>, zone: &Zone) -> Vec<Cap> {
+/// Every `[[cap]]`. Where one names a key, the scope holds the key's name. What else it names must be among what is `known`; that is
+/// nothing where providers or models are wrong themselves.
+pub(super) fn caps(
+    reading: &Reading<'_>,
+    top: &Table<'_>,
+    zone: &Zone,
+    known: Option<&Known<'_>>,
+) -> Vec<Cap> {
     let mut caps: Vec<Cap> = Vec::new();
     for table in top.tables("cap") {
         if let Some(cap) = cap(&table, zone) {
+            check_names(reading, &table, &cap.counter.scope, known);
             if caps.iter().any(|c| c.counter == cap.counter) {
                 table.complain("window", "cap: there is one for this window already", None);
             }
@@ -53,6 +62,30 @@ pub(super) fn caps(top: &Table<'_>, zone: &Zone) -> Vec<Cap> {
         table.finish();
     }
     caps
+}
+
+/// Complains of names that nobody has, and notes the keys and tags that only the ledger knows.
+fn check_names(reading: &Reading<'_>, table: &Table<'_>, scope: &Scope, known: Option<&Known<'_>>) {
+    for (dim, doubt) in known.into_iter().flat_map(|k| k.doubts(scope)) {
+        match doubt.certain {
+            true => table.complain(dim.name(), format_args!("cap: {}", doubt.text), doubt.help),
+            false => reading.warn(format!("{}: cap: {doubt}", table.place(dim.name()))),
+        }
+    }
+    if let Pick::Only(name) = scope.pick(Dim::Key) {
+        let place = format!("{}: cap", table.place("key"));
+        let name = name.clone();
+        reading
+            .keys_named
+            .borrow_mut()
+            .push(NamedKey { name, place });
+    }
+    for (name, value) in scope.tags() {
+        reading.tags_named.borrow_mut().push(NamedTag {
+            tag: (name.to_owned(), value.to_owned()),
+            place: format!("{}: cap", table.place("tag")),
+        });
+    }
 }
 
 fn cap(table: &Table<'_>, zone: &Zone) -> Option<Cap> {
@@ -142,7 +175,12 @@ fn scope(table: &Table<'_>) -> Scope {
 }
 
 /// Caps of every key that has none of its own.
-pub(super) fn of_each_key(top: &Table<'_>, zone: &Zone) -> Vec<Cap> {
+pub(super) fn of_each_key(
+    reading: &Reading<'_>,
+    top: &Table<'_>,
+    zone: &Zone,
+    known: Option<&Known<'_>>,
+) -> Vec<Cap> {
     let Some(table) = top.table("key_defaults") else {
         return Vec::new();
     };
@@ -162,13 +200,44 @@ pub(super) fn of_each_key(top: &Table<'_>, zone: &Zone) -> Vec<Cap> {
         }
     }
     for word in table.words("caps").unwrap_or_default() {
-        match Cap::parse(&word.text) {
-            Ok(cap) => caps.push(cap),
+        match read_cap(&word.text, zone) {
+            Ok(cap) => {
+                let doubts = known.into_iter().flat_map(|k| k.doubts(&cap.counter.scope));
+                for (
+                    _,
+                    Doubt {
+                        text,
+                        help,
+                        certain,
+                    },
+                ) in doubts
+                {
+                    let text = format!("caps: {text}");
+                    match certain {
+                        true => table.complain_at(word.line, text, help),
+                        false => reading.warn(table.complaint(word.line, text, help).to_string()),
+                    }
+                }
+                caps.push(cap);
+            }
             Err(why) => table.complain_at(word.line, format_args!("caps: {why}"), None),
         }
     }
     table.finish();
     caps
+}
+
+/// A cap as it is written on a command line; its days begin in `zone` where it names none of its own.
+///
+/// # Errors
+/// As [`Cap::parse`].
+pub fn read_cap(text: &str, zone: &Zone) -> Result<Cap, String> {
+    let mut cap = Cap::parse(text)?;
+    let amount = text.split_whitespace().next().unwrap_or_default();
+    if !amount.contains('@') {
+        cap.counter.zone = zone.clone();
+    }
+    Ok(cap)
 }
 
 fn money(table: &Table<'_>, key: &'static str) -> Option<PicoUsd> {

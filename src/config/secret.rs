@@ -1,11 +1,14 @@
 //! Secrets, always by reference (`env:NAME`, `file:PATH`) and never in a complaint.
 
-use super::Reading;
+use super::{Needs, Reading};
 use crate::reader::Table;
 use secrecy::SecretString;
 
 /// How to refer to one.
 const HOW: &str = "write \"env:NAME\" for a variable or \"file:PATH\" for a file that holds it";
+
+/// The key of the secret without which the books cannot be read.
+pub(super) const LEDGER: &str = "shared_ledger";
 
 /// The secret that `key` refers to. `None` where the key is absent or, with a complaint, unusable.
 pub(super) fn read(
@@ -13,13 +16,25 @@ pub(super) fn read(
     table: &Table<'_>,
     key: &'static str,
 ) -> Option<SecretString> {
+    // Who only looks at the books or the models sends nothing, so a secret that is not there is no mistake.
+    let needed = match reading.overrides.needs {
+        Needs::All => true,
+        Needs::Books => key == LEDGER,
+        Needs::Models | Needs::File => false,
+    };
     match table.text(key)?.split_once(':') {
         Some(("env", name)) if is_variable(name) => {
             let value = (reading.around.env)(name);
+            if !needed && value.is_none() {
+                return None;
+            }
             checked(table, key, &format!("the variable {name}"), value)
         }
         Some(("file", path)) if !path.is_empty() => {
             let path = reading.path(path);
+            if !needed && !path.exists() {
+                return None;
+            }
             let value = reading.file(table, key, &path)?;
             checked(table, key, &path.display().to_string(), Some(value))
         }

@@ -179,10 +179,8 @@ fn money_a_million_tokens_becomes_exact_pico_dollars_a_token() {
     assert_eq!(price.rates.cached, PicoUsd(100_000), "unsaid is not free");
     assert_eq!(price.rates.output, PicoUsd(300_000));
     assert_eq!(price.rates.reasoning, PicoUsd(1));
-    assert_eq!(
-        config.catalogue.find("openai-compatible", "m"),
-        Some(&price)
-    );
+    let own: Vec<_> = config.catalogue.own().collect();
+    assert_eq!(own, [("home", "m", &price)]);
     assert_ne!(config.catalogue.version, Catalogue::embedded().version);
     let tiered = good(&format!(
         "{HOME}base_url = \"http://10.0.0.1\"\nservice_tiers = [\"standard\", \"flex\"]\n[[model]]\nname = \"m\"\ntier = \"small\"\ninput_usd_per_mtok = 2\noutput_usd_per_mtok = 8\naudio_input_usd_per_mtok = 40\naudio_output_usd_per_mtok = 80\nimage_input_usd_per_mtok = 3\n[model.flex]\ninput_usd_per_mtok = 1\noutput_usd_per_mtok = 4\n[model.priority]\ninput_usd_per_mtok = 4\noutput_usd_per_mtok = 16\ncached_usd_per_mtok = 1\n"
@@ -271,7 +269,7 @@ fn each_mistake_is_told_once() {
             "flyball.toml:1: rules: nowhere cannot be read: No such file or directory (os error 2)",
         ),
         (
-            String::new(),
+            "provider = []\n".to_owned(),
             "flyball.toml:1: there is no provider; add a [[provider]], or try --simulate",
         ),
         (
@@ -564,6 +562,194 @@ fn without_a_file_what_is_found_is_used() {
             .all(|m| m.simulated && m.price.is_some())
     );
     assert_eq!(config.simulate, Some((1.0, 1)));
+}
+
+#[test]
+fn a_file_that_names_no_provider_leaves_them_to_be_found() {
+    for text in [
+        "",
+        "[[cap]]\nusd = 1\nwindow = \"day\"\n",
+        "[key_defaults]\ncap_usd_day = 1\n",
+    ] {
+        let config = good(text);
+        assert_eq!(config.fleet.providers[0].name, "openai", "{text}");
+        assert!(config.found && config.simulate.is_none(), "{text}");
+    }
+    let folder = Folder::new();
+    folder.write(FILE, "[[cap]]\nusd = 1\nwindow = \"day\"\n");
+    let env = |name: &str| (name == "HOME").then(|| "/home/a".to_owned());
+    let around = Surroundings {
+        env: &env,
+        local_servers: &[],
+        folder: folder.path(),
+    };
+    let told = load_in(&Overrides::default(), &around).expect_err("nothing to serve");
+    let told = told[0].to_string();
+    assert!(
+        told.contains("flyball.toml: no provider found; looked for OPENAI_API_KEY, ")
+            && told.ends_with("add a [[provider]], or try --simulate"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_name_that_nobody_has_is_a_mistake_with_a_suggestion() {
+    let team = "[[team]]\nname = \"red\"\norganisation = \"acme\"\n";
+    for (scope, told) in [
+        (
+            "tier = \"smal\"",
+            "unknown tier \"smal\"; did you mean \"small\"?",
+        ),
+        (
+            "provider = \"opnai\"",
+            "unknown provider \"opnai\"; did you mean \"openai\"?",
+        ),
+        (
+            "team = \"rde\"",
+            "unknown team \"rde\"; did you mean \"red\"? Or write [[team]] name = \"rde\" if it is one",
+        ),
+        (
+            "organisation = \"amce\"",
+            "unknown organisation \"amce\"; did you mean \"acme\"? Or write organisation = \"amce\" in a [[team]] if it is one",
+        ),
+        (
+            "model = \"gpt-6-lunna\"",
+            "unknown model \"gpt-6-lunna\"; did you mean \"gpt-6-luna\"?",
+        ),
+    ] {
+        let text = format!("{OPENAI}{team}[[cap]]\nusd = 0\nwindow = \"day\"\n{scope}\n");
+        let line = format!("flyball.toml:9: cap: {told}");
+        assert_eq!(bad(&text), [line], "{scope}");
+    }
+    let text = format!(
+        "{OPENAI}{team}[key_defaults]\ncaps = [\"1usd/day tier=smal\", \"1usd/day provider=opnai\"]\n"
+    );
+    assert_eq!(
+        bad(&text),
+        [
+            "flyball.toml:7: caps: unknown tier \"smal\"; did you mean \"small\"?",
+            "flyball.toml:7: caps: unknown provider \"opnai\"; did you mean \"openai\"?",
+        ]
+    );
+    for scope in [
+        "tier = \"local\"",
+        "provider = \"openai\"",
+        "team = \"red\"",
+        "organisation = \"acme\"",
+        "model = \"gpt-4.1-mini\"",
+        "model = \"gpt-6*\"",
+    ] {
+        let text = format!("{OPENAI}{team}[[cap]]\nusd = 0\nwindow = \"day\"\n{scope}\n");
+        assert_eq!(good(&text).warnings, [""; 0], "{scope}");
+    }
+}
+
+#[test]
+fn a_pattern_that_matches_no_model_is_a_warning() {
+    let folder = Folder::new();
+    let rule = "[[rule]]\nname = \"a\"\nwhy = \"w\"\nwhen = { model = [\"gtq-6*\", \"gpt-*\", \"our-own\"] }\nroute = { tier = \"small\" }\n";
+    folder.write("rules/a.toml", rule);
+    let cap = "[[cap]]\nusd = 0\nwindow = \"day\"\n";
+    folder.write(
+        FILE,
+        &format!("intercept = [\"gtp-*\", \"our-own\", \"gpt-4oo\"]\n{OPENAI}{cap}model = \"gtp_*\"\n[key_defaults]\ncaps = [\"1usd/day model=gtp_*\"]\n"),
+    );
+    let config = folder.load(&Overrides::default()).expect("no mistakes");
+    let shown = folder.path().display().to_string() + "/";
+    let told: Vec<String> = config
+        .warnings
+        .iter()
+        .map(|w| w.replace(&shown, ""))
+        .collect();
+    assert_eq!(told.len(), 5, "{told:#?}");
+    for (warning, place) in told.iter().zip([
+        "flyball.toml:7: cap: the pattern \"gtp_*\" matches no model",
+        "flyball.toml:9: caps: the pattern \"gtp_*\" matches no model",
+        "flyball.toml:1: intercept: the pattern \"gtp-*\" matches no model; did you mean \"gpt-*\"?",
+        "flyball.toml:1: intercept: unknown model \"gpt-4oo\"; did you mean \"gpt-4o\"?",
+        "rules/a.toml:1: rule \"a\": the pattern \"gtq-6*\" matches no model",
+    ]) {
+        assert!(warning.starts_with(place), "{warning}");
+    }
+}
+
+#[test]
+fn keys_and_tags_that_only_the_ledger_knows_are_doubted_once_it_is_read() {
+    use crate::ledger::store::Key;
+    let folder = Folder::new();
+    folder.write("rules/a.toml", "[[rule]]\nname = \"a\"\nwhy = \"w\"\nwhen = { key = \"pap\" }\nroute = { tier = \"small\" }\n");
+    let cap = "[[cap]]\nusd = 0\nwindow = \"day\"\n";
+    folder.write(
+        FILE,
+        &format!("{OPENAI}[[team]]\nname = \"red\"\n{cap}key = \"ap\"\n{cap}tag = {{ project = \"x\" }}\n"),
+    );
+    let config = folder.load(&Overrides::default()).expect("no mistakes");
+    let key = Key {
+        name: "app".into(),
+        team: "rde".into(),
+        models: vec!["gtp-*".into(), "gpt-6*".into()],
+        caps: vec![Cap::parse("1usd/day tier=smal").expect("a cap")],
+        required_tags: vec![("project".into(), vec!["y".into()])],
+        ..Key::default()
+    };
+    let shown = folder.path().display().to_string() + "/";
+    let plain = |told: Vec<String>| {
+        told.iter()
+            .map(|w| w.replace(&shown, ""))
+            .collect::<Vec<_>>()
+    };
+    let told = plain(config.doubts_about_keys(std::slice::from_ref(&key)));
+    assert_eq!(told.len(), 6, "{told:#?}");
+    for (told, start) in told.iter().zip([
+        "flyball.toml:8: cap: there is no key \"ap\"; did you mean \"app\"?",
+        "rules/a.toml:1: rule \"a\": there is no key \"pap\"; did you mean \"app\"?",
+        "flyball.toml:12: cap: no key bears or demands the tag project=x",
+        "key \"app\": unknown team \"rde\"; did you mean \"red\"?",
+        "key \"app\": the pattern \"gtp-*\" matches no model",
+        "key \"app\": unknown tier \"smal\"; did you mean \"small\"?",
+    ]) {
+        assert!(told.starts_with(start), "{told}");
+    }
+    let told = plain(config.doubts_about_keys(&[]));
+    assert_eq!(
+        told[0],
+        "flyball.toml:8: cap: there is no key \"ap\"; it counts for nobody until `flyball key create ap` makes it"
+    );
+}
+
+#[test]
+fn who_only_reads_needs_no_secret_but_the_ledgers() {
+    let folder = Folder::new();
+    folder.write(
+        FILE,
+        "admin_token = \"env:NONE\"\ncap_webhook = \"file:none\"\nshared_ledger = \"env:NONE_EITHER\"\n[[provider]]\nname = \"groq\"\n[[provider]]\nname = \"openai\"\napi_key = \"env:NOTHING\"\n",
+    );
+    let read = |needs| {
+        let overrides = Overrides {
+            needs,
+            ..Overrides::default()
+        };
+        folder.load(&overrides).map_err(|told| told.len())
+    };
+    assert_eq!(read(Needs::All).err(), Some(5));
+    assert_eq!(read(Needs::Books).err(), Some(1));
+    assert!(read(Needs::Models).is_ok() && read(Needs::File).is_ok());
+}
+
+#[test]
+fn the_days_of_default_caps_begin_where_time_zone_says() {
+    let config = good(&format!(
+        "time_zone = \"Europe/Berlin\"\n{OPENAI}[key_defaults]\ncap_usd_day = 1\ncaps = [\"9usd/month\", \"7usd/week@UTC\"]\n"
+    ));
+    let zones = config
+        .caps
+        .each_key
+        .iter()
+        .map(|c| c.counter.zone.to_string());
+    assert_eq!(
+        zones.collect::<Vec<_>>(),
+        ["Europe/Berlin", "Europe/Berlin", "UTC"]
+    );
 }
 
 #[test]

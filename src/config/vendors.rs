@@ -1,7 +1,7 @@
 //! Builds the fleet: the providers and models of the file, or those that were found, and the
 //! simulated ones where they are wanted.
 
-use super::{Reading, Source, discover, price, secret};
+use super::{Needs, Reading, Source, discover, price, secret};
 use crate::arm::{Effort, Tier};
 use crate::chat::ServiceTier;
 use crate::effort::{self, Accepts};
@@ -19,6 +19,10 @@ pub(super) struct Stock {
     pub(super) fleet: Fleet,
     pub(super) catalogue: Arc<Catalogue>,
     pub(super) simulate: Option<(f64, u64)>,
+    /// Providers were looked for, since none is written down.
+    pub(super) found: bool,
+    /// None is written down, and none was looked for.
+    pub(super) unknown: bool,
 }
 
 /// A fleet in the making.
@@ -52,13 +56,17 @@ pub(super) fn stock(reading: &Reading<'_>, top: &Table<'_>, loopback: bool) -> S
     }
     building.starters(reading, top);
     let mut simulate = simulate(reading, top);
-    if *reading.source == Source::NoConfig && simulate.is_none() {
+    // A first file that sets a cap and names no provider takes nothing away.
+    let written = top.has("provider") || top.has("model");
+    let found = !written && simulate.is_none();
+    let unknown = found && matches!(reading.overrides.needs, Needs::Books | Needs::File);
+    if found && !unknown {
         simulate = building.find(reading, loopback);
     }
     if simulate.is_some() {
         building.add_simulated();
     }
-    if *reading.source != Source::NoConfig && building.is_empty() {
+    if written && building.is_empty() {
         let help = "add a [[provider]], or try --simulate".to_owned();
         top.complain("provider", "there is no provider", Some(help));
     }
@@ -71,8 +79,10 @@ pub(super) fn stock(reading: &Reading<'_>, top: &Table<'_>, loopback: bool) -> S
     let own_prices = building.own_prices;
     Stock {
         fleet: building.fleet,
-        catalogue: Arc::new(building.catalogue.with(own_prices)),
+        catalogue: Arc::new(building.catalogue.with_own(own_prices)),
         simulate,
+        found,
+        unknown,
     }
 }
 
@@ -254,7 +264,7 @@ impl Building {
             None => known,
         };
         if let (Some(_), Some(price)) = (own, price) {
-            let row = (kind.name.to_owned(), name.clone(), price);
+            let row = (provider.name.clone(), name.clone(), price);
             self.own_prices.push(row);
         }
         Model {
@@ -324,10 +334,19 @@ impl Building {
             return None;
         }
         let looked_for = found.looked_for.join(", ");
-        if !loopback {
+        // Simulated models come uninvited only to a first try on one's own machine.
+        let help = match reading.source {
+            Source::NoConfig if loopback => None,
+            Source::NoConfig => Some("set one of these, write a flyball.toml, or try --simulate"),
+            Source::File(_) => Some("set one of these, add a [[provider]], or try --simulate"),
+        };
+        if let (Some(help), Needs::All) = (help, reading.overrides.needs) {
             let text = format!("no provider found; looked for {looked_for}");
-            let help = "set one of these, write a flyball.toml, or try --simulate";
-            reading.complain(Complaint::whole("flyball", text).help(help));
+            let file = match reading.source {
+                Source::NoConfig => "flyball".to_owned(),
+                Source::File(path) => path.display().to_string(),
+            };
+            reading.complain(Complaint::whole(file, text).help(help));
             return None;
         }
         reading.note(format!(
@@ -442,7 +461,7 @@ fn api_key(
     let variable = kind.key_env.filter(|_| !table.has("base_url"))?;
     let value = (reading.around.env)(variable).map(|v| v.trim().to_owned());
     let value = value.filter(|v| !v.is_empty() && v.bytes().all(|b| b.is_ascii_graphic()));
-    if value.is_none() && !kind.free {
+    if value.is_none() && !kind.free && reading.overrides.needs == Needs::All {
         let help = Some(format!("set {variable}, or write api_key = \"env:NAME\""));
         table.complain("api_key", "there is no key", help);
     }

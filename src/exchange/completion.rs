@@ -208,6 +208,7 @@ impl Work for Routed<'_> {
             rule: &self.decision.rule,
             task: self.completion.difficulty.task.name(),
             tier: self.decision.attempts[0].model.tier,
+            unknown: self.decision.unknown.as_ref().map(ToString::to_string),
         })
     }
 

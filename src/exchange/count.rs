@@ -166,7 +166,7 @@ fn counter(
         return Ok(None);
     }
     let fleet = &policy.fleet;
-    let Some(model) = fleet.resolve(&request.model, dialect, &policy.catalogue) else {
+    let Ok(model) = fleet.resolve(&request.model, dialect, &policy.catalogue) else {
         return Ok(None);
     };
     admission.permitted(&model)?;

@@ -11,7 +11,7 @@ use crate::dialect::Answer as Read;
 use crate::dialect::embed::{self, Call, Place, Request, Shape};
 use crate::effort::Family;
 use crate::error::{Error, Kind};
-use crate::fleet::{Arm, Model};
+use crate::fleet::{Arm, Model, Unresolved};
 use crate::json::{Edit, Object};
 use crate::ledger::balance::{Ask, Capped};
 use crate::ledger::record::Opening;
@@ -20,7 +20,7 @@ use crate::price::Price;
 use crate::provider::Side;
 use crate::provider::simulated::EMBEDDER;
 use crate::relay::Answer;
-use crate::route::Policy;
+use crate::route::{self, Policy};
 use crate::settle::{Input, Job};
 use crate::tokens;
 use bytes::Bytes;
@@ -267,9 +267,12 @@ fn named(policy: &Policy, request: &Request<'_>) -> Result<Arc<Model>, Error> {
         true => find(EMBEDDER),
         false => find(name),
     };
-    found.ok_or_else(|| Error {
-        field: Some("model".into()),
-        ..Error::new(Kind::NotFound, format!("No configured provider has a model named \"{name}\" for embeddings. List it as a [[model]] with embeddings = true.")).code("model_not_found")
+    found.map_err(|why| match why {
+        Unresolved::Several(_) => route::unresolved(name, &why, ""),
+        Unresolved::Nobody => Error {
+            field: Some("model".into()),
+            ..Error::new(Kind::NotFound, format!("No configured provider has a model named \"{name}\" for embeddings. List it as a [[model]] with embeddings = true.")).code("model_not_found")
+        },
     })
 }
 

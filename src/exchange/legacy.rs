@@ -30,10 +30,8 @@ pub(super) fn call<'a>(
     let found = policy
         .fleet
         .resolve(&name, legacy::dialect().name(), &policy.catalogue);
-    let model = found.ok_or_else(|| {
-        let public = format!("No configured provider has a model named \"{name}\".");
-        Error::new(Kind::NotFound, public).code("model_not_found")
-    })?;
+    let model = found
+        .map_err(|why| route::unresolved(&name, &why, "GET /v1/models lists what there is."))?;
     let rest = beside_chat(&model.provider).ok_or_else(|| {
         let public = format!("The provider of \"{name}\" has no legacy completions.");
         Error::bad_field("model", public)

@@ -1,7 +1,7 @@
 //! What a client may ask that needs no model: which models there are, and what a request of its own did.
 
 use super::admission::Inbound;
-use super::{models, reply};
+use super::{models, reply, router};
 use crate::caller::Caller;
 use crate::error::{Error, Kind};
 use crate::ledger::Ledger;
@@ -21,10 +21,7 @@ pub(super) async fn get(
     let path = inbound.head.uri.path();
     match path.strip_prefix("/flyball/requests/") {
         Some(id) => request(ledger, &inbound.caller, id).await,
-        None => Err(Error::new(
-            Kind::NotFound,
-            format!("flyball has no {path}."),
-        )),
+        None => Err(router::no_path(path)),
     }
 }
 

@@ -5,7 +5,7 @@ use super::admission::{Admission, Label};
 use super::bound::{Bound, names_others};
 use super::reply;
 use super::returned::{self, ServedBy};
-use super::work::{Booked, Failed, Hold, Longer, Order, Outgoing, Reply, Told, Way, Work};
+use super::work::{Booked, Failed, Hold, Longer, Order, Outgoing, Reply, Told, UNNAMED, Way, Work};
 use crate::arm::Effort;
 use crate::caller::Caller;
 use crate::dialect::embed as embed_wire;
@@ -25,9 +25,6 @@ use http::{HeaderMap, Method, Response};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::sync::Arc;
-
-/// The task in the books and the answer's head of what is not graded, and the model where a call names none.
-const UNNAMED: &str = "unknown";
 /// The rule in the books and the answer's head.
 const RULE: &str = "passed";
 /// Longer paths are refused; no vendor's comes near.

@@ -79,7 +79,7 @@ pub(super) fn error(error: &Error, dialect: &dyn Dialect, id: &str) -> Response<
         Retry::After(wait) => {
             headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
             // A cap's refusal is for the app to wait out, not for its SDK to hammer.
-            if error.kind == Kind::CapReached {
+            if matches!(error.kind, Kind::CapReached | Kind::RateReached) {
                 headers.insert("x-should-retry", HeaderValue::from_static("false"));
             }
         }

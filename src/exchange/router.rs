@@ -66,13 +66,61 @@ pub(super) fn asked(head: &Parts) -> (&'static dyn Dialect, Result<Call<'_>, Err
         }
         Call::Look if matches!(*method, Method::GET | Method::HEAD) => Ok(Call::Look),
         Call::Look if method == Method::POST && is_named(dialect, path) => Ok(Call::Describe),
-        Call::Look => Err(Error::new(
-            Kind::NotFound,
-            format!("flyball has no {path}."),
-        )),
+        Call::Look => Err(no_path(path)),
         call => Ok(call),
     };
     (dialect, call)
+}
+
+/// There is nothing at this path, and where it was most likely meant to go: SDKs are given base URLs with and without `/v1`.
+pub(super) fn no_path(path: &str) -> Error {
+    let shown: String = path.chars().take(PATH_LETTERS_MAX).collect();
+    let help = match path {
+        "/metrics" | "/healthz" | "/readyz" => Some(format!(
+            "It is on the admin listener: http://127.0.0.1:8485{path}, or where admin_listen says."
+        )),
+        _ if path.starts_with("/admin/") => Some(
+            "It is on the admin listener: http://127.0.0.1:8485, or where admin_listen says."
+                .to_owned(),
+        ),
+        _ => meant(path).map(|(there, ending)| format!("Did you mean {there}? {ending}")),
+    };
+    let public = format!("flyball has no {shown}.");
+    Error::new(Kind::NotFound, public).also(help.as_deref())
+}
+
+/// As much of a path as is shown.
+const PATH_LETTERS_MAX: usize = 128;
+
+/// The path that was meant by one that leads nowhere, and what is wrong with the base URL.
+fn meant(path: &str) -> Option<(String, &'static str)> {
+    let served = |path: &str| {
+        let listed = || {
+            dialect::ALL
+                .iter()
+                .any(|d| d.directory().lookup(path).is_some())
+        };
+        let kept = || dialect::ALL.iter().any(|d| collection(path, *d).is_some());
+        dialect::at(path, None).is_some()
+            || embed::at(path).is_some()
+            || legacy::at(path).is_some()
+            || listed()
+            || kept()
+    };
+    let shown = |path: &str| path.chars().take(PATH_LETTERS_MAX).collect::<String>();
+    // `/v1/v1/chat/completions`, `/api/v1/messages`, `/v1/api/chat`: something stands before it.
+    let mut rest = path;
+    while let Some(end) = rest.get(1..).and_then(|inner| inner.find('/')) {
+        rest = &rest[end + 1..];
+        if served(rest) {
+            return Some((
+                shown(rest),
+                "The base URL has more in it than this client wants there.",
+            ));
+        }
+    }
+    let longer = format!("/v1{path}");
+    served(&longer).then(|| (shown(&longer), "End the base URL with /v1."))
 }
 
 fn by_path(head: &Parts) -> (&'static dyn Dialect, Call<'_>) {

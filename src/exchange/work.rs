@@ -15,6 +15,9 @@ use bytes::Bytes;
 use http::response::Parts;
 use http::{HeaderMap, Method, Response};
 
+/// The task in the books and the answer's head of what is not graded, and the model where a call names none.
+pub(super) const UNNAMED: &str = "unknown";
+
 /// How an exchange ends: with an answer to the client, which may be a provider's own error, or with an error of flyball's.
 pub(super) type Reply = Result<Response<Answer>, Error>;
 
@@ -29,6 +32,18 @@ pub(super) enum Failed {
 }
 
 impl Failed {
+    /// The same with who was asked, where that one has failed.
+    pub(super) fn of(self, arm: &Arm) -> Failed {
+        let (provider, model) = (&arm.model.provider.name, arm.model.name.as_str());
+        let model = Some(model).filter(|model| *model != UNNAMED);
+        let named = |outcome: Reply| outcome.map_err(|error| error.asked(provider, model));
+        match self {
+            Failed::Final(outcome) => Failed::Final(named(outcome)),
+            Failed::NextArm(outcome) => Failed::NextArm(named(outcome)),
+            Failed::LocalInstead(refusal) => Failed::LocalInstead(refusal),
+        }
+    }
+
     /// An error that no other arm can mend.
     pub(super) fn error(error: Error) -> Failed {
         Failed::Final(Err(error))

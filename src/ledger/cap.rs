@@ -39,7 +39,11 @@ impl Measure {
     pub fn show(self, amount: i128) -> String {
         match self {
             Measure::Usd => PicoUsd(amount).to_string(),
-            Measure::Tokens | Measure::Requests => format!("{amount} {}", self.name()),
+            Measure::Tokens | Measure::Requests => {
+                let name = self.name();
+                let one = name.strip_suffix('s').unwrap_or(name);
+                format!("{amount} {}", if amount == 1 { one } else { name })
+            }
         }
     }
 

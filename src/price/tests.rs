@@ -231,25 +231,33 @@ fn an_unknown_model_has_no_price_and_no_known_one_is_free() {
 }
 
 #[test]
-fn only_a_date_at_the_end_of_a_name_may_be_dropped() {
+fn a_dated_name_has_the_price_of_its_own_row_or_none() {
     let catalogue = Catalogue::embedded();
     let base = catalogue.find("openai", "gpt-5.4");
     assert!(base.is_some());
-    assert_eq!(catalogue.find("openai", "gpt-5.4-2031-01-31"), base);
-    assert_eq!(catalogue.find("openai", "gpt-5.4-20310131"), base);
-    for model in [
-        "gpt-5.4-2031-1-31",
-        "gpt-5.4-203101",
-        "gpt-5.4-turbo",
-        "gpt-5.4-19990131",
-        "gpt-5.42031-01-31",
-        "-20310131",
-    ] {
+    assert_eq!(catalogue.find("openai", "gpt-5.4-2026-03-05"), base);
+    for model in ["gpt-5.4-2031-01-31", "gpt-5.4-20310131", "gpt-5.4-turbo"] {
         assert_eq!(catalogue.find("openai", model), None, "{model}");
     }
-    // An exact row wins: this dated model is dearer than its undated name.
+    // This dated model is dearer than its undated name.
     let dated = price("openai", "gpt-4o-2024-05-13");
     assert!(dated.rates.input > price("openai", "gpt-4o").rates.input);
+}
+
+#[test]
+fn only_a_date_at_the_end_of_a_name_is_one() {
+    for (model, undated) in [
+        ("gpt-5.4-2031-01-31", Some("gpt-5.4")),
+        ("gpt-5.4-20310131", Some("gpt-5.4")),
+        ("gpt-5.4-2031-1-31", None),
+        ("gpt-5.4-203101", None),
+        ("gpt-5.4-turbo", None),
+        ("gpt-5.4-19990131", None),
+        ("gpt-5.42031-01-31", None),
+        ("-20310131", None),
+    ] {
+        assert_eq!(without_date(model), undated, "{model}");
+    }
 }
 
 #[test]
@@ -324,23 +332,28 @@ fn a_bound_covers_both_sides_of_the_long_threshold() {
 }
 
 #[test]
-fn own_prices_come_on_top_and_change_the_version() {
+fn own_prices_stand_beside_the_vendors_and_change_the_version() {
     let base = Catalogue::embedded();
     let own = |dollars: i128| {
         let price = Price {
             rates: Rates::plain(PicoUsd(dollars), PicoUsd(dollars)),
             ..Price::free()
         };
-        base.with([("openai".to_owned(), "gpt-5.4".to_owned(), price)])
+        base.with_own([("openai".to_owned(), "gpt-5.4".to_owned(), price)])
     };
-    assert_eq!(&base.with([]), base);
+    assert_eq!(&base.with_own([]), base);
     let (one, two) = (own(1), own(2));
     assert!(one.version.starts_with(&format!("{}+", base.version)));
     assert_ne!(one.version, two.version);
     assert_eq!(one.version, own(1).version);
-    let found = one.find("openai", "gpt-5.4").expect("just put there");
+    let (provider, model, found) = one.own().next().expect("just put there");
+    assert_eq!((provider, model), ("openai", "gpt-5.4"));
     assert_eq!(found.rates.cache_write_long, PicoUsd(1));
-    assert_eq!(one.find("openai", "o3"), base.find("openai", "o3"));
+    // What the operator pays at one provider is not what another of its kind charges.
+    assert_eq!(
+        one.find("openai", "gpt-5.4"),
+        base.find("openai", "gpt-5.4")
+    );
 }
 
 #[test]

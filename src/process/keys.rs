@@ -57,6 +57,11 @@ impl Keys {
         keys
     }
 
+    /// The keys as they are.
+    pub(super) fn list(&self) -> Vec<Key> {
+        self.now().keys.clone()
+    }
+
     /// Takes over the caps of a configuration; they hold at the next look.
     pub(super) fn take_shared(&self, shared: Shared) {
         self.now().shared = shared;
@@ -82,10 +87,8 @@ impl Keys {
         let mut taken = HashSet::new();
         let latest = || {
             let now = self.now();
-            let (caps, strangers) = tree::in_force(&now.shared, &now.keys);
-            for name in strangers {
-                tracing::warn!(key = name, "a cap names a key that does not exist");
-            }
+            // A cap that names a key which nobody has is told when the configuration is read.
+            let (caps, _) = tree::in_force(&now.shared, &now.keys);
             taken = now.keys.iter().map(|k| k.id).collect();
             caps
         };

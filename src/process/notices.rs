@@ -26,7 +26,7 @@ pub(super) fn tell(state: &Arc<State>, runtime: &Handle) {
     for crossing in state.ledger.take_crossings() {
         let s = &crossing.standing;
         tracing::warn!(
-            cap = %crossing.counter,
+            cap = state.callers.load().called(&s.counter),
             percent = crossing.percent,
             spent = %s.counter.measure.show(s.posted),
             limit = %s.counter.measure.show(s.limit.unwrap_or(0)),

@@ -98,8 +98,9 @@ fn answer(seed: u64, ask: &Ask, choice: u64) -> Answer {
     let limit = ask.limit.unwrap_or(u64::MAX);
     let wanted = reasoning(seed, ask, &choice);
     let reasoning = wanted.min(limit);
-    let mut said = match &ask.call {
-        Some(call) => super::tools::pieces(&call.arguments)
+    let json = ask.call.as_ref().map(|call| &call.arguments);
+    let mut said = match json.or(ask.form.as_ref()) {
+        Some(json) => super::tools::pieces(json)
             .into_iter()
             .map(Cow::Owned)
             .collect(),

@@ -2,7 +2,7 @@
 //! decoders: the simulated models are a vendor and must notice when the proxy sends nonsense.
 
 use super::model::Model;
-use super::tools::{Call, called};
+use super::tools::{Call, called, form};
 use super::words::tokens;
 use crate::arm::Effort;
 use serde_json::Value;
@@ -33,6 +33,8 @@ pub(super) struct Ask {
     pub(super) include_usage: bool,
     /// The tool that is called instead of saying something.
     pub(super) call: Option<Call>,
+    /// The JSON text that is demanded in place of words.
+    pub(super) form: Option<String>,
     pub(super) prompt: Prompt,
 }
 
@@ -133,6 +135,7 @@ pub(super) fn openai(body: &[u8]) -> Result<Ask, Refusal> {
         stream: flag(&body, "stream")?,
         include_usage: flag(options, "include_usage")?,
         call: called(&body, &reader.prompt.last),
+        form: form(&body),
         prompt: reader.done(),
     })
 }
@@ -158,6 +161,7 @@ pub(super) fn anthropic(body: &[u8]) -> Result<Ask, Refusal> {
         stream: flag(&body, "stream")?,
         include_usage: true,
         call: called(&body, &prompt.last),
+        form: form(&body),
         prompt,
     })
 }

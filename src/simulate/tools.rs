@@ -1,9 +1,7 @@
 //! Which tool a request makes a simulated model call, and with what arguments. Pure.
 
-use serde_json::{Map, Value, json};
-
-/// Schemas are followed so deep; what is deeper is left out.
-const DEPTH_MAX: usize = 8;
+use super::schema::example;
+use serde_json::{Value, json};
 
 /// A call that is to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +34,24 @@ pub(super) fn called(body: &Value, last: &str) -> Option<Call> {
 
 /// An object, whatever the schema says.
 fn arguments(schema: &Value) -> String {
-    let made = Some(example(schema, 0)).filter(Value::is_object);
+    let made = Some(example(schema)).filter(Value::is_object);
     made.unwrap_or_else(|| json!({})).to_string()
+}
+
+/// The JSON text that this request demands in place of words: one that its schema takes, or any object.
+pub(super) fn form(body: &Value) -> Option<String> {
+    // OpenAI's field, Anthropic's, and what Anthropic's was called in its beta.
+    let openai = &body["response_format"];
+    let anthropic = [&body["output_config"]["format"], &body["output_format"]];
+    let schema = match openai["type"].as_str() {
+        Some("json_schema") => &openai["json_schema"]["schema"],
+        Some("json_object") => return Some(json!({"answer": "[simulated]"}).to_string()),
+        _ => {
+            let asked = anthropic.into_iter().find(|f| f["type"] == "json_schema")?;
+            &asked["schema"]
+        }
+    };
+    Some(example(schema).to_string())
 }
 
 /// A tool's name and the schema of its arguments, in either dialect.
@@ -70,41 +84,7 @@ fn has_answered(body: &Value) -> bool {
     last["role"] == "tool" || blocks.into_iter().any(|b| b["type"] == "tool_result")
 }
 
-/// The least that a schema takes.
-fn example(schema: &Value, depth: usize) -> Value {
-    if let Some(given) = schema.get("const").or(schema.get("default")) {
-        return given.clone();
-    }
-    if let Some(first) = schema["enum"].as_array().and_then(|list| list.first()) {
-        return first.clone();
-    }
-    let variants = schema["anyOf"].as_array().or(schema["oneOf"].as_array());
-    if let Some(first) = variants.and_then(|list| list.first()) {
-        return example(first, depth + 1);
-    }
-    let kind = schema["type"].as_str().or(schema["type"][0].as_str());
-    match kind.unwrap_or("object") {
-        _ if depth > DEPTH_MAX => Value::Null,
-        "string" => json!("[simulated]"),
-        "integer" | "number" => schema.get("minimum").cloned().unwrap_or(json!(1)),
-        "boolean" => json!(true),
-        "array" => match schema["minItems"].as_u64() {
-            None | Some(0) => json!([]),
-            Some(_) => json!([example(&schema["items"], depth + 1)]),
-        },
-        "null" => Value::Null,
-        _ => {
-            let names = schema["required"].as_array().into_iter().flatten();
-            let fields = names.filter_map(Value::as_str).map(|name| {
-                let inner = &schema["properties"][name];
-                (name.to_owned(), example(inner, depth + 1))
-            });
-            Value::Object(fields.collect::<Map<_, _>>())
-        }
-    }
-}
-
-/// A call's arguments in pieces, one a token.
+/// A JSON text in pieces, one a token.
 pub(super) fn pieces(arguments: &str) -> Vec<String> {
     let letters: Vec<char> = arguments.chars().collect();
     letters

@@ -75,6 +75,7 @@ fn everything(telemetry: &Telemetry) {
             rule: &raw,
             task: "code",
             tier: Tier::Small,
+            unknown: None,
         });
         telemetry.attempt_opened();
         let hostile = Opening {

@@ -73,6 +73,7 @@ fn told() -> String {
         rule: "r",
         task: "code",
         tier: Tier::Small,
+        unknown: None,
     });
     telemetry.attempt_opened();
     let opening = Opening {

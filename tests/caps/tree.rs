@@ -126,7 +126,7 @@ async fn tokens_and_requests_are_capped_and_a_refusal_says_which() {
         if status == 402 {
             assert!(
                 message(&got).contains("total request cap of this key (2 requests)")
-                    && message(&got).contains("0 requests is left; it does not reset"),
+                    && message(&got).contains("none is left; it does not reset"),
                 "{}",
                 got.body
             );
@@ -142,7 +142,7 @@ async fn tokens_and_requests_are_capped_and_a_refusal_says_which() {
     assert_eq!(second.header("x-flyball-limit-tokens"), Some("557"));
     let third = flyball.chat(&[BLUE], &body(1_200, None, false)).await;
     assert!(
-        message(&third).contains("1470 tokens is left") && message(&third).contains("T15:00:00Z"),
+        message(&third).contains("1470 tokens are left") && message(&third).contains("T15:00:00Z"),
         "{}",
         third.body
     );

@@ -1,5 +1,8 @@
 //! The program as a person runs it.
 
+mod names;
+mod reading;
+
 use crate::client;
 use crate::until::{ended, heard, killed, ran, until_asked};
 use serde_json::Value;
@@ -79,6 +82,19 @@ async fn serve_says_how_to_try_it_and_what_it_answered() {
         "[simulated]",
         "baseline",
         "Only simulated models answer",
+    ] {
+        assert!(said.contains(part), "{part} is not in:\n{said}");
+    }
+}
+
+#[tokio::test]
+async fn once_there_are_keys_the_request_to_try_has_one() {
+    let dir = tempfile::tempdir().expect("a folder");
+    assert!(out(flyball(dir.path()).args(["key", "create", "app"])).0);
+    let said = Serving::start(dir.path()).said.join("\n");
+    for part in [
+        "-H \"authorization: Bearer $FLYBALL_KEY\"",
+        "flyball key create",
     ] {
         assert!(said.contains(part), "{part} is not in:\n{said}");
     }

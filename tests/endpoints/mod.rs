@@ -2,5 +2,6 @@
 
 mod counting;
 mod embeddings;
+mod hints;
 mod keeping;
 mod passing;

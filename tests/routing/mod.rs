@@ -322,3 +322,71 @@ fn the_examples_of_the_starter_rules_are_caught_by_their_rules() {
         String::from_utf8_lossy(&out.stderr)
     );
 }
+
+#[tokio::test]
+async fn in_simulation_a_simulated_model_answers_to_its_own_name() {
+    for intercept in ["", "intercept = [\"*\"]\n"] {
+        let flyball = Flyball::start(&format!("{intercept}[simulate]\nspeed = 1000\n")).await;
+        for name in ["sim-small", "sim-standard", "sim-reasoning"] {
+            for (path, body) in [
+                ("/v1/chat/completions", ask(name, PUZZLE)),
+                ("/v1/messages", serde_json::json!({"model": name, "max_tokens": 50, "messages": [{"role": "user", "content": CAPITAL}]}).to_string()),
+                ("/api/chat", serde_json::json!({"model": name, "stream": false, "messages": [{"role": "user", "content": CAPITAL}]}).to_string()),
+                ("/v1/responses", serde_json::json!({"model": name, "input": CAPITAL, "stream": true}).to_string()),
+            ] {
+                let got = post(flyball.at(), path, &[], &body).await;
+                let told = (got.header("x-flyball-model"), got.header("x-flyball-rule"));
+                assert_eq!(told, (Some(name), Some("asked")), "{path} {}", got.body);
+                assert_eq!(got.header("x-flyball-simulated"), Some("1"), "{path}");
+                assert_eq!(got.header("x-flyball-model-unknown"), None, "{path}");
+            }
+        }
+        flyball.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_routed_name_that_nobody_has_is_told_with_what_may_have_been_meant() {
+    let simulated = Flyball::start("[simulate]\nspeed = 1000\n").await;
+    let upstream = Upstream::start(answer(200, &chat(10, 5))).await;
+    let toml = format!("intercept = [\"*\"]\n{}", compatible(&upstream));
+    let real = Flyball::start(&toml).await;
+    for flyball in [&simulated, &real] {
+        for (name, told) in [
+            ("gtp-4o", Some("gtp-4o; did you mean \"gpt-4o\"?")),
+            ("gpt-4o", None),
+            ("gpt-4o-2031-01-01", Some("gpt-4o-2031-01-01; did you mean")),
+            ("auto", None),
+            ("auto:cheap", None),
+            (
+                "zz\u{e9} \"q\" zzzzzzzzzzzzzzzz",
+                Some("zz\"q\"zzzzzzzzzzzzzzzz"),
+            ),
+        ] {
+            let got = flyball.chat(&[], &ask(name, CAPITAL)).await;
+            assert_eq!(got.status, 200, "{}", got.body);
+            let word = got.header("x-flyball-model-unknown");
+            match told {
+                Some(told) => assert!(
+                    word.is_some_and(|w| w.starts_with(told)),
+                    "{name}: {word:?}"
+                ),
+                None => assert_eq!(word, None, "{name}"),
+            }
+        }
+        // A stream says it, too, in any dialect.
+        let body = serde_json::json!({"model": "cluade-haiku-4-5", "stream": true, "max_tokens": 50, "messages": [{"role": "user", "content": CAPITAL}]});
+        let got = post(flyball.at(), "/v1/messages", &[], &body.to_string()).await;
+        let word = got.header("x-flyball-model-unknown");
+        assert_eq!(
+            word,
+            Some("cluade-haiku-4-5; did you mean \"claude-haiku-4-5\"?"),
+            "{}",
+            got.body
+        );
+    }
+    // A name that is passed on as it is is the provider's to know.
+    let plain = Flyball::start(&compatible(&upstream)).await;
+    let got = plain.chat(&[], &ask("m-small", CAPITAL)).await;
+    assert_eq!(got.header("x-flyball-model-unknown"), None);
+}

@@ -48,7 +48,7 @@ pub(super) struct Attempt<'a> {
     tokens: (u64, u64),
     /// What its machine's time costs at most.
     time: PicoUsd,
-    /// The model's own maximum.
+    /// The longest answer that is wanted of the model: the operator's figure, or the vendor's maximum.
     model_max: Option<u64>,
     /// The limit that is written into the body, once it is granted.
     limit: Option<u64>,
@@ -196,13 +196,16 @@ impl<'a> Attempt<'a> {
         }))
     }
 
-    /// The limit to write into the body: none where the client's own, or the model's own, says the same.
+    /// The limit to write into the body: none where the client's own says the same, or what the vendor itself holds to is no more. The
+    /// operator's `answer_tokens_max` says what is wanted and not what the provider would stop at.
     fn limit_to_send(&self, granted: u64) -> Option<u64> {
-        let free = self.arm.model.price.as_ref().is_some_and(Price::is_free);
+        let price = self.arm.model.price.as_ref();
+        let free = price.is_some_and(Price::is_free);
+        let vendors = price.and_then(|p| p.output_tokens_max).unwrap_or(u64::MAX);
         let forced = self.capped.tokens || (self.capped.usd && !free);
         match self.client_limit() {
             Some(limit) => (granted < limit).then_some(granted),
-            None => (forced && granted < self.model_max.unwrap_or(u64::MAX)).then_some(granted),
+            None => (forced && granted < vendors).then_some(granted),
         }
     }
 
@@ -378,6 +381,9 @@ impl Order for Attempt<'_> {
         );
         if let Some(limit) = self.limit {
             set("x-flyball-limit-tokens", &limit.to_string());
+        }
+        if let Some(unknown) = &self.routed.decision.unknown {
+            set("x-flyball-model-unknown", &unknown.to_string());
         }
         // Parameters that the arm rejects and that were taken out.
         if let Some(written) = self.written.as_ref().filter(|w| !w.removed.is_empty()) {
