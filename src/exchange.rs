@@ -30,18 +30,17 @@ pub use lookup::describe;
 use crate::affinity::Affinity;
 use crate::caller::Callers;
 use crate::dialect::{Answer as Read, Dialect, Place};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Retry};
 use crate::fleet::Arm;
 use crate::ledger::balance::Ask;
 use crate::ledger::store::Facts;
 use crate::ledger::{Ledger, Refused, Reservation, cap::AtCap, now};
 use crate::limits::Limits;
-use crate::provider::Provider;
 use crate::relay::{Answer, Reading, Relay, Terms, Watch, bill_headers};
 use crate::route::Policy;
 use crate::settle::Settlement;
 use crate::telemetry::Telemetry;
-use crate::upstream::{Failure, Upstream};
+use crate::upstream::{Begins, Coding, Failure, Reply, Upstream};
 use admission::{Admission, Inbound};
 use arc_swap::ArcSwap;
 use bound::Bound;
@@ -50,14 +49,16 @@ use completion::Completion;
 use count::Count;
 use embeddings::Embeddings;
 use files_batches::Keeping;
+use http::header::CONTENT_ENCODING;
 use http::request::Parts;
 use http::response::Parts as Head;
-use http::{Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use hyper::body::{Body, Incoming};
 use passthrough::Passthrough;
 use router::Call;
 use status::{Charge, Next};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use work::{Booked, Failed, Hold, Longer, Order, Outcome, Told, Way, Work};
 
@@ -188,6 +189,8 @@ struct Exchange<'a> {
     admission: &'a Admission<'a>,
     /// How long it took until its body was here.
     read: Duration,
+    /// An attempt has failed for which somebody may be billed.
+    billed: AtomicBool,
 }
 
 impl<'a> Exchange<'a> {
@@ -196,6 +199,7 @@ impl<'a> Exchange<'a> {
             state,
             admission,
             read: admission.arrived.elapsed(),
+            billed: AtomicBool::new(false),
         }
     }
 
@@ -217,8 +221,30 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// One arm after the other until one answers.
+    /// Runs it. An SDK tries again whatever ends in a 5xx, twice: what may have been billed must not be billed three times.
     async fn run(&self, work: &dyn Work) -> Outcome {
+        let outcome = self.one_by_one(work).await;
+        if !self.billed.load(Ordering::Relaxed) {
+            return outcome;
+        }
+        match outcome {
+            Ok(mut answer) if answer.status().is_server_error() => {
+                let advice = answer.headers_mut().entry("x-should-retry");
+                advice.or_insert(HeaderValue::from_static("false"));
+                Ok(answer)
+            }
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(error.retry(Retry::Never)),
+        }
+    }
+
+    /// Somebody may be billed for what has failed.
+    fn may_be_billed(&self) {
+        self.billed.store(true, Ordering::Relaxed);
+    }
+
+    /// One arm after the other until one answers.
+    async fn one_by_one(&self, work: &dyn Work) -> Outcome {
         if let Some(decided) = work.decided() {
             self.state.telemetry.decided(&decided);
         }
@@ -266,9 +292,11 @@ impl<'a> Exchange<'a> {
             ("decide", decided.saturating_sub(self.read)),
             ("reserve", arrived.elapsed().saturating_sub(decided)),
         ];
+        let mut capped = false;
         let mut settlement = match reservation {
             Some(reservation) => {
                 let mut job = order.job(&opening, phases);
+                capped = job.capped;
                 job.alive = Arc::clone(&state.alive);
                 Settlement::new(job, reservation, state.telemetry.clone())
             }
@@ -288,15 +316,21 @@ impl<'a> Exchange<'a> {
         };
         let headers = outgoing::headers(self.admission.head, provider, &outgoing.url, words);
         settlement.sending();
-        let sent = state
+        let sent = Sent {
+            arm,
+            told: &told,
+            begins: outgoing.begins,
+            works: outgoing.method == Method::POST,
+            capped,
+            at: Instant::now(),
+        };
+        let body = (outgoing.body, outgoing.begins);
+        let answer = state
             .upstream
-            .call(outgoing.method, &outgoing.url, headers, outgoing.body);
-        match sent.await {
-            Ok(answer) => {
-                let sent = Sent { arm, told: &told };
-                self.answered(&sent, &mut *order, answer, settlement).await
-            }
-            Err(failure) => Err(self.unanswered(provider, failure, settlement)),
+            .call(outgoing.method, &outgoing.url, headers, body);
+        match answer.await {
+            Ok(answer) => self.answered(&sent, &mut *order, answer, settlement).await,
+            Err(failure) => Err(self.unanswered(&sent, failure, settlement)),
         }
     }
 
@@ -346,20 +380,29 @@ impl<'a> Exchange<'a> {
     }
 
     /// No answer came.
-    fn unanswered(&self, provider: &Provider, failure: Failure, settlement: Settlement) -> Failed {
+    fn unanswered(&self, sent: &Sent<'_>, failure: Failure, settlement: Settlement) -> Failed {
         let Failure { error, not_sent } = failure;
         // The client's own fault, and never a whole request to the provider.
         if matches!(error.kind, Kind::TooLarge | Kind::ClientTimeout) {
             settlement.void("not_sent");
             return Failed::error(error);
         }
+        let provider = &sent.arm.model.provider;
         self.state.telemetry.upstream_error(&provider.name, &error);
+        if sent.works && !not_sent {
+            self.may_be_billed();
+        }
+        let timeout = error.kind == Kind::UpstreamTimeout;
         match error.kind {
             _ if not_sent => settlement.void("not_sent"),
             Kind::UpstreamTimeout => settlement.unknown("upstream_timeout"),
             _ => settlement.unknown("upstream_error"),
         }
-        Failed::NextArm(Err(error))
+        // A whole answer has had all the time that there is, and most likely was being made: no other arm makes it once more.
+        match timeout && sent.begins == Begins::AtItsEnd {
+            true => Failed::error(error),
+            false => Failed::NextArm(Err(error)),
+        }
     }
 
     /// The provider answers: on to the client.
@@ -367,7 +410,7 @@ impl<'a> Exchange<'a> {
         &self,
         sent: &Sent<'_>,
         order: &mut dyn Order,
-        answer: Response<Incoming>,
+        answer: Response<Reply>,
         mut settlement: Settlement,
     ) -> Result<Response<Answer>, Failed> {
         let (mut head, body) = answer.into_parts();
@@ -378,6 +421,7 @@ impl<'a> Exchange<'a> {
         if !head.status.is_success() {
             return Err(self.refused(sent, head, body, settlement).await);
         }
+        let coding = returned::coding(&head.headers);
         match order.reading(&mut head, body.is_end_stream()) {
             Way::Empty => {
                 let _ = settlement.passed(&Read::default(), true);
@@ -388,12 +432,17 @@ impl<'a> Exchange<'a> {
                     first: None,
                     rest: body,
                     reading,
+                    coding,
                 };
                 Ok(self.relayed(sent, head, flow, settlement))
             }
             Way::Held(hold) => {
-                let held = reply::read_up_to(body, hold.bytes_max, self.state.limits.total).await;
-                self.held(sent, order, head, (hold, held), settlement)
+                let held = reply::read_up_to(body, hold.bytes_max, self.time_left(sent)).await;
+                if !matches!(held, reply::Held::Whole(_)) && sent.works {
+                    self.may_be_billed();
+                }
+                let held = (hold, held, coding);
+                self.held(sent, order, head, held, settlement)
             }
         }
     }
@@ -404,12 +453,21 @@ impl<'a> Exchange<'a> {
         sent: &Sent<'_>,
         order: &dyn Order,
         mut head: Head,
-        (hold, held): (Hold, reply::Held),
+        (hold, held, coding): (Hold, reply::Held, Option<Coding>),
         mut settlement: Settlement,
     ) -> Result<Response<Answer>, Failed> {
         match held {
-            reply::Held::Whole(bytes) => {
-                let answer = (hold.read)(&bytes);
+            reply::Held::Whole(mut bytes) => {
+                let plain = coding.and_then(|coding| coding.unpack(&bytes, reply::UNPACKED_MAX));
+                let answer = (hold.read)(plain.as_ref().unwrap_or(&bytes));
+                // What is only metered goes on as it came where the client can read that; what is changed on its way is plain.
+                let changed = sent.told.translated || hold.books == Booked::Passed;
+                let asked = &self.admission.head.headers;
+                let kept = coding.is_some_and(|coding| returned::accepts(asked, coding));
+                if let Some(plain) = plain.filter(|_| changed || !kept) {
+                    head.headers.remove(CONTENT_ENCODING);
+                    bytes = plain;
+                }
                 let bill = match hold.books {
                     Booked::Passed => settlement.passed(&answer, true),
                     Booked::Answered => {
@@ -420,7 +478,11 @@ impl<'a> Exchange<'a> {
                 };
                 head.headers
                     .extend(bill.map(bill_headers).unwrap_or_default());
-                order.answer(head, bytes, answer).map_err(Failed::error)
+                order.answer(head, bytes, answer).map_err(|error| {
+                    // The answer was made, and cannot be said.
+                    self.may_be_billed();
+                    Failed::error(error)
+                })
             }
             reply::Held::Longer(first, rest) => {
                 let kept = Some(first.to_vec());
@@ -440,6 +502,7 @@ impl<'a> Exchange<'a> {
                     first: Some(first),
                     rest,
                     reading,
+                    coding,
                 };
                 Ok(self.relayed(sent, head, flow, settlement))
             }
@@ -465,6 +528,7 @@ impl<'a> Exchange<'a> {
         flow: Flow,
         mut settlement: Settlement,
     ) -> Response<Answer> {
+        let flow = flow.unpacked(&mut head.headers);
         if flow.reading.is_stream() {
             settlement.streaming();
         }
@@ -474,6 +538,7 @@ impl<'a> Exchange<'a> {
         }
         let terms = Terms {
             limits: &self.state.limits,
+            total: self.time_left(sent),
             dialect: self.admission.dialect,
             request: self.admission.id.to_owned(),
             wants_trailers,
@@ -484,12 +549,21 @@ impl<'a> Exchange<'a> {
         Response::from_parts(head, Answer::Relayed(Box::new(relay)))
     }
 
+    /// How long the answer may still take: a whole one since it was asked for, a stream since it has begun.
+    fn time_left(&self, sent: &Sent<'_>) -> Duration {
+        let total = self.state.limits.total;
+        match sent.begins {
+            Begins::AtOnce => total,
+            Begins::AtItsEnd => total.saturating_sub(sent.at.elapsed()),
+        }
+    }
+
     /// The provider refuses; its own words go on, without our keys in them.
     async fn refused(
         &self,
         sent: &Sent<'_>,
-        head: Head,
-        body: Incoming,
+        mut head: Head,
+        body: Reply,
         settlement: Settlement,
     ) -> Failed {
         let meaning = status::meaning(head.status);
@@ -504,13 +578,26 @@ impl<'a> Exchange<'a> {
         let held = reply::read_up_to(body, reply::HELD_MAX, self.state.limits.idle).await;
         match meaning.charge {
             Charge::Nothing => settlement.void("refused_upstream"),
-            Charge::Bound => settlement.unknown("upstream_error"),
+            Charge::Bound => {
+                // Without a cap it is left to the provider and its SDK, which know whether it bills its own failures.
+                if sent.capped {
+                    self.may_be_billed();
+                }
+                settlement.unknown("upstream_error");
+            }
         }
         let provider = &sent.arm.model.provider;
         let status = head.status.as_u16();
         self.state.telemetry.upstream_status(&provider.name, status);
         let bytes = match held {
-            reply::Held::Whole(bytes) => reply::redacted(bytes, provider),
+            reply::Held::Whole(bytes) => {
+                let coding = returned::coding(&head.headers);
+                let plain = coding.and_then(|coding| coding.unpack(&bytes, reply::HELD_MAX));
+                if plain.is_some() {
+                    head.headers.remove(CONTENT_ENCODING);
+                }
+                reply::redacted(plain.unwrap_or(bytes), provider)
+            }
             reply::Held::Broken(error) => return Failed::error(error),
             reply::Held::Longer(..) => {
                 let why = "the provider's error is too long to pass on";
@@ -529,11 +616,38 @@ impl<'a> Exchange<'a> {
 struct Sent<'a> {
     arm: &'a Arm,
     told: &'a Told,
+    begins: Begins,
+    /// It makes the provider work. What only looks, or deletes, is free everywhere.
+    works: bool,
+    /// A cap counts it.
+    capped: bool,
+    /// When it went out.
+    at: Instant,
 }
 
 /// The body of an answer on its way: what was read of it, what is to come, and how it is read.
 struct Flow {
     first: Option<Bytes>,
-    rest: Incoming,
+    rest: Reply,
     reading: Reading,
+    /// How it is compressed, if it is.
+    coding: Option<Coding>,
+}
+
+impl Flow {
+    /// The same as it can be read. What nobody reads on its way stays as it is.
+    fn unpacked(self, headers: &mut HeaderMap) -> Flow {
+        let unread = matches!(self.reading, Reading::Passed(Watch::Nothing));
+        let Some(coding) = self.coding.filter(|_| !unread) else {
+            return self;
+        };
+        headers.remove(CONTENT_ENCODING);
+        let first = self.first.unwrap_or_default();
+        Flow {
+            first: None,
+            rest: self.rest.unpacked(coding, first),
+            reading: self.reading.fresh(),
+            coding: None,
+        }
+    }
 }

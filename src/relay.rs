@@ -8,11 +8,11 @@ use crate::dialect::{Answer as Said, Dialect, Event, StreamDecoder, StreamFilter
 use crate::error::{Error, Kind};
 use crate::limits::Limits;
 use crate::settle::{Bill, Settlement};
+use crate::upstream::Reply;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -90,6 +90,22 @@ pub enum Reading {
 }
 
 impl Reading {
+    /// The same with nothing read yet: what was kept so far are bytes as they came, which are unpacked only now.
+    #[must_use]
+    pub fn fresh(self) -> Reading {
+        match self {
+            Reading::Json { kept, read } => Reading::Json {
+                kept: kept.map(|_| Vec::new()),
+                read,
+            },
+            Reading::Passed(Watch::Whole { kept, read }) => Reading::Passed(Watch::Whole {
+                kept: kept.map(|_| Vec::new()),
+                read,
+            }),
+            other => other,
+        }
+    }
+
     /// The answer comes as events.
     #[must_use]
     pub fn is_stream(&self) -> bool {
@@ -131,7 +147,7 @@ pub enum Passes {
 /// One answer on its way to the client.
 pub struct Relay {
     // The order of fields is the order of drops: the provider's connection closes before the attempt is settled.
-    upstream: Option<Incoming>,
+    upstream: Option<Reply>,
     settlement: Option<Settlement>,
     reading: Reading,
     ready: Vec<Bytes>,
@@ -145,6 +161,8 @@ pub struct Relay {
     model: String,
     idle: Pin<Box<Sleep>>,
     idle_after: Duration,
+    silent: Pin<Box<Sleep>>,
+    silent_after: Duration,
     total: Pin<Box<Sleep>>,
 }
 
@@ -152,6 +170,8 @@ pub struct Relay {
 pub struct Terms<'a> {
     /// Deadlines.
     pub limits: &'a Limits,
+    /// How long the answer may still take.
+    pub total: Duration,
     /// The client's dialect.
     pub dialect: &'static dyn Dialect,
     /// The request id.
@@ -168,7 +188,7 @@ impl Relay {
     /// Relays `upstream`, after `first` bytes that were read from it already.
     #[must_use]
     pub fn new(
-        upstream: Incoming,
+        upstream: Reply,
         first: Option<Bytes>,
         reading: Reading,
         settlement: Settlement,
@@ -188,7 +208,9 @@ impl Relay {
             model: terms.model,
             idle: Box::pin(sleep(terms.limits.idle)),
             idle_after: terms.limits.idle,
-            total: Box::pin(sleep(terms.limits.total)),
+            silent: Box::pin(sleep(terms.limits.silent)),
+            silent_after: terms.limits.silent,
+            total: Box::pin(sleep(terms.total)),
         }
     }
 
@@ -214,7 +236,11 @@ impl Relay {
             match Pin::new(upstream).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     if let Ok(data) = frame.into_data() {
-                        self.take(data);
+                        let said = self.take(data);
+                        // While there is always something to read this is the only place where silence is noticed.
+                        if !said && self.silent.as_mut().poll_elapsed(cx) {
+                            self.cut("upstream_timeout", SILENT);
+                        }
                     }
                 }
                 Poll::Ready(Some(Err(e))) => {
@@ -225,8 +251,10 @@ impl Relay {
                     if self.idle.as_mut().poll_elapsed(cx) {
                         self.cut(
                             "upstream_timeout",
-                            "the provider said nothing for limits.idle",
+                            "the provider sent nothing for limits.idle",
                         );
+                    } else if self.silent.as_mut().poll_elapsed(cx) {
+                        self.cut("upstream_timeout", SILENT);
                     } else {
                         return Poll::Pending;
                     }
@@ -235,16 +263,17 @@ impl Relay {
         }
     }
 
-    fn take(&mut self, data: Bytes) {
+    /// Takes what has come. Tells whether the model has said something in it, or may have.
+    fn take(&mut self, data: Bytes) -> bool {
         let Some(settlement) = &mut self.settlement else {
-            return;
+            return true;
         };
-        let mut heard = false;
+        let mut said_something = false;
         let out = match &mut self.reading {
             Reading::Events { decoder, passes } => {
                 let mut said = Vec::new();
                 decoder.feed(&data, &mut |event| {
-                    heard = true;
+                    said_something |= is_said(&event);
                     settlement.saw(&event);
                     if let Event::State(state) = &event {
                         self.makers.remember(state, &self.model);
@@ -260,23 +289,26 @@ impl Relay {
                 }
             }
             Reading::Json { kept, .. } | Reading::Passed(Watch::Whole { kept, .. }) => {
-                heard = true;
+                said_something = true;
                 keep(kept, &data);
                 data
             }
             Reading::Passed(watch) => {
-                heard = true;
+                said_something = true;
                 if let Watch::Events(decoder) = watch {
                     decoder.feed(&data, &mut |event| settlement.saw(&event));
                 }
                 data
             }
         };
-        // Comments and pings are signs of life of the server, not of the model: they do not reset the deadline.
-        if heard {
-            self.idle.as_mut().reset(Instant::now() + self.idle_after);
+        // Pings and comments are signs of life of the server, and it is the model's words that are waited for: each has its deadline.
+        let now = Instant::now();
+        self.idle.as_mut().reset(now + self.idle_after);
+        if said_something {
+            self.silent.as_mut().reset(now + self.silent_after);
         }
         self.push(out);
+        said_something
     }
 
     /// The provider has closed its side.
@@ -375,6 +407,25 @@ impl Relay {
         if !bytes.is_empty() {
             self.ready.push(bytes);
         }
+    }
+}
+
+/// What the client is told where the deadline for words has passed.
+const SILENT: &str = "the model said nothing for limits.silent";
+
+/// The event is of the model's making, and not the server's alone: some servers show that they live by empty events.
+fn is_said(event: &Event) -> bool {
+    match event {
+        Event::Text(text) | Event::Refusal(text) | Event::Reasoning(text) => !text.is_empty(),
+        Event::Arguments { text, .. } => !text.is_empty(),
+        Event::Choice(_) | Event::Usage(_) | Event::Model(_) => false,
+        Event::State(_)
+        | Event::Call { .. }
+        | Event::Logprobs(_)
+        | Event::Citation(_)
+        | Event::Finish(_)
+        | Event::Error(_)
+        | Event::End => true,
     }
 }
 

@@ -26,3 +26,4 @@ mod routing;
 mod scripted;
 mod stores;
 mod translating;
+mod waiting;

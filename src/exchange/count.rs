@@ -16,6 +16,7 @@ use crate::relay::Answer;
 use crate::route;
 use crate::settle::Job;
 use crate::tokens;
+use crate::upstream::Begins;
 use bytes::Bytes;
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
@@ -115,6 +116,7 @@ impl Order for Attempt<'_> {
             method: Method::POST,
             url: self.count.url.clone(),
             body: self.told.body.clone().into(),
+            begins: Begins::AtOnce,
             bodiless: false,
         })
     }

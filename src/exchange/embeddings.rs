@@ -23,6 +23,7 @@ use crate::relay::Answer;
 use crate::route::Policy;
 use crate::settle::{Input, Job};
 use crate::tokens;
+use crate::upstream::Begins;
 use bytes::Bytes;
 use http::response::Parts;
 use http::{HeaderMap, Method, Response};
@@ -163,6 +164,7 @@ impl Order for Attempt<'_> {
             method: Method::POST,
             url: self.embeddings.url.clone(),
             body: self.embeddings.told.body.clone().into(),
+            begins: Begins::AtItsEnd,
             bodiless: false,
         })
     }

@@ -302,7 +302,10 @@ window = "day"
     let (ok, text, err) = explain(r#"{"messages":[{"role":"user","content":"hi"}]}"#);
     assert!(ok, "{text} {err}");
     for (field, body) in [
-        ("\"n\"", r#"{"n":2,"messages":[{"role":"user","content":"hi"}]}"#),
+        (
+            "\"n\"",
+            r#"{"n":2,"messages":[{"role":"user","content":"hi"}]}"#,
+        ),
         (
             "web_search",
             r#"{"max_tokens":9,"tools":[{"type":"web_search_20250305","name":"web_search"}],"system":"s","messages":[{"role":"user","content":"hi"}]}"#,

@@ -21,6 +21,7 @@ use crate::price::Price;
 use crate::relay::{Answer, Passes, Reading};
 use crate::settle::{self, Job};
 use crate::tokens;
+use crate::upstream::Begins;
 use bytes::Bytes;
 use http::response::Parts;
 use http::{HeaderMap, Method, Response};
@@ -350,6 +351,11 @@ impl Order for Attempt<'_> {
             method: Method::POST,
             url,
             body: self.body().into(),
+            begins: if stream {
+                Begins::AtOnce
+            } else {
+                Begins::AtItsEnd
+            },
             bodiless: false,
         })
     }
