@@ -29,6 +29,7 @@ pub use lookup::describe;
 
 use crate::affinity::Affinity;
 use crate::caller::Callers;
+use crate::counting;
 use crate::dialect::{Answer as Read, Dialect, Place};
 use crate::error::{Error, Kind, Retry};
 use crate::fleet::Arm;
@@ -40,7 +41,7 @@ use crate::relay::{Answer, Reading, Relay, Terms, Watch, bill_headers};
 use crate::route::Policy;
 use crate::settle::Settlement;
 use crate::telemetry::Telemetry;
-use crate::upstream::{Begins, Coding, Failure, Reply, Upstream};
+use crate::upstream::{Begins, Coding, Failure, In, Upstream};
 use admission::{Admission, Inbound};
 use arc_swap::ArcSwap;
 use bound::Bound;
@@ -334,7 +335,8 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Reserves the bound. What is known roughly is counted exactly before it refuses a request or lowers its limit.
+    /// Reserves the bound. What is known roughly is counted exactly before it refuses a request or lowers its limit, unless no count
+    /// could change the refusal: an exact count takes up to a second.
     async fn reserve(&self, bound: Bound, opening: Facts) -> Result<Reservation, Failed> {
         let (ledger, most) = (&self.state.ledger, self.admission.wishes.max_cost);
         let patience = self.admission.policy.cap_wait;
@@ -344,15 +346,25 @@ impl<'a> Exchange<'a> {
                 tokens_min: ask.tokens,
                 ..ask
             };
-            if bound::held_to_cost(whole, most).is_ok() {
-                let facts = opening.clone();
-                match ledger.reserve(whole, facts, Duration::ZERO).await {
+            let least = || bound.least.map(|least| least());
+            match bound::held_to_cost(whole, most) {
+                Ok(whole) => match ledger.reserve(whole, opening.clone(), Duration::ZERO).await {
                     Ok(reservation) => return Ok(reservation),
-                    Err(Refused::Full(_)) => {}
+                    Err(Refused::Full(full)) => {
+                        if least().is_some_and(|least| bound::is_hopeless(&full, least)) {
+                            let refused = Refused::Full(bound::as_known(full, ask));
+                            return Err(self.refusal(&refused, bound.why_much));
+                        }
+                    }
                     Err(refused) => return Err(self.refusal(&refused, bound.why_much)),
+                },
+                Err(error) => {
+                    if least().is_some_and(|least| bound::held_to_cost(least, most).is_err()) {
+                        return Err(Failed::error(error.also(bound.why_much)));
+                    }
                 }
             }
-            ask = tokio::task::spawn_blocking(exact).await.unwrap_or(ask);
+            ask = counting::now(exact).await.unwrap_or(ask);
         }
         let ask = bound::held_to_cost(ask, most)
             .map_err(|error| Failed::error(error.also(bound.why_much)))?;
@@ -410,7 +422,7 @@ impl<'a> Exchange<'a> {
         &self,
         sent: &Sent<'_>,
         order: &mut dyn Order,
-        answer: Response<Reply>,
+        answer: Response<In>,
         mut settlement: Settlement,
     ) -> Result<Response<Answer>, Failed> {
         let (mut head, body) = answer.into_parts();
@@ -563,7 +575,7 @@ impl<'a> Exchange<'a> {
         &self,
         sent: &Sent<'_>,
         mut head: Head,
-        body: Reply,
+        body: In,
         settlement: Settlement,
     ) -> Failed {
         let meaning = status::meaning(head.status);
@@ -628,7 +640,7 @@ struct Sent<'a> {
 /// The body of an answer on its way: what was read of it, what is to come, and how it is read.
 struct Flow {
     first: Option<Bytes>,
-    rest: Reply,
+    rest: In,
     reading: Reading,
     /// How it is compressed, if it is.
     coding: Option<Coding>,

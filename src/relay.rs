@@ -8,7 +8,7 @@ use crate::dialect::{Answer as Said, Dialect, Event, StreamDecoder, StreamFilter
 use crate::error::{Error, Kind};
 use crate::limits::Limits;
 use crate::settle::{Bill, Settlement};
-use crate::upstream::Reply;
+use crate::upstream::In;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
@@ -147,7 +147,7 @@ pub enum Passes {
 /// One answer on its way to the client.
 pub struct Relay {
     // The order of fields is the order of drops: the provider's connection closes before the attempt is settled.
-    upstream: Option<Reply>,
+    upstream: Option<In>,
     settlement: Option<Settlement>,
     reading: Reading,
     ready: Vec<Bytes>,
@@ -188,7 +188,7 @@ impl Relay {
     /// Relays `upstream`, after `first` bytes that were read from it already.
     #[must_use]
     pub fn new(
-        upstream: Reply,
+        upstream: In,
         first: Option<Bytes>,
         reading: Reading,
         settlement: Settlement,

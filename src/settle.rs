@@ -7,6 +7,7 @@ mod charge;
 
 use crate::arm::Effort;
 use crate::chat::{Part, Prompt, ServiceTier, Usage};
+use crate::counting::{self, Measure};
 use crate::dialect::{Answer, Dialect, Event, Finish, Place, Request, embed};
 use crate::fleet::Arm;
 use crate::ledger::Reservation;
@@ -108,6 +109,16 @@ pub enum Input {
     Prompt(Bytes),
     /// It is not known what of it is read as input.
     Unknown,
+}
+
+impl Input {
+    /// How much there is to count.
+    fn bytes(&self) -> usize {
+        match self {
+            Input::Conversation(body) | Input::Embed(_, body) | Input::Prompt(body) => body.len(),
+            Input::Unknown => 0,
+        }
+    }
 }
 
 /// One attempt from its reservation to its end.
@@ -389,35 +400,45 @@ impl Open {
             (PicoUsd::ZERO, 0) => Charge::Count,
             _ => charge,
         };
-        let work = move || {
-            let usage = self.count(charge);
+        let bytes = self.job.input.bytes() + self.seen.text.len();
+        let work = move |measure| {
+            // A count that is only an upper bound may be above what an exact one reserved: then it is the bound that is charged.
+            let charge = match (measure, reserved) {
+                (Measure::Exact, _) | (_, (PicoUsd::ZERO, 0)) => charge,
+                (Measure::Bound, _) => Charge::Bound,
+            };
+            let mut usage = self.count(charge, measure);
+            if measure == Measure::Bound && reserved.1 > 0 {
+                let room = reserved.1.saturating_sub(usage.output);
+                usage.input = usage.input.min(room);
+            }
             let basis = match charge {
                 Charge::Bound => Basis::Bound,
                 Charge::Count | Charge::CountAndMargin => Basis::Counted,
             };
             self.close(usage, basis, outcome);
         };
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(work)),
-            Err(_) => work(),
-        }
+        counting::later(bytes, work);
     }
 
     /// What arrived, in tokens; what the provider did report (an Anthropic stream tells its input first) goes before counting.
-    fn count(&self, charge: Charge) -> Usage {
+    fn count(&self, charge: Charge, measure: Measure) -> Usage {
         let margin = if charge == Charge::CountAndMargin {
             MARGIN
         } else {
             0
         };
-        let output = tokens::count(&self.seen.text) + self.seen.beyond + margin;
+        let output = measure.tokens(&self.seen.text) + self.seen.beyond + margin;
         match self.seen.usage {
             Some(usage) => Usage {
                 output: usage.output.max(output),
                 ..usage
             },
             None => Usage {
-                input: self.count_input(),
+                input: match measure {
+                    Measure::Exact => self.count_input(),
+                    Measure::Bound => tokens::bound(self.job.input.bytes()),
+                },
                 output,
                 ..Usage::default()
             },

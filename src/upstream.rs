@@ -1,9 +1,9 @@
 //! The only outbound sockets: one attempt, with deadlines. Never retries on its own, never follows a redirect.
 
-mod reply;
+mod inward;
 mod tls;
 
-pub use reply::{Coding, Reply};
+pub use inward::{Coding, In};
 
 use crate::error::{Error, Kind};
 use crate::limits::Limits;
@@ -135,8 +135,9 @@ impl Upstream {
             .pool_max_idle_per_host(256)
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
-            // An answer's head is a few KB; a larger one is a fault of the server.
-            .http1_max_buf_size(256 * 1024)
+            // An answer's head is a few KB; a larger one is a fault of the server. What was read and not taken yet by the client is in such
+            // buffers too, so that they are most of what a client costs that reads nothing.
+            .http1_max_buf_size(64 * 1024)
             .build(tls::connector(limits.connect));
         Upstream {
             client,
@@ -154,7 +155,7 @@ impl Upstream {
         url: &str,
         headers: HeaderMap,
         body: Bytes,
-    ) -> Result<Response<Reply>, Failure> {
+    ) -> Result<Response<In>, Failure> {
         let begins = Begins::AtOnce;
         self.call(Method::POST, url, headers, (body.into(), begins))
             .await
@@ -170,7 +171,7 @@ impl Upstream {
         url: &str,
         headers: HeaderMap,
         (body, begins): (Out, Begins),
-    ) -> Result<Response<Reply>, Failure> {
+    ) -> Result<Response<In>, Failure> {
         let mut request = Request::builder()
             .method(method)
             .uri(url)
@@ -186,7 +187,7 @@ impl Upstream {
             Begins::AtItsEnd => (self.total, "limits.total"),
         };
         match tokio::time::timeout(within, self.client.request(request)).await {
-            Ok(Ok(response)) => Ok(response.map(Reply::from)),
+            Ok(Ok(response)) => Ok(response.map(In::from)),
             Ok(Err(e)) => Err(failure(url, &e)),
             Err(_) => Err(Failure {
                 error: Error::new(

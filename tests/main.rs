@@ -19,6 +19,7 @@ mod interleavings;
 mod layers;
 mod money;
 mod paths;
+mod pressure;
 mod protocol;
 mod relaying;
 mod replay;

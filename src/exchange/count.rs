@@ -7,6 +7,7 @@ use super::reply;
 use super::returned;
 use super::work::{Booked, Failed, Hold, Longer, Order, Outcome, Outgoing, Told, Way, Work};
 use crate::chat::Part;
+use crate::counting;
 use crate::dialect::{Answer as Read, Dialect, Place, Request, unseal};
 use crate::error::{Error, Kind};
 use crate::fleet::{Arm, Model};
@@ -192,9 +193,7 @@ async fn counted(dialect: &dyn Dialect, request: &Request<'_>, bytes: usize) -> 
         _ => None,
     }));
     let turns = u64::try_from(request.prompt.turns.len()).unwrap_or(u64::MAX);
-    let counting = tokio::task::spawn_blocking(move || {
-        texts.iter().map(|text| tokens::count(text)).sum::<u64>()
-    });
+    let counting = counting::now(move || texts.iter().map(|text| tokens::count(text)).sum::<u64>());
     // Chat templates wrap every message in about four tokens.
     let counted = counting
         .await

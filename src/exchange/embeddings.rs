@@ -142,7 +142,8 @@ impl Order for Attempt<'_> {
         Some(Bound {
             // One token a byte at most; the quotes and commas around each text stand for what a tokenizer puts around it.
             rough: ask(price, time, tokens::bound(told.body.len())),
-            exact: self.exact(price, time),
+            exact: self.exact(price, time, tokens::count_embedded),
+            least: self.exact(price, time, tokens::least),
             why_much: None,
         })
     }
@@ -237,18 +238,18 @@ impl Order for Attempt<'_> {
 
 impl Attempt<'_> {
     /// Counts its tokens, where it is known how the model counts them.
-    fn exact(&self, price: Option<Price>, time: Duration) -> Option<Exact> {
+    fn exact(&self, price: Option<Price>, time: Duration, count: fn(&str) -> u64) -> Option<Exact> {
         let (model, call) = (self.embeddings.model(), self.embeddings.request.call);
         let known = model.provider.kind.family == Family::OpenAi
             && model.name.starts_with("text-embedding-")
             && call == Call::OpenAi;
         let body = self.embeddings.body.clone();
         known.then(|| {
-            let count = move || {
-                let input = embed::texts(call, &body, tokens::count_embedded);
+            let counted = move || {
+                let input = embed::texts(call, &body, count);
                 ask(price, time, input.unwrap_or(u64::MAX))
             };
-            Box::new(count) as Exact
+            Box::new(counted) as Exact
         })
     }
 }

@@ -6,7 +6,7 @@ use crate::error::{Error, Kind, Retry};
 use crate::provider::Provider;
 use crate::relay::Answer;
 use crate::telemetry::Refused;
-use crate::upstream::Reply;
+use crate::upstream::In;
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::response::Parts;
@@ -111,12 +111,12 @@ pub(super) enum Held {
     /// It is all here.
     Whole(Bytes),
     /// It is longer; the first part and the rest.
-    Longer(Bytes, Reply),
+    Longer(Bytes, In),
     /// It broke off or took too long.
     Broken(Error),
 }
 
-pub(super) async fn read_up_to(mut body: Reply, most: usize, deadline: Duration) -> Held {
+pub(super) async fn read_up_to(mut body: In, most: usize, deadline: Duration) -> Held {
     let reading = async {
         let mut held = BytesMut::new();
         loop {

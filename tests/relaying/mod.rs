@@ -339,7 +339,7 @@ async fn a_provider_that_stalls_is_cut_at_its_deadline() {
     ])
     .await;
     let flyball = Flyball::start(&format!(
-        "{}\n[limits]\nidle = \"200ms\"\nfirst_byte = \"200ms\"\n",
+        "{}\n[limits]\nidle = \"200ms\"\ntotal = \"1s\"\n",
         compatible(&upstream)
     ))
     .await;
@@ -531,7 +531,7 @@ async fn a_dead_a_stalled_and_a_cut_provider_are_told_in_anthropics_words_too() 
         )
     };
     let flyball = Flyball::start(&format!(
-        "{}{}\n[limits]\nfirst_byte = \"300ms\"\n",
+        "{}{}\n[limits]\ntotal = \"1s\"\n",
         provider("up", &upstream.url(), "claude-haiku-4-5"),
         provider("dead", "http://127.0.0.1:1", "claude-haiku-5-5"),
     ))

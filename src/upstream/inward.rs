@@ -61,11 +61,11 @@ impl Coding {
     }
 }
 
-/// The body of a provider's answer.
+/// The body of a provider's answer on its way in.
 #[derive(Debug)]
-pub struct Reply {
+pub struct In {
     body: Incoming,
-    packed: Option<Packed>,
+    packed: Option<Box<Packed>>,
 }
 
 #[derive(Debug)]
@@ -78,24 +78,24 @@ struct Packed {
     finished: bool,
 }
 
-impl From<Incoming> for Reply {
-    fn from(body: Incoming) -> Reply {
-        Reply { body, packed: None }
+impl From<Incoming> for In {
+    fn from(body: Incoming) -> In {
+        In { body, packed: None }
     }
 }
 
-impl Reply {
+impl In {
     /// Unpacks what comes, after `first` bytes that were read already.
     #[must_use]
-    pub fn unpacked(self, coding: Coding, first: Bytes) -> Reply {
+    pub fn unpacked(self, coding: Coding, first: Bytes) -> In {
         let packed = Packed {
             unpacker: Unpacker::new(coding),
             waiting: first,
             unpacked: 0,
             finished: false,
         };
-        Reply {
-            packed: Some(packed),
+        In {
+            packed: Some(Box::new(packed)),
             ..self
         }
     }
@@ -123,7 +123,7 @@ impl Packed {
     }
 }
 
-impl Body for Reply {
+impl Body for In {
     type Data = Bytes;
     type Error = io::Error;
 
@@ -131,17 +131,17 @@ impl Body for Reply {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        let reply = self.get_mut();
+        let inward = self.get_mut();
         loop {
-            if let Some(packed) = &mut reply.packed {
+            if let Some(packed) = &mut inward.packed {
                 let out = packed.next()?;
                 if !out.is_empty() {
                     return Poll::Ready(Some(Ok(Frame::data(out))));
                 }
             }
-            let frame = ready!(Pin::new(&mut reply.body).poll_frame(cx));
+            let frame = ready!(Pin::new(&mut inward.body).poll_frame(cx));
             let frame = frame.transpose().map_err(io::Error::other)?;
-            match (&mut reply.packed, frame) {
+            match (&mut inward.packed, frame) {
                 (None, frame) => return Poll::Ready(frame.map(Ok)),
                 (Some(packed), Some(frame)) => match frame.into_data() {
                     Ok(data) => packed.waiting = data,
