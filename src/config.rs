@@ -444,6 +444,7 @@ fn limits(top: &Table<'_>) -> Limits {
         total: time("total", usual.total),
         client_head: time("client_head", usual.client_head),
         client_body: time("client_body", usual.client_body),
+        grace: time("grace", usual.grace),
     };
     table.finish();
     limits

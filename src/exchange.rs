@@ -26,6 +26,7 @@ mod wishes;
 mod work;
 
 pub use lookup::describe;
+pub use origin::check_head;
 
 use crate::affinity::Affinity;
 use crate::caller::Callers;
@@ -37,7 +38,7 @@ use crate::ledger::balance::Ask;
 use crate::ledger::store::Facts;
 use crate::ledger::{Ledger, Refused, Reservation, cap::AtCap, now};
 use crate::limits::Limits;
-use crate::relay::{Answer, Reading, Relay, Terms, Watch, bill_headers};
+use crate::relay::{self, Answer, Reading, Relay, Terms, Watch, bill_headers};
 use crate::route::Policy;
 use crate::settle::Settlement;
 use crate::telemetry::Telemetry;
@@ -50,7 +51,7 @@ use completion::Completion;
 use count::Count;
 use embeddings::Embeddings;
 use files_batches::Keeping;
-use http::header::CONTENT_ENCODING;
+use http::header::{CONNECTION, CONTENT_ENCODING};
 use http::request::Parts;
 use http::response::Parts as Head;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
@@ -61,6 +62,7 @@ use status::{Charge, Next};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 use work::{Booked, Failed, Hold, Longer, Order, Outcome, Told, Way, Work};
 
 /// What every exchange works with.
@@ -83,6 +85,8 @@ pub struct State {
     pub loopback: bool,
     /// Alive as long as anything is unsettled.
     pub alive: Arc<()>,
+    /// Turns true when what is still open must end, since the process does.
+    pub closing: watch::Receiver<bool>,
 }
 
 /// Answers one request. Never fails: an error is an answer in the caller's dialect.
@@ -91,7 +95,11 @@ pub async fn handle(state: &Arc<State>, request: Request<Incoming>) -> Response<
     let id = uuid::Uuid::now_v7().to_string();
     let (head, body) = request.into_parts();
     let (dialect, call) = router::asked(&head);
+    let misread = origin::check_head(head.version, &head.headers).err();
     let answered = async {
+        if let Some(error) = misread.clone() {
+            return Err(error);
+        }
         let inbound = inbound(state, &head, dialect, &id, arrived)?;
         serve(state, inbound, call?, body).await
     };
@@ -99,7 +107,13 @@ pub async fn handle(state: &Arc<State>, request: Request<Incoming>) -> Response<
         Ok(answer) => reply::identified(answer, &id),
         Err(error) => {
             state.telemetry.refused(&reply::refused(&error, &id));
-            reply::identified(reply::error(&error, dialect, &id), &id)
+            let mut answer = reply::error(&error, dialect, &id);
+            if misread.is_some() {
+                // Where a next request would begin on this connection is not sure.
+                let close = HeaderValue::from_static("close");
+                answer.headers_mut().insert(CONNECTION, close);
+            }
+            reply::identified(answer, &id)
         }
     }
 }
@@ -329,7 +343,13 @@ impl<'a> Exchange<'a> {
         let answer = state
             .upstream
             .call(outgoing.method, &outgoing.url, headers, body);
-        match answer.await {
+        let answer = tokio::select! {
+            answer = answer => answer,
+            () = relay::closed(state.closing.clone()) => {
+                return Err(self.cut_off(&sent, settlement));
+            }
+        };
+        match answer {
             Ok(answer) => self.answered(&sent, &mut *order, answer, settlement).await,
             Err(failure) => Err(self.unanswered(&sent, failure, settlement)),
         }
@@ -391,6 +411,15 @@ impl<'a> Exchange<'a> {
         }
     }
 
+    /// The process ends before the answer has come.
+    fn cut_off(&self, sent: &Sent<'_>, settlement: Settlement) -> Failed {
+        settlement.unknown("stream_cut");
+        if sent.works {
+            self.may_be_billed();
+        }
+        Failed::error(Error::new(Kind::Overloaded, relay::STOPPING))
+    }
+
     /// No answer came.
     fn unanswered(&self, sent: &Sent<'_>, failure: Failure, settlement: Settlement) -> Failed {
         let Failure { error, not_sent } = failure;
@@ -449,7 +478,12 @@ impl<'a> Exchange<'a> {
                 Ok(self.relayed(sent, head, flow, settlement))
             }
             Way::Held(hold) => {
-                let held = reply::read_up_to(body, hold.bytes_max, self.time_left(sent)).await;
+                let held = tokio::select! {
+                    held = reply::read_up_to(body, hold.bytes_max, self.time_left(sent)) => held,
+                    () = relay::closed(self.state.closing.clone()) => {
+                        return Err(self.cut_off(sent, settlement));
+                    }
+                };
                 if !matches!(held, reply::Held::Whole(_)) && sent.works {
                     self.may_be_billed();
                 }
@@ -554,6 +588,7 @@ impl<'a> Exchange<'a> {
             dialect: self.admission.dialect,
             request: self.admission.id.to_owned(),
             wants_trailers,
+            closing: self.state.closing.clone(),
             makers: self.admission.makers.clone(),
             model: sent.arm.model.name.clone(),
         };

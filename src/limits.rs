@@ -25,6 +25,8 @@ pub struct Limits {
     pub client_head: Duration,
     /// How long a client may take to send its whole request.
     pub client_body: Duration,
+    /// How long open answers may go on after a stop is asked for.
+    pub grace: Duration,
 }
 
 impl Limits {
@@ -60,6 +62,8 @@ impl Default for Limits {
             client_head: Duration::from_secs(30),
             // 32 MiB in 30 s is 9 Mbit/s, a modest uplink; slower than that is most likely somebody holding connections open.
             client_body: Duration::from_secs(30),
+            // What starts and stops services (systemd, Kubernetes) kills after 30 to 90 s; a stream that is cut costs what it was to cost.
+            grace: Duration::from_secs(30),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! which closes the provider's connection at once and settles the attempt.
 
 use crate::affinity::Makers;
+use crate::chat::answer::Fault;
 use crate::dialect::{Answer as Said, Dialect, Event, StreamDecoder, StreamFilter, StreamWriter};
 use crate::error::{Error, Kind};
 use crate::limits::Limits;
@@ -17,6 +18,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep};
 
 /// Bytes of a JSON answer kept for reading its usage; a longer answer is counted instead.
@@ -164,6 +166,8 @@ pub struct Relay {
     silent: Pin<Box<Sleep>>,
     silent_after: Duration,
     total: Pin<Box<Sleep>>,
+    closing: watch::Receiver<bool>,
+    closed: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 /// What a relay needs besides the bytes.
@@ -178,6 +182,8 @@ pub struct Terms<'a> {
     pub request: String,
     /// The client said `TE: trailers`.
     pub wants_trailers: bool,
+    /// Turns true when the answer must end, since the process does.
+    pub closing: watch::Receiver<bool>,
     /// Remembers who made sealed reasoning.
     pub makers: Makers,
     /// The model that answers, as it is configured.
@@ -211,6 +217,8 @@ impl Relay {
             silent: Box::pin(sleep(terms.limits.silent)),
             silent_after: terms.limits.silent,
             total: Box::pin(sleep(terms.total)),
+            closed: Box::pin(closed(terms.closing.clone())),
+            closing: terms.closing,
         }
     }
 
@@ -233,6 +241,10 @@ impl Relay {
                 );
                 continue;
             }
+            if *self.closing.borrow() {
+                self.cut_as(Kind::Overloaded, "stream_cut", STOPPING);
+                continue;
+            }
             match Pin::new(upstream).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     if let Ok(data) = frame.into_data() {
@@ -248,7 +260,9 @@ impl Relay {
                 }
                 Poll::Ready(None) => self.end(),
                 Poll::Pending => {
-                    if self.idle.as_mut().poll_elapsed(cx) {
+                    if self.closed.as_mut().poll(cx).is_ready() {
+                        self.cut_as(Kind::Overloaded, "stream_cut", STOPPING);
+                    } else if self.idle.as_mut().poll_elapsed(cx) {
                         self.cut(
                             "upstream_timeout",
                             "the provider sent nothing for limits.idle",
@@ -338,8 +352,8 @@ impl Relay {
                 self.push(Bytes::from(rest));
                 if !complete {
                     settlement.unknown("stream_cut");
-                    return self
-                        .say("the provider ended the stream before the answer was complete");
+                    let why = "the provider ended the stream before the answer was complete";
+                    return self.say(Kind::UpstreamFailed, why);
                 }
                 settlement.ended()
             }
@@ -375,15 +389,19 @@ impl Relay {
 
     /// The answer cannot be completed: the client hears of it in its own dialect, and never gets a clean end.
     fn cut(&mut self, outcome: &'static str, why: &str) {
+        self.cut_as(Kind::UpstreamFailed, outcome, why);
+    }
+
+    fn cut_as(&mut self, kind: Kind, outcome: &'static str, why: &str) {
         self.upstream = None;
         if let Some(settlement) = self.settlement.take() {
             settlement.unknown(outcome);
         }
-        self.say(why);
+        self.say(kind, why);
     }
 
-    fn say(&mut self, why: &str) {
-        let error = Error::new(Kind::UpstreamFailed, why);
+    fn say(&mut self, kind: Kind, why: &str) {
+        let error = Error::new(kind, why);
         let event = self.dialect.error_event(&error, &self.request);
         let event = match &mut self.reading {
             Reading::Json { .. } | Reading::Passed(_) => {
@@ -395,7 +413,8 @@ impl Relay {
                 Passes::Filtered(filter) => filter.fail(event),
                 Passes::Translated(writer) => {
                     let mut out = Vec::new();
-                    writer.write(Event::Error(why.into()), &mut out);
+                    let text = why.to_owned();
+                    writer.write(Event::Error(Fault { kind, text }), &mut out);
                     Bytes::from(out)
                 }
             },
@@ -410,6 +429,27 @@ impl Relay {
     }
 }
 
+impl Drop for Relay {
+    /// A client that takes nothing of its answer does not hear that the process ends; it has not gone away for all that.
+    fn drop(&mut self) {
+        if *self.closing.borrow() {
+            self.upstream = None;
+            if let Some(settlement) = self.settlement.take() {
+                settlement.unknown("stream_cut");
+            }
+        }
+    }
+}
+
+/// Ready when the process ends, and never where nobody will say so any more.
+pub async fn closed(mut closing: watch::Receiver<bool>) {
+    if closing.wait_for(|closing| *closing).await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// What the client is told where the process ends.
+pub const STOPPING: &str = "flyball is stopping";
 /// What the client is told where the deadline for words has passed.
 const SILENT: &str = "the model said nothing for limits.silent";
 

@@ -25,6 +25,7 @@ mod relaying;
 mod replay;
 mod routing;
 mod scripted;
+mod stopping;
 mod stores;
 mod translating;
 mod waiting;
