@@ -1,12 +1,12 @@
 //! The admin listener: metrics, health, and what an operator looks at or sets off.
 
-use crate::exchange::State;
+use crate::exchange::{self, State};
 use crate::ledger::balance::Standing;
 use crate::ledger::cap::{Dim, Measure, Pick};
 use crate::money::PicoUsd;
 use crate::relay::Answer;
 use crate::telemetry::CapFigures;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use secrecy::{ExposeSecret, SecretString};
@@ -29,6 +29,12 @@ pub struct Admin {
 
 /// Answers one admin request.
 pub fn handle(admin: &Admin, request: &Request<Incoming>) -> Response<Answer> {
+    if let Err(error) = exchange::check_head(request.version(), request.headers()) {
+        let mut answer = say(StatusCode::BAD_REQUEST, &error.public);
+        let close = HeaderValue::from_static("close");
+        answer.headers_mut().insert(CONNECTION, close);
+        return answer;
+    }
     if request.headers().contains_key(http::header::ORIGIN) {
         return say(StatusCode::FORBIDDEN, "requests from web pages are refused");
     }

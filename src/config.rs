@@ -539,9 +539,11 @@ fn limits(top: &Table<'_>) -> Limits {
         connect: time("connect", usual.connect),
         first_byte: time("first_byte", usual.first_byte),
         idle: time("idle", usual.idle),
+        silent: time("silent", usual.silent),
         total: time("total", usual.total),
         client_head: time("client_head", usual.client_head),
         client_body: time("client_body", usual.client_body),
+        grace: time("grace", usual.grace),
     };
     table.finish();
     limits

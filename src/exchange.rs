@@ -26,22 +26,23 @@ mod wishes;
 mod work;
 
 pub use lookup::describe;
+pub use origin::check_head;
 
 use crate::affinity::Affinity;
 use crate::caller::Callers;
+use crate::counting;
 use crate::dialect::{Answer as Read, Dialect, Place};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Retry};
 use crate::fleet::Arm;
 use crate::ledger::balance::Ask;
 use crate::ledger::record::{Opening, Outcome};
 use crate::ledger::{Ledger, Refused, Reservation, cap::AtCap, now};
 use crate::limits::Limits;
-use crate::provider::Provider;
-use crate::relay::{Answer, Reading, Relay, Terms, Watch, bill_headers};
+use crate::relay::{self, Answer, Reading, Relay, Terms, Watch, bill_headers};
 use crate::route::Policy;
 use crate::settle::{Around, Settlement};
 use crate::telemetry::Telemetry;
-use crate::upstream::{Failure, Upstream};
+use crate::upstream::{Begins, Coding, Failure, In, Upstream};
 use admission::{Admission, Inbound};
 use arc_swap::ArcSwap;
 use bound::Bound;
@@ -50,15 +51,18 @@ use completion::Completion;
 use count::Count;
 use embeddings::Embeddings;
 use files_batches::Keeping;
+use http::header::{CONNECTION, CONTENT_ENCODING};
 use http::request::Parts;
 use http::response::Parts as Head;
-use http::{Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use hyper::body::{Body, Incoming};
 use passthrough::Passthrough;
 use router::Call;
 use status::Next;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 use work::{Booked, Failed, Hold, Longer, Order, Reply, Told, Way, Work};
 
 /// What every exchange works with.
@@ -81,6 +85,8 @@ pub struct State {
     pub loopback: bool,
     /// Alive as long as anything is unsettled.
     pub alive: Arc<()>,
+    /// Turns true when what is still open must end, since the process does.
+    pub closing: watch::Receiver<bool>,
 }
 
 /// Answers one request. Never fails: an error is an answer in the caller's dialect.
@@ -89,7 +95,11 @@ pub async fn handle(state: &Arc<State>, request: Request<Incoming>) -> Response<
     let id = uuid::Uuid::now_v7().to_string();
     let (head, body) = request.into_parts();
     let (dialect, call) = router::asked(&head);
+    let misread = origin::check_head(head.version, &head.headers).err();
     let answered = async {
+        if let Some(error) = misread.clone() {
+            return Err(error);
+        }
         let inbound = inbound(state, &head, dialect, &id, arrived)?;
         serve(state, inbound, call?, body).await
     };
@@ -97,7 +107,13 @@ pub async fn handle(state: &Arc<State>, request: Request<Incoming>) -> Response<
         Ok(answer) => reply::identified(answer, &id),
         Err(error) => {
             state.telemetry.refused(&reply::refused(&error, &id));
-            reply::identified(reply::error(&error, dialect, &id), &id)
+            let mut answer = reply::error(&error, dialect, &id);
+            if misread.is_some() {
+                // Where a next request would begin on this connection is not sure.
+                let close = HeaderValue::from_static("close");
+                answer.headers_mut().insert(CONNECTION, close);
+            }
+            reply::identified(answer, &id)
         }
     }
 }
@@ -183,6 +199,8 @@ struct Exchange<'a> {
     admission: &'a Admission<'a>,
     /// How long it took until its body was here.
     read: Duration,
+    /// An attempt has failed for which somebody may be billed.
+    billed: AtomicBool,
 }
 
 impl<'a> Exchange<'a> {
@@ -191,6 +209,7 @@ impl<'a> Exchange<'a> {
             state,
             admission,
             read: admission.arrived.elapsed(),
+            billed: AtomicBool::new(false),
         }
     }
 
@@ -212,8 +231,30 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// One arm after the other until one answers.
+    /// Runs it. An SDK tries again whatever ends in a 5xx, twice: what may have been billed must not be billed three times.
     async fn run(&self, work: &dyn Work) -> Reply {
+        let outcome = self.one_by_one(work).await;
+        if !self.billed.load(Ordering::Relaxed) {
+            return outcome;
+        }
+        match outcome {
+            Ok(mut answer) if answer.status().is_server_error() => {
+                let advice = answer.headers_mut().entry("x-should-retry");
+                advice.or_insert(HeaderValue::from_static("false"));
+                Ok(answer)
+            }
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(error.retry(Retry::Never)),
+        }
+    }
+
+    /// Somebody may be billed for what has failed.
+    fn may_be_billed(&self) {
+        self.billed.store(true, Ordering::Relaxed);
+    }
+
+    /// One arm after the other until one answers.
+    async fn one_by_one(&self, work: &dyn Work) -> Reply {
         if let Some(decided) = work.decided() {
             self.state.telemetry.decided(&decided);
         }
@@ -261,15 +302,18 @@ impl<'a> Exchange<'a> {
             ("decide", decided.saturating_sub(self.read)),
             ("reserve", arrived.elapsed().saturating_sub(decided)),
         ];
+        let mut capped = false;
         let mut settlement = match reservation {
             Some(reservation) => {
+                let job = order.job();
+                capped = job.capped;
                 let around = Around {
                     telemetry: Arc::clone(&state.telemetry),
                     arrived,
                     phases,
                     alive: Arc::clone(&state.alive),
                 };
-                Settlement::new(order.job(), around, reservation)
+                Settlement::new(job, around, reservation)
             }
             None => Settlement::unbooked(),
         };
@@ -287,19 +331,32 @@ impl<'a> Exchange<'a> {
         };
         let headers = outgoing::headers(self.admission.head, provider, &outgoing.url, words);
         settlement.sending();
-        let sent = state
+        let sent = Sent {
+            arm,
+            told: &told,
+            begins: outgoing.begins,
+            works: outgoing.method == Method::POST,
+            capped,
+            at: Instant::now(),
+        };
+        let body = (outgoing.body, outgoing.begins);
+        let answer = state
             .upstream
-            .call(outgoing.method, &outgoing.url, headers, outgoing.body);
-        match sent.await {
-            Ok(answer) => {
-                let sent = Sent { arm, told: &told };
-                self.answered(&sent, &mut *order, answer, settlement).await
+            .call(outgoing.method, &outgoing.url, headers, body);
+        let answer = tokio::select! {
+            answer = answer => answer,
+            () = relay::closed(state.closing.clone()) => {
+                return Err(self.cut_off(&sent, settlement));
             }
-            Err(failure) => Err(self.unanswered(provider, failure, settlement)),
+        };
+        match answer {
+            Ok(answer) => self.answered(&sent, &mut *order, answer, settlement).await,
+            Err(failure) => Err(self.unanswered(&sent, failure, settlement)),
         }
     }
 
-    /// Reserves the bound. What is known roughly is counted exactly before it refuses a request or lowers its limit.
+    /// Reserves the bound. What is known roughly is counted exactly before it refuses a request or lowers its limit, unless no count
+    /// could change the refusal: an exact count takes up to a second.
     async fn reserve(&self, bound: Bound, opening: Opening) -> Result<Reservation, Failed> {
         let (ledger, most) = (&self.state.ledger, self.admission.wishes.max_cost);
         let patience = self.admission.policy.cap_wait;
@@ -309,15 +366,25 @@ impl<'a> Exchange<'a> {
                 tokens_min: ask.tokens,
                 ..ask
             };
-            if bound::held_to_cost(whole, most).is_ok() {
-                let facts = opening.clone();
-                match ledger.reserve(whole, facts, Duration::ZERO).await {
+            let least = || bound.least.map(|least| least());
+            match bound::held_to_cost(whole, most) {
+                Ok(whole) => match ledger.reserve(whole, opening.clone(), Duration::ZERO).await {
                     Ok(reservation) => return Ok(reservation),
-                    Err(Refused::Full(_)) => {}
+                    Err(Refused::Full(full)) => {
+                        if least().is_some_and(|least| bound::is_hopeless(&full, least)) {
+                            let refused = Refused::Full(bound::as_known(full, ask));
+                            return Err(self.refusal(&refused, bound.why_much));
+                        }
+                    }
                     Err(refused) => return Err(self.refusal(&refused, bound.why_much)),
+                },
+                Err(error) => {
+                    if least().is_some_and(|least| bound::held_to_cost(least, most).is_err()) {
+                        return Err(Failed::error(error.also(bound.why_much)));
+                    }
                 }
             }
-            ask = tokio::task::spawn_blocking(exact).await.unwrap_or(ask);
+            ask = counting::now(exact).await.unwrap_or(ask);
         }
         let ask = bound::held_to_cost(ask, most)
             .map_err(|error| Failed::error(error.also(bound.why_much)))?;
@@ -345,21 +412,39 @@ impl<'a> Exchange<'a> {
         }
     }
 
+    /// The process ends before the answer has come.
+    fn cut_off(&self, sent: &Sent<'_>, settlement: Settlement) -> Failed {
+        settlement.unknown(Outcome::StreamCut);
+        if sent.works {
+            self.may_be_billed();
+        }
+        Failed::error(Error::new(Kind::Overloaded, relay::STOPPING))
+    }
+
     /// No answer came.
-    fn unanswered(&self, provider: &Provider, failure: Failure, settlement: Settlement) -> Failed {
+    fn unanswered(&self, sent: &Sent<'_>, failure: Failure, settlement: Settlement) -> Failed {
         let Failure { error, not_sent } = failure;
         // The client's own fault, and never a whole request to the provider.
         if matches!(error.kind, Kind::TooLarge | Kind::ClientTimeout) {
             settlement.void(Outcome::NotSent);
             return Failed::error(error);
         }
+        let provider = &sent.arm.model.provider;
         self.state.telemetry.upstream_error(&provider.name, &error);
+        if sent.works && !not_sent {
+            self.may_be_billed();
+        }
+        let timeout = error.kind == Kind::UpstreamTimeout;
         match error.kind {
             _ if not_sent => settlement.void(Outcome::NotSent),
             Kind::UpstreamTimeout => settlement.unknown(Outcome::UpstreamTimeout),
             _ => settlement.unknown(Outcome::UpstreamError),
         }
-        Failed::NextArm(Err(error))
+        // A whole answer has had all the time that there is, and most likely was being made: no other arm makes it once more.
+        match timeout && sent.begins == Begins::AtItsEnd {
+            true => Failed::error(error),
+            false => Failed::NextArm(Err(error)),
+        }
     }
 
     /// The provider answers: on to the client.
@@ -367,7 +452,7 @@ impl<'a> Exchange<'a> {
         &self,
         sent: &Sent<'_>,
         order: &mut dyn Order,
-        answer: Response<Incoming>,
+        answer: Response<In>,
         mut settlement: Settlement,
     ) -> Result<Response<Answer>, Failed> {
         let (mut head, body) = answer.into_parts();
@@ -378,6 +463,7 @@ impl<'a> Exchange<'a> {
         if !head.status.is_success() {
             return Err(self.refused(sent, head, body, settlement).await);
         }
+        let coding = returned::coding(&head.headers);
         match order.reading(&mut head, body.is_end_stream()) {
             Way::Empty => {
                 let _ = settlement.passed(&Read::default(), true);
@@ -388,12 +474,22 @@ impl<'a> Exchange<'a> {
                     first: None,
                     rest: body,
                     reading,
+                    coding,
                 };
                 Ok(self.relayed(sent, head, flow, settlement))
             }
             Way::Held(hold) => {
-                let held = reply::read_up_to(body, hold.bytes_max, self.state.limits.total).await;
-                self.held(sent, order, head, (hold, held), settlement)
+                let held = tokio::select! {
+                    held = reply::read_up_to(body, hold.bytes_max, self.time_left(sent)) => held,
+                    () = relay::closed(self.state.closing.clone()) => {
+                        return Err(self.cut_off(sent, settlement));
+                    }
+                };
+                if !matches!(held, reply::Held::Whole(_)) && sent.works {
+                    self.may_be_billed();
+                }
+                let held = (hold, held, coding);
+                self.held(sent, order, head, held, settlement)
             }
         }
     }
@@ -404,12 +500,21 @@ impl<'a> Exchange<'a> {
         sent: &Sent<'_>,
         order: &dyn Order,
         mut head: Head,
-        (hold, held): (Hold, reply::Held),
+        (hold, held, coding): (Hold, reply::Held, Option<Coding>),
         mut settlement: Settlement,
     ) -> Result<Response<Answer>, Failed> {
         match held {
-            reply::Held::Whole(bytes) => {
-                let answer = (hold.read)(&bytes);
+            reply::Held::Whole(mut bytes) => {
+                let plain = coding.and_then(|coding| coding.unpack(&bytes, reply::UNPACKED_MAX));
+                let answer = (hold.read)(plain.as_ref().unwrap_or(&bytes));
+                // What is only metered goes on as it came where the client can read that; what is changed on its way is plain.
+                let changed = sent.told.translated || hold.books == Booked::Passed;
+                let asked = &self.admission.head.headers;
+                let kept = coding.is_some_and(|coding| returned::accepts(asked, coding));
+                if let Some(plain) = plain.filter(|_| changed || !kept) {
+                    head.headers.remove(CONTENT_ENCODING);
+                    bytes = plain;
+                }
                 let bill = match hold.books {
                     Booked::Passed => settlement.passed(&answer, true),
                     Booked::Answered => {
@@ -420,7 +525,11 @@ impl<'a> Exchange<'a> {
                 };
                 head.headers
                     .extend(bill.map(bill_headers).unwrap_or_default());
-                order.answer(head, bytes, answer).map_err(Failed::error)
+                order.answer(head, bytes, answer).map_err(|error| {
+                    // The answer was made, and cannot be said.
+                    self.may_be_billed();
+                    Failed::error(error)
+                })
             }
             reply::Held::Longer(first, rest) => {
                 let kept = Some(first.to_vec());
@@ -440,6 +549,7 @@ impl<'a> Exchange<'a> {
                     first: Some(first),
                     rest,
                     reading,
+                    coding,
                 };
                 Ok(self.relayed(sent, head, flow, settlement))
             }
@@ -465,6 +575,7 @@ impl<'a> Exchange<'a> {
         flow: Flow,
         mut settlement: Settlement,
     ) -> Response<Answer> {
+        let flow = flow.unpacked(&mut head.headers);
         if flow.reading.is_stream() {
             settlement.streaming();
         }
@@ -474,9 +585,11 @@ impl<'a> Exchange<'a> {
         }
         let terms = Terms {
             limits: &self.state.limits,
+            total: self.time_left(sent),
             dialect: self.admission.dialect,
             request: self.admission.id.to_owned(),
             wants_trailers,
+            closing: self.state.closing.clone(),
             makers: self.admission.makers.clone(),
             model: sent.arm.model.name.clone(),
         };
@@ -484,12 +597,21 @@ impl<'a> Exchange<'a> {
         Response::from_parts(head, Answer::Relayed(Box::new(relay)))
     }
 
+    /// How long the answer may still take: a whole one since it was asked for, a stream since it has begun.
+    fn time_left(&self, sent: &Sent<'_>) -> Duration {
+        let total = self.state.limits.total;
+        match sent.begins {
+            Begins::AtOnce => total,
+            Begins::AtItsEnd => total.saturating_sub(sent.at.elapsed()),
+        }
+    }
+
     /// The provider refuses; its own words go on, without our keys in them.
     async fn refused(
         &self,
         sent: &Sent<'_>,
-        head: Head,
-        body: Incoming,
+        mut head: Head,
+        body: In,
         settlement: Settlement,
     ) -> Failed {
         let meaning = status::meaning(head.status);
@@ -502,13 +624,20 @@ impl<'a> Exchange<'a> {
             return next(Err(reply::no_answer(&head)));
         }
         let held = reply::read_up_to(body, reply::HELD_MAX, self.state.limits.idle).await;
+        let held = unpacked(&mut head, held);
         let said = match &held {
             reply::Held::Whole(bytes) => Some(&bytes[..]),
             reply::Held::Longer(..) | reply::Held::Broken(_) => None,
         };
         match meaning.charge.is_bound(said) {
             false => settlement.void(Outcome::RefusedUpstream),
-            true => settlement.unknown(Outcome::UpstreamError),
+            true => {
+                // Without a cap it is left to the provider and its SDK, which know whether it bills its own failures.
+                if sent.capped {
+                    self.may_be_billed();
+                }
+                settlement.unknown(Outcome::UpstreamError);
+            }
         }
         let provider = &sent.arm.model.provider;
         let status = head.status.as_u16();
@@ -529,15 +658,55 @@ impl<'a> Exchange<'a> {
     }
 }
 
+/// A refusal's body as it reads, should it have come packed.
+fn unpacked(head: &mut Head, held: reply::Held) -> reply::Held {
+    let reply::Held::Whole(bytes) = held else {
+        return held;
+    };
+    let coding = returned::coding(&head.headers);
+    let plain = coding.and_then(|coding| coding.unpack(&bytes, reply::HELD_MAX));
+    if plain.is_some() {
+        head.headers.remove(CONTENT_ENCODING);
+    }
+    reply::Held::Whole(plain.unwrap_or(bytes))
+}
+
 /// An attempt that has gone out.
 struct Sent<'a> {
     arm: &'a Arm,
     told: &'a Told,
+    begins: Begins,
+    /// It makes the provider work. What only looks, or deletes, is free everywhere.
+    works: bool,
+    /// A cap counts it.
+    capped: bool,
+    /// When it went out.
+    at: Instant,
 }
 
 /// The body of an answer on its way: what was read of it, what is to come, and how it is read.
 struct Flow {
     first: Option<Bytes>,
-    rest: Incoming,
+    rest: In,
     reading: Reading,
+    /// How it is compressed, if it is.
+    coding: Option<Coding>,
+}
+
+impl Flow {
+    /// The same as it can be read. What nobody reads on its way stays as it is.
+    fn unpacked(self, headers: &mut HeaderMap) -> Flow {
+        let unread = matches!(self.reading, Reading::Passed(Watch::Nothing));
+        let Some(coding) = self.coding.filter(|_| !unread) else {
+            return self;
+        };
+        headers.remove(CONTENT_ENCODING);
+        let first = self.first.unwrap_or_default();
+        Flow {
+            first: None,
+            rest: self.rest.unpacked(coding, first),
+            reading: self.reading.fresh(),
+            coding: None,
+        }
+    }
 }

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | process | `main`, [`cli`], [`process`] (composes everything, reloads), [`server`] (sockets in), [`admin`], [`config`] |
 //! | path | [`exchange`]: accept → authenticate → read → decode → grade → decide → reserve → send → relay → settle, the same for every kind of call; each kind (a completion, embeddings, what is passed through, files and batches, a count) is one file that makes an `exchange::work::Work` |
-//! | effects | [`upstream`] (sockets out), [`relay`], [`settle`], [`ledger`] (reserve, post, void), [`affinity`], [`telemetry`], [`simulate`] |
+//! | effects | [`upstream`] (sockets out), [`relay`], [`settle`], [`ledger`] (reserve, post, void), [`affinity`], [`telemetry`], [`simulate`], [`counting`] (of tokens, on threads of its own) |
 //! | deciders | [`dialect`], [`provider`], [`fleet`] (models and arms), [`caller`], [`classify`] (measure and grade), [`learn`] (makes the grader from outcomes), [`route`], [`tokens`], `ledger::{record, cap, balance, window, replay, tree, store}` |
 //! | words | [`chat`], [`arm`] (effort, tier, objective), [`effort`] (an effort in a vendor's words), [`price`], [`money`], [`pattern`], [`error`], [`json`], [`limits`], [`reader`], [`tls`] (whom it trusts) |
 //!
@@ -26,6 +26,7 @@ pub mod chat;
 pub mod classify;
 pub mod cli;
 pub mod config;
+pub mod counting;
 pub mod dialect;
 pub mod effort;
 pub mod error;

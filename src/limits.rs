@@ -11,11 +11,13 @@ pub struct Limits {
     pub connections_max: usize,
     /// How long connecting to a provider may take, TLS included.
     pub connect: Duration,
-    /// How long a provider may take from the whole request to the first byte of its answer.
+    /// How long a provider may take from the whole request to the first byte of a streamed answer.
     pub first_byte: Duration,
-    /// The longest silence inside an answer; also how long a client may take nothing of it.
+    /// How long a provider may send no byte inside an answer; also how long a client may take nothing of it.
     pub idle: Duration,
-    /// The longest exchange, first byte to last.
+    /// How long the model may say no word of a streamed answer while its server shows that it lives: by pings, comments, empty events.
+    pub silent: Duration,
+    /// The longest answer: a stream from its first byte to its last, a whole one from the request to its last byte.
     pub total: Duration,
     /// The largest request head, in bytes.
     pub head_bytes_max: usize,
@@ -23,6 +25,8 @@ pub struct Limits {
     pub client_head: Duration,
     /// How long a client may take to send its whole request.
     pub client_body: Duration,
+    /// How long open answers may go on after a stop is asked for.
+    pub grace: Duration,
 }
 
 impl Limits {
@@ -43,11 +47,14 @@ impl Default for Limits {
             connections_max: 4096,
             // Three SYN packets (0 s, 1 s, 3 s) and a handshake fit; a host that needs longer is down, and another arm can still answer.
             connect: Duration::from_secs(5),
-            // A reasoning model that does not stream its thoughts is silent for a minute or two; longer is a hung server more often than an answer.
+            // A stream begins before its first word; where not even its head comes for so long, the server hangs.
             first_byte: Duration::from_secs(120),
-            // A stream pauses longest for hidden reasoning, which is the same work as before a first byte.
+            // Servers that think in silence for longer send pings or comments meanwhile; where nothing comes at all, the connection is dead.
             idle: Duration::from_secs(120),
-            // 128,000 tokens, the longest answer on offer, at 75 tokens a second take just under 30 minutes; the usual SDK gives up after 10.
+            // As long as OpenAI's and Anthropic's SDKs wait for an answer without a word in it.
+            silent: Duration::from_secs(10 * 60),
+            // 128,000 tokens, the longest answer on offer, at 75 tokens a second take just under 30 minutes; the usual SDK gives up after 10,
+            // so that a whole answer never fails for flyball's sake before its client has given up.
             total: Duration::from_secs(30 * 60),
             // Keys, tags and trace headers fit many times over; hyper's own default would be 400 KB a connection.
             head_bytes_max: 64 * 1024,
@@ -55,6 +62,8 @@ impl Default for Limits {
             client_head: Duration::from_secs(30),
             // 32 MiB in 30 s is 9 Mbit/s, a modest uplink; slower than that is most likely somebody holding connections open.
             client_body: Duration::from_secs(30),
+            // What starts and stops services (systemd, Kubernetes) kills after 30 to 90 s; a stream that is cut costs what it was to cost.
+            grace: Duration::from_secs(30),
         }
     }
 }

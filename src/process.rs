@@ -28,8 +28,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// How long answers may go on after a stop is asked for.
-const GRACE: Duration = Duration::from_secs(30);
+/// How long answers of the admin listener may: none takes long.
+const ADMIN_GRACE: Duration = Duration::from_secs(1);
 /// How long a stop waits for a ledger that cannot write.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -81,6 +81,7 @@ pub async fn start(mut config: Config, overrides: Overrides) -> Result<Running, 
     let (ledger, key_list) = open_books(settings.clone()).await?;
     check_exposure(&config, key_list.is_empty())?;
     warn(&config, &key_list);
+    let (cut, closing) = watch::channel(false);
     let telemetry = Arc::new(Telemetry::new(&config.catalogue.version));
     let state = Arc::new(State {
         ledger,
@@ -92,6 +93,7 @@ pub async fn start(mut config: Config, overrides: Overrides) -> Result<Running, 
         limits: config.limits.clone(),
         loopback: listen.ip().is_loopback(),
         alive: Arc::new(()),
+        closing,
     });
     publish_known(&state);
     let keys = Arc::new(Keys::new(state.clone(), config.caps.clone(), key_list));
@@ -114,7 +116,7 @@ pub async fn start(mut config: Config, overrides: Overrides) -> Result<Running, 
 
     let (stop, stopped) = watch::channel(false);
     let tasks = vec![
-        tokio::spawn(serve_traffic(traffic, state.clone(), stopped.clone())),
+        tokio::spawn(serve_traffic(traffic, state.clone(), stopped.clone(), cut)),
         tokio::spawn(serve_admin(
             admin_listener,
             admin_of(&config, &state, &reloader, admin_at),
@@ -253,13 +255,19 @@ async fn serve_traffic(
     listener: tokio::net::TcpListener,
     state: Arc<State>,
     stop: watch::Receiver<bool>,
+    cut: watch::Sender<bool>,
 ) {
     let limits = state.limits.clone();
+    let drain = server::Drain {
+        stop,
+        grace: limits.grace,
+        cut,
+    };
     let handle = move |request| {
         let state = state.clone();
         async move { exchange::handle(&state, request).await }
     };
-    server::accept(listener, limits, stop, GRACE, handle).await;
+    server::accept(listener, limits, drain, handle).await;
 }
 
 async fn serve_admin(
@@ -272,7 +280,12 @@ async fn serve_admin(
         let admin = admin.clone();
         async move { admin::handle(&admin, &request) }
     };
-    server::accept(listener, limits, stop, Duration::from_secs(1), handle).await;
+    let drain = server::Drain {
+        stop,
+        grace: ADMIN_GRACE,
+        cut: watch::channel(false).0,
+    };
+    server::accept(listener, limits, drain, handle).await;
 }
 
 fn admin_of(

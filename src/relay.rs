@@ -4,20 +4,22 @@
 //! which closes the provider's connection at once and settles the attempt.
 
 use crate::affinity::Makers;
+use crate::chat::answer::Fault;
 use crate::dialect::{Answer as Said, Dialect, Event, StreamDecoder, StreamFilter, StreamWriter};
 use crate::error::{Error, Kind};
 use crate::ledger::record::Outcome;
 use crate::limits::Limits;
 use crate::settle::{Bill, Settlement};
+use crate::upstream::In;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep};
 
 /// Bytes of a JSON answer kept for reading its usage; a longer answer is counted instead.
@@ -91,6 +93,22 @@ pub enum Reading {
 }
 
 impl Reading {
+    /// The same with nothing read yet: what was kept so far are bytes as they came, which are unpacked only now.
+    #[must_use]
+    pub fn fresh(self) -> Reading {
+        match self {
+            Reading::Json { kept, read } => Reading::Json {
+                kept: kept.map(|_| Vec::new()),
+                read,
+            },
+            Reading::Passed(Watch::Whole { kept, read }) => Reading::Passed(Watch::Whole {
+                kept: kept.map(|_| Vec::new()),
+                read,
+            }),
+            other => other,
+        }
+    }
+
     /// The answer comes as events.
     #[must_use]
     pub fn is_stream(&self) -> bool {
@@ -132,7 +150,7 @@ pub enum Passes {
 /// One answer on its way to the client.
 pub struct Relay {
     // The order of fields is the order of drops: the provider's connection closes before the attempt is settled.
-    upstream: Option<Incoming>,
+    upstream: Option<In>,
     settlement: Option<Settlement>,
     reading: Reading,
     ready: Vec<Bytes>,
@@ -146,19 +164,27 @@ pub struct Relay {
     model: String,
     idle: Pin<Box<Sleep>>,
     idle_after: Duration,
+    silent: Pin<Box<Sleep>>,
+    silent_after: Duration,
     total: Pin<Box<Sleep>>,
+    closing: watch::Receiver<bool>,
+    closed: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 /// What a relay needs besides the bytes.
 pub struct Terms<'a> {
     /// Deadlines.
     pub limits: &'a Limits,
+    /// How long the answer may still take.
+    pub total: Duration,
     /// The client's dialect.
     pub dialect: &'static dyn Dialect,
     /// The request id.
     pub request: String,
     /// The client said `TE: trailers`.
     pub wants_trailers: bool,
+    /// Turns true when the answer must end, since the process does.
+    pub closing: watch::Receiver<bool>,
     /// Remembers who made sealed reasoning.
     pub makers: Makers,
     /// The model that answers, as it is configured.
@@ -169,7 +195,7 @@ impl Relay {
     /// Relays `upstream`, after `first` bytes that were read from it already.
     #[must_use]
     pub fn new(
-        upstream: Incoming,
+        upstream: In,
         first: Option<Bytes>,
         reading: Reading,
         settlement: Settlement,
@@ -189,7 +215,11 @@ impl Relay {
             model: terms.model,
             idle: Box::pin(sleep(terms.limits.idle)),
             idle_after: terms.limits.idle,
-            total: Box::pin(sleep(terms.limits.total)),
+            silent: Box::pin(sleep(terms.limits.silent)),
+            silent_after: terms.limits.silent,
+            total: Box::pin(sleep(terms.total)),
+            closed: Box::pin(closed(terms.closing.clone())),
+            closing: terms.closing,
         }
     }
 
@@ -212,10 +242,18 @@ impl Relay {
                 );
                 continue;
             }
+            if *self.closing.borrow() {
+                self.cut_as(Kind::Overloaded, Outcome::StreamCut, STOPPING);
+                continue;
+            }
             match Pin::new(upstream).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     if let Ok(data) = frame.into_data() {
-                        self.take(data);
+                        let said = self.take(data);
+                        // While there is always something to read this is the only place where silence is noticed.
+                        if !said && self.silent.as_mut().poll_elapsed(cx) {
+                            self.cut(Outcome::UpstreamTimeout, SILENT);
+                        }
                     }
                 }
                 Poll::Ready(Some(Err(e))) => {
@@ -223,11 +261,15 @@ impl Relay {
                 }
                 Poll::Ready(None) => self.end(),
                 Poll::Pending => {
-                    if self.idle.as_mut().poll_elapsed(cx) {
+                    if self.closed.as_mut().poll(cx).is_ready() {
+                        self.cut_as(Kind::Overloaded, Outcome::StreamCut, STOPPING);
+                    } else if self.idle.as_mut().poll_elapsed(cx) {
                         self.cut(
                             Outcome::UpstreamTimeout,
-                            "the provider said nothing for limits.idle",
+                            "the provider sent nothing for limits.idle",
                         );
+                    } else if self.silent.as_mut().poll_elapsed(cx) {
+                        self.cut(Outcome::UpstreamTimeout, SILENT);
                     } else {
                         return Poll::Pending;
                     }
@@ -236,16 +278,17 @@ impl Relay {
         }
     }
 
-    fn take(&mut self, data: Bytes) {
+    /// Takes what has come. Tells whether the model has said something in it, or may have.
+    fn take(&mut self, data: Bytes) -> bool {
         let Some(settlement) = &mut self.settlement else {
-            return;
+            return true;
         };
-        let mut heard = false;
+        let mut said_something = false;
         let out = match &mut self.reading {
             Reading::Events { decoder, passes } => {
                 let mut said = Vec::new();
                 decoder.feed(&data, &mut |event| {
-                    heard = true;
+                    said_something |= is_said(&event);
                     settlement.saw(&event);
                     if let Event::State(state) = &event {
                         self.makers.remember(state, &self.model);
@@ -261,23 +304,26 @@ impl Relay {
                 }
             }
             Reading::Json { kept, .. } | Reading::Passed(Watch::Whole { kept, .. }) => {
-                heard = true;
+                said_something = true;
                 keep(kept, &data);
                 data
             }
             Reading::Passed(watch) => {
-                heard = true;
+                said_something = true;
                 if let Watch::Events(decoder) = watch {
                     decoder.feed(&data, &mut |event| settlement.saw(&event));
                 }
                 data
             }
         };
-        // Comments and pings are signs of life of the server, not of the model: they do not reset the deadline.
-        if heard {
-            self.idle.as_mut().reset(Instant::now() + self.idle_after);
+        // Pings and comments are signs of life of the server, and it is the model's words that are waited for: each has its deadline.
+        let now = Instant::now();
+        self.idle.as_mut().reset(now + self.idle_after);
+        if said_something {
+            self.silent.as_mut().reset(now + self.silent_after);
         }
         self.push(out);
+        said_something
     }
 
     /// The provider has closed its side.
@@ -307,8 +353,8 @@ impl Relay {
                 self.push(Bytes::from(rest));
                 if !complete {
                     settlement.unknown(Outcome::StreamCut);
-                    return self
-                        .say("the provider ended the stream before the answer was complete");
+                    let why = "the provider ended the stream before the answer was complete";
+                    return self.say(Kind::UpstreamFailed, why);
                 }
                 settlement.ended()
             }
@@ -344,15 +390,19 @@ impl Relay {
 
     /// The answer cannot be completed: the client hears of it in its own dialect, and never gets a clean end.
     fn cut(&mut self, outcome: Outcome, why: &str) {
+        self.cut_as(Kind::UpstreamFailed, outcome, why);
+    }
+
+    fn cut_as(&mut self, kind: Kind, outcome: Outcome, why: &str) {
         self.upstream = None;
         if let Some(settlement) = self.settlement.take() {
             settlement.unknown(outcome);
         }
-        self.say(why);
+        self.say(kind, why);
     }
 
-    fn say(&mut self, why: &str) {
-        let error = Error::new(Kind::UpstreamFailed, why);
+    fn say(&mut self, kind: Kind, why: &str) {
+        let error = Error::new(kind, why);
         let event = self.dialect.error_event(&error, &self.request);
         let event = match &mut self.reading {
             Reading::Json { .. } | Reading::Passed(_) => {
@@ -364,7 +414,8 @@ impl Relay {
                 Passes::Filtered(filter) => filter.fail(event),
                 Passes::Translated(writer) => {
                     let mut out = Vec::new();
-                    writer.write(Event::Error(why.into()), &mut out);
+                    let text = why.to_owned();
+                    writer.write(Event::Error(Fault { kind, text }), &mut out);
                     Bytes::from(out)
                 }
             },
@@ -376,6 +427,46 @@ impl Relay {
         if !bytes.is_empty() {
             self.ready.push(bytes);
         }
+    }
+}
+
+impl Drop for Relay {
+    /// A client that takes nothing of its answer does not hear that the process ends; it has not gone away for all that.
+    fn drop(&mut self) {
+        if *self.closing.borrow() {
+            self.upstream = None;
+            if let Some(settlement) = self.settlement.take() {
+                settlement.unknown(Outcome::StreamCut);
+            }
+        }
+    }
+}
+
+/// Ready when the process ends, and never where nobody will say so any more.
+pub async fn closed(mut closing: watch::Receiver<bool>) {
+    if closing.wait_for(|closing| *closing).await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// What the client is told where the process ends.
+pub const STOPPING: &str = "flyball is stopping";
+/// What the client is told where the deadline for words has passed.
+const SILENT: &str = "the model said nothing for limits.silent";
+
+/// The event is of the model's making, and not the server's alone: some servers show that they live by empty events.
+fn is_said(event: &Event) -> bool {
+    match event {
+        Event::Text(text) | Event::Refusal(text) | Event::Reasoning(text) => !text.is_empty(),
+        Event::Arguments { text, .. } => !text.is_empty(),
+        Event::Choice(_) | Event::Usage(_) | Event::Model(_) => false,
+        Event::State(_)
+        | Event::Call { .. }
+        | Event::Logprobs(_)
+        | Event::Citation(_)
+        | Event::Finish(_)
+        | Event::Error(_)
+        | Event::End => true,
     }
 }
 

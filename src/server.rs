@@ -14,6 +14,7 @@ use patient::Patient;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -56,20 +57,33 @@ pub fn make_room(limits: &mut Limits) -> Option<String> {
     ))
 }
 
-/// Accepts until `stop` turns true, then lets open answers finish for at most `grace`.
-pub async fn accept<H, F, B>(
-    listener: TcpListener,
-    limits: Limits,
-    mut stop: watch::Receiver<bool>,
-    grace: Duration,
-    handle: H,
-) where
+/// How long answers that are cut may take to say so to their clients.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How a listener comes to its end.
+pub struct Drain {
+    /// Turns true when nothing more is to be accepted.
+    pub stop: watch::Receiver<bool>,
+    /// How long open answers may go on after that.
+    pub grace: Duration,
+    /// Turned true when that is over: what is still open says so to its client and ends.
+    pub cut: watch::Sender<bool>,
+}
+
+/// Accepts until it is to stop, then lets open answers finish for a while.
+pub async fn accept<H, F, B>(listener: TcpListener, limits: Limits, drain: Drain, handle: H)
+where
     H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body + Send + 'static,
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    let Drain {
+        mut stop,
+        grace,
+        cut,
+    } = drain;
     let room = Arc::new(Semaphore::new(limits.connections_max));
     let mut connections = JoinSet::new();
     loop {
@@ -97,13 +111,20 @@ pub async fn accept<H, F, B>(
         while connections.try_join_next().is_some() {}
     }
     drop(listener);
-    let drained = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(grace, drained).await.is_err() {
-        tracing::warn!(
-            "answers were still open at the end of the grace time; they are cut and settled"
-        );
+    if drained(&mut connections, grace).await {
+        return;
+    }
+    tracing::warn!("answers were still open at the end of limits.grace; they are cut and settled");
+    cut.send_replace(true);
+    if !drained(&mut connections, LAST_WORDS).await {
         connections.shutdown().await;
     }
+}
+
+/// Whether every connection has ended within this time.
+async fn drained(connections: &mut JoinSet<()>, within: Duration) -> bool {
+    let drained = async { while connections.join_next().await.is_some() {} };
+    tokio::time::timeout(within, drained).await.is_ok()
 }
 
 async fn stopped(stop: &mut watch::Receiver<bool>) {
@@ -124,20 +145,37 @@ async fn serve<H, F, B>(
 {
     // Small events must leave at once.
     let _ = stream.set_nodelay(true);
-    let service = service_fn(|request| {
+    let unread = Arc::new(AtomicBool::new(false));
+    let service = service_fn(|request: Request<Incoming>| {
+        let has_body = !request.body().is_end_stream();
+        let unread = unread.clone();
         let answer = handle(request);
-        async move { Ok::<_, std::convert::Infallible>(answer.await) }
+        async move {
+            let answer = answer.await;
+            // What refuses a request may have read none of its body, of which much may still be on its way.
+            unread.store(has_body && answer.status().as_u16() >= 400, Relaxed);
+            Ok::<_, std::convert::Infallible>(answer)
+        }
     });
+    let linger = patient::Linger {
+        wanted: unread.clone(),
+        longest: limits.client_body,
+    };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.client_head)
         .max_buf_size(limits.head_bytes_max)
         .keep_alive(true)
-        .serve_connection(TokioIo::new(Patient::new(stream, limits.idle)), service);
+        .serve_connection(
+            TokioIo::new(Patient::new(stream, limits.idle, linger)),
+            service,
+        );
     let mut connection = std::pin::pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,
         () = stopped(&mut stop) => {
+            // A connection that is idle is closed at once.
+            unread.store(false, Relaxed);
             connection.as_mut().graceful_shutdown();
             connection.await
         }

@@ -9,6 +9,7 @@ mod trust;
 use crate::arm::Effort;
 use crate::chat::answer::Fault;
 use crate::chat::{Part, Prompt, ServiceTier, Usage};
+use crate::counting::{self, Measure};
 use crate::dialect::{Answer, Dialect, Event, Finish, Place, Request, embed};
 use crate::error::Kind;
 use crate::fleet::Arm;
@@ -97,6 +98,16 @@ pub enum Input {
     Prompt(Bytes),
     /// It is not known what of it is read as input.
     Unknown,
+}
+
+impl Input {
+    /// How much there is to count.
+    fn bytes(&self) -> usize {
+        match self {
+            Input::Conversation(body) | Input::Embed(_, body) | Input::Prompt(body) => body.len(),
+            Input::Unknown => 0,
+        }
+    }
 }
 
 /// One attempt from its reservation to its end.
@@ -451,14 +462,28 @@ impl Open {
     fn count_then_close(self, charge: Charge, outcome: Outcome) {
         // What is only passed on has no bound that could be charged.
         let reserved = (self.reservation.amount(), self.reservation.tokens_bound());
-        let charge = match reserved {
-            (PicoUsd::ZERO, 0) => Charge::Count,
+        let charge = match (charge, reserved) {
+            (Charge::Bound, (PicoUsd::ZERO, 0)) => Charge::Count,
             _ => charge,
         };
-        let work = move || {
-            let counted = self.count(charge);
+        let bytes = self.job.input.bytes() + self.seen.text.len();
+        let work = move |measure| {
+            // A count that is only an upper bound may be above what an exact one reserved: then it is the bound that is charged.
+            let charge = match (measure, reserved) {
+                (Measure::Exact, _) | (_, (PicoUsd::ZERO, 0)) => charge,
+                (Measure::Bound, _) => Charge::Bound,
+            };
+            let mut counted = self.count(charge, measure);
+            if measure == Measure::Bound && reserved.1 > 0 {
+                let room = reserved.1.saturating_sub(counted.output);
+                counted.input = counted.input.min(room);
+            }
             let told = self.seen.usage;
-            let usage = told.map_or(counted, |told| trust::larger(&told, &counted));
+            let usage = match (told, measure) {
+                (Some(told), Measure::Exact) => trust::larger(&told, &counted),
+                (Some(told), Measure::Bound) => told,
+                (None, _) => counted,
+            };
             let (usage, basis) = match (charge, told) {
                 (Charge::Told, Some(told)) if !trust::says_too_little(&told, &counted) => {
                     (told, Basis::Reported)
@@ -469,14 +494,11 @@ impl Open {
             };
             self.close(usage, basis, outcome);
         };
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(work)),
-            Err(_) => work(),
-        }
+        counting::later(bytes, work);
     }
 
     /// What arrived, in tokens. The prompt is counted where its tokens were not told, or are in doubt.
-    fn count(&self, charge: Charge) -> Usage {
+    fn count(&self, charge: Charge, measure: Measure) -> Usage {
         let margin = match charge {
             Charge::CountAndMargin => MARGIN,
             Charge::Count | Charge::Told | Charge::Bound => 0,
@@ -485,9 +507,13 @@ impl Open {
             let bytes = self.body_bytes().unwrap_or(0);
             usage.input_total() > 0 && trust::covers_body(usage.input_total(), bytes)
         });
+        let input = || match measure {
+            Measure::Exact => self.count_input(),
+            Measure::Bound => tokens::bound(self.job.input.bytes()),
+        };
         Usage {
-            input: if known { 0 } else { self.count_input() },
-            output: tokens::count(&self.seen.text) + self.seen.beyond + margin,
+            input: if known { 0 } else { input() },
+            output: measure.tokens(&self.seen.text) + self.seen.beyond + margin,
             ..Usage::default()
         }
     }

@@ -1,6 +1,9 @@
 //! The only outbound sockets: one attempt, with deadlines. Never retries on its own, never follows a redirect.
 
+mod inward;
 mod tls;
+
+pub use inward::{Coding, In};
 
 use crate::error::{Error, Kind};
 use crate::limits::Limits;
@@ -21,6 +24,7 @@ use tokio::time::{Sleep, sleep};
 pub struct Upstream {
     client: Client<tls::Connector, Out>,
     first_byte: Duration,
+    total: Duration,
 }
 
 /// The body of a request on its way out.
@@ -104,6 +108,15 @@ impl Body for Out {
     }
 }
 
+/// When a server begins to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begins {
+    /// Before the answer is made: a stream, or what takes no time to make.
+    AtOnce,
+    /// When the whole answer is made: its first byte comes together with its last.
+    AtItsEnd,
+}
+
 /// An attempt that got no answer.
 #[derive(Debug)]
 pub struct Failure {
@@ -122,12 +135,14 @@ impl Upstream {
             .pool_max_idle_per_host(256)
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
-            // An answer's head is a few KB; a larger one is a fault of the server.
-            .http1_max_buf_size(256 * 1024)
+            // An answer's head is a few KB; a larger one is a fault of the server. What was read and not taken yet by the client is in such
+            // buffers too, so that they are most of what a client costs that reads nothing.
+            .http1_max_buf_size(64 * 1024)
             .build(tls::connector(limits.connect));
         Upstream {
             client,
             first_byte: limits.first_byte,
+            total: limits.total,
         }
     }
 
@@ -140,11 +155,13 @@ impl Upstream {
         url: &str,
         headers: HeaderMap,
         body: Bytes,
-    ) -> Result<Response<Incoming>, Failure> {
-        self.call(Method::POST, url, headers, body.into()).await
+    ) -> Result<Response<In>, Failure> {
+        let begins = Begins::AtOnce;
+        self.call(Method::POST, url, headers, (body.into(), begins))
+            .await
     }
 
-    /// As [`Upstream::send`], with any method and body.
+    /// As [`Upstream::send`], with any method and body, to a server that begins its answer sooner or later.
     ///
     /// # Errors
     /// As there; a client's body that is longer than its limit.
@@ -153,8 +170,8 @@ impl Upstream {
         method: Method,
         url: &str,
         headers: HeaderMap,
-        body: Out,
-    ) -> Result<Response<Incoming>, Failure> {
+        (body, begins): (Out, Begins),
+    ) -> Result<Response<In>, Failure> {
         let mut request = Request::builder()
             .method(method)
             .uri(url)
@@ -165,18 +182,19 @@ impl Upstream {
                 not_sent: true,
             })?;
         *request.headers_mut() = headers;
-        match tokio::time::timeout(self.first_byte, self.client.request(request)).await {
-            Ok(Ok(response)) => Ok(response),
+        let (within, limit) = match begins {
+            Begins::AtOnce => (self.first_byte, "limits.first_byte"),
+            Begins::AtItsEnd => (self.total, "limits.total"),
+        };
+        match tokio::time::timeout(within, self.client.request(request)).await {
+            Ok(Ok(response)) => Ok(response.map(In::from)),
             Ok(Err(e)) => Err(failure(url, &e)),
             Err(_) => Err(Failure {
                 error: Error::new(
                     Kind::UpstreamTimeout,
                     "the model's server did not begin to answer in time",
                 )
-                .detail(format!(
-                    "{url}: no first byte within {:?} (limits.first_byte)",
-                    self.first_byte
-                )),
+                .detail(format!("{url}: no first byte within {within:?} ({limit})")),
                 not_sent: false,
             }),
         }

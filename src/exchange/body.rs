@@ -20,14 +20,6 @@ pub(super) fn check_body(head: &Parts, most: usize) -> Result<(), Error> {
             "A compressed request body is not accepted; send it plain.",
         ));
     }
-    if head.headers.contains_key(header::CONTENT_LENGTH)
-        && head.headers.contains_key(header::TRANSFER_ENCODING)
-    {
-        return Err(Error::new(
-            Kind::BadRequest,
-            "Content-Length and Transfer-Encoding exclude each other.",
-        ));
-    }
     let length = head
         .headers
         .get(header::CONTENT_LENGTH)

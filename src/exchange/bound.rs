@@ -5,7 +5,7 @@ use crate::dialect::Request;
 use crate::error::{Error, Kind};
 use crate::fleet::Model;
 use crate::fleet::media::{self, setting};
-use crate::ledger::balance::{Ask, Capped};
+use crate::ledger::balance::{Ask, Capped, Full, Reason};
 use crate::money::PicoUsd;
 use crate::price::Price;
 use crate::tokens;
@@ -91,6 +91,8 @@ pub(super) struct Bound {
     pub(super) rough: Ask,
     /// Finds it exactly, slowly. It is asked before the rough one refuses a request or lowers its limit.
     pub(super) exact: Option<Exact>,
+    /// At most what the exact one says, and quickly found: where even that has no room, no count can change the refusal.
+    pub(super) least: Option<Exact>,
     /// Why a refusal has to say that it is so much, and what makes it less.
     pub(super) why_much: Option<&'static str>,
 }
@@ -103,9 +105,23 @@ impl From<Ask> for Bound {
         Bound {
             rough,
             exact: None,
+            least: None,
             why_much: None,
         }
     }
+}
+
+/// Whether a cap that has no room for an attempt as it is known roughly has none either for `least`, the least that a count could make
+/// of it, and will have none when what is open ends: then no count changes the refusal or its advice.
+pub(super) fn is_hopeless(full: &Full, least: Ask) -> bool {
+    let needed = least.amount(full.counter.measure, least.tokens_min.min(least.tokens));
+    full.reason == Reason::Sessions || full.limit <= 0 || full.posted + needed > full.limit
+}
+
+/// The refusal with what such a request needs, as far as it is known without a count.
+pub(super) fn as_known(mut full: Box<Full>, rough: Ask) -> Box<Full> {
+    full.needed = rough.amount(full.counter.measure, rough.tokens_min.min(rough.tokens));
+    full
 }
 
 /// What is asked for under the caller's own `x-flyball-max-cost-usd`, with a limit that fits it.
@@ -277,4 +293,60 @@ pub(super) fn words(body: &Bytes, media: &[Medium<'_>]) -> Vec<Bytes> {
     }
     pieces.push(body.slice(at..));
     pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::cap::{AtCap, Counter, Measure, Scope};
+    use crate::ledger::window::Window;
+
+    #[test]
+    fn a_refusal_is_hopeless_only_where_no_count_can_change_it_or_its_advice() {
+        let ask = |input: u64| Ask {
+            fixed: PicoUsd(i128::from(input)),
+            per_token: PicoUsd(2),
+            tokens: 50,
+            tokens_min: 10,
+            input_tokens: input,
+            choices: 1,
+        };
+        // A cap of 100 of which this is spent and this is reserved; what the request costs in the end, as far as is known.
+        for (measure, limit, posted, reserved, input, hopeless) in [
+            (Measure::Usd, 100, 0, 0, 80, false),
+            (Measure::Usd, 100, 0, 0, 81, true),
+            (Measure::Usd, 100, 20, 0, 60, false),
+            (Measure::Usd, 100, 20, 0, 61, true),
+            // Room may come back: whether it will be enough is for a count to say.
+            (Measure::Usd, 100, 0, 100, 80, false),
+            (Measure::Usd, 100, 0, 100, 81, true),
+            (Measure::Tokens, 100, 0, 0, 90, false),
+            (Measure::Tokens, 100, 0, 0, 91, true),
+            (Measure::Requests, 100, 99, 0, 1_000, false),
+            (Measure::Requests, 100, 100, 0, 0, true),
+            (Measure::Usd, 0, 0, 0, 0, true),
+        ] {
+            let counter = Counter {
+                measure,
+                ..Counter::usd(Scope::default(), Window::Day)
+            };
+            let full = Full {
+                counter,
+                ends_at: None,
+                limit,
+                posted,
+                reserved,
+                needed: 0,
+                at_cap: AtCap::default(),
+                reason: Reason::Room,
+            };
+            let said = is_hopeless(&full, ask(input));
+            assert_eq!(said, hopeless, "{measure:?} {posted} {reserved} {input}");
+            let sessions = Full {
+                reason: Reason::Sessions,
+                ..full
+            };
+            assert!(is_hopeless(&sessions, ask(0)), "no count makes a session");
+        }
+    }
 }

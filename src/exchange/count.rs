@@ -7,6 +7,7 @@ use super::reply;
 use super::returned;
 use super::work::{Booked, Failed, Hold, Longer, Order, Outgoing, Reply, Told, Way, Work};
 use crate::chat::Part;
+use crate::counting;
 use crate::dialect::{Answer as Read, Dialect, Place, Request, unseal};
 use crate::error::{Error, Kind};
 use crate::fleet::{Arm, Model};
@@ -16,6 +17,7 @@ use crate::relay::Answer;
 use crate::route;
 use crate::settle::Job;
 use crate::tokens;
+use crate::upstream::Begins;
 use bytes::Bytes;
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
@@ -115,6 +117,7 @@ impl Order for Attempt<'_> {
             method: Method::POST,
             url: self.count.url.clone(),
             body: self.told.body.clone().into(),
+            begins: Begins::AtOnce,
             bodiless: false,
         })
     }
@@ -187,9 +190,7 @@ async fn counted(dialect: &dyn Dialect, request: &Request<'_>, bytes: usize) -> 
         _ => None,
     }));
     let turns = u64::try_from(request.prompt.turns.len()).unwrap_or(u64::MAX);
-    let counting = tokio::task::spawn_blocking(move || {
-        texts.iter().map(|text| tokens::count(text)).sum::<u64>()
-    });
+    let counting = counting::now(move || texts.iter().map(|text| tokens::count(text)).sum::<u64>());
     // Chat templates wrap every message in about four tokens.
     let counted = counting
         .await

@@ -23,6 +23,7 @@ use crate::relay::Answer;
 use crate::route::{self, Policy};
 use crate::settle::{Input, Job};
 use crate::tokens;
+use crate::upstream::Begins;
 use bytes::Bytes;
 use http::response::Parts;
 use http::{HeaderMap, Method, Response};
@@ -141,7 +142,8 @@ impl Order for Attempt<'_> {
         Some(Bound {
             // One token a byte at most; the quotes and commas around each text stand for what a tokenizer puts around it.
             rough: ask(price, time, tokens::bound(told.body.len())),
-            exact: self.exact(price, time),
+            exact: self.exact(price, time, tokens::count_embedded),
+            least: self.exact(price, time, tokens::least),
             why_much: None,
         })
     }
@@ -163,6 +165,7 @@ impl Order for Attempt<'_> {
             method: Method::POST,
             url: self.embeddings.url.clone(),
             body: self.embeddings.told.body.clone().into(),
+            begins: Begins::AtItsEnd,
             bodiless: false,
         })
     }
@@ -233,18 +236,18 @@ impl Order for Attempt<'_> {
 
 impl Attempt<'_> {
     /// Counts its tokens, where it is known how the model counts them.
-    fn exact(&self, price: Option<Price>, time: Duration) -> Option<Exact> {
+    fn exact(&self, price: Option<Price>, time: Duration, count: fn(&str) -> u64) -> Option<Exact> {
         let (model, call) = (self.embeddings.model(), self.embeddings.request.call);
         let known = model.provider.kind.family == Family::OpenAi
             && model.name.starts_with("text-embedding-")
             && call == Call::OpenAi;
         let body = self.embeddings.body.clone();
         known.then(|| {
-            let count = move || {
-                let input = embed::texts(call, &body, tokens::count_embedded);
+            let counted = move || {
+                let input = embed::texts(call, &body, count);
                 ask(price, time, input.unwrap_or(u64::MAX))
             };
-            Box::new(count) as Exact
+            Box::new(counted) as Exact
         })
     }
 }

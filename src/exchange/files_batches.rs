@@ -15,7 +15,7 @@ use crate::provider::Provider;
 use crate::relay::{Answer, Reading, Watch};
 use crate::route::Policy;
 use crate::settle::{Input, Job};
-use crate::upstream::{Out, Upload};
+use crate::upstream::{Begins, Out, Upload};
 use bytes::Bytes;
 use http::response::Parts;
 use http::{HeaderMap, Method, Response};
@@ -118,6 +118,7 @@ impl Order for Attempt<'_> {
             url: with_query(url + place.rest, admission.head.uri.query()),
             bodiless: body.is_end_stream() || admission.head.method == Method::GET,
             body: Out::Streamed(Upload::new(body, admission.limits)),
+            begins: Begins::AtItsEnd,
         })
     }
 

@@ -3,8 +3,8 @@
 use crate::error::{Error, Kind};
 use http::header::{self, HeaderValue};
 use http::request::Parts;
-use http::{HeaderMap, Uri};
-use std::net::IpAddr;
+use http::{HeaderMap, Uri, Version};
+use std::net::{IpAddr, Ipv6Addr};
 
 /// The headers with the caller's credential: Gemini's clients may put it into the query.
 pub(super) fn with_credential(head: &Parts) -> std::borrow::Cow<'_, HeaderMap> {
@@ -20,6 +20,63 @@ pub(super) fn with_credential(head: &Parts) -> std::borrow::Cow<'_, HeaderMap> {
         }
         _ => std::borrow::Cow::Borrowed(&head.headers),
     }
+}
+
+/// What a head says of its own address and of the length of its body, where that may be read in two ways: by flyball in one, by a proxy
+/// before it in another, so that the two would see two requests where there is one.
+///
+/// RFC 9112, 3.2: no `Host` in HTTP/1.1, more than one, or a wrong one is a 400. RFC 9112, 6.1: `chunked` is the only coding that is
+/// taken; one that is not understood should be a 501, and `chunked` twice or beside a length is wrong. All of it is a 400 here: no
+/// client of these APIs sends any of it, so that it is a fault and not a wish.
+///
+/// # Errors
+/// The sentence for the client.
+pub fn check_head(version: Version, headers: &HeaderMap) -> Result<(), Error> {
+    let wrong = |public: &str| Err(Error::new(Kind::BadRequest, public));
+    let mut hosts = headers.get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) if version < Version::HTTP_11 => {}
+        (Some(host), None) if is_host(host.as_bytes()) => {}
+        (None, _) => return wrong("The request has no Host header."),
+        (Some(_), Some(_)) => return wrong("The request has more than one Host header."),
+        (Some(_), None) => return wrong("The Host header is not the name of a host."),
+    }
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else {
+        return Ok(());
+    };
+    let chunked = coding.as_bytes().trim_ascii();
+    if codings.next().is_some() || !chunked.eq_ignore_ascii_case(b"chunked") {
+        return wrong("Of transfer codings only \"chunked\" is taken, alone and once.");
+    }
+    match headers.contains_key(header::CONTENT_LENGTH) {
+        true => wrong("Content-Length and Transfer-Encoding exclude each other."),
+        false => Ok(()),
+    }
+}
+
+/// A name or an address, and perhaps a port (RFC 3986, 3.2.2). Of the marks that the grammar allows in names those are taken that names
+/// have; a comma would be two hosts in one.
+fn is_host(text: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(text) else {
+        return false;
+    };
+    let (name, port) = match (text.strip_prefix('['), text.split_once(':')) {
+        (Some(rest), _) => match rest.split_once(']') {
+            Some((address, port)) if address.parse::<Ipv6Addr>().is_ok() => {
+                return port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
+            }
+            _ => return false,
+        },
+        (None, Some((name, port))) => (name, port),
+        (None, None) => (text, ""),
+    };
+    let mark = |b: u8| b.is_ascii_alphanumeric() || b"-._~%".contains(&b);
+    !name.is_empty() && name.bytes().all(mark) && is_port(port)
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit()) && (text.is_empty() || text.parse::<u16>().is_ok())
 }
 
 /// A page of another origin must not use a reader's flyball; in open mode neither must a name that only resolves to this machine.
@@ -76,6 +133,38 @@ mod tests {
             request = request.header(*name, *value);
         }
         request.body(()).expect("a request").into_parts().0
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_and_perhaps_a_port() {
+        for (text, right) in [
+            ("localhost", true),
+            ("localhost:8484", true),
+            ("localhost:", true),
+            ("127.0.0.1", true),
+            ("my_service.internal-1:80", true),
+            ("[::1]", true),
+            ("[::1]:8484", true),
+            ("xn--bcher-kva.example", true),
+            ("", false),
+            (":80", false),
+            ("a b", false),
+            ("a/b", false),
+            ("a@b", false),
+            ("a,b", false),
+            ("a?b", false),
+            ("a#b", false),
+            ("[::1", false),
+            ("[::1]8484", false),
+            ("[nothing]", false),
+            ("::1", false),
+            ("a:80:80", false),
+            ("a:x", false),
+            ("a:99999", false),
+            ("b\u{fc}cher", false),
+        ] {
+            assert_eq!(is_host(text.as_bytes()), right, "{text:?}");
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::provider::{Provider, Side, simulated};
 use crate::relay::{Answer, ReadWhole, Reading, Watch};
 use crate::route::Policy;
 use crate::settle::{Input, Job};
+use crate::upstream::Begins;
 use bytes::Bytes;
 use http::response::Parts;
 use http::{HeaderMap, Method, Response};
@@ -209,6 +210,23 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
+    /// A stream is asked for by the path or by the body.
+    fn begins(&self) -> Begins {
+        let Passthrough {
+            call, admission, ..
+        } = self.passthrough;
+        let query = admission.head.uri.query();
+        let by_path = dialect::at(&call.rest, query).is_some_and(|(_, place)| place.stream);
+        let by_body = || {
+            let fields = Object::read(&call.body).ok();
+            fields.is_some_and(|fields| fields.get("stream") == Some("true"))
+        };
+        match by_path || by_body() {
+            true => Begins::AtOnce,
+            false => Begins::AtItsEnd,
+        }
+    }
+
     /// Turns the addresses at the vendor that an answer about batches tells into addresses here.
     fn here(&self) -> Option<fn(Bytes) -> Bytes> {
         envelope::here(&self.passthrough.call.rest)
@@ -232,6 +250,7 @@ impl Order for Attempt<'_> {
             method: head.method.clone(),
             url: with_query(url, head.uri.query()),
             bodiless: call.body.is_empty(),
+            begins: self.begins(),
             body: call.body.clone().into(),
         })
     }

@@ -6,17 +6,20 @@ use crate::error::{Error, Kind, Retry};
 use crate::provider::Provider;
 use crate::relay::Answer;
 use crate::telemetry::Refused;
+use crate::upstream::In;
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::response::Parts;
 use http::{Response, StatusCode};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use secrecy::ExposeSecret;
 use std::time::Duration;
 
 /// A JSON answer up to this size is read whole, so that its cost can stand in its headers.
 pub(super) const HELD_MAX: usize = 1024 * 1024;
+
+/// A whole answer that came compressed is unpacked up to this size; a longer one cannot be read.
+pub(super) const UNPACKED_MAX: usize = 16 * 1024 * 1024;
 
 /// A whole answer that is to be translated is held up to this size.
 pub(super) const TRANSLATED_MAX: usize = 16 * 1024 * 1024;
@@ -108,12 +111,12 @@ pub(super) enum Held {
     /// It is all here.
     Whole(Bytes),
     /// It is longer; the first part and the rest.
-    Longer(Bytes, Incoming),
+    Longer(Bytes, In),
     /// It broke off or took too long.
     Broken(Error),
 }
 
-pub(super) async fn read_up_to(mut body: Incoming, most: usize, deadline: Duration) -> Held {
+pub(super) async fn read_up_to(mut body: In, most: usize, deadline: Duration) -> Held {
     let reading = async {
         let mut held = BytesMut::new();
         loop {

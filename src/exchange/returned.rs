@@ -4,6 +4,7 @@ use crate::arm::Effort;
 use crate::chat::ServiceTier;
 use crate::dialect;
 use crate::fleet::Model;
+use crate::upstream::Coding;
 use http::HeaderMap;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
@@ -101,6 +102,29 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE);
     kind.and_then(|v| v.to_str().ok())
         .is_some_and(|v| v.trim_start().starts_with("application/json"))
+}
+
+/// How the body is compressed, where it is, and can be read all the same.
+pub(super) fn coding(headers: &HeaderMap) -> Option<Coding> {
+    let mut named = headers.get_all(header::CONTENT_ENCODING).iter();
+    let only = named.next().filter(|_| named.next().is_none())?;
+    Coding::named(only.to_str().ok()?.trim())
+}
+
+/// The client takes an answer that is compressed so: it says so by name, and not that it is the last thing that it wants.
+pub(super) fn accepts(headers: &HeaderMap, coding: Coding) -> bool {
+    let lines = headers.get_all(header::ACCEPT_ENCODING).iter();
+    let mut wishes = lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','));
+    wishes.any(|wish| {
+        let (name, weight) = wish.split_once(';').unwrap_or((wish, ""));
+        let refused = weight
+            .trim()
+            .strip_prefix("q=")
+            .is_some_and(|q| q.trim_matches(['0', '.']).is_empty());
+        Coding::named(name.trim()) == Some(coding) && !refused
+    })
 }
 
 /// Says what the body is now.

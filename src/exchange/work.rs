@@ -10,7 +10,7 @@ use crate::ledger::record::Opening;
 use crate::relay::{Answer, ReadWhole, Reading};
 use crate::settle::Job;
 use crate::telemetry::Decided;
-use crate::upstream::Out;
+use crate::upstream::{Begins, Out};
 use bytes::Bytes;
 use http::response::Parts;
 use http::{HeaderMap, Method, Response};
@@ -142,6 +142,8 @@ pub(super) struct Outgoing {
     pub(super) method: Method,
     pub(super) url: String,
     pub(super) body: Out,
+    /// When its answer begins.
+    pub(super) begins: Begins,
     /// There is no body whose type must be told.
     pub(super) bodiless: bool,
 }

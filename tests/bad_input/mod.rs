@@ -1,5 +1,7 @@
 //! Bad input gets a clear error in the caller's dialect, and nothing is sent.
 
+mod heads;
+
 use crate::client::{get, post, raw};
 use crate::flyball::{Flyball, compatible, make_key};
 use crate::scripted::{Upstream, answer, chat};

@@ -92,12 +92,17 @@ pub async fn get(to: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Answer
 }
 
 impl Call {
-    /// Reads to the end of the connection. What [`Call::until`] has read is a part of it.
-    pub async fn answer(mut self) -> Answer {
+    /// Reads to the end of the connection, as it came. What [`Call::until`] has read is a part of it.
+    pub async fn bytes(mut self) -> Vec<u8> {
         // A connection that is cut after a part of the answer still has that part.
         let read = self.stream.read_to_end(&mut self.bytes);
         let _ = within("the end of flyball's answer", read).await;
-        parse(&self.bytes)
+        self.bytes
+    }
+
+    /// Reads to the end of the connection.
+    pub async fn answer(self) -> Answer {
+        parse(&self.bytes().await)
     }
 
     /// Reads until the bytes so far contain `text`.

@@ -37,6 +37,7 @@ const LAYERS: [&[&str]; 5] = [
         "ledger",
         "telemetry",
         "settle",
+        "counting",
         "simulate",
     ],
     &["exchange"],

@@ -85,8 +85,10 @@ impl What {
     pub fn limits(self, kind: &Kind) -> &'static str {
         match self {
             // There the next arm answers, and has to be in time.
-            What::Silent if kind.name.starts_with("routed") => "[limits]\nfirst_byte = \"3s\"\n",
-            What::Silent => "[limits]\nfirst_byte = \"200ms\"\n",
+            What::Silent if kind.name.starts_with("routed") && kind.flows => {
+                "[limits]\nfirst_byte = \"3s\"\n"
+            }
+            What::Silent => "[limits]\nfirst_byte = \"200ms\"\ntotal = \"200ms\"\n",
             What::Stalls if kind.flows => "[limits]\nidle = \"300ms\"\n",
             What::Stalls => "[limits]\nidle = \"300ms\"\ntotal = \"300ms\"\n",
             _ => "",

@@ -355,7 +355,7 @@ async fn a_provider_that_stalls_is_cut_at_its_deadline() {
     assert!(got.body.contains("limits.idle"), "{}", got.body);
     assert_eq!(flyball.rows().await[0]["outcome"], "upstream_timeout");
     upstream.next(vec![Step::Stall]);
-    let flyball = start("first_byte").await;
+    let flyball = start("total").await;
     let got = flyball
         .chat(
             &[],
@@ -538,7 +538,7 @@ async fn a_dead_a_stalled_and_a_cut_provider_are_told_in_anthropics_words_too() 
         provider("dead", &nobody.url(), "claude-haiku-5-5"),
     ]
     .concat();
-    let flyball = Flyball::start(&format!("{fleet}\n[limits]\nfirst_byte = \"300ms\"\n")).await;
+    let flyball = Flyball::start(&format!("{fleet}\n[limits]\ntotal = \"300ms\"\n")).await;
     let ask = async |flyball: &Flyball, model: &str, stream: bool| {
         let body = json!({"model": model, "max_tokens": 100, "stream": stream, "messages": [{"role": "user", "content": "hi"}]});
         send(flyball.at(), "/v1/messages", &[], &body.to_string()).await

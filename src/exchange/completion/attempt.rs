@@ -21,6 +21,7 @@ use crate::price::Price;
 use crate::relay::{Answer, Passes, Reading};
 use crate::settle::{self, Job};
 use crate::tokens;
+use crate::upstream::Begins;
 use bytes::Bytes;
 use http::response::Parts;
 use http::{HeaderMap, Method, Response};
@@ -176,7 +177,7 @@ impl<'a> Attempt<'a> {
 
     /// Counts its words, in the model's own encoding, where that is known. Tool schemas are in the body too, so the whole body is
     /// counted: its JSON is never shorter in tokens than the prompt made of it.
-    fn exact(&self) -> Option<bound::Exact> {
+    fn exact(&self, how: Words) -> Option<bound::Exact> {
         let known = self.arm.model.provider.kind.family == Family::OpenAi;
         if !(known && self.input.countable) {
             return None;
@@ -186,7 +187,10 @@ impl<'a> Attempt<'a> {
         let price = dearest_price(self.arm, &self.request, &self.told.body);
         let (choices, tokens, time) = (self.request.choices, self.tokens, self.time);
         Some(Box::new(move || {
-            let count = |text: &str| tokens::count_for(&model.name, text);
+            let count = |text: &str| match how {
+                Words::Counted => tokens::count_for(&model.name, text),
+                Words::AtLeast => tokens::least(text),
+            };
             let counted = |piece: &Bytes| std::str::from_utf8(piece).map_or(u64::MAX, count);
             let words = words.iter().map(counted).fold(0, u64::saturating_add);
             let mut ask = input_and_answer(price.as_ref(), input.counted(words), choices);
@@ -315,7 +319,8 @@ impl Order for Attempt<'_> {
     fn bound(&mut self) -> Option<Bound> {
         Some(Bound {
             rough: self.ask(self.input),
-            exact: self.exact(),
+            exact: self.exact(Words::Counted),
+            least: self.exact(Words::AtLeast),
             why_much: bound::why_much(&self.request.media, &self.arm.model, self.input),
         })
     }
@@ -352,6 +357,11 @@ impl Order for Attempt<'_> {
             method: Method::POST,
             url,
             body: self.body().into(),
+            begins: if stream {
+                Begins::AtOnce
+            } else {
+                Begins::AtItsEnd
+            },
             bodiless: false,
         })
     }
@@ -439,6 +449,15 @@ impl Order for Attempt<'_> {
         let (dialect, stream) = (completion.admission.dialect, completion.request.stream);
         Ok(reply::translated(head, dialect, stream, read, self.frame()))
     }
+}
+
+/// How the words of a request are made tokens.
+#[derive(Clone, Copy)]
+enum Words {
+    /// By the model's own tokenizer.
+    Counted,
+    /// By a lower bound of what that says.
+    AtLeast,
 }
 
 /// What an arm is told, as its dialect reads it.

@@ -23,7 +23,8 @@ pub struct Ask {
 
 impl Ask {
     /// What an answer of so many tokens needs in this measure, at most.
-    pub(super) fn amount(&self, measure: Measure, tokens: u64) -> i128 {
+    #[must_use]
+    pub fn amount(&self, measure: Measure, tokens: u64) -> i128 {
         match measure {
             Measure::Usd => (self.fixed + self.per_token.times(tokens)).0,
             Measure::Tokens => {
