@@ -238,6 +238,28 @@ mod tests {
     }
 
     #[test]
+    fn a_counter_of_a_key_is_called_by_the_keys_name() {
+        let callers = Callers::new(vec![key("fb_secret")]);
+        let own = Caller {
+            key: Some(Arc::new(key("fb_secret"))),
+        };
+        for (name, called) in [
+            ("key=1|usd|day|UTC", "key=\"app\"|usd|day|UTC"),
+            (
+                "key=1&model=gpt-*|requests|hour|UTC",
+                "key=\"app\"&model=gpt-*|requests|hour|UTC",
+            ),
+            ("key=12|usd|day|UTC", "key=12|usd|day|UTC"),
+            ("team=red|usd|day|UTC", "team=red|usd|day|UTC"),
+            ("|usd|day|UTC", "|usd|day|UTC"),
+        ] {
+            let counter = Counter::read(name).expect("a counter");
+            assert_eq!(callers.called(&counter), called);
+            assert_eq!(own.called(&counter), called);
+        }
+    }
+
+    #[test]
     fn a_rotated_keys_old_secret_works_until_its_time_is_over() {
         let rotated = Key {
             old: Some((hash(b"fb_old"), 50)),

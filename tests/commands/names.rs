@@ -2,7 +2,9 @@
 
 use super::{flyball, out};
 use crate::flyball::Flyball;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::Stdio;
 
 const SIMULATED: &str = "[simulate]\n[[team]]\nname = \"red\"\norganisation = \"acme\"\n";
 
@@ -158,4 +160,39 @@ async fn a_reload_with_a_cap_that_guards_nothing_leaves_the_old_one_in_force() {
     );
     let body = r#"{"model":"auto","messages":[{"role":"user","content":"Hi"}]}"#;
     assert_ne!(flyball.chat(&[], body).await.status, 200);
+}
+
+#[test]
+fn the_start_warns_of_what_guards_nothing_and_serves() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cap = "[[cap]]\nusd = 1\nwindow = \"day\"\n";
+    write(
+        dir.path(),
+        &format!(
+            "intercept = [\"gtp-*\"]\n[simulate]\n{cap}model = \"sim_*\"\n{cap}key = \"ap\"\n"
+        ),
+    );
+    let mut child = flyball(dir.path())
+        .args([
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+        ])
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("it runs");
+    let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+    for told in [
+        "flyball.toml:6: cap: the pattern \"sim_*\" matches no model; did you mean \"sim-*\"?",
+        "flyball.toml:1: intercept: the pattern \"gtp-*\" matches no model; did you mean \"gpt-*\"?",
+        "flyball.toml:10: cap: there is no key \"ap\"",
+    ] {
+        let line = lines.next().expect("a line").expect("text");
+        assert!(line.contains("WARN") && line.contains(told), "{line}");
+    }
+    let _ = child.kill();
+    let _ = child.wait();
 }
