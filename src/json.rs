@@ -61,7 +61,7 @@ impl<'a> Object<'a> {
     pub fn read_str(text: &'a str) -> Result<Object<'a>, Flaw> {
         let mut reader = serde_json::Deserializer::from_str(text);
         let fields = reader
-            .deserialize_map(Fields { text })
+            .deserialize_map(FieldsVisitor { text })
             .and_then(|fields| reader.end().map(|()| fields))
             .map_err(|e| Flaw::Invalid(e.to_string()))?;
         Ok(Object { text, fields })
@@ -117,11 +117,11 @@ impl<'a> Object<'a> {
     }
 }
 
-struct Fields<'a> {
+struct FieldsVisitor<'a> {
     text: &'a str,
 }
 
-impl<'a> Visitor<'a> for Fields<'a> {
+impl<'a> Visitor<'a> for FieldsVisitor<'a> {
     type Value = Vec<(Cow<'a, str>, Range<usize>)>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -130,7 +130,7 @@ impl<'a> Visitor<'a> for Fields<'a> {
 
     fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut fields = Vec::with_capacity(12);
-        while let Some((Key(key), value)) = map.next_entry::<Key<'a>, &'a RawValue>()? {
+        while let Some((FieldName(key), value)) = map.next_entry::<FieldName<'a>, &'a RawValue>()? {
             // A borrowed RawValue is a slice of the text, so its place is the distance between the two starts.
             let start = value.get().as_ptr().addr() - self.text.as_ptr().addr();
             fields.push((key, start..start + value.get().len()));
@@ -139,21 +139,21 @@ impl<'a> Visitor<'a> for Fields<'a> {
     }
 }
 
-struct Key<'a>(Cow<'a, str>);
+struct FieldName<'a>(Cow<'a, str>);
 
-impl<'a> serde::Deserialize<'a> for Key<'a> {
+impl<'a> serde::Deserialize<'a> for FieldName<'a> {
     fn deserialize<D: serde::Deserializer<'a>>(d: D) -> Result<Self, D::Error> {
         struct Text;
         impl<'a> Visitor<'a> for Text {
-            type Value = Key<'a>;
+            type Value = FieldName<'a>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a key")
             }
-            fn visit_borrowed_str<E>(self, text: &'a str) -> Result<Key<'a>, E> {
-                Ok(Key(Cow::Borrowed(text)))
+            fn visit_borrowed_str<E>(self, text: &'a str) -> Result<FieldName<'a>, E> {
+                Ok(FieldName(Cow::Borrowed(text)))
             }
-            fn visit_str<E>(self, text: &str) -> Result<Key<'a>, E> {
-                Ok(Key(Cow::Owned(text.to_owned())))
+            fn visit_str<E>(self, text: &str) -> Result<FieldName<'a>, E> {
+                Ok(FieldName(Cow::Owned(text.to_owned())))
             }
         }
         d.deserialize_str(Text)
@@ -163,9 +163,9 @@ impl<'a> serde::Deserialize<'a> for Key<'a> {
 /// A string of JSON, borrowed where it has no escapes.
 #[must_use]
 pub fn text(raw: &str) -> Option<Cow<'_, str>> {
-    serde_json::from_str::<Key<'_>>(raw)
+    serde_json::from_str::<FieldName<'_>>(raw)
         .ok()
-        .map(|Key(text)| text)
+        .map(|FieldName(text)| text)
 }
 
 fn too_deep(bytes: &[u8]) -> bool {

@@ -61,7 +61,7 @@ impl Dialect for Anthropic {
     }
 
     fn directory(&self) -> &'static dyn Directory {
-        &models::Models
+        &models::AnthropicModels
     }
 
     fn looks_like(&self, body: &Map<String, Value>) -> bool {
@@ -108,7 +108,7 @@ impl Dialect for Anthropic {
     }
 
     fn stream_writer(&self, frame: Frame) -> Box<dyn StreamWriter> {
-        Box::new(InOrder::new(speak::Writer::new(frame)))
+        Box::new(InOrder::new(speak::AnthropicWriter::new(frame)))
     }
 
     fn answer_body(&self, answer: Answer, frame: &Frame) -> Bytes {
@@ -138,22 +138,22 @@ impl Dialect for Anthropic {
 }
 
 #[derive(Serialize)]
-struct ErrorBody<'a> {
+struct AnthropicErrorBody<'a> {
     r#type: &'static str,
-    error: ErrorFields<'a>,
+    error: AnthropicErrorFields<'a>,
     request_id: &'a str,
 }
 
 #[derive(Serialize)]
-struct ErrorFields<'a> {
+struct AnthropicErrorFields<'a> {
     r#type: &'static str,
     message: &'a str,
 }
 
 fn error_json(error: &Error, id: &str) -> String {
-    let body = ErrorBody {
+    let body = AnthropicErrorBody {
         r#type: "error",
-        error: ErrorFields {
+        error: AnthropicErrorFields {
             r#type: error_type(error.kind),
             message: &error.public,
         },

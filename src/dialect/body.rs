@@ -331,14 +331,14 @@ impl<'a> Costs<'a> {
 
 /// A tool as far as its kind goes.
 #[derive(serde::Deserialize)]
-pub(super) struct Tool<'a> {
+pub(super) struct AskedTool<'a> {
     #[serde(default, borrow, rename = "type")]
     kind: Text<'a>,
     #[serde(default)]
     function: Option<serde::de::IgnoredAny>,
 }
 
-impl Tool<'_> {
+impl AskedTool<'_> {
     /// The client runs it, so that a call costs its tokens and nothing else.
     fn is_the_clients(&self) -> bool {
         match &self.kind {
@@ -349,9 +349,9 @@ impl Tool<'_> {
 }
 
 /// Names every tool that the provider runs.
-pub(super) fn unbounded_tools(tools: &[Maybe<Tool<'_>>], costs: &mut Costs<'_>) {
+pub(super) fn unbounded_tools(tools: &[Maybe<AskedTool<'_>>], costs: &mut Costs<'_>) {
     for (i, tool) in tools.iter().enumerate() {
-        if !tool.0.as_ref().is_some_and(Tool::is_the_clients) {
+        if !tool.0.as_ref().is_some_and(AskedTool::is_the_clients) {
             costs.unbounded(|| format!("tools[{i}]"));
         }
     }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 /// A cited address.
 #[derive(Deserialize)]
-pub(super) struct Cited<'a> {
+pub(super) struct UrlCitation<'a> {
     #[serde(default, borrow)]
     url: Text<'a>,
     #[serde(default, borrow)]
@@ -17,7 +17,7 @@ pub(super) struct Cited<'a> {
     end_index: Count,
 }
 
-impl Cited<'_> {
+impl UrlCitation<'_> {
     pub(super) fn tell(&self, on: &mut dyn FnMut(Event)) {
         if let Some(url) = self.url.words() {
             on(Event::Citation(Citation {

@@ -54,7 +54,7 @@ impl Dialect for Cohere {
     }
 
     fn directory(&self) -> &'static dyn Directory {
-        &models::Models
+        &models::CohereModels
     }
 
     fn looks_like(&self, body: &Map<String, Value>) -> bool {
@@ -75,7 +75,7 @@ impl Dialect for Cohere {
     }
 
     fn effort(&self) -> &'static dyn Words {
-        &effort::Thoughts
+        &effort::CohereWords
     }
 
     fn write(&self, said: &Conversation, to: &Addressee<'_>) -> Result<Written, Error> {
@@ -92,7 +92,7 @@ impl Dialect for Cohere {
     }
 
     fn stream_writer(&self, frame: Frame) -> Box<dyn StreamWriter> {
-        Box::new(InOrder::new(speak::Writer::new(frame)))
+        Box::new(InOrder::new(speak::CohereWriter::new(frame)))
     }
 
     fn answer_body(&self, answer: Answer, frame: &Frame) -> Bytes {

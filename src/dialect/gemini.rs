@@ -61,7 +61,7 @@ impl Dialect for Gemini {
     }
 
     fn directory(&self) -> &'static dyn Directory {
-        &models::Models
+        &models::GeminiModels
     }
 
     fn looks_like(&self, body: &Map<String, Value>) -> bool {
@@ -94,7 +94,7 @@ impl Dialect for Gemini {
     }
 
     fn effort(&self) -> &'static dyn Words {
-        &effort::Thoughts
+        &effort::GeminiWords
     }
 
     fn write(&self, said: &Conversation, to: &Addressee<'_>) -> Result<Written, Error> {
@@ -111,7 +111,7 @@ impl Dialect for Gemini {
     }
 
     fn stream_writer(&self, frame: Frame) -> Box<dyn StreamWriter> {
-        Box::new(speak::Writer::new(frame))
+        Box::new(speak::GeminiWriter::new(frame))
     }
 
     fn answer_body(&self, answer: Answer, frame: &Frame) -> Bytes {

@@ -18,11 +18,11 @@ pub(super) struct InOrder<W> {
     /// The calls that are told to their end.
     told: Vec<u64>,
     /// The calls behind it, each with what of its arguments came.
-    held: Vec<Held>,
+    held: Vec<HeldCall>,
     bytes: usize,
 }
 
-struct Held {
+struct HeldCall {
     index: u64,
     call: Event,
     arguments: String,
@@ -76,7 +76,7 @@ impl<W: StreamWriter> InOrder<W> {
 impl<W: StreamWriter> StreamWriter for InOrder<W> {
     fn write(&mut self, event: Event, out: &mut Vec<u8>) {
         match event {
-            Event::Call { index, .. } if self.open.is_some() => self.held.push(Held {
+            Event::Call { index, .. } if self.open.is_some() => self.held.push(HeldCall {
                 index,
                 call: event,
                 arguments: String::new(),

@@ -112,7 +112,7 @@ impl Count {
 }
 
 /// What a visitor makes of each JSON type; the default is "something else".
-trait Shape<'de>: Sized {
+trait Reads<'de>: Sized {
     fn nothing() -> Self;
     fn other(kind: &'static str) -> Self;
     fn number(_: u64) -> Self {
@@ -133,7 +133,7 @@ trait Shape<'de>: Sized {
 
 struct Any<S>(PhantomData<S>);
 
-impl<'de, S: Shape<'de>> Visitor<'de> for Any<S> {
+impl<'de, S: Reads<'de>> Visitor<'de> for Any<S> {
     type Value = S;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -168,7 +168,7 @@ impl<'de, S: Shape<'de>> Visitor<'de> for Any<S> {
     }
 }
 
-impl<'de, T: Deserialize<'de>> Shape<'de> for Content<'de, T> {
+impl<'de, T: Deserialize<'de>> Reads<'de> for Content<'de, T> {
     fn nothing() -> Self {
         Content::Nothing
     }
@@ -187,7 +187,7 @@ impl<'de, T: Deserialize<'de>> Shape<'de> for Content<'de, T> {
     }
 }
 
-impl<'de, T: Deserialize<'de>> Shape<'de> for Maybe<T> {
+impl<'de, T: Deserialize<'de>> Reads<'de> for Maybe<T> {
     fn nothing() -> Self {
         Maybe(None)
     }
@@ -199,7 +199,7 @@ impl<'de, T: Deserialize<'de>> Shape<'de> for Maybe<T> {
     }
 }
 
-impl Shape<'_> for Count {
+impl Reads<'_> for Count {
     fn nothing() -> Self {
         Count::Missing
     }
@@ -221,7 +221,7 @@ impl<'de: 'a, 'a, T: Deserialize<'de>> Deserialize<'de> for Content<'a, T> {
     }
 }
 
-impl<'de, T: Deserialize<'de>> Shape<'de> for Many<'de, T> {
+impl<'de, T: Deserialize<'de>> Reads<'de> for Many<'de, T> {
     fn nothing() -> Self {
         Many(Content::Nothing)
     }
@@ -232,7 +232,7 @@ impl<'de, T: Deserialize<'de>> Shape<'de> for Many<'de, T> {
         Many(Content::Text(text))
     }
     fn list<A: SeqAccess<'de>>(seq: A) -> Result<Self, A::Error> {
-        <Content<'de, T> as Shape<'de>>::list(seq).map(Many)
+        <Content<'de, T> as Reads<'de>>::list(seq).map(Many)
     }
     fn object<A: MapAccess<'de>>(map: A) -> Result<Self, A::Error> {
         let one = T::deserialize(MapAccessDeserializer::new(map))?;

@@ -8,7 +8,7 @@ use serde_json::{Number, Value, json};
 
 /// One token.
 #[derive(Deserialize)]
-pub(super) struct Wire<'a> {
+pub(super) struct LikelyToken<'a> {
     #[serde(default, borrow)]
     token: Text<'a>,
     #[serde(default)]
@@ -16,15 +16,15 @@ pub(super) struct Wire<'a> {
     #[serde(default)]
     bytes: Option<Vec<u8>>,
     #[serde(default, borrow)]
-    top_logprobs: Content<'a, Maybe<Wire<'a>>>,
+    top_logprobs: Content<'a, Maybe<LikelyToken<'a>>>,
 }
 
 /// A list of them.
-pub(super) type List<'a> = Content<'a, Maybe<Wire<'a>>>;
+pub(super) type LikelyTokens<'a> = Content<'a, Maybe<LikelyToken<'a>>>;
 
 /// What a list tells; what has no probability is no token.
-fn tokens(list: &List<'_>) -> Vec<Token> {
-    let read = |wire: &Wire<'_>| {
+fn tokens(list: &LikelyTokens<'_>) -> Vec<Token> {
+    let read = |wire: &LikelyToken<'_>| {
         Some(Token {
             text: wire.token.text()?.to_owned(),
             bytes: wire.bytes.clone(),
@@ -37,7 +37,7 @@ fn tokens(list: &List<'_>) -> Vec<Token> {
 }
 
 /// Tells what a list tells.
-pub(super) fn tell(list: &List<'_>, on: &mut dyn FnMut(Event)) {
+pub(super) fn tell(list: &LikelyTokens<'_>, on: &mut dyn FnMut(Event)) {
     let tokens = tokens(list);
     if !tokens.is_empty() {
         on(Event::Logprobs(tokens));

@@ -56,7 +56,7 @@ impl Dialect for Ollama {
     }
 
     fn directory(&self) -> &'static dyn Directory {
-        &models::Models
+        &models::OllamaModels
     }
 
     fn model_fields(&self) -> &'static [&'static str] {
@@ -106,7 +106,7 @@ impl Dialect for Ollama {
     }
 
     fn stream_writer(&self, frame: Frame) -> Box<dyn StreamWriter> {
-        Box::new(speak::Writer::new(*self, frame))
+        Box::new(speak::OllamaWriter::new(*self, frame))
     }
 
     fn answer_body(&self, answer: Answer, frame: &Frame) -> Bytes {

@@ -83,7 +83,7 @@ impl Dialect for OpenAiChat {
     }
 
     fn stream_writer(&self, frame: Frame) -> Box<dyn StreamWriter> {
-        Box::new(speak::Writer::new(frame))
+        Box::new(speak::ChatWriter::new(frame))
     }
 
     fn answer_body(&self, answer: Answer, frame: &Frame) -> Bytes {
@@ -120,12 +120,12 @@ impl Dialect for OpenAiChat {
 }
 
 #[derive(Serialize)]
-struct ErrorBody<'a> {
-    error: ErrorFields<'a>,
+struct OpenAiErrorBody<'a> {
+    error: OpenAiErrorFields<'a>,
 }
 
 #[derive(Serialize)]
-struct ErrorFields<'a> {
+struct OpenAiErrorFields<'a> {
     message: &'a str,
     r#type: &'static str,
     param: Option<&'a str>,
@@ -133,8 +133,8 @@ struct ErrorFields<'a> {
 }
 
 pub(super) fn error_json(error: &Error) -> String {
-    let body = ErrorBody {
-        error: ErrorFields {
+    let body = OpenAiErrorBody {
+        error: OpenAiErrorFields {
             message: &error.public,
             r#type: error_type(error.kind),
             param: error.field.as_deref(),

@@ -64,7 +64,7 @@ impl Dialect for OpenAiResponses {
     }
 
     fn effort(&self) -> &'static dyn Words {
-        &effort::Reasoning
+        &effort::ResponsesWords
     }
 
     fn write(&self, said: &Conversation, to: &Addressee<'_>) -> Result<Written, Error> {
@@ -81,7 +81,7 @@ impl Dialect for OpenAiResponses {
     }
 
     fn stream_writer(&self, frame: Frame) -> Box<dyn StreamWriter> {
-        Box::new(InOrder::new(speak::Writer::new(frame)))
+        Box::new(InOrder::new(speak::ResponsesWriter::new(frame)))
     }
 
     fn answer_body(&self, answer: Answer, frame: &Frame) -> Bytes {

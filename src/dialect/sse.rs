@@ -16,7 +16,7 @@ const BOM: [u8; 3] = [0xEF, 0xBB, 0xBF];
 
 /// One event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Frame<'a> {
+pub struct SseEvent<'a> {
     /// The `event:` field; empty where there was none.
     pub name: &'a [u8],
     /// The `data:` lines, joined by line feeds.
@@ -25,7 +25,7 @@ pub struct Frame<'a> {
 
 /// Cuts bytes into events.
 #[derive(Debug, Default)]
-pub struct Reader {
+pub struct SseReader {
     /// The start of a line whose end has not come.
     line: Vec<u8>,
     /// That line is too long and was let go.
@@ -41,29 +41,29 @@ pub struct Reader {
     bom: usize,
 }
 
-impl Frames for Reader {
-    type Frame<'f> = Frame<'f>;
+impl Frames for SseReader {
+    type Frame<'f> = SseEvent<'f>;
 
-    fn feed(&mut self, bytes: &[u8], on: &mut dyn FnMut(Frame<'_>)) {
-        Reader::feed(self, bytes, on);
+    fn feed(&mut self, bytes: &[u8], on: &mut dyn FnMut(SseEvent<'_>)) {
+        SseReader::feed(self, bytes, on);
     }
 
-    fn finish(&mut self, on: &mut dyn FnMut(Frame<'_>)) {
-        Reader::finish(self, on);
+    fn finish(&mut self, on: &mut dyn FnMut(SseEvent<'_>)) {
+        SseReader::finish(self, on);
     }
 }
 
-enum Field<'a> {
+enum SseField<'a> {
     End,
     Data(&'a [u8]),
     Name(&'a [u8]),
     Other,
 }
 
-impl Reader {
+impl SseReader {
     /// Takes the next bytes; calls `on` for each event that they complete. Data that came in one
     /// line inside `bytes` are handed on without a copy.
-    pub fn feed(&mut self, bytes: &[u8], on: &mut dyn FnMut(Frame<'_>)) {
+    pub fn feed(&mut self, bytes: &[u8], on: &mut dyn FnMut(SseEvent<'_>)) {
         let mut rest = self.after_bom(bytes);
         let mut whole: Option<&[u8]> = None;
         while let Some(&first) = rest.first() {
@@ -84,7 +84,7 @@ impl Reader {
                 continue;
             }
             match field(line) {
-                Field::Data(data) if !self.has_data && !self.too_large => {
+                SseField::Data(data) if !self.has_data && !self.too_large => {
                     self.has_data = true;
                     whole = Some(data);
                 }
@@ -97,11 +97,11 @@ impl Reader {
     }
 
     /// The bytes have ended: the last event counts even without its empty line.
-    pub fn finish(&mut self, on: &mut dyn FnMut(Frame<'_>)) {
+    pub fn finish(&mut self, on: &mut dyn FnMut(SseEvent<'_>)) {
         if !self.line.is_empty() || self.line_too_long {
             self.end_carried(&mut None, on);
         }
-        self.take(Field::End, &mut None, on);
+        self.take(SseField::End, &mut None, on);
     }
 
     fn after_bom<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
@@ -131,7 +131,7 @@ impl Reader {
         }
     }
 
-    fn end_carried(&mut self, whole: &mut Option<&[u8]>, on: &mut dyn FnMut(Frame<'_>)) {
+    fn end_carried(&mut self, whole: &mut Option<&[u8]>, on: &mut dyn FnMut(SseEvent<'_>)) {
         if std::mem::take(&mut self.line_too_long) {
             self.drop_event(whole);
             return;
@@ -144,16 +144,21 @@ impl Reader {
         }
     }
 
-    fn take(&mut self, field: Field<'_>, whole: &mut Option<&[u8]>, on: &mut dyn FnMut(Frame<'_>)) {
+    fn take(
+        &mut self,
+        field: SseField<'_>,
+        whole: &mut Option<&[u8]>,
+        on: &mut dyn FnMut(SseEvent<'_>),
+    ) {
         match field {
-            Field::Data(_) | Field::Name(_) if self.too_large => {}
-            Field::Data(data) => self.add(data, whole),
-            Field::Name(name) => {
+            SseField::Data(_) | SseField::Name(_) if self.too_large => {}
+            SseField::Data(data) => self.add(data, whole),
+            SseField::Name(name) => {
                 self.name.clear();
                 self.name.extend_from_slice(name);
             }
-            Field::End => self.end_event(whole.take(), on),
-            Field::Other => {}
+            SseField::End => self.end_event(whole.take(), on),
+            SseField::Other => {}
         }
     }
 
@@ -180,9 +185,9 @@ impl Reader {
         self.name.clear();
     }
 
-    fn end_event(&mut self, whole: Option<&[u8]>, on: &mut dyn FnMut(Frame<'_>)) {
+    fn end_event(&mut self, whole: Option<&[u8]>, on: &mut dyn FnMut(SseEvent<'_>)) {
         if std::mem::take(&mut self.has_data) {
-            on(Frame {
+            on(SseEvent {
                 name: &self.name,
                 data: whole.unwrap_or(&self.data),
             });
@@ -204,14 +209,14 @@ pub(super) fn line_end(bytes: &[u8]) -> Option<usize> {
 /// The value of a `data:` line.
 pub(super) fn data_of(line: &[u8]) -> Option<&[u8]> {
     match field(line) {
-        Field::Data(data) => Some(data),
+        SseField::Data(data) => Some(data),
         _ => None,
     }
 }
 
-fn field(line: &[u8]) -> Field<'_> {
+fn field(line: &[u8]) -> SseField<'_> {
     if line.is_empty() {
-        return Field::End;
+        return SseField::End;
     }
     let (name, value) = match line.iter().position(|&b| b == b':') {
         Some(colon) => (&line[..colon], &line[colon + 1..]),
@@ -219,9 +224,9 @@ fn field(line: &[u8]) -> Field<'_> {
     };
     let value = value.strip_prefix(b" ").unwrap_or(value);
     match name {
-        b"data" => Field::Data(value),
-        b"event" => Field::Name(value),
-        _ => Field::Other,
+        b"data" => SseField::Data(value),
+        b"event" => SseField::Name(value),
+        _ => SseField::Other,
     }
 }
 
@@ -230,9 +235,9 @@ mod tests {
     use super::*;
 
     fn read(pieces: &[&[u8]]) -> Vec<(String, String)> {
-        let mut reader = Reader::default();
+        let mut reader = SseReader::default();
         let mut seen = Vec::new();
-        let mut on = |f: Frame<'_>| {
+        let mut on = |f: SseEvent<'_>| {
             seen.push((
                 String::from_utf8_lossy(f.name).into_owned(),
                 String::from_utf8_lossy(f.data).into_owned(),
@@ -289,7 +294,7 @@ mod tests {
 
     #[test]
     fn a_million_empty_data_lines_stay_in_bounds() {
-        let mut reader = Reader::default();
+        let mut reader = SseReader::default();
         let mut events = 0;
         for _ in 0..3_000_000 {
             reader.feed(b"data:\n", &mut |_| events += 1);

@@ -61,21 +61,21 @@ pub(super) fn edited(object: &Object<'_>, edits: &[Edit]) -> Option<String> {
 struct Draft<'m> {
     /// What stands before the first field, with the opening brace.
     head: &'m str,
-    fields: Vec<Field<'m>>,
+    fields: Vec<DraftField<'m>>,
     /// What stands behind the last value, with the closing brace.
     tail: &'m str,
 }
 
 /// One field of a draft.
-struct Field<'m> {
+struct DraftField<'m> {
     key: Cow<'m, str>,
     /// What stands between the value before, or the opening brace, and this value: a comma, the key, white space.
     before: Cow<'m, str>,
-    value: Value<'m>,
+    value: DraftValue<'m>,
 }
 
 /// The value of a field.
-enum Value<'m> {
+enum DraftValue<'m> {
     Text(&'m str),
     /// An object inside which something was edited.
     Object(Draft<'m>),
@@ -88,10 +88,10 @@ impl<'m> Draft<'m> {
         let mut end = open;
         let mut fields = Vec::with_capacity(object.fields.len() + 4);
         for (key, at) in object.fields {
-            fields.push(Field {
+            fields.push(DraftField {
                 key,
                 before: Cow::Borrowed(&text[end..at.start]),
-                value: Value::Text(&text[at.start..at.end]),
+                value: DraftValue::Text(&text[at.start..at.end]),
             });
             end = at.end;
         }
@@ -121,32 +121,32 @@ impl<'m> Draft<'m> {
             ([key], Change::Set(json)) => {
                 let same = self.get(key).is_some_and(|value| value.is(json));
                 if !same {
-                    self.set(key, Value::Text(json));
+                    self.set(key, DraftValue::Text(json));
                 }
                 !same
             }
             ([outer, inner @ ..], change) => {
-                if let Some(draft) = self.get(outer).and_then(Value::object) {
+                if let Some(draft) = self.get(outer).and_then(DraftValue::object) {
                     return draft.apply(inner, change);
                 }
                 // What is no object has nothing to be taken away, and gives way to one.
                 let mut draft = Draft::empty();
                 let made = matches!(change, Change::Set(_)) && draft.apply(inner, change);
                 if made {
-                    self.set(outer, Value::Object(draft));
+                    self.set(outer, DraftValue::Object(draft));
                 }
                 made
             }
         }
     }
 
-    fn get(&mut self, key: &str) -> Option<&mut Value<'m>> {
+    fn get(&mut self, key: &str) -> Option<&mut DraftValue<'m>> {
         let found = self.fields.iter_mut().find(|field| field.key == key);
         found.map(|field| &mut field.value)
     }
 
     /// A field that is not there becomes the first one.
-    fn set(&mut self, key: &'m str, value: Value<'m>) {
+    fn set(&mut self, key: &'m str, value: DraftValue<'m>) {
         if let Some(there) = self.get(key) {
             *there = value;
             return;
@@ -155,7 +155,7 @@ impl<'m> Draft<'m> {
             first.before.to_mut().insert(0, ',');
         }
         let name = serde_json::to_string(key).expect("a string is JSON");
-        let field = Field {
+        let field = DraftField {
             key: Cow::Borrowed(key),
             before: Cow::Owned(name + ":"),
             value,
@@ -189,8 +189,8 @@ impl<'m> Draft<'m> {
     fn bytes(&self) -> usize {
         let fields = self.fields.iter().map(|field| {
             let value = match &field.value {
-                Value::Text(text) => text.len(),
-                Value::Object(draft) => draft.bytes(),
+                DraftValue::Text(text) => text.len(),
+                DraftValue::Object(draft) => draft.bytes(),
             };
             field.before.len() + value
         });
@@ -202,31 +202,31 @@ impl<'m> Draft<'m> {
         for field in &self.fields {
             out.push_str(&field.before);
             match &field.value {
-                Value::Text(text) => out.push_str(text),
-                Value::Object(draft) => draft.write(out),
+                DraftValue::Text(text) => out.push_str(text),
+                DraftValue::Object(draft) => draft.write(out),
             }
         }
         out.push_str(self.tail);
     }
 }
 
-impl<'m> Value<'m> {
+impl<'m> DraftValue<'m> {
     /// Whether this is its text.
     fn is(&self, json: &str) -> bool {
         match self {
-            Value::Text(text) => *text == json,
-            Value::Object(draft) => draft.text() == json,
+            DraftValue::Text(text) => *text == json,
+            DraftValue::Object(draft) => draft.text() == json,
         }
     }
 
     /// The value as an object to be edited; `None` where it is something else. It is read at the first time only.
     fn object(&mut self) -> Option<&mut Draft<'m>> {
-        if let Value::Text(text) = self {
-            *self = Value::Object(Draft::of(Object::read_str(text).ok()?));
+        if let DraftValue::Text(text) = self {
+            *self = DraftValue::Object(Draft::of(Object::read_str(text).ok()?));
         }
         match self {
-            Value::Object(draft) => Some(draft),
-            Value::Text(_) => None,
+            DraftValue::Object(draft) => Some(draft),
+            DraftValue::Text(_) => None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a simulated model answers: pure, a function of the seed and the request. Reads no clock.
 
-use super::ask::{Ask, Cache};
+use super::ask::{Cache, SimAsk};
 use super::words::{Dice, SENTENCE_TOKENS_MAX, pieces, tokens, u64_len};
 use crate::arm::Effort;
 use std::borrow::Cow;
@@ -23,12 +23,12 @@ pub(super) struct Generation {
     /// Input tokens written to the cache.
     pub(super) cache_write: u64,
     /// One for each choice.
-    pub(super) answers: Vec<Answer>,
+    pub(super) answers: Vec<SimAnswer>,
 }
 
 /// One choice.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(super) struct SimAnswer {
     /// Hidden reasoning tokens.
     pub(super) reasoning: u64,
     /// What may be shown of the reasoning; not counted, as vendors count the reasoning itself.
@@ -43,7 +43,7 @@ pub(super) struct Answer {
     pub(super) mark: u64,
 }
 
-impl Answer {
+impl SimAnswer {
     /// Billed output tokens.
     pub(super) fn output(&self) -> u64 {
         self.reasoning + u64_len(&self.pieces)
@@ -52,7 +52,7 @@ impl Answer {
 
 impl Generation {
     /// The answer to `ask`; the same for the same seed, model, effort and prompt.
-    pub(super) fn of(seed: u64, ask: &Ask) -> Generation {
+    pub(super) fn of(seed: u64, ask: &SimAsk) -> Generation {
         let (cached, cache_write) = cache(seed, ask);
         Generation {
             input: ask.prompt.tokens - cached - cache_write,
@@ -69,7 +69,7 @@ impl Generation {
 
     /// Billed output tokens of all choices.
     pub(super) fn output(&self) -> u64 {
-        self.answers.iter().map(Answer::output).sum()
+        self.answers.iter().map(SimAnswer::output).sum()
     }
 
     /// Reasoning tokens of all choices.
@@ -78,19 +78,19 @@ impl Generation {
     }
 
     /// How long the whole answer takes at speed 1; choices are made side by side.
-    pub(super) fn time(&self, ask: &Ask) -> Duration {
-        let one = |a: &Answer| thinking_time(ask, a) + ask.model.time(u64_len(&a.pieces));
+    pub(super) fn time(&self, ask: &SimAsk) -> Duration {
+        let one = |a: &SimAnswer| thinking_time(ask, a) + ask.model.time(u64_len(&a.pieces));
         let longest = self.answers.iter().map(one).max().unwrap_or_default();
         (ask.model.first + longest).min(WHOLE_TIME_MAX)
     }
 }
 
 /// How long the reasoning of an answer takes at speed 1.
-pub(super) fn thinking_time(ask: &Ask, answer: &Answer) -> Duration {
+pub(super) fn thinking_time(ask: &SimAsk, answer: &SimAnswer) -> Duration {
     ask.model.time(answer.reasoning).min(THINKING_TIME_MAX)
 }
 
-fn answer(seed: u64, ask: &Ask, choice: u64) -> Answer {
+fn answer(seed: u64, ask: &SimAsk, choice: u64) -> SimAnswer {
     let prompt = ask.prompt.text.as_str();
     let choice = choice.to_string();
     let parts = [ask.model.name, ask.effort.name(), prompt, choice.as_str()];
@@ -118,7 +118,7 @@ fn answer(seed: u64, ask: &Ask, choice: u64) -> Answer {
         0 => Vec::new(),
         _ => pieces(&mut dice, (reasoning / 8).clamp(16, 60)),
     };
-    Answer {
+    SimAnswer {
         reasoning,
         summary,
         pieces: said,
@@ -129,7 +129,7 @@ fn answer(seed: u64, ask: &Ask, choice: u64) -> Answer {
 }
 
 /// The factor leaves out model and effort: a prompt is equally hard at every effort, so more effort always reasons more.
-fn reasoning(seed: u64, ask: &Ask, choice: &str) -> u64 {
+fn reasoning(seed: u64, ask: &SimAsk, choice: &str) -> u64 {
     let typical = match ask.effort {
         Effort::None => 0,
         Effort::Minimal => 60,
@@ -185,7 +185,7 @@ fn length(ask: &str) -> (u64, u64) {
 
 /// Tokens read from and written to the prompt cache. Whether the cache is warm follows from a hash (three in
 /// four), not from what was asked before: an answer must not depend on the order of requests.
-fn cache(seed: u64, ask: &Ask) -> (u64, u64) {
+fn cache(seed: u64, ask: &SimAsk) -> (u64, u64) {
     let held = ask.prompt.prefix / CACHE_BLOCK * CACHE_BLOCK;
     let warm = Dice::new(seed, &["cache", ask.model.name, &ask.prompt.text]).between(0, 3) > 0;
     match (warm, ask.prompt.cache) {

@@ -1,14 +1,14 @@
 //! Answers in the shape of Anthropic Messages, fields in the vendor's order. Pure.
 
-use super::answer::{Answer, Generation, thinking_time};
-use super::ask::{Ask, Refusal};
-use super::frames::{Frame, quoted, share, spoken};
-use super::model::{MODELS, Model};
+use super::answer::{Generation, SimAnswer, thinking_time};
+use super::ask::{Refusal, SimAsk};
+use super::frames::{SimFrame, quoted, share, spoken};
+use super::model::{MODELS, SimModel};
 use super::words::Dice;
 use std::time::Duration;
 
 /// A whole answer.
-pub(super) fn whole(ask: &Ask, id: &str, generation: &Generation) -> String {
+pub(super) fn whole(ask: &SimAsk, id: &str, generation: &Generation) -> String {
     let answer = &generation.answers[0];
     let mut blocks = Vec::new();
     if answer.reasoning > 0 {
@@ -33,11 +33,11 @@ pub(super) fn whole(ask: &Ask, id: &str, generation: &Generation) -> String {
         id,
         &blocks.join(","),
         Some(stop(answer)),
-        &usage(generation, Said::Whole),
+        &usage(generation, UsagePlace::Whole),
     )
 }
 
-fn message(ask: &Ask, id: &str, blocks: &str, stop: Option<&str>, usage: &str) -> String {
+fn message(ask: &SimAsk, id: &str, blocks: &str, stop: Option<&str>, usage: &str) -> String {
     format!(
         r#"{{"model":"{}","id":"msg_sim{id}","type":"message","role":"assistant","content":[{blocks}],"stop_reason":{},"stop_sequence":null,"stop_details":null,"usage":{usage}}}"#,
         ask.model.name,
@@ -46,11 +46,11 @@ fn message(ask: &Ask, id: &str, blocks: &str, stop: Option<&str>, usage: &str) -
 }
 
 /// A streamed answer, from `message_start` to `message_stop`.
-pub(super) fn stream(ask: &Ask, id: &str, generation: &Generation) -> Vec<Frame> {
+pub(super) fn stream(ask: &SimAsk, id: &str, generation: &Generation) -> Vec<SimFrame> {
     let answer = &generation.answers[0];
     let first = ask.model.first;
-    let start = message(ask, id, "", None, &usage(generation, Said::Start));
-    let mut frames = vec![Frame::sends(
+    let start = message(ask, id, "", None, &usage(generation, UsagePlace::Start));
+    let mut frames = vec![SimFrame::sends(
         first,
         event(
             "message_start",
@@ -69,8 +69,8 @@ pub(super) fn stream(ask: &Ask, id: &str, generation: &Generation) -> Vec<Frame>
         };
         let open =
             format!(r#"{{"type":"content_block_start","index":{index},"content_block":{block}}}"#);
-        frames.push(Frame::sends(start, event("content_block_start", &open)));
-        frames.push(Frame::sends(start, event("ping", r#"{"type":"ping"}"#)));
+        frames.push(SimFrame::sends(start, event("content_block_start", &open)));
+        frames.push(SimFrame::sends(start, event("ping", r#"{"type":"ping"}"#)));
         frames.extend(spoken(ask, &answer.pieces, start, |text| {
             match answer.call {
                 None => delta(index, "text_delta", "text", text),
@@ -82,20 +82,20 @@ pub(super) fn stream(ask: &Ask, id: &str, generation: &Generation) -> Vec<Frame>
     let last = format!(
         r#"{{"type":"message_delta","delta":{{"stop_reason":"{}","stop_sequence":null,"stop_details":null}},"usage":{}}}"#,
         stop(answer),
-        usage(generation, Said::Delta)
+        usage(generation, UsagePlace::Delta)
     );
     let end = end(&frames);
-    frames.push(Frame::sends(end, event("message_delta", &last)));
+    frames.push(SimFrame::sends(end, event("message_delta", &last)));
     let stop = event("message_stop", r#"{"type":"message_stop"}"#);
-    frames.push(Frame::sends(end, stop));
+    frames.push(SimFrame::sends(end, stop));
     frames
 }
 
 /// The thinking block: its tokens are the real reasoning, its words a summary (or nothing, if omitted).
-fn thinking(ask: &Ask, answer: &Answer) -> Vec<Frame> {
+fn thinking(ask: &SimAsk, answer: &SimAnswer) -> Vec<SimFrame> {
     let (start, time) = (ask.model.first, thinking_time(ask, answer));
     let open = r#"{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":"","signature":""}}"#;
-    let mut frames = vec![Frame::sends(start, event("content_block_start", open))];
+    let mut frames = vec![SimFrame::sends(start, event("content_block_start", open))];
     let mut steps = share(answer.reasoning, time, start);
     if ask.summary {
         let size = answer.summary.len().div_ceil(steps.len()).max(1);
@@ -105,18 +105,18 @@ fn thinking(ask: &Ask, answer: &Answer) -> Vec<Frame> {
     }
     frames.extend(steps);
     let signed = delta(0, "signature_delta", "signature", &signature(answer));
-    frames.push(Frame::sends(start + time, signed));
+    frames.push(SimFrame::sends(start + time, signed));
     frames.push(block_stop(0, start + time));
     frames
 }
 
-fn end(frames: &[Frame]) -> Duration {
+fn end(frames: &[SimFrame]) -> Duration {
     frames.last().map_or(Duration::ZERO, |f| f.at)
 }
 
-fn block_stop(index: usize, at: Duration) -> Frame {
+fn block_stop(index: usize, at: Duration) -> SimFrame {
     let body = format!(r#"{{"type":"content_block_stop","index":{index}}}"#);
-    Frame::sends(at, event("content_block_stop", &body))
+    SimFrame::sends(at, event("content_block_stop", &body))
 }
 
 fn delta(index: usize, kind: &str, field: &str, text: &str) -> String {
@@ -131,7 +131,7 @@ fn event(name: &str, body: &str) -> String {
     format!("event: {name}\ndata: {body}\n\n")
 }
 
-fn summary(ask: &Ask, answer: &Answer) -> String {
+fn summary(ask: &SimAsk, answer: &SimAnswer) -> String {
     if ask.summary {
         answer.summary.concat()
     } else {
@@ -140,13 +140,13 @@ fn summary(ask: &Ask, answer: &Answer) -> String {
 }
 
 /// Stands for the vendor's signature: opaque, and bound to this answer.
-fn signature(answer: &Answer) -> String {
+fn signature(answer: &SimAnswer) -> String {
     let mut dice = Dice::new(answer.mark, &["signature"]);
     let words: Vec<String> = (0..8).map(|_| format!("{:016x}", dice.roll())).collect();
     format!("sim{}", words.concat())
 }
 
-fn stop(answer: &Answer) -> &'static str {
+fn stop(answer: &SimAnswer) -> &'static str {
     match &answer.call {
         _ if answer.cut => "max_tokens",
         Some(_) => "tool_use",
@@ -155,7 +155,7 @@ fn stop(answer: &Answer) -> &'static str {
 }
 
 /// A call; its input is JSON.
-fn tool_use(answer: &Answer, name: &str, input: &str) -> String {
+fn tool_use(answer: &SimAnswer, name: &str, input: &str) -> String {
     format!(
         r#"{{"type":"tool_use","id":"toolu_sim{:016x}","name":{},"input":{input}}}"#,
         answer.mark,
@@ -165,7 +165,7 @@ fn tool_use(answer: &Answer, name: &str, input: &str) -> String {
 
 /// Where a usage object stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Said {
+enum UsagePlace {
     Whole,
     /// `message_start`: the output is provisional.
     Start,
@@ -173,7 +173,7 @@ enum Said {
     Delta,
 }
 
-fn usage(generation: &Generation, said: Said) -> String {
+fn usage(generation: &Generation, said: UsagePlace) -> String {
     let answer = &generation.answers[0];
     let input = format!(
         r#""input_tokens":{},"cache_creation_input_tokens":{},"cache_read_input_tokens":{}"#,
@@ -190,12 +190,12 @@ fn usage(generation: &Generation, said: Said) -> String {
     );
     let tier = r#""service_tier":"standard","inference_geo":"not_available""#;
     match said {
-        Said::Whole => format!("{{{input},{fixed},{output},{tier}}}"),
-        Said::Start => format!(
+        UsagePlace::Whole => format!("{{{input},{fixed},{output},{tier}}}"),
+        UsagePlace::Start => format!(
             r#"{{{input},{fixed},"output_tokens":{},{tier}}}"#,
             answer.output().min(1)
         ),
-        Said::Delta => format!("{{{input},{output}}}"),
+        UsagePlace::Delta => format!("{{{input},{output}}}"),
     }
 }
 
@@ -228,7 +228,7 @@ pub(super) fn models() -> String {
 }
 
 /// One model.
-pub(super) fn model(model: &Model) -> String {
+pub(super) fn model(model: &SimModel) -> String {
     format!(
         r#"{{"type":"model","id":"{}","display_name":"{}","created_at":"2026-01-01T00:00:00Z"}}"#,
         model.name, model.title

@@ -1,8 +1,8 @@
 //! Reads a request in either dialect, as strictly as a vendor would. Borrows nothing from flyball's own
 //! decoders: the simulated models are a vendor and must notice when the proxy sends nonsense.
 
-use super::model::Model;
-use super::tools::{Call, called, form};
+use super::model::SimModel;
+use super::tools::{SimCall, called, form};
 use super::words::tokens;
 use crate::arm::Effort;
 use serde_json::Value;
@@ -18,8 +18,8 @@ const BUDGET_MIN: u64 = 1_024;
 
 /// A request, understood.
 #[derive(Clone, Debug)]
-pub(super) struct Ask {
-    pub(super) model: &'static Model,
+pub(super) struct SimAsk {
+    pub(super) model: &'static SimModel,
     pub(super) effort: Effort,
     /// The client's own bound on reasoning tokens.
     pub(super) thinking_max: Option<u64>,
@@ -32,15 +32,15 @@ pub(super) struct Ask {
     /// A last chunk with the usage is wanted.
     pub(super) include_usage: bool,
     /// The tool that is called instead of saying something.
-    pub(super) call: Option<Call>,
+    pub(super) call: Option<SimCall>,
     /// The JSON text that is demanded in place of words.
     pub(super) form: Option<String>,
-    pub(super) prompt: Prompt,
+    pub(super) prompt: SimPrompt,
 }
 
 /// The conversation, as far as a simulated model cares.
 #[derive(Clone, Debug)]
-pub(super) struct Prompt {
+pub(super) struct SimPrompt {
     /// All of it, roles and marks included, for the hash.
     pub(super) text: String,
     /// The last words of the user.
@@ -109,7 +109,7 @@ pub(super) fn bad(field: &'static str, message: impl Into<String>) -> Refusal {
 ///
 /// # Errors
 /// 400 for what a vendor would not accept, 404 for an unknown model.
-pub(super) fn openai(body: &[u8]) -> Result<Ask, Refusal> {
+pub(super) fn openai(body: &[u8]) -> Result<SimAsk, Refusal> {
     let body = object(body)?;
     let model = model(&body)?;
     let effort = effort(body.get("reasoning_effort"), "reasoning_effort")?;
@@ -122,10 +122,10 @@ pub(super) fn openai(body: &[u8]) -> Result<Ask, Refusal> {
         return Err(bad("n", format!("n may be at most {CHOICES_MAX}")));
     }
     let options = body.get("stream_options").unwrap_or(&Value::Null);
-    let mut reader = Reader::new(Cache::Automatic);
+    let mut reader = PromptReader::new(Cache::Automatic);
     reader.tools(&body);
     reader.messages(&body)?;
-    Ok(Ask {
+    Ok(SimAsk {
         model,
         effort: effort.unwrap_or(model.effort),
         thinking_max: None,
@@ -144,14 +144,14 @@ pub(super) fn openai(body: &[u8]) -> Result<Ask, Refusal> {
 ///
 /// # Errors
 /// 400 for what a vendor would not accept, 404 for an unknown model.
-pub(super) fn anthropic(body: &[u8]) -> Result<Ask, Refusal> {
+pub(super) fn anthropic(body: &[u8]) -> Result<SimAsk, Refusal> {
     let body = object(body)?;
     let model = model(&body)?;
     let limit =
         whole(&body, "max_tokens", 0)?.ok_or_else(|| bad("max_tokens", "a limit is required"))?;
     let thinking = body.get("thinking").unwrap_or(&Value::Null);
     let prompt = anthropic_prompt(&body)?;
-    Ok(Ask {
+    Ok(SimAsk {
         model,
         effort: thinking_effort(&body, thinking, model)?,
         thinking_max: budget(thinking, limit)?,
@@ -176,8 +176,8 @@ pub(super) fn anthropic_count(body: &[u8]) -> Result<u64, Refusal> {
     Ok(anthropic_prompt(&body)?.tokens)
 }
 
-fn anthropic_prompt(body: &Value) -> Result<Prompt, Refusal> {
-    let mut reader = Reader::new(Cache::Marked);
+fn anthropic_prompt(body: &Value) -> Result<SimPrompt, Refusal> {
+    let mut reader = PromptReader::new(Cache::Marked);
     reader.tools(body);
     reader.say("system", body.get("system").unwrap_or(&Value::Null));
     reader.messages(body)?;
@@ -188,7 +188,7 @@ fn anthropic_prompt(body: &Value) -> Result<Prompt, Refusal> {
 }
 
 /// Without `thinking` only a model that thinks by itself does; `effort` alone does not switch it on.
-fn thinking_effort(body: &Value, thinking: &Value, model: &Model) -> Result<Effort, Refusal> {
+fn thinking_effort(body: &Value, thinking: &Value, model: &SimModel) -> Result<Effort, Refusal> {
     let asked = body.get("output_config").and_then(|c| c.get("effort"));
     let asked = effort(asked, "output_config.effort")?;
     match thinking["type"].as_str() {
@@ -233,12 +233,12 @@ pub(super) fn object(body: &[u8]) -> Result<Value, Refusal> {
     }
 }
 
-fn model(body: &Value) -> Result<&'static Model, Refusal> {
+fn model(body: &Value) -> Result<&'static SimModel, Refusal> {
     let name = body
         .get("model")
         .and_then(Value::as_str)
         .ok_or_else(|| bad("model", "a model is required"))?;
-    Model::named(name).ok_or_else(|| Refusal::no_model(name))
+    SimModel::named(name).ok_or_else(|| Refusal::no_model(name))
 }
 
 fn effort(value: Option<&Value>, field: &'static str) -> Result<Option<Effort>, Refusal> {
@@ -275,14 +275,14 @@ pub(super) fn whole(body: &Value, key: &'static str, least: u64) -> Result<Optio
     }
 }
 
-struct Reader {
-    prompt: Prompt,
+struct PromptReader {
+    prompt: SimPrompt,
 }
 
-impl Reader {
-    fn new(cache: Cache) -> Reader {
-        Reader {
-            prompt: Prompt {
+impl PromptReader {
+    fn new(cache: Cache) -> PromptReader {
+        PromptReader {
+            prompt: SimPrompt {
                 text: String::new(),
                 last: String::new(),
                 tokens: MESSAGE_TOKENS,
@@ -379,7 +379,7 @@ impl Reader {
         }
     }
 
-    fn done(self) -> Prompt {
+    fn done(self) -> SimPrompt {
         self.prompt
     }
 }
@@ -390,7 +390,10 @@ mod tests {
 
     const HI: &str = r#""messages":[{"role":"user","content":"hi"}]"#;
 
-    fn refusal(read: fn(&[u8]) -> Result<Ask, Refusal>, body: &str) -> (u16, Option<&'static str>) {
+    fn refusal(
+        read: fn(&[u8]) -> Result<SimAsk, Refusal>,
+        body: &str,
+    ) -> (u16, Option<&'static str>) {
         let refusal = read(body.as_bytes()).expect_err(body);
         (refusal.status, refusal.field)
     }

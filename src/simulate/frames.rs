@@ -1,7 +1,7 @@
 //! A generation laid out in time: which bytes leave when, and which tokens were made by then. Pure.
 
-use super::answer::{Answer, thinking_time};
-use super::ask::Ask;
+use super::answer::{SimAnswer, thinking_time};
+use super::ask::SimAsk;
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ const STEPS: u32 = 16;
 
 /// One moment of a generation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Frame {
+pub(super) struct SimFrame {
     /// When, at speed 1, after the request.
     pub(super) at: Duration,
     /// Output tokens made since the frame before.
@@ -21,10 +21,10 @@ pub(super) struct Frame {
     pub(super) text: String,
 }
 
-impl Frame {
+impl SimFrame {
     /// A frame that sends `text`, made of no new tokens.
-    pub(super) fn sends(at: Duration, text: String) -> Frame {
-        Frame {
+    pub(super) fn sends(at: Duration, text: String) -> SimFrame {
+        SimFrame {
             at,
             tokens: 0,
             text,
@@ -33,17 +33,17 @@ impl Frame {
 }
 
 /// Reasoning that nobody sees: frames without text from `start` on.
-pub(super) fn hidden(ask: &Ask, answer: &Answer, start: Duration) -> Vec<Frame> {
+pub(super) fn hidden(ask: &SimAsk, answer: &SimAnswer, start: Duration) -> Vec<SimFrame> {
     share(answer.reasoning, thinking_time(ask, answer), start)
 }
 
 /// `tokens` made evenly over `time` from `start` on.
-pub(super) fn share(tokens: u64, time: Duration, start: Duration) -> Vec<Frame> {
+pub(super) fn share(tokens: u64, time: Duration, start: Duration) -> Vec<SimFrame> {
     let mut made = 0;
     let mut frames = Vec::new();
     for step in 1..=STEPS {
         let until = tokens.saturating_mul(u64::from(step)) / u64::from(STEPS);
-        frames.push(Frame {
+        frames.push(SimFrame {
             at: start + time * step / STEPS,
             tokens: until - made,
             text: String::new(),
@@ -55,17 +55,17 @@ pub(super) fn share(tokens: u64, time: Duration, start: Duration) -> Vec<Frame> 
 
 /// The visible text in events of a few tokens from `start` on, each worded by `event`.
 pub(super) fn spoken(
-    ask: &Ask,
+    ask: &SimAsk,
     pieces: &[Cow<'static, str>],
     start: Duration,
     event: impl Fn(&str) -> String,
-) -> Vec<Frame> {
+) -> Vec<SimFrame> {
     let mut made = 0;
     let mut frames = Vec::new();
     for chunk in pieces.chunks(PIECES) {
         let tokens = super::words::u64_len(chunk);
         made += tokens;
-        frames.push(Frame {
+        frames.push(SimFrame {
             at: start + ask.model.time(made),
             tokens,
             text: event(&chunk.concat()),

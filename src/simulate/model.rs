@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// One simulated model.
 #[derive(Clone, Copy, Debug)]
-pub struct Model {
+pub struct SimModel {
     /// The name that a request asks for; begins `sim-`.
     pub name: &'static str,
     /// The name for people.
@@ -21,8 +21,8 @@ pub struct Model {
 }
 
 /// Every simulated model, cheapest first.
-pub static MODELS: [Model; 3] = [
-    Model {
+pub static MODELS: [SimModel; 3] = [
+    SimModel {
         name: "sim-small",
         title: "Simulated small",
         tier: Tier::Small,
@@ -30,7 +30,7 @@ pub static MODELS: [Model; 3] = [
         first: Duration::from_millis(30),
         rate: 180,
     },
-    Model {
+    SimModel {
         name: "sim-standard",
         title: "Simulated standard",
         tier: Tier::Standard,
@@ -38,7 +38,7 @@ pub static MODELS: [Model; 3] = [
         first: Duration::from_millis(120),
         rate: 90,
     },
-    Model {
+    SimModel {
         name: "sim-reasoning",
         title: "Simulated reasoning",
         tier: Tier::Reasoning,
@@ -48,10 +48,10 @@ pub static MODELS: [Model; 3] = [
     },
 ];
 
-impl Model {
+impl SimModel {
     /// The model of this name.
     #[must_use]
-    pub fn named(name: &str) -> Option<&'static Model> {
+    pub fn named(name: &str) -> Option<&'static SimModel> {
         MODELS.iter().find(|m| m.name == name)
     }
 

@@ -1,13 +1,13 @@
 //! Answers in the shape of OpenAI Chat Completions, fields in the vendor's order. Pure.
 
-use super::answer::{Answer, Generation, thinking_time};
-use super::ask::{Ask, Refusal};
-use super::frames::{Frame, hidden, quoted, spoken};
-use super::model::{MODELS, Model};
+use super::answer::{Generation, SimAnswer, thinking_time};
+use super::ask::{Refusal, SimAsk};
+use super::frames::{SimFrame, hidden, quoted, spoken};
+use super::model::{MODELS, SimModel};
 
 /// What every part of one answer repeats.
 pub(super) struct Head<'a> {
-    pub(super) ask: &'a Ask,
+    pub(super) ask: &'a SimAsk,
     /// The part of the id that tells answers apart.
     pub(super) id: &'a str,
     /// Seconds since 1970.
@@ -77,21 +77,24 @@ pub(super) fn whole(head: &Head<'_>, generation: &Generation) -> String {
 }
 
 /// A streamed answer: the choices side by side, then the usage if it was asked for, then `[DONE]`.
-pub(super) fn stream(head: &Head<'_>, generation: &Generation) -> Vec<Frame> {
-    let mut frames: Vec<Frame> = Vec::new();
+pub(super) fn stream(head: &Head<'_>, generation: &Generation) -> Vec<SimFrame> {
+    let mut frames: Vec<SimFrame> = Vec::new();
     for (index, answer) in generation.answers.iter().enumerate() {
         frames.extend(choice(head, index, answer));
     }
     frames.sort_by_key(|f| f.at);
     let end = frames.last().map_or(head.ask.model.first, |f| f.at);
     if head.ask.include_usage {
-        frames.push(Frame::sends(end, head.chunk("", Some(&usage(generation)))));
+        frames.push(SimFrame::sends(
+            end,
+            head.chunk("", Some(&usage(generation))),
+        ));
     }
-    frames.push(Frame::sends(end, "data: [DONE]\n\n".to_owned()));
+    frames.push(SimFrame::sends(end, "data: [DONE]\n\n".to_owned()));
     frames
 }
 
-fn choice(head: &Head<'_>, index: usize, answer: &Answer) -> Vec<Frame> {
+fn choice(head: &Head<'_>, index: usize, answer: &SimAnswer) -> Vec<SimFrame> {
     let ask = head.ask;
     let role = match &answer.call {
         None => r#"{"role":"assistant","content":"","refusal":null}"#.to_owned(),
@@ -102,7 +105,7 @@ fn choice(head: &Head<'_>, index: usize, answer: &Answer) -> Vec<Frame> {
     };
     let mut frames = hidden(ask, answer, ask.model.first);
     let start = ask.model.first + thinking_time(ask, answer);
-    frames.push(Frame::sends(start, head.delta(index, &role, None)));
+    frames.push(SimFrame::sends(start, head.delta(index, &role, None)));
     frames.extend(spoken(ask, &answer.pieces, start, |text| {
         let text = quoted(text);
         let delta = match answer.call {
@@ -115,11 +118,11 @@ fn choice(head: &Head<'_>, index: usize, answer: &Answer) -> Vec<Frame> {
     }));
     let end = frames.last().map_or(start, |f| f.at);
     let last = head.delta(index, "{}", Some(finish(answer)));
-    frames.push(Frame::sends(end, last));
+    frames.push(SimFrame::sends(end, last));
     frames
 }
 
-fn finish(answer: &Answer) -> &'static str {
+fn finish(answer: &SimAnswer) -> &'static str {
     match &answer.call {
         _ if answer.cut => "length",
         Some(_) => "tool_calls",
@@ -128,7 +131,7 @@ fn finish(answer: &Answer) -> &'static str {
 }
 
 /// A call; its arguments are a JSON string already.
-fn call(answer: &Answer, name: &str, arguments: &str) -> String {
+fn call(answer: &SimAnswer, name: &str, arguments: &str) -> String {
     format!(
         r#"{{"id":"call_sim{:016x}","type":"function","function":{{"name":{},"arguments":{arguments}}}}}"#,
         answer.mark,
@@ -169,7 +172,7 @@ pub(super) fn models() -> String {
 }
 
 /// One model.
-pub(super) fn model(model: &Model) -> String {
+pub(super) fn model(model: &SimModel) -> String {
     format!(
         r#"{{"id":"{}","object":"model","created":1767225600,"owned_by":"flyball-simulated"}}"#,
         model.name

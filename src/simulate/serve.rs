@@ -2,9 +2,9 @@
 //! Never looks at credentials: there is nothing to protect and loopback only.
 
 use super::answer::Generation;
-use super::ask::{self, Ask, Refusal};
-use super::frames::{Frame, share};
-use super::model::Model;
+use super::ask::{self, Refusal, SimAsk};
+use super::frames::{SimFrame, share};
+use super::model::SimModel;
 use super::words::Dice;
 use super::{Settings, anthropic, openai};
 use bytes::Bytes;
@@ -54,14 +54,14 @@ impl Shared {
     }
 
     /// Waits until this moment of a generation, then counts what it made.
-    async fn live(&self, start: Instant, frame: &Frame) {
+    async fn live(&self, start: Instant, frame: &SimFrame) {
         sleep_until(start + frame.at.div_f64(self.settings.speed)).await;
         self.tokens.fetch_add(frame.tokens, Ordering::Relaxed);
     }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Wire {
+enum SpokenWire {
     OpenAi,
     Anthropic,
 }
@@ -101,19 +101,19 @@ pub(super) async fn exchange(shared: Arc<Shared>, request: Request<Incoming>) ->
     response
 }
 
-fn wire(path: &str, headers: &HeaderMap) -> Wire {
+fn wire(path: &str, headers: &HeaderMap) -> SpokenWire {
     if path.starts_with("/v1/messages") || headers.contains_key("anthropic-version") {
-        Wire::Anthropic
+        SpokenWire::Anthropic
     } else {
-        Wire::OpenAi
+        SpokenWire::OpenAi
     }
 }
 
-fn stamp(headers: &mut HeaderMap, wire: Wire, id: &str) {
+fn stamp(headers: &mut HeaderMap, wire: SpokenWire, id: &str) {
     headers.insert("x-flyball-simulated", header::HeaderValue::from_static("1"));
     let (name, value) = match wire {
-        Wire::OpenAi => ("x-request-id", format!("req_{id}")),
-        Wire::Anthropic => ("request-id", format!("req_sim{id}")),
+        SpokenWire::OpenAi => ("x-request-id", format!("req_{id}")),
+        SpokenWire::Anthropic => ("request-id", format!("req_sim{id}")),
     };
     let value = value.parse().expect("hexadecimal digits fit a header");
     headers.insert(name, value);
@@ -140,9 +140,9 @@ async fn answer(
     shared.requests.fetch_add(1, Ordering::Relaxed);
     let generation = Generation::of(shared.settings.seed, &ask);
     let wire = if path == "/v1/messages" {
-        Wire::Anthropic
+        SpokenWire::Anthropic
     } else {
-        Wire::OpenAi
+        SpokenWire::OpenAi
     };
     let created = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -153,15 +153,17 @@ async fn answer(
         created,
     };
     Ok(match (wire, ask.stream) {
-        (Wire::OpenAi, true) => play(shared, start, openai::stream(&head, &generation)),
-        (Wire::Anthropic, true) => play(shared, start, anthropic::stream(&ask, id, &generation)),
+        (SpokenWire::OpenAi, true) => play(shared, start, openai::stream(&head, &generation)),
+        (SpokenWire::Anthropic, true) => {
+            play(shared, start, anthropic::stream(&ask, id, &generation))
+        }
         (wire, false) => {
             make(shared, start, &ask, &generation).await;
             json(
                 StatusCode::OK,
                 match wire {
-                    Wire::OpenAi => openai::whole(&head, &generation),
-                    Wire::Anthropic => anthropic::whole(&ask, id, &generation),
+                    SpokenWire::OpenAi => openai::whole(&head, &generation),
+                    SpokenWire::Anthropic => anthropic::whole(&ask, id, &generation),
                 },
             )
         }
@@ -200,7 +202,7 @@ async fn read(body: Incoming) -> Result<Bytes, Refusal> {
 }
 
 /// Makes a whole answer, in its time.
-async fn make(shared: &Shared, start: Instant, ask: &Ask, generation: &Generation) {
+async fn make(shared: &Shared, start: Instant, ask: &SimAsk, generation: &Generation) {
     let first = ask.model.first;
     let time = generation.time(ask).saturating_sub(first);
     for frame in share(generation.output(), time, first) {
@@ -210,7 +212,7 @@ async fn make(shared: &Shared, start: Instant, ask: &Ask, generation: &Generatio
 }
 
 /// Sends a streamed answer, each frame in its time.
-fn play(shared: &Arc<Shared>, start: Instant, frames: Vec<Frame>) -> Response<Body> {
+fn play(shared: &Arc<Shared>, start: Instant, frames: Vec<SimFrame>) -> Response<Body> {
     let state = (Arc::clone(shared), frames.into_iter());
     let stream = unfold(state, move |(shared, mut frames)| async move {
         loop {
@@ -233,25 +235,25 @@ fn play(shared: &Arc<Shared>, start: Instant, frames: Vec<Frame>) -> Response<Bo
     response
 }
 
-fn listing(wire: Wire, rest: &str) -> Result<Response<Body>, Refusal> {
+fn listing(wire: SpokenWire, rest: &str) -> Result<Response<Body>, Refusal> {
     let name = rest.trim_start_matches('/');
-    let body = match (wire, name, Model::named(name)) {
-        (Wire::OpenAi, "", _) => openai::models(),
-        (Wire::Anthropic, "", _) => anthropic::models(),
-        (Wire::OpenAi, _, Some(model)) => openai::model(model),
-        (Wire::Anthropic, _, Some(model)) => anthropic::model(model),
+    let body = match (wire, name, SimModel::named(name)) {
+        (SpokenWire::OpenAi, "", _) => openai::models(),
+        (SpokenWire::Anthropic, "", _) => anthropic::models(),
+        (SpokenWire::OpenAi, _, Some(model)) => openai::model(model),
+        (SpokenWire::Anthropic, _, Some(model)) => anthropic::model(model),
         (_, _, None) => return Err(Refusal::no_model(name)),
     };
     Ok(json(StatusCode::OK, body))
 }
 
-fn refused(wire: Wire, refusal: &Refusal, id: &str) -> Response<Body> {
+fn refused(wire: SpokenWire, refusal: &Refusal, id: &str) -> Response<Body> {
     let status = StatusCode::from_u16(refusal.status).expect("refusals carry real statuses");
     json(
         status,
         match wire {
-            Wire::OpenAi => openai::error(refusal),
-            Wire::Anthropic => anthropic::error(refusal, id),
+            SpokenWire::OpenAi => openai::error(refusal),
+            SpokenWire::Anthropic => anthropic::error(refusal, id),
         },
     )
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 /// A call that is to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Call {
+pub(super) struct SimCall {
     pub(super) name: String,
     /// A JSON text.
     pub(super) arguments: String,
@@ -13,7 +13,7 @@ pub(super) struct Call {
 
 /// The call that this request asks for: a tool that its choice forces, or one that the user's last words ask for by
 /// name ("use the tool weather", "call weather"), unless the tools have just answered.
-pub(super) fn called(body: &Value, last: &str) -> Option<Call> {
+pub(super) fn called(body: &Value, last: &str) -> Option<SimCall> {
     let tools: Vec<(&str, &Value)> = body["tools"].as_array()?.iter().filter_map(tool).collect();
     let by_name = |name: &str| tools.iter().find(|(known, _)| *known == name);
     let asked = tools.iter().find(|(name, _)| asks_for(last, name));
@@ -26,7 +26,7 @@ pub(super) fn called(body: &Value, last: &str) -> Option<Call> {
         "tool" => by_name(choice["name"].as_str()?),
         _ => asked.filter(|_| !has_answered(body)),
     };
-    found.map(|(name, schema)| Call {
+    found.map(|(name, schema)| SimCall {
         name: (*name).to_owned(),
         arguments: arguments(schema),
     })

@@ -1,42 +1,42 @@
 //! Answers of Anthropic Messages, streamed and whole.
 
-use super::usage::{Seen, Wire};
+use super::usage::{AnthropicUsage, SeenUsage};
 use crate::chat::Usage;
 use crate::chat::conversation::State as Sealed;
 use crate::dialect::carry::REDACTED;
 use crate::dialect::framed::{ReadsFrames, ToldModel};
 use crate::dialect::lenient::{Content, Count, Maybe, Text};
-use crate::dialect::sse::{Frame, Reader};
+use crate::dialect::sse::{SseEvent, SseReader};
 use crate::dialect::{Answer, Citation, Event, Finish, body, fault};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 /// Any event of a stream.
 #[derive(Deserialize)]
-struct Said<'a> {
+struct AnthropicEvent<'a> {
     #[serde(default, borrow, rename = "type")]
     kind: Text<'a>,
     #[serde(default)]
     index: Count,
     #[serde(default, borrow)]
-    message: Maybe<Message<'a>>,
+    message: Maybe<AnthropicMessage<'a>>,
     #[serde(default, borrow)]
-    content_block: Maybe<Block<'a>>,
+    content_block: Maybe<AnthropicBlock<'a>>,
     #[serde(default, borrow)]
-    delta: Maybe<Delta<'a>>,
+    delta: Maybe<AnthropicDelta<'a>>,
     #[serde(default, borrow)]
     usage: Option<&'a RawValue>,
     #[serde(default, borrow)]
-    error: Maybe<Fault<'a>>,
+    error: Maybe<AnthropicFault<'a>>,
 }
 
 /// The head of a stream, or a whole answer.
 #[derive(Deserialize)]
-struct Message<'a> {
+struct AnthropicMessage<'a> {
     #[serde(default, borrow)]
     model: Text<'a>,
     #[serde(default, borrow)]
-    content: Content<'a, Maybe<Block<'a>>>,
+    content: Content<'a, Maybe<AnthropicBlock<'a>>>,
     #[serde(default, borrow)]
     stop_reason: Text<'a>,
     #[serde(default, borrow)]
@@ -46,7 +46,7 @@ struct Message<'a> {
 }
 
 #[derive(Deserialize)]
-struct Block<'a> {
+struct AnthropicBlock<'a> {
     #[serde(default, borrow, rename = "type")]
     kind: Text<'a>,
     #[serde(default, borrow)]
@@ -67,11 +67,11 @@ struct Block<'a> {
     #[serde(default, borrow)]
     content: Text<'a>,
     #[serde(default, borrow)]
-    citations: Content<'a, Maybe<Cited<'a>>>,
+    citations: Content<'a, Maybe<WebCitation<'a>>>,
 }
 
 #[derive(Deserialize)]
-struct Delta<'a> {
+struct AnthropicDelta<'a> {
     #[serde(default, borrow)]
     text: Text<'a>,
     #[serde(default, borrow)]
@@ -83,7 +83,7 @@ struct Delta<'a> {
     #[serde(default, borrow)]
     signature: Text<'a>,
     #[serde(default, borrow)]
-    citation: Maybe<Cited<'a>>,
+    citation: Maybe<WebCitation<'a>>,
     #[serde(default, borrow)]
     stop_reason: Text<'a>,
     #[serde(default, borrow)]
@@ -91,14 +91,14 @@ struct Delta<'a> {
 }
 
 #[derive(Deserialize)]
-struct Cited<'a> {
+struct WebCitation<'a> {
     #[serde(default, borrow)]
     url: Text<'a>,
     #[serde(default, borrow)]
     title: Text<'a>,
 }
 
-impl Cited<'_> {
+impl WebCitation<'_> {
     /// Of the web only: a place in a document means nothing elsewhere.
     fn tell(&self, on: &mut dyn FnMut(Event)) {
         if let Some(url) = self.url.words() {
@@ -112,7 +112,7 @@ impl Cited<'_> {
 }
 
 #[derive(Deserialize)]
-struct Fault<'a> {
+struct AnthropicFault<'a> {
     #[serde(default, borrow)]
     message: Text<'a>,
     #[serde(default, borrow, rename = "type")]
@@ -121,9 +121,9 @@ struct Fault<'a> {
 
 /// The calls so far, by the index of their block; a whole answer's have none.
 #[derive(Default)]
-struct Calls(Vec<Option<u64>>);
+struct BlockCalls(Vec<Option<u64>>);
 
-impl Calls {
+impl BlockCalls {
     fn begin(&mut self, block: Option<u64>) -> u64 {
         self.0.push(block);
         u64::try_from(self.0.len() - 1).unwrap_or(u64::MAX)
@@ -155,13 +155,13 @@ fn finish(word: &str, text: Option<&str>) -> Finish {
     }
 }
 
-impl Block<'_> {
+impl AnthropicBlock<'_> {
     /// A call that the client has to answer; the provider's own tools are none of its business.
     fn is_the_clients(&self) -> bool {
         matches!(self.kind.text(), None | Some("tool_use"))
     }
 
-    fn tell(&self, index: Option<u64>, calls: &mut Calls, on: &mut dyn FnMut(Event)) {
+    fn tell(&self, index: Option<u64>, calls: &mut BlockCalls, on: &mut dyn FnMut(Event)) {
         if let Some(words) = self.thinking.words() {
             on(Event::Reasoning(words.to_owned()));
         }
@@ -199,8 +199,8 @@ impl Block<'_> {
     }
 }
 
-impl Delta<'_> {
-    fn tell(&self, index: Option<u64>, calls: &Calls, on: &mut dyn FnMut(Event)) {
+impl AnthropicDelta<'_> {
+    fn tell(&self, index: Option<u64>, calls: &BlockCalls, on: &mut dyn FnMut(Event)) {
         if let Some(words) = self.thinking.words() {
             on(Event::Reasoning(words.to_owned()));
         }
@@ -231,15 +231,15 @@ impl Delta<'_> {
 #[derive(Default)]
 pub(super) struct AnthropicStream {
     model: ToldModel,
-    seen: Seen,
-    calls: Calls,
+    seen: SeenUsage,
+    calls: BlockCalls,
 }
 
 impl ReadsFrames for AnthropicStream {
-    type Frames = Reader;
+    type Frames = SseReader;
 
-    fn read(&mut self, frame: Frame<'_>, on: &mut dyn FnMut(Event)) {
-        let said = serde_json::from_slice::<Said<'_>>(frame.data).ok();
+    fn read(&mut self, frame: SseEvent<'_>, on: &mut dyn FnMut(Event)) {
+        let said = serde_json::from_slice::<AnthropicEvent<'_>>(frame.data).ok();
         let kind = said.as_ref().and_then(|said| said.kind.text());
         if frame.name == b"error" || kind == Some("error") {
             let fault = said.as_ref().and_then(|said| said.error.0.as_ref());
@@ -271,7 +271,7 @@ impl ReadsFrames for AnthropicStream {
 }
 
 impl AnthropicStream {
-    fn tell_start(&mut self, message: &Message<'_>, on: &mut dyn FnMut(Event)) {
+    fn tell_start(&mut self, message: &AnthropicMessage<'_>, on: &mut dyn FnMut(Event)) {
         self.model.tell(&message.model, on);
         if let Some(raw) = message.usage {
             take_usage(raw, &mut self.seen);
@@ -287,8 +287,8 @@ impl AnthropicStream {
     }
 }
 
-fn take_usage(raw: &RawValue, seen: &mut Seen) {
-    match serde_json::from_str::<Maybe<Wire<'_>>>(raw.get()) {
+fn take_usage(raw: &RawValue, seen: &mut SeenUsage) {
+    match serde_json::from_str::<Maybe<AnthropicUsage<'_>>>(raw.get()) {
         Ok(Maybe(Some(wire))) => seen.take(&wire),
         _ => seen.spoil(),
     }
@@ -296,11 +296,12 @@ fn take_usage(raw: &RawValue, seen: &mut Seen) {
 
 /// Reads a whole answer. One object can say each count once only, so a wrong count leaves no usage at all.
 pub(super) fn whole(bytes: &[u8]) -> Answer {
-    let Ok(Maybe(Some(message))) = serde_json::from_slice::<Maybe<Message<'_>>>(bytes) else {
+    let Ok(Maybe(Some(message))) = serde_json::from_slice::<Maybe<AnthropicMessage<'_>>>(bytes)
+    else {
         return Answer::default();
     };
     let mut answer = Answer::default();
-    let mut calls = Calls::default();
+    let mut calls = BlockCalls::default();
     for block in message.content.list().iter().filter_map(|b| b.0.as_ref()) {
         block.tell(None, &mut calls, &mut |event| answer.add(event));
         let calls_client = block.name.words().is_some() && block.is_the_clients();
@@ -310,7 +311,7 @@ pub(super) fn whole(bytes: &[u8]) -> Answer {
             answer.add(Event::Arguments { index, text });
         }
     }
-    let mut seen = Seen::default();
+    let mut seen = SeenUsage::default();
     if let Some(raw) = message.usage {
         take_usage(raw, &mut seen);
     }

@@ -34,7 +34,7 @@ const SAMPLING: [&str; 3] = ["temperature", "top_p", "top_k"];
 const VERSION_WITHOUT_SAMPLING: &str = "2026-10-21";
 
 /// How a server takes thinking on this dialect.
-struct Shape {
+struct ThinkingShape {
     on: Thinking,
     /// `enabled` needs a budget here.
     budget: bool,
@@ -44,8 +44,8 @@ struct Shape {
     effort: bool,
 }
 
-fn shape(family: Family, row: Option<&Row>) -> Shape {
-    let switch = Shape {
+fn shape(family: Family, row: Option<&Row>) -> ThinkingShape {
+    let switch = ThinkingShape {
         on: Thinking::Enabled,
         budget: false,
         off: Some(Thinking::Disabled),
@@ -55,7 +55,7 @@ fn shape(family: Family, row: Option<&Row>) -> Shape {
         (Family::Anthropic | Family::Simulated, Some(row)) => {
             let adaptive = row.thinking.contains(&Thinking::Adaptive);
             let offs = [Thinking::Disabled, Thinking::BetweenTools];
-            Shape {
+            ThinkingShape {
                 on: if adaptive {
                     Thinking::Adaptive
                 } else {
@@ -67,16 +67,16 @@ fn shape(family: Family, row: Option<&Row>) -> Shape {
             }
         }
         // A model that the table does not have yet will speak as the newest ones do.
-        (Family::Anthropic | Family::Simulated, None) => Shape {
+        (Family::Anthropic | Family::Simulated, None) => ThinkingShape {
             on: Thinking::Adaptive,
             effort: true,
             ..switch
         },
-        (Family::DeepSeek, _) => Shape {
+        (Family::DeepSeek, _) => ThinkingShape {
             effort: true,
             ..switch
         },
-        (Family::OpenRouter, _) => Shape {
+        (Family::OpenRouter, _) => ThinkingShape {
             budget: true,
             ..switch
         },
@@ -142,7 +142,7 @@ fn budget_for(effort: Effort, target: &Target<'_>) -> Option<u64> {
     (budget >= BUDGET_MIN).then_some(budget)
 }
 
-fn on(pen: &mut Pen<'_>, shape: &Shape, effort: &str, budget: Option<u64>) {
+fn on(pen: &mut Pen<'_>, shape: &ThinkingShape, effort: &str, budget: Option<u64>) {
     let client = inner(pen.fields, "thinking");
     // A model that always thinks needs no word for it; what a client said must still be a word it knows.
     if shape.off.is_some() || client.is_some() {
@@ -160,7 +160,7 @@ fn on(pen: &mut Pen<'_>, shape: &Shape, effort: &str, budget: Option<u64>) {
     }
 }
 
-fn off(pen: &mut Pen<'_>, shape: &Shape, accepts: &Accepts) {
+fn off(pen: &mut Pen<'_>, shape: &ThinkingShape, accepts: &Accepts) {
     let Some(off) = shape.off else {
         return;
     };

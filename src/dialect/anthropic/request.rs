@@ -74,35 +74,35 @@ const INNER: &[&str] = &[
 const OBJECTS: &[&str] = &["metadata", "output_config", "thinking"];
 
 #[derive(Deserialize)]
-struct Message<'a> {
+struct AnthropicTurn<'a> {
     #[serde(default, borrow)]
     role: Text<'a>,
     #[serde(default, borrow)]
-    content: Content<'a, Maybe<Block<'a>>>,
+    content: Content<'a, Maybe<AnthropicPart<'a>>>,
 }
 
 #[derive(Deserialize)]
-struct Block<'a> {
+struct AnthropicPart<'a> {
     #[serde(default, borrow, rename = "type")]
     kind: Text<'a>,
     #[serde(default, borrow)]
     text: Text<'a>,
     #[serde(default, borrow)]
-    source: Maybe<Data<'a>>,
+    source: Maybe<MediaSource<'a>>,
     #[serde(default, borrow)]
-    content: Many<'a, Maybe<Block<'a>>>,
+    content: Many<'a, Maybe<AnthropicPart<'a>>>,
 }
 
 /// Where a picture or a document is.
 #[derive(Deserialize)]
-struct Data<'a> {
+struct MediaSource<'a> {
     #[serde(default, borrow, rename = "type")]
     kind: Text<'a>,
     #[serde(default, borrow)]
     data: Option<&'a RawValue>,
 }
 
-impl<'a> Data<'a> {
+impl<'a> MediaSource<'a> {
     fn inline(&self) -> Option<&'a str> {
         let inline = self.kind.text() == Some("base64");
         self.data.filter(|_| inline).map(RawValue::get)
@@ -111,7 +111,7 @@ impl<'a> Data<'a> {
 
 /// Something that is known by its type alone: a tool, an edit of the context.
 #[derive(Deserialize)]
-struct Source<'a> {
+struct Typed<'a> {
     #[serde(default, borrow, rename = "type")]
     kind: Text<'a>,
 }
@@ -119,7 +119,7 @@ struct Source<'a> {
 #[derive(Deserialize)]
 struct ContextManagement<'a> {
     #[serde(default, borrow)]
-    edits: Content<'a, Maybe<Source<'a>>>,
+    edits: Content<'a, Maybe<Typed<'a>>>,
 }
 
 /// Reads a request.
@@ -138,8 +138,8 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
             body::found(raw),
         ));
     }
-    let tools: Vec<Maybe<Source<'_>>> = body::list(&fields, "tools")?.unwrap_or_default();
-    let mut reading = Reading::default();
+    let tools: Vec<Maybe<Typed<'_>>> = body::list(&fields, "tools")?.unwrap_or_default();
+    let mut reading = RequestReader::default();
     reading.unbounded_fields(&fields, &tools);
     reading.prompt.tools = tools.len();
     reading.prompt.structured = structured(&fields);
@@ -175,13 +175,13 @@ fn structured(fields: &Object<'_>) -> bool {
 
 /// What is known of the request so far.
 #[derive(Default)]
-struct Reading<'a> {
+struct RequestReader<'a> {
     prompt: Prompt<'a>,
     costs: Costs<'a>,
 }
 
-impl<'a> Reading<'a> {
-    fn unbounded_fields(&mut self, fields: &Object<'_>, tools: &[Maybe<Source<'_>>]) {
+impl<'a> RequestReader<'a> {
+    fn unbounded_fields(&mut self, fields: &Object<'_>, tools: &[Maybe<Typed<'_>>]) {
         for (key, raw) in fields.iter().filter(|(_, raw)| *raw != "null") {
             let bounded = match key {
                 // Checked against the prices that there are.
@@ -218,7 +218,7 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
-    fn add_message(&mut self, message: Message<'a>, i: usize) -> Result<(), Error> {
+    fn add_message(&mut self, message: AnthropicTurn<'a>, i: usize) -> Result<(), Error> {
         let role = body::text_at(message.role, format_args!("messages[{i}].role"))?;
         let at = format!("messages[{i}].content");
         let parts = match message.content {
@@ -243,7 +243,7 @@ impl<'a> Reading<'a> {
 
     fn parts(
         &mut self,
-        blocks: Vec<Maybe<Block<'a>>>,
+        blocks: Vec<Maybe<AnthropicPart<'a>>>,
         at: &dyn fmt::Display,
     ) -> Result<Vec<Part<'a>>, Error> {
         let mut parts = Vec::with_capacity(blocks.len());
@@ -260,7 +260,7 @@ impl<'a> Reading<'a> {
 
 /// Adds the block's parts, and what of it is not bounded by its bytes.
 fn add_block<'a>(
-    block: Block<'a>,
+    block: AnthropicPart<'a>,
     at: fmt::Arguments<'_>,
     parts: &mut Vec<Part<'a>>,
     costs: &mut Costs<'a>,
@@ -296,7 +296,7 @@ fn add_block<'a>(
 /// A picture or a document. One that is text costs what its bytes say.
 fn attached<'a>(
     said: &str,
-    source: &Maybe<Data<'a>>,
+    source: &Maybe<MediaSource<'a>>,
     at: impl FnOnce() -> String,
     costs: &mut Costs<'a>,
 ) -> Option<Part<'a>> {
@@ -310,7 +310,7 @@ fn attached<'a>(
         (MediaKind::File, Some("text")) => {}
         // A document of blocks may hold what it likes.
         (MediaKind::File, Some("content")) => costs.unbounded(at),
-        _ => costs.medium(kind, at, source.and_then(Data::inline)),
+        _ => costs.medium(kind, at, source.and_then(MediaSource::inline)),
     }
     Some(part)
 }
@@ -325,7 +325,7 @@ struct Inner<'a> {
 impl<'a> Inner<'a> {
     fn add(
         &mut self,
-        content: Many<'a, Maybe<Block<'a>>>,
+        content: Many<'a, Maybe<AnthropicPart<'a>>>,
         at: fmt::Arguments<'_>,
         costs: &mut Costs<'a>,
     ) {
@@ -341,7 +341,7 @@ impl<'a> Inner<'a> {
         }
     }
 
-    fn add_one(&mut self, block: Block<'a>, at: fmt::Arguments<'_>, costs: &mut Costs<'a>) {
+    fn add_one(&mut self, block: AnthropicPart<'a>, at: fmt::Arguments<'_>, costs: &mut Costs<'a>) {
         let kind = block.kind.text().unwrap_or_default();
         if let Some(part) = attached(kind, &block.source, || at.to_string(), costs) {
             return self.others.push(part);
@@ -374,7 +374,7 @@ fn only_clears(raw: &str) -> bool {
         })
 }
 
-fn is_the_clients(tool: &Source<'_>) -> bool {
+fn is_the_clients(tool: &Typed<'_>) -> bool {
     match &tool.kind {
         Content::Nothing => true,
         kind => kind.text().is_some_and(|kind| {

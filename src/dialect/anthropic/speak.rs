@@ -96,7 +96,7 @@ fn used(usage: &Usage) -> Value {
 
 /// What stands open in the stream.
 #[derive(Clone, Debug, PartialEq)]
-enum Block {
+enum OpenBlock {
     Text,
     /// Thinking, and whether its signature was sent.
     Thinking {
@@ -106,11 +106,11 @@ enum Block {
 }
 
 /// A streamed answer. It is told one call after the other.
-pub(super) struct Writer {
+pub(super) struct AnthropicWriter {
     frame: Frame,
     usage: Usage,
     /// Open blocks with their index in the answer.
-    open: Vec<(u64, Block)>,
+    open: Vec<(u64, OpenBlock)>,
     /// The block of each call.
     calls: Vec<u64>,
     next: u64,
@@ -120,9 +120,9 @@ pub(super) struct Writer {
     closed: bool,
 }
 
-impl Writer {
-    pub(super) fn new(frame: Frame) -> Writer {
-        Writer {
+impl AnthropicWriter {
+    pub(super) fn new(frame: Frame) -> AnthropicWriter {
+        AnthropicWriter {
             usage: Usage {
                 input: frame.input_estimate,
                 ..Usage::default()
@@ -150,72 +150,72 @@ impl Writer {
             "id": format!("msg_{}", self.frame.id), "type": "message", "role": "assistant", "model": self.frame.model,
             "content": [], "stop_reason": null, "stop_sequence": null, "usage": used(&self.usage),
         });
-        Writer::send(
+        AnthropicWriter::send(
             out,
             "message_start",
             &json!({"type": "message_start", "message": message}),
         );
     }
 
-    fn open(&mut self, block: Block, started: Value, out: &mut Vec<u8>) -> u64 {
+    fn open(&mut self, block: OpenBlock, started: Value, out: &mut Vec<u8>) -> u64 {
         self.begin(out);
         let index = self.next;
         self.next += 1;
         let body = json!({"type": "content_block_start", "index": index, "content_block": started});
-        Writer::send(out, "content_block_start", &body);
+        AnthropicWriter::send(out, "content_block_start", &body);
         self.open.push((index, block));
         index
     }
 
     fn delta(index: u64, delta: Value, out: &mut Vec<u8>) {
         let body = json!({"type": "content_block_delta", "index": index, "delta": delta});
-        Writer::send(out, "content_block_delta", &body);
+        AnthropicWriter::send(out, "content_block_delta", &body);
     }
 
     fn close_all(&mut self, out: &mut Vec<u8>) {
         for (index, block) in std::mem::take(&mut self.open) {
-            if block == (Block::Thinking { signed: false }) {
+            if block == (OpenBlock::Thinking { signed: false }) {
                 let packed = carry::pack(&words_only(), self.frame.from, &self.frame.model);
-                Writer::delta(
+                AnthropicWriter::delta(
                     index,
                     json!({"type": "signature_delta", "signature": packed}),
                     out,
                 );
             }
             let body = json!({"type": "content_block_stop", "index": index});
-            Writer::send(out, "content_block_stop", &body);
+            AnthropicWriter::send(out, "content_block_stop", &body);
         }
     }
 
     fn text(&mut self, text: String, out: &mut Vec<u8>) {
         let index = match self.open.last() {
-            Some((index, Block::Text)) => *index,
+            Some((index, OpenBlock::Text)) => *index,
             _ => {
                 self.close_all(out);
-                self.open(Block::Text, json!({"type": "text", "text": ""}), out)
+                self.open(OpenBlock::Text, json!({"type": "text", "text": ""}), out)
             }
         };
-        Writer::delta(index, json!({"type": "text_delta", "text": text}), out);
+        AnthropicWriter::delta(index, json!({"type": "text_delta", "text": text}), out);
     }
 
     /// A source stands in the block of the text that rests on it.
     fn cite(&mut self, source: &Citation, out: &mut Vec<u8>) {
-        if let Some((index, Block::Text)) = self.open.last() {
+        if let Some((index, OpenBlock::Text)) = self.open.last() {
             let delta = json!({"type": "citations_delta", "citation": cited(source)});
-            Writer::delta(*index, delta, out);
+            AnthropicWriter::delta(*index, delta, out);
         }
     }
 
     fn thought(&mut self, text: String, out: &mut Vec<u8>) {
         let index = match self.open.last() {
-            Some((index, Block::Thinking { signed: false })) => *index,
+            Some((index, OpenBlock::Thinking { signed: false })) => *index,
             _ => {
                 self.close_all(out);
                 let start = json!({"type": "thinking", "thinking": "", "signature": ""});
-                self.open(Block::Thinking { signed: false }, start, out)
+                self.open(OpenBlock::Thinking { signed: false }, start, out)
             }
         };
-        Writer::delta(
+        AnthropicWriter::delta(
             index,
             json!({"type": "thinking_delta", "thinking": text}),
             out,
@@ -224,16 +224,16 @@ impl Writer {
 
     fn state(&mut self, state: &State, out: &mut Vec<u8>) {
         let packed = carry::pack(state, self.frame.from, &self.frame.model);
-        if let Some((index, Block::Thinking { signed })) = self.open.last_mut()
+        if let Some((index, OpenBlock::Thinking { signed })) = self.open.last_mut()
             && !*signed
         {
             *signed = true;
             let delta = json!({"type": "signature_delta", "signature": packed});
-            return Writer::delta(*index, delta, out);
+            return AnthropicWriter::delta(*index, delta, out);
         }
         self.close_all(out);
         let start = json!({"type": "redacted_thinking", "data": packed});
-        self.open(Block::Thinking { signed: true }, start, out);
+        self.open(OpenBlock::Thinking { signed: true }, start, out);
     }
 
     fn call(&mut self, id: &str, name: String, out: &mut Vec<u8>) {
@@ -241,7 +241,7 @@ impl Writer {
         let ordinal = u64::try_from(self.calls.len()).unwrap_or(u64::MAX);
         let id = call_id(id, &self.frame, ordinal);
         let start = json!({"type": "tool_use", "id": id, "name": name, "input": {}});
-        let index = self.open(Block::Call(Call::default()), start, out);
+        let index = self.open(OpenBlock::Call(Call::default()), start, out);
         self.calls.push(index);
     }
 
@@ -249,12 +249,12 @@ impl Writer {
         let at = usize::try_from(call).unwrap_or(usize::MAX);
         if let Some(index) = self.calls.get(at) {
             let delta = json!({"type": "input_json_delta", "partial_json": text});
-            Writer::delta(*index, delta, out);
+            AnthropicWriter::delta(*index, delta, out);
         }
     }
 }
 
-impl StreamWriter for Writer {
+impl StreamWriter for AnthropicWriter {
     fn write(&mut self, event: Event, out: &mut Vec<u8>) {
         if self.closed {
             return;
@@ -297,7 +297,7 @@ impl StreamWriter for Writer {
         let finish = finish.after(self.refused);
         let (reason, text) = stopped(&finish, !self.calls.is_empty());
         let body = json!({"type": "message_delta", "delta": {"stop_reason": reason, "stop_sequence": text}, "usage": used(&self.usage)});
-        Writer::send(out, "message_delta", &body);
-        Writer::send(out, "message_stop", &json!({"type": "message_stop"}));
+        AnthropicWriter::send(out, "message_delta", &body);
+        AnthropicWriter::send(out, "message_stop", &json!({"type": "message_stop"}));
     }
 }

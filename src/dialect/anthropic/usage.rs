@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 /// The object as it comes; an entry of its own `iterations` has the same fields.
 #[derive(Deserialize)]
-pub(super) struct Wire<'a> {
+pub(super) struct AnthropicUsage<'a> {
     #[serde(default, borrow, rename = "type")]
     kind: Text<'a>,
     #[serde(default)]
@@ -20,17 +20,17 @@ pub(super) struct Wire<'a> {
     #[serde(default)]
     cache_read_input_tokens: Count,
     #[serde(default)]
-    cache_creation: Maybe<Writes>,
+    cache_creation: Maybe<AnthropicCacheWrites>,
     #[serde(default)]
-    output_tokens_details: Maybe<OutputDetails>,
+    output_tokens_details: Maybe<AnthropicOutputDetails>,
     #[serde(default, borrow)]
     service_tier: Text<'a>,
     #[serde(default, borrow)]
-    iterations: Content<'a, Maybe<Wire<'a>>>,
+    iterations: Content<'a, Maybe<AnthropicUsage<'a>>>,
 }
 
 #[derive(Deserialize)]
-struct Writes {
+struct AnthropicCacheWrites {
     #[serde(default)]
     ephemeral_5m_input_tokens: Count,
     #[serde(default)]
@@ -38,14 +38,14 @@ struct Writes {
 }
 
 #[derive(Deserialize)]
-struct OutputDetails {
+struct AnthropicOutputDetails {
     #[serde(default)]
     thinking_tokens: Count,
 }
 
 /// The last value of every count, as far as they have come.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct SeenUsage {
     input: Option<u64>,
     output: Option<u64>,
     write: Option<u64>,
@@ -66,14 +66,14 @@ pub(super) struct Seen {
 #[derive(Debug, Default)]
 struct Beside {
     /// Compaction: the same model's tokens.
-    compaction: Seen,
+    compaction: SeenUsage,
     /// Another model's tokens (an advisor, a fallback): they cannot be priced here.
     of_others: bool,
 }
 
-impl Seen {
+impl SeenUsage {
     /// Takes the counts that `wire` has; the others stay.
-    pub(super) fn take(&mut self, wire: &Wire<'_>) {
+    pub(super) fn take(&mut self, wire: &AnthropicUsage<'_>) {
         self.take_counts(wire);
         self.tells_output = wire.output_tokens.get().is_some();
         self.tier = wire
@@ -96,7 +96,7 @@ impl Seen {
         self.beside = Some(Box::new(beside));
     }
 
-    fn take_counts(&mut self, wire: &Wire<'_>) {
+    fn take_counts(&mut self, wire: &AnthropicUsage<'_>) {
         let (short, long) = wire
             .cache_creation
             .0
@@ -121,8 +121,8 @@ impl Seen {
         }
     }
 
-    fn add(&mut self, wire: &Wire<'_>) {
-        let mut one = Seen::default();
+    fn add(&mut self, wire: &AnthropicUsage<'_>) {
+        let mut one = SeenUsage::default();
         one.take_counts(wire);
         for (sum, count) in [
             (&mut self.input, one.input),
@@ -199,7 +199,7 @@ mod tests {
     type Row = (u64, u64, u64, u64, u64, u64, bool);
 
     fn read(objects: &[&str]) -> Option<Row> {
-        let mut seen = Seen::default();
+        let mut seen = SeenUsage::default();
         for json in objects {
             seen.take(&serde_json::from_str(json).expect("any object is read"));
         }
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn the_tier_that_an_answer_was_made_in_stays_as_first_told() {
-        let mut seen = Seen::default();
+        let mut seen = SeenUsage::default();
         for json in [
             r#"{"input_tokens":1,"output_tokens":1,"service_tier":"priority"}"#,
             r#"{"output_tokens":9,"service_tier":null}"#,

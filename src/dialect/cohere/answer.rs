@@ -4,7 +4,7 @@ use super::usage::Used;
 use crate::chat::answer::Token;
 use crate::dialect::framed::ReadsFrames;
 use crate::dialect::lenient::{Content, Count, Maybe, Text};
-use crate::dialect::sse::{Frame, Reader};
+use crate::dialect::sse::{SseEvent, SseReader};
 use crate::dialect::{Answer, Citation, Event, Finish, body, fault};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -12,15 +12,15 @@ use serde_json::{Number, Value};
 
 /// An event of a stream.
 #[derive(Deserialize)]
-struct Told<'a> {
+struct CohereEvent<'a> {
     #[serde(default, borrow, rename = "type")]
     kind: Text<'a>,
     #[serde(default)]
     index: Count,
     #[serde(default, borrow)]
-    delta: Maybe<Delta<'a>>,
+    delta: Maybe<CohereDelta<'a>>,
     #[serde(default, borrow)]
-    logprobs: Maybe<Likely<'a>>,
+    logprobs: Maybe<CohereLogprobs<'a>>,
     /// Of an error that is no event.
     #[serde(default, borrow)]
     message: Text<'a>,
@@ -29,9 +29,9 @@ struct Told<'a> {
 }
 
 #[derive(Deserialize)]
-struct Delta<'a> {
+struct CohereDelta<'a> {
     #[serde(default, borrow)]
-    message: Maybe<Piece<'a>>,
+    message: Maybe<CoherePiece<'a>>,
     #[serde(default, borrow)]
     error: Text<'a>,
     #[serde(default, borrow)]
@@ -42,44 +42,44 @@ struct Delta<'a> {
 
 /// A piece of a message: one of each where a whole one has a list.
 #[derive(Deserialize)]
-struct Piece<'a> {
+struct CoherePiece<'a> {
     #[serde(default, borrow)]
-    content: Maybe<Part<'a>>,
+    content: Maybe<CohereContent<'a>>,
     #[serde(default, borrow)]
     tool_plan: Text<'a>,
     #[serde(default, borrow)]
-    tool_calls: Maybe<Call<'a>>,
+    tool_calls: Maybe<CohereCall<'a>>,
     #[serde(default, borrow)]
-    citations: Maybe<Cited<'a>>,
+    citations: Maybe<CohereCitation<'a>>,
 }
 
 /// A whole answer.
 #[derive(Deserialize)]
-struct Whole<'a> {
+struct CohereAnswer<'a> {
     #[serde(default, borrow)]
-    message: Maybe<Message<'a>>,
+    message: Maybe<CohereMessage<'a>>,
     #[serde(default, borrow)]
     finish_reason: Text<'a>,
     #[serde(default)]
     usage: Maybe<Used>,
     #[serde(default, borrow)]
-    logprobs: Content<'a, Maybe<Likely<'a>>>,
+    logprobs: Content<'a, Maybe<CohereLogprobs<'a>>>,
 }
 
 #[derive(Deserialize)]
-struct Message<'a> {
+struct CohereMessage<'a> {
     #[serde(default, borrow)]
-    content: Content<'a, Maybe<Part<'a>>>,
+    content: Content<'a, Maybe<CohereContent<'a>>>,
     #[serde(default, borrow)]
     tool_plan: Text<'a>,
     #[serde(default, borrow)]
-    tool_calls: Content<'a, Maybe<Call<'a>>>,
+    tool_calls: Content<'a, Maybe<CohereCall<'a>>>,
     #[serde(default, borrow)]
-    citations: Content<'a, Maybe<Cited<'a>>>,
+    citations: Content<'a, Maybe<CohereCitation<'a>>>,
 }
 
 #[derive(Deserialize)]
-struct Part<'a> {
+struct CohereContent<'a> {
     #[serde(default, borrow)]
     text: Text<'a>,
     #[serde(default, borrow)]
@@ -87,15 +87,15 @@ struct Part<'a> {
 }
 
 #[derive(Deserialize)]
-struct Call<'a> {
+struct CohereCall<'a> {
     #[serde(default, borrow)]
     id: Text<'a>,
     #[serde(default, borrow)]
-    function: Maybe<Function<'a>>,
+    function: Maybe<CohereFunction<'a>>,
 }
 
 #[derive(Deserialize)]
-struct Function<'a> {
+struct CohereFunction<'a> {
     #[serde(default, borrow)]
     name: Text<'a>,
     #[serde(default, borrow)]
@@ -103,7 +103,7 @@ struct Function<'a> {
 }
 
 #[derive(Deserialize)]
-struct Cited<'a> {
+struct CohereCitation<'a> {
     #[serde(default)]
     start: Count,
     #[serde(default)]
@@ -115,7 +115,7 @@ struct Cited<'a> {
 }
 
 #[derive(Deserialize)]
-struct Likely<'a> {
+struct CohereLogprobs<'a> {
     #[serde(default, borrow)]
     text: Text<'a>,
     #[serde(default, borrow)]
@@ -132,7 +132,7 @@ pub(super) struct CohereStream {
     ended: bool,
 }
 
-impl Told<'_> {
+impl CohereEvent<'_> {
     /// An error in whichever form: by its type, or one that is no event.
     fn is_error(&self) -> bool {
         match self.kind.text() {
@@ -143,11 +143,11 @@ impl Told<'_> {
 }
 
 impl ReadsFrames for CohereStream {
-    type Frames = Reader;
+    type Frames = SseReader;
 
-    fn read(&mut self, frame: Frame<'_>, on: &mut dyn FnMut(Event)) {
-        let told = serde_json::from_slice::<Told<'_>>(frame.data).ok();
-        let failed = told.as_ref().is_some_and(Told::is_error);
+    fn read(&mut self, frame: SseEvent<'_>, on: &mut dyn FnMut(Event)) {
+        let told = serde_json::from_slice::<CohereEvent<'_>>(frame.data).ok();
+        let failed = told.as_ref().is_some_and(CohereEvent::is_error);
         if failed || frame.name == b"error" {
             return on(Event::Error(fault::told(frame.data)));
         }
@@ -192,7 +192,12 @@ impl ReadsFrames for CohereStream {
 }
 
 impl CohereStream {
-    fn tell_arguments(&self, told: &Told<'_>, piece: &Piece<'_>, on: &mut dyn FnMut(Event)) {
+    fn tell_arguments(
+        &self,
+        told: &CohereEvent<'_>,
+        piece: &CoherePiece<'_>,
+        on: &mut dyn FnMut(Event),
+    ) {
         let function = piece
             .tool_calls
             .0
@@ -211,7 +216,7 @@ impl CohereStream {
         }
     }
 
-    fn end(&mut self, delta: Option<&Delta<'_>>, on: &mut dyn FnMut(Event)) {
+    fn end(&mut self, delta: Option<&CohereDelta<'_>>, on: &mut dyn FnMut(Event)) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
@@ -253,7 +258,7 @@ fn finish(word: &str) -> Result<Finish, &'static str> {
     })
 }
 
-impl Part<'_> {
+impl CohereContent<'_> {
     fn tell(&self, on: &mut dyn FnMut(Event)) {
         if let Some(words) = self.thinking.words() {
             on(Event::Reasoning(words.to_owned()));
@@ -264,7 +269,7 @@ impl Part<'_> {
     }
 }
 
-impl Call<'_> {
+impl CohereCall<'_> {
     fn tell(&self, index: u64, on: &mut dyn FnMut(Event)) {
         let function = self.function.0.as_ref();
         let name = function.and_then(|f| f.name.text());
@@ -280,7 +285,7 @@ impl Call<'_> {
     }
 }
 
-impl Cited<'_> {
+impl CohereCitation<'_> {
     /// Only sources with an address mean something to others; places in thoughts and plans are not in the text.
     fn tell(&self, on: &mut dyn FnMut(Event)) {
         if !matches!(self.kind.text(), None | Some("TEXT_CONTENT")) {
@@ -302,7 +307,7 @@ impl Cited<'_> {
 }
 
 /// A text of several tokens stands for one that is as likely as all of them are together, if that is told of each.
-fn likely(told: Option<&Likely<'_>>, on: &mut dyn FnMut(Event)) {
+fn likely(told: Option<&CohereLogprobs<'_>>, on: &mut dyn FnMut(Event)) {
     let Some(told) = told else { return };
     let logprob = match told.logprobs.list() {
         [] => return,
@@ -325,7 +330,7 @@ fn likely(told: Option<&Likely<'_>>, on: &mut dyn FnMut(Event)) {
 /// Reads a whole answer.
 pub(super) fn whole(bytes: &[u8]) -> Answer {
     let mut answer = Answer::default();
-    let Ok(whole) = serde_json::from_slice::<Whole<'_>>(bytes) else {
+    let Ok(whole) = serde_json::from_slice::<CohereAnswer<'_>>(bytes) else {
         return answer;
     };
     let mut on = |event| answer.add(event);
@@ -346,7 +351,7 @@ pub(super) fn whole(bytes: &[u8]) -> Answer {
     answer
 }
 
-impl Message<'_> {
+impl CohereMessage<'_> {
     fn tell(&self, on: &mut dyn FnMut(Event)) {
         let parts = || self.content.list().iter().filter_map(|p| p.0.as_ref());
         for words in parts().filter_map(|part| part.thinking.words()) {

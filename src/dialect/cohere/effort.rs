@@ -7,9 +7,9 @@ use crate::effort::{
 use crate::json::{self, Edit, Object};
 
 /// Cohere's words for effort.
-pub(super) struct Thoughts;
+pub(super) struct CohereWords;
 
-impl Words for Thoughts {
+impl Words for CohereWords {
     fn asked(&self, fields: &Object<'_>) -> Option<Effort> {
         let thinking = inner(fields, "thinking")?;
         match json::text(thinking.some("type")?).as_deref() {
@@ -87,7 +87,7 @@ mod tests {
         let target = Target {
             family: Family::Compatible,
             model: "command-a-reasoning-08-2025",
-            words: &Thoughts,
+            words: &CohereWords,
             asked: &asked,
             limit_tokens: limit,
             version: None,
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn an_effort_is_a_switch_and_a_budget_that_leaves_room_for_an_answer() {
-        let asked = |body: &str| Thoughts.asked(&Object::read_str(body).expect("an object"));
+        let asked = |body: &str| CohereWords.asked(&Object::read_str(body).expect("an object"));
         for (body, effort) in [
             ("{}", None),
             (r#"{"thinking":{"type":"disabled"}}"#, Some(Effort::None)),

@@ -1,6 +1,6 @@
 //! A request of Cohere Chat into a [`Request`].
 
-use super::effort::Thoughts;
+use super::effort::CohereWords;
 use crate::chat::conversation::MediaKind;
 use crate::chat::{Part, Prompt, Role, Turn};
 use crate::dialect::body::{self, Costs};
@@ -39,11 +39,11 @@ const BOUNDED: &[&str] = &[
 ];
 
 #[derive(Deserialize)]
-struct Message<'a> {
+struct CohereTurn<'a> {
     #[serde(default, borrow)]
     role: Text<'a>,
     #[serde(default, borrow)]
-    content: Content<'a, Maybe<Piece<'a>>>,
+    content: Content<'a, Maybe<CoherePart<'a>>>,
     #[serde(default, borrow)]
     tool_plan: Text<'a>,
     #[serde(default, borrow)]
@@ -51,7 +51,7 @@ struct Message<'a> {
 }
 
 #[derive(Deserialize)]
-struct Piece<'a> {
+struct CoherePart<'a> {
     #[serde(default, borrow, rename = "type")]
     kind: Text<'a>,
     #[serde(default, borrow)]
@@ -63,7 +63,7 @@ struct Piece<'a> {
 }
 
 #[derive(Deserialize)]
-struct Format<'a> {
+struct CohereFormat<'a> {
     #[serde(default, borrow, rename = "type")]
     kind: Text<'a>,
 }
@@ -76,10 +76,11 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
     let tokens = body::count(&fields, "max_tokens", 1..=body::TOKENS_MAX)?;
     let mut costs = Costs::default();
     costs.unknown(&fields, BOUNDED);
-    let tools: Vec<Maybe<body::Tool<'_>>> = body::list(&fields, "tools")?.unwrap_or_default();
+    let tools: Vec<Maybe<body::AskedTool<'_>>> = body::list(&fields, "tools")?.unwrap_or_default();
     body::unbounded_tools(&tools, &mut costs);
     let format = fields.some("response_format");
-    let format = format.and_then(|raw| serde_json::from_str::<Maybe<Format<'_>>>(raw).ok()?.0);
+    let format =
+        format.and_then(|raw| serde_json::from_str::<Maybe<CohereFormat<'_>>>(raw).ok()?.0);
     let mut prompt = Prompt {
         tools: tools.len(),
         structured: format.is_some_and(|f| f.kind.text() == Some("json_object")),
@@ -89,7 +90,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
         add(message, &format!("messages[{i}]"), &mut prompt, &mut costs)
     })?;
     Ok(Request {
-        effort: Thoughts.asked(&fields),
+        effort: CohereWords.asked(&fields),
         limit: tokens.map(|tokens| Limit {
             field: "max_tokens",
             tokens,
@@ -109,7 +110,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
 }
 
 fn add<'a>(
-    message: Message<'a>,
+    message: CohereTurn<'a>,
     at: &str,
     prompt: &mut Prompt<'a>,
     costs: &mut Costs<'a>,
@@ -148,7 +149,11 @@ fn add<'a>(
     Ok(())
 }
 
-fn part<'a>(piece: Maybe<Piece<'a>>, at: &str, costs: &mut Costs<'a>) -> Result<Part<'a>, Error> {
+fn part<'a>(
+    piece: Maybe<CoherePart<'a>>,
+    at: &str,
+    costs: &mut Costs<'a>,
+) -> Result<Part<'a>, Error> {
     let piece = piece
         .0
         .ok_or_else(|| body::wrong(at, "an object", "something else"))?;

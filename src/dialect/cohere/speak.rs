@@ -168,26 +168,26 @@ fn event(kind: &str, mut fields: Value) -> String {
 
 /// What of an answer's content stands open.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum OpenPart {
     Text,
     Thinking,
 }
 
-impl Part {
+impl OpenPart {
     fn name(self) -> &'static str {
         match self {
-            Part::Text => "text",
-            Part::Thinking => "thinking",
+            OpenPart::Text => "text",
+            OpenPart::Thinking => "thinking",
         }
     }
 }
 
 /// A streamed answer. It is told one call after the other.
-pub(super) struct Writer {
+pub(super) struct CohereWriter {
     frame: Frame,
     usage: Usage,
     /// The part that is open, and its index.
-    open: Option<(Part, u64)>,
+    open: Option<(OpenPart, u64)>,
     next: u64,
     /// A call is open.
     in_call: bool,
@@ -202,9 +202,9 @@ pub(super) struct Writer {
     closed: bool,
 }
 
-impl Writer {
-    pub(super) fn new(frame: Frame) -> Writer {
-        Writer {
+impl CohereWriter {
+    pub(super) fn new(frame: Frame) -> CohereWriter {
+        CohereWriter {
             frame,
             usage: Usage::default(),
             open: None,
@@ -237,7 +237,7 @@ impl Writer {
         }
     }
 
-    fn say(&mut self, part: Part, text: &str, out: &mut Vec<u8>) {
+    fn say(&mut self, part: OpenPart, text: &str, out: &mut Vec<u8>) {
         let index = match self.open {
             Some((open, index)) if open == part => index,
             _ => {
@@ -245,7 +245,7 @@ impl Writer {
                 let index = self.next;
                 self.next += 1;
                 self.open = Some((part, index));
-                if part == Part::Text {
+                if part == OpenPart::Text {
                     self.said.begin(index);
                 }
                 let content = json!({"type": part.name(), part.name(): ""});
@@ -267,7 +267,7 @@ impl Writer {
     }
 
     fn text(&mut self, text: &str, out: &mut Vec<u8>) {
-        self.say(Part::Text, text, out);
+        self.say(OpenPart::Text, text, out);
         self.said.push(text);
     }
 
@@ -320,14 +320,14 @@ impl Writer {
     }
 }
 
-impl StreamWriter for Writer {
+impl StreamWriter for CohereWriter {
     fn write(&mut self, event: Event, out: &mut Vec<u8>) {
         if self.closed {
             return;
         }
         match event {
             Event::Text(text) | Event::Refusal(text) => self.text(&text, out),
-            Event::Reasoning(text) => self.say(Part::Thinking, &text, out),
+            Event::Reasoning(text) => self.say(OpenPart::Thinking, &text, out),
             Event::Call { id, name, .. } => self.call(&id, name, out),
             Event::Arguments { text, .. } if self.in_call => self.arguments(&text, out),
             Event::Arguments { .. } => {}

@@ -23,7 +23,7 @@ pub struct Vectors {
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct Wire<'a> {
+struct EmbedAnswer<'a> {
     model: Option<String>,
     #[serde(borrow)]
     data: Option<Vec<Datum<'a>>>,
@@ -108,7 +108,7 @@ pub fn meter(call: Call, body: &[u8], rule: UsageRule) -> Answer {
 /// The vectors of an answer; `None` where it holds none that can be read.
 #[must_use]
 pub fn vectors(call: Call, body: &[u8]) -> Option<Vectors> {
-    let wire: Wire<'_> = serde_json::from_slice(body).ok()?;
+    let wire: EmbedAnswer<'_> = serde_json::from_slice(body).ok()?;
     let all: Option<Vec<_>> = match (wire.data, wire.embeddings, wire.embedding) {
         (Some(mut data), ..) => {
             data.sort_by_key(|datum| datum.index);
@@ -153,13 +153,13 @@ impl Vectors {
                 load_duration: 0,
                 prompt_eval_count: tokens,
             }),
-            Call::OllamaOld => written(&One { embedding: first }),
-            Call::Gemini => written(&One {
+            Call::OllamaOld => written(&ToOllamaOne { embedding: first }),
+            Call::Gemini => written(&ToOllamaOne {
                 embedding: ToGemini { values: first },
             }),
             Call::GeminiBatch => {
                 let all = self.all.iter().map(|values| ToGemini { values });
-                written(&Many {
+                written(&ToGeminiBatch {
                     embeddings: all.collect(),
                 })
             }
@@ -175,7 +175,7 @@ impl Vectors {
                 false => Wanted::Floats(floats),
             },
         });
-        written(&List {
+        written(&ToOpenAiList {
             object: "list",
             data: data.collect(),
             model,
@@ -217,7 +217,7 @@ struct ToUsage {
 }
 
 #[derive(Serialize)]
-struct List<'a> {
+struct ToOpenAiList<'a> {
     object: &'static str,
     data: Vec<ToOpenAi<'a>>,
     model: &'a str,
@@ -239,11 +239,11 @@ struct ToGemini<'a> {
 }
 
 #[derive(Serialize)]
-struct One<T> {
+struct ToOllamaOne<T> {
     embedding: T,
 }
 
 #[derive(Serialize)]
-struct Many<'a> {
+struct ToGeminiBatch<'a> {
     embeddings: Vec<ToGemini<'a>>,
 }

@@ -246,10 +246,10 @@ struct Requests<'a> {
 
 impl Serialize for Requests<'_> {
     fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
-        out.collect_seq(self.said.texts.iter().map(|text| One {
+        out.collect_seq(self.said.texts.iter().map(|text| GeminiRequest {
             model: self.model,
-            content: Content {
-                parts: [Word { text }],
+            content: GeminiText {
+                parts: [GeminiWord { text }],
             },
             length: self.said.dimensions,
         }))
@@ -257,9 +257,9 @@ impl Serialize for Requests<'_> {
 }
 
 #[derive(Serialize)]
-struct One<'a> {
+struct GeminiRequest<'a> {
     model: &'a str,
-    content: Content<'a>,
+    content: GeminiText<'a>,
     #[serde(
         rename = "outputDimensionality",
         skip_serializing_if = "Option::is_none"
@@ -268,11 +268,11 @@ struct One<'a> {
 }
 
 #[derive(Serialize)]
-struct Content<'a> {
-    parts: [Word<'a>; 1],
+struct GeminiText<'a> {
+    parts: [GeminiWord<'a>; 1],
 }
 
 #[derive(Serialize)]
-struct Word<'a> {
+struct GeminiWord<'a> {
     text: &'a str,
 }

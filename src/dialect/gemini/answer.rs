@@ -1,11 +1,11 @@
 //! Answers of Gemini, streamed and whole.
 
-use super::usage::Wire;
+use super::usage::GeminiUsage;
 use crate::chat::answer::Token;
 use crate::chat::conversation::State as Sealed;
 use crate::dialect::framed::{ReadsFrames, ToldModel, ToldUsage};
 use crate::dialect::lenient::{Content, Count, Maybe, Text};
-use crate::dialect::sse::{Frame, Reader};
+use crate::dialect::sse::{SseEvent, SseReader};
 use crate::dialect::{Answer, Citation, Event, Finish, fault};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -21,7 +21,7 @@ const SOURCES_MAX: usize = 256;
 
 /// A piece of a stream, or a whole answer: they are alike.
 #[derive(Deserialize)]
-struct Said<'a> {
+struct GeminiChunk<'a> {
     #[serde(default, borrow)]
     candidates: Content<'a, Maybe<Candidate<'a>>>,
     #[serde(default, borrow, rename = "usageMetadata")]
@@ -45,9 +45,9 @@ struct Candidate<'a> {
     #[serde(default)]
     index: Count,
     #[serde(default, borrow, rename = "logprobsResult")]
-    logprobs: Maybe<Logprobs<'a>>,
+    logprobs: Maybe<GeminiLogprobs<'a>>,
     #[serde(default, borrow)]
-    content: Maybe<Spoken<'a>>,
+    content: Maybe<GeminiContent<'a>>,
     #[serde(default, borrow, rename = "finishReason")]
     finish: Text<'a>,
     #[serde(default, borrow, rename = "groundingMetadata")]
@@ -56,9 +56,9 @@ struct Candidate<'a> {
 
 /// Parallel lists: what was chosen, and what could have been.
 #[derive(Deserialize)]
-struct Logprobs<'a> {
+struct GeminiLogprobs<'a> {
     #[serde(default, borrow, rename = "chosenCandidates")]
-    chosen: Content<'a, Maybe<Likely<'a>>>,
+    chosen: Content<'a, Maybe<GeminiToken<'a>>>,
     #[serde(default, borrow, rename = "topCandidates")]
     top: Content<'a, Maybe<Top<'a>>>,
 }
@@ -66,18 +66,18 @@ struct Logprobs<'a> {
 #[derive(Deserialize)]
 struct Top<'a> {
     #[serde(default, borrow)]
-    candidates: Content<'a, Maybe<Likely<'a>>>,
+    candidates: Content<'a, Maybe<GeminiToken<'a>>>,
 }
 
 #[derive(Deserialize)]
-struct Likely<'a> {
+struct GeminiToken<'a> {
     #[serde(default, borrow)]
     token: Text<'a>,
     #[serde(default, rename = "logProbability")]
     logprob: Option<serde_json::Number>,
 }
 
-impl Likely<'_> {
+impl GeminiToken<'_> {
     fn token(&self) -> Option<Token> {
         Some(Token {
             text: self.token.text()?.to_owned(),
@@ -88,10 +88,10 @@ impl Likely<'_> {
     }
 }
 
-impl Logprobs<'_> {
+impl GeminiLogprobs<'_> {
     fn tokens(&self) -> Vec<Token> {
         let top = self.top.list();
-        let token = |(i, chosen): (usize, &Maybe<Likely<'_>>)| {
+        let token = |(i, chosen): (usize, &Maybe<GeminiToken<'_>>)| {
             let mut token = chosen.0.as_ref()?.token()?;
             let others = top.get(i).and_then(|t| t.0.as_ref());
             let others = others.map_or(&[][..], |t| t.candidates.list());
@@ -109,13 +109,13 @@ impl Logprobs<'_> {
 }
 
 #[derive(Deserialize)]
-struct Spoken<'a> {
+struct GeminiContent<'a> {
     #[serde(default, borrow)]
-    parts: Content<'a, Maybe<Piece<'a>>>,
+    parts: Content<'a, Maybe<GeminiPiece<'a>>>,
 }
 
 #[derive(Deserialize)]
-struct Piece<'a> {
+struct GeminiPiece<'a> {
     #[serde(default, borrow)]
     text: Text<'a>,
     #[serde(default)]
@@ -123,11 +123,11 @@ struct Piece<'a> {
     #[serde(default, borrow, rename = "thoughtSignature")]
     signature: Text<'a>,
     #[serde(default, borrow, rename = "functionCall")]
-    call: Maybe<Call<'a>>,
+    call: Maybe<GeminiCall<'a>>,
 }
 
 #[derive(Deserialize)]
-struct Call<'a> {
+struct GeminiCall<'a> {
     #[serde(default, borrow)]
     id: Text<'a>,
     #[serde(default, borrow)]
@@ -141,7 +141,7 @@ struct Grounding<'a> {
     #[serde(default, borrow, rename = "groundingSupports")]
     supports: Content<'a, Maybe<Support<'a>>>,
     #[serde(default, borrow, rename = "groundingChunks")]
-    chunks: Content<'a, Maybe<Chunk<'a>>>,
+    chunks: Content<'a, Maybe<GroundingChunk<'a>>>,
 }
 
 /// Which words rest on which sources.
@@ -163,7 +163,7 @@ struct Segment {
 }
 
 #[derive(Deserialize)]
-struct Chunk<'a> {
+struct GroundingChunk<'a> {
     #[serde(default, borrow)]
     web: Maybe<Web<'a>>,
 }
@@ -191,10 +191,10 @@ pub(super) struct GeminiStream {
 }
 
 impl ReadsFrames for GeminiStream {
-    type Frames = Reader;
+    type Frames = SseReader;
 
-    fn read(&mut self, frame: Frame<'_>, on: &mut dyn FnMut(Event)) {
-        match serde_json::from_slice::<Said<'_>>(frame.data) {
+    fn read(&mut self, frame: SseEvent<'_>, on: &mut dyn FnMut(Event)) {
+        match serde_json::from_slice::<GeminiChunk<'_>>(frame.data) {
             Ok(said) => self.tell(&said, frame.data, on),
             Err(_) if frame.name == b"error" => on(Event::Error(fault::told(frame.data))),
             Err(_) => {}
@@ -203,7 +203,7 @@ impl ReadsFrames for GeminiStream {
 }
 
 impl GeminiStream {
-    fn tell(&mut self, said: &Said<'_>, bytes: &[u8], on: &mut dyn FnMut(Event)) {
+    fn tell(&mut self, said: &GeminiChunk<'_>, bytes: &[u8], on: &mut dyn FnMut(Event)) {
         self.model.tell(&said.model, on);
         for candidate in said.candidates.list().iter().filter_map(|c| c.0.as_ref()) {
             self.turn_to(candidate, on);
@@ -244,7 +244,7 @@ impl GeminiStream {
             .0
             .as_ref()
             .map_or(&[][..], |c| c.parts.list());
-        let tokens = candidate.logprobs.0.as_ref().map(Logprobs::tokens);
+        let tokens = candidate.logprobs.0.as_ref().map(GeminiLogprobs::tokens);
         if let Some(tokens) = tokens.filter(|tokens| !tokens.is_empty()) {
             on(Event::Logprobs(tokens));
         }
@@ -325,7 +325,7 @@ impl GeminiStream {
     }
 
     /// A call without a name goes on with the one before it (`partialArgs`, for clients that asked for them).
-    fn tell_call(&mut self, call: &Call<'_>, on: &mut dyn FnMut(Event)) {
+    fn tell_call(&mut self, call: &GeminiCall<'_>, on: &mut dyn FnMut(Event)) {
         let Some(name) = call.name.words() else {
             return;
         };
@@ -344,7 +344,7 @@ impl GeminiStream {
     }
 
     fn tell_usage(&mut self, raw: &RawValue, on: &mut dyn FnMut(Event)) {
-        let read = serde_json::from_str::<Maybe<Wire<'_>>>(raw.get()).ok();
+        let read = serde_json::from_str::<Maybe<GeminiUsage<'_>>>(raw.get()).ok();
         let read = read.and_then(|wire| wire.0?.read());
         self.usage.tell(read, on);
     }
@@ -373,7 +373,7 @@ pub(super) fn whole(bytes: &[u8]) -> Answer {
             .unwrap_or_default(),
     };
     for piece in pieces {
-        if let Ok(said) = serde_json::from_str::<Said<'_>>(piece.get()) {
+        if let Ok(said) = serde_json::from_str::<GeminiChunk<'_>>(piece.get()) {
             state.tell(&said, piece.get().as_bytes(), &mut |event| {
                 answer.add(event)
             });

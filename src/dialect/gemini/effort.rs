@@ -8,9 +8,9 @@ use crate::json::Object;
 use serde_json::{Map, Value};
 
 /// Gemini's words for effort.
-pub(super) struct Thoughts;
+pub(super) struct GeminiWords;
 
-impl Words for Thoughts {
+impl Words for GeminiWords {
     fn asked(&self, fields: &Object<'_>) -> Option<Effort> {
         asked(fields)
     }

@@ -1,13 +1,13 @@
 //! A stream of events as one JSON array, for clients that did not ask for `alt=sse`.
 
 use crate::dialect::StreamFilter;
-use crate::dialect::sse::Reader;
+use crate::dialect::sse::SseReader;
 use bytes::Bytes;
 
 /// Turns SSE into the elements of an array; an element's bytes stay as they came.
 #[derive(Default)]
 pub(super) struct ToArray {
-    reader: Reader,
+    reader: SseReader,
     begun: bool,
     closed: bool,
 }

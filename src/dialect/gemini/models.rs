@@ -3,9 +3,9 @@
 use crate::dialect::directory::{Directory, Known};
 use serde_json::{Value, json};
 
-pub(super) struct Models;
+pub(super) struct GeminiModels;
 
-impl Directory for Models {
+impl Directory for GeminiModels {
     fn list(&self, models: &[Known<'_>]) -> Value {
         let cards: Vec<Value> = models.iter().map(|model| self.card(model)).collect();
         json!({"models": cards})

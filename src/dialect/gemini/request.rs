@@ -42,15 +42,15 @@ const UNBOUNDED_CONFIG: &[&str] = &["responseModalities", "speechConfig", "image
 const BOUNDING_CONFIG: &[&str] = &["maxOutputTokens", "candidateCount"];
 
 #[derive(Deserialize)]
-struct Turned<'a> {
+struct GeminiTurn<'a> {
     #[serde(default, borrow)]
     role: Text<'a>,
     #[serde(default, borrow)]
-    parts: Many<'a, Maybe<Piece<'a>>>,
+    parts: Many<'a, Maybe<GeminiPart<'a>>>,
 }
 
 #[derive(Deserialize)]
-struct Piece<'a> {
+struct GeminiPart<'a> {
     #[serde(default, borrow)]
     text: Text<'a>,
     #[serde(default)]
@@ -67,7 +67,7 @@ struct Piece<'a> {
         alias = "function_response",
         rename = "functionResponse"
     )]
-    response: Maybe<Response<'a>>,
+    response: Maybe<FunctionResponse<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -79,7 +79,7 @@ struct Blob<'a> {
 }
 
 #[derive(Deserialize)]
-struct Response<'a> {
+struct FunctionResponse<'a> {
     #[serde(default, borrow)]
     response: Option<&'a RawValue>,
     #[serde(default, borrow)]
@@ -130,7 +130,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
     prompt.system = system(&fields, &mut costs)?;
     for (i, turn) in contents(&fields)?.into_iter().enumerate() {
         let at = format!("contents[{i}]");
-        let turn: Maybe<Turned<'_>> = turn;
+        let turn: Maybe<GeminiTurn<'_>> = turn;
         let turn = turn
             .0
             .ok_or_else(|| body::wrong(&at, "an object", "something else"))?;
@@ -145,7 +145,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
     }
     let count = |key| config.as_ref().map_or(Ok(None), |c| counted(c, key));
     Ok(Request {
-        effort: effort::Thoughts.asked(&fields),
+        effort: effort::GeminiWords.asked(&fields),
         limit: limit(&fields, config.as_ref())?,
         choices: count("candidateCount")?.unwrap_or(1),
         model_in_body: body::model_in(&fields),
@@ -178,7 +178,7 @@ pub(super) fn either<'a>(fields: &Object<'a>, camel: &str) -> Option<&'a str> {
 }
 
 /// One content may stand without a list, as Google's servers read it.
-fn contents<'a>(fields: &Object<'a>) -> Result<Vec<Maybe<Turned<'a>>>, Error> {
+fn contents<'a>(fields: &Object<'a>) -> Result<Vec<Maybe<GeminiTurn<'a>>>, Error> {
     let alone = fields.some("contents").filter(|raw| raw.starts_with('{'));
     if let Some(Ok(content)) = alone.map(serde_json::from_str) {
         return Ok(vec![content]);
@@ -291,7 +291,7 @@ fn system<'a>(fields: &Object<'a>, costs: &mut Costs<'a>) -> Result<Vec<Cow<'a, 
         return Ok(Vec::new());
     };
     // What cannot be read could hold what has no bound.
-    let said: Maybe<Turned<'_>> = serde_json::from_str(raw)
+    let said: Maybe<GeminiTurn<'_>> = serde_json::from_str(raw)
         .map_err(|_| body::wrong(AT, "a content", "one that cannot be read"))?;
     let parts = said.0.map(|turn| parts(turn, AT, costs)).transpose()?;
     let texts = parts.into_iter().flatten().filter_map(|part| match part {
@@ -301,7 +301,11 @@ fn system<'a>(fields: &Object<'a>, costs: &mut Costs<'a>) -> Result<Vec<Cow<'a, 
     Ok(texts.collect())
 }
 
-fn parts<'a>(turn: Turned<'a>, at: &str, costs: &mut Costs<'a>) -> Result<Vec<Part<'a>>, Error> {
+fn parts<'a>(
+    turn: GeminiTurn<'a>,
+    at: &str,
+    costs: &mut Costs<'a>,
+) -> Result<Vec<Part<'a>>, Error> {
     let pieces = listed(turn.parts, || format!("{at}.parts"))?;
     let mut parts = Vec::with_capacity(pieces.len());
     for (j, piece) in pieces.into_iter().enumerate() {

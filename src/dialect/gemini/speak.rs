@@ -190,7 +190,7 @@ fn used(usage: &Usage) -> Value {
 
 /// What was said of one of several answers.
 #[derive(Default)]
-struct Choice {
+struct TellingCandidate {
     waiting: Waiting,
     /// Calls whose arguments still come, by their numbers among those of all answers.
     calls: Vec<(u64, Call)>,
@@ -205,10 +205,10 @@ struct Choice {
 }
 
 /// A streamed answer.
-pub(super) struct Writer {
+pub(super) struct GeminiWriter {
     frame: Frame,
     usage: Usage,
-    choices: Vec<Choice>,
+    choices: Vec<TellingCandidate>,
     /// The one that is being told.
     at: usize,
     said_calls: usize,
@@ -216,14 +216,14 @@ pub(super) struct Writer {
     closed: bool,
 }
 
-impl Writer {
-    pub(super) fn new(frame: Frame) -> Writer {
-        Writer {
+impl GeminiWriter {
+    pub(super) fn new(frame: Frame) -> GeminiWriter {
+        GeminiWriter {
             usage: Usage {
                 input: frame.input_estimate,
                 ..Usage::default()
             },
-            choices: vec![Choice::default()],
+            choices: vec![TellingCandidate::default()],
             at: 0,
             said_calls: 0,
             array: frame.array.then(ToArray::default),
@@ -235,11 +235,12 @@ impl Writer {
     fn turn_to(&mut self, choice: u64) {
         self.at = usize::try_from(choice.min(CHOICES_MAX - 1)).unwrap_or(0);
         if self.choices.len() <= self.at {
-            self.choices.resize_with(self.at + 1, Choice::default);
+            self.choices
+                .resize_with(self.at + 1, TellingCandidate::default);
         }
     }
 
-    fn choice(&mut self) -> &mut Choice {
+    fn choice(&mut self) -> &mut TellingCandidate {
         &mut self.choices[self.at]
     }
 
@@ -333,7 +334,7 @@ impl Writer {
     }
 }
 
-impl StreamWriter for Writer {
+impl StreamWriter for GeminiWriter {
     fn write(&mut self, event: Event, out: &mut Vec<u8>) {
         if self.closed {
             return;

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 /// The object as it comes.
 #[derive(Deserialize)]
-pub(super) struct Wire<'a> {
+pub(super) struct GeminiUsage<'a> {
     #[serde(default, rename = "promptTokenCount")]
     prompt: Count,
     #[serde(default, rename = "candidatesTokenCount")]
@@ -42,7 +42,7 @@ fn sound(details: &Content<'_, Maybe<Modality<'_>>>) -> u64 {
     sound.filter_map(|d| d.count.get()).sum()
 }
 
-impl Wire<'_> {
+impl GeminiUsage<'_> {
     /// What was used; `None` where the counts cannot be believed at all.
     pub(super) fn read(&self) -> Option<Usage> {
         let all = [
@@ -86,7 +86,7 @@ mod tests {
         let json = r#"{"promptTokenCount":10,"candidatesTokenCount":3,"totalTokenCount":13,"serviceTier":"flex",
             "promptTokensDetails":[{"modality":"TEXT","tokenCount":4},{"modality":"AUDIO","tokenCount":6}],
             "candidatesTokensDetails":[{"modality":"AUDIO","tokenCount":2}]}"#;
-        let usage = serde_json::from_str::<Wire<'_>>(json)
+        let usage = serde_json::from_str::<GeminiUsage<'_>>(json)
             .expect("read")
             .read()
             .expect("usage");
@@ -97,7 +97,9 @@ mod tests {
     #[test]
     fn thoughts_are_output_and_cached_tokens_are_a_part_of_the_prompt() {
         let read = |json: &str| {
-            let usage = serde_json::from_str::<Wire<'_>>(json).expect("read").read();
+            let usage = serde_json::from_str::<GeminiUsage<'_>>(json)
+                .expect("read")
+                .read();
             usage.map(|u| (u.input, u.cached, u.output, u.reasoning, u.anomaly))
         };
         for (json, expected) in [

@@ -10,11 +10,11 @@ use serde_json::value::RawValue;
 
 /// A line.
 #[derive(Deserialize)]
-struct Said<'a> {
+struct OllamaLine<'a> {
     #[serde(default, borrow)]
     model: Text<'a>,
     #[serde(default, borrow)]
-    message: Maybe<Message<'a>>,
+    message: Maybe<OllamaMessage<'a>>,
     /// Of `/api/generate`.
     #[serde(default, borrow)]
     response: Text<'a>,
@@ -29,31 +29,31 @@ struct Said<'a> {
     #[serde(default)]
     eval_count: Count,
     #[serde(default, borrow)]
-    logprobs: logprobs::List<'a>,
+    logprobs: logprobs::LikelyTokens<'a>,
     #[serde(default, borrow)]
     error: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
-struct Message<'a> {
+struct OllamaMessage<'a> {
     #[serde(default, borrow)]
     content: Text<'a>,
     #[serde(default, borrow)]
     thinking: Text<'a>,
     #[serde(default, borrow)]
-    tool_calls: Content<'a, Maybe<Call<'a>>>,
+    tool_calls: Content<'a, Maybe<OllamaCall<'a>>>,
 }
 
 #[derive(Deserialize)]
-struct Call<'a> {
+struct OllamaCall<'a> {
     #[serde(default, borrow)]
     id: Text<'a>,
     #[serde(default, borrow)]
-    function: Maybe<Function<'a>>,
+    function: Maybe<OllamaFunction<'a>>,
 }
 
 #[derive(Deserialize)]
-struct Function<'a> {
+struct OllamaFunction<'a> {
     #[serde(default, borrow)]
     name: Text<'a>,
     #[serde(default, borrow)]
@@ -71,7 +71,7 @@ impl ReadsFrames for OllamaStream {
     type Frames = Lines;
 
     fn read(&mut self, line: &[u8], on: &mut dyn FnMut(Event)) {
-        let Ok(said) = serde_json::from_slice::<Said<'_>>(line) else {
+        let Ok(said) = serde_json::from_slice::<OllamaLine<'_>>(line) else {
             return;
         };
         self.model.tell(&said.model, on);
@@ -117,7 +117,7 @@ impl ReadsFrames for OllamaStream {
 }
 
 impl OllamaStream {
-    fn tell_call(&mut self, call: &Call<'_>, on: &mut dyn FnMut(Event)) {
+    fn tell_call(&mut self, call: &OllamaCall<'_>, on: &mut dyn FnMut(Event)) {
         let Some(function) = &call.function.0 else {
             return;
         };

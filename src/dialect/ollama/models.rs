@@ -3,9 +3,9 @@
 use crate::dialect::directory::{Directory, Known, Lookup};
 use serde_json::{Value, json};
 
-pub(super) struct Models;
+pub(super) struct OllamaModels;
 
-impl Directory for Models {
+impl Directory for OllamaModels {
     fn lookup<'p>(&self, path: &'p str) -> Option<Lookup<'p>> {
         let json = |value: Value| Lookup::Told("application/json", value.to_string());
         Some(match path {

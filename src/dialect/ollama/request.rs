@@ -34,7 +34,7 @@ const BOUNDED: &[&str] = &[
 ];
 
 #[derive(Deserialize)]
-struct Message<'a> {
+struct OllamaTurn<'a> {
     #[serde(default, borrow)]
     role: Text<'a>,
     #[serde(default, borrow)]
@@ -59,7 +59,7 @@ pub(super) fn decode<'a>(
     let stream = fields.some("stream").is_none() || body::flag(&fields, "stream")?;
     let mut costs = Costs::default();
     costs.unknown(&fields, BOUNDED);
-    let tools: Vec<Maybe<body::Tool<'_>>> = body::list(&fields, "tools")?.unwrap_or_default();
+    let tools: Vec<Maybe<body::AskedTool<'_>>> = body::list(&fields, "tools")?.unwrap_or_default();
     body::unbounded_tools(&tools, &mut costs);
     let mut prompt = Prompt {
         tools: tools.len(),
@@ -114,7 +114,7 @@ fn limit(fields: &Object<'_>) -> Result<Option<Limit>, Error> {
 }
 
 fn add<'a>(
-    message: Message<'a>,
+    message: OllamaTurn<'a>,
     at: &str,
     prompt: &mut Prompt<'a>,
     costs: &mut Costs<'a>,

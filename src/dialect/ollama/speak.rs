@@ -101,7 +101,7 @@ fn end(body: &mut Map<String, Value>, finish: &Finish, usage: &Usage) {
 }
 
 /// A streamed answer.
-pub(super) struct Writer {
+pub(super) struct OllamaWriter {
     api: Ollama,
     frame: Frame,
     usage: Usage,
@@ -113,9 +113,9 @@ pub(super) struct Writer {
     closed: bool,
 }
 
-impl Writer {
-    pub(super) fn new(api: Ollama, frame: Frame) -> Writer {
-        Writer {
+impl OllamaWriter {
+    pub(super) fn new(api: Ollama, frame: Frame) -> OllamaWriter {
+        OllamaWriter {
             api,
             frame,
             usage: Usage::default(),
@@ -172,7 +172,7 @@ impl Writer {
     }
 }
 
-impl StreamWriter for Writer {
+impl StreamWriter for OllamaWriter {
     fn write(&mut self, event: Event, out: &mut Vec<u8>) {
         if self.closed {
             return;

@@ -1,19 +1,19 @@
 //! Answers of Chat Completions, streamed and whole, in all their vendors' spellings.
 
-use super::calls::{Call, Calls, ToolCall, sealed};
-use super::usage::Wire;
+use super::calls::{CalledFunction, ChatCalls, ToolCall, sealed};
+use super::usage::ChatUsage;
 use crate::chat::{ServiceTier, Usage};
-use crate::dialect::cited::Cited;
+use crate::dialect::cited::UrlCitation;
 use crate::dialect::framed::{ReadsFrames, ToldModel, ToldUsage};
 use crate::dialect::lenient::{Content, Count, Maybe, Text};
-use crate::dialect::sse::{Frame, Reader};
+use crate::dialect::sse::{SseEvent, SseReader};
 use crate::dialect::{Answer, Event, Finish, UsageRule, body, logprobs};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 /// A chunk of a stream, or a whole answer: they differ in `delta` or `message`.
 #[derive(Deserialize)]
-struct Chunk<'a> {
+struct ChatChunk<'a> {
     #[serde(default, borrow)]
     object: Text<'a>,
     #[serde(default, borrow)]
@@ -21,7 +21,7 @@ struct Chunk<'a> {
     #[serde(default, borrow)]
     model: Text<'a>,
     #[serde(default, borrow)]
-    choices: Content<'a, Maybe<Choice<'a>>>,
+    choices: Content<'a, Maybe<ChatChoice<'a>>>,
     #[serde(default, borrow)]
     usage: Option<&'a RawValue>,
     #[serde(default, borrow)]
@@ -32,7 +32,7 @@ struct Chunk<'a> {
     service_tier: Text<'a>,
 }
 
-impl Chunk<'_> {
+impl ChatChunk<'_> {
     fn tier(&self) -> Option<ServiceTier> {
         self.service_tier.text().and_then(ServiceTier::read)
     }
@@ -45,29 +45,29 @@ struct XGroq<'a> {
 }
 
 #[derive(Deserialize)]
-struct Choice<'a> {
+struct ChatChoice<'a> {
     #[serde(default)]
     index: Count,
     #[serde(default, borrow)]
-    delta: Maybe<Message<'a>>,
+    delta: Maybe<ChatMessage<'a>>,
     #[serde(default, borrow)]
-    message: Maybe<Message<'a>>,
+    message: Maybe<ChatMessage<'a>>,
     /// What a legacy completion says.
     #[serde(default, borrow)]
     text: Text<'a>,
     #[serde(default, borrow)]
     finish_reason: Text<'a>,
     #[serde(default, borrow)]
-    logprobs: Maybe<Logprobs<'a>>,
+    logprobs: Maybe<ChatLogprobs<'a>>,
 }
 
 #[derive(Deserialize)]
-struct Logprobs<'a> {
+struct ChatLogprobs<'a> {
     #[serde(default, borrow)]
-    content: logprobs::List<'a>,
+    content: logprobs::LikelyTokens<'a>,
 }
 
-impl Choice<'_> {
+impl ChatChoice<'_> {
     fn tell_text(&self, on: &mut dyn FnMut(Event)) {
         if let Some(text) = self.text.words() {
             on(Event::Text(text.to_owned()));
@@ -82,9 +82,9 @@ impl Choice<'_> {
 }
 
 #[derive(Deserialize)]
-struct Message<'a> {
+struct ChatMessage<'a> {
     #[serde(default, borrow)]
-    content: Content<'a, Maybe<Piece<'a>>>,
+    content: Content<'a, Maybe<ChatPiece<'a>>>,
     #[serde(default, borrow)]
     refusal: Text<'a>,
     #[serde(default, borrow)]
@@ -96,7 +96,7 @@ struct Message<'a> {
     #[serde(default, borrow)]
     tool_calls: Content<'a, Maybe<ToolCall<'a>>>,
     #[serde(default, borrow)]
-    function_call: Maybe<Call<'a>>,
+    function_call: Maybe<CalledFunction<'a>>,
     #[serde(default, borrow)]
     annotations: Content<'a, Maybe<Annotation<'a>>>,
 }
@@ -104,12 +104,12 @@ struct Message<'a> {
 #[derive(Deserialize)]
 struct Annotation<'a> {
     #[serde(default, borrow)]
-    url_citation: Maybe<Cited<'a>>,
+    url_citation: Maybe<UrlCitation<'a>>,
 }
 
 /// Mistral's content: an array of text and thinking.
 #[derive(Deserialize)]
-struct Piece<'a> {
+struct ChatPiece<'a> {
     #[serde(default, borrow)]
     text: Text<'a>,
     #[serde(default, borrow)]
@@ -129,16 +129,16 @@ struct Thought<'a> {
 }
 
 #[derive(Deserialize)]
-struct Fault<'a> {
+struct ChatFault<'a> {
     #[serde(default, borrow)]
     message: Text<'a>,
     #[serde(default, borrow)]
     r#type: Text<'a>,
 }
 
-impl Message<'_> {
+impl ChatMessage<'_> {
     /// Tells the words in the order: reasoning, text, tool calls. Calls of other choices than the first have indexes of their own.
-    fn tell(&self, choice: u64, calls: &mut Calls, on: &mut dyn FnMut(Event)) {
+    fn tell(&self, choice: u64, calls: &mut ChatCalls, on: &mut dyn FnMut(Event)) {
         self.tell_reasoning(on);
         match &self.content {
             Content::Text(text) if !text.is_empty() => on(Event::Text(text.to_string())),
@@ -234,7 +234,7 @@ fn fault(raw: &str) -> Option<String> {
     if let Some(text) = crate::json::text(raw) {
         return Some(body::error_text(&text));
     }
-    let fault = serde_json::from_str::<Maybe<Fault<'_>>>(raw).ok()?.0;
+    let fault = serde_json::from_str::<Maybe<ChatFault<'_>>>(raw).ok()?.0;
     let said = fault.as_ref().and_then(|f| {
         let message = f.message.words();
         message.or_else(|| f.r#type.words()).map(body::error_text)
@@ -248,7 +248,7 @@ pub(super) struct ChatStream {
     model: ToldModel,
     tier: Option<ServiceTier>,
     usage: ToldUsage,
-    calls: Calls,
+    calls: ChatCalls,
     /// Which of several answers was told last.
     choice: u64,
 }
@@ -260,20 +260,20 @@ impl ChatStream {
             model: ToldModel::default(),
             tier: None,
             usage: ToldUsage::default(),
-            calls: Calls::default(),
+            calls: ChatCalls::default(),
             choice: 0,
         }
     }
 }
 
 impl ReadsFrames for ChatStream {
-    type Frames = Reader;
+    type Frames = SseReader;
 
-    fn read(&mut self, frame: Frame<'_>, on: &mut dyn FnMut(Event)) {
+    fn read(&mut self, frame: SseEvent<'_>, on: &mut dyn FnMut(Event)) {
         if frame.data.trim_ascii() == b"[DONE]" {
             return on(Event::End);
         }
-        let chunk = serde_json::from_slice::<Chunk<'_>>(frame.data).ok();
+        let chunk = serde_json::from_slice::<ChatChunk<'_>>(frame.data).ok();
         let error = chunk.as_ref().and_then(|chunk| {
             let said = chunk.error.and_then(|raw| fault(raw.get()));
             said.or_else(|| match chunk.object.text() {
@@ -300,7 +300,7 @@ impl ReadsFrames for ChatStream {
 }
 
 impl ChatStream {
-    fn tell_chunk(&mut self, chunk: &Chunk<'_>, on: &mut dyn FnMut(Event)) {
+    fn tell_chunk(&mut self, chunk: &ChatChunk<'_>, on: &mut dyn FnMut(Event)) {
         self.model.tell(&chunk.model, on);
         for choice in chunk.choices.list().iter().filter_map(|c| c.0.as_ref()) {
             let index = choice.index.get().unwrap_or(0);
@@ -329,7 +329,7 @@ impl ChatStream {
 }
 
 fn read_usage(raw: &RawValue, rule: UsageRule, tier: Option<ServiceTier>) -> Option<Usage> {
-    serde_json::from_str::<Maybe<Wire<'_>>>(raw.get())
+    serde_json::from_str::<Maybe<ChatUsage<'_>>>(raw.get())
         .ok()?
         .0?
         .read(rule, tier)
@@ -337,7 +337,7 @@ fn read_usage(raw: &RawValue, rule: UsageRule, tier: Option<ServiceTier>) -> Opt
 
 /// Reads a whole answer.
 pub(super) fn whole(bytes: &[u8], rule: UsageRule) -> Answer {
-    let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(bytes) else {
+    let Ok(chunk) = serde_json::from_slice::<ChatChunk<'_>>(bytes) else {
         return Answer::default();
     };
     let groq = chunk.x_groq.0.as_ref().and_then(|x| x.usage);
@@ -353,7 +353,7 @@ pub(super) fn whole(bytes: &[u8], rule: UsageRule) -> Answer {
             .map(|text| crate::dialect::fault::of(bytes, text)),
         ..Answer::default()
     };
-    let mut calls = Calls::default();
+    let mut calls = ChatCalls::default();
     let choices = chunk.choices.list().iter().filter_map(|c| c.0.as_ref());
     for (index, choice) in (0..).zip(choices) {
         answer.add(Event::Choice(index));

@@ -17,14 +17,14 @@ pub(super) struct ToolCall<'a> {
     #[serde(default, borrow)]
     extra_content: Option<&'a RawValue>,
     #[serde(default, borrow)]
-    function: Maybe<Call<'a>>,
+    function: Maybe<CalledFunction<'a>>,
     #[serde(default, borrow)]
-    custom: Maybe<Call<'a>>,
+    custom: Maybe<CalledFunction<'a>>,
 }
 
 /// What is called, with what.
 #[derive(Deserialize)]
-pub(super) struct Call<'a> {
+pub(super) struct CalledFunction<'a> {
     #[serde(default, borrow)]
     name: Text<'a>,
     #[serde(default, borrow)]
@@ -47,15 +47,15 @@ const CALLS_MAX: usize = 1_024;
 
 /// The calls so far: vendors leave out the index, repeat the name, or give every call the same index.
 #[derive(Default)]
-pub(super) struct Calls(Vec<Known>);
+pub(super) struct ChatCalls(Vec<KnownCall>);
 
-struct Known {
+struct KnownCall {
     choice: u64,
     index: Option<u64>,
     id: String,
 }
 
-impl Calls {
+impl ChatCalls {
     pub(super) fn tell(&mut self, choice: u64, call: &ToolCall<'_>, on: &mut dyn FnMut(Event)) {
         if let Some(raw) = call
             .extra_content
@@ -75,11 +75,11 @@ impl Calls {
         choice: u64,
         index: Option<u64>,
         id: &str,
-        call: &Call<'_>,
+        call: &CalledFunction<'_>,
         on: &mut dyn FnMut(Event),
     ) {
         let name = call.name.words();
-        let same = |known: &Known| {
+        let same = |known: &KnownCall| {
             known.choice == choice
                 && known.index == index
                 && (id.is_empty() || known.id.is_empty() || known.id == id)
@@ -93,7 +93,7 @@ impl Calls {
             Some(at) => at,
             None if self.0.len() >= CALLS_MAX => self.0.len() - 1,
             None => {
-                self.0.push(Known {
+                self.0.push(KnownCall {
                     choice,
                     index,
                     id: id.to_owned(),

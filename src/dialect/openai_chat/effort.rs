@@ -59,7 +59,7 @@ fn write(
         false => wanted,
     };
     fit(pen, target, accepts, effort);
-    let said = Said {
+    let said = WrittenEffort {
         effort,
         word: row.map_or(effort.name(), |r| r.word(effort)),
         // Where off is what silence means, silence is left alone.
@@ -104,14 +104,14 @@ pub(in crate::dialect) fn reject_sampling(pen: &mut Pen<'_>) {
     }
 }
 
-struct Said<'a> {
+struct WrittenEffort<'a> {
     effort: Effort,
     word: &'a str,
     by_default: bool,
 }
 
 /// `reasoning_effort`, as OpenAI has it and most others after it.
-fn field(pen: &mut Pen<'_>, said: &Said<'_>) {
+fn field(pen: &mut Pen<'_>, said: &WrittenEffort<'_>) {
     pen.replace("reasoning");
     pen.replace("thinking");
     if said.by_default && pen.fields.some("reasoning_effort").is_none() {
@@ -121,7 +121,7 @@ fn field(pen: &mut Pen<'_>, said: &Said<'_>) {
 }
 
 /// DeepSeek: a switch, and an effort while it is on.
-fn toggle(pen: &mut Pen<'_>, said: &Said<'_>) {
+fn toggle(pen: &mut Pen<'_>, said: &WrittenEffort<'_>) {
     pen.replace("reasoning");
     if said.effort == Effort::None {
         pen.replace("reasoning_effort");
@@ -133,7 +133,7 @@ fn toggle(pen: &mut Pen<'_>, said: &Said<'_>) {
 }
 
 /// OpenRouter: an object in which effort excludes `max_tokens` and `enabled`.
-fn nested(pen: &mut Pen<'_>, said: &Said<'_>) {
+fn nested(pen: &mut Pen<'_>, said: &WrittenEffort<'_>) {
     pen.replace("reasoning_effort");
     pen.replace("thinking");
     for key in ["max_tokens", "enabled"] {
@@ -145,7 +145,7 @@ fn nested(pen: &mut Pen<'_>, said: &Said<'_>) {
 }
 
 /// llama.cpp: the template's switch is turned off as well, and a client's own switch must not contradict.
-fn field_and_template(pen: &mut Pen<'_>, said: &Said<'_>) {
+fn field_and_template(pen: &mut Pen<'_>, said: &WrittenEffort<'_>) {
     pen.replace("reasoning");
     pen.replace("thinking");
     pen.set_text(&["reasoning_effort"], said.word);
@@ -159,7 +159,7 @@ fn field_and_template(pen: &mut Pen<'_>, said: &Said<'_>) {
 }
 
 /// vLLM: only a switch in the model's chat template.
-fn template(pen: &mut Pen<'_>, said: &Said<'_>, flag: &str) {
+fn template(pen: &mut Pen<'_>, said: &WrittenEffort<'_>, flag: &str) {
     for key in ["reasoning_effort", "reasoning", "thinking"] {
         pen.replace(key);
     }

@@ -71,7 +71,7 @@ impl Ends {
 }
 
 /// What becomes of an event.
-enum Fate {
+enum EventFate {
     Keep,
     Drop,
     Change(Vec<u8>),
@@ -79,7 +79,7 @@ enum Fate {
 
 impl StreamFilter for HideUsage {
     fn feed(&mut self, bytes: Bytes) -> Bytes {
-        let mut out = Out::new(bytes);
+        let mut out = PassedOn::new(bytes);
         let mut start = 0;
         if let Some(&first) = out.bytes.first() {
             let late_lf = std::mem::take(&mut self.late_lf);
@@ -112,28 +112,28 @@ impl StreamFilter for HideUsage {
     fn finish(&mut self) -> Bytes {
         let held = std::mem::take(&mut self.held);
         match fate(&held) {
-            Fate::Keep => Bytes::from(held),
-            Fate::Drop => Bytes::new(),
-            Fate::Change(changed) => Bytes::from(changed),
+            EventFate::Keep => Bytes::from(held),
+            EventFate::Drop => Bytes::new(),
+            EventFate::Change(changed) => Bytes::from(changed),
         }
     }
 }
 
 impl HideUsage {
-    fn end_event(&mut self, event: Range<usize>, out: &mut Out) {
+    fn end_event(&mut self, event: Range<usize>, out: &mut PassedOn) {
         let fate = self.fate(event, out);
         if self.ends.after_cr {
             self.late_lf = match fate {
-                Fate::Drop => LateLf::Goes,
-                Fate::Keep | Fate::Change(_) => LateLf::Stays,
+                EventFate::Drop => LateLf::Goes,
+                EventFate::Keep | EventFate::Change(_) => LateLf::Stays,
             };
         }
     }
 
     /// Decides on an event and writes it.
-    fn fate(&mut self, event: Range<usize>, out: &mut Out) -> Fate {
+    fn fate(&mut self, event: Range<usize>, out: &mut PassedOn) -> EventFate {
         if std::mem::take(&mut self.too_long) {
-            return Fate::Keep;
+            return EventFate::Keep;
         }
         let held = std::mem::take(&mut self.held);
         let whole = match held.is_empty() {
@@ -142,29 +142,29 @@ impl HideUsage {
         };
         let fate = fate(&whole);
         match &fate {
-            Fate::Keep => {
+            EventFate::Keep => {
                 if let Cow::Owned(whole) = whole {
                     out.replace(event, &whole);
                 }
             }
-            Fate::Change(changed) => out.replace(event, changed),
-            Fate::Drop => out.replace(event, &[]),
+            EventFate::Change(changed) => out.replace(event, changed),
+            EventFate::Drop => out.replace(event, &[]),
         }
         fate
     }
 }
 
 /// The bytes that go on: untouched ones are not copied until something before them changes.
-struct Out {
+struct PassedOn {
     bytes: Bytes,
     copied: Option<Vec<u8>>,
     /// Up to here `bytes` are dealt with, in `copied`.
     done: usize,
 }
 
-impl Out {
-    fn new(bytes: Bytes) -> Out {
-        Out {
+impl PassedOn {
+    fn new(bytes: Bytes) -> PassedOn {
+        PassedOn {
             bytes,
             copied: None,
             done: 0,
@@ -204,12 +204,12 @@ impl Out {
     }
 }
 
-fn fate(event: &[u8]) -> Fate {
+fn fate(event: &[u8]) -> EventFate {
     let Ok(text) = std::str::from_utf8(event) else {
-        return Fate::Keep;
+        return EventFate::Keep;
     };
     if !text.contains("\"usage\"") {
-        return Fate::Keep;
+        return EventFate::Keep;
     }
     let places = data_places(event);
     let data: Cow<'_, str> = match places.as_slice() {
@@ -223,18 +223,18 @@ fn fate(event: &[u8]) -> Fate {
         ),
     };
     let Ok(chunk) = Object::read(data.as_bytes()) else {
-        return Fate::Keep;
+        return EventFate::Keep;
     };
     match (chunk.get("usage"), places.as_slice()) {
         (Some("null"), [place]) => {
             let Some(edited) = chunk.edited(&[Edit::remove(&["usage"])]) else {
-                return Fate::Keep;
+                return EventFate::Keep;
             };
             let changed = [&text[..place.start], &edited, &text[place.end..]].concat();
-            Fate::Change(changed.into_bytes())
+            EventFate::Change(changed.into_bytes())
         }
-        (Some(usage), _) if usage != "null" && says_nothing_else(&chunk) => Fate::Drop,
-        _ => Fate::Keep,
+        (Some(usage), _) if usage != "null" && says_nothing_else(&chunk) => EventFate::Drop,
+        _ => EventFate::Keep,
     }
 }
 

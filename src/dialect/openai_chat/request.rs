@@ -28,11 +28,11 @@ const OBJECTS: &[&str] = &[
 ];
 
 #[derive(Deserialize)]
-struct Message<'a> {
+struct ChatTurn<'a> {
     #[serde(default, borrow)]
     role: Text<'a>,
     #[serde(default, borrow)]
-    content: Content<'a, Maybe<Piece<'a>>>,
+    content: Content<'a, Maybe<ChatPart<'a>>>,
     #[serde(default, borrow)]
     refusal: Text<'a>,
     #[serde(default, borrow)]
@@ -50,7 +50,7 @@ struct Message<'a> {
 }
 
 #[derive(Deserialize)]
-struct Piece<'a> {
+struct ChatPart<'a> {
     #[serde(default, borrow, rename = "type")]
     kind: Text<'a>,
     #[serde(default, borrow)]
@@ -83,7 +83,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
     let choices = body::count(&fields, "n", 1..=CHOICES_MAX)?.unwrap_or(1);
     let mut costs = Costs::default();
     fields::unbounded(&fields, &mut costs.unbounded);
-    let tools: Vec<Maybe<body::Tool<'_>>> = body::list(&fields, "tools")?.unwrap_or_default();
+    let tools: Vec<Maybe<body::AskedTool<'_>>> = body::list(&fields, "tools")?.unwrap_or_default();
     body::unbounded_tools(&tools, &mut costs);
     let functions: Option<Vec<IgnoredAny>> = body::list(&fields, "functions")?;
     let old_calls = functions.is_some();
@@ -153,7 +153,7 @@ fn structured(fields: &Object<'_>) -> bool {
 }
 
 fn add<'a>(
-    message: Message<'a>,
+    message: ChatTurn<'a>,
     i: usize,
     prompt: &mut Prompt<'a>,
     costs: &mut Costs<'a>,
@@ -195,7 +195,7 @@ fn add<'a>(
 }
 
 fn add_content<'a>(
-    content: Content<'a, Maybe<Piece<'a>>>,
+    content: Content<'a, Maybe<ChatPart<'a>>>,
     i: usize,
     parts: &mut Vec<Part<'a>>,
     costs: &mut Costs<'a>,
@@ -224,7 +224,7 @@ fn add_content<'a>(
 }
 
 fn part<'a>(
-    piece: Piece<'a>,
+    piece: ChatPart<'a>,
     at: std::fmt::Arguments<'_>,
     costs: &mut Costs<'a>,
 ) -> Result<Part<'a>, Error> {

@@ -138,7 +138,7 @@ const CHOICES_MAX: u64 = 128;
 
 /// What was said of one of several answers.
 #[derive(Default)]
-struct Choice {
+struct TellingChoice {
     pending: Option<State>,
     logprobs: Vec<Token>,
     /// Its calls, by their numbers among those of all answers.
@@ -148,22 +148,22 @@ struct Choice {
 }
 
 /// A streamed answer.
-pub(super) struct Writer {
+pub(super) struct ChatWriter {
     frame: Frame,
     usage: Option<Usage>,
-    choices: Vec<Choice>,
+    choices: Vec<TellingChoice>,
     /// The one that is being told.
     at: usize,
     calls: usize,
     closed: bool,
 }
 
-impl Writer {
-    pub(super) fn new(frame: Frame) -> Writer {
-        Writer {
+impl ChatWriter {
+    pub(super) fn new(frame: Frame) -> ChatWriter {
+        ChatWriter {
             frame,
             usage: None,
-            choices: vec![Choice::default()],
+            choices: vec![TellingChoice::default()],
             at: 0,
             calls: 0,
             closed: false,
@@ -173,7 +173,8 @@ impl Writer {
     fn turn_to(&mut self, choice: u64) {
         self.at = usize::try_from(choice.min(CHOICES_MAX - 1)).unwrap_or(0);
         if self.choices.len() <= self.at {
-            self.choices.resize_with(self.at + 1, Choice::default);
+            self.choices
+                .resize_with(self.at + 1, TellingChoice::default);
         }
     }
 
@@ -253,7 +254,7 @@ impl Writer {
     }
 }
 
-impl StreamWriter for Writer {
+impl StreamWriter for ChatWriter {
     fn write(&mut self, event: Event, out: &mut Vec<u8>) {
         if self.closed {
             return;

@@ -15,7 +15,7 @@ const PICO_PER_TICK: PicoUsd = PicoUsd(100);
 
 /// The object as it comes.
 #[derive(Deserialize)]
-pub(super) struct Wire<'a> {
+pub(super) struct ChatUsage<'a> {
     #[serde(default)]
     prompt_tokens: Count,
     #[serde(default)]
@@ -81,7 +81,7 @@ fn minus(a: u64, b: u64, anomaly: &mut bool) -> u64 {
     a.saturating_sub(b)
 }
 
-impl Wire<'_> {
+impl ChatUsage<'_> {
     /// What was used, in this service tier; `None` where the counts cannot be believed at all.
     pub(super) fn read(&self, rule: UsageRule, tier: Option<ServiceTier>) -> Option<Usage> {
         let prompt_details = self.prompt_tokens_details.0.as_ref();
@@ -247,7 +247,7 @@ mod tests {
     use super::*;
 
     fn read(json: &str, rule: UsageRule) -> Option<Usage> {
-        serde_json::from_str::<Wire<'_>>(json)
+        serde_json::from_str::<ChatUsage<'_>>(json)
             .expect("any object is read")
             .read(rule, None)
     }

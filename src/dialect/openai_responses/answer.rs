@@ -2,18 +2,18 @@
 
 use crate::chat::conversation::State as Sealed;
 use crate::chat::{ServiceTier, Usage};
-use crate::dialect::cited::Cited;
+use crate::dialect::cited::UrlCitation;
 use crate::dialect::framed::{ReadsFrames, ToldModel, ToldUsage};
 use crate::dialect::lenient::{Content, Count, Maybe, Text};
 use crate::dialect::openai_chat::reported_cost;
-use crate::dialect::sse::{Frame, Reader};
+use crate::dialect::sse::{SseEvent, SseReader};
 use crate::dialect::{Answer, Event, Finish, body, logprobs};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 /// Any event of a stream.
 #[derive(Deserialize)]
-struct Said<'a> {
+struct ResponsesEvent<'a> {
     #[serde(default, borrow, rename = "type")]
     kind: Text<'a>,
     #[serde(default, borrow)]
@@ -25,17 +25,17 @@ struct Said<'a> {
     #[serde(default, borrow)]
     delta: Text<'a>,
     #[serde(default, borrow)]
-    annotation: Maybe<Cited<'a>>,
+    annotation: Maybe<UrlCitation<'a>>,
     #[serde(default, borrow)]
-    logprobs: logprobs::List<'a>,
+    logprobs: logprobs::LikelyTokens<'a>,
     #[serde(default, borrow)]
-    error: Maybe<Fault<'a>>,
+    error: Maybe<ResponsesFault<'a>>,
     #[serde(default, borrow)]
     message: Text<'a>,
 }
 
 #[derive(Deserialize)]
-struct Fault<'a> {
+struct ResponsesFault<'a> {
     #[serde(default, borrow)]
     message: Text<'a>,
     #[serde(default, borrow)]
@@ -44,7 +44,7 @@ struct Fault<'a> {
 
 /// A whole answer, and the object inside the first and last events.
 #[derive(Deserialize)]
-struct Response<'a> {
+struct ResponsesBody<'a> {
     #[serde(default, borrow)]
     model: Text<'a>,
     #[serde(default, borrow)]
@@ -56,7 +56,7 @@ struct Response<'a> {
     #[serde(default, borrow)]
     incomplete_details: Maybe<Incomplete<'a>>,
     #[serde(default, borrow)]
-    error: Maybe<Fault<'a>>,
+    error: Maybe<ResponsesFault<'a>>,
     #[serde(default, borrow)]
     service_tier: Text<'a>,
 }
@@ -68,7 +68,7 @@ struct Incomplete<'a> {
 }
 
 #[derive(Deserialize)]
-struct Item<'a> {
+struct ResponsesItem<'a> {
     #[serde(default, borrow, rename = "type")]
     kind: Text<'a>,
     #[serde(default, borrow)]
@@ -80,23 +80,23 @@ struct Item<'a> {
     #[serde(default, borrow)]
     input: Text<'a>,
     #[serde(default, borrow)]
-    content: Content<'a, Maybe<Piece<'a>>>,
+    content: Content<'a, Maybe<ResponsesPiece<'a>>>,
     #[serde(default, borrow)]
-    summary: Content<'a, Maybe<Piece<'a>>>,
+    summary: Content<'a, Maybe<ResponsesPiece<'a>>>,
     #[serde(default, borrow)]
     encrypted_content: Text<'a>,
 }
 
 #[derive(Deserialize)]
-struct Piece<'a> {
+struct ResponsesPiece<'a> {
     #[serde(default, borrow)]
     text: Text<'a>,
     #[serde(default, borrow)]
     refusal: Text<'a>,
     #[serde(default, borrow)]
-    annotations: Content<'a, Maybe<Cited<'a>>>,
+    annotations: Content<'a, Maybe<UrlCitation<'a>>>,
     #[serde(default, borrow)]
-    logprobs: logprobs::List<'a>,
+    logprobs: logprobs::LikelyTokens<'a>,
 }
 
 /// The client's tools; those that the provider runs are not the client's to answer.
@@ -104,9 +104,9 @@ fn is_call(kind: Option<&str>) -> bool {
     matches!(kind, Some("function_call" | "custom_tool_call"))
 }
 
-impl Item<'_> {
+impl ResponsesItem<'_> {
     /// Tells a whole item.
-    fn tell(&self, raw: &str, calls: &mut Calls, on: &mut dyn FnMut(Event)) {
+    fn tell(&self, raw: &str, calls: &mut ItemCalls, on: &mut dyn FnMut(Event)) {
         match self.kind.text() {
             Some("reasoning") => {
                 let content = self.content.list();
@@ -177,9 +177,9 @@ impl Item<'_> {
 
 /// The calls so far, by the index of their item, and whether their arguments have come.
 #[derive(Default)]
-struct Calls(Vec<(Option<u64>, bool)>);
+struct ItemCalls(Vec<(Option<u64>, bool)>);
 
-impl Calls {
+impl ItemCalls {
     fn begin(&mut self, item: Option<u64>) -> u64 {
         self.0.push((item, false));
         u64::try_from(self.0.len() - 1).unwrap_or(u64::MAX)
@@ -197,17 +197,17 @@ pub(super) struct ResponsesStream {
     model: ToldModel,
     tier: Option<ServiceTier>,
     usage: ToldUsage,
-    calls: Calls,
+    calls: ItemCalls,
 }
 
 impl ReadsFrames for ResponsesStream {
-    type Frames = Reader;
+    type Frames = SseReader;
 
-    fn read(&mut self, frame: Frame<'_>, on: &mut dyn FnMut(Event)) {
+    fn read(&mut self, frame: SseEvent<'_>, on: &mut dyn FnMut(Event)) {
         if frame.data.trim_ascii() == b"[DONE]" {
             return;
         }
-        let Ok(said) = serde_json::from_slice::<Said<'_>>(frame.data) else {
+        let Ok(said) = serde_json::from_slice::<ResponsesEvent<'_>>(frame.data) else {
             if frame.name == b"error" {
                 on(Event::Error(body::error_bytes(frame.data).into()));
             }
@@ -248,9 +248,10 @@ impl ReadsFrames for ResponsesStream {
 }
 
 impl ResponsesStream {
-    fn tell_item(&mut self, said: &Said<'_>, done: bool, on: &mut dyn FnMut(Event)) {
+    fn tell_item(&mut self, said: &ResponsesEvent<'_>, done: bool, on: &mut dyn FnMut(Event)) {
         let Some(raw) = said.item else { return };
-        let Ok(Maybe(Some(item))) = serde_json::from_str::<Maybe<Item<'_>>>(raw.get()) else {
+        let Ok(Maybe(Some(item))) = serde_json::from_str::<Maybe<ResponsesItem<'_>>>(raw.get())
+        else {
             return;
         };
         let at = said.output_index.get();
@@ -275,13 +276,13 @@ impl ResponsesStream {
 
     fn tell_response(
         &mut self,
-        said: &Said<'_>,
+        said: &ResponsesEvent<'_>,
         kind: &str,
         bytes: &[u8],
         on: &mut dyn FnMut(Event),
     ) {
         let Some(raw) = said.response else { return };
-        let Ok(Maybe(Some(response))) = serde_json::from_str::<Maybe<Response<'_>>>(raw.get())
+        let Ok(Maybe(Some(response))) = serde_json::from_str::<Maybe<ResponsesBody<'_>>>(raw.get())
         else {
             return;
         };
@@ -292,7 +293,7 @@ impl ResponsesStream {
         }
         match kind {
             "response.failed" => {
-                let error = response.error.0.as_ref().and_then(Fault::words);
+                let error = response.error.0.as_ref().and_then(ResponsesFault::words);
                 let text = error.unwrap_or("the response failed");
                 let text = body::error_text(text);
                 on(Event::Error(crate::dialect::fault::of(bytes, text)));
@@ -313,24 +314,28 @@ impl ResponsesStream {
     }
 }
 
-fn tell_words(said: &Said<'_>, event: impl Fn(String) -> Event, on: &mut dyn FnMut(Event)) {
+fn tell_words(
+    said: &ResponsesEvent<'_>,
+    event: impl Fn(String) -> Event,
+    on: &mut dyn FnMut(Event),
+) {
     if let Some(words) = said.delta.words() {
         on(event(words.to_owned()));
     }
 }
 
-fn fault(said: &Said<'_>) -> Option<String> {
-    let inner = said.error.0.as_ref().and_then(Fault::words);
+fn fault(said: &ResponsesEvent<'_>) -> Option<String> {
+    let inner = said.error.0.as_ref().and_then(ResponsesFault::words);
     inner.or_else(|| said.message.words()).map(body::error_text)
 }
 
-impl Fault<'_> {
+impl ResponsesFault<'_> {
     fn words(&self) -> Option<&str> {
         self.message.words().or_else(|| self.code.words())
     }
 }
 
-impl Response<'_> {
+impl ResponsesBody<'_> {
     fn tier(&self) -> Option<ServiceTier> {
         self.service_tier.text().and_then(ServiceTier::read)
     }
@@ -353,7 +358,7 @@ impl Response<'_> {
 }
 
 #[derive(Deserialize)]
-struct Wire<'a> {
+struct ResponsesUsage<'a> {
     #[serde(default)]
     input_tokens: Count,
     #[serde(default)]
@@ -361,9 +366,9 @@ struct Wire<'a> {
     #[serde(default)]
     total_tokens: Count,
     #[serde(default)]
-    input_tokens_details: Maybe<InputDetails>,
+    input_tokens_details: Maybe<ResponsesInputDetails>,
     #[serde(default)]
-    output_tokens_details: Maybe<OutputDetails>,
+    output_tokens_details: Maybe<ResponsesOutputDetails>,
     #[serde(default, borrow)]
     cost: Option<&'a RawValue>,
     #[serde(default)]
@@ -371,30 +376,32 @@ struct Wire<'a> {
 }
 
 #[derive(Deserialize)]
-struct InputDetails {
+struct ResponsesInputDetails {
     #[serde(default)]
     cached_tokens: Count,
     #[serde(default)]
     cache_write_tokens: Count,
     #[serde(default)]
-    cache_write_tokens_details: Maybe<Writes>,
+    cache_write_tokens_details: Maybe<CacheWritesByTime>,
 }
 
 #[derive(Deserialize)]
-struct Writes {
+struct CacheWritesByTime {
     #[serde(default)]
     ttl_12h: Count,
 }
 
 #[derive(Deserialize)]
-struct OutputDetails {
+struct ResponsesOutputDetails {
     #[serde(default)]
     reasoning_tokens: Count,
 }
 
 /// What was used; `None` where the counts cannot be believed at all.
 fn read_usage(raw: &RawValue, tier: Option<ServiceTier>) -> Option<Usage> {
-    let wire = serde_json::from_str::<Maybe<Wire<'_>>>(raw.get()).ok()?.0?;
+    let wire = serde_json::from_str::<Maybe<ResponsesUsage<'_>>>(raw.get())
+        .ok()?
+        .0?;
     let details = wire.input_tokens_details.0.as_ref();
     let cached = details.map_or(Count::Missing, |d| d.cached_tokens);
     let write = details.map_or(Count::Missing, |d| d.cache_write_tokens);
@@ -435,7 +442,8 @@ fn read_usage(raw: &RawValue, tier: Option<ServiceTier>) -> Option<Usage> {
 
 /// Reads a whole answer.
 pub(super) fn whole(bytes: &[u8]) -> Answer {
-    let Ok(Maybe(Some(response))) = serde_json::from_slice::<Maybe<Response<'_>>>(bytes) else {
+    let Ok(Maybe(Some(response))) = serde_json::from_slice::<Maybe<ResponsesBody<'_>>>(bytes)
+    else {
         return Answer::default();
     };
     let mut answer = Answer {
@@ -447,13 +455,13 @@ pub(super) fn whole(bytes: &[u8]) -> Answer {
             .error
             .0
             .as_ref()
-            .and_then(Fault::words)
+            .and_then(ResponsesFault::words)
             .map(|text| crate::dialect::fault::of(bytes, body::error_text(text))),
         ..Answer::default()
     };
-    let mut calls = Calls::default();
+    let mut calls = ItemCalls::default();
     for raw in response.output.list() {
-        if let Ok(Maybe(Some(item))) = serde_json::from_str::<Maybe<Item<'_>>>(raw.get()) {
+        if let Ok(Maybe(Some(item))) = serde_json::from_str::<Maybe<ResponsesItem<'_>>>(raw.get()) {
             item.tell(raw.get(), &mut calls, &mut |event| answer.add(event));
         }
     }

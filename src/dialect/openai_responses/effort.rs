@@ -6,9 +6,9 @@ use crate::effort::{Accepts, Family, Pen, Row, Told, Words, inner, spoken};
 use crate::json::Object;
 
 /// The words for effort of Responses.
-pub(super) struct Reasoning;
+pub(super) struct ResponsesWords;
 
-impl Words for Reasoning {
+impl Words for ResponsesWords {
     fn asked(&self, fields: &Object<'_>) -> Option<Effort> {
         inner(fields, "reasoning")?.some("effort").and_then(spoken)
     }

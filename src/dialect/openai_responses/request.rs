@@ -54,7 +54,7 @@ const CLIENT_CALLS: &[&str] = &[
 ];
 
 #[derive(Deserialize)]
-struct Item<'a> {
+struct ResponsesTurn<'a> {
     #[serde(default, borrow, rename = "type")]
     kind: Text<'a>,
     #[serde(default, borrow)]
@@ -64,13 +64,13 @@ struct Item<'a> {
     #[serde(default, borrow)]
     encrypted_content: Text<'a>,
     #[serde(default, borrow)]
-    content: Many<'a, Maybe<Piece<'a>>>,
+    content: Many<'a, Maybe<ResponsesPart<'a>>>,
     #[serde(default, borrow)]
-    output: Many<'a, Maybe<Piece<'a>>>,
+    output: Many<'a, Maybe<ResponsesPart<'a>>>,
 }
 
 #[derive(Deserialize)]
-struct Piece<'a> {
+struct ResponsesPart<'a> {
     #[serde(default, borrow, rename = "type")]
     kind: Text<'a>,
     #[serde(default, borrow)]
@@ -86,7 +86,7 @@ struct Piece<'a> {
 }
 
 #[derive(Deserialize)]
-struct Tool<'a> {
+struct ResponsesTool<'a> {
     #[serde(default, borrow, rename = "type")]
     kind: Text<'a>,
 }
@@ -99,7 +99,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
     let limit = body::count(&fields, "max_output_tokens", 1..=body::TOKENS_MAX)?;
     let mut costs = Costs::default();
     name_unbounded(&fields, &mut costs.unbounded);
-    let tools: Vec<Maybe<Tool<'_>>> = body::list(&fields, "tools")?.unwrap_or_default();
+    let tools: Vec<Maybe<ResponsesTool<'_>>> = body::list(&fields, "tools")?.unwrap_or_default();
     for (i, tool) in tools.iter().enumerate() {
         let kind = tool.0.as_ref().and_then(|t| t.kind.text());
         if !matches!(kind, Some("function" | "custom")) {
@@ -118,7 +118,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
     }
     input(&fields, &mut prompt, &mut costs)?;
     Ok(Request {
-        effort: effort::Reasoning.asked(&fields),
+        effort: effort::ResponsesWords.asked(&fields),
         model_in_body: body::model_in(&fields),
         tier: body::tier(&fields, "service_tier"),
         fields,
@@ -191,7 +191,7 @@ fn input<'a>(
             body::found(raw),
         ));
     }
-    let items: Vec<Maybe<Item<'_>>> = body::list(fields, "input")?.unwrap_or_default();
+    let items: Vec<Maybe<ResponsesTurn<'_>>> = body::list(fields, "input")?.unwrap_or_default();
     for (i, item) in items.into_iter().enumerate() {
         let at = format!("input[{i}]");
         let item = item
@@ -202,7 +202,7 @@ fn input<'a>(
     Ok(())
 }
 
-fn add<'a>(item: Item<'a>, at: &str, prompt: &mut Prompt<'a>, costs: &mut Costs<'a>) {
+fn add<'a>(item: ResponsesTurn<'a>, at: &str, prompt: &mut Prompt<'a>, costs: &mut Costs<'a>) {
     let kind = item.kind.text().unwrap_or("message").to_owned();
     match kind.as_str() {
         "message" => {
@@ -259,7 +259,7 @@ fn push<'a>(prompt: &mut Prompt<'a>, role: Role, parts: Vec<Part<'a>>) {
 
 /// The parts of a content or an output. Pieces that must have a type and have none that is known are named as unbounded.
 fn parts<'a>(
-    content: Content<'a, Maybe<Piece<'a>>>,
+    content: Content<'a, Maybe<ResponsesPart<'a>>>,
     at: &str,
     typed: bool,
     costs: &mut Costs<'a>,
@@ -290,7 +290,7 @@ fn parts<'a>(
 }
 
 /// The picture, sound or document that a piece is, and its bytes where they are in it.
-fn medium<'a>(piece: &Piece<'a>) -> Option<(Part<'a>, MediaKind, Option<&'a str>)> {
+fn medium<'a>(piece: &ResponsesPart<'a>) -> Option<(Part<'a>, MediaKind, Option<&'a str>)> {
     match piece.kind.text()? {
         "input_image" | "computer_screenshot" => {
             let data = body::inline_url(piece.image_url);

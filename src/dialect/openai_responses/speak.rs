@@ -154,7 +154,7 @@ enum Open {
 }
 
 /// A streamed answer.
-pub(super) struct Writer {
+pub(super) struct ResponsesWriter {
     frame: Frame,
     number: u64,
     usage: Usage,
@@ -174,9 +174,9 @@ pub(super) struct Writer {
     closed: bool,
 }
 
-impl Writer {
-    pub(super) fn new(frame: Frame) -> Writer {
-        Writer {
+impl ResponsesWriter {
+    pub(super) fn new(frame: Frame) -> ResponsesWriter {
+        ResponsesWriter {
             frame,
             number: 0,
             usage: Usage::default(),
@@ -447,7 +447,7 @@ impl Writer {
     }
 }
 
-impl StreamWriter for Writer {
+impl StreamWriter for ResponsesWriter {
     fn write(&mut self, event: Event, out: &mut Vec<u8>) {
         if self.closed {
             return;
