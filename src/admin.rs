@@ -4,7 +4,7 @@ use crate::exchange::{self, State};
 use crate::ledger::balance::Standing;
 use crate::ledger::cap::{Dim, Measure, Pick};
 use crate::money::PicoUsd;
-use crate::relay::Answer;
+use crate::relay::AnswerBody;
 use crate::telemetry::CapFigures;
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
@@ -28,7 +28,7 @@ pub struct Admin {
 }
 
 /// Answers one admin request.
-pub fn handle(admin: &Admin, request: &Request<Incoming>) -> Response<Answer> {
+pub fn handle(admin: &Admin, request: &Request<Incoming>) -> Response<AnswerBody> {
     if let Err(error) = exchange::check_head(request.version(), request.headers()) {
         let mut answer = say(StatusCode::BAD_REQUEST, &error.public);
         let close = HeaderValue::from_static("close");
@@ -77,12 +77,12 @@ fn authorised(admin: &Admin, request: &Request<Incoming>) -> bool {
     given.is_some_and(|g| g.ct_eq(token.expose_secret().as_bytes()).into())
 }
 
-fn say(status: StatusCode, text: &str) -> Response<Answer> {
+fn say(status: StatusCode, text: &str) -> Response<AnswerBody> {
     typed(status, "text/plain; charset=utf-8", format!("{text}\n"))
 }
 
-fn typed(status: StatusCode, kind: &'static str, body: String) -> Response<Answer> {
-    let mut answer = Response::new(Answer::whole(body));
+fn typed(status: StatusCode, kind: &'static str, body: String) -> Response<AnswerBody> {
+    let mut answer = Response::new(AnswerBody::whole(body));
     *answer.status_mut() = status;
     answer
         .headers_mut()
@@ -90,7 +90,7 @@ fn typed(status: StatusCode, kind: &'static str, body: String) -> Response<Answe
     answer
 }
 
-fn metrics(admin: &Admin) -> Response<Answer> {
+fn metrics(admin: &Admin) -> Response<AnswerBody> {
     publish_caps(&admin.state);
     admin
         .state
@@ -129,7 +129,7 @@ fn publish_caps(state: &State) {
     state.telemetry.caps(&figures);
 }
 
-fn caps(admin: &Admin) -> Response<Answer> {
+fn caps(admin: &Admin) -> Response<AnswerBody> {
     let callers = admin.state.callers.load();
     let standings = admin.state.ledger.standings();
     let used = standings
@@ -170,7 +170,7 @@ fn describe(s: &Standing) -> serde_json::Value {
     row
 }
 
-fn models(admin: &Admin) -> Response<Answer> {
+fn models(admin: &Admin) -> Response<AnswerBody> {
     let policy = admin.state.policy.load();
     let rows: Vec<_> = policy
         .fleet

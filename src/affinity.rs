@@ -53,7 +53,7 @@ impl Default for Affinity {
 
 /// A user's turn: its hash, and whether this request goes on with it (after tool calls) or begins it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Turn {
+pub struct UserTurn {
     hash: u64,
     /// The model has acted since the user last spoke.
     pub goes_on: bool,
@@ -62,7 +62,7 @@ pub struct Turn {
 impl Affinity {
     /// The turn that `prompt` is in.
     #[must_use]
-    pub fn turn(&self, caller: &str, session: Option<&str>, prompt: &Prompt<'_>) -> Turn {
+    pub fn turn(&self, caller: &str, session: Option<&str>, prompt: &Prompt<'_>) -> UserTurn {
         let ask = prompt.turns.iter().rposition(|t| {
             t.role == Role::User && t.parts.iter().any(|p| matches!(p, Part::Text(_)))
         });
@@ -77,7 +77,7 @@ impl Affinity {
             }
         }
         let goes_on = ask.is_some_and(|at| at + 1 < prompt.turns.len());
-        Turn {
+        UserTurn {
             hash: hash.finish(),
             goes_on,
         }
@@ -91,12 +91,12 @@ impl Affinity {
 
     /// What serves this turn, if it goes on and is remembered.
     #[must_use]
-    pub fn served(&self, turn: Turn) -> Option<Served> {
+    pub fn served(&self, turn: UserTurn) -> Option<Served> {
         turn.goes_on.then(|| self.turns.get(&turn.hash)).flatten()
     }
 
     /// Remembers what serves a turn.
-    pub fn remember(&self, turn: Turn, served: Served) {
+    pub fn remember(&self, turn: UserTurn, served: Served) {
         self.turns.insert(turn.hash, served);
     }
 }

@@ -193,7 +193,10 @@ mod tests {
                 more();
             }),
         );
-        back.err().expect("too much waits")(Measure::Bound);
+        let Err(back) = back else {
+            panic!("too much waits");
+        };
+        back(Measure::Bound);
         pool.push_now(Box::new(say("admission")));
         go.send(()).expect("the thread waits for it");
         let order: Vec<_> = (0..3).map(|_| told.recv_timeout(DEADLINE)).collect();

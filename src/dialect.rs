@@ -189,7 +189,7 @@ pub trait Dialect: Send + Sync {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place<'p> {
     /// The kind of work.
-    pub work: Work,
+    pub work: PlaceWork,
     /// The model, where the path names it.
     pub model: Option<Cow<'p, str>>,
     /// The path itself says that the answer is to be streamed.
@@ -200,7 +200,7 @@ pub struct Place<'p> {
 
 /// The kind of work that a path asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Work {
+pub enum PlaceWork {
     /// An answer of a model.
     #[default]
     Complete,

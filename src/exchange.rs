@@ -38,7 +38,7 @@ use crate::ledger::balance::Ask;
 use crate::ledger::record::{Opening, Outcome};
 use crate::ledger::{Ledger, Refused, Reservation, cap::AtCap, now};
 use crate::limits::Limits;
-use crate::relay::{self, Answer, Reading, Relay, Terms, Watch, bill_headers};
+use crate::relay::{self, AnswerBody, Reading, Relay, RelayTerms, Watch, bill_headers};
 use crate::route::Policy;
 use crate::settle::{Around, Settlement};
 use crate::telemetry::Telemetry;
@@ -48,7 +48,7 @@ use arc_swap::ArcSwap;
 use bound::Bound;
 use bytes::Bytes;
 use completion::Completion;
-use count::Count;
+use count::CountCall;
 use embeddings::Embeddings;
 use files_batches::Keeping;
 use http::header::{CONNECTION, CONTENT_ENCODING};
@@ -57,13 +57,13 @@ use http::response::Parts as Head;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use hyper::body::{Body, Incoming};
 use passthrough::Passthrough;
-use router::Call;
+use router::CallKind;
 use status::Next;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
-use work::{Booked, Failed, Hold, Longer, Order, Reply, Told, Way, Work};
+use work::{Booked, Hold, Longer, Order, Reply, Unserved, Way, Wording, Work};
 
 /// What every exchange works with.
 pub struct State {
@@ -90,7 +90,7 @@ pub struct State {
 }
 
 /// Answers one request. Never fails: an error is an answer in the caller's dialect.
-pub async fn handle(state: &Arc<State>, request: Request<Incoming>) -> Response<Answer> {
+pub async fn handle(state: &Arc<State>, request: Request<Incoming>) -> Response<AnswerBody> {
     let arrived = Instant::now();
     let id = uuid::Uuid::now_v7().to_string();
     let (head, body) = request.into_parts();
@@ -142,33 +142,38 @@ fn inbound<'a>(
 }
 
 /// Each kind of call makes its work, which then takes the one path.
-async fn serve(state: &Arc<State>, inbound: Inbound<'_>, call: Call<'_>, body: Incoming) -> Reply {
+async fn serve(
+    state: &Arc<State>,
+    inbound: Inbound<'_>,
+    call: CallKind<'_>,
+    body: Incoming,
+) -> Reply {
     let head = inbound.head;
     let whole = |body| body::read_body(head, body, &state.limits);
     match call {
-        Call::Look => lookup::get(&inbound, &state.ledger).await,
-        Call::Describe => models::named(&inbound, &whole(body).await?),
-        Call::Complete(place) => {
+        CallKind::Look => lookup::get(&inbound, &state.ledger).await,
+        CallKind::Describe => models::named(&inbound, &whole(body).await?),
+        CallKind::Complete(place) => {
             let body = whole(body).await?;
             let admission = Admission::new(inbound)?;
             Exchange::of(state, &admission)
                 .complete(&body, &place)
                 .await
         }
-        Call::Embed(place) => {
+        CallKind::Embed(place) => {
             let body = whole(body).await?;
             let admission = Admission::new(inbound)?;
             let exchange = Exchange::of(state, &admission);
             let work = Embeddings::read(&admission, &body, &place)?;
             exchange.run(&work).await
         }
-        Call::Legacy(model) => {
+        CallKind::Legacy(model) => {
             let body = whole(body).await?;
             let admission = Admission::new(inbound)?;
             let exchange = Exchange::of(state, &admission);
             exchange.run(&legacy::call(&admission, body, model)?).await
         }
-        Call::Pass(name, rest) => {
+        CallKind::Pass(name, rest) => {
             let provider = passthrough::provider(&inbound.policy, &inbound.caller, name)?;
             passthrough::check_path(rest)?;
             let body = whole(body).await?;
@@ -177,17 +182,17 @@ async fn serve(state: &Arc<State>, inbound: Inbound<'_>, call: Call<'_>, body: I
             let work = Passthrough::to(&admission, provider, rest, body)?;
             exchange.run(&work).await
         }
-        Call::Keep(place) => {
+        CallKind::Keep(place) => {
             let admission = Admission::keeping(inbound)?;
             let exchange = Exchange::of(state, &admission);
             exchange.run(&Keeping::new(&admission, body, place)?).await
         }
-        Call::Count(place) => {
+        CallKind::Count(place) => {
             let body = whole(body).await?;
             let admission = Admission::uncounted(inbound)?;
             let exchange = Exchange::of(state, &admission);
             exchange
-                .count(&Count::read(&admission, &body, &place)?)
+                .count(&CountCall::read(&admission, &body, &place)?)
                 .await
         }
     }
@@ -223,7 +228,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// A count: the provider's own where it comes in time, else one made here.
-    async fn count(&self, count: &Count<'_>) -> Reply {
+    async fn count(&self, count: &CountCall<'_>) -> Reply {
         let told = tokio::time::timeout(count::PATIENCE, self.run(count)).await;
         match told {
             Ok(Ok(answer)) if count.is_told(&answer) => Ok(answer),
@@ -268,9 +273,9 @@ impl<'a> Exchange<'a> {
                     }
                     return Ok(answer);
                 }
-                Err(Failed::Final(outcome)) => return outcome,
-                Err(Failed::NextArm(outcome)) => failed = failed.or(Some(outcome)),
-                Err(Failed::LocalInstead(refusal)) => {
+                Err(Unserved::Final(reply)) => return *reply,
+                Err(Unserved::NextArm(reply)) => failed = failed.or(Some(*reply)),
+                Err(Unserved::LocalInstead(refusal)) => {
                     return match work.on_local_models() {
                         Some(local) => Box::pin(self.run(&*local)).await,
                         None => Err(refusal),
@@ -282,7 +287,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// One attempt on one arm, with a reservation of its own.
-    async fn attempt(&self, work: &dyn Work, arm: &Arm) -> Result<Response<Answer>, Failed> {
+    async fn attempt(&self, work: &dyn Work, arm: &Arm) -> Result<Response<AnswerBody>, Unserved> {
         let (state, arrived) = (self.state, self.admission.arrived);
         let decided = arrived.elapsed();
         let told = work.told(arm)?;
@@ -321,11 +326,11 @@ impl<'a> Exchange<'a> {
             Ok(outgoing) => outgoing,
             Err(defect) => {
                 settlement.void(Outcome::NotSent);
-                return Err(Failed::error(defect));
+                return Err(Unserved::error(defect));
             }
         };
         let provider = &arm.model.provider;
-        let words = outgoing::Words {
+        let words = outgoing::Addressing {
             translated: told.translated.then_some(told.dialect),
             bodiless: outgoing.bodiless,
         };
@@ -357,7 +362,7 @@ impl<'a> Exchange<'a> {
 
     /// Reserves the bound. What is known roughly is counted exactly before it refuses a request or lowers its limit, unless no count
     /// could change the refusal: an exact count takes up to a second.
-    async fn reserve(&self, bound: Bound, opening: Opening) -> Result<Reservation, Failed> {
+    async fn reserve(&self, bound: Bound, opening: Opening) -> Result<Reservation, Unserved> {
         let (ledger, most) = (&self.state.ledger, self.admission.wishes.max_cost);
         let patience = self.admission.policy.cap_wait;
         let mut ask = bound.rough;
@@ -380,54 +385,54 @@ impl<'a> Exchange<'a> {
                 },
                 Err(error) => {
                     if least().is_some_and(|least| bound::held_to_cost(least, most).is_err()) {
-                        return Err(Failed::error(error.also(bound.why_much)));
+                        return Err(Unserved::error(error.also(bound.why_much)));
                     }
                 }
             }
             ask = counting::now(exact).await.unwrap_or(ask);
         }
         let ask = bound::held_to_cost(ask, most)
-            .map_err(|error| Failed::error(error.also(bound.why_much)))?;
+            .map_err(|error| Unserved::error(error.also(bound.why_much)))?;
         let reserved = ledger.reserve(ask, opening, patience).await;
         reserved.map_err(|refused| self.refusal(&refused, bound.why_much))
     }
 
     /// What a refusal leads to: a local model where the cap says so, another arm where the cap is on this one only.
-    fn refusal(&self, refused: &Refused, why_much: Option<&'static str>) -> Failed {
+    fn refusal(&self, refused: &Refused, why_much: Option<&'static str>) -> Unserved {
         let caller = &self.admission.caller;
         let error = refused.error(now(), &|counter| caller.called(counter));
         let Refused::Full(full) = refused else {
-            return Failed::error(error);
+            return Unserved::error(error);
         };
         let error = error.also(why_much);
         let scope = &full.counter.scope;
         let telemetry = &self.state.telemetry;
         telemetry.cap_refused(scope.class(), full.only_reserved());
         if full.at_cap == AtCap::Local {
-            Failed::LocalInstead(error)
+            Unserved::LocalInstead(error)
         } else if scope.by_arm() {
-            Failed::NextArm(Err(error))
+            Unserved::next(Err(error))
         } else {
-            Failed::error(error)
+            Unserved::error(error)
         }
     }
 
     /// The process ends before the answer has come.
-    fn cut_off(&self, sent: &Sent<'_>, settlement: Settlement) -> Failed {
+    fn cut_off(&self, sent: &Sent<'_>, settlement: Settlement) -> Unserved {
         settlement.unknown(Outcome::StreamCut);
         if sent.works {
             self.may_be_billed();
         }
-        Failed::error(Error::new(Kind::Overloaded, relay::STOPPING))
+        Unserved::error(Error::new(Kind::Overloaded, relay::STOPPING))
     }
 
     /// No answer came.
-    fn unanswered(&self, sent: &Sent<'_>, failure: Failure, settlement: Settlement) -> Failed {
+    fn unanswered(&self, sent: &Sent<'_>, failure: Failure, settlement: Settlement) -> Unserved {
         let Failure { error, not_sent } = failure;
         // The client's own fault, and never a whole request to the provider.
         if matches!(error.kind, Kind::TooLarge | Kind::ClientTimeout) {
             settlement.void(Outcome::NotSent);
-            return Failed::error(error);
+            return Unserved::error(error);
         }
         let provider = &sent.arm.model.provider;
         self.state.telemetry.upstream_error(&provider.name, &error);
@@ -442,8 +447,8 @@ impl<'a> Exchange<'a> {
         }
         // A whole answer has had all the time that there is, and most likely was being made: no other arm makes it once more.
         match timeout && sent.begins == Begins::AtItsEnd {
-            true => Failed::error(error),
-            false => Failed::NextArm(Err(error)),
+            true => Unserved::error(error),
+            false => Unserved::next(Err(error)),
         }
     }
 
@@ -454,7 +459,7 @@ impl<'a> Exchange<'a> {
         order: &mut dyn Order,
         answer: Response<In>,
         mut settlement: Settlement,
-    ) -> Result<Response<Answer>, Failed> {
+    ) -> Result<Response<AnswerBody>, Unserved> {
         let (mut head, body) = answer.into_parts();
         settlement.status(head.status.as_u16());
         settlement.tier(returned::service_tier(&head.headers));
@@ -467,7 +472,7 @@ impl<'a> Exchange<'a> {
         match order.reading(&mut head, body.is_end_stream()) {
             Way::Empty => {
                 let _ = settlement.passed(&Read::default(), true);
-                Ok(Response::from_parts(head, Answer::whole("")))
+                Ok(Response::from_parts(head, AnswerBody::whole("")))
             }
             Way::Relayed(reading) => {
                 let flow = Flow {
@@ -485,7 +490,7 @@ impl<'a> Exchange<'a> {
                         return Err(self.cut_off(sent, settlement));
                     }
                 };
-                if !matches!(held, reply::Held::Whole(_)) && sent.works {
+                if !matches!(held, reply::HeldAnswer::Whole(_)) && sent.works {
                     self.may_be_billed();
                 }
                 let held = (hold, held, coding);
@@ -500,11 +505,11 @@ impl<'a> Exchange<'a> {
         sent: &Sent<'_>,
         order: &dyn Order,
         mut head: Head,
-        (hold, held, coding): (Hold, reply::Held, Option<Coding>),
+        (hold, held, coding): (Hold, reply::HeldAnswer, Option<Coding>),
         mut settlement: Settlement,
-    ) -> Result<Response<Answer>, Failed> {
+    ) -> Result<Response<AnswerBody>, Unserved> {
         match held {
-            reply::Held::Whole(mut bytes) => {
+            reply::HeldAnswer::Whole(mut bytes) => {
                 let plain = coding.and_then(|coding| coding.unpack(&bytes, reply::UNPACKED_MAX));
                 let answer = (hold.read)(plain.as_ref().unwrap_or(&bytes));
                 // What is only metered goes on as it came where the client can read that; what is changed on its way is plain.
@@ -528,16 +533,16 @@ impl<'a> Exchange<'a> {
                 order.answer(head, bytes, answer).map_err(|error| {
                     // The answer was made, and cannot be said.
                     self.may_be_billed();
-                    Failed::error(error)
+                    Unserved::error(error)
                 })
             }
-            reply::Held::Longer(first, rest) => {
+            reply::HeldAnswer::Longer(first, rest) => {
                 let kept = Some(first.to_vec());
                 let read = hold.read;
                 let reading = match (hold.longer, hold.books) {
                     (Longer::Refused(why), _) => {
                         settlement.unknown(Outcome::StreamCut);
-                        return Err(Failed::error(Error::new(Kind::UpstreamFailed, why)));
+                        return Err(Unserved::error(Error::new(Kind::UpstreamFailed, why)));
                     }
                     (Longer::Unread, _) => Reading::Passed(Watch::Nothing),
                     (Longer::Relayed, Booked::Passed) => {
@@ -553,9 +558,9 @@ impl<'a> Exchange<'a> {
                 };
                 Ok(self.relayed(sent, head, flow, settlement))
             }
-            reply::Held::Broken(error) => {
+            reply::HeldAnswer::Broken(error) => {
                 settlement.unknown(Outcome::StreamCut);
-                Err(Failed::error(error))
+                Err(Unserved::error(error))
             }
         }
     }
@@ -574,7 +579,7 @@ impl<'a> Exchange<'a> {
         mut head: Head,
         flow: Flow,
         mut settlement: Settlement,
-    ) -> Response<Answer> {
+    ) -> Response<AnswerBody> {
         let flow = flow.unpacked(&mut head.headers);
         if flow.reading.is_stream() {
             settlement.streaming();
@@ -583,7 +588,7 @@ impl<'a> Exchange<'a> {
         if wants_trailers {
             returned::announce_trailers(&mut head.headers);
         }
-        let terms = Terms {
+        let terms = RelayTerms {
             limits: &self.state.limits,
             total: self.time_left(sent),
             dialect: self.admission.dialect,
@@ -594,7 +599,7 @@ impl<'a> Exchange<'a> {
             model: sent.arm.model.name.clone(),
         };
         let relay = Relay::new(flow.rest, flow.first, flow.reading, settlement, terms);
-        Response::from_parts(head, Answer::Relayed(Box::new(relay)))
+        Response::from_parts(head, AnswerBody::Relayed(Box::new(relay)))
     }
 
     /// How long the answer may still take: a whole one since it was asked for, a stream since it has begun.
@@ -613,11 +618,11 @@ impl<'a> Exchange<'a> {
         mut head: Head,
         body: In,
         settlement: Settlement,
-    ) -> Failed {
+    ) -> Unserved {
         let meaning = status::meaning(head.status);
         let next = |outcome| match meaning.next {
-            Next::End => Failed::Final(outcome),
-            Next::OtherArm => Failed::NextArm(outcome),
+            Next::End => Unserved::last(outcome),
+            Next::OtherArm => Unserved::next(outcome),
         };
         if meaning.no_answer {
             settlement.void(Outcome::RefusedUpstream);
@@ -626,8 +631,8 @@ impl<'a> Exchange<'a> {
         let held = reply::read_up_to(body, reply::HELD_MAX, self.state.limits.idle).await;
         let held = unpacked(&mut head, held);
         let said = match &held {
-            reply::Held::Whole(bytes) => Some(&bytes[..]),
-            reply::Held::Longer(..) | reply::Held::Broken(_) => None,
+            reply::HeldAnswer::Whole(bytes) => Some(&bytes[..]),
+            reply::HeldAnswer::Longer(..) | reply::HeldAnswer::Broken(_) => None,
         };
         match meaning.charge.is_bound(said) {
             false => settlement.void(Outcome::RefusedUpstream),
@@ -643,9 +648,9 @@ impl<'a> Exchange<'a> {
         let status = head.status.as_u16();
         self.state.telemetry.upstream_status(&provider.name, status);
         let bytes = match held {
-            reply::Held::Whole(bytes) => reply::redacted(bytes, provider),
-            reply::Held::Broken(error) => return next(Err(error)),
-            reply::Held::Longer(..) => {
+            reply::HeldAnswer::Whole(bytes) => reply::redacted(bytes, provider),
+            reply::HeldAnswer::Broken(error) => return next(Err(error)),
+            reply::HeldAnswer::Longer(..) => {
                 let why = "the provider's error is too long to pass on";
                 return next(Err(Error::new(Kind::UpstreamFailed, why)));
             }
@@ -653,14 +658,14 @@ impl<'a> Exchange<'a> {
         let (dialect, id) = (self.admission.dialect, self.admission.id);
         next(Ok(match sent.told.translated {
             true => reply::error_of(head, &bytes, dialect, id),
-            false => Response::from_parts(head, Answer::whole(bytes)),
+            false => Response::from_parts(head, AnswerBody::whole(bytes)),
         }))
     }
 }
 
 /// A refusal's body as it reads, should it have come packed.
-fn unpacked(head: &mut Head, held: reply::Held) -> reply::Held {
-    let reply::Held::Whole(bytes) = held else {
+fn unpacked(head: &mut Head, held: reply::HeldAnswer) -> reply::HeldAnswer {
+    let reply::HeldAnswer::Whole(bytes) = held else {
         return held;
     };
     let coding = returned::coding(&head.headers);
@@ -668,13 +673,13 @@ fn unpacked(head: &mut Head, held: reply::Held) -> reply::Held {
     if plain.is_some() {
         head.headers.remove(CONTENT_ENCODING);
     }
-    reply::Held::Whole(plain.unwrap_or(bytes))
+    reply::HeldAnswer::Whole(plain.unwrap_or(bytes))
 }
 
 /// An attempt that has gone out.
 struct Sent<'a> {
     arm: &'a Arm,
-    told: &'a Told,
+    told: &'a Wording,
     begins: Begins,
     /// It makes the provider work. What only looks, or deletes, is free everywhere.
     works: bool,

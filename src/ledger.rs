@@ -36,7 +36,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use store::{Answer, Work};
+use store::{StoreAnswer, StoreWork};
 use tokio::sync::Notify;
 use writer::Writer;
 
@@ -156,13 +156,13 @@ impl Ledger {
             balances.set_caps(&both, &new, now());
             // Under the lock: what closes from now on counts in the new counters, what closed before is in the attempts.
             let now = self.latest(now());
-            self.writer.ask(Work::Define {
+            self.writer.ask(StoreWork::Define {
                 counters: counters.clone(),
                 now,
             })
         };
         let sums = match told.await {
-            Ok(Ok(Answer::Sums(sums))) => sums,
+            Ok(Ok(StoreAnswer::Sums(sums))) => sums,
             Ok(Ok(_)) => Vec::new(),
             Ok(Err(why)) => return Err(why),
             Err(_) => return Err("the ledger thread has ended".into()),
@@ -252,7 +252,7 @@ impl Ledger {
         opening.bound_tokens = grant.tokens_bound;
         let mut reservation = Reservation::new(self.clone(), Arc::new(opening), grant);
         if reservation.must_be_durable() {
-            let told = self.writer.ask(Work::Open(reservation.row()));
+            let told = self.writer.ask(StoreWork::Open(reservation.row()));
             let outcome = told
                 .await
                 .unwrap_or_else(|_| Err("the ledger thread has ended".into()));
@@ -262,7 +262,7 @@ impl Ledger {
                 return Err(Refused::Store(why));
             }
         } else {
-            self.writer.send(Work::Open(reservation.row()));
+            self.writer.send(StoreWork::Open(reservation.row()));
         }
         reservation.dispatch();
         Ok(reservation)
@@ -271,7 +271,7 @@ impl Ledger {
     /// Waits until everything that was handed over is durable.
     pub async fn flush(&self) {
         // The thread ends only with the process; then there is nothing to wait for.
-        let _ = self.writer.ask(Work::Flush).await;
+        let _ = self.writer.ask(StoreWork::Flush).await;
     }
 
     /// What has to be done every second or so: gives back what leases do not need.
@@ -286,14 +286,14 @@ impl Ledger {
             false => balances.take_returns(),
         };
         if !back.is_empty() {
-            self.writer.send(Work::Return(back));
+            self.writer.send(StoreWork::Return(back));
         }
     }
 
     /// Shows the other replicas that this one lives, and hears what they look for. Waits for the store, so not on a busy thread.
     fn beat(&self) {
-        let told = self.writer.ask(Work::Beat);
-        let Ok(Ok(Answer::Beat {
+        let told = self.writer.ask(StoreWork::Beat);
+        let Ok(Ok(StoreAnswer::Beat {
             epoch,
             now_ms: theirs,
             wanted,
@@ -312,7 +312,7 @@ impl Ledger {
         }
         let back = balances.give_up(&wanted);
         if !back.is_empty() {
-            self.writer.send(Work::Return(back));
+            self.writer.send(StoreWork::Return(back));
         }
     }
 
@@ -320,7 +320,7 @@ impl Ledger {
     pub async fn drain(&self) {
         let back = self.balances().idle_leases(true, self.latest(now()));
         if !back.is_empty() {
-            self.writer.send(Work::Return(back));
+            self.writer.send(StoreWork::Return(back));
         }
         self.flush().await;
     }
@@ -328,7 +328,7 @@ impl Ledger {
     /// For tests: lets every write fail as on a full disk (SQLite's own error, by its page limit), or not any more.
     #[doc(hidden)]
     pub async fn pretend_full_disk(&self, full: bool) {
-        let _ = self.writer.ask(Work::PagesMax(full)).await;
+        let _ = self.writer.ask(StoreWork::PagesMax(full)).await;
     }
 
     fn balances(&self) -> MutexGuard<'_, Balances> {

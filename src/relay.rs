@@ -26,22 +26,22 @@ use tokio::time::{Instant, Sleep, sleep};
 const KEPT_MAX: usize = 16 * 1024 * 1024;
 
 /// The body of an answer to a client.
-pub enum Answer {
+pub enum AnswerBody {
     /// Known as a whole.
     Whole(Full<Bytes>),
     /// Relayed as it comes.
     Relayed(Box<Relay>),
 }
 
-impl Answer {
+impl AnswerBody {
     /// A body that is known as a whole.
     #[must_use]
-    pub fn whole(bytes: impl Into<Bytes>) -> Answer {
-        Answer::Whole(Full::new(bytes.into()))
+    pub fn whole(bytes: impl Into<Bytes>) -> AnswerBody {
+        AnswerBody::Whole(Full::new(bytes.into()))
     }
 }
 
-impl Body for Answer {
+impl Body for AnswerBody {
     type Data = Bytes;
     type Error = io::Error;
 
@@ -50,24 +50,24 @@ impl Body for Answer {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         match self.get_mut() {
-            Answer::Whole(full) => Pin::new(full)
+            AnswerBody::Whole(full) => Pin::new(full)
                 .poll_frame(cx)
                 .map_err(|never| match never {}),
-            Answer::Relayed(relay) => relay.poll(cx),
+            AnswerBody::Relayed(relay) => relay.poll(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Answer::Whole(full) => full.is_end_stream(),
-            Answer::Relayed(_) => false,
+            AnswerBody::Whole(full) => full.is_end_stream(),
+            AnswerBody::Relayed(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Answer::Whole(full) => full.size_hint(),
-            Answer::Relayed(_) => SizeHint::default(),
+            AnswerBody::Whole(full) => full.size_hint(),
+            AnswerBody::Relayed(_) => SizeHint::default(),
         }
     }
 }
@@ -172,7 +172,7 @@ pub struct Relay {
 }
 
 /// What a relay needs besides the bytes.
-pub struct Terms<'a> {
+pub struct RelayTerms<'a> {
     /// Deadlines.
     pub limits: &'a Limits,
     /// How long the answer may still take.
@@ -199,7 +199,7 @@ impl Relay {
         first: Option<Bytes>,
         reading: Reading,
         settlement: Settlement,
-        terms: Terms<'_>,
+        terms: RelayTerms<'_>,
     ) -> Relay {
         Relay {
             upstream: Some(upstream),

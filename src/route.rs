@@ -316,7 +316,7 @@ fn routed(
     let rule = rule(policy, asked, difficulty, features, wants);
     let mut considered = Vec::new();
     let mut eligible = gate::eligible(policy, asked, features, wants, &mut considered);
-    let job = cost::Job {
+    let job = cost::Forecast {
         features,
         difficulty,
         limit: asked.limit,
@@ -430,7 +430,7 @@ fn no_arm_of(rule: &Rule) -> Error {
 }
 
 /// What spoke for the first of these arms, and against the others.
-fn weighed(ranked: &[Arm], serving: bool, job: &cost::Job<'_>) -> Vec<Considered> {
+fn weighed(ranked: &[Arm], serving: bool, job: &cost::Forecast<'_>) -> Vec<Considered> {
     let all = ranked.iter().enumerate();
     all.map(|(place, arm)| Considered {
         arm: arm.to_string(),

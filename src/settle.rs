@@ -112,10 +112,10 @@ impl Input {
 
 /// One attempt from its reservation to its end.
 pub struct Settlement {
-    open: Option<Open>,
+    open: Option<OpenAttempt>,
 }
 
-struct Open {
+struct OpenAttempt {
     job: Job,
     around: Around,
     reservation: Reservation,
@@ -126,12 +126,12 @@ struct Open {
     last_token: Option<Instant>,
     whole: Option<Instant>,
     streaming: bool,
-    seen: Seen,
+    seen: SeenAnswer,
 }
 
 /// What the answer has said so far.
 #[derive(Debug, Default)]
-struct Seen {
+struct SeenAnswer {
     usage: Option<Usage>,
     /// A later report took back what an earlier one had told.
     taken_back: bool,
@@ -160,7 +160,7 @@ impl Settlement {
     #[must_use]
     pub fn new(job: Job, around: Around, reservation: Reservation) -> Settlement {
         around.telemetry.attempt_opened();
-        let open = Open {
+        let open = OpenAttempt {
             job,
             around,
             reservation,
@@ -171,7 +171,7 @@ impl Settlement {
             last_token: None,
             whole: None,
             streaming: false,
-            seen: Seen::default(),
+            seen: SeenAnswer::default(),
         };
         Settlement { open: Some(open) }
     }
@@ -345,7 +345,7 @@ enum Charge {
     Bound,
 }
 
-impl Seen {
+impl SeenAnswer {
     /// Takes note of a whole answer.
     fn read(&mut self, answer: &Answer) {
         if let Some(usage) = answer.usage {
@@ -391,7 +391,7 @@ impl Seen {
     }
 }
 
-impl Open {
+impl OpenAttempt {
     fn void(self, outcome: Outcome) {
         let attempt = &self.reservation.opening().attempt;
         self.emit(&Closing::void(attempt, outcome));
@@ -595,8 +595,8 @@ impl Open {
     }
 
     /// What is known besides the usage.
-    fn terms(&self) -> charge::Terms<'_> {
-        charge::Terms {
+    fn terms(&self) -> charge::ChargeTerms<'_> {
+        charge::ChargeTerms {
             price: self.job.arm.model.price.as_ref(),
             asked: self.job.tier,
             told: self.tier,

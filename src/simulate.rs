@@ -57,7 +57,7 @@ impl Default for Settings {
 
 /// What the models did so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Served {
+pub struct SimServed {
     /// Completions begun; refused requests do not count.
     pub requests: u64,
     /// Completions made to their end.
@@ -77,8 +77,8 @@ pub struct Simulated {
 impl Simulated {
     /// What the models did so far.
     #[must_use]
-    pub fn served(&self) -> Served {
-        Served {
+    pub fn served(&self) -> SimServed {
+        SimServed {
             requests: self.shared.requests.load(Ordering::Relaxed),
             finished: self.shared.finished.load(Ordering::Relaxed),
             tokens: self.shared.tokens.load(Ordering::Relaxed),

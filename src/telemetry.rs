@@ -54,7 +54,7 @@ pub struct Decided<'a> {
 
 /// A request was refused by flyball itself, or could not be answered.
 #[derive(Debug)]
-pub struct Refused<'a> {
+pub struct Refusal<'a> {
     /// The request id.
     pub request: &'a str,
     /// Why.
@@ -146,7 +146,7 @@ impl Telemetry {
     }
 
     /// A request was refused.
-    pub fn refused(&self, e: &Refused<'_>) {
+    pub fn refused(&self, e: &Refusal<'_>) {
         let kind = kind_name(e.error.kind);
         if e.error.kind == Kind::Internal {
             tracing::error!(request = e.request, kind, detail = %e.error.detail, "refused");

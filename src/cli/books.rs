@@ -114,7 +114,7 @@ pub(super) fn ledger(common: &Common, command: &LedgerCommand) -> Result<(), Str
 
 /// What a group of attempts did.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Sum {
+pub(super) struct BookSum {
     pub(super) requests: u64,
     pub(super) input: u64,
     pub(super) output: u64,
@@ -124,8 +124,8 @@ pub(super) struct Sum {
     pub(super) simulated: bool,
 }
 
-impl Sum {
-    pub(super) fn add(&mut self, other: &Sum) {
+impl BookSum {
+    pub(super) fn add(&mut self, other: &BookSum) {
         self.requests += other.requests;
         self.input += other.input;
         self.output += other.output;
@@ -157,11 +157,11 @@ impl Sum {
 }
 
 /// Sums by tier and effort as a table with a last line for all.
-pub(super) fn sums_table(sums: &BTreeMap<(String, String), Sum>) -> String {
+pub(super) fn sums_table(sums: &BTreeMap<(String, String), BookSum>) -> String {
     let mut table = table(&[
         "tier", "effort", "requests", "input", "output", "cost", "baseline", "saved",
     ]);
-    let mut all = Sum::default();
+    let mut all = BookSum::default();
     for ((tier, effort), sum) in sums {
         all.add(sum);
         table.add_row(sum.row([tier, effort]));
@@ -171,7 +171,7 @@ pub(super) fn sums_table(sums: &BTreeMap<(String, String), Sum>) -> String {
 }
 
 /// The same as JSON.
-pub(super) fn sums_json(sums: &BTreeMap<(String, String), Sum>) -> serde_json::Value {
+pub(super) fn sums_json(sums: &BTreeMap<(String, String), BookSum>) -> serde_json::Value {
     let rows = sums.iter().map(|((tier, effort), s)| {
         json!({"tier": tier, "effort": effort, "requests": s.requests, "input": s.input, "output": s.output, "reasoning": s.reasoning, "cost_usd": s.cost.usd_text(), "baseline_usd": s.baseline.usd_text(), "saved_usd": (s.baseline - s.cost).usd_text()})
     });
@@ -197,13 +197,13 @@ pub(super) fn dollars(amount: PicoUsd) -> String {
 
 pub(super) fn report(common: &Common, args: &ReportArgs) -> Result<(), String> {
     let mut books = books::open(&books_at(common)?).map_err(|e| e.detail)?;
-    let mut sums: BTreeMap<(String, String), Sum> = BTreeMap::new();
+    let mut sums: BTreeMap<(String, String), BookSum> = BTreeMap::new();
     books
         .attempts(since(args.days), &mut |attempt| {
             let (Some(cost), Some(closing)) = (attempt.booked(), attempt.closing) else {
                 return true;
             };
-            let one = Sum {
+            let one = BookSum {
                 requests: 1,
                 input: closing.usage.input_total(),
                 output: closing.usage.output,

@@ -40,7 +40,7 @@ pub(super) fn run(common: &Common, args: &CapsArgs) -> Result<(), String> {
             let sums = books.sums().map_err(|e| e.detail)?;
             let frozen = books.frozen().map_err(|e| e.detail)?;
             let (caps, _) = tree::in_force(&shared, &keys);
-            let rows: Vec<Row> = caps.iter().flat_map(|cap| rows(cap, &sums)).collect();
+            let rows: Vec<CapRow> = caps.iter().flat_map(|cap| rows(cap, &sums)).collect();
             if args.json {
                 println!("{}", as_json(&rows, &keys, &frozen));
             } else {
@@ -73,7 +73,7 @@ fn unfreeze(books: &mut dyn Store, model: &str) -> Result<(), String> {
 }
 
 /// One counter of a cap in its running window.
-struct Row<'a> {
+struct CapRow<'a> {
     cap: &'a Cap,
     counter: String,
     spent: i128,
@@ -81,11 +81,11 @@ struct Row<'a> {
     ends_at: Option<i64>,
 }
 
-fn rows<'a>(cap: &'a Cap, sums: &[Sum]) -> Vec<Row<'a>> {
+fn rows<'a>(cap: &'a Cap, sums: &[Sum]) -> Vec<CapRow<'a>> {
     let c = &cap.counter;
     let id = c.window.id(&c.zone, now());
     let ends_at = c.window.ends_at(&c.zone, id);
-    let row = |counter: String, spent, leased| Row {
+    let row = |counter: String, spent, leased| CapRow {
         cap,
         counter,
         spent,
@@ -93,7 +93,7 @@ fn rows<'a>(cap: &'a Cap, sums: &[Sum]) -> Vec<Row<'a>> {
         ends_at,
     };
     let here = |s: &&Sum| s.id == id && covered(&s.counter, std::slice::from_ref(c));
-    let mut rows: Vec<Row<'_>> = sums
+    let mut rows: Vec<CapRow<'_>> = sums
         .iter()
         .filter(here)
         .map(|s| row(s.counter.clone(), s.posted, s.leased))
@@ -106,7 +106,7 @@ fn rows<'a>(cap: &'a Cap, sums: &[Sum]) -> Vec<Row<'a>> {
 }
 
 /// Whose cap it is, with the key's name in place of its row.
-fn whose(row: &Row<'_>, keys: &[Key]) -> String {
+fn whose(row: &CapRow<'_>, keys: &[Key]) -> String {
     let scope = row.counter.split('|').next().unwrap_or_default();
     if scope.is_empty() {
         return "everybody".into();
@@ -133,7 +133,7 @@ fn ends(at: Option<i64>) -> String {
     )
 }
 
-fn show(rows: &[Row<'_>], keys: &[Key], frozen: &[Frozen]) {
+fn show(rows: &[CapRow<'_>], keys: &[Key], frozen: &[Frozen]) {
     let mut table = super::books::table(&["cap of", "limit", "window", "spent", "left", "resets"]);
     for row in rows {
         let c = &row.cap.counter;
@@ -162,7 +162,7 @@ fn show(rows: &[Row<'_>], keys: &[Key], frozen: &[Frozen]) {
     }
 }
 
-fn as_json(rows: &[Row<'_>], keys: &[Key], frozen: &[Frozen]) -> Value {
+fn as_json(rows: &[CapRow<'_>], keys: &[Key], frozen: &[Frozen]) -> Value {
     let caps = rows.iter().map(|row| {
         let c = &row.cap.counter;
         let plain = |amount| c.measure.plain(amount);

@@ -1,6 +1,6 @@
 //! `flyball demo`: a mixed stream of prompts through a running proxy, and what came of it.
 
-use super::books::{Sum, dollars, sums_json, sums_table};
+use super::books::{BookSum, dollars, sums_json, sums_table};
 use super::{Common, client, runtime};
 use crate::config::{self, Overrides};
 use crate::money::PicoUsd;
@@ -131,7 +131,7 @@ fn make_keys(data_dir: &Path) -> Result<(String, String), String> {
 /// What came of the requests.
 #[derive(Default)]
 struct Tally {
-    sums: BTreeMap<(String, String), Sum>,
+    sums: BTreeMap<(String, String), BookSum>,
     refused: u64,
     failed: Vec<String>,
 }
@@ -193,14 +193,14 @@ async fn go(args: &DemoArgs, target: &Arc<Target>) -> Result<(), String> {
     }
 }
 
-enum Outcome {
+enum DemoOutcome {
     Answered(Vec<Value>),
     Refused,
     Failed(String),
 }
 
 /// One request: every third is streamed, every tenth goes out with the capped key, every second speaks Anthropic's dialect.
-async fn one(target: &Target, prompts: &[String], number: usize) -> Outcome {
+async fn one(target: &Target, prompts: &[String], number: usize) -> DemoOutcome {
     // 37 is coprime to any length of the list that is not its multiple, so that tasks mix.
     let prompt = &prompts[(number * 37) % prompts.len().max(1)];
     let capped = target.capped.as_deref().filter(|_| number % 10 == 9);
@@ -229,13 +229,13 @@ async fn one(target: &Target, prompts: &[String], number: usize) -> Outcome {
     };
     let answer = match answer {
         Ok(answer) => answer,
-        Err(why) => return Outcome::Failed(why),
+        Err(why) => return DemoOutcome::Failed(why),
     };
     match answer.status {
-        402 => return Outcome::Refused,
+        402 => return DemoOutcome::Refused,
         200 => {}
         status => {
-            return Outcome::Failed(format!(
+            return DemoOutcome::Failed(format!(
                 "HTTP {status}: {}",
                 String::from_utf8_lossy(&answer.body)
                     .chars()
@@ -245,34 +245,36 @@ async fn one(target: &Target, prompts: &[String], number: usize) -> Outcome {
         }
     }
     let Some(id) = answer.header("x-flyball-request-id") else {
-        return Outcome::Failed(
+        return DemoOutcome::Failed(
             "the answer has no x-flyball-request-id: is that a flyball?".into(),
         );
     };
     match client::get(&target.url, &format!("/flyball/requests/{id}"), key).await {
-        Ok(found) if found.status == 200 => Outcome::Answered(
+        Ok(found) if found.status == 200 => DemoOutcome::Answered(
             found.json()["attempts"]
                 .as_array()
                 .cloned()
                 .unwrap_or_default(),
         ),
-        Ok(found) => Outcome::Failed(format!("GET /flyball/requests/{id}: HTTP {}", found.status)),
-        Err(why) => Outcome::Failed(why),
+        Ok(found) => {
+            DemoOutcome::Failed(format!("GET /flyball/requests/{id}: HTTP {}", found.status))
+        }
+        Err(why) => DemoOutcome::Failed(why),
     }
 }
 
 impl Tally {
-    fn take(&mut self, outcome: Outcome) {
+    fn take(&mut self, outcome: DemoOutcome) {
         match outcome {
-            Outcome::Refused => self.refused += 1,
-            Outcome::Failed(why) => self.failed.push(why),
-            Outcome::Answered(attempts) => {
+            DemoOutcome::Refused => self.refused += 1,
+            DemoOutcome::Failed(why) => self.failed.push(why),
+            DemoOutcome::Answered(attempts) => {
                 for attempt in attempts {
                     let text = |name: &str| attempt[name].as_str().unwrap_or("?").to_owned();
                     let count = |name: &str| attempt["tokens"][name].as_u64().unwrap_or(0);
                     let money =
                         |name: &str| PicoUsd(i128::from(attempt[name].as_i64().unwrap_or(0)));
-                    let sum = Sum {
+                    let sum = BookSum {
                         requests: 1,
                         input: count("input") + count("cached") + count("cache_write"),
                         output: count("output"),
@@ -290,8 +292,8 @@ impl Tally {
         }
     }
 
-    fn all(&self) -> Sum {
-        self.sums.values().fold(Sum::default(), |mut all, s| {
+    fn all(&self) -> BookSum {
+        self.sums.values().fold(BookSum::default(), |mut all, s| {
             all.add(s);
             all
         })

@@ -12,7 +12,7 @@ use crate::classify::{self, Difficulty, Features, grade_by};
 use crate::config::{self, Config, Needs, Overrides};
 use crate::dialect::{self, Addressee, Dialect, Place};
 use crate::error::Error;
-use crate::exchange::admission::{Admission, Books, Inbound};
+use crate::exchange::admission::{Admission, CapBooks, Inbound};
 use crate::exchange::completion::Completion;
 use crate::learn::outcome;
 use crate::ledger::balance::{Balances, Capped};
@@ -173,7 +173,7 @@ struct Asking<'a> {
 /// The caps in force, of which nothing is spent.
 struct EmptyBooks(Balances);
 
-impl Books for EmptyBooks {
+impl CapBooks for EmptyBooks {
     fn capped(&self, dims: &Dims<'_>) -> Capped {
         self.0.capped(dims)
     }

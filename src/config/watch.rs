@@ -90,7 +90,7 @@ fn hang_up(wake: &Sender<Wake>) {
 fn hang_up(_: &Sender<Wake>) {}
 
 /// The content of each file, as a hash; `None` where there is no file.
-type State = Vec<(PathBuf, Option<u64>)>;
+type WatchState = Vec<(PathBuf, Option<u64>)>;
 
 struct Look {
     sources: Vec<PathBuf>,
@@ -98,9 +98,9 @@ struct Look {
     /// Some folder could not be watched.
     blind: bool,
     /// As of the last call, or of the start.
-    told: State,
+    told: WatchState,
     /// As of the last look.
-    seen: State,
+    seen: WatchState,
     changed_at: Instant,
 }
 
@@ -110,8 +110,8 @@ impl Look {
             sources,
             watcher,
             blind: false,
-            told: State::new(),
-            seen: State::new(),
+            told: WatchState::new(),
+            seen: WatchState::new(),
             changed_at: Instant::now(),
         }
     }
@@ -200,7 +200,7 @@ fn folders(sources: &[PathBuf]) -> BTreeSet<PathBuf> {
     folders
 }
 
-fn state(sources: &[PathBuf]) -> State {
+fn state(sources: &[PathBuf]) -> WatchState {
     let mut files: Vec<PathBuf> = Vec::new();
     for source in sources {
         match std::fs::read_dir(source) {

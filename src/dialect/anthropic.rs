@@ -16,8 +16,8 @@ use super::directory::Directory;
 use super::framed::Framed;
 use super::in_order::InOrder;
 use super::{
-    Addressee, Answer, Dialect, Envelope, Frame, Place, Request, StreamDecoder, StreamWriter,
-    UsageRule, Work, Written, unseal,
+    Addressee, Answer, Dialect, Envelope, Frame, Place, PlaceWork, Request, StreamDecoder,
+    StreamWriter, UsageRule, Written, unseal,
 };
 use crate::chat::conversation::Conversation;
 use crate::effort::Words;
@@ -36,8 +36,8 @@ impl Dialect for Anthropic {
 
     fn place<'p>(&self, path: &'p str, _query: Option<&str>) -> Option<Place<'p>> {
         let work = match path {
-            "/v1/messages" => Work::Complete,
-            "/v1/messages/count_tokens" => Work::CountTokens,
+            "/v1/messages" => PlaceWork::Complete,
+            "/v1/messages/count_tokens" => PlaceWork::CountTokens,
             _ => return None,
         };
         Some(Place {

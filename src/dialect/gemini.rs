@@ -15,8 +15,8 @@ mod write;
 use super::directory::Directory;
 use super::framed::Framed;
 use super::{
-    Addressee, Answer, Dialect, Envelope, Frame, Place, Request, StreamDecoder, StreamFilter,
-    StreamWriter, UsageRule, Work, Written, unseal,
+    Addressee, Answer, Dialect, Envelope, Frame, Place, PlaceWork, Request, StreamDecoder,
+    StreamFilter, StreamWriter, UsageRule, Written, unseal,
 };
 use crate::chat::conversation::Conversation;
 use crate::effort::Words;
@@ -36,9 +36,9 @@ impl Dialect for Gemini {
         let rest = under_models(path)?;
         let (model, call) = rest.rsplit_once(':')?;
         let (work, stream) = match call {
-            "generateContent" => (Work::Complete, false),
-            "streamGenerateContent" => (Work::Complete, true),
-            "countTokens" => (Work::CountTokens, false),
+            "generateContent" => (PlaceWork::Complete, false),
+            "streamGenerateContent" => (PlaceWork::Complete, true),
+            "countTokens" => (PlaceWork::CountTokens, false),
             _ => return None,
         };
         let sse = query.is_some_and(|q| q.split('&').any(|pair| pair == "alt=sse"));
@@ -227,7 +227,7 @@ mod tests {
             );
         }
         let count = place("/models/m:countTokens", None).expect("counts");
-        assert_eq!(count.work, Work::CountTokens);
+        assert_eq!(count.work, PlaceWork::CountTokens);
         for path in [
             "/v1beta/models/m",
             "/v1beta/models/m:embedContent",

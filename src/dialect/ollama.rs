@@ -11,8 +11,8 @@ mod write;
 use super::directory::Directory;
 use super::framed::Framed;
 use super::{
-    Addressee, Answer, Dialect, Envelope, Frame, Place, Request, StreamDecoder, StreamWriter,
-    UsageRule, Work, Written,
+    Addressee, Answer, Dialect, Envelope, Frame, Place, PlaceWork, Request, StreamDecoder,
+    StreamWriter, UsageRule, Written,
 };
 use crate::chat::conversation::Conversation;
 use crate::effort::Words;
@@ -43,7 +43,7 @@ impl Dialect for Ollama {
             Ollama::Generate => "/api/generate",
         };
         (path == own).then(|| Place {
-            work: Work::Complete,
+            work: PlaceWork::Complete,
             ..Place::default()
         })
     }

@@ -15,8 +15,8 @@ mod write;
 
 use super::framed::Framed;
 use super::{
-    Addressee, Answer, Dialect, Envelope, Frame, Place, Request, StreamDecoder, StreamFilter,
-    StreamWriter, UsageRule, Work, Written, unseal,
+    Addressee, Answer, Dialect, Envelope, Frame, Place, PlaceWork, Request, StreamDecoder,
+    StreamFilter, StreamWriter, UsageRule, Written, unseal,
 };
 use crate::chat::conversation::Conversation;
 use crate::effort::Words;
@@ -38,7 +38,7 @@ impl Dialect for OpenAiChat {
 
     fn place<'p>(&self, path: &'p str, _query: Option<&str>) -> Option<Place<'p>> {
         let place = |model| Place {
-            work: Work::Complete,
+            work: PlaceWork::Complete,
             model,
             stream: false,
             array: false,

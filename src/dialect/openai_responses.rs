@@ -13,8 +13,8 @@ mod write;
 use super::framed::Framed;
 use super::in_order::InOrder;
 use super::{
-    Addressee, Answer, Dialect, Frame, Place, Request, StreamDecoder, StreamWriter, UsageRule,
-    Work, Written, openai_chat, unseal,
+    Addressee, Answer, Dialect, Frame, Place, PlaceWork, Request, StreamDecoder, StreamWriter,
+    UsageRule, Written, openai_chat, unseal,
 };
 use crate::chat::conversation::Conversation;
 use crate::effort::Words;
@@ -33,8 +33,8 @@ impl Dialect for OpenAiResponses {
 
     fn place<'p>(&self, path: &'p str, _query: Option<&str>) -> Option<Place<'p>> {
         let work = match path {
-            "/v1/responses" | "/openai/v1/responses" | "/openai/responses" => Work::Complete,
-            "/v1/responses/input_tokens" => Work::CountTokens,
+            "/v1/responses" | "/openai/v1/responses" | "/openai/responses" => PlaceWork::Complete,
+            "/v1/responses/input_tokens" => PlaceWork::CountTokens,
             _ => return None,
         };
         Some(Place {

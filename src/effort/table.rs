@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 /// The table.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Table {
+pub(super) struct EffortTable {
     #[serde(rename = "_source")]
     _source: String,
     pub(super) families: BTreeMap<String, Vec<Row>>,
@@ -115,8 +115,8 @@ impl Row {
     }
 }
 
-pub(super) fn table() -> &'static Table {
-    static TABLE: OnceLock<Table> = OnceLock::new();
+pub(super) fn table() -> &'static EffortTable {
+    static TABLE: OnceLock<EffortTable> = OnceLock::new();
     TABLE.get_or_init(|| {
         serde_json::from_str(include_str!("../data/effort.json"))
             .expect("a test reads the embedded table")

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// What the books say before anything is written into them.
-pub trait Books: Sync {
+pub trait CapBooks: Sync {
     /// Which measures of such an attempt a cap counts; before its arm is known, those that do not depend on it.
     fn capped(&self, dims: &Dims<'_>) -> Capped;
     /// Which measures a cap counts for some model that such an attempt may mean, beside those that are counted anyhow.
@@ -31,7 +31,7 @@ pub trait Books: Sync {
     fn fullest(&self, dims: &Dims<'_>) -> u64;
 }
 
-impl Books for Ledger {
+impl CapBooks for Ledger {
     fn capped(&self, dims: &Dims<'_>) -> Capped {
         Ledger::capped(self, dims)
     }
@@ -66,7 +66,7 @@ pub struct Inbound<'a> {
     /// Sizes and deadlines.
     pub limits: &'a Limits,
     /// What caps say.
-    pub books: &'a dyn Books,
+    pub books: &'a dyn CapBooks,
     /// Who made which sealed reasoning.
     pub makers: &'a Makers,
 }
@@ -80,7 +80,7 @@ pub struct Admission<'a> {
     pub(super) arrived: Instant,
     pub(super) policy: Arc<Policy>,
     pub(super) limits: &'a Limits,
-    books: &'a dyn Books,
+    books: &'a dyn CapBooks,
     pub(super) makers: &'a Makers,
     pub(super) wishes: Wishes,
     /// The tags that caps count.
@@ -88,7 +88,7 @@ pub struct Admission<'a> {
 }
 
 /// What the books say of an attempt besides who asked for it.
-pub(super) struct Label<'a> {
+pub(super) struct AttemptLabel<'a> {
     pub(super) arm: &'a Arm,
     pub(super) effort: Effort,
     pub(super) task: &'a str,
@@ -216,7 +216,7 @@ impl<'a> Admission<'a> {
     }
 
     /// The row that opens an attempt.
-    pub(super) fn opening(&self, label: &Label<'_>) -> Opening {
+    pub(super) fn opening(&self, label: &AttemptLabel<'_>) -> Opening {
         let model = &label.arm.model;
         let dims = self.dims(Some(label.arm));
         Opening {

@@ -19,7 +19,7 @@ const TURN_TOKENS: u64 = 16;
 
 /// The most input tokens of an attempt.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Input {
+pub(super) struct InputBound {
     /// That may be billed as text.
     pub(super) words: u64,
     /// That may be billed as pictures or sound.
@@ -30,9 +30,13 @@ pub(super) struct Input {
     pub(super) countable: bool,
 }
 
-impl Input {
+impl InputBound {
     /// One token a byte of the body (its JSON is never shorter than its text), what is put around it, and the media.
-    pub(super) fn of(body: &Bytes, request: &Request<'_>, attached: media::Bound) -> Input {
+    pub(super) fn of(
+        body: &Bytes,
+        request: &Request<'_>,
+        attached: media::MediaBound,
+    ) -> InputBound {
         let turns = u64::try_from(request.prompt.turns.len()).unwrap_or(u64::MAX);
         let around = turns
             .saturating_mul(TURN_TOKENS)
@@ -40,14 +44,14 @@ impl Input {
         let bytes = tokens::bound(body.len()).saturating_sub(attached.bytes);
         let words = bytes.saturating_add(around);
         match attached.window {
-            None => Input {
+            None => InputBound {
                 words,
                 media: attached.tokens,
                 around,
                 countable: true,
             },
             // A window that is smaller than what the bytes say was not meant for this request.
-            Some(window) => Input {
+            Some(window) => InputBound {
                 words: 0,
                 media: window.max(words.saturating_add(attached.tokens)),
                 around,
@@ -57,9 +61,9 @@ impl Input {
     }
 
     /// The same with its words counted.
-    pub(super) fn counted(self, words: u64) -> Input {
+    pub(super) fn counted(self, words: u64) -> InputBound {
         let words = words.saturating_add(self.around);
-        Input { words, ..self }
+        InputBound { words, ..self }
     }
 
     fn total(self) -> u64 {
@@ -68,7 +72,7 @@ impl Input {
 }
 
 /// What so much input, and each token of an answer, cost at most.
-pub(super) fn input_and_answer(price: Option<&Price>, input: Input, choices: u64) -> Ask {
+pub(super) fn input_and_answer(price: Option<&Price>, input: InputBound, choices: u64) -> Ask {
     let zero = PicoUsd::ZERO;
     let total = input.total();
     let (fixed, output) = price.map_or((zero, zero), |p| {
@@ -214,7 +218,7 @@ pub(super) fn attached(
     model: &Model,
     headers: &HeaderMap,
     must: bool,
-) -> Result<media::Bound, Error> {
+) -> Result<media::MediaBound, Error> {
     // Anthropic opens a longer window than the model's usual one to who asks for it so.
     let mut betas = headers.get_all("anthropic-beta").iter();
     let longer = betas.any(|b| b.to_str().is_ok_and(|b| b.contains("context-")));
@@ -224,7 +228,7 @@ pub(super) fn attached(
     let window = window.filter(|_| !longer);
     let medium = match model.media.bound(media, window) {
         Ok(bound) => return Ok(bound),
-        Err(_) if !must => return Ok(media::Bound::default()),
+        Err(_) if !must => return Ok(media::MediaBound::default()),
         Err(medium) => medium,
     };
     let at = asked
@@ -254,7 +258,11 @@ pub(super) fn may_ask_for_cache(body: &[u8]) -> bool {
 }
 
 /// Why a request is reserved at a whole context window, where it is, and what makes it less.
-pub(super) fn why_much(media: &[Medium<'_>], model: &Model, input: Input) -> Option<&'static str> {
+pub(super) fn why_much(
+    media: &[Medium<'_>],
+    model: &Model,
+    input: InputBound,
+) -> Option<&'static str> {
     if input.countable {
         return None;
     }

@@ -5,8 +5,8 @@ mod attempt;
 mod translate;
 
 use super::admission::Admission;
-use super::work::{Failed, Order, Told, Work};
-use crate::affinity::{Served, Turn};
+use super::work::{Order, Unserved, Wording, Work};
+use crate::affinity::{Served, UserTurn};
 use crate::chat::Part;
 use crate::classify::{self, Difficulty, Features};
 use crate::dialect::{Place, Request};
@@ -15,7 +15,7 @@ use crate::fleet::Arm;
 use crate::route::policy::Rule;
 use crate::route::{self, Decision};
 use crate::telemetry::Decided;
-use attempt::Attempt;
+use attempt::CompletionOrder;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -68,13 +68,13 @@ impl<'a> Completion<'a> {
     ///
     /// # Errors
     /// None may; the error says why.
-    pub fn decide(&self, turn: Option<(Turn, Option<Served>)>) -> Result<Routed<'_>, Error> {
+    pub fn decide(&self, turn: Option<(UserTurn, Option<Served>)>) -> Result<Routed<'_>, Error> {
         self.decide_on(turn, self.admission.wishes.private)
     }
 
     fn decide_on(
         &self,
-        turn: Option<(Turn, Option<Served>)>,
+        turn: Option<(UserTurn, Option<Served>)>,
         private: bool,
     ) -> Result<Routed<'_>, Error> {
         let policy = &self.admission.policy;
@@ -101,7 +101,7 @@ impl<'a> Completion<'a> {
     /// What the decision is asked.
     fn ask<T>(
         &self,
-        turn: Option<&(Turn, Option<Served>)>,
+        turn: Option<&(UserTurn, Option<Served>)>,
         private: bool,
         decide: impl FnOnce(&route::Asked<'_>) -> T,
     ) -> T {
@@ -146,7 +146,7 @@ pub struct Routed<'a> {
     completion: &'a Completion<'a>,
     /// Which arms, and why.
     pub decision: Decision,
-    turn: Option<(Turn, Option<Served>)>,
+    turn: Option<(UserTurn, Option<Served>)>,
     /// It must stay on local models.
     private: bool,
 }
@@ -168,7 +168,7 @@ impl Routed<'_> {
             };
             match self.order(arm, &told) {
                 Ok(_) => return Ok(()),
-                Err(failed @ Failed::NextArm(_)) => first = first.and(refused(failed)),
+                Err(failed @ Unserved::NextArm(_)) => first = first.and(refused(failed)),
                 Err(failed) => return refused(failed),
             }
         }
@@ -176,10 +176,10 @@ impl Routed<'_> {
     }
 }
 
-fn refused(failed: Failed) -> Result<(), Error> {
+fn refused(failed: Unserved) -> Result<(), Error> {
     match failed {
-        Failed::Final(outcome) | Failed::NextArm(outcome) => outcome.map(drop),
-        Failed::LocalInstead(error) => Err(error),
+        Unserved::Final(outcome) | Unserved::NextArm(outcome) => outcome.map(drop),
+        Unserved::LocalInstead(error) => Err(error),
     }
 }
 
@@ -188,17 +188,21 @@ impl Work for Routed<'_> {
         &self.decision.attempts
     }
 
-    fn told(&self, arm: &Arm) -> Result<Told, Failed> {
+    fn told(&self, arm: &Arm) -> Result<Wording, Unserved> {
         let told = self.completion.translator.told(self.completion, arm);
-        told.map_err(|error| Failed::NextArm(Err(error)))
+        told.map_err(|error| Unserved::next(Err(error)))
     }
 
-    fn order<'o>(&'o self, arm: &'o Arm, told: &'o Told) -> Result<Box<dyn Order + 'o>, Failed> {
-        let attempt = Attempt::new(self, arm, told);
+    fn order<'o>(
+        &'o self,
+        arm: &'o Arm,
+        told: &'o Wording,
+    ) -> Result<Box<dyn Order + 'o>, Unserved> {
+        let attempt = CompletionOrder::new(self, arm, told);
         // Another arm may take the place of a frozen model, and of one for which a picture has no bound.
         let attempt = attempt.map_err(|error| match error.code {
-            Some("flyball_frozen" | "flyball_unbounded") => Failed::NextArm(Err(error)),
-            _ => Failed::error(error),
+            Some("flyball_frozen" | "flyball_unbounded") => Unserved::next(Err(error)),
+            _ => Unserved::error(error),
         })?;
         Ok(Box::new(attempt))
     }
@@ -212,7 +216,7 @@ impl Work for Routed<'_> {
         })
     }
 
-    fn remembers(&self, arm: &Arm) -> Option<(Turn, Served)> {
+    fn remembers(&self, arm: &Arm) -> Option<(UserTurn, Served)> {
         let (turn, _) = self.turn.as_ref().filter(|_| !self.decision.untouched)?;
         let served = Served {
             model: arm.model.name.clone(),

@@ -5,7 +5,7 @@ use super::admission::Admission;
 use super::bound::Bound;
 use super::reply;
 use super::returned;
-use super::work::{Booked, Failed, Hold, Longer, Order, Outgoing, Reply, Told, Way, Work};
+use super::work::{Booked, Hold, Longer, Order, Outgoing, Reply, Unserved, Way, Wording, Work};
 use crate::chat::Part;
 use crate::counting;
 use crate::dialect::{Answer as Read, Dialect, Place, Request, unseal};
@@ -13,7 +13,7 @@ use crate::error::{Error, Kind};
 use crate::fleet::{Arm, Model};
 use crate::ledger::record::Opening;
 use crate::provider::Side;
-use crate::relay::Answer;
+use crate::relay::AnswerBody;
 use crate::route;
 use crate::settle::Job;
 use crate::tokens;
@@ -28,7 +28,7 @@ use std::time::Duration;
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A request for a count.
-pub(super) struct Count<'a> {
+pub(super) struct CountCall<'a> {
     admission: &'a Admission<'a>,
     request: Request<'a>,
     body: &'a Bytes,
@@ -38,14 +38,14 @@ pub(super) struct Count<'a> {
     url: String,
 }
 
-impl<'a> Count<'a> {
+impl<'a> CountCall<'a> {
     /// # Errors
     /// It is no request of the client's dialect, or the caller may not use the model that it names.
     pub(super) fn read(
         admission: &'a Admission<'a>,
         body: &'a Bytes,
         place: &'a Place<'a>,
-    ) -> Result<Count<'a>, Error> {
+    ) -> Result<CountCall<'a>, Error> {
         let request = admission.dialect.decode_at(body, place)?;
         let (arms, url) = match counter(admission, &request)? {
             Some((model, url)) => {
@@ -54,7 +54,7 @@ impl<'a> Count<'a> {
             }
             None => (Vec::new(), String::new()),
         };
-        Ok(Count {
+        Ok(CountCall {
             admission,
             request,
             body,
@@ -64,7 +64,7 @@ impl<'a> Count<'a> {
     }
 
     /// Whether this is what the provider has counted, or its word that the request is wrong, which is an answer too.
-    pub(super) fn is_told(&self, answer: &Response<Answer>) -> bool {
+    pub(super) fn is_told(&self, answer: &Response<AnswerBody>) -> bool {
         let status = answer.status().as_u16();
         // A local server that does not know the path says 404 as well.
         let missing = || self.arms.iter().any(|arm| !arm.model.provider.kind.free);
@@ -72,22 +72,26 @@ impl<'a> Count<'a> {
     }
 
     /// Counted here.
-    pub(super) async fn here(&self) -> Response<Answer> {
+    pub(super) async fn here(&self) -> Response<AnswerBody> {
         counted(self.admission.dialect, &self.request, self.body.len()).await
     }
 }
 
-impl Work for Count<'_> {
+impl Work for CountCall<'_> {
     fn arms(&self) -> &[Arm] {
         &self.arms
     }
 
-    fn told(&self, _arm: &Arm) -> Result<Told, Failed> {
-        Ok(Told::own(self.admission.dialect, self.body.clone()))
+    fn told(&self, _arm: &Arm) -> Result<Wording, Unserved> {
+        Ok(Wording::own(self.admission.dialect, self.body.clone()))
     }
 
-    fn order<'o>(&'o self, arm: &'o Arm, told: &'o Told) -> Result<Box<dyn Order + 'o>, Failed> {
-        Ok(Box::new(Attempt {
+    fn order<'o>(
+        &'o self,
+        arm: &'o Arm,
+        told: &'o Wording,
+    ) -> Result<Box<dyn Order + 'o>, Unserved> {
+        Ok(Box::new(CountOrder {
             count: self,
             arm,
             told,
@@ -96,13 +100,13 @@ impl Work for Count<'_> {
 }
 
 /// One attempt before it goes out.
-struct Attempt<'a> {
-    count: &'a Count<'a>,
+struct CountOrder<'a> {
+    count: &'a CountCall<'a>,
     arm: &'a Arm,
-    told: &'a Told,
+    told: &'a Wording,
 }
 
-impl Order for Attempt<'_> {
+impl Order for CountOrder<'_> {
     /// Counting is free.
     fn bound(&mut self) -> Option<Bound> {
         None
@@ -149,7 +153,7 @@ impl Order for Attempt<'_> {
         }
         returned::set(&mut head.headers, "x-flyball-basis", "reported");
         let bytes = reply::redacted(bytes, &self.arm.model.provider);
-        Ok(Response::from_parts(head, Answer::whole(bytes)))
+        Ok(Response::from_parts(head, AnswerBody::whole(bytes)))
     }
 }
 
@@ -178,7 +182,11 @@ fn counter(
 }
 
 /// Counted here, in o200k_base.
-async fn counted(dialect: &dyn Dialect, request: &Request<'_>, bytes: usize) -> Response<Answer> {
+async fn counted(
+    dialect: &dyn Dialect,
+    request: &Request<'_>,
+    bytes: usize,
+) -> Response<AnswerBody> {
     let bound = tokens::bound(bytes);
     // Tool schemas are a part of the prompt too; their JSON stands for them.
     let tools = request.fields.some("tools").unwrap_or_default();

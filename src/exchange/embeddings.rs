@@ -1,11 +1,11 @@
 //! Embeddings: the model that is named makes them, or nobody does. Vectors of two models cannot be compared, so nothing is
 //! routed and nothing falls back; gates, caps and books are those of every other call.
 
-use super::admission::{Admission, Label};
+use super::admission::{Admission, AttemptLabel};
 use super::bound::{self, Bound, Exact};
 use super::reply;
 use super::returned::{self, ServedBy};
-use super::work::{Booked, Failed, Hold, Longer, Order, Outgoing, Reply, Told, Way, Work};
+use super::work::{Booked, Hold, Longer, Order, Outgoing, Reply, Unserved, Way, Wording, Work};
 use crate::arm::Effort;
 use crate::dialect::Answer as Read;
 use crate::dialect::embed::{self, Call, Place, Request, Shape};
@@ -19,7 +19,7 @@ use crate::money::PicoUsd;
 use crate::price::Price;
 use crate::provider::Side;
 use crate::provider::simulated::EMBEDDER;
-use crate::relay::Answer;
+use crate::relay::AnswerBody;
 use crate::route::{self, Policy};
 use crate::settle::{Input, Job};
 use crate::tokens;
@@ -45,7 +45,7 @@ pub(super) struct Embeddings<'a> {
     url: String,
     /// What is embedded, where the provider is told it in another shape.
     translated: Option<embed::Said>,
-    told: Told,
+    told: Wording,
 }
 
 impl<'a> Embeddings<'a> {
@@ -78,7 +78,7 @@ impl<'a> Embeddings<'a> {
         Ok(Embeddings {
             admission,
             url: url.ok_or_else(|| none(&model))?,
-            told: Told {
+            told: Wording {
                 dialect: call.dialect(),
                 body: told,
                 translated: translated.is_some(),
@@ -107,21 +107,26 @@ impl Work for Embeddings<'_> {
         &self.arms
     }
 
-    fn told(&self, _arm: &Arm) -> Result<Told, Failed> {
+    fn told(&self, _arm: &Arm) -> Result<Wording, Unserved> {
         Ok(self.told.clone())
     }
 
-    fn order<'o>(&'o self, arm: &'o Arm, _told: &'o Told) -> Result<Box<dyn Order + 'o>, Failed> {
+    fn order<'o>(
+        &'o self,
+        arm: &'o Arm,
+        _told: &'o Wording,
+    ) -> Result<Box<dyn Order + 'o>, Unserved> {
         let admission = self.admission;
-        let capped = admission.capped(arm).map_err(Failed::error)?;
-        bound::check_bounded(&self.request.unbounded, &arm.model, capped).map_err(Failed::error)?;
+        let capped = admission.capped(arm).map_err(Unserved::error)?;
+        bound::check_bounded(&self.request.unbounded, &arm.model, capped)
+            .map_err(Unserved::error)?;
         let perhaps = admission.perhaps_capped_at(&arm.model.provider);
         if admission.caller.is_limited() || capped.any() || perhaps.any() {
             let fields = Object::read(self.body);
             let keys = fields.iter().flat_map(|f| f.iter().map(|(key, _)| key));
-            bound::check_others(keys).map_err(Failed::error)?;
+            bound::check_others(keys).map_err(Unserved::error)?;
         }
-        Ok(Box::new(Attempt {
+        Ok(Box::new(EmbeddingsOrder {
             embeddings: self,
             capped,
         }))
@@ -129,12 +134,12 @@ impl Work for Embeddings<'_> {
 }
 
 /// One attempt before it goes out.
-struct Attempt<'a> {
+struct EmbeddingsOrder<'a> {
     embeddings: &'a Embeddings<'a>,
     capped: Capped,
 }
 
-impl Order for Attempt<'_> {
+impl Order for EmbeddingsOrder<'_> {
     fn bound(&mut self) -> Option<Bound> {
         let Embeddings { told, .. } = self.embeddings;
         let price = self.embeddings.model().price;
@@ -150,7 +155,7 @@ impl Order for Attempt<'_> {
 
     fn opening(&self) -> Opening {
         let admission = self.embeddings.admission;
-        admission.opening(&Label {
+        admission.opening(&AttemptLabel {
             arm: &self.embeddings.arms[0],
             effort: Effort::None,
             task: TASK,
@@ -222,7 +227,7 @@ impl Order for Attempt<'_> {
             ..
         } = self.embeddings;
         let Some(said) = translated else {
-            return Ok(Response::from_parts(head, Answer::whole(bytes)));
+            return Ok(Response::from_parts(head, AnswerBody::whole(bytes)));
         };
         let why = "the model's server answered in a form that cannot be translated";
         let vectors = embed::vectors(*call, &bytes);
@@ -230,11 +235,11 @@ impl Order for Attempt<'_> {
         let vectors = vectors.ok_or_else(|| Error::new(Kind::UpstreamFailed, why))?;
         returned::set_type(&mut head.headers, "application/json");
         let text = vectors.body(request.call, said, &self.embeddings.model().name);
-        Ok(Response::from_parts(head, Answer::whole(text)))
+        Ok(Response::from_parts(head, AnswerBody::whole(text)))
     }
 }
 
-impl Attempt<'_> {
+impl EmbeddingsOrder<'_> {
     /// Counts its tokens, where it is known how the model counts them.
     fn exact(&self, price: Option<Price>, time: Duration, count: fn(&str) -> u64) -> Option<Exact> {
         let (model, call) = (self.embeddings.model(), self.embeddings.request.call);

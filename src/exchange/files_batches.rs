@@ -5,14 +5,14 @@ use super::admission::Admission;
 use super::body::check_body;
 use super::passthrough::{self, Passed, check_path, with_query};
 use super::router::Collection;
-use super::work::{Booked, Failed, Hold, Longer, Order, Outgoing, Reply, Told, Way, Work};
+use super::work::{Booked, Hold, Longer, Order, Outgoing, Reply, Unserved, Way, Wording, Work};
 use super::{reply, returned};
 use crate::dialect::Answer as Read;
 use crate::error::{Error, Kind};
 use crate::fleet::Arm;
 use crate::ledger::record::Opening;
 use crate::provider::Provider;
-use crate::relay::{Answer, Reading, Watch};
+use crate::relay::{AnswerBody, Reading, Watch};
 use crate::route::Policy;
 use crate::settle::{Input, Job};
 use crate::upstream::{Begins, Out, Upload};
@@ -65,15 +65,19 @@ impl Work for Keeping<'_> {
         &self.arms
     }
 
-    fn told(&self, _arm: &Arm) -> Result<Told, Failed> {
-        Ok(Told::own(self.admission.dialect, Bytes::new()))
+    fn told(&self, _arm: &Arm) -> Result<Wording, Unserved> {
+        Ok(Wording::own(self.admission.dialect, Bytes::new()))
     }
 
-    fn order<'o>(&'o self, arm: &'o Arm, _told: &'o Told) -> Result<Box<dyn Order + 'o>, Failed> {
-        let models = passthrough::Models::Perhaps(&[]);
+    fn order<'o>(
+        &'o self,
+        arm: &'o Arm,
+        _told: &'o Wording,
+    ) -> Result<Box<dyn Order + 'o>, Unserved> {
+        let models = passthrough::NamedModels::Perhaps(&[]);
         passthrough::check_uncapped(self.admission, arm, models, self.place.name)
-            .map_err(Failed::error)?;
-        Ok(Box::new(Attempt {
+            .map_err(Unserved::error)?;
+        Ok(Box::new(KeepOrder {
             keeping: self,
             passed: Passed {
                 admission: self.admission,
@@ -85,12 +89,12 @@ impl Work for Keeping<'_> {
 }
 
 /// One attempt before it goes out.
-struct Attempt<'a> {
+struct KeepOrder<'a> {
     keeping: &'a Keeping<'a>,
     passed: Passed<'a>,
 }
 
-impl Order for Attempt<'_> {
+impl Order for KeepOrder<'_> {
     fn bound(&mut self) -> Option<super::bound::Bound> {
         Some(Passed::bound())
     }
@@ -145,7 +149,7 @@ impl Order for Attempt<'_> {
     fn answer(&self, head: Parts, bytes: Bytes, _read: Read) -> Reply {
         let here = self.keeping.place.here;
         let bytes = here.map_or(bytes.clone(), |here| here(bytes));
-        Ok(Response::from_parts(head, Answer::whole(bytes)))
+        Ok(Response::from_parts(head, AnswerBody::whole(bytes)))
     }
 }
 

@@ -6,7 +6,7 @@ use crate::caller::Caller;
 use crate::error::{Error, Kind};
 use crate::ledger::Ledger;
 use crate::ledger::record::Attempt;
-use crate::relay::Answer;
+use crate::relay::AnswerBody;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub(super) async fn get(
     inbound: &Inbound<'_>,
     ledger: &Arc<Ledger>,
-) -> Result<Response<Answer>, Error> {
+) -> Result<Response<AnswerBody>, Error> {
     if let Some(answer) = models::get(inbound) {
         return answer;
     }
@@ -30,7 +30,7 @@ async fn request(
     ledger: &Arc<Ledger>,
     caller: &Caller,
     id: &str,
-) -> Result<Response<Answer>, Error> {
+) -> Result<Response<AnswerBody>, Error> {
     let missing = || Error::new(Kind::NotFound, "There is no such request of this caller.");
     let id = uuid::Uuid::parse_str(id)
         .map_err(|_| missing())?

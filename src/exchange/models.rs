@@ -4,7 +4,7 @@ use super::admission::Inbound;
 use super::{reply, returned};
 use crate::dialect::directory::{Known, Lookup};
 use crate::error::{Error, Kind};
-use crate::relay::Answer;
+use crate::relay::AnswerBody;
 use http::{Response, StatusCode};
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 const ROUTED: [&str; 5] = ["auto", "auto:cheap", "auto:best", "auto:fast", "auto:local"];
 
 /// What a path says about models; `None` where it says nothing.
-pub(super) fn get(inbound: &Inbound<'_>) -> Option<Result<Response<Answer>, Error>> {
+pub(super) fn get(inbound: &Inbound<'_>) -> Option<Result<Response<AnswerBody>, Error>> {
     let directory = inbound.dialect.directory();
     Some(match directory.lookup(inbound.head.uri.path())? {
         Lookup::List => Ok(ok(&directory.list(&known(inbound)))),
@@ -23,23 +23,23 @@ pub(super) fn get(inbound: &Inbound<'_>) -> Option<Result<Response<Answer>, Erro
 }
 
 /// The model that the body names: what it can do, as far as that is known here.
-pub(super) fn named(inbound: &Inbound<'_>, body: &[u8]) -> Result<Response<Answer>, Error> {
+pub(super) fn named(inbound: &Inbound<'_>, body: &[u8]) -> Result<Response<AnswerBody>, Error> {
     card(inbound, &inbound.dialect.directory().named(body))
 }
 
-fn card(inbound: &Inbound<'_>, name: &str) -> Result<Response<Answer>, Error> {
+fn card(inbound: &Inbound<'_>, name: &str) -> Result<Response<AnswerBody>, Error> {
     let known = known(inbound);
     let found = known.iter().find(|model| model.name == name);
     let model = found.ok_or_else(|| missing(name))?;
     Ok(ok(&inbound.dialect.directory().card(model)))
 }
 
-fn ok(body: &Value) -> Response<Answer> {
+fn ok(body: &Value) -> Response<AnswerBody> {
     reply::json(StatusCode::OK, body.to_string())
 }
 
-fn told(kind: &'static str, text: String) -> Response<Answer> {
-    let mut answer = Response::new(Answer::whole(text));
+fn told(kind: &'static str, text: String) -> Response<AnswerBody> {
+    let mut answer = Response::new(AnswerBody::whole(text));
     returned::set_type(answer.headers_mut(), kind);
     answer
 }

@@ -34,7 +34,7 @@ const NOT_SENT: [&str; 22] = [
 
 /// In which words a provider is spoken to.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Words {
+pub(super) struct Addressing {
     /// The dialect of a request that was translated: of the client's headers none goes on, as they speak of another API.
     pub(super) translated: Option<&'static dyn Dialect>,
     /// There is no body whose type must be told.
@@ -42,7 +42,12 @@ pub(super) struct Words {
 }
 
 /// The headers that go to this address of the provider, with its own key.
-pub(super) fn headers(head: &Parts, provider: &Provider, url: &str, words: Words) -> HeaderMap {
+pub(super) fn headers(
+    head: &Parts,
+    provider: &Provider,
+    url: &str,
+    words: Addressing,
+) -> HeaderMap {
     let mut out = HeaderMap::with_capacity(head.headers.len() + 2);
     for (name, value) in head.headers.iter().filter(|_| words.translated.is_none()) {
         if !NOT_SENT.contains(&name.as_str())

@@ -1,22 +1,24 @@
 //! `/p/{provider}/…`, and what else goes to a configured provider as it is, with its key put in and the client's taken out. What its
 //! answer tells of usage is priced and booked; nothing bounds its cost beforehand, so it is refused where a cap would have to hold it.
 
-use super::admission::{Admission, Label};
+use super::admission::{Admission, AttemptLabel};
 use super::bound::{Bound, names_others};
 use super::reply;
 use super::returned::{self, ServedBy};
-use super::work::{Booked, Failed, Hold, Longer, Order, Outgoing, Reply, Told, UNNAMED, Way, Work};
+use super::work::{
+    Booked, Hold, Longer, Order, Outgoing, Reply, UNNAMED, Unserved, Way, Wording, Work,
+};
 use crate::arm::Effort;
 use crate::caller::Caller;
 use crate::dialect::embed as embed_wire;
-use crate::dialect::{self, Answer as Read, Dialect, UsageRule, Work as Asked, envelope};
+use crate::dialect::{self, Answer as Read, Dialect, PlaceWork, UsageRule, envelope};
 use crate::error::{Error, Kind};
 use crate::fleet::{Arm, Model};
 use crate::json::{self, Object};
 use crate::ledger::balance::Ask;
 use crate::ledger::record::Opening;
 use crate::provider::{Provider, Side, simulated};
-use crate::relay::{Answer, ReadWhole, Reading, Watch};
+use crate::relay::{AnswerBody, ReadWhole, Reading, Watch};
 use crate::route::Policy;
 use crate::settle::{Input, Job};
 use crate::upstream::Begins;
@@ -40,7 +42,7 @@ pub(super) struct Passthrough<'a> {
     /// Every model that it names.
     models: Vec<Arc<Model>>,
     /// In which words its answer tells what it used.
-    spoken: Spoken,
+    spoken: AnswerForm,
     /// The first model that it names is the one in the books.
     arms: [Arm; 1],
 }
@@ -85,7 +87,7 @@ impl<'a> Passthrough<'a> {
         let (policy, head) = (&admission.policy, admission.head);
         let restricted = admission.wishes.private || admission.caller.is_limited();
         let models = models(policy, &call, restricted)?;
-        let spoken = Spoken::of(&call, &head.method, head.uri.query(), !models.is_empty());
+        let spoken = AnswerForm::of(&call, &head.method, head.uri.query(), !models.is_empty());
         let arm = match models.first() {
             Some(model) => Arm {
                 model: Arc::clone(model),
@@ -104,10 +106,10 @@ impl<'a> Passthrough<'a> {
         Ok(passthrough)
     }
 
-    fn named(&self) -> Models<'_> {
+    fn named(&self) -> NamedModels<'_> {
         match self.spoken.names_its_model(&self.call.rest) {
-            true => Models::All(&self.models),
-            false => Models::Perhaps(&self.models),
+            true => NamedModels::All(&self.models),
+            false => NamedModels::Perhaps(&self.models),
         }
     }
 
@@ -123,7 +125,7 @@ impl<'a> Passthrough<'a> {
             let public = "This request is confidential and must stay on local models, and this provider is not local.";
             return Err(Error::new(Kind::PrivateOnly, public).code("flyball_private"));
         }
-        let sure = matches!(self.named(), Models::All([_, ..]));
+        let sure = matches!(self.named(), NamedModels::All([_, ..]));
         if private && !sure && !self.call.body.is_empty() {
             let public = "This request is confidential and must stay on local models, and which ones this call uses cannot be told.";
             return Err(Error::new(Kind::PrivateOnly, public).code("flyball_private"));
@@ -142,14 +144,18 @@ impl Work for Passthrough<'_> {
         &self.arms
     }
 
-    fn told(&self, _arm: &Arm) -> Result<Told, Failed> {
-        Ok(Told::own(self.admission.dialect, self.call.body.clone()))
+    fn told(&self, _arm: &Arm) -> Result<Wording, Unserved> {
+        Ok(Wording::own(self.admission.dialect, self.call.body.clone()))
     }
 
-    fn order<'o>(&'o self, arm: &'o Arm, _told: &'o Told) -> Result<Box<dyn Order + 'o>, Failed> {
+    fn order<'o>(
+        &'o self,
+        arm: &'o Arm,
+        _told: &'o Wording,
+    ) -> Result<Box<dyn Order + 'o>, Unserved> {
         check_uncapped(self.admission, arm, self.named(), &self.call.field)
-            .map_err(Failed::error)?;
-        Ok(Box::new(Attempt {
+            .map_err(Unserved::error)?;
+        Ok(Box::new(PassOrder {
             passthrough: self,
             passed: Passed {
                 admission: self.admission,
@@ -175,7 +181,7 @@ impl Passed<'_> {
     }
 
     pub(super) fn opening(&self) -> Opening {
-        self.admission.opening(&Label {
+        self.admission.opening(&AttemptLabel {
             arm: self.arm,
             effort: Effort::None,
             task: UNNAMED,
@@ -204,12 +210,12 @@ impl Passed<'_> {
 }
 
 /// One attempt before it goes out.
-struct Attempt<'a> {
+struct PassOrder<'a> {
     passthrough: &'a Passthrough<'a>,
     passed: Passed<'a>,
 }
 
-impl Attempt<'_> {
+impl PassOrder<'_> {
     /// A stream is asked for by the path or by the body.
     fn begins(&self) -> Begins {
         let Passthrough {
@@ -233,7 +239,7 @@ impl Attempt<'_> {
     }
 }
 
-impl Order for Attempt<'_> {
+impl Order for PassOrder<'_> {
     fn bound(&mut self) -> Option<Bound> {
         Some(Passed::bound())
     }
@@ -291,7 +297,7 @@ impl Order for Attempt<'_> {
             let read = spoken.reader(rule);
             return Way::Relayed(Reading::Passed(Watch::Whole { kept, read }));
         }
-        if !json || (matches!(spoken, Spoken::Nothing) && self.here().is_none()) {
+        if !json || (matches!(spoken, AnswerForm::Nothing) && self.here().is_none()) {
             return Way::Relayed(Reading::Passed(Watch::Nothing));
         }
         Way::Held(Hold {
@@ -307,13 +313,13 @@ impl Order for Attempt<'_> {
             Some(here) => here(bytes),
             None => bytes,
         };
-        Ok(Response::from_parts(head, Answer::whole(bytes)))
+        Ok(Response::from_parts(head, AnswerBody::whole(bytes)))
     }
 }
 
 /// What is known of the models that a call names.
 #[derive(Clone, Copy)]
-pub(super) enum Models<'a> {
+pub(super) enum NamedModels<'a> {
     /// These, and no other.
     All(&'a [Arc<Model>]),
     /// These, and perhaps others, where flyball does not know how such a call names its models.
@@ -481,10 +487,10 @@ pub(super) fn unnamed(policy: &Policy, provider: &Arc<Provider>) -> Arm {
 pub(super) fn check_uncapped(
     admission: &Admission<'_>,
     arm: &Arm,
-    models: Models<'_>,
+    models: NamedModels<'_>,
     field: &str,
 ) -> Result<(), Error> {
-    let (Models::All(named) | Models::Perhaps(named)) = models;
+    let (NamedModels::All(named) | NamedModels::Perhaps(named)) = models;
     let named = named.iter().map(|model| Arm {
         model: Arc::clone(model),
         effort: None,
@@ -495,7 +501,7 @@ pub(super) fn check_uncapped(
             return Err(unbounded(field));
         }
     }
-    let sure = matches!(models, Models::All([_, ..]));
+    let sure = matches!(models, NamedModels::All([_, ..]));
     if !sure && admission.perhaps_capped_at(&arm.model.provider).any() {
         return Err(unbounded(field));
     }
@@ -512,7 +518,7 @@ fn unbounded(field: &str) -> Error {
 }
 
 /// In which words the answer tells what it used.
-enum Spoken {
+enum AnswerForm {
     /// A completion of this dialect.
     Completion(&'static dyn Dialect),
     /// Embeddings.
@@ -523,29 +529,29 @@ enum Spoken {
     Nothing,
 }
 
-impl Spoken {
-    fn of(call: &PlainCall<'_>, method: &Method, query: Option<&str>, named: bool) -> Spoken {
+impl AnswerForm {
+    fn of(call: &PlainCall<'_>, method: &Method, query: Option<&str>, named: bool) -> AnswerForm {
         let (kind, rest) = (call.provider.kind, call.rest.as_ref());
         if method != Method::POST || !named {
-            return Spoken::Nothing;
+            return AnswerForm::Nothing;
         }
         if let Some((dialect, place)) = dialect::at(rest, query) {
             return match place.work {
-                Asked::Complete => Spoken::Completion(dialect),
-                Asked::CountTokens => Spoken::Nothing,
+                PlaceWork::Complete => AnswerForm::Completion(dialect),
+                PlaceWork::CountTokens => AnswerForm::Nothing,
             };
         }
         let own = kind.speaks.iter().find(|(_, path)| *path == rest);
         if let Some(dialect) = own.and_then(|(name, _)| dialect::named(name)) {
-            return Spoken::Completion(dialect);
+            return AnswerForm::Completion(dialect);
         }
         let served = kind.sides.iter().find(|(_, path)| *path == rest);
         match (embed_wire::at(rest), served) {
-            (Some(place), _) => Spoken::Embeddings(place.call),
-            (None, Some((Side::Embed(_), _))) => Spoken::Embeddings(embed_wire::Call::OpenAi),
+            (Some(place), _) => AnswerForm::Embeddings(place.call),
+            (None, Some((Side::Embed(_), _))) => AnswerForm::Embeddings(embed_wire::Call::OpenAi),
             _ => {
                 let speaks = kind.speaks.iter();
-                Spoken::Perhaps(
+                AnswerForm::Perhaps(
                     speaks
                         .filter_map(|(name, _)| dialect::named(name))
                         .collect(),
@@ -556,45 +562,45 @@ impl Spoken {
 
     fn dialect(&self) -> Option<&'static dyn Dialect> {
         match self {
-            Spoken::Completion(dialect) => Some(*dialect),
-            Spoken::Perhaps(dialects) => dialects.first().copied(),
-            Spoken::Embeddings(_) | Spoken::Nothing => None,
+            AnswerForm::Completion(dialect) => Some(*dialect),
+            AnswerForm::Perhaps(dialects) => dialects.first().copied(),
+            AnswerForm::Embeddings(_) | AnswerForm::Nothing => None,
         }
     }
 
     fn input(&self, body: &Bytes) -> Input {
         match self {
-            Spoken::Completion(_) => Input::Conversation(body.clone()),
-            Spoken::Embeddings(call) => Input::Embed(*call, body.clone()),
-            Spoken::Perhaps(_) => legacy_prompt(body),
-            Spoken::Nothing => Input::Unknown,
+            AnswerForm::Completion(_) => Input::Conversation(body.clone()),
+            AnswerForm::Embeddings(call) => Input::Embed(*call, body.clone()),
+            AnswerForm::Perhaps(_) => legacy_prompt(body),
+            AnswerForm::Nothing => Input::Unknown,
         }
     }
 
     /// Where such a call names its model is known, and nowhere else does it name one.
     fn names_its_model(&self, rest: &str) -> bool {
-        !matches!(self, Spoken::Perhaps(_)) || rest.ends_with("/completions")
+        !matches!(self, AnswerForm::Perhaps(_)) || rest.ends_with("/completions")
     }
 
     /// Reads a whole answer.
     fn reader(&self, rule: UsageRule) -> ReadWhole {
         match self {
-            Spoken::Completion(dialect) => {
+            AnswerForm::Completion(dialect) => {
                 let dialect = *dialect;
                 Box::new(move |bytes| dialect.answer(bytes, rule))
             }
-            Spoken::Embeddings(call) => {
+            AnswerForm::Embeddings(call) => {
                 let call = *call;
                 Box::new(move |bytes| embed_wire::meter(call, bytes, rule))
             }
-            Spoken::Perhaps(dialects) => {
+            AnswerForm::Perhaps(dialects) => {
                 let dialects = dialects.clone();
                 Box::new(move |bytes| {
                     let mut answers = dialects.iter().map(|d| d.answer(bytes, rule));
                     answers.find(|a| a.usage.is_some()).unwrap_or_default()
                 })
             }
-            Spoken::Nothing => Box::new(|_| Read::default()),
+            AnswerForm::Nothing => Box::new(|_| Read::default()),
         }
     }
 }

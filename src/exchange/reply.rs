@@ -4,8 +4,8 @@ use super::returned::set_type;
 use crate::dialect::{self, Answer as Said, Dialect, Frame};
 use crate::error::{Error, Kind, Retry};
 use crate::provider::Provider;
-use crate::relay::Answer;
-use crate::telemetry::Refused;
+use crate::relay::AnswerBody;
+use crate::telemetry::Refusal;
 use crate::upstream::In;
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
@@ -31,10 +31,10 @@ pub(super) fn translated(
     stream: bool,
     answer: Said,
     frame: Frame,
-) -> Response<Answer> {
+) -> Response<AnswerBody> {
     if !stream {
         set_type(&mut head.headers, "application/json");
-        return Response::from_parts(head, Answer::whole(dialect.answer_body(answer, &frame)));
+        return Response::from_parts(head, AnswerBody::whole(dialect.answer_body(answer, &frame)));
     }
     set_type(&mut head.headers, dialect.stream_type(frame.array));
     let mut writer = dialect.stream_writer(frame);
@@ -43,7 +43,7 @@ pub(super) fn translated(
         writer.write(event, &mut out);
     }
     writer.finish(&mut out);
-    Response::from_parts(head, Answer::whole(out))
+    Response::from_parts(head, AnswerBody::whole(out))
 }
 
 /// A provider's error in the client's own dialect, with the provider's own status and advice on retrying.
@@ -52,16 +52,16 @@ pub(super) fn error_of(
     body: &[u8],
     dialect: &dyn Dialect,
     id: &str,
-) -> Response<Answer> {
+) -> Response<AnswerBody> {
     let kind = dialect::fault::of_status(head.status.as_u16());
     let kind = kind.unwrap_or(Kind::UpstreamFailed);
     let error = Error::new(kind, dialect::fault::said(body));
     set_type(&mut head.headers, "application/json");
-    Response::from_parts(head, Answer::whole(dialect.error_body(&error, id)))
+    Response::from_parts(head, AnswerBody::whole(dialect.error_body(&error, id)))
 }
 
 /// Puts the request id on an answer.
-pub(super) fn identified(mut answer: Response<Answer>, id: &str) -> Response<Answer> {
+pub(super) fn identified(mut answer: Response<AnswerBody>, id: &str) -> Response<AnswerBody> {
     if let Ok(value) = HeaderValue::from_str(id) {
         answer.headers_mut().insert("x-flyball-request-id", value);
     }
@@ -69,7 +69,7 @@ pub(super) fn identified(mut answer: Response<Answer>, id: &str) -> Response<Ans
 }
 
 /// An error as HTTP in the caller's dialect.
-pub(super) fn error(error: &Error, dialect: &dyn Dialect, id: &str) -> Response<Answer> {
+pub(super) fn error(error: &Error, dialect: &dyn Dialect, id: &str) -> Response<AnswerBody> {
     let mut answer = json(
         StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
         dialect.error_body(error, id),
@@ -92,13 +92,13 @@ pub(super) fn error(error: &Error, dialect: &dyn Dialect, id: &str) -> Response<
 }
 
 /// The log line and metric of a refusal.
-pub(super) fn refused<'a>(error: &'a Error, id: &'a str) -> Refused<'a> {
-    Refused { request: id, error }
+pub(super) fn refused<'a>(error: &'a Error, id: &'a str) -> Refusal<'a> {
+    Refusal { request: id, error }
 }
 
 /// A JSON answer.
-pub(super) fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Answer> {
-    let mut answer = Response::new(Answer::whole(body));
+pub(super) fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<AnswerBody> {
+    let mut answer = Response::new(AnswerBody::whole(body));
     *answer.status_mut() = status;
     answer
         .headers_mut()
@@ -107,7 +107,7 @@ pub(super) fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Answe
 }
 
 /// What became of holding an answer back.
-pub(super) enum Held {
+pub(super) enum HeldAnswer {
     /// It is all here.
     Whole(Bytes),
     /// It is longer; the first part and the rest.
@@ -116,19 +116,19 @@ pub(super) enum Held {
     Broken(Error),
 }
 
-pub(super) async fn read_up_to(mut body: In, most: usize, deadline: Duration) -> Held {
+pub(super) async fn read_up_to(mut body: In, most: usize, deadline: Duration) -> HeldAnswer {
     let reading = async {
         let mut held = BytesMut::new();
         loop {
             match body.frame().await {
-                None => return Ok(Held::Whole(held.freeze())),
+                None => return Ok(HeldAnswer::Whole(held.freeze())),
                 Some(Err(e)) => return Err(e),
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
                         held.extend_from_slice(&data);
                     }
                     if held.len() > most {
-                        return Ok(Held::Longer(held.freeze(), body));
+                        return Ok(HeldAnswer::Longer(held.freeze(), body));
                     }
                 }
             }
@@ -136,14 +136,14 @@ pub(super) async fn read_up_to(mut body: In, most: usize, deadline: Duration) ->
     };
     match tokio::time::timeout(deadline, reading).await {
         Ok(Ok(held)) => held,
-        Ok(Err(e)) => Held::Broken(
+        Ok(Err(e)) => HeldAnswer::Broken(
             Error::new(
                 Kind::UpstreamFailed,
                 "the model's server broke off in its answer",
             )
             .detail(e.to_string()),
         ),
-        Err(_) => Held::Broken(Error::new(
+        Err(_) => HeldAnswer::Broken(Error::new(
             Kind::UpstreamTimeout,
             "the model's server did not finish its answer in time",
         )),

@@ -1,7 +1,7 @@
 //! Which kind of call a path asks for, and in whose words it is answered. Every path that flyball serves is decided here.
 
 use crate::dialect::directory::Lookup;
-use crate::dialect::{self, Dialect, Place, Work, embed, envelope, legacy};
+use crate::dialect::{self, Dialect, Place, PlaceWork, embed, envelope, legacy};
 use crate::error::{Error, Kind};
 use crate::provider::Side;
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use http::Method;
 use http::request::Parts;
 
 /// What a client asks for.
-pub(super) enum Call<'p> {
+pub(super) enum CallKind<'p> {
     /// An answer of a model.
     Complete(Place<'p>),
     /// How many tokens a prompt has.
@@ -51,22 +51,24 @@ const PASSED_ON: [Method; 6] = [
 
 /// What is asked for, and the dialect in which it is answered. Of a path that several dialects share, or that none has, the
 /// client's own headers tell the dialect.
-pub(super) fn asked(head: &Parts) -> (&'static dyn Dialect, Result<Call<'_>, Error>) {
+pub(super) fn asked(head: &Parts) -> (&'static dyn Dialect, Result<CallKind<'_>, Error>) {
     let (dialect, call) = by_path(head);
     let (path, method) = (head.uri.path(), &head.method);
     let not_allowed = |public| Err(Error::new(Kind::MethodNotAllowed, public));
     let call = match call {
-        Call::Complete(_) | Call::Embed(_) | Call::Count(_) | Call::Legacy(_)
+        CallKind::Complete(_) | CallKind::Embed(_) | CallKind::Count(_) | CallKind::Legacy(_)
             if method != Method::POST =>
         {
             not_allowed(format!("{path} takes POST."))
         }
-        Call::Pass(..) | Call::Keep(_) if !PASSED_ON.contains(method) => {
+        CallKind::Pass(..) | CallKind::Keep(_) if !PASSED_ON.contains(method) => {
             not_allowed(format!("{method} is not passed on."))
         }
-        Call::Look if matches!(*method, Method::GET | Method::HEAD) => Ok(Call::Look),
-        Call::Look if method == Method::POST && is_named(dialect, path) => Ok(Call::Describe),
-        Call::Look => Err(no_path(path)),
+        CallKind::Look if matches!(*method, Method::GET | Method::HEAD) => Ok(CallKind::Look),
+        CallKind::Look if method == Method::POST && is_named(dialect, path) => {
+            Ok(CallKind::Describe)
+        }
+        CallKind::Look => Err(no_path(path)),
         call => Ok(call),
     };
     (dialect, call)
@@ -123,28 +125,28 @@ fn meant(path: &str) -> Option<(String, &'static str)> {
     served(&longer).then(|| (shown(&longer), "End the base URL with /v1."))
 }
 
-fn by_path(head: &Parts) -> (&'static dyn Dialect, Call<'_>) {
+fn by_path(head: &Parts) -> (&'static dyn Dialect, CallKind<'_>) {
     let (path, query) = (head.uri.path(), head.uri.query());
     if let Some((provider, rest)) = passed_through(path) {
         let at = dialect::at(rest, query).map(|(dialect, _)| dialect);
         let dialect = at.unwrap_or_else(|| envelope::client(rest, query, &head.headers));
-        return (dialect, Call::Pass(provider, rest));
+        return (dialect, CallKind::Pass(provider, rest));
     }
     if let Some((dialect, place)) = dialect::at(path, query) {
         let call = match place.work {
-            Work::Complete => Call::Complete(place),
-            Work::CountTokens => Call::Count(place),
+            PlaceWork::Complete => CallKind::Complete(place),
+            PlaceWork::CountTokens => CallKind::Count(place),
         };
         return (dialect, call);
     }
     if let Some(place) = embed::at(path) {
-        return (place.call.dialect(), Call::Embed(place));
+        return (place.call.dialect(), CallKind::Embed(place));
     }
     let client = envelope::client(path, query, &head.headers);
     let call = match (legacy::at(path), collection(path, client)) {
-        (Some(model), _) => Call::Legacy(model),
-        (None, Some(place)) => Call::Keep(place),
-        (None, None) => Call::Look,
+        (Some(model), _) => CallKind::Legacy(model),
+        (None, Some(place)) => CallKind::Keep(place),
+        (None, None) => CallKind::Look,
     };
     (client, call)
 }

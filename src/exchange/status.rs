@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 /// Who pays for an attempt that was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Charge {
+pub(super) enum RefusalCharge {
     /// Nobody: no work was done.
     Nothing,
     /// Nobody knows what the provider did, so the bound is charged.
@@ -27,7 +27,7 @@ pub(super) enum Next {
 /// What a status means that is no success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Meaning {
-    pub(super) charge: Charge,
+    pub(super) charge: RefusalCharge,
     pub(super) next: Next,
     /// It is no answer: a redirect, which the client must not follow with its prompt and key, most likely from an address that is
     /// not quite the provider's; or half of an exchange of another protocol.
@@ -47,17 +47,17 @@ pub(super) struct Meaning {
 /// | 408, 409, 424, 425, 499, other 5xx | work may have begun |
 pub(super) fn meaning(status: StatusCode) -> Meaning {
     let (charge, next, no_answer) = match status.as_u16() {
-        100..=199 => (Charge::Nothing, Next::End, true),
-        304 => (Charge::Bound, Next::OtherArm, false),
-        300..=399 => (Charge::Nothing, Next::OtherArm, true),
+        100..=199 => (RefusalCharge::Nothing, Next::End, true),
+        304 => (RefusalCharge::Bound, Next::OtherArm, false),
+        300..=399 => (RefusalCharge::Nothing, Next::OtherArm, true),
         // Azure bills the prompt of a request that its filter stops, and says `content_filter`.
-        400 => (Charge::Nothing, Next::End, false),
-        413 | 415 | 422 => (Charge::Nothing, Next::End, false),
-        401 | 402 | 403 | 404 | 405 | 429 | 498 => (Charge::Nothing, Next::OtherArm, false),
+        400 => (RefusalCharge::Nothing, Next::End, false),
+        413 | 415 | 422 => (RefusalCharge::Nothing, Next::End, false),
+        401 | 402 | 403 | 404 | 405 | 429 | 498 => (RefusalCharge::Nothing, Next::OtherArm, false),
         406 | 407 | 410 | 411 | 412 | 414 | 416 | 417 | 421 | 423 | 426 | 428 | 431 | 451 | 501
-        | 505 => (Charge::Nothing, Next::OtherArm, false),
-        503 | 529 => (Charge::NothingIfSaid, Next::OtherArm, false),
-        _ => (Charge::Bound, Next::OtherArm, false),
+        | 505 => (RefusalCharge::Nothing, Next::OtherArm, false),
+        503 | 529 => (RefusalCharge::NothingIfSaid, Next::OtherArm, false),
+        _ => (RefusalCharge::Bound, Next::OtherArm, false),
     };
     Meaning {
         charge,
@@ -66,13 +66,13 @@ pub(super) fn meaning(status: StatusCode) -> Meaning {
     }
 }
 
-impl Charge {
+impl RefusalCharge {
     /// Whether the bound is charged, now that the body of the refusal is here; nothing of it where it did not come.
     pub(super) fn is_bound(self, body: Option<&[u8]>) -> bool {
         match self {
-            Charge::Nothing => body.is_some_and(was_filtered),
-            Charge::Bound => true,
-            Charge::NothingIfSaid => !body.is_some_and(is_own_error),
+            RefusalCharge::Nothing => body.is_some_and(was_filtered),
+            RefusalCharge::Bound => true,
+            RefusalCharge::NothingIfSaid => !body.is_some_and(is_own_error),
         }
     }
 }
@@ -80,7 +80,7 @@ impl Charge {
 /// An error as providers tell it: what is wrong stands in `error`, as an object or a sentence; at Mistral and Cohere in `message`,
 /// beside what tells it from a balancer's.
 #[derive(Deserialize)]
-struct Told<'a> {
+struct ErrorShape<'a> {
     #[serde(borrow)]
     error: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -91,10 +91,12 @@ struct Told<'a> {
     object: Option<&'a RawValue>,
 }
 
-fn told(body: &[u8]) -> Option<Told<'_>> {
+fn told(body: &[u8]) -> Option<ErrorShape<'_>> {
     if body.trim_ascii_start().first() == Some(&b'[') {
         // Gemini tells an error to who asked for a list of chunks in a list of one.
-        return serde_json::from_slice::<Vec<Told<'_>>>(body).ok()?.pop();
+        return serde_json::from_slice::<Vec<ErrorShape<'_>>>(body)
+            .ok()?
+            .pop();
     }
     serde_json::from_slice(body).ok()
 }

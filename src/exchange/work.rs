@@ -2,12 +2,12 @@
 //! read. A new kind of call is one more file that makes a [`Work`]; the path itself, in `exchange`, is the same for all of them.
 
 use super::bound::Bound;
-use crate::affinity::{Served, Turn};
+use crate::affinity::{Served, UserTurn};
 use crate::dialect::{Answer as Read, Dialect};
 use crate::error::Error;
 use crate::fleet::Arm;
 use crate::ledger::record::Opening;
-use crate::relay::{Answer, ReadWhole, Reading};
+use crate::relay::{AnswerBody, ReadWhole, Reading};
 use crate::settle::Job;
 use crate::telemetry::Decided;
 use crate::upstream::{Begins, Out};
@@ -19,40 +19,51 @@ use http::{HeaderMap, Method, Response};
 pub(super) const UNNAMED: &str = "unknown";
 
 /// How an exchange ends: with an answer to the client, which may be a provider's own error, or with an error of flyball's.
-pub(super) type Reply = Result<Response<Answer>, Error>;
+pub(super) type Reply = Result<Response<AnswerBody>, Error>;
 
 /// Why an attempt did not end in an answer that is worth having.
-pub(super) enum Failed {
+pub(super) enum Unserved {
     /// The exchange is over.
-    Final(Reply),
+    Final(Box<Reply>),
     /// Another arm may be tried; this is the answer if there is none.
-    NextArm(Reply),
+    NextArm(Box<Reply>),
     /// A cap has no room, and says that a local model may answer instead.
     LocalInstead(Error),
 }
 
-impl Failed {
+impl Unserved {
     /// The same with who was asked, where that one has failed.
-    pub(super) fn of(self, arm: &Arm) -> Failed {
+    pub(super) fn of(self, arm: &Arm) -> Unserved {
         let (provider, model) = (&arm.model.provider.name, arm.model.name.as_str());
         let model = Some(model).filter(|model| *model != UNNAMED);
-        let named = |outcome: Reply| outcome.map_err(|error| error.asked(provider, model));
+        let named =
+            |reply: Box<Reply>| Box::new(reply.map_err(|error| error.asked(provider, model)));
         match self {
-            Failed::Final(outcome) => Failed::Final(named(outcome)),
-            Failed::NextArm(outcome) => Failed::NextArm(named(outcome)),
-            Failed::LocalInstead(refusal) => Failed::LocalInstead(refusal),
+            Unserved::Final(outcome) => Unserved::Final(named(outcome)),
+            Unserved::NextArm(outcome) => Unserved::NextArm(named(outcome)),
+            Unserved::LocalInstead(refusal) => Unserved::LocalInstead(refusal),
         }
     }
 
     /// An error that no other arm can mend.
-    pub(super) fn error(error: Error) -> Failed {
-        Failed::Final(Err(error))
+    pub(super) fn error(error: Error) -> Unserved {
+        Unserved::last(Err(error))
+    }
+
+    /// The end of the exchange.
+    pub(super) fn last(reply: Reply) -> Unserved {
+        Unserved::Final(Box::new(reply))
+    }
+
+    /// The end of this attempt.
+    pub(super) fn next(reply: Reply) -> Unserved {
+        Unserved::NextArm(Box::new(reply))
     }
 }
 
 /// What an arm is told, before the token limit that its reservation grants is known.
 #[derive(Clone)]
-pub(super) struct Told {
+pub(super) struct Wording {
     /// The dialect of the body.
     pub(super) dialect: &'static dyn Dialect,
     pub(super) body: Bytes,
@@ -62,10 +73,10 @@ pub(super) struct Told {
     pub(super) lost: Vec<String>,
 }
 
-impl Told {
+impl Wording {
     /// The client's own bytes.
-    pub(super) fn own(dialect: &'static dyn Dialect, body: Bytes) -> Told {
-        Told {
+    pub(super) fn own(dialect: &'static dyn Dialect, body: Bytes) -> Wording {
+        Wording {
             dialect,
             body,
             translated: false,
@@ -83,13 +94,17 @@ pub(super) trait Work: Send + Sync {
     ///
     /// # Errors
     /// It cannot be told the request.
-    fn told(&self, arm: &Arm) -> Result<Told, Failed>;
+    fn told(&self, arm: &Arm) -> Result<Wording, Unserved>;
 
     /// The attempt on this arm that is told this.
     ///
     /// # Errors
     /// What it costs has no bound where a cap needs one, or a gate stands in the way.
-    fn order<'o>(&'o self, arm: &'o Arm, told: &'o Told) -> Result<Box<dyn Order + 'o>, Failed>;
+    fn order<'o>(
+        &'o self,
+        arm: &'o Arm,
+        told: &'o Wording,
+    ) -> Result<Box<dyn Order + 'o>, Unserved>;
 
     /// The decision that led to these arms, where one was made.
     fn decided(&self) -> Option<Decided<'_>> {
@@ -97,7 +112,7 @@ pub(super) trait Work: Send + Sync {
     }
 
     /// What the turn has to remember, once this arm has answered.
-    fn remembers(&self, _arm: &Arm) -> Option<(Turn, Served)> {
+    fn remembers(&self, _arm: &Arm) -> Option<(UserTurn, Served)> {
         None
     }
 

@@ -16,7 +16,7 @@ use std::sync::OnceLock;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Table {
+struct MediaTable {
     #[serde(rename = "_source")]
     _source: String,
     kinds: BTreeMap<String, Kind>,
@@ -26,12 +26,12 @@ struct Table {
 #[serde(deny_unknown_fields)]
 struct Kind {
     whole_window: bool,
-    models: Vec<Row>,
+    models: Vec<MediaRow>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Row {
+struct MediaRow {
     prefix: Vec<String>,
     image_tokens_max: Option<u64>,
     audio_tokens_per_second: Option<u64>,
@@ -39,8 +39,8 @@ struct Row {
     _source: String,
 }
 
-fn table() -> &'static Table {
-    static TABLE: OnceLock<Table> = OnceLock::new();
+fn table() -> &'static MediaTable {
+    static TABLE: OnceLock<MediaTable> = OnceLock::new();
     TABLE.get_or_init(|| {
         serde_json::from_str(include_str!("../data/media.json"))
             .expect("a test reads the embedded table")
@@ -69,7 +69,7 @@ pub fn maxima(kind: &str, model: &str) -> Maxima {
         return Maxima::default();
     };
     let model = model.to_ascii_lowercase();
-    let fits = |row: &&Row| row.prefix.iter().any(|p| model.starts_with(p));
+    let fits = |row: &&MediaRow| row.prefix.iter().any(|p| model.starts_with(p));
     let row = kind.models.iter().find(fits);
     Maxima {
         image: row.and_then(|r| r.image_tokens_max),
@@ -81,7 +81,7 @@ pub fn maxima(kind: &str, model: &str) -> Maxima {
 
 /// What the media of one request are at most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Bound {
+pub struct MediaBound {
     /// Tokens of those that have a maximum of their own.
     pub tokens: u64,
     /// The whole request has at most so many input tokens: one of its media is bounded by nothing else.
@@ -111,9 +111,9 @@ impl Maxima {
         &self,
         media: &'m [Medium<'a>],
         window: Option<u64>,
-    ) -> Result<Bound, &'m Medium<'a>> {
+    ) -> Result<MediaBound, &'m Medium<'a>> {
         let window = window.filter(|_| self.whole_window);
-        let mut bound = Bound::default();
+        let mut bound = MediaBound::default();
         for medium in media {
             let bytes = medium.data.map_or(0, str::len);
             bound.bytes = bound

@@ -119,7 +119,7 @@ impl Figures {
 
 /// One line of the table.
 #[derive(Clone, Debug, Serialize)]
-pub struct Line {
+pub struct EvalLine {
     /// What was kept apart, and whose questions these are.
     pub slice: String,
     /// Questions.
@@ -185,8 +185,8 @@ impl Data<'_> {
 
     /// In-domain lines, one a source and the mix. `told` hears of each line as it is done.
     #[must_use]
-    pub fn in_domain(&self, told: &dyn Fn(&str)) -> Vec<Line> {
-        let mut lines: Vec<Line> = (0..self.recipe.sources.len())
+    pub fn in_domain(&self, told: &dyn Fn(&str)) -> Vec<EvalLine> {
+        let mut lines: Vec<EvalLine> = (0..self.recipe.sources.len())
             .map(|source| {
                 let rows = self.of_source(source);
                 let name = format!("in-domain: {}", self.recipe.sources[source].name);
@@ -205,7 +205,7 @@ impl Data<'_> {
 
     /// The mix with whole tasks kept apart.
     #[must_use]
-    pub fn unseen_tasks(&self, told: &dyn Fn(&str)) -> Vec<Line> {
+    pub fn unseen_tasks(&self, told: &dyn Fn(&str)) -> Vec<EvalLine> {
         told("unseen tasks: mix");
         let mut lines = vec![self.mixed("unseen tasks: mix", Apart::Tasks)];
         for source in 0..self.recipe.sources.len() {
@@ -214,7 +214,7 @@ impl Data<'_> {
             if source == 0 {
                 told("unseen tasks: by source");
             }
-            lines.push(Line {
+            lines.push(EvalLine {
                 slice: name,
                 ..line(
                     "",
@@ -242,8 +242,8 @@ impl Data<'_> {
         lines
     }
 
-    fn mixed(&self, name: &str, apart: Apart) -> Line {
-        let lines: Vec<Line> = [1, 2, 3]
+    fn mixed(&self, name: &str, apart: Apart) -> EvalLine {
+        let lines: Vec<EvalLine> = [1, 2, 3]
             .map(|seed| {
                 let rows = self.mix(seed);
                 let fold = match apart {
@@ -257,7 +257,7 @@ impl Data<'_> {
                 )
             })
             .to_vec();
-        Line {
+        EvalLine {
             routers: ROUTERS
                 .iter()
                 .map(|r| {
@@ -280,7 +280,7 @@ impl Data<'_> {
 
     /// Each source by heads that have seen only the others.
     #[must_use]
-    pub fn unseen_sources(&self, told: &dyn Fn(&str)) -> Vec<Line> {
+    pub fn unseen_sources(&self, told: &dyn Fn(&str)) -> Vec<EvalLine> {
         (0..self.recipe.sources.len())
             .map(|source| {
                 let name = format!("unseen source: {}", self.recipe.sources[source].name);
@@ -516,7 +516,7 @@ fn pairs(rows: &[&Labelled]) -> Vec<Pair> {
     rows.iter().map(pair).collect()
 }
 
-fn line(slice: &str, rows: &[&Labelled], tested: &Tested) -> Line {
+fn line(slice: &str, rows: &[&Labelled], tested: &Tested) -> EvalLine {
     let pairs = pairs(rows);
     let ends = metrics::ends(&pairs);
     let failed: Vec<f64> = pairs.iter().map(|p| 1.0 - p.weak).collect();
@@ -527,7 +527,7 @@ fn line(slice: &str, rows: &[&Labelled], tested: &Tested) -> Line {
             Figures::of(&scores, &pairs, DRAWS)
         }
     };
-    Line {
+    EvalLine {
         slice: slice.to_owned(),
         rows: rows.len(),
         weak: ends.weak,
@@ -582,7 +582,7 @@ fn baseline(rows: &[&Labelled]) -> impl Fn(&Labelled) -> f64 + use<> {
 
 /// Mean and spread over lines, e.g. of the unseen sources.
 #[must_use]
-pub fn over(lines: &[Line], router: &str) -> (f64, f64) {
+pub fn over(lines: &[EvalLine], router: &str) -> (f64, f64) {
     moments(
         &lines
             .iter()

@@ -3,7 +3,7 @@
 
 use super::balance::{Ask, Denied, Full, Grant, Want};
 use super::record::Opening;
-use super::store::{Answer, Work};
+use super::store::{StoreAnswer, StoreWork};
 use super::{Ledger, Refused};
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,12 +102,12 @@ impl Ledger {
             want.want = want.want.max(slice);
         }
         let needs: Vec<i128> = wants.iter().map(|want| want.need).collect();
-        let told = self.writer.ask(Work::Lease(wants));
+        let told = self.writer.ask(StoreWork::Lease(wants));
         let ledger = self.clone();
         // By itself: a lease that comes late, or whose request has gone away, must not be lost.
         let taking = tokio::spawn(async move {
             let (epoch, given) = match told.await {
-                Ok(Ok(Answer::Leases(epoch, given))) => (epoch, given),
+                Ok(Ok(StoreAnswer::Leases(epoch, given))) => (epoch, given),
                 Ok(Err(why)) => return Err(why),
                 _ => return Err("the ledger thread has ended".into()),
             };

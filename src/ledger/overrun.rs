@@ -1,7 +1,7 @@
 //! Models whose answers cost more than their bound: counted, and frozen for capped keys.
 
 use super::record::Opening;
-use super::store::{Frozen, Work};
+use super::store::{Frozen, StoreWork};
 use super::{Ledger, lock, now};
 
 /// Overruns of one model within this time freeze it when there are as many as [`OVERRUNS_MAX`].
@@ -47,7 +47,7 @@ impl Ledger {
         );
         if lock(&self.frozen).insert(at.clone()) {
             let (provider, model) = at;
-            self.writer.send(Work::Freeze(Frozen {
+            self.writer.send(StoreWork::Freeze(Frozen {
                 provider,
                 model,
                 since: now,

@@ -18,13 +18,13 @@ pub(super) trait Awaited {
 /// A queue with many senders and one taker.
 #[derive(Debug)]
 pub(super) struct Queue<Op> {
-    state: Mutex<State<Op>>,
+    state: Mutex<QueueState<Op>>,
     woken: Condvar,
     gather: Duration,
 }
 
 #[derive(Debug)]
-struct State<Op> {
+struct QueueState<Op> {
     ops: VecDeque<Op>,
     /// For so many of them somebody waits.
     awaited: usize,
@@ -45,7 +45,7 @@ impl<Op: Awaited> Queue<Op> {
     /// A queue that gathers for so long.
     pub(super) fn new(gather: Duration) -> (Arc<Queue<Op>>, Taker<Op>) {
         let queue = Arc::new(Queue {
-            state: Mutex::new(State {
+            state: Mutex::new(QueueState {
                 ops: VecDeque::new(),
                 awaited: 0,
                 wanted: 1,
@@ -79,13 +79,13 @@ impl<Op: Awaited> Queue<Op> {
     /// Waits for this time at most, until there are so many operations or so many of them are awaited.
     fn gather<'q>(
         &'q self,
-        mut state: MutexGuard<'q, State<Op>>,
+        mut state: MutexGuard<'q, QueueState<Op>>,
         most: usize,
         wanted: usize,
         time: Duration,
-    ) -> MutexGuard<'q, State<Op>> {
+    ) -> MutexGuard<'q, QueueState<Op>> {
         state.wanted = wanted;
-        let may = |state: &mut State<Op>| {
+        let may = |state: &mut QueueState<Op>| {
             let some = !state.ops.is_empty() && state.ops.len() < most;
             some && !state.closed && state.awaited < wanted
         };
@@ -99,7 +99,7 @@ impl<Op: Awaited> Queue<Op> {
         self.woken.notify_one();
     }
 
-    fn state(&self) -> MutexGuard<'_, State<Op>> {
+    fn state(&self) -> MutexGuard<'_, QueueState<Op>> {
         // Every change is a whole one, so a panic elsewhere cannot have left it half-done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -124,7 +124,7 @@ impl<Op: Awaited> Taker<Op> {
         crowd: Crowd,
     ) -> bool {
         let queue = &*self.0;
-        let nothing = |state: &mut State<Op>| {
+        let nothing = |state: &mut QueueState<Op>| {
             state.asleep = state.ops.is_empty() && !state.closed;
             state.asleep
         };

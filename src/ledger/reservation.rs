@@ -3,7 +3,7 @@
 use super::Ledger;
 use super::balance::Grant;
 use super::record::{Closing, Opening, Outcome};
-use super::store::Work;
+use super::store::StoreWork;
 use crate::money::PicoUsd;
 use std::sync::Arc;
 
@@ -96,11 +96,11 @@ impl Reservation {
             // Under the lock, so that the store hears of closes and of new counters in the same order as the balances.
             self.ledger
                 .writer
-                .send(Work::Close(Box::new(closing), postings));
+                .send(StoreWork::Close(Box::new(closing), postings));
             balances.take_returns()
         };
         if !postings.is_empty() {
-            self.ledger.writer.send(Work::Return(postings));
+            self.ledger.writer.send(StoreWork::Return(postings));
         }
         self.ledger.room.notify_waiters();
     }

@@ -73,7 +73,7 @@ pub struct Given {
 
 /// Something to write.
 #[derive(Debug)]
-pub enum Work {
+pub enum StoreWork {
     /// An attempt is about to be dispatched.
     Open(Arc<Opening>),
     /// An attempt has ended.
@@ -101,7 +101,7 @@ pub enum Work {
 
 /// What came of it.
 #[derive(Debug)]
-pub enum Answer {
+pub enum StoreAnswer {
     /// It is durable.
     Done,
     /// Leases, in this epoch of this process. One that is later than that of the wants has given none.
@@ -135,7 +135,7 @@ pub trait Store: Send {
     ///
     /// # Errors
     /// Nothing was written, or nobody knows: then [`Store::commit`] of the same works later changes nothing twice.
-    fn commit(&mut self, works: &[&Work]) -> Result<Vec<Answer>, String>;
+    fn commit(&mut self, works: &[&StoreWork]) -> Result<Vec<StoreAnswer>, String>;
     /// The counters that are kept, each or by value.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! The one thread that writes: takes everything that waits, commits it at once, then answers.
 
 use super::queue::{Awaited, Crowd, Queue, Taker};
-use super::store::{Answer, Store, Work};
+use super::store::{Store, StoreAnswer, StoreWork};
 use crate::error::{Error, Kind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -25,11 +25,11 @@ const CROWD_WAIT_MAX: Duration = Duration::from_millis(5);
 const GATHER: Duration = Duration::from_millis(10);
 
 /// Who waits for a work, if anybody does.
-pub type Waiting = oneshot::Sender<Result<Answer, String>>;
+pub type Waiting = oneshot::Sender<Result<StoreAnswer, String>>;
 
 /// A work and who waits for it.
 struct Item {
-    work: Work,
+    work: StoreWork,
     done: Option<Waiting>,
 }
 
@@ -62,7 +62,7 @@ impl Writer {
     pub fn start(store: Box<dyn Store>) -> Result<Writer, Error> {
         let (queue, taker) = Queue::new(GATHER);
         let (waiting, failing) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
-        let state = State {
+        let state = WriterState {
             store,
             waiting: waiting.clone(),
             failing: failing.clone(),
@@ -83,12 +83,12 @@ impl Writer {
     }
 
     /// Hands a work over; never blocks. Nobody waits for it.
-    pub fn send(&self, work: Work) {
+    pub fn send(&self, work: StoreWork) {
         self.put(Item { work, done: None });
     }
 
     /// Hands a work over and gives what tells that it is durable, or that it never will be.
-    pub fn ask(&self, work: Work) -> oneshot::Receiver<Result<Answer, String>> {
+    pub fn ask(&self, work: StoreWork) -> oneshot::Receiver<Result<StoreAnswer, String>> {
         let (done, told) = oneshot::channel();
         self.put(Item {
             work,
@@ -128,13 +128,13 @@ impl Drop for Writer {
     }
 }
 
-struct State {
+struct WriterState {
     store: Box<dyn Store>,
     waiting: Arc<AtomicUsize>,
     failing: Arc<AtomicBool>,
 }
 
-impl State {
+impl WriterState {
     fn run(mut self, taker: &Taker<Item>) {
         let mut kept: Vec<Item> = Vec::new();
         let mut crowd = Crowd::default();
@@ -169,7 +169,7 @@ impl State {
         if items.is_empty() {
             return;
         }
-        let works: Vec<&Work> = items.iter().map(|i| &i.work).collect();
+        let works: Vec<&StoreWork> = items.iter().map(|i| &i.work).collect();
         let outcome = self.store.commit(&works);
         let before = items.len();
         match outcome {
@@ -203,11 +203,11 @@ impl State {
 /// already is kept.
 fn refuse_or_keep(item: Item, why: &str) -> Option<Item> {
     match (item.work, item.done) {
-        (Work::Open(_) | Work::Lease(_) | Work::Define { .. }, Some(done)) => {
+        (StoreWork::Open(_) | StoreWork::Lease(_) | StoreWork::Define { .. }, Some(done)) => {
             drop(done.send(Err(why.to_owned())));
             None
         }
-        (Work::Beat, done) => {
+        (StoreWork::Beat, done) => {
             drop(done.map(|done| done.send(Err(why.to_owned()))));
             None
         }

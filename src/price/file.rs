@@ -20,7 +20,7 @@ pub(super) struct File {
     _unit: Unit,
     #[serde(rename = "notes", default)]
     _notes: Vec<String>,
-    pub(super) models: Vec<Row>,
+    pub(super) models: Vec<PriceRow>,
 }
 
 impl File {
@@ -39,7 +39,7 @@ enum Unit {
 /// One model in a catalogue file.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Row {
+pub(super) struct PriceRow {
     pub(super) provider: String,
     pub(super) model: String,
     pub(super) rates: RatesRow,
@@ -131,7 +131,7 @@ impl RatesRow {
     }
 }
 
-impl Row {
+impl PriceRow {
     pub(super) fn price(&self) -> Price {
         Price {
             rates: self.rates.rates(),

@@ -3,7 +3,7 @@
 //! What cannot be priced exactly is left out and named: no price is safer than a wrong one.
 #![deny(clippy::float_arithmetic)]
 
-use super::file::{LongRow, OffPeakRow, RatesRow, Row, TierRow};
+use super::file::{LongRow, OffPeakRow, PriceRow, RatesRow, TierRow};
 use super::hours::Hours;
 use super::sha256_hex;
 use crate::json::{self, Object};
@@ -50,7 +50,7 @@ pub fn refresh(
     made: &str,
 ) -> Result<(String, Vec<String>), String> {
     let list = Object::read_str(litellm_json).map_err(|flaw| flaw.to_string())?;
-    let mut rows: BTreeMap<(String, String), Row> = BTreeMap::new();
+    let mut rows: BTreeMap<(String, String), PriceRow> = BTreeMap::new();
     let mut notes = Vec::new();
     let mut others: BTreeMap<String, u64> = BTreeMap::new();
     for (name, raw) in list.iter().filter(|(name, _)| *name != "sample_spec") {
@@ -84,8 +84,8 @@ pub fn refresh(
 
 /// The same model under two names (`deepseek-chat`, `deepseek/deepseek-chat`): the dearer row stays.
 fn keep_dearer(
-    kept: std::collections::btree_map::Entry<'_, (String, String), Row>,
-    new: Row,
+    kept: std::collections::btree_map::Entry<'_, (String, String), PriceRow>,
+    new: PriceRow,
 ) -> Option<String> {
     use std::collections::btree_map::Entry;
     match kept {
@@ -95,7 +95,7 @@ fn keep_dearer(
         }
         Entry::Occupied(mut place) => {
             let old = place.get();
-            let dear = |row: &Row| (row.rates.output, row.rates.input);
+            let dear = |row: &PriceRow| (row.rates.output, row.rates.input);
             let same = old.price() == new.price();
             let note = format!(
                 "{} {}: twice with different rates, the dearer kept",
@@ -113,7 +113,7 @@ fn file<'a>(
     litellm_json: &str,
     source: &str,
     made: &str,
-    rows: impl Iterator<Item = &'a Row>,
+    rows: impl Iterator<Item = &'a PriceRow>,
 ) -> String {
     let digest = sha256_hex(litellm_json.as_bytes());
     let version = format!("{}/{}", source.replace(' ', "-"), &digest[..8]);
@@ -137,7 +137,7 @@ fn file<'a>(
 }
 
 /// Reads one model, or says why it is left out. Beside it, what of it was rounded or left out.
-fn row(provider: &str, name: &str, raw: &str) -> Result<(Row, Vec<String>), String> {
+fn row(provider: &str, name: &str, raw: &str) -> Result<(PriceRow, Vec<String>), String> {
     let fields = Object::read_str(raw).map_err(|flaw| flaw.to_string())?;
     let mode = text_of(&fields, "mode").unwrap_or_default();
     if !["chat", "responses", "embedding"].contains(&mode.as_str()) {
@@ -153,7 +153,7 @@ fn row(provider: &str, name: &str, raw: &str) -> Result<(Row, Vec<String>), Stri
     if model.contains("-search-") || model.contains("deep-research") {
         return Err("it bills each search beside its tokens".to_owned());
     }
-    let mut read = Reader {
+    let mut read = ListReader {
         fields: &fields,
         rounded: Vec::new(),
     };
@@ -185,7 +185,7 @@ fn row(provider: &str, name: &str, raw: &str) -> Result<(Row, Vec<String>), Stri
         notes.push(format!("off-peak hours left out, {why}"));
         None
     });
-    let row = Row {
+    let row = PriceRow {
         provider: provider.to_owned(),
         model: model.to_owned(),
         media_input: media.filter(|rate| *rate > rates.input),
@@ -261,7 +261,7 @@ fn above(tokens: u64) -> String {
 /// The cheaper hours (DeepSeek): rates, and windows of hours on days that are numbered from Monday, 1.
 fn off_peak(fields: &Object<'_>, peak: &RatesRow) -> Result<Option<OffPeakRow>, String> {
     #[derive(Deserialize)]
-    struct Window {
+    struct PriceWindow {
         hours_utc: Spans,
         weekdays: Vec<usize>,
     }
@@ -276,7 +276,7 @@ fn off_peak(fields: &Object<'_>, peak: &RatesRow) -> Result<Option<OffPeakRow>, 
     };
     let fields = Object::read_str(raw).map_err(|flaw| flaw.to_string())?;
     let windows = fields.some("windows").unwrap_or("[]");
-    let windows: Vec<Window> = serde_json::from_str(windows).map_err(|e| e.to_string())?;
+    let windows: Vec<PriceWindow> = serde_json::from_str(windows).map_err(|e| e.to_string())?;
     let mut utc = Hours::default();
     for window in windows {
         let spans = match window.hours_utc {
@@ -302,7 +302,7 @@ fn off_peak(fields: &Object<'_>, peak: &RatesRow) -> Result<Option<OffPeakRow>, 
             }
         }
     }
-    let mut read = Reader {
+    let mut read = ListReader {
         fields: &fields,
         rounded: Vec::new(),
     };
@@ -326,12 +326,12 @@ impl RatesRow {
     }
 }
 
-struct Reader<'a, 'b> {
+struct ListReader<'a, 'b> {
     fields: &'a Object<'b>,
     rounded: Vec<String>,
 }
 
-impl Reader<'_, '_> {
+impl ListReader<'_, '_> {
     /// The rates of a service tier, if there are any.
     fn tier(
         &mut self,

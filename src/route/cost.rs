@@ -7,7 +7,7 @@ use crate::fleet::Arm;
 use crate::money::PicoUsd;
 
 /// What is known before the answer.
-pub struct Job<'a> {
+pub struct Forecast<'a> {
     /// What was measured.
     pub features: &'a Features,
     /// How it was graded.
@@ -21,7 +21,7 @@ const ANSWER_LEAST: u64 = 60;
 
 /// Visible answer tokens to expect. The grader has learned it from answers to questions, sums and puzzles; for work on text and for
 /// long forms, which it has not seen answered, these are start values, seen in answers of mid-2026 chat models.
-fn answer_tokens(job: &Job<'_>) -> u64 {
+fn answer_tokens(job: &Forecast<'_>) -> u64 {
     let ask = job.features.prompt_tokens_estimate;
     match job.difficulty.task {
         Task::Summarise => (ask / 4).clamp(80, 400),
@@ -51,7 +51,7 @@ fn reasoning_tokens(effort: Effort) -> u64 {
 
 /// The expected cost of an answer; `None` where the price is not known.
 #[must_use]
-pub fn expected(arm: &Arm, job: &Job<'_>) -> Option<PicoUsd> {
+pub fn expected(arm: &Arm, job: &Forecast<'_>) -> Option<PicoUsd> {
     let price = arm.model.price.as_ref()?;
     let factor = match job.difficulty.task {
         Task::Maths | Task::Logic | Task::Debug | Task::MultiStep | Task::Unknown => {

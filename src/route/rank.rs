@@ -15,7 +15,7 @@ pub(super) fn arms(
     difficulty: &Difficulty,
     wants: &Wants,
     eligible: &[Arc<Model>],
-    job: &cost::Job<'_>,
+    job: &cost::Forecast<'_>,
 ) -> Vec<Arm> {
     let effort = |model: &Model| {
         asked.effort.map_or_else(
@@ -148,7 +148,7 @@ pub(super) fn hold_to_baseline(
     wants: &Wants,
     baseline: &Arm,
     eligible: &[Arc<Model>],
-    job: &cost::Job<'_>,
+    job: &cost::Forecast<'_>,
     ranked: &mut Vec<Arm>,
 ) {
     let auto = asked.model == AUTO || asked.model.starts_with("auto:");

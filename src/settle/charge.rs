@@ -11,7 +11,7 @@ use std::time::Duration;
 const ROUNDING: PicoUsd = PicoUsd(1_000_000);
 
 /// What is known of an attempt besides its usage.
-pub(super) struct Terms<'a> {
+pub(super) struct ChargeTerms<'a> {
     /// The model's price.
     pub(super) price: Option<&'a Price>,
     /// The service tier that the request named.
@@ -45,7 +45,7 @@ pub(super) struct Charged {
     pub(super) compared: Option<Compared>,
 }
 
-impl Terms<'_> {
+impl ChargeTerms<'_> {
     pub(super) fn charge(&self, usage: &Usage, basis: Basis) -> Charged {
         let (tier, price) = self.served(usage);
         let unpriced = self.price.is_some() && price.is_none();
@@ -132,8 +132,8 @@ mod tests {
         }
     }
 
-    fn terms(price: &Price, capped: bool) -> Terms<'_> {
-        Terms {
+    fn terms(price: &Price, capped: bool) -> ChargeTerms<'_> {
+        ChargeTerms {
             price: Some(price),
             asked: None,
             told: None,
@@ -224,7 +224,7 @@ mod tests {
                 tier: body,
                 ..Usage::default()
             };
-            let terms = Terms {
+            let terms = ChargeTerms {
                 asked,
                 told: head,
                 ..terms(&price, capped)
@@ -296,7 +296,7 @@ mod tests {
                 2 * (1_000 * STANDARD + 50 * 2 * STANDARD),
             ),
         ] {
-            let terms = Terms {
+            let terms = ChargeTerms {
                 media_tokens_max: most,
                 ..terms(&price, true)
             };

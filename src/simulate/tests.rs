@@ -1,7 +1,7 @@
 //! The simulated models over a real socket, as the proxy meets them.
 
 use super::serve::{Shared, exchange};
-use super::{Served, Settings, Simulated, start};
+use super::{Settings, SimServed, Simulated, start};
 use crate::until::{until, within};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -288,7 +288,7 @@ async fn a_refusal_is_worded_in_the_dialect_of_its_path() {
         assert_eq!(got.json().pointer(at).expect(at), value);
         assert!(got.head.contains("x-flyball-simulated: 1"));
     }
-    assert_eq!(sim.served(), Served::default());
+    assert_eq!(sim.served(), SimServed::default());
 }
 
 #[tokio::test]
@@ -380,7 +380,7 @@ async fn a_finished_answer_made_exactly_its_tokens() {
         tokens += answer["usage"]["completion_tokens"]
             .as_u64()
             .expect("a count");
-        let expected = Served {
+        let expected = SimServed {
             requests,
             finished: requests,
             tokens,

@@ -91,7 +91,7 @@ fn everything(telemetry: &Telemetry) {
         telemetry.compared(&raw, Compared::Above);
         telemetry.unpriced_tier(&raw);
         let error = Error::new(Kind::CapReached, raw.clone()).code("flyball_cap");
-        telemetry.refused(&Refused {
+        telemetry.refused(&Refusal {
             request: &raw,
             error: &error,
         });

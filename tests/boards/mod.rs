@@ -10,7 +10,7 @@ use flyball::chat::Usage;
 use flyball::error::{Error, Kind};
 use flyball::ledger::record::{Basis, Closing, Opening, Outcome};
 use flyball::money::{PICO_PER_USD, PicoUsd};
-use flyball::telemetry::{AttemptClosed, CapFigures, Decided, Refused, Telemetry};
+use flyball::telemetry::{AttemptClosed, CapFigures, Decided, Refusal, Telemetry};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -109,7 +109,7 @@ fn told() -> String {
         phases: &[],
     });
     let error = Error::new(Kind::BadRequest, "no");
-    telemetry.refused(&Refused {
+    telemetry.refused(&Refusal {
         request: "q",
         error: &error,
     });

@@ -11,7 +11,7 @@ use flyball::ledger::cap::{Cap, Counter, Scope};
 use flyball::ledger::record::{Basis, Closing, Correction, Opening, Outcome, TrueUp};
 use flyball::ledger::store::postgres::Postgres;
 use flyball::ledger::store::sqlite::Sqlite;
-use flyball::ledger::store::{Answer, Frozen, Given, Key, Store, Work};
+use flyball::ledger::store::{Frozen, Given, Key, Store, StoreAnswer, StoreWork};
 use flyball::ledger::verify::verify;
 use flyball::ledger::window::Window;
 use flyball::money::PicoUsd;
@@ -135,14 +135,14 @@ fn want(need: i128, want: i128, limit: i128) -> Want {
     }
 }
 
-fn commit(store: &mut dyn Store, works: Vec<Work>) -> Vec<Answer> {
-    let works: Vec<&Work> = works.iter().collect();
+fn commit(store: &mut dyn Store, works: Vec<StoreWork>) -> Vec<StoreAnswer> {
+    let works: Vec<&StoreWork> = works.iter().collect();
     store.commit(&works).expect("committed")
 }
 
 fn lease(store: &mut dyn Store, want: Want) -> Given {
-    match commit(store, vec![Work::Lease(vec![want])]).pop() {
-        Some(Answer::Leases(0, mut given)) => given.pop().expect("one"),
+    match commit(store, vec![StoreWork::Lease(vec![want])]).pop() {
+        Some(StoreAnswer::Leases(0, mut given)) => given.pop().expect("one"),
         other => panic!("{other:?}"),
     }
 }
@@ -160,7 +160,7 @@ fn start(open: &Open) -> Box<dyn Store> {
     }
     commit(
         store.as_mut(),
-        vec![Work::Define {
+        vec![StoreWork::Define {
             counters: Counter::always(),
             now: AT,
         }],
@@ -187,14 +187,14 @@ fn an_attempt_is_posted_once_however_often_it_is_closed() {
             commit(
                 store.as_mut(),
                 vec![
-                    Work::Open(opening("a", 1)),
-                    Work::Close(closing("a", 60), postings(1, 60, false)),
+                    StoreWork::Open(opening("a", 1)),
+                    StoreWork::Close(closing("a", 60), postings(1, 60, false)),
                 ],
             );
         }
         commit(
             store.as_mut(),
-            vec![Work::Close(closing("a", 70), postings(1, 70, false))],
+            vec![StoreWork::Close(closing("a", 70), postings(1, 70, false))],
         );
         assert_eq!(
             posted(store.as_mut(), "key=1|usd|total|UTC").0,
@@ -233,8 +233,8 @@ fn a_lease_is_at_most_what_is_left_and_none_if_that_is_too_little() {
         commit(
             store.as_mut(),
             vec![
-                Work::Open(opening("a", 1)),
-                Work::Close(closing("a", 30), postings(1, 30, true)),
+                StoreWork::Open(opening("a", 1)),
+                StoreWork::Close(closing("a", 30), postings(1, 30, true)),
             ],
         );
         assert_eq!(
@@ -250,7 +250,7 @@ fn a_lease_is_at_most_what_is_left_and_none_if_that_is_too_little() {
             leased: true,
             epoch: 0,
         };
-        commit(store.as_mut(), vec![Work::Return(vec![back])]);
+        commit(store.as_mut(), vec![StoreWork::Return(vec![back])]);
         let given = lease(store.as_mut(), want(71, 80, 100));
         assert_eq!((given.given, given.posted), (0, 30), "{which}");
         assert_eq!(
@@ -274,9 +274,9 @@ fn what_a_dead_process_left_is_charged_at_the_bound_with_the_whole_of_its_lease(
         commit(
             store.as_mut(),
             vec![
-                Work::Open(opening("done", 1)),
-                Work::Close(closing("done", 60), postings(1, 60, true)),
-                Work::Open(opening("open", 1)),
+                StoreWork::Open(opening("done", 1)),
+                StoreWork::Close(closing("done", 60), postings(1, 60, true)),
+                StoreWork::Open(opening("open", 1)),
             ],
         );
         drop(store);
@@ -333,8 +333,8 @@ fn a_new_counter_begins_with_what_its_window_has_spent() {
         commit(
             store.as_mut(),
             vec![
-                Work::Open(opening("a", 1)),
-                Work::Close(closing("a", 60), postings(1, 60, false)),
+                StoreWork::Open(opening("a", 1)),
+                StoreWork::Close(closing("a", 60), postings(1, 60, false)),
             ],
         );
         let week = Counter::usd(Scope::all(), Window::Week);
@@ -342,14 +342,14 @@ fn a_new_counter_begins_with_what_its_window_has_spent() {
         for (counters, sums) in [(&all, 1), (&all, 0), (&Counter::always(), 0), (&all, 1)] {
             match commit(
                 store.as_mut(),
-                vec![Work::Define {
+                vec![StoreWork::Define {
                     counters: counters.clone(),
                     now: AT,
                 }],
             )
             .pop()
             {
-                Some(Answer::Sums(found)) => {
+                Some(StoreAnswer::Sums(found)) => {
                     assert_eq!(found.len(), sums, "{which}: {found:?}");
                     assert!(
                         found
@@ -440,11 +440,11 @@ fn a_bill_corrects_what_was_charged_at_the_bound_once_and_the_books_stay_whole()
         commit(
             store.as_mut(),
             vec![
-                Work::Open(opening("a", 1)),
-                Work::Open(opening("b", 1)),
-                Work::Open(opening("open", 1)),
-                Work::Close(bound("a", 100), postings(1, 100, false)),
-                Work::Close(closing("b", 60), postings(1, 60, false)),
+                StoreWork::Open(opening("a", 1)),
+                StoreWork::Open(opening("b", 1)),
+                StoreWork::Open(opening("open", 1)),
+                StoreWork::Close(bound("a", 100), postings(1, 100, false)),
+                StoreWork::Close(closing("b", 60), postings(1, 60, false)),
             ],
         );
         for (attempt, cost, outcome, left) in [
@@ -472,18 +472,18 @@ fn a_bill_corrects_what_was_charged_at_the_bound_once_and_the_books_stay_whole()
         );
         commit(
             store.as_mut(),
-            vec![Work::Close(closing("open", 5), postings(1, 5, false))],
+            vec![StoreWork::Close(closing("open", 5), postings(1, 5, false))],
         );
         is_whole(store.as_mut(), which);
         // A counter that comes later begins with what the bill says.
         let later = Counter::usd(Scope::default(), Window::Week);
         let counters = Counter::always().into_iter().chain([later.clone()]);
-        let define = Work::Define {
+        let define = StoreWork::Define {
             counters: counters.collect(),
             now: AT,
         };
         let sums = match commit(store.as_mut(), vec![define]).pop() {
-            Some(Answer::Sums(sums)) => sums,
+            Some(StoreAnswer::Sums(sums)) => sums,
             other => panic!("{other:?}"),
         };
         assert_eq!(sums.iter().map(|s| s.posted).sum::<i128>(), 95, "{which}");
@@ -509,8 +509,8 @@ fn what_is_held_is_read_of_one_moment_whatever_others_write() {
         commit(
             store.as_mut(),
             vec![
-                Work::Open(opening("a", 1)),
-                Work::Close(closing("a", 60), postings(1, 60, false)),
+                StoreWork::Open(opening("a", 1)),
+                StoreWork::Close(closing("a", 60), postings(1, 60, false)),
             ],
         );
         assert_eq!(count(reader.as_mut()), (0, 0), "{which}");
@@ -530,7 +530,7 @@ fn a_frozen_model_stays_frozen_until_it_is_allowed_again() {
             why: "it cost".into(),
         };
         for _ in 0..2 {
-            commit(store.as_mut(), vec![Work::Freeze(frozen.clone())]);
+            commit(store.as_mut(), vec![StoreWork::Freeze(frozen.clone())]);
         }
         assert_eq!(
             store.frozen().expect("read"),

@@ -79,7 +79,7 @@ impl Grader {
     /// # Errors
     /// It is cut short, of another version, or asks for a signal that this flyball does not measure.
     pub fn read(bytes: &[u8]) -> Result<Grader, String> {
-        let mut from = Reader { rest: bytes };
+        let mut from = GraderReader { rest: bytes };
         if from.take(MAGIC.len())? != MAGIC {
             return Err("this is not a grader's file".into());
         }
@@ -185,11 +185,11 @@ fn put_forest(out: &mut Vec<u8>, forest: &Forest) {
     }
 }
 
-struct Reader<'a> {
+struct GraderReader<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Reader<'a> {
+impl<'a> GraderReader<'a> {
     fn take(&mut self, len: usize) -> Result<&'a [u8], String> {
         let (taken, rest) = self
             .rest

@@ -4,7 +4,7 @@ use super::super::books::table;
 use super::*;
 use crate::classify;
 use crate::learn::disturb;
-use crate::learn::evaluate::{Lift, Line, ROUTERS};
+use crate::learn::evaluate::{EvalLine, Lift, ROUTERS};
 use crate::route::policy;
 
 /// Prompts that robustness is told from, at most.
@@ -183,7 +183,7 @@ pub(super) fn cross_validated(args: &EvalArgs) -> Result<(), String> {
 }
 
 /// The table of docs/grader.md.
-fn markdown(lines: &[Line], sources: &[Line], lifts: &[Lift]) {
+fn markdown(lines: &[EvalLine], sources: &[EvalLine], lifts: &[Lift]) {
     println!(
         "| questions | n | weak → strong | gain: APGR (95 % limits) / CPT50 / CPT80 | difficulty | baseline | length | random | oracle | calibration error |"
     );

@@ -5,7 +5,7 @@ use crate::chat::conversation::MediaKind;
 use crate::chat::{Part, Prompt, Role, Turn};
 use crate::dialect::body::{self, Costs};
 use crate::dialect::lenient::{Content, Many, Maybe, Text};
-use crate::dialect::{Limit, Place, Request, Work};
+use crate::dialect::{Limit, Place, PlaceWork, Request};
 use crate::effort::Words as _;
 use crate::error::Error;
 use crate::json::{self, Object};
@@ -130,7 +130,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
     let stream = body::flag(&fields, "stream")?;
     // 0 warms the prompt cache and answers nothing.
     let tokens = body::count(&fields, "max_tokens", 0..=body::TOKENS_MAX)?;
-    if tokens.is_none() && place.work == Work::Complete {
+    if tokens.is_none() && place.work == PlaceWork::Complete {
         let raw = fields.get("max_tokens").unwrap_or_default();
         return Err(body::wrong(
             "max_tokens",

@@ -6,7 +6,7 @@ use crate::chat::conversation::MediaKind;
 use crate::chat::{Part, Prompt, Role, Turn};
 use crate::dialect::body::{self, Costs};
 use crate::dialect::lenient::{Content, Many, Maybe, Text};
-use crate::dialect::{Limit, Place, Request, Work};
+use crate::dialect::{Limit, Place, PlaceWork, Request};
 use crate::effort::Words as _;
 use crate::error::Error;
 use crate::json::{self, Object};
@@ -98,7 +98,7 @@ struct Shown<'a> {
 /// Reads a request.
 pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'a>, Error> {
     let mut fields = body::object(bytes, OBJECTS)?;
-    if place.work == Work::CountTokens
+    if place.work == PlaceWork::CountTokens
         && let Some(inner) = either(&fields, "generateContentRequest")
     {
         let wrong = |_| body::wrong("generateContentRequest", "an object", body::found(inner));

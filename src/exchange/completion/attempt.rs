@@ -1,8 +1,8 @@
 //! One attempt on one arm: the edits of the body that goes out, the token limit, the bound, and how the answer comes back.
 
-use super::super::admission::Label;
-use super::super::bound::{self, Bound, Input, input_and_answer, must_be_bounded};
-use super::super::work::{Booked, Hold, Longer, Order, Outgoing, Reply, Told, Way};
+use super::super::admission::AttemptLabel;
+use super::super::bound::{self, Bound, InputBound, input_and_answer, must_be_bounded};
+use super::super::work::{Booked, Hold, Longer, Order, Outgoing, Reply, Way, Wording};
 use super::super::{
     reply,
     returned::{self, ServedBy},
@@ -18,7 +18,7 @@ use crate::ledger::balance::{Ask, Capped};
 use crate::ledger::record::Opening;
 use crate::money::PicoUsd;
 use crate::price::Price;
-use crate::relay::{Answer, Passes, Reading};
+use crate::relay::{AnswerBody, Passes, Reading};
 use crate::settle::{self, Job};
 use crate::tokens;
 use crate::upstream::Begins;
@@ -29,10 +29,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 /// One attempt before it goes out.
-pub(super) struct Attempt<'a> {
+pub(super) struct CompletionOrder<'a> {
     routed: &'a Routed<'a>,
     arm: &'a Arm,
-    told: &'a Told,
+    told: &'a Wording,
     /// What the arm is told, as its dialect reads it.
     request: Cow<'a, Request<'a>>,
     /// How the effort is asked for; `None` leaves the client's own words as they are.
@@ -42,10 +42,10 @@ pub(super) struct Attempt<'a> {
     /// A cap, or the caller's own limit of cost, counts what this attempt uses.
     capped: Capped,
     /// The most input.
-    input: Input,
+    input: InputBound,
     /// The part of it that are pictures, sound and documents; 0 where one of them has no maximum of its own.
     attached: u64,
-    /// Answer tokens wanted, and the least that are still worth an answer.
+    /// AnswerBody tokens wanted, and the least that are still worth an answer.
     tokens: (u64, u64),
     /// What its machine's time costs at most.
     time: PicoUsd,
@@ -55,14 +55,14 @@ pub(super) struct Attempt<'a> {
     limit: Option<u64>,
 }
 
-impl<'a> Attempt<'a> {
+impl<'a> CompletionOrder<'a> {
     /// # Errors
     /// What it costs has no bound where a cap needs one, or its model is frozen.
     pub(super) fn new(
         routed: &'a Routed<'a>,
         arm: &'a Arm,
-        told: &'a Told,
-    ) -> Result<Attempt<'a>, Error> {
+        told: &'a Wording,
+    ) -> Result<CompletionOrder<'a>, Error> {
         let completion = routed.completion;
         let admission = completion.admission;
         let request = read(completion, told)?;
@@ -84,13 +84,13 @@ impl<'a> Attempt<'a> {
             must_be_bounded(capped, price),
         )?;
         check_tier(request.tier, arm, capped)?;
-        let mut attempt = Attempt {
+        let mut attempt = CompletionOrder {
             routed,
             arm,
             told,
             effort: arm.effort_or(completion.request.effort),
             capped,
-            input: Input::of(&told.body, &request, attached),
+            input: InputBound::of(&told.body, &request, attached),
             attached: attached.window.map_or(attached.tokens, |_| 0),
             time: price.map_or(PicoUsd::ZERO, |p| p.time_cost(admission.limits.longest())),
             model_max: arm
@@ -115,7 +115,7 @@ impl<'a> Attempt<'a> {
         self.request.limit.map(|l| l.tokens)
     }
 
-    /// Answer tokens wanted, and the least that are worth a request.
+    /// AnswerBody tokens wanted, and the least that are worth a request.
     fn wanted(&self) -> (u64, u64) {
         let policy = &self.completion().admission.policy;
         let (least_reasoning, allowance) = match &self.written {
@@ -166,7 +166,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// What is asked of the ledger for so much input.
-    fn ask(&self, input: Input) -> Ask {
+    fn ask(&self, input: InputBound) -> Ask {
         let (tokens, tokens_min) = self.tokens;
         let price = dearest_price(self.arm, &self.request, &self.told.body);
         let mut ask = input_and_answer(price.as_ref(), input, self.request.choices);
@@ -315,7 +315,7 @@ impl<'a> Attempt<'a> {
     }
 }
 
-impl Order for Attempt<'_> {
+impl Order for CompletionOrder<'_> {
     fn bound(&mut self) -> Option<Bound> {
         Some(Bound {
             rough: self.ask(self.input),
@@ -327,7 +327,7 @@ impl Order for Attempt<'_> {
 
     fn opening(&self) -> Opening {
         let completion = self.completion();
-        completion.admission.opening(&Label {
+        completion.admission.opening(&AttemptLabel {
             arm: self.arm,
             effort: self.effort,
             task: completion.difficulty.task.name(),
@@ -436,7 +436,7 @@ impl Order for Attempt<'_> {
 
     fn answer(&self, head: Parts, bytes: Bytes, read: Read) -> Reply {
         if !self.told.translated {
-            return Ok(Response::from_parts(head, Answer::whole(bytes)));
+            return Ok(Response::from_parts(head, AnswerBody::whole(bytes)));
         }
         if read.is_unread() {
             let why = "the model's server answered in a form that cannot be translated";
@@ -464,7 +464,10 @@ enum Words {
 ///
 /// # Errors
 /// A defect: what one dialect writes it cannot read.
-fn read<'a>(completion: &'a Completion<'a>, told: &'a Told) -> Result<Cow<'a, Request<'a>>, Error> {
+fn read<'a>(
+    completion: &'a Completion<'a>,
+    told: &'a Wording,
+) -> Result<Cow<'a, Request<'a>>, Error> {
     if !told.translated {
         return Ok(Cow::Borrowed(&completion.request));
     }

@@ -1,7 +1,7 @@
 //! What an arm is told: the client's own bytes where its provider speaks the client's dialect, else the same conversation in a dialect
 //! that it does speak. Each dialect is written at most once for an arm, and only for an arm that is to be asked.
 
-use super::super::work::Told;
+use super::super::work::Wording;
 use super::Completion;
 use crate::arm::Effort;
 use crate::chat::conversation::Conversation;
@@ -21,7 +21,7 @@ pub(super) struct Translator<'a> {
     may_drop: &'a [String],
     conversation: OnceLock<Result<Conversation, Error>>,
     /// What was written for which arm so far (`model@effort`).
-    written: Mutex<Vec<(String, Told)>>,
+    written: Mutex<Vec<(String, Wording)>>,
 }
 
 impl<'a> Translator<'a> {
@@ -38,8 +38,8 @@ impl<'a> Translator<'a> {
     ///
     /// # Errors
     /// A 400 that names what cannot be said in any dialect of its provider.
-    pub(super) fn told(&self, asked: &Completion<'_>, arm: &Arm) -> Result<Told, Error> {
-        let own = || Told::own(self.dialect, asked.body.clone());
+    pub(super) fn told(&self, asked: &Completion<'_>, arm: &Arm) -> Result<Wording, Error> {
+        let own = || Wording::own(self.dialect, asked.body.clone());
         let to = tongue(self.dialect, &asked.request, arm);
         if to.name() == self.dialect.name() {
             return Ok(own());
@@ -50,7 +50,7 @@ impl<'a> Translator<'a> {
             return Ok(told.clone());
         }
         let told = match self.say(asked, to, arm) {
-            Ok(Written { body, lost }) => Told {
+            Ok(Written { body, lost }) => Wording {
                 dialect: to,
                 body: Bytes::from(body),
                 translated: true,

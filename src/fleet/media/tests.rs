@@ -169,7 +169,7 @@ fn media_add_up_and_one_without_a_maximum_takes_the_window_or_is_named() {
     let bound = |maxima: Maxima| maxima.bound(&both, Some(5_000)).expect("it is bounded");
     assert_eq!(
         bound(windowed),
-        Bound {
+        MediaBound {
             tokens: 100,
             window: Some(5_000),
             bytes: 6
@@ -181,11 +181,11 @@ fn media_add_up_and_one_without_a_maximum_takes_the_window_or_is_named() {
     };
     assert_eq!(
         bound(own.or(windowed)),
-        Bound {
+        MediaBound {
             tokens: 107,
             window: None,
             bytes: 6
         }
     );
-    assert_eq!(known.bound(&[], None), Ok(Bound::default()));
+    assert_eq!(known.bound(&[], None), Ok(MediaBound::default()));
 }

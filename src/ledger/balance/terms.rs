@@ -11,7 +11,7 @@ pub struct Ask {
     pub fixed: PicoUsd,
     /// Upper bound of one answer token, times the number of answers.
     pub per_token: PicoUsd,
-    /// Answer tokens wanted.
+    /// StoreAnswer tokens wanted.
     pub tokens: u64,
     /// The least number of answer tokens that is still worth an answer; equal to `tokens` where the limit must not be lowered.
     pub tokens_min: u64,
@@ -79,7 +79,7 @@ impl Spend {
 pub struct Grant {
     /// The bound of the attempt's cost.
     pub amount: PicoUsd,
-    /// Answer tokens that the bound covers.
+    /// StoreAnswer tokens that the bound covers.
     pub tokens: u64,
     /// The bound of its tokens, in and out.
     pub tokens_bound: u64,

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 
 /// What a column holds. One whose kind says `Maybe` may be empty, also in a row that is whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ColumnKind {
     Integer,
     MaybeInteger,
     Truth,
@@ -24,7 +24,7 @@ pub(super) enum Kind {
 
 /// What one column of one row holds, on its way to a store or from it. A store gives what the column's kind says.
 #[derive(Debug)]
-pub(super) enum Value<'a> {
+pub(super) enum ColumnValue<'a> {
     Nothing,
     Integer(i64),
     Truth(bool),
@@ -36,17 +36,17 @@ pub(super) enum Value<'a> {
 /// One column of the table of attempts.
 pub(super) struct Column<T> {
     pub(super) name: &'static str,
-    pub(super) kind: Kind,
-    pub(super) write: fn(&T) -> Value<'_>,
-    read: fn(&mut T, Value<'_>),
+    pub(super) kind: ColumnKind,
+    pub(super) write: fn(&T) -> ColumnValue<'_>,
+    read: fn(&mut T, ColumnValue<'_>),
 }
 
 impl<T> Column<T> {
     const fn new(
         name: &'static str,
-        kind: Kind,
-        write: fn(&T) -> Value<'_>,
-        read: fn(&mut T, Value<'_>),
+        kind: ColumnKind,
+        write: fn(&T) -> ColumnValue<'_>,
+        read: fn(&mut T, ColumnValue<'_>),
     ) -> Column<T> {
         Column {
             name,
@@ -60,59 +60,59 @@ impl<T> Column<T> {
 /// Written when an attempt opens.
 #[rustfmt::skip]
 pub(super) const OPENING: [Column<Opening>; 21] = [
-    Column::new("attempt", Kind::Text, |o| text(&o.attempt), |o, v| o.attempt = v.text()),
-    Column::new("request", Kind::Text, |o| text(&o.request), |o, v| o.request = v.text()),
-    Column::new("at_ms", Kind::Integer, |o| Value::Integer(o.at_ms), |o, v| o.at_ms = v.integer()),
-    Column::new("counted_ms", Kind::Integer, |o| Value::Integer(o.counted_ms), |o, v| o.counted_ms = v.integer()),
-    Column::new("key", Kind::MaybeInteger, |o| o.key.map_or(Value::Nothing, Value::Integer), |o, v| o.key = v.maybe_integer()),
-    Column::new("organisation", Kind::Text, |o| text(&o.organisation), |o, v| o.organisation = v.text()),
-    Column::new("team", Kind::Text, |o| text(&o.team), |o, v| o.team = v.text()),
-    Column::new("session", Kind::Text, |o| text(&o.session), |o, v| o.session = v.text()),
-    Column::new("tags", Kind::Pairs, |o| Value::Pairs(Cow::Borrowed(&o.tags)), |o, v| o.tags = v.pairs()),
-    Column::new("provider", Kind::Text, |o| text(&o.provider), |o, v| o.provider = v.text()),
-    Column::new("model", Kind::Text, |o| text(&o.model), |o, v| o.model = v.text()),
-    Column::new("effort", Kind::Text, |o| text(o.effort.name()), |o, v| o.effort = Effort::parse(&v.text()).unwrap_or_default()),
-    Column::new("tier", Kind::Text, |o| text(o.tier.name()), |o, v| o.tier = Tier::parse(&v.text()).unwrap_or_default()),
-    Column::new("task", Kind::Text, |o| text(&o.task), |o, v| o.task = v.text()),
-    Column::new("rule", Kind::Text, |o| text(&o.rule), |o, v| o.rule = v.text()),
-    Column::new("difficulty_milli", Kind::Integer, |o| Value::Integer(o.difficulty_milli), |o, v| o.difficulty_milli = v.integer()),
-    Column::new("dialect", Kind::Text, |o| text(&o.dialect), |o, v| o.dialect = v.text()),
-    Column::new("simulated", Kind::Truth, |o| Value::Truth(o.simulated), |o, v| o.simulated = v.truth()),
-    Column::new("bound", Kind::Money, |o| Value::Money(o.bound), |o, v| o.bound = v.money()),
-    Column::new("bound_tokens", Kind::Integer, |o| count(o.bound_tokens), |o, v| o.bound_tokens = v.count()),
-    Column::new("catalogue", Kind::Text, |o| text(&o.catalogue), |o, v| o.catalogue = v.text()),
+    Column::new("attempt", ColumnKind::Text, |o| text(&o.attempt), |o, v| o.attempt = v.text()),
+    Column::new("request", ColumnKind::Text, |o| text(&o.request), |o, v| o.request = v.text()),
+    Column::new("at_ms", ColumnKind::Integer, |o| ColumnValue::Integer(o.at_ms), |o, v| o.at_ms = v.integer()),
+    Column::new("counted_ms", ColumnKind::Integer, |o| ColumnValue::Integer(o.counted_ms), |o, v| o.counted_ms = v.integer()),
+    Column::new("key", ColumnKind::MaybeInteger, |o| o.key.map_or(ColumnValue::Nothing, ColumnValue::Integer), |o, v| o.key = v.maybe_integer()),
+    Column::new("organisation", ColumnKind::Text, |o| text(&o.organisation), |o, v| o.organisation = v.text()),
+    Column::new("team", ColumnKind::Text, |o| text(&o.team), |o, v| o.team = v.text()),
+    Column::new("session", ColumnKind::Text, |o| text(&o.session), |o, v| o.session = v.text()),
+    Column::new("tags", ColumnKind::Pairs, |o| ColumnValue::Pairs(Cow::Borrowed(&o.tags)), |o, v| o.tags = v.pairs()),
+    Column::new("provider", ColumnKind::Text, |o| text(&o.provider), |o, v| o.provider = v.text()),
+    Column::new("model", ColumnKind::Text, |o| text(&o.model), |o, v| o.model = v.text()),
+    Column::new("effort", ColumnKind::Text, |o| text(o.effort.name()), |o, v| o.effort = Effort::parse(&v.text()).unwrap_or_default()),
+    Column::new("tier", ColumnKind::Text, |o| text(o.tier.name()), |o, v| o.tier = Tier::parse(&v.text()).unwrap_or_default()),
+    Column::new("task", ColumnKind::Text, |o| text(&o.task), |o, v| o.task = v.text()),
+    Column::new("rule", ColumnKind::Text, |o| text(&o.rule), |o, v| o.rule = v.text()),
+    Column::new("difficulty_milli", ColumnKind::Integer, |o| ColumnValue::Integer(o.difficulty_milli), |o, v| o.difficulty_milli = v.integer()),
+    Column::new("dialect", ColumnKind::Text, |o| text(&o.dialect), |o, v| o.dialect = v.text()),
+    Column::new("simulated", ColumnKind::Truth, |o| ColumnValue::Truth(o.simulated), |o, v| o.simulated = v.truth()),
+    Column::new("bound", ColumnKind::Money, |o| ColumnValue::Money(o.bound), |o, v| o.bound = v.money()),
+    Column::new("bound_tokens", ColumnKind::Integer, |o| count(o.bound_tokens), |o, v| o.bound_tokens = v.count()),
+    Column::new("catalogue", ColumnKind::Text, |o| text(&o.catalogue), |o, v| o.catalogue = v.text()),
 ];
 
 /// Written when it closes, and empty until then. The first of them says whether it has closed.
 #[rustfmt::skip]
 pub(super) const CLOSING: [Column<Closing>; 14] = [
-    Column::new("outcome", Kind::MaybeText, |c| text(c.outcome.name()), |c, v| c.outcome = Outcome::parse(&v.text()).unwrap_or(Outcome::UpstreamError)),
-    Column::new("basis", Kind::Text, |c| text(c.basis.name()), |c, v| c.basis = Basis::parse(&v.text()).unwrap_or(Basis::Bound)),
-    Column::new("cost", Kind::Money, |c| Value::Money(c.cost), |c, v| c.cost = v.money()),
-    Column::new("baseline", Kind::Money, |c| Value::Money(c.baseline), |c, v| c.baseline = v.money()),
-    Column::new("reported_cost", Kind::MaybeMoney, |c| c.usage.reported_cost.map_or(Value::Nothing, Value::Money), |c, v| c.usage.reported_cost = v.maybe_money()),
-    Column::new("excess", Kind::Money, |c| Value::Money(c.excess), |c, v| c.excess = v.money()),
-    Column::new("input", Kind::Integer, |c| count(c.usage.input), |c, v| c.usage.input = v.count()),
-    Column::new("cached", Kind::Integer, |c| count(c.usage.cached), |c, v| c.usage.cached = v.count()),
-    Column::new("cache_write", Kind::Integer, |c| count(c.usage.cache_write), |c, v| c.usage.cache_write = v.count()),
-    Column::new("cache_write_long", Kind::Integer, |c| count(c.usage.cache_write_long), |c, v| c.usage.cache_write_long = v.count()),
-    Column::new("output", Kind::Integer, |c| count(c.usage.output), |c, v| c.usage.output = v.count()),
-    Column::new("reasoning", Kind::Integer, |c| count(c.usage.reasoning), |c, v| c.usage.reasoning = v.count()),
-    Column::new("tokens", Kind::Integer, |c| count(c.tokens), |c, v| c.tokens = v.count()),
+    Column::new("outcome", ColumnKind::MaybeText, |c| text(c.outcome.name()), |c, v| c.outcome = Outcome::parse(&v.text()).unwrap_or(Outcome::UpstreamError)),
+    Column::new("basis", ColumnKind::Text, |c| text(c.basis.name()), |c, v| c.basis = Basis::parse(&v.text()).unwrap_or(Basis::Bound)),
+    Column::new("cost", ColumnKind::Money, |c| ColumnValue::Money(c.cost), |c, v| c.cost = v.money()),
+    Column::new("baseline", ColumnKind::Money, |c| ColumnValue::Money(c.baseline), |c, v| c.baseline = v.money()),
+    Column::new("reported_cost", ColumnKind::MaybeMoney, |c| c.usage.reported_cost.map_or(ColumnValue::Nothing, ColumnValue::Money), |c, v| c.usage.reported_cost = v.maybe_money()),
+    Column::new("excess", ColumnKind::Money, |c| ColumnValue::Money(c.excess), |c, v| c.excess = v.money()),
+    Column::new("input", ColumnKind::Integer, |c| count(c.usage.input), |c, v| c.usage.input = v.count()),
+    Column::new("cached", ColumnKind::Integer, |c| count(c.usage.cached), |c, v| c.usage.cached = v.count()),
+    Column::new("cache_write", ColumnKind::Integer, |c| count(c.usage.cache_write), |c, v| c.usage.cache_write = v.count()),
+    Column::new("cache_write_long", ColumnKind::Integer, |c| count(c.usage.cache_write_long), |c, v| c.usage.cache_write_long = v.count()),
+    Column::new("output", ColumnKind::Integer, |c| count(c.usage.output), |c, v| c.usage.output = v.count()),
+    Column::new("reasoning", ColumnKind::Integer, |c| count(c.usage.reasoning), |c, v| c.usage.reasoning = v.count()),
+    Column::new("tokens", ColumnKind::Integer, |c| count(c.tokens), |c, v| c.tokens = v.count()),
     // Empty in rows from before it was kept, and no word where nothing was priced.
-    Column::new("service_tier", Kind::MaybeText, |c| text(c.service_tier.map_or("", ServiceTier::name)), |c, v| c.service_tier = ServiceTier::parse(&v.text())),
+    Column::new("service_tier", ColumnKind::MaybeText, |c| text(c.service_tier.map_or("", ServiceTier::name)), |c, v| c.service_tier = ServiceTier::parse(&v.text())),
 ];
 
 /// Where an attempt's row ends in what [`selected`] selects: then come the key's name and what a bill says.
 const KEY_NAME: usize = OPENING.len() + CLOSING.len();
 
-fn text(text: &str) -> Value<'_> {
-    Value::Text(Cow::Borrowed(text))
+fn text(text: &str) -> ColumnValue<'_> {
+    ColumnValue::Text(Cow::Borrowed(text))
 }
 
 /// No store counts past 2^63.
-fn count(n: u64) -> Value<'static> {
-    Value::Integer(i64::try_from(n).unwrap_or(i64::MAX))
+fn count(n: u64) -> ColumnValue<'static> {
+    ColumnValue::Integer(i64::try_from(n).unwrap_or(i64::MAX))
 }
 
 /// The names of these columns, for an INSERT.
@@ -122,13 +122,19 @@ pub(super) fn names<T>(columns: &[Column<T>]) -> String {
 }
 
 /// One placeholder for each of them, numbered from 1.
-pub(super) fn places<T>(columns: &[Column<T>], place: impl Fn(usize, Kind) -> String) -> String {
+pub(super) fn places<T>(
+    columns: &[Column<T>],
+    place: impl Fn(usize, ColumnKind) -> String,
+) -> String {
     let places = columns.iter().zip(1..).map(|(c, n)| place(n, c.kind));
     places.collect::<Vec<_>>().join(", ")
 }
 
 /// `name = placeholder` for each of them, numbered from 1, for an UPDATE.
-pub(super) fn sets<T>(columns: &[Column<T>], place: impl Fn(usize, Kind) -> String) -> String {
+pub(super) fn sets<T>(
+    columns: &[Column<T>],
+    place: impl Fn(usize, ColumnKind) -> String,
+) -> String {
     let sets = columns
         .iter()
         .zip(1..)
@@ -138,13 +144,16 @@ pub(super) fn sets<T>(columns: &[Column<T>], place: impl Fn(usize, Kind) -> Stri
 
 /// What [`attempt`] reads, in its order, from an attempt `a`, its key `k` and its correction `c`. `shown` says how a column of this
 /// name and kind is selected.
-pub(super) fn selected(shown: impl Fn(&str, Kind) -> String) -> String {
+pub(super) fn selected(shown: impl Fn(&str, ColumnKind) -> String) -> String {
     let opening = OPENING.iter().map(|c| (c.name, c.kind));
     let closing = CLOSING.iter().map(|c| (c.name, c.kind));
     let own = opening
         .chain(closing)
         .map(|(name, kind)| shown(&format!("a.{name}"), kind));
-    let beside = [("k.name", Kind::MaybeText), ("c.cost", Kind::MaybeMoney)];
+    let beside = [
+        ("k.name", ColumnKind::MaybeText),
+        ("c.cost", ColumnKind::MaybeMoney),
+    ];
     let beside = beside.map(|(name, kind)| shown(name, kind));
     own.chain(beside).collect::<Vec<_>>().join(", ")
 }
@@ -154,14 +163,14 @@ pub(super) fn selected(shown: impl Fn(&str, Kind) -> String) -> String {
 /// # Errors
 /// What `cell` says.
 pub(super) fn attempt<'r, E>(
-    cell: impl Fn(usize, Kind) -> Result<Value<'r>, E>,
+    cell: impl Fn(usize, ColumnKind) -> Result<ColumnValue<'r>, E>,
 ) -> Result<Attempt, E> {
     let mut opening = Opening::default();
     for (at, column) in OPENING.iter().enumerate() {
         (column.read)(&mut opening, cell(at, column.kind)?);
     }
     let first = OPENING.len();
-    let open = matches!(cell(first, CLOSING[0].kind)?, Value::Nothing);
+    let open = matches!(cell(first, CLOSING[0].kind)?, ColumnValue::Nothing);
     let mut closing = None;
     if !open {
         let mut read = Closing::void(&opening.attempt, Outcome::UpstreamError);
@@ -170,23 +179,23 @@ pub(super) fn attempt<'r, E>(
         }
         closing = Some(read);
     }
-    let key_name = match cell(KEY_NAME, Kind::MaybeText)? {
-        Value::Nothing => "local".to_owned(),
+    let key_name = match cell(KEY_NAME, ColumnKind::MaybeText)? {
+        ColumnValue::Nothing => "local".to_owned(),
         name => name.text(),
     };
     Ok(Attempt {
         opening,
         key_name,
         closing,
-        trued_up: cell(KEY_NAME + 1, Kind::MaybeMoney)?.maybe_money(),
+        trued_up: cell(KEY_NAME + 1, ColumnKind::MaybeMoney)?.maybe_money(),
     })
 }
 
 /// What a value is, for a column of its kind. An empty one is nothing: 0, or no text.
-impl Value<'_> {
+impl ColumnValue<'_> {
     fn maybe_integer(self) -> Option<i64> {
         match self {
-            Value::Integer(n) => Some(n),
+            ColumnValue::Integer(n) => Some(n),
             _ => None,
         }
     }
@@ -200,19 +209,19 @@ impl Value<'_> {
     }
 
     fn truth(self) -> bool {
-        matches!(self, Value::Truth(true))
+        matches!(self, ColumnValue::Truth(true))
     }
 
     fn text(self) -> String {
         match self {
-            Value::Text(text) => text.into_owned(),
+            ColumnValue::Text(text) => text.into_owned(),
             _ => String::new(),
         }
     }
 
     fn maybe_money(self) -> Option<PicoUsd> {
         match self {
-            Value::Money(amount) => Some(amount),
+            ColumnValue::Money(amount) => Some(amount),
             _ => None,
         }
     }
@@ -223,7 +232,7 @@ impl Value<'_> {
 
     fn pairs(self) -> Vec<(String, String)> {
         match self {
-            Value::Pairs(pairs) => pairs.into_owned(),
+            ColumnValue::Pairs(pairs) => pairs.into_owned(),
             _ => Vec::new(),
         }
     }
@@ -295,13 +304,15 @@ mod tests {
             let name = name.chain(CLOSING.iter().map(|c| c.name)).nth(at);
             let other = instead.iter().find(|(n, _)| Some(*n) == name);
             Ok(match (other, at.checked_sub(OPENING.len())) {
-                (Some((_, text)), _) => text.map_or(Value::Nothing, super::text),
+                (Some((_, text)), _) => text.map_or(ColumnValue::Nothing, super::text),
                 (None, None) => (OPENING[at].write)(&attempt.opening),
                 (None, Some(n)) if n < CLOSING.len() => {
-                    closing.map_or(Value::Nothing, |c| (CLOSING[n].write)(c))
+                    closing.map_or(ColumnValue::Nothing, |c| (CLOSING[n].write)(c))
                 }
                 (None, Some(_)) if at == KEY_NAME => super::text(&attempt.key_name),
-                _ => attempt.trued_up.map_or(Value::Nothing, Value::Money),
+                _ => attempt
+                    .trued_up
+                    .map_or(ColumnValue::Nothing, ColumnValue::Money),
             })
         };
         let Ok(read) = super::attempt(read);

@@ -9,7 +9,7 @@ mod schema;
 mod tls;
 mod write;
 
-use super::{Answer, Frozen, Key, Store, Work};
+use super::{Frozen, Key, Store, StoreAnswer, StoreWork};
 use crate::error::{Error, Kind};
 use crate::ledger::cap::Counter;
 use crate::ledger::record::{Attempt, Correction, Forfeit, Sum, TrueUp};
@@ -50,7 +50,7 @@ enum Failed {
     /// Nothing was written.
     Clean(postgres::Error),
     /// Nobody knows. If it was, these are the answers.
-    Unsure(postgres::Error, Vec<Answer>),
+    Unsure(postgres::Error, Vec<StoreAnswer>),
 }
 
 impl Postgres {
@@ -99,7 +99,7 @@ impl Postgres {
     }
 
     /// One transaction, tried again while others are in its way.
-    fn commit_once(&mut self, works: &[&Work]) -> Result<Vec<Answer>, Failed> {
+    fn commit_once(&mut self, works: &[&StoreWork]) -> Result<Vec<StoreAnswer>, Failed> {
         let mut last = None;
         for attempt in 0..TRIES {
             let dead_after = self.dead_after;
@@ -147,7 +147,7 @@ impl Postgres {
 }
 
 /// There is no connection although there was one before the loop: reported as any lost connection.
-fn unreachable_store(store: &mut Postgres) -> Result<Vec<Answer>, Failed> {
+fn unreachable_store(store: &mut Postgres) -> Result<Vec<StoreAnswer>, Failed> {
     match store.client().and_then(|c| c.batch_execute("SELECT 1")) {
         Err(e) => Err(Failed::Clean(e)),
         Ok(()) => Ok(Vec::new()),
@@ -206,7 +206,7 @@ impl Store for Postgres {
         Ok(())
     }
 
-    fn commit(&mut self, works: &[&Work]) -> Result<Vec<Answer>, String> {
+    fn commit(&mut self, works: &[&StoreWork]) -> Result<Vec<StoreAnswer>, String> {
         if let Err(e) = self.client() {
             return Err(text(&e));
         }

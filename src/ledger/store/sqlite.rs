@@ -9,7 +9,7 @@ mod write;
 
 pub use schema::{SCHEMA_VERSION, file};
 
-use super::{Answer, Frozen, Key, Store, Work};
+use super::{Frozen, Key, Store, StoreAnswer, StoreWork};
 use crate::error::{Error, Kind};
 use crate::ledger::cap::Counter;
 use crate::ledger::record::{Attempt, Correction, Forfeit, Sum, TrueUp};
@@ -80,7 +80,7 @@ impl Store for Sqlite {
         Ok(swept)
     }
 
-    fn commit(&mut self, works: &[&Work]) -> Result<Vec<Answer>, String> {
+    fn commit(&mut self, works: &[&StoreWork]) -> Result<Vec<StoreAnswer>, String> {
         write::write(&mut self.db, works).map_err(|e| e.to_string())
     }
 

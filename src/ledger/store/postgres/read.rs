@@ -1,6 +1,6 @@
 //! Reading the shared books.
 
-use super::super::columns::{self, Kind, Value};
+use super::super::columns::{self, ColumnKind, ColumnValue};
 use super::super::{Frozen, Key, caps_read};
 use crate::ledger::cap::Counter;
 use crate::ledger::record::{Attempt, Forfeit, Sum};
@@ -16,7 +16,7 @@ use std::sync::LazyLock;
 /// Every attempt with its key's name and what a bill says of it; which ones is still to be said.
 static SELECT: LazyLock<String> = LazyLock::new(|| {
     let columns = columns::selected(|name, kind| match kind {
-        Kind::Money | Kind::MaybeMoney => format!("{name}::text"),
+        ColumnKind::Money | ColumnKind::MaybeMoney => format!("{name}::text"),
         _ => name.to_owned(),
     });
     format!(
@@ -138,21 +138,25 @@ pub(super) fn walk(
 }
 
 /// What stands in a column; where a number should be and is not, 0.
-fn cell(row: &Row, at: usize, kind: Kind) -> Value<'_> {
+fn cell(row: &Row, at: usize, kind: ColumnKind) -> ColumnValue<'_> {
     match kind {
-        Kind::Integer => Value::Integer(row.get::<_, Option<i64>>(at).unwrap_or(0)),
-        Kind::MaybeInteger => row
+        ColumnKind::Integer => ColumnValue::Integer(row.get::<_, Option<i64>>(at).unwrap_or(0)),
+        ColumnKind::MaybeInteger => row
             .get::<_, Option<i64>>(at)
-            .map_or(Value::Nothing, Value::Integer),
-        Kind::Truth => Value::Truth(row.get(at)),
-        Kind::Text | Kind::MaybeText => row
+            .map_or(ColumnValue::Nothing, ColumnValue::Integer),
+        ColumnKind::Truth => ColumnValue::Truth(row.get(at)),
+        ColumnKind::Text | ColumnKind::MaybeText => row
             .get::<_, Option<&str>>(at)
-            .map_or(Value::Nothing, |text| Value::Text(Cow::Borrowed(text))),
-        Kind::Money => Value::Money(PicoUsd(amount(row, at))),
-        Kind::MaybeMoney => row
+            .map_or(ColumnValue::Nothing, |text| {
+                ColumnValue::Text(Cow::Borrowed(text))
+            }),
+        ColumnKind::Money => ColumnValue::Money(PicoUsd(amount(row, at))),
+        ColumnKind::MaybeMoney => row
             .get::<_, Option<&str>>(at)
             .and_then(|text| text.parse().ok())
-            .map_or(Value::Nothing, |pico| Value::Money(PicoUsd(pico))),
-        Kind::Pairs => Value::Pairs(Cow::Owned(list(row.get(at)))),
+            .map_or(ColumnValue::Nothing, |pico| {
+                ColumnValue::Money(PicoUsd(pico))
+            }),
+        ColumnKind::Pairs => ColumnValue::Pairs(Cow::Owned(list(row.get(at)))),
     }
 }

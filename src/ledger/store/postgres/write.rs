@@ -1,7 +1,7 @@
 //! Writing the shared books: each batch in one transaction.
 
-use super::super::columns::{self, CLOSING, Kind, OPENING, Value};
-use super::super::{Answer, Given, Key, Work, caps_text};
+use super::super::columns::{self, CLOSING, ColumnKind, ColumnValue, OPENING};
+use super::super::{Given, Key, StoreAnswer, StoreWork, caps_text};
 use super::{Failed, Owner, read};
 use crate::ledger::balance::{Posting, Want};
 use crate::ledger::cap::{Counter, covered};
@@ -38,9 +38,9 @@ pub(super) fn register(client: &mut Client, owner: &Owner) -> Result<(), postgre
 pub(super) fn transaction(
     client: &mut Client,
     owner: &mut Owner,
-    works: &[&Work],
+    works: &[&StoreWork],
     dead_after: Duration,
-) -> Result<Vec<Answer>, Failed> {
+) -> Result<Vec<StoreAnswer>, Failed> {
     let mut tx = client.transaction().map_err(Failed::Clean)?;
     let (id, epoch) = live(&mut tx, owner).map_err(Failed::Clean)?;
     let life = Life {
@@ -79,8 +79,8 @@ fn live(tx: &mut Transaction<'_>, owner: &Owner) -> Result<(String, u32), postgr
 fn all(
     tx: &mut Transaction<'_>,
     life: &Life<'_>,
-    works: &[&Work],
-) -> Result<Vec<Answer>, postgres::Error> {
+    works: &[&StoreWork],
+) -> Result<Vec<StoreAnswer>, postgres::Error> {
     let mut changes = Changes::new();
     let mut answers = Vec::with_capacity(works.len());
     for work in works {
@@ -100,41 +100,44 @@ struct Life<'a> {
 fn one(
     tx: &mut Transaction<'_>,
     life: &Life<'_>,
-    work: &Work,
+    work: &StoreWork,
     changes: &mut Changes,
-) -> Result<Answer, postgres::Error> {
+) -> Result<StoreAnswer, postgres::Error> {
     match work {
-        Work::Open(opening) => insert(tx, life.id, opening)?,
-        Work::Close(closing, postings) => {
+        StoreWork::Open(opening) => insert(tx, life.id, opening)?,
+        StoreWork::Close(closing, postings) => {
             // Only an open row can be closed: a second close changes nothing and spends nothing.
             if close(tx, closing)? == 1 {
                 note(changes, life.epoch, postings);
             }
         }
-        Work::Return(postings) => note(changes, life.epoch, postings),
-        Work::Lease(wants) => {
+        StoreWork::Return(postings) => note(changes, life.epoch, postings),
+        StoreWork::Lease(wants) => {
             apply(tx, life.id, changes)?;
             let mut wants: Vec<&Want> = wants.iter().collect();
             // Everybody locks in the same order.
             wants.sort_by(|a, b| (&a.counter, a.id).cmp(&(&b.counter, b.id)));
             let given = wants.into_iter().map(|want| lease(tx, life, want));
-            return Ok(Answer::Leases(life.epoch, given.collect::<Result<_, _>>()?));
+            return Ok(StoreAnswer::Leases(
+                life.epoch,
+                given.collect::<Result<_, _>>()?,
+            ));
         }
-        Work::Define { counters, now } => {
+        StoreWork::Define { counters, now } => {
             apply(tx, life.id, changes)?;
-            return Ok(Answer::Sums(define(tx, counters, *now)?));
+            return Ok(StoreAnswer::Sums(define(tx, counters, *now)?));
         }
-        Work::Freeze(f) => {
+        StoreWork::Freeze(f) => {
             let text = "INSERT INTO fb_frozen (provider, model, since, why) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
             tx.execute(text, &[&f.provider, &f.model, &f.since, &f.why])?;
         }
-        Work::Beat => {
+        StoreWork::Beat => {
             sweep(tx, life.id, life.dead_after)?;
             return beat(tx, life.epoch);
         }
-        Work::Flush | Work::PagesMax(_) => {}
+        StoreWork::Flush | StoreWork::PagesMax(_) => {}
     }
-    Ok(Answer::Done)
+    Ok(StoreAnswer::Done)
 }
 
 /// What is posted out of a lease of an earlier epoch is charged already, with that lease: then the charge becomes the attempt's.
@@ -240,14 +243,14 @@ fn lease(tx: &mut Transaction<'_>, life: &Life<'_>, want: &Want) -> Result<Given
 }
 
 /// The database's time, and what others look for.
-fn beat(tx: &mut Transaction<'_>, epoch: u32) -> Result<Answer, postgres::Error> {
+fn beat(tx: &mut Transaction<'_>, epoch: u32) -> Result<StoreAnswer, postgres::Error> {
     let now = tx.query_one(
         "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint",
         &[],
     )?;
     let text = format!("SELECT counter FROM fb_wanted WHERE at > now() - interval '{WANTED_FOR}'");
     let wanted = tx.query(&text, &[])?;
-    Ok(Answer::Beat {
+    Ok(StoreAnswer::Beat {
         epoch,
         now_ms: now.get(0),
         wanted: wanted.iter().map(|r| r.get(0)).collect(),
@@ -407,9 +410,9 @@ fn define(
 }
 
 /// A number that is wider than any of PostgreSQL's integers goes as text.
-fn place(n: usize, kind: Kind) -> String {
+fn place(n: usize, kind: ColumnKind) -> String {
     match kind {
-        Kind::Money | Kind::MaybeMoney => format!("${n}::text::numeric"),
+        ColumnKind::Money | ColumnKind::MaybeMoney => format!("${n}::text::numeric"),
         _ => format!("${n}"),
     }
 }
@@ -432,7 +435,8 @@ static CLOSE: LazyLock<String> = LazyLock::new(|| {
 });
 
 fn insert(tx: &mut Transaction<'_>, owner: &str, opening: &Opening) -> Result<(), postgres::Error> {
-    let values: [Value<'_>; OPENING.len()] = std::array::from_fn(|n| (OPENING[n].write)(opening));
+    let values: [ColumnValue<'_>; OPENING.len()] =
+        std::array::from_fn(|n| (OPENING[n].write)(opening));
     let parameters: Vec<&(dyn ToSql + Sync)> = values
         .iter()
         .map(|value| value as &(dyn ToSql + Sync))
@@ -442,7 +446,8 @@ fn insert(tx: &mut Transaction<'_>, owner: &str, opening: &Opening) -> Result<()
 }
 
 fn close(tx: &mut Transaction<'_>, closing: &Closing) -> Result<u64, postgres::Error> {
-    let values: [Value<'_>; CLOSING.len()] = std::array::from_fn(|n| (CLOSING[n].write)(closing));
+    let values: [ColumnValue<'_>; CLOSING.len()] =
+        std::array::from_fn(|n| (CLOSING[n].write)(closing));
     let parameters: Vec<&(dyn ToSql + Sync)> = values
         .iter()
         .map(|value| value as &(dyn ToSql + Sync))
@@ -451,19 +456,19 @@ fn close(tx: &mut Transaction<'_>, closing: &Closing) -> Result<u64, postgres::E
     tx.execute(CLOSE.as_str(), &parameters)
 }
 
-impl ToSql for Value<'_> {
+impl ToSql for ColumnValue<'_> {
     fn to_sql(
         &self,
         ty: &Type,
         out: &mut BytesMut,
     ) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
         match self {
-            Value::Nothing => Ok(IsNull::Yes),
-            Value::Integer(n) => n.to_sql(ty, out),
-            Value::Truth(is) => is.to_sql(ty, out),
-            Value::Text(text) => text.to_sql(ty, out),
-            Value::Money(amount) => amount.0.to_string().to_sql(ty, out),
-            Value::Pairs(pairs) => serde_json::to_string(pairs)?.to_sql(ty, out),
+            ColumnValue::Nothing => Ok(IsNull::Yes),
+            ColumnValue::Integer(n) => n.to_sql(ty, out),
+            ColumnValue::Truth(is) => is.to_sql(ty, out),
+            ColumnValue::Text(text) => text.to_sql(ty, out),
+            ColumnValue::Money(amount) => amount.0.to_string().to_sql(ty, out),
+            ColumnValue::Pairs(pairs) => serde_json::to_string(pairs)?.to_sql(ty, out),
         }
     }
 

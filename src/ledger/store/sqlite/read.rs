@@ -1,7 +1,7 @@
 //! Reading the books: for the start, for export, for verification.
 
 use super::super::Frozen;
-use super::super::columns::{self, Kind, Value};
+use super::super::columns::{self, ColumnKind, ColumnValue};
 use crate::ledger::cap::Counter;
 use crate::ledger::record::{Attempt, Forfeit, Opening, Sum};
 use crate::money::PicoUsd;
@@ -154,22 +154,24 @@ fn walk(
 }
 
 /// What stands in a column. What should be there and is not, or is of another type, is an error.
-fn cell<'r>(row: &Row<'_>, at: usize, kind: Kind) -> rusqlite::Result<Value<'r>> {
+fn cell<'r>(row: &Row<'_>, at: usize, kind: ColumnKind) -> rusqlite::Result<ColumnValue<'r>> {
     let maybe = matches!(
         kind,
-        Kind::MaybeInteger | Kind::MaybeText | Kind::MaybeMoney
+        ColumnKind::MaybeInteger | ColumnKind::MaybeText | ColumnKind::MaybeMoney
     );
     if maybe && row.get_ref(at)? == ValueRef::Null {
-        return Ok(Value::Nothing);
+        return Ok(ColumnValue::Nothing);
     }
     Ok(match kind {
-        Kind::Integer | Kind::MaybeInteger => Value::Integer(row.get(at)?),
-        Kind::Truth => Value::Truth(row.get(at)?),
-        Kind::Text | Kind::MaybeText => Value::Text(Cow::Owned(row.get(at)?)),
-        Kind::Money | Kind::MaybeMoney => Value::Money(PicoUsd(i128::from(row.get::<_, i64>(at)?))),
-        Kind::Pairs => {
+        ColumnKind::Integer | ColumnKind::MaybeInteger => ColumnValue::Integer(row.get(at)?),
+        ColumnKind::Truth => ColumnValue::Truth(row.get(at)?),
+        ColumnKind::Text | ColumnKind::MaybeText => ColumnValue::Text(Cow::Owned(row.get(at)?)),
+        ColumnKind::Money | ColumnKind::MaybeMoney => {
+            ColumnValue::Money(PicoUsd(i128::from(row.get::<_, i64>(at)?)))
+        }
+        ColumnKind::Pairs => {
             let pairs = serde_json::from_str(row.get_ref(at)?.as_str()?);
-            Value::Pairs(Cow::Owned(pairs.map_err(|e| {
+            ColumnValue::Pairs(Cow::Owned(pairs.map_err(|e| {
                 rusqlite::Error::FromSqlConversionFailure(at, Type::Text, e.into())
             })?))
         }

@@ -1,7 +1,7 @@
 //! Writing the books: each batch in one transaction.
 
-use super::super::columns::{self, CLOSING, OPENING, Value};
-use super::super::{Answer, Given, Work};
+use super::super::columns::{self, CLOSING, ColumnValue, OPENING};
+use super::super::{Given, StoreAnswer, StoreWork};
 use super::{OWNER, integer, read};
 use crate::ledger::balance::{Posting, Want};
 use crate::ledger::cap::{Counter, covered};
@@ -16,9 +16,12 @@ use std::sync::{Arc, LazyLock};
 /// Changes of one counter's window: posted, and leased.
 type Changes = BTreeMap<(Arc<str>, i64), (i128, i128)>;
 
-pub(super) fn write(db: &mut Connection, works: &[&Work]) -> rusqlite::Result<Vec<Answer>> {
+pub(super) fn write(
+    db: &mut Connection,
+    works: &[&StoreWork],
+) -> rusqlite::Result<Vec<StoreAnswer>> {
     for work in works {
-        if let Work::PagesMax(full) = work {
+        if let StoreWork::PagesMax(full) = work {
             limit_pages(db, *full);
         }
     }
@@ -33,37 +36,41 @@ pub(super) fn write(db: &mut Connection, works: &[&Work]) -> rusqlite::Result<Ve
     Ok(answers)
 }
 
-fn one(tx: &Transaction<'_>, work: &Work, changes: &mut Changes) -> rusqlite::Result<Answer> {
+fn one(
+    tx: &Transaction<'_>,
+    work: &StoreWork,
+    changes: &mut Changes,
+) -> rusqlite::Result<StoreAnswer> {
     match work {
-        Work::Open(opening) => insert(tx, opening)?,
-        Work::Close(closing, postings) => {
+        StoreWork::Open(opening) => insert(tx, opening)?,
+        StoreWork::Close(closing, postings) => {
             // Only an open row can be closed: a second close changes nothing and spends nothing.
             if close(tx, closing)? == 1 {
                 note(changes, postings);
             }
         }
-        Work::Return(postings) => note(changes, postings),
-        Work::Lease(wants) => {
+        StoreWork::Return(postings) => note(changes, postings),
+        StoreWork::Lease(wants) => {
             apply(tx, changes)?;
             let given = wants
                 .iter()
                 .map(|want| lease(tx, want))
                 .collect::<Result<_, _>>()?;
-            return Ok(Answer::Leases(0, given));
+            return Ok(StoreAnswer::Leases(0, given));
         }
-        Work::Define { counters, now } => {
+        StoreWork::Define { counters, now } => {
             apply(tx, changes)?;
-            return Ok(Answer::Sums(define(tx, counters, *now)?));
+            return Ok(StoreAnswer::Sums(define(tx, counters, *now)?));
         }
-        Work::Freeze(f) => {
+        StoreWork::Freeze(f) => {
             tx.execute(
                 "INSERT INTO frozen (provider, model, since, why) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
                 params![f.provider, f.model, f.since, f.why],
             )?;
         }
-        Work::Beat | Work::Flush | Work::PagesMax(_) => {}
+        StoreWork::Beat | StoreWork::Flush | StoreWork::PagesMax(_) => {}
     }
-    Ok(Answer::Done)
+    Ok(StoreAnswer::Done)
 }
 
 fn note(changes: &mut Changes, postings: &[Posting]) {
@@ -188,20 +195,20 @@ fn insert(tx: &Transaction<'_>, opening: &Opening) -> rusqlite::Result<()> {
 
 fn close(tx: &Transaction<'_>, closing: &Closing) -> rusqlite::Result<usize> {
     let values = CLOSING.iter().map(|column| (column.write)(closing));
-    let which = Value::Text(Cow::Borrowed(&closing.attempt));
+    let which = ColumnValue::Text(Cow::Borrowed(&closing.attempt));
     tx.prepare_cached(&CLOSE)?
         .execute(params_from_iter(values.chain([which])))
 }
 
-impl ToSql for Value<'_> {
+impl ToSql for ColumnValue<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(match self {
-            Value::Nothing => ToSqlOutput::from(Null),
-            Value::Integer(n) => ToSqlOutput::from(*n),
-            Value::Truth(is) => ToSqlOutput::from(*is),
-            Value::Text(text) => ToSqlOutput::from(&**text),
-            Value::Money(amount) => ToSqlOutput::from(integer(amount.0)?),
-            Value::Pairs(pairs) => {
+            ColumnValue::Nothing => ToSqlOutput::from(Null),
+            ColumnValue::Integer(n) => ToSqlOutput::from(*n),
+            ColumnValue::Truth(is) => ToSqlOutput::from(*is),
+            ColumnValue::Text(text) => ToSqlOutput::from(&**text),
+            ColumnValue::Money(amount) => ToSqlOutput::from(integer(amount.0)?),
+            ColumnValue::Pairs(pairs) => {
                 ToSqlOutput::from(serde_json::to_string(pairs).expect("texts are JSON"))
             }
         })
