@@ -337,6 +337,8 @@ impl fmt::Display for Scope {
     }
 }
 
+/// A name as it stands in a counter's: without the signs that part one from the next. Other letters stay as they are, since the
+/// books of running installations know the counters by these texts.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -351,15 +353,10 @@ fn escaped(text: &str) -> String {
     out
 }
 
+/// The name that was escaped so.
 fn plain(text: &str) -> Option<String> {
-    let mut parts = text.split('%');
-    let mut out = parts.next()?.to_owned();
-    for part in parts {
-        let code = u8::from_str_radix(part.get(..2)?, 16).ok()?;
-        out.push(char::from(code));
-        out.push_str(&part[2..]);
-    }
-    Some(out)
+    let name = percent_encoding::percent_decode_str(text).decode_utf8();
+    name.ok().map(std::borrow::Cow::into_owned)
 }
 
 /// A sum that is kept: of what, whose, over which window. Its text is its identity in the books.
