@@ -8,7 +8,7 @@ mod trust;
 
 use crate::arm::Effort;
 use crate::chat::answer::Fault;
-use crate::chat::{Part, Prompt, ServiceTier, Usage};
+use crate::chat::{Manner, Part, Prompt, ServiceTier, Usage};
 use crate::dialect::{Answer, Dialect, Event, Finish, Place, Request, embed};
 use crate::error::Kind;
 use crate::fleet::Arm;
@@ -38,6 +38,8 @@ pub struct Job {
     pub effort: Effort,
     /// The service tier that the request names.
     pub tier: Option<ServiceTier>,
+    /// Where and how fast the request asks to be served.
+    pub manner: Manner,
     /// What it is compared with.
     pub baseline: Arm,
     /// A cap counts it.
@@ -62,6 +64,7 @@ impl Job {
             arm: arm.clone(),
             effort: Effort::None,
             tier: None,
+            manner: Manner::default(),
             baseline: arm.clone(),
             capped: false,
             dialect,
@@ -574,6 +577,7 @@ impl Open {
             price: self.job.arm.model.price.as_ref(),
             asked: self.job.tier,
             told: self.tier,
+            manner: self.job.manner,
             capped: self.job.capped,
             bound: self.reservation.amount(),
             at: self.reservation.at(),
@@ -594,7 +598,11 @@ impl Open {
         let (cost, tier) = (charged.cost, charged.tier);
         let used = usage.input_total().saturating_add(usage.output);
         let at = self.reservation.at();
-        let baseline = cost::on_baseline(&self.job.baseline, &usage, tier, at).unwrap_or(cost);
+        let made = Usage {
+            manner: charged.manner,
+            ..usage
+        };
+        let baseline = cost::on_baseline(&self.job.baseline, &made, tier, at).unwrap_or(cost);
         let unexpected = !model.provider.may_serve(self.job.tier).contains(&tier);
         if unexpected {
             tracing::warn!(attempt = %opening.attempt, model = %model.name, tier = tier.name(), "served in a service tier that was neither asked for nor is among the provider's service_tiers");
