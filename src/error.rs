@@ -25,6 +25,8 @@ pub enum Kind {
     TooLarge,
     /// A spend cap has no room. 402.
     CapReached,
+    /// A cap of tokens or requests a minute or an hour has no room, or the vendor says that too much was asked of it at once. 429.
+    RateReached,
     /// The request must stay local and no local model can take it. 403.
     PrivateOnly,
     /// flyball cannot take the request now. 503.
@@ -78,6 +80,7 @@ impl Error {
             | Kind::ClientTimeout
             | Kind::TooLarge
             | Kind::CapReached
+            | Kind::RateReached
             | Kind::PrivateOnly
             | Kind::Internal => Retry::Never,
             Kind::Overloaded => Retry::After(Duration::from_secs(1)),
@@ -146,6 +149,7 @@ impl Error {
             Kind::MethodNotAllowed => 405,
             Kind::ClientTimeout => 408,
             Kind::TooLarge => 413,
+            Kind::RateReached => 429,
             Kind::Internal => 500,
             Kind::UpstreamFailed => 502,
             Kind::Overloaded => 503,

@@ -253,6 +253,9 @@ impl Settlement {
             self.unknown(Outcome::UpstreamError);
             return None;
         }
+        if answer.goes_on && answer.usage.is_none() {
+            return self.goes_on();
+        }
         let open = self.open.as_mut()?;
         open.seen.read(answer);
         open.seen.finish.clone_from(&answer.first.finish);
@@ -270,6 +273,17 @@ impl Settlement {
         open.end(outcome)
     }
 
+    /// The work goes on in the background, and nobody reads here what it will have used: a row without cost that is counted as unmetered,
+    /// under a cap the bound.
+    fn goes_on(mut self) -> Option<Bill> {
+        let open = self.open.take()?;
+        match open.job.capped {
+            true => open.count_then_close(Charge::Bound, Outcome::Ok),
+            false => open.unmetered(Outcome::Ok),
+        }
+        None
+    }
+
     /// The answer to a call that was only passed on is over. It is booked by what it told of its usage, else by the words that were
     /// read; where there were none, as a row without cost. `complete`: it has come to an end of its own.
     #[must_use]
@@ -281,10 +295,9 @@ impl Settlement {
             true => Outcome::Ok,
             false => Outcome::StreamCut,
         };
-        if open.seen.usage.is_none() && open.seen.text.is_empty() {
-            let provider = &open.job.arm.model.provider;
-            open.around.telemetry.unmetered(&provider.name);
-            open.close(Usage::default(), Basis::Counted, outcome);
+        let silent = open.seen.usage.is_none() && open.seen.text.is_empty();
+        if silent && !(outcome == Outcome::Ok && open.embeds_words()) {
+            open.unmetered(outcome);
             return None;
         }
         open.end(outcome)
@@ -366,7 +379,7 @@ impl Seen {
     /// Takes note of an error. One that comes before any word, and says that the provider has no room, is a refusal.
     fn failed(&mut self, fault: &Fault) {
         let nothing = self.usage.is_none() && self.text.is_empty() && self.beyond == 0;
-        self.refused = nothing && fault.kind == Kind::Overloaded;
+        self.refused = nothing && matches!(fault.kind, Kind::Overloaded | Kind::RateReached);
         self.error = true;
     }
 
@@ -384,6 +397,21 @@ impl Seen {
 }
 
 impl Open {
+    /// A row without cost, and a count of it.
+    fn unmetered(self, outcome: Outcome) {
+        let provider = &self.job.arm.model.provider;
+        self.around.telemetry.unmetered(&provider.name);
+        self.close(Usage::default(), Basis::Counted, outcome);
+    }
+
+    /// Its request asks for embeddings of words alone: they are all that is billed, and can be counted.
+    fn embeds_words(&self) -> bool {
+        match &self.job.input {
+            Input::Embed(call, body) => embed::is_of_words(*call, body),
+            Input::Conversation(_) | Input::Prompt(_) | Input::Unknown => false,
+        }
+    }
+
     fn void(self, outcome: Outcome) {
         let attempt = &self.reservation.opening().attempt;
         self.emit(&Closing::void(attempt, outcome));

@@ -311,7 +311,7 @@ fn microseconds(d: Duration) -> u64 {
 }
 
 /// Every value of the label `kind` of refusals.
-const KINDS: [Kind; 13] = [
+const KINDS: [Kind; 14] = [
     Kind::BadRequest,
     Kind::Unauthorized,
     Kind::Forbidden,
@@ -320,6 +320,7 @@ const KINDS: [Kind; 13] = [
     Kind::ClientTimeout,
     Kind::TooLarge,
     Kind::CapReached,
+    Kind::RateReached,
     Kind::PrivateOnly,
     Kind::Overloaded,
     Kind::UpstreamFailed,
@@ -337,6 +338,7 @@ fn kind_name(kind: Kind) -> &'static str {
         Kind::ClientTimeout => "client_timeout",
         Kind::TooLarge => "too_large",
         Kind::CapReached => "cap",
+        Kind::RateReached => "rate",
         Kind::PrivateOnly => "private",
         Kind::Overloaded => "overloaded",
         Kind::UpstreamFailed => "upstream_failed",

@@ -167,6 +167,7 @@ fn error_type(kind: Kind) -> &'static str {
         Kind::BadRequest | Kind::MethodNotAllowed => "invalid_request_error",
         Kind::Unauthorized => "authentication_error",
         Kind::CapReached => "billing_error",
+        Kind::RateReached => "rate_limit_error",
         Kind::Forbidden | Kind::PrivateOnly => "permission_error",
         Kind::NotFound => "not_found_error",
         Kind::TooLarge => "request_too_large",

@@ -170,6 +170,7 @@ fn error_json(error: &Error) -> String {
         Kind::Forbidden | Kind::PrivateOnly => "PERMISSION_DENIED",
         Kind::NotFound => "NOT_FOUND",
         Kind::CapReached => "FAILED_PRECONDITION",
+        Kind::RateReached => "RESOURCE_EXHAUSTED",
         Kind::Overloaded | Kind::UpstreamFailed => "UNAVAILABLE",
         Kind::ClientTimeout | Kind::UpstreamTimeout => "DEADLINE_EXCEEDED",
         Kind::Internal => "INTERNAL",

@@ -153,6 +153,7 @@ fn error_type(kind: Kind) -> &'static str {
         Kind::Forbidden | Kind::PrivateOnly => "permission_error",
         Kind::NotFound => "not_found_error",
         Kind::CapReached => "insufficient_quota",
+        Kind::RateReached => "rate_limit_error",
         Kind::Overloaded | Kind::UpstreamFailed | Kind::UpstreamTimeout | Kind::Internal => {
             "server_error"
         }
