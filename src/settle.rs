@@ -491,7 +491,10 @@ impl Open {
             let told = self.seen.usage;
             let usage = told.map_or(counted, |told| trust::larger(&told, &counted));
             let (usage, basis) = match (charge, told) {
-                (Charge::Told, Some(told)) if !trust::says_too_little(&told, &counted) => {
+                (Charge::Told, Some(told))
+                    if !trust::says_too_little(&told, &counted)
+                        || self.is_trifle(told, counted) =>
+                {
                     (told, Basis::Reported)
                 }
                 (Charge::Told, _) if self.counts_too_little() => (usage, Basis::Bound),
@@ -504,6 +507,18 @@ impl Open {
             Ok(runtime) => drop(runtime.spawn_blocking(work)),
             Err(_) => work(),
         }
+    }
+
+    /// An answer of one word that is told as nothing. Without a cap it is the provider's figure: what it is about is worth less than the
+    /// doubt.
+    fn is_trifle(&self, told: Usage, counted: Usage) -> bool {
+        let rest = Usage {
+            output: counted.output,
+            ..told
+        };
+        !self.job.capped
+            && (told.output, counted.output) == (0, 1)
+            && !trust::says_too_little(&rest, &counted)
     }
 
     /// What arrived, in tokens. The prompt is counted where its tokens were not told, or are in doubt.
