@@ -139,8 +139,32 @@ impl ServiceTier {
     }
 }
 
+/// Where and how fast an answer is made, in a request or an answer: some vendors take a multiple of their rates for it.
+/// `None` where nothing is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// In the United States alone, or anywhere.
+    pub us_only: Option<bool>,
+    /// At a higher speed, or at the usual one.
+    pub fast: Option<bool>,
+    /// A place or a speed that flyball does not know.
+    pub unknown: bool,
+}
+
+impl Manner {
+    /// What is said here, and of what is not said what `other` says.
+    #[must_use]
+    pub fn or(self, other: Manner) -> Manner {
+        Manner {
+            us_only: self.us_only.or(other.us_only),
+            fast: self.fast.or(other.fast),
+            unknown: self.unknown || other.unknown,
+        }
+    }
+}
+
 /// Tokens of one answer, split into the classes that are priced apart. Counts never overlap,
-/// except that `reasoning` and `audio_output` are parts of `output`, and `audio_input` one of `input`.
+/// except that `reasoning` and `audio_output` are parts of `output`, `audio_input` is one of `input` and `cached_audio` one of `cached`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Input that was neither read from nor written to a prompt cache.
@@ -157,10 +181,14 @@ pub struct Usage {
     pub reasoning: u64,
     /// The part of `input` that was sound, as far as the provider tells.
     pub audio_input: u64,
+    /// The part of `cached` that was sound, as far as the provider tells.
+    pub cached_audio: u64,
     /// The part of `output` that was sound, as far as the provider tells.
     pub audio_output: u64,
     /// The service tier in which the provider says that it was made.
     pub tier: Option<ServiceTier>,
+    /// Where and how fast the provider says that it was made.
+    pub manner: Manner,
     /// What the provider itself says it cost.
     pub reported_cost: Option<PicoUsd>,
     /// The provider's numbers contradict each other (a difference had to be clamped).

@@ -35,7 +35,7 @@ pub use crate::chat::answer::{Answer, Citation, Event, Finish};
 
 use crate::arm::Effort;
 use crate::chat::conversation::Conversation;
-use crate::chat::{Medium, Prompt, ServiceTier};
+use crate::chat::{Manner, Medium, Prompt, ServiceTier};
 use crate::effort::Words;
 use crate::error::Error;
 use crate::json::{Edit, Object};
@@ -274,6 +274,8 @@ pub struct Request<'a> {
     pub prompt: Prompt<'a>,
     /// The service tier that the client names, if it names one.
     pub tier: Option<AskedTier>,
+    /// Where and how fast the client asks to be served.
+    pub manner: Manner,
     /// Fields whose cost has no bound (server tools, unknown fields, ...); named in the 400 on a capped key.
     pub unbounded: Vec<String>,
     /// Pictures, sound and documents: their cost is not in their words.

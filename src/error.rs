@@ -25,7 +25,7 @@ pub enum Kind {
     TooLarge,
     /// A spend cap has no room, or one of tokens or requests over a day or longer. 402.
     CapReached,
-    /// A cap of tokens or requests a minute or an hour has no room. 429.
+    /// A cap of tokens or requests a minute or an hour has no room, or the vendor says that too much was asked of it at once. 429.
     RateReached,
     /// The request must stay local and no local model can take it. 403.
     PrivateOnly,

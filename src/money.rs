@@ -25,6 +25,13 @@ impl PicoUsd {
         PicoUsd(self.0.saturating_mul(i128::from(count)))
     }
 
+    /// So many thousandths of this amount, rounded up.
+    #[must_use]
+    pub fn thousandths(self, count: u64) -> PicoUsd {
+        let product = self.times(count).0;
+        PicoUsd(product.div_euclid(1_000) + i128::from(product.rem_euclid(1_000) > 0))
+    }
+
     /// The amount as SQLite's INTEGER. `None` past ±9.2 million dollars.
     #[must_use]
     pub fn to_i64(self) -> Option<i64> {

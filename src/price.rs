@@ -2,8 +2,8 @@
 //!
 //! A model that is not in the catalogue has no price, never a price of zero. Rates are pico-dollars a
 //! token, so a cost is a sum of products and needs no rounding. A price is asked for the service tier and the hour
-//! in which an answer was made. Fees per call (web search) and faster modes are not priced here: a request that asks
-//! for one of them has no bound.
+//! in which an answer was made, and in the manner: see [`Multiples`]. Fees per call (web search) are not priced here: a
+//! request that asks for one has no bound.
 #![deny(clippy::float_arithmetic)]
 
 mod file;
@@ -15,9 +15,10 @@ pub use hours::{Hours, OffPeak};
 pub use rates::Rates;
 pub use refresh::refresh;
 
-use crate::chat::{ServiceTier, Usage};
+use crate::chat::{Manner, ServiceTier, Usage};
 use crate::money::PicoUsd;
 use file::File;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -53,6 +54,30 @@ pub struct Tiers {
     pub priority: Option<TierRates>,
 }
 
+/// What multiplies every rate of a model, in thousandths, where an answer says that it was made so; both multiply each other. `None`
+/// where no multiple is known.
+///
+/// Anthropic alone tells such things, in `usage.inference_geo` and `usage.speed`. Sources of the rule:
+/// <https://platform.claude.com/docs/en/manage-claude/data-residency> (1.1 times every token rate, from Claude Opus 4.6 on, on its own
+/// platform), <https://platform.claude.com/docs/en/build-with-claude/fast-mode> (stacks with the other multiples). The figures of each
+/// model are litellm's `provider_specific_entry`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Multiples {
+    /// In the United States alone.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub us_only: Option<u64>,
+    /// At a higher speed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub fast: Option<u64>,
+}
+
+impl Multiples {
+    fn is_empty(&self) -> bool {
+        *self == Multiples::default()
+    }
+}
+
 /// What one model costs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Price {
@@ -67,6 +92,8 @@ pub struct Price {
     /// The dearest rate of an input token that is a picture or film, where it is above the text rate. Usage does not tell such
     /// tokens apart, so [`Price::cost`] does not know it; a bound of a request that carries them does, and [`Price::media_surcharge`].
     pub media_input: Option<PicoUsd>,
+    /// What multiplies the rates, and is known from the answer alone.
+    pub multiples: Multiples,
     /// What a second of its machine's work costs, where the operator pays for electricity and hardware and not for tokens.
     pub per_second: PicoUsd,
     /// The most input tokens that the model takes, where known.
@@ -137,6 +164,62 @@ impl Price {
             }),
             ..*self
         })
+    }
+
+    /// The price of an answer that was made in this manner. `None` where the multiple is not known.
+    #[must_use]
+    pub fn made(&self, manner: Manner) -> Option<Price> {
+        if self.is_free() {
+            return Some(*self);
+        }
+        if manner.unknown {
+            return None;
+        }
+        let mut price = *self;
+        for (is_so, multiple) in [
+            (manner.us_only, self.multiples.us_only),
+            (manner.fast, self.multiples.fast),
+        ] {
+            if is_so == Some(true) {
+                price = price.thousandths(multiple?);
+            }
+        }
+        Some(price)
+    }
+
+    /// The dearest manner in which a request may be served that says this. What it says nothing of is up to the workspace of the
+    /// provider's key, whose default may be the United States; a higher speed has to be asked for.
+    #[must_use]
+    pub fn dearest_manner(&self, asked: Manner) -> Manner {
+        asked.or(Manner {
+            us_only: self.multiples.us_only.map(|_| true),
+            ..Manner::default()
+        })
+    }
+
+    fn thousandths(&self, count: u64) -> Price {
+        let tier = |tier: TierRates| TierRates {
+            rates: tier.rates.thousandths(count),
+            long: tier.long.map(|long| long.thousandths(count)),
+        };
+        Price {
+            rates: self.rates.thousandths(count),
+            long: self.long.map(|long| Long {
+                rates: long.rates.thousandths(count),
+                ..long
+            }),
+            tiers: Tiers {
+                batch: self.tiers.batch.map(tier),
+                flex: self.tiers.flex.map(tier),
+                priority: self.tiers.priority.map(tier),
+            },
+            off_peak: self.off_peak.map(|off_peak| OffPeak {
+                rates: off_peak.rates.thousandths(count),
+                ..off_peak
+            }),
+            media_input: self.media_input.map(|rate| rate.thousandths(count)),
+            ..*self
+        }
     }
 
     /// The dearer rate of each class among these tiers, at any hour: what bounds a request that may be served in any of them. A tier

@@ -110,6 +110,8 @@ pub enum Side {
     Files(&'static str),
     /// Batches, as clients of this dialect keep them.
     Batches(&'static str),
+    /// Answers that it keeps, as clients of this dialect fetch them.
+    Answers(&'static str),
 }
 
 /// What happens to generation, and to the bill, when the connection is closed in mid-answer.

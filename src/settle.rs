@@ -8,7 +8,7 @@ mod trust;
 
 use crate::arm::Effort;
 use crate::chat::answer::Fault;
-use crate::chat::{Part, Prompt, ServiceTier, Usage};
+use crate::chat::{Manner, Part, Prompt, ServiceTier, Usage};
 use crate::counting::{self, Measure};
 use crate::dialect::{Answer, Dialect, Event, Finish, Place, Request, embed};
 use crate::error::Kind;
@@ -39,6 +39,8 @@ pub struct Job {
     pub effort: Effort,
     /// The service tier that the request names.
     pub tier: Option<ServiceTier>,
+    /// Where and how fast the request asks to be served.
+    pub manner: Manner,
     /// What it is compared with.
     pub baseline: Arm,
     /// A cap counts it.
@@ -63,6 +65,7 @@ impl Job {
             arm: arm.clone(),
             effort: Effort::None,
             tier: None,
+            manner: Manner::default(),
             baseline: arm.clone(),
             capped: false,
             dialect,
@@ -261,6 +264,9 @@ impl Settlement {
             self.unknown(Outcome::UpstreamError);
             return None;
         }
+        if answer.goes_on && answer.usage.is_none() {
+            return self.goes_on();
+        }
         let open = self.open.as_mut()?;
         open.seen.read(answer);
         open.seen.finish.clone_from(&answer.first.finish);
@@ -278,6 +284,17 @@ impl Settlement {
         open.end(outcome)
     }
 
+    /// The work goes on in the background, and nobody reads here what it will have used: a row without cost that is counted as unmetered,
+    /// under a cap the bound.
+    fn goes_on(mut self) -> Option<Bill> {
+        let open = self.open.take()?;
+        match open.job.capped {
+            true => open.count_then_close(Charge::Bound, Outcome::Ok),
+            false => open.unmetered(Outcome::Ok),
+        }
+        None
+    }
+
     /// The answer to a call that was only passed on is over. It is booked by what it told of its usage, else by the words that were
     /// read; where there were none, as a row without cost. `complete`: it has come to an end of its own.
     #[must_use]
@@ -289,10 +306,9 @@ impl Settlement {
             true => Outcome::Ok,
             false => Outcome::StreamCut,
         };
-        if open.seen.usage.is_none() && open.seen.text.is_empty() {
-            let provider = &open.job.arm.model.provider;
-            open.around.telemetry.unmetered(&provider.name);
-            open.close(Usage::default(), Basis::Counted, outcome);
+        let silent = open.seen.usage.is_none() && open.seen.text.is_empty();
+        if silent && !(outcome == Outcome::Ok && open.embeds_words()) {
+            open.unmetered(outcome);
             return None;
         }
         open.end(outcome)
@@ -374,7 +390,7 @@ impl SeenAnswer {
     /// Takes note of an error. One that comes before any word, and says that the provider has no room, is a refusal.
     fn failed(&mut self, fault: &Fault) {
         let nothing = self.usage.is_none() && self.text.is_empty() && self.beyond == 0;
-        self.refused = nothing && fault.kind == Kind::Overloaded;
+        self.refused = nothing && matches!(fault.kind, Kind::Overloaded | Kind::RateReached);
         self.error = true;
     }
 
@@ -392,6 +408,21 @@ impl SeenAnswer {
 }
 
 impl OpenAttempt {
+    /// A row without cost, and a count of it.
+    fn unmetered(self, outcome: Outcome) {
+        let provider = &self.job.arm.model.provider;
+        self.around.telemetry.unmetered(&provider.name);
+        self.close(Usage::default(), Basis::Counted, outcome);
+    }
+
+    /// Its request asks for embeddings of words alone: they are all that is billed, and can be counted.
+    fn embeds_words(&self) -> bool {
+        match &self.job.input {
+            Input::Embed(call, body) => embed::is_of_words(*call, body),
+            Input::Conversation(_) | Input::Prompt(_) | Input::Unknown => false,
+        }
+    }
+
     fn void(self, outcome: Outcome) {
         let attempt = &self.reservation.opening().attempt;
         self.emit(&Closing::void(attempt, outcome));
@@ -485,7 +516,10 @@ impl OpenAttempt {
                 (None, _) => counted,
             };
             let (usage, basis) = match (charge, told) {
-                (Charge::Told, Some(told)) if !trust::says_too_little(&told, &counted) => {
+                (Charge::Told, Some(told))
+                    if !trust::says_too_little(&told, &counted)
+                        || self.is_trifle(told, counted) =>
+                {
                     (told, Basis::Reported)
                 }
                 (Charge::Told, _) if self.counts_too_little() => (usage, Basis::Bound),
@@ -495,6 +529,18 @@ impl OpenAttempt {
             self.close(usage, basis, outcome);
         };
         counting::later(bytes, work);
+    }
+
+    /// An answer of one word that is told as nothing. Without a cap it is the provider's figure: what it is about is worth less than the
+    /// doubt.
+    fn is_trifle(&self, told: Usage, counted: Usage) -> bool {
+        let rest = Usage {
+            output: counted.output,
+            ..told
+        };
+        !self.job.capped
+            && (told.output, counted.output) == (0, 1)
+            && !trust::says_too_little(&rest, &counted)
     }
 
     /// What arrived, in tokens. The prompt is counted where its tokens were not told, or are in doubt.
@@ -600,6 +646,7 @@ impl OpenAttempt {
             price: self.job.arm.model.price.as_ref(),
             asked: self.job.tier,
             told: self.tier,
+            manner: self.job.manner,
             capped: self.job.capped,
             bound: self.reservation.amount(),
             at: self.reservation.at(),
@@ -620,7 +667,11 @@ impl OpenAttempt {
         let (cost, tier) = (charged.cost, charged.tier);
         let used = usage.input_total().saturating_add(usage.output);
         let at = self.reservation.at();
-        let baseline = cost::on_baseline(&self.job.baseline, &usage, tier, at).unwrap_or(cost);
+        let made = Usage {
+            manner: charged.manner,
+            ..usage
+        };
+        let baseline = cost::on_baseline(&self.job.baseline, &made, tier, at).unwrap_or(cost);
         let unexpected = !model.provider.may_serve(self.job.tier).contains(&tier);
         if unexpected {
             tracing::warn!(attempt = %opening.attempt, model = %model.name, tier = tier.name(), "served in a service tier that was neither asked for nor is among the provider's service_tiers");

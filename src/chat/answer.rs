@@ -2,8 +2,9 @@
 
 use super::Usage;
 use super::conversation::{Call, Item, Reasoning, State, texts};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Retry};
 use serde_json::Number;
+use std::time::Duration;
 
 /// Something that a streamed answer said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +68,12 @@ impl Fault {
             Kind::Unauthorized | Kind::Forbidden | Kind::CapReached => Kind::UpstreamFailed,
             kind => kind,
         };
-        Error::new(kind, self.text)
+        let error = Error::new(kind, self.text);
+        match kind {
+            // The vendor's limit, and not one of the client's key: it may try again soon.
+            Kind::RateReached => error.retry(Retry::After(Duration::from_secs(1))),
+            _ => error,
+        }
     }
 }
 
@@ -150,6 +156,8 @@ pub struct Answer {
     pub others: Vec<Spoken>,
     /// The upstream reported an error with a good status.
     pub error: Option<Fault>,
+    /// The work goes on after this answer (a job in the background): what it will have used is told later, elsewhere.
+    pub goes_on: bool,
     /// Which of several answers is being told.
     pub choice: u64,
 }

@@ -147,6 +147,7 @@ fn rates(table: &Table<'_>, kind: Option<&'static Kind>, what: &str) -> (bool, O
     };
     let rates = Rates {
         cached: cached.unwrap_or(plain.cached),
+        cached_audio: cached.unwrap_or(plain.cached),
         cache_write: cache_write.unwrap_or(write),
         cache_write_long: cache_write.unwrap_or(write_long).max(write_long),
         reasoning: reasoning.unwrap_or(plain.reasoning),
@@ -162,6 +163,7 @@ fn rates(table: &Table<'_>, kind: Option<&'static Kind>, what: &str) -> (bool, O
 pub(super) fn with_facts(own: Price, known: Option<Price>) -> Price {
     let Some(known) = known else { return own };
     let limited = Price {
+        multiples: known.multiples,
         input_tokens_max: known.input_tokens_max,
         output_tokens_max: known.output_tokens_max,
         ..own

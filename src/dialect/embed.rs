@@ -188,6 +188,13 @@ pub fn texts(call: Call, body: &[u8], count: fn(&str) -> u64) -> Option<u64> {
     Some(request.texts().iter().map(|t| count(t) + 1).sum())
 }
 
+/// Whether it asks for embeddings of texts alone, all of which can be read.
+#[must_use]
+pub fn is_of_words(call: Call, body: &[u8]) -> bool {
+    let model = Some("?".into());
+    read(body, &Place { call, model }).is_ok_and(|request| said::read(&request, usize::MAX).is_ok())
+}
+
 fn expected(call: Call) -> &'static str {
     match call {
         Call::OpenAi => "a text, a list of texts, or tokens",

@@ -22,6 +22,8 @@ pub struct Envelope {
     pub files: &'static [&'static str],
     /// Where its vendors keep batches.
     pub batches: &'static [&'static str],
+    /// Where its vendors keep answers, each below by its id.
+    pub answers: &'static [&'static str],
     /// Turns the addresses at the vendor that an answer about batches tells into addresses here.
     pub here: Option<fn(Bytes) -> Bytes>,
 }
@@ -36,6 +38,7 @@ impl Envelope {
         tier: None,
         files: &[],
         batches: &[],
+        answers: &[],
         here: None,
     };
 

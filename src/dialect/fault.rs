@@ -68,7 +68,8 @@ pub fn of_status(status: u16) -> Option<Kind> {
         403 => Kind::Forbidden,
         404 => Kind::NotFound,
         413 => Kind::TooLarge,
-        429 | 503 | 529 => Kind::Overloaded,
+        429 => Kind::RateReached,
+        503 | 529 => Kind::Overloaded,
         408 | 504 => Kind::UpstreamTimeout,
         _ => return None,
     })
@@ -83,13 +84,10 @@ fn of_word(word: &str) -> Option<Kind> {
         "permission_error" | "PERMISSION_DENIED" => Kind::Forbidden,
         "not_found_error" | "NOT_FOUND" => Kind::NotFound,
         "request_too_large" => Kind::TooLarge,
-        "overloaded_error"
-        | "rate_limit_error"
-        | "rate_limit_exceeded"
-        | "RESOURCE_EXHAUSTED"
-        | "UNAVAILABLE"
-        | "overloaded"
-        | "server_is_overloaded" => Kind::Overloaded,
+        "rate_limit_error" | "rate_limit_exceeded" | "RESOURCE_EXHAUSTED" => Kind::RateReached,
+        "overloaded_error" | "UNAVAILABLE" | "overloaded" | "server_is_overloaded" => {
+            Kind::Overloaded
+        }
         "timeout_error" | "DEADLINE_EXCEEDED" => Kind::UpstreamTimeout,
         _ => return None,
     })
@@ -128,9 +126,9 @@ mod tests {
             ),
             (
                 r#"{"error":{"message":"m","type":"x","code":"rate_limit_exceeded"}}"#,
-                Kind::Overloaded,
+                Kind::RateReached,
             ),
-            (r#"{"error":{"code":429,"message":"m"}}"#, Kind::Overloaded),
+            (r#"{"error":{"code":429,"message":"m"}}"#, Kind::RateReached),
             (
                 r#"{"error":{"code":"402","message":"m"}}"#,
                 Kind::CapReached,
@@ -141,7 +139,7 @@ mod tests {
             ),
             (
                 r#"{"type":"response.failed","response":{"error":{"code":"rate_limit_exceeded","message":"m"}}}"#,
-                Kind::Overloaded,
+                Kind::RateReached,
             ),
             (
                 r#"{"type":"error","code":"server_error","message":"m"}"#,

@@ -13,8 +13,8 @@ mod write;
 use super::framed::Framed;
 use super::in_order::InOrder;
 use super::{
-    Addressee, Answer, Dialect, Frame, Place, PlaceWork, Request, StreamDecoder, StreamWriter,
-    UsageRule, Written, openai_chat, unseal,
+    Addressee, Answer, Dialect, Envelope, Frame, Place, PlaceWork, Request, StreamDecoder,
+    StreamWriter, UsageRule, Written, openai_chat, unseal,
 };
 use crate::chat::conversation::Conversation;
 use crate::effort::Words;
@@ -29,6 +29,13 @@ pub struct OpenAiResponses;
 impl Dialect for OpenAiResponses {
     fn name(&self) -> &'static str {
         "openai_responses"
+    }
+
+    fn envelope(&self) -> &'static Envelope {
+        &Envelope {
+            answers: &["/v1/responses", "/openai/v1/responses"],
+            ..Envelope::PLAIN
+        }
     }
 
     fn place<'p>(&self, path: &'p str, _query: Option<&str>) -> Option<Place<'p>> {

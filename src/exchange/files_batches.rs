@@ -1,4 +1,4 @@
-//! Files and batches: passed on to the one provider that keeps them. What a batch costs is known to nobody when it is handed in,
+//! Files, batches and kept answers: passed on to the one provider that keeps them. What a batch costs is known to nobody when it is handed in,
 //! so they are refused where a cap would have to hold it, and for what must stay on this machine.
 
 use super::admission::Admission;
@@ -137,7 +137,7 @@ impl Order for KeepOrder<'_> {
     fn reading(&mut self, head: &mut Parts, _ended: bool) -> Way {
         match self.keeping.place.here {
             Some(_) if returned::is_json(&head.headers) => Way::Held(Hold {
-                bytes_max: reply::HELD_MAX,
+                bytes_max: reply::LISTED_MAX,
                 read: Box::new(|_| Read::default()),
                 books: Booked::Passed,
                 longer: Longer::Unread,

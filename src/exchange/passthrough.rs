@@ -301,7 +301,10 @@ impl Order for PassOrder<'_> {
             return Way::Relayed(Reading::Passed(Watch::Nothing));
         }
         Way::Held(Hold {
-            bytes_max: reply::HELD_MAX,
+            bytes_max: match self.here() {
+                Some(_) => reply::LISTED_MAX,
+                None => reply::HELD_MAX,
+            },
             read: spoken.reader(rule),
             books: Booked::Passed,
             longer: Longer::Relayed,
@@ -596,8 +599,15 @@ impl AnswerForm {
             AnswerForm::Perhaps(dialects) => {
                 let dialects = dialects.clone();
                 Box::new(move |bytes| {
-                    let mut answers = dialects.iter().map(|d| d.answer(bytes, rule));
-                    answers.find(|a| a.usage.is_some()).unwrap_or_default()
+                    let answers: Vec<Read> =
+                        dialects.iter().map(|d| d.answer(bytes, rule)).collect();
+                    // One that tells no usage is counted by its words.
+                    let told = answers.iter().position(|a| a.usage.is_some());
+                    let said = || answers.iter().position(|a| !a.words().is_empty());
+                    let found = told.or_else(said);
+                    found
+                        .and_then(|at| answers.into_iter().nth(at))
+                        .unwrap_or_default()
                 })
             }
             AnswerForm::Nothing => Box::new(|_| Read::default()),

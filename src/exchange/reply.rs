@@ -17,6 +17,8 @@ use std::time::Duration;
 
 /// A JSON answer up to this size is read whole, so that its cost can stand in its headers.
 pub(super) const HELD_MAX: usize = 1024 * 1024;
+/// The same of an answer about batches, in which addresses are rewritten: a list of a thousand, with long names.
+pub(super) const LISTED_MAX: usize = 16 * 1024 * 1024;
 
 /// A whole answer that came compressed is unpacked up to this size; a longer one cannot be read.
 pub(super) const UNPACKED_MAX: usize = 16 * 1024 * 1024;

@@ -39,6 +39,16 @@ pub(super) struct Collection<'p> {
     pub(super) rest: &'p str,
 }
 
+impl Collection<'_> {
+    /// A kept answer is fetched, deleted or cancelled; nothing else below it is known to be no work of a model
+    /// (<https://developers.openai.com/api/reference/resources/responses.md>).
+    fn takes(&self, method: &Method) -> bool {
+        let kept = matches!(self.side, Side::Answers(_));
+        let reads = matches!(*method, Method::GET | Method::HEAD | Method::DELETE);
+        !kept || reads || (*method == Method::POST && self.rest.ends_with("/cancel"))
+    }
+}
+
 /// The methods that are passed on.
 const PASSED_ON: [Method; 6] = [
     Method::GET,
@@ -64,6 +74,10 @@ pub(super) fn asked(head: &Parts) -> (&'static dyn Dialect, Result<CallKind<'_>,
         CallKind::Pass(..) | CallKind::Keep(_) if !PASSED_ON.contains(method) => {
             not_allowed(format!("{method} is not passed on."))
         }
+        CallKind::Keep(place) if !place.takes(method) => Err(Error::new(
+            Kind::NotFound,
+            format!("flyball has no {method} {path}."),
+        )),
         CallKind::Look if matches!(*method, Method::GET | Method::HEAD) => Ok(CallKind::Look),
         CallKind::Look if method == Method::POST && is_named(dialect, path) => {
             Ok(CallKind::Describe)
@@ -174,7 +188,10 @@ fn collection<'p>(path: &'p str, client: &'static dyn Dialect) -> Option<Collect
             .map(|n| (n, Side::Files(dialect.name()), None));
         let batches = kept.batches.iter();
         let batches = batches.map(|n| (n, Side::Batches(dialect.name()), kept.here));
-        files.chain(batches).find_map(|(name, side, here)| {
+        let answers = kept.answers.iter();
+        let answers = answers.map(|n| (n, Side::Answers(dialect.name()), None));
+        let all = files.chain(batches).chain(answers);
+        all.into_iter().find_map(|(name, side, here)| {
             let rest = path.strip_prefix(name)?;
             let name = &path[..name.len()];
             let place = Collection {

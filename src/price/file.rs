@@ -1,7 +1,7 @@
 //! The form of a catalogue file: one model a line, integers only.
 
 use super::hours::{Hours, OffPeak};
-use super::{Long, Price, Rates, TierRates, Tiers};
+use super::{Long, Multiples, Price, Rates, TierRates, Tiers};
 use crate::money::PicoUsd;
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +55,9 @@ pub(super) struct PriceRow {
     pub(super) off_peak: Option<OffPeakRow>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) media_input: Option<u64>,
+    /// Thousandths of the rates.
+    #[serde(skip_serializing_if = "Multiples::is_empty", default)]
+    pub(super) multiples: Multiples,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) input_tokens_max: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -102,6 +105,8 @@ pub(super) struct RatesRow {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) cached: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) cached_audio: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) cache_write: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) cache_write_long: Option<u64>,
@@ -117,10 +122,12 @@ pub(super) struct RatesRow {
 impl RatesRow {
     pub(super) fn rates(&self) -> Rates {
         let pico = |n: u64| PicoUsd(i128::from(n));
+        let cached = self.cached.unwrap_or(self.input);
         let cache_write = self.cache_write.unwrap_or(self.input);
         Rates {
             input: pico(self.input),
-            cached: pico(self.cached.unwrap_or(self.input)),
+            cached: pico(cached),
+            cached_audio: pico(self.cached_audio.unwrap_or(cached)),
             cache_write: pico(cache_write),
             cache_write_long: pico(self.cache_write_long.unwrap_or(cache_write)),
             audio_input: pico(self.audio_input.unwrap_or(self.input)),
@@ -149,6 +156,7 @@ impl PriceRow {
                 hours: o.utc,
             }),
             media_input: self.media_input.map(|n| PicoUsd(i128::from(n))),
+            multiples: self.multiples,
             per_second: PicoUsd::ZERO,
             input_tokens_max: self.input_tokens_max,
             output_tokens_max: self.output_tokens_max,

@@ -10,6 +10,8 @@ pub struct Rates {
     pub input: PicoUsd,
     /// Input read from a prompt cache. Where the source gives none: the input rate.
     pub cached: PicoUsd,
+    /// Sound read from a prompt cache. Where the source gives none: the rate of other cached input.
+    pub cached_audio: PicoUsd,
     /// Input written to a prompt cache. Where the source gives none: the input rate.
     pub cache_write: PicoUsd,
     /// Input written to a prompt cache for an hour or longer. Where the source gives none: the cache-write rate.
@@ -31,6 +33,7 @@ impl Rates {
         Rates {
             input,
             cached: input,
+            cached_audio: input,
             cache_write: input,
             cache_write_long: input,
             audio_input: input,
@@ -43,11 +46,13 @@ impl Rates {
     /// A part can be no more than its whole, whatever the provider says; nothing is billed twice.
     pub(super) fn cost(&self, usage: &Usage) -> PicoUsd {
         let sound_in = usage.audio_input.min(usage.input);
+        let sound_cached = usage.cached_audio.min(usage.cached);
         let reasoning = usage.reasoning.min(usage.output);
         let sound_out = usage.audio_output.min(usage.output - reasoning);
         self.input.times(usage.input - sound_in)
             + self.audio_input.times(sound_in)
-            + self.cached.times(usage.cached)
+            + self.cached.times(usage.cached - sound_cached)
+            + self.cached_audio.times(sound_cached)
             + self.cache_write.times(usage.cache_write)
             + self.cache_write_long.times(usage.cache_write_long)
             + self.output.times(usage.output - reasoning - sound_out)
@@ -73,7 +78,9 @@ impl Rates {
 
     /// The dearest rate of any input token that usage tells apart.
     pub(super) fn dearest_media(&self) -> PicoUsd {
-        self.dearest_input().max(self.audio_input)
+        self.dearest_input()
+            .max(self.audio_input)
+            .max(self.cached_audio)
     }
 
     /// The dearest rate of an output token that is text: sound has to be asked for, and then there is no bound.
@@ -95,6 +102,7 @@ impl Rates {
         Rates {
             input: scaled(|r| r.input),
             cached: scaled(|r| r.cached),
+            cached_audio: scaled(|r| r.cached_audio),
             cache_write: scaled(|r| r.cache_write),
             cache_write_long: scaled(|r| r.cache_write_long),
             audio_input: scaled(|r| r.audio_input),
@@ -104,11 +112,28 @@ impl Rates {
         }
     }
 
+    /// So many thousandths of these rates, rounded up.
+    pub(super) fn thousandths(&self, count: u64) -> Rates {
+        let part = |rate: PicoUsd| rate.thousandths(count);
+        Rates {
+            input: part(self.input),
+            cached: part(self.cached),
+            cached_audio: part(self.cached_audio),
+            cache_write: part(self.cache_write),
+            cache_write_long: part(self.cache_write_long),
+            audio_input: part(self.audio_input),
+            output: part(self.output),
+            reasoning: part(self.reasoning),
+            audio_output: part(self.audio_output),
+        }
+    }
+
     /// The dearer of both, class by class.
     pub(super) fn dearer(&self, other: &Rates) -> Rates {
         Rates {
             input: self.input.max(other.input),
             cached: self.cached.max(other.cached),
+            cached_audio: self.cached_audio.max(other.cached_audio),
             cache_write: self.cache_write.max(other.cache_write),
             cache_write_long: self.cache_write_long.max(other.cache_write_long),
             audio_input: self.audio_input.max(other.audio_input),

@@ -3,6 +3,7 @@
 //! What cannot be priced exactly is left out and named: no price is safer than a wrong one.
 #![deny(clippy::float_arithmetic)]
 
+use super::Multiples;
 use super::file::{LongRow, OffPeakRow, PriceRow, RatesRow, TierRow};
 use super::hours::Hours;
 use super::sha256_hex;
@@ -24,15 +25,19 @@ const PROVIDERS: [&str; 7] = [
 ];
 
 /// What the head of every catalogue says about its numbers.
-const NOTES: [&str; 7] = [
-    "Rates of the standard tier at its peak; batch, flex and priority beside them where the source has them. Faster modes, regional surcharges and fees per call (web search) are not in here.",
-    "A rate that is left out falls back: cached, cache_write and audio_input to input, cache_write_long to cache_write, reasoning and audio_output to output. A cache rate of 0 in the source counts as left out.",
+const NOTES: [&str; 8] = [
+    "Rates of the standard tier at its peak; batch, flex and priority beside them where the source has them. Surcharges by the host that is called (regional endpoints) and fees per call (web search) are not in here.",
+    "A rate that is left out falls back: cached, cache_write and audio_input to input, cached_audio to cached, cache_write_long to cache_write, reasoning and audio_output to output. A cache rate of 0 in the source counts as left out.",
     "long: these rates apply to the whole request, output included, when its total input has more tokens than above_tokens.",
     "batch, flex, priority: a class that the source has for the standard tier and not for this one is in the proportion of the input rates, rounded up.",
     "cache_write_long: Anthropic 1 hour, OpenAI 12 hours. media_input: dearest rate of pictures or film in the input where above the text rate.",
+    "multiples: thousandths of every rate where the answer says that it was made in the United States alone (usage.inference_geo \"us\") or fast (usage.speed \"fast\"); both multiply each other.",
     "off_peak: cheaper rates in these hours of UTC, Monday first.",
     "Left out: other providers, models that are free at the source, fine-tuned models, models that bill each search or dearer picture or film output.",
 ];
+
+/// What is read out of the same source grows: a catalogue that says more than an earlier one of the same source has another version.
+const READING: u32 = 2;
 
 /// Makes a catalogue from the text of litellm's `model_prices_and_context_window` JSON (whole or a part of it).
 /// `source` names it with its version (`litellm 1.109.1`), `made` is the day of making (`2026-11-23`).
@@ -116,7 +121,7 @@ fn file<'a>(
     rows: impl Iterator<Item = &'a PriceRow>,
 ) -> String {
     let digest = sha256_hex(litellm_json.as_bytes());
-    let version = format!("{}/{}", source.replace(' ', "-"), &digest[..8]);
+    let version = format!("{}/{}.{READING}", source.replace(' ', "-"), &digest[..8]);
     let quoted = |text: &str| serde_json::to_string(text).expect("a string is JSON");
     let mut out = format!(
         "{{\n\"version\": {},\n\"source\": {},\n\"source_sha256\": {},\n\"made\": {},\n\"unit\": \"pico-USD a token\",\n\"notes\": [\n",
@@ -185,10 +190,15 @@ fn row(provider: &str, name: &str, raw: &str) -> Result<(PriceRow, Vec<String>),
         notes.push(format!("off-peak hours left out, {why}"));
         None
     });
+    let multiples = multiples(&fields).unwrap_or_else(|why| {
+        notes.push(format!("multiples left out, {why}"));
+        Multiples::default()
+    });
     let row = PriceRow {
         provider: provider.to_owned(),
         model: model.to_owned(),
         media_input: media.filter(|rate| *rate > rates.input),
+        multiples,
         rates,
         long,
         batch,
@@ -205,6 +215,32 @@ fn row(provider: &str, name: &str, raw: &str) -> Result<(PriceRow, Vec<String>),
     let notes = notes.into_iter().chain(rounded);
     let notes = notes.map(|what| format!("{provider} {model}: {what}"));
     Ok((row, notes.collect()))
+}
+
+/// What multiplies every rate of an answer that was made so: litellm's `provider_specific_entry`, which holds other things elsewhere.
+fn multiples(fields: &Object<'_>) -> Result<Multiples, String> {
+    let Some(raw) = fields.some("provider_specific_entry") else {
+        return Ok(Multiples::default());
+    };
+    let entry = Object::read_str(raw).map_err(|flaw| flaw.to_string())?;
+    let read = |name: &str| {
+        let Some(text) = entry.some(name) else {
+            return Ok(None);
+        };
+        // A factor with at most three decimals, read like an amount of money: never through a float.
+        let factor = PicoUsd::from_usd_text(text)
+            .map_err(|why| format!("{name}: {why}"))?
+            .0;
+        let (whole, rest) = (factor / 1_000_000_000, factor % 1_000_000_000);
+        match u64::try_from(whole) {
+            Ok(count) if count >= 1_000 && rest == 0 => Ok(Some(count)),
+            _ => Err(format!("{name}: {text} is no multiple")),
+        }
+    };
+    Ok(Multiples {
+        us_only: read("us")?,
+        fast: read("fast")?,
+    })
 }
 
 fn text_of(fields: &Object<'_>, key: &str) -> Option<String> {
@@ -244,6 +280,7 @@ fn scaled(rates: &RatesRow, by: u64, of: u64) -> RatesRow {
     RatesRow {
         input: scale(rates.input),
         cached: rates.cached.map(scale),
+        cached_audio: rates.cached_audio.map(scale),
         cache_write: rates.cache_write.map(scale),
         cache_write_long: rates.cache_write_long.map(scale),
         audio_input: rates.audio_input.map(scale),
@@ -316,6 +353,7 @@ impl RatesRow {
         let other = scaled(standard, self.input, standard.input);
         RatesRow {
             cached: self.cached.or(other.cached),
+            cached_audio: self.cached_audio.or(other.cached_audio),
             cache_write: self.cache_write.or(other.cache_write),
             cache_write_long: self.cache_write_long.or(other.cache_write_long),
             audio_input: self.audio_input.or(other.audio_input),
@@ -384,6 +422,7 @@ impl ListReader<'_, '_> {
             None if suffix.is_empty() => self.rate("input_cost_per_token_cache_hit")?,
             found => found,
         };
+        let cached_audio = self.rate(&format!("cache_read_input_audio_token_cost{suffix}"))?;
         let write = self.rate(&format!("cache_creation_input_token_cost{suffix}"))?;
         let mut write_long = None;
         for hours in ["_above_1hr", "_above_12hr"] {
@@ -396,9 +435,11 @@ impl ListReader<'_, '_> {
         // A free cache is how a source says "not applicable"; the input rate is the upper bound.
         let paid = |rate: Option<u64>, unless: u64| rate.filter(|r| *r != 0 && *r != unless);
         let cache_write = paid(write, input);
+        let cached = paid(cached, input);
         Ok(RatesRow {
             input,
-            cached: paid(cached, input),
+            cached,
+            cached_audio: paid(cached_audio, cached.unwrap_or(input)),
             cache_write,
             cache_write_long: paid(write_long, cache_write.unwrap_or(input)),
             audio_input: paid(audio_input, input),
@@ -515,7 +556,10 @@ mod tests {
         );
         let digest = sha256_hex(LIST.as_bytes());
         let catalogue = Catalogue::read(&json).expect("it reads what it wrote");
-        assert_eq!(catalogue.version, format!("litellm-1.2.3/{}", &digest[..8]));
+        assert_eq!(
+            catalogue.version,
+            format!("litellm-1.2.3/{}.{READING}", &digest[..8])
+        );
         assert!(json.contains(&digest) && json.contains("\"made\": \"2026-11-23\""));
         assert!(catalogue.find("simulated", "sim-small").is_some());
     }

@@ -19,6 +19,7 @@ fn rates(classes: [i128; 6]) -> Rates {
     Rates {
         input,
         cached,
+        cached_audio: cached,
         cache_write,
         cache_write_long,
         output,
@@ -62,6 +63,7 @@ fn known_models_have_their_published_rates() {
         let mut expected = rates(expected);
         if model == "deepseek-v4-pro" {
             expected.cached = PicoUsd(44_000);
+            expected.cached_audio = PicoUsd(44_000);
         }
         assert_eq!(found.rates, expected, "{model}");
         let long = long.map(|(above_tokens, classes)| Long {
@@ -206,6 +208,73 @@ fn sound_has_its_own_rates_and_is_a_part_of_input_and_output() {
     );
     assert_eq!(voice.bound_input(10), PicoUsd(text_in));
     assert_eq!(voice.bound_media_input(10), PicoUsd(sound_in));
+}
+
+#[test]
+fn sound_that_was_cached_has_its_own_rate_where_there_is_one() {
+    let gemini = price("gemini", "gemini-2.5-flash");
+    let usage = |audio_input, cached_audio| Usage {
+        input: 100_000,
+        cached: 100_000,
+        audio_input,
+        cached_audio,
+        ..Usage::default()
+    };
+    // Text $0.30, sound $1.00, cached text $0.03, cached sound $0.10 a million (https://ai.google.dev/gemini-api/docs/pricing).
+    for (audio_input, cached_audio, micro_usd) in [
+        (0, 0, 33_000),
+        (100_000, 0, 103_000),
+        (0, 100_000, 40_000),
+        (0, u64::MAX, 40_000),
+    ] {
+        let cost = gemini.cost(&usage(audio_input, cached_audio));
+        assert_eq!(
+            cost,
+            PicoUsd(micro_usd * 1_000_000),
+            "{audio_input} {cached_audio}"
+        );
+    }
+    let priority = gemini.served(ServiceTier::Priority, 0).expect("a price");
+    assert_eq!(priority.rates.cached_audio, PicoUsd(180_000));
+}
+
+#[test]
+fn models_that_tell_where_they_ran_have_a_multiple_and_older_ones_have_none() {
+    let us = Manner {
+        us_only: Some(true),
+        ..Manner::default()
+    };
+    let fast = Manner {
+        fast: Some(true),
+        ..Manner::default()
+    };
+    for (model, us_only, at_speed) in [
+        ("claude-opus-4-6", Some(1_100), None),
+        ("claude-opus-4-8", Some(1_100), Some(2_000)),
+        ("claude-opus-5-5", Some(1_100), Some(2_000)),
+        ("claude-haiku-4-5", None, None),
+    ] {
+        let price = price("anthropic", model);
+        let input = price.rates.input;
+        for (manner, multiple) in [(us, us_only), (fast, at_speed)] {
+            let made = price.made(manner).map(|made| made.rates.input);
+            assert_eq!(made, multiple.map(|n| input.thousandths(n)), "{model}");
+        }
+        let both = price.made(us.or(fast)).map(|made| made.rates.output);
+        let product = us_only.zip(at_speed);
+        assert_eq!(
+            both,
+            product.map(|(a, b)| price.rates.output.thousandths(a).thousandths(b)),
+            "{model}"
+        );
+        let most = price.dearest_manner(Manner::default());
+        assert_eq!(most.us_only, us_only.map(|_| true), "{model}");
+    }
+    assert_eq!(
+        PicoUsd(1_001).thousandths(1_100),
+        PicoUsd(1_102),
+        "rounded up"
+    );
 }
 
 #[test]
@@ -467,6 +536,7 @@ fn a_cost_is_what_big_integers_say() {
         let of = |r: [u64; 8]| Rates {
             input: rate(r[0]),
             cached: rate(r[1]),
+            cached_audio: rate(r[1]),
             cache_write: rate(r[2]),
             cache_write_long: rate(r[3]),
             output: rate(r[4]),

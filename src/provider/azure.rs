@@ -21,6 +21,7 @@ pub static KIND: Kind = Kind {
         (Side::Embed(Shape::OpenAi), "/openai/v1/embeddings"),
         (Side::Files("openai_chat"), "/openai/v1/files"),
         (Side::Batches("openai_chat"), "/openai/v1/batches"),
+        (Side::Answers("openai_responses"), "/openai/v1/responses"),
     ],
     family: Family::OpenAi,
     usage: UsageRule::Dialect,

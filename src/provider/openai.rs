@@ -20,6 +20,7 @@ pub static KIND: Kind = Kind {
         (Side::Embed(Shape::OpenAi), "/v1/embeddings"),
         (Side::Files("openai_chat"), "/v1/files"),
         (Side::Batches("openai_chat"), "/v1/batches"),
+        (Side::Answers("openai_responses"), "/v1/responses"),
     ],
     family: Family::OpenAi,
     usage: UsageRule::Dialect,

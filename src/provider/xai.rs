@@ -1,6 +1,6 @@
 //! xAI.
 
-use super::{Auth, Kind, OnCancel};
+use super::{Auth, Kind, OnCancel, Side};
 use crate::arm::Tier;
 use crate::dialect::UsageRule;
 use crate::effort::Family;
@@ -15,7 +15,8 @@ pub static KIND: Kind = Kind {
         ("openai_chat", "/v1/chat/completions"),
         ("openai_responses", "/v1/responses"),
     ],
-    sides: &[],
+    // Kept for 30 days (https://docs.x.ai/developers/model-capabilities/text/generate-text).
+    sides: &[(Side::Answers("openai_responses"), "/v1/responses")],
     family: Family::Xai,
     usage: UsageRule::ReasoningOnTop,
     // How a cancelled stream is billed is not documented.

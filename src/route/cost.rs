@@ -81,13 +81,14 @@ fn scaled(tokens: u64, factor: f64) -> u64 {
     tokens * ((factor * 100.0).clamp(0.0, 10_000.0) as u64) / 100
 }
 
-/// What the same answer would have cost on the baseline: the same tokens at its price, in the same service tier (where
+/// What the same answer would have cost on the baseline: the same tokens at its price, in the same service tier and manner (where
 /// it has such rates) and at the same hour (`at`, seconds since 1970). Reasoning that a baseline without thinking
 /// would not have done is left out, reasoning that it would have added is not guessed: so `saved` is understated, never inflated.
 #[must_use]
 pub fn on_baseline(baseline: &Arm, usage: &Usage, tier: ServiceTier, at: i64) -> Option<PicoUsd> {
     let price = baseline.model.price.as_ref()?;
     let price = price.served(tier, at).unwrap_or(*price);
+    let price = price.made(usage.manner).unwrap_or(price);
     let mut usage = *usage;
     if baseline.effort_or(None) == Effort::None {
         usage.output = usage.output.saturating_sub(usage.reasoning);

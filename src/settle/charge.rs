@@ -1,6 +1,6 @@
 //! What an attempt is charged. Pure: usage and price in, money out.
 
-use crate::chat::{ServiceTier, Usage};
+use crate::chat::{Manner, ServiceTier, Usage};
 use crate::ledger::record::{Basis, Compared};
 use crate::money::PicoUsd;
 use crate::price::Price;
@@ -18,6 +18,8 @@ pub(super) struct ChargeTerms<'a> {
     pub(super) asked: Option<ServiceTier>,
     /// The one that the answer's head names.
     pub(super) told: Option<ServiceTier>,
+    /// The manner that the request named.
+    pub(super) manner: Manner,
     /// A cap counts it.
     pub(super) capped: bool,
     /// What is reserved.
@@ -39,7 +41,9 @@ pub(super) struct Charged {
     pub(super) excess: PicoUsd,
     /// The service tier whose rates hold.
     pub(super) tier: ServiceTier,
-    /// The rates of that tier are not known; those of the standard tier were taken.
+    /// The manner in which it was made, as far as anybody said.
+    pub(super) manner: Manner,
+    /// The rates of that tier, or what multiplies them in that manner, are not known; the plain ones of the standard tier were taken.
     pub(super) unpriced: bool,
     /// The provider's own figure beside the computed cost.
     pub(super) compared: Option<Compared>,
@@ -47,7 +51,8 @@ pub(super) struct Charged {
 
 impl ChargeTerms<'_> {
     pub(super) fn charge(&self, usage: &Usage, basis: Basis) -> Charged {
-        let (tier, price) = self.served(usage);
+        let manner = self.made(usage, basis);
+        let (tier, price) = self.served(usage, manner);
         let unpriced = self.price.is_some() && price.is_none();
         let price = price.or_else(|| self.price.copied());
         let computed = price.map_or(PicoUsd::ZERO, |p| {
@@ -56,6 +61,10 @@ impl ChargeTerms<'_> {
         // Numbers that contradict each other, or have no price, prove nothing.
         let unproven = basis == Basis::Reported && self.capped && (usage.anomaly || unpriced);
         let (cost, basis) = match basis {
+            // What contradicts itself proves no bill above the bound either.
+            Basis::Bound | Basis::Reported if self.capped && usage.anomaly => {
+                (self.bound, Basis::Bound)
+            }
             Basis::Bound => (self.bound.max(computed), basis),
             _ if unproven => (self.bound.max(computed), Basis::Bound),
             Basis::Reported if self.capped => {
@@ -65,7 +74,7 @@ impl ChargeTerms<'_> {
             Basis::Reported | Basis::Counted | Basis::Void => (computed, basis),
         };
         let excess = match basis {
-            Basis::Bound => cost - computed,
+            Basis::Bound => (cost - computed).max(PicoUsd::ZERO),
             _ => PicoUsd::ZERO,
         };
         let reported = usage.reported_cost.filter(|_| basis == Basis::Reported);
@@ -74,15 +83,26 @@ impl ChargeTerms<'_> {
             basis,
             excess,
             tier,
+            manner,
             unpriced,
             compared: reported.map(|reported| compared(reported, computed)),
         }
     }
 
+    /// In which manner the answer was made: what it does not say is what was asked for. Under a cap an answer that did not come to its
+    /// last word may have been made in the dearest manner that the request allows.
+    fn made(&self, usage: &Usage, basis: Basis) -> Manner {
+        let said = usage.manner.or(self.manner);
+        match self.price {
+            Some(price) if self.capped && basis != Basis::Reported => price.dearest_manner(said),
+            _ => said,
+        }
+    }
+
     /// The tier in which the answer was made, and the price there. What an answer does not say is what was asked for, where that is
     /// dearer than the standard tier.
-    fn served(&self, usage: &Usage) -> (ServiceTier, Option<Price>) {
-        let of = |tier| self.price.and_then(|p| p.served(tier, self.at));
+    fn served(&self, usage: &Usage, manner: Manner) -> (ServiceTier, Option<Price>) {
+        let of = |tier| self.price?.served(tier, self.at)?.made(manner);
         if let Some(told) = usage.tier.or(self.told) {
             return (told, of(told));
         }
@@ -106,7 +126,7 @@ fn compared(reported: PicoUsd, computed: PicoUsd) -> Compared {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::price::{Rates, TierRates, Tiers};
+    use crate::price::{Multiples, Rates, TierRates, Tiers};
 
     const STANDARD: i128 = 100;
     const FLEX: i128 = 50;
@@ -137,6 +157,7 @@ mod tests {
             price: Some(price),
             asked: None,
             told: None,
+            manner: Manner::default(),
             capped,
             bound: PicoUsd(BOUND),
             at: 0,
@@ -272,6 +293,68 @@ mod tests {
             (far(10_010_000_000), far(10_010_000_001)),
             (Compared::Equal, Compared::Above)
         );
+    }
+
+    #[test]
+    fn where_and_how_fast_an_answer_was_made_multiplies_its_rates() {
+        let price = Price {
+            multiples: Multiples {
+                us_only: Some(1_100),
+                fast: Some(2_000),
+            },
+            ..price()
+        };
+        let usage = |us_only, fast| Usage {
+            input: 1_000,
+            manner: Manner {
+                us_only,
+                fast,
+                unknown: false,
+            },
+            ..Usage::default()
+        };
+        let plain = 1_000 * STANDARD;
+        // what the answer says, basis, capped, cost
+        for (us_only, fast, basis, capped, cost) in [
+            (None, None, Basis::Reported, true, plain),
+            (Some(false), Some(false), Basis::Reported, true, plain),
+            (Some(true), None, Basis::Reported, true, plain * 11 / 10),
+            (Some(true), None, Basis::Reported, false, plain * 11 / 10),
+            (None, Some(true), Basis::Reported, true, plain * 2),
+            (
+                Some(true),
+                Some(true),
+                Basis::Reported,
+                true,
+                plain * 22 / 10,
+            ),
+            // An answer that broke off may still have been made in the United States.
+            (None, None, Basis::Counted, true, plain * 11 / 10),
+            (Some(false), None, Basis::Counted, true, plain),
+            (None, None, Basis::Counted, false, plain),
+        ] {
+            let got = terms(&price, capped).charge(&usage(us_only, fast), basis);
+            let said = format!("{us_only:?} {fast:?} {basis:?} {capped}");
+            assert_eq!((got.cost, got.basis), (PicoUsd(cost), basis), "{said}");
+            assert!(!got.unpriced, "{said}");
+        }
+        // Where the multiple is not known, under a cap the bound, else the plain rates and a count of it.
+        let bare = super::tests::price();
+        for (capped, cost, basis) in [(true, BOUND, Basis::Bound), (false, plain, Basis::Reported)]
+        {
+            let got = terms(&bare, capped).charge(&usage(Some(true), None), Basis::Reported);
+            assert_eq!(
+                (got.cost, got.basis, got.unpriced),
+                (PicoUsd(cost), basis, true)
+            );
+        }
+        // What the request asks for and the answer says nothing of.
+        let asked = Terms {
+            manner: usage(Some(true), None).manner,
+            ..terms(&price, true)
+        };
+        let got = asked.charge(&usage(None, None), Basis::Reported);
+        assert_eq!(got.cost, PicoUsd(plain * 11 / 10));
     }
 
     #[test]

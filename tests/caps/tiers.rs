@@ -1,8 +1,9 @@
 //! Service tiers: what the operator says of their prices, and of the tiers that a provider may choose.
 
 use super::{KEY, served};
+use crate::client::post;
 use crate::flyball::{Flyball, make_key};
-use crate::scripted::Upstream;
+use crate::scripted::{Upstream, answer, end, piece, stream_head};
 use serde_json::{Value, json};
 
 async fn capped(config: &str) -> Flyball {
@@ -181,4 +182,124 @@ async fn a_tier_with_a_price_on_a_model_that_is_else_free_is_bounded_and_booked(
     }
     assert_eq!(rows(&flyball).await, expected);
     flyball.books_are_right().await;
+}
+
+/// A flyball in front of a model of Anthropic's that the catalogue knows, for a key with a cap and one without.
+async fn claude(model: &str, upstream: &Upstream) -> Flyball {
+    let dir = tempfile::tempdir().expect("a folder");
+    make_key(&dir, "capped", Some("50"), |_| {});
+    make_key(&dir, "free", None, |_| {});
+    let base = upstream.url();
+    let config = format!(
+        "[[provider]]\nname = \"up\"\nkind = \"anthropic\"\nbase_url = \"{base}\"\n\n[[model]]\nname = \"{model}\"\nprovider = \"up\"\ntier = \"reasoning\"\n"
+    );
+    Flyball::start_in(dir, &config).await
+}
+
+#[tokio::test]
+async fn an_answer_from_the_united_states_or_at_a_higher_speed_costs_its_multiple_of_the_rates() {
+    let upstream = Upstream::start(answer(500, "{}")).await;
+    let flyball = claude("claude-opus-4-8", &upstream).await;
+    let plain = 500 * 5_000_000 + 900 * 25_000_000_u64;
+    let told = |more: &str| format!("{{\"input_tokens\":500,\"output_tokens\":900{more}}}");
+    // what usage says, the multiple in tenths
+    for (more, tenths) in [
+        ("", 10),
+        (r#","inference_geo":"global","speed":"standard""#, 10),
+        (r#","inference_geo":"not_available""#, 10),
+        (r#","inference_geo":"us""#, 11),
+        (r#","speed":"fast""#, 20),
+        (r#","inference_geo":"us","speed":"fast""#, 22),
+    ] {
+        for streamed in [false, true] {
+            upstream.only(match streamed {
+                false => answer(200, &format!("{{\"type\":\"message\",\"role\":\"assistant\",\"model\":\"m\",\"content\":[{{\"type\":\"text\",\"text\":\"ok\"}}],\"stop_reason\":\"end_turn\",\"usage\":{}}}", told(more))),
+                true => [
+                    stream_head(),
+                    piece(&format!("data: {{\"type\":\"message_start\",\"message\":{{\"model\":\"m\",\"usage\":{}}}}}\n\n", told(more).replace(":900", ":1"))),
+                    piece("data: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"ok\"}}\n\n"),
+                    piece("data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":900}}\n\ndata: {\"type\":\"message_stop\"}\n\n"),
+                    end(),
+                ]
+                .to_vec(),
+            });
+            let body = format!(
+                "{{\"model\":\"claude-opus-4-8\",\"max_tokens\":2000,\"stream\":{streamed},\"messages\":[{{\"role\":\"user\",\"content\":\"x\"}}]}}"
+            );
+            let key = [("x-api-key", "fb_capped")];
+            let got = post(flyball.at(), "/v1/messages", &key, &body).await;
+            assert_eq!(got.status, 200, "{}", got.body);
+            let row = flyball.rows().await.pop().expect("a row");
+            assert_eq!(
+                row["cost_pico_usd"],
+                plain * tenths / 10,
+                "{more} {streamed} {row}"
+            );
+            assert_eq!(row["basis"], "reported", "{more} {streamed}");
+        }
+    }
+    flyball.books_are_right().await;
+}
+
+#[tokio::test]
+async fn a_place_and_a_speed_are_reserved_at_their_multiple_and_refused_where_it_is_not_known() {
+    let ok = r#"{"type":"message","role":"assistant","model":"m","content":[],"stop_reason":"end_turn","usage":{"input_tokens":5,"output_tokens":1}}"#;
+    let upstream = Upstream::start(answer(200, ok)).await;
+    let flyball = claude("claude-opus-4-8", &upstream).await;
+    let older = claude("claude-haiku-4-5", &upstream).await;
+    let asked = |model: &str, more: &str| {
+        format!(
+            "{{\"model\":\"{model}\",\"max_tokens\":1000000,\"messages\":[{{\"role\":\"user\",\"content\":\"x\"}}]{more}}}"
+        )
+    };
+    let key = [("x-api-key", "fb_capped")];
+    let mut bounds = Vec::new();
+    for more in [
+        r#","inference_geo":"global""#,
+        r#","inference_geo":"us""#,
+        // The workspace's own default may be the United States.
+        "",
+        r#","inference_geo":"global","speed":"fast""#,
+    ] {
+        let got = post(
+            flyball.at(),
+            "/v1/messages",
+            &key,
+            &asked("claude-opus-4-8", more),
+        )
+        .await;
+        assert_eq!(got.status, 200, "{more}: {}", got.body);
+        let row = flyball.rows().await.pop().expect("a row");
+        bounds.push(row["bound_pico_usd"].as_u64().expect("a bound"));
+    }
+    // Of a million answer tokens, whatever its few bytes cost.
+    let tenths: Vec<u64> = bounds.iter().map(|b| b * 10 / bounds[0]).collect();
+    assert!(
+        tenths[0] == 10 && (10..=11).contains(&tenths[1]) && tenths[3] >= 19,
+        "{bounds:?}"
+    );
+    assert!(bounds[1] > bounds[0] && bounds[2] > bounds[0], "{bounds:?}");
+    for (flyball, model, more, field) in [
+        (
+            &older,
+            "claude-haiku-4-5",
+            r#","inference_geo":"us""#,
+            "inference_geo",
+        ),
+        (&older, "claude-haiku-4-5", r#","speed":"fast""#, "speed"),
+        (
+            &flyball,
+            "claude-opus-4-8",
+            r#","inference_geo":"moon""#,
+            "inference_geo",
+        ),
+        (&flyball, "claude-opus-4-8", r#","speed":3"#, "speed"),
+    ] {
+        let got = post(flyball.at(), "/v1/messages", &key, &asked(model, more)).await;
+        assert_eq!(got.status, 400, "{more}: {}", got.body);
+        assert!(got.body.contains(field), "{}", got.body);
+        let free = [("x-api-key", "fb_free")];
+        let got = post(flyball.at(), "/v1/messages", &free, &asked(model, more)).await;
+        assert_eq!(got.status, 200, "{more}: {}", got.body);
+    }
 }

@@ -225,3 +225,91 @@ async fn a_client_that_does_not_send_its_whole_file_is_told_so_and_not_waited_fo
     assert_eq!(flyball.rows().await[0]["outcome"], "not_sent");
     flyball.books_are_right().await;
 }
+
+#[tokio::test]
+async fn a_job_in_the_background_is_unmetered_and_its_answer_is_fetched_where_it_was_started() {
+    let queued = r#"{"id":"resp_1","object":"response","status":"queued","background":true,"model":"m-o","output":[],"usage":null,"error":null}"#;
+    let done = r#"{"id":"resp_1","object":"response","status":"completed","model":"m-o","output":[],"usage":{"input_tokens":1000,"output_tokens":50000,"total_tokens":51000}}"#;
+    let upstream = Upstream::start(answer(200, done)).await;
+    let flyball = start(&provider("o", "openai", "m-o", &upstream), |dir| {
+        make_key(dir, "capped", Some("5"), |_| {});
+        make_key(dir, "free", None, |_| {});
+    })
+    .await;
+    let free = [("authorization", "Bearer fb_free")];
+    let body = r#"{"model":"m-o","input":"Prove it all","background":true}"#;
+    upstream.only(answer(200, queued));
+    let got = post(flyball.at(), "/v1/responses", &free, body).await;
+    assert_eq!((got.status, got.body.as_str()), (200, queued));
+    for path in [
+        "/v1/responses/resp_1",
+        "/openai/v1/responses/resp_1",
+        "/p/o/v1/responses/resp_1",
+        "/v1/responses/resp_1/input_items?limit=2",
+    ] {
+        let got = get(flyball.at(), path, &free).await;
+        assert_eq!((got.status, got.body.as_str()), (200, done), "{path}");
+        let seen = upstream.seen().pop().expect("a request");
+        let to = path
+            .trim_start_matches("/openai")
+            .trim_start_matches("/p/o");
+        assert!(
+            seen.head.starts_with(&format!("GET {to} HTTP")),
+            "{}",
+            seen.head
+        );
+    }
+    for (method, path, status) in [
+        ("DELETE", "/v1/responses/resp_1", 200),
+        ("POST", "/v1/responses/resp_1/cancel", 200),
+        // Nothing else there is known to be no work of a model.
+        ("POST", "/v1/responses/compact", 404),
+        ("PUT", "/v1/responses/resp_1", 404),
+    ] {
+        let call = format!(
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer fb_free\r\ncontent-length: 0\r\n\r\n"
+        );
+        let got = raw(flyball.at(), call.as_bytes()).await.answer().await;
+        assert_eq!(got.status, status, "{method} {path}: {}", got.body);
+    }
+    let rows = flyball.rows().await;
+    assert_eq!(rows.len(), 7);
+    assert!(rows.iter().all(|row| row["cost_pico_usd"] == 0), "{rows:?}");
+    let metrics = flyball.metrics().await;
+    assert!(
+        metrics.contains("flyball_unmetered_total{provider=\"o\"} 7"),
+        "{metrics}"
+    );
+    let capped = [("authorization", "Bearer fb_capped")];
+    let got = post(flyball.at(), "/v1/responses", &capped, body).await;
+    assert_eq!(got.status, 400, "{}", got.body);
+    assert_eq!(
+        get(flyball.at(), "/v1/responses/resp_1", &capped)
+            .await
+            .status,
+        400
+    );
+}
+
+#[tokio::test]
+async fn a_long_list_of_batches_names_addresses_here_too() {
+    let one =
+        r#"{"id":"b","results_url":"https://api.anthropic.com/v1/messages/batches/b/results","x":""#
+            .to_owned()
+            + &"y".repeat(2_000) + "\"}";
+    let list = format!("{{\"data\":[{}]}}", vec![one; 1_000].join(","));
+    assert!(list.len() > 1024 * 1024);
+    let upstream = Upstream::start(answer(200, &list)).await;
+    let flyball = start(&provider("a", "anthropic", "m-a", &upstream), |_| {}).await;
+    for path in [
+        "/v1/messages/batches?limit=1000",
+        "/p/a/v1/messages/batches?limit=1000",
+    ] {
+        let got = get(flyball.at(), path, &[VERSION]).await;
+        assert_eq!(got.status, 200, "{path}");
+        assert!(
+            got.body == list.replace("https://api.anthropic.com", ""),
+            "{path}"
+        );
+    }
+}

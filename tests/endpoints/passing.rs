@@ -404,6 +404,18 @@ async fn legacy_completions_go_to_the_provider_of_their_model() {
         (&json!("counted"), &json!(3))
     );
     assert!((3..=6).contains(&found["tokens"]["input"].as_u64().expect("a number")));
+    upstream.next(answer(
+        200,
+        r#"{"object":"text_completion","choices":[{"text":"one two"},{"text":" three"}]}"#,
+    ));
+    let whole = r#"{"prompt":"count to three","model":"m-up"}"#;
+    assert_eq!(passed(&flyball, "free", &[], at, whole).await.status, 200);
+    let found = row(&flyball).await;
+    assert_eq!(
+        (&found["basis"], &found["tokens"]["output"]),
+        (&json!("counted"), &json!(3))
+    );
+    assert!((3..=6).contains(&found["tokens"]["input"].as_u64().expect("a number")));
     for (key, body, status, says) in [
         ("capped", body, 400, "flyball_unbounded"),
         (
@@ -420,7 +432,7 @@ async fn legacy_completions_go_to_the_provider_of_their_model() {
         assert_eq!(got.status, status, "{body}: {}", got.body);
         assert!(got.body.contains(says), "{}", got.body);
     }
-    assert_eq!(upstream.count(), 3);
+    assert_eq!(upstream.count(), 4);
 }
 
 #[tokio::test]
@@ -498,4 +510,33 @@ async fn a_json_stream_comes_at_once_and_a_batchs_results_are_fetched_here() {
     let mut call = send(flyball.at(), at, &[], "{\"contents\":[]}").await;
     let first = call.until("[{").await;
     assert!(first.starts_with("HTTP/1.1 200"), "{first}");
+}
+
+#[tokio::test]
+async fn embeddings_that_tell_no_usage_are_counted_by_their_words_if_they_are_words() {
+    let vectors = r#"{"data":[{"index":0,"embedding":[0.5]}],"model":"m-up"}"#;
+    let upstream = Upstream::start(answer(200, vectors)).await;
+    let flyball = start("openai", &upstream, |_| {}).await;
+    let at = "/p/up/v1/embeddings";
+    for (input, basis, tokens) in [
+        (r#""Hello world""#, "counted", 3),
+        // What it holds cannot be counted.
+        (r#"[{"image":"aGk="}]"#, "counted", 0),
+    ] {
+        let body = format!("{{\"input\":{input},\"model\":\"m-up\"}}");
+        let got = post(flyball.at(), at, &[], &body).await;
+        assert_eq!((got.status, got.body.as_str()), (200, vectors), "{input}");
+        let found = flyball.rows().await.pop().expect("a row");
+        assert_eq!(
+            (&found["basis"], &found["tokens"]["input"]),
+            (&json!(basis), &json!(tokens)),
+            "{input}"
+        );
+    }
+    let metrics = flyball.metrics().await;
+    assert!(
+        metrics.contains("flyball_unmetered_total{provider=\"up\"} 1"),
+        "{metrics}"
+    );
+    flyball.books_are_right().await;
 }

@@ -228,6 +228,13 @@ async fn asked(case: &Case, script: &Script, flyball: &Flyball, upstream: &Upstr
             within(upstream.peer_closed(), "flyball hangs up").await;
             Seen::Gone
         }
+        // What is rewritten is held back longer than the rest.
+        What::LongReset if kind.is_rewritten() => {
+            upstream.open_gate();
+            let answer = within(call.answer(), "an answer").await;
+            assert_eq!(upstream.cuts(), 1, "the connection was cut");
+            Seen::Answer(answer)
+        }
         What::Reset | What::Closed | What::LongReset if kind.flows || *what == What::LongReset => {
             within(call.until(&script.first), "the client gets the first bytes").await;
             upstream.open_gate();

@@ -398,7 +398,7 @@ async fn an_error_in_a_whole_answer_is_no_answer() {
         (
             "openai-compatible",
             json!({"error": {"message": "boom", "code": 429}}),
-            503,
+            429,
             "boom",
         ),
         (
@@ -419,7 +419,7 @@ async fn an_error_in_a_whole_answer_is_no_answer() {
             assert!(got.body.contains(told), "{}", got.body);
             let rows = flyball.rows().await;
             // A provider that has no room, and says so before any word, has done no work.
-            let refused = status == 503;
+            let refused = status == 429;
             let outcome = if refused {
                 "refused_upstream"
             } else {

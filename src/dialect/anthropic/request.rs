@@ -1,8 +1,8 @@
 //! An Anthropic Messages request into a [`Request`].
 
-use super::effort;
+use super::{effort, usage};
 use crate::chat::conversation::MediaKind;
-use crate::chat::{Part, Prompt, Role, Turn};
+use crate::chat::{Manner, Part, Prompt, Role, Turn};
 use crate::dialect::body::{self, Costs};
 use crate::dialect::lenient::{Content, Many, Maybe, Text};
 use crate::dialect::{Limit, Place, PlaceWork, Request};
@@ -148,6 +148,10 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
     Ok(Request {
         model_in_body: body::model_in(&fields),
         tier: body::tier(&fields, "service_tier"),
+        manner: usage::manner(
+            fields.some("inference_geo").and_then(json::text).as_deref(),
+            fields.some("speed").and_then(json::text).as_deref(),
+        ),
         fields,
         model,
         stream,
@@ -173,6 +177,11 @@ fn structured(fields: &Object<'_>) -> bool {
             .is_some_and(|config| config.some("format").is_some())
 }
 
+/// Whether it is a word for a place or a speed that flyball knows.
+fn is_known(raw: &str, read: impl Fn(&str) -> Manner) -> bool {
+    json::text(raw).is_some_and(|word| !read(&word).unknown)
+}
+
 /// What is known of the request so far.
 #[derive(Default)]
 struct RequestReader<'a> {
@@ -186,6 +195,9 @@ impl<'a> RequestReader<'a> {
             let bounded = match key {
                 // Checked against the prices that there are.
                 "service_tier" => true,
+                // So are a place and a speed, where they are known words.
+                "inference_geo" => is_known(raw, |word| usage::manner(Some(word), None)),
+                "speed" => is_known(raw, |word| usage::manner(None, Some(word))),
                 "context_management" => only_clears(raw),
                 _ => BOUNDED.binary_search(&key).is_ok(),
             };
@@ -473,12 +485,14 @@ mod tests {
                 ",\"context_management\":{\"edits\":[{\"type\":\"clear_tool_uses_20250919\"}]}",
                 &[],
             ),
+            (",\"speed\":\"fast\",\"inference_geo\":\"us\"", &[]),
+            (",\"speed\":2", &["speed"]),
             (
                 ",\"context_management\":{\"edits\":[{\"type\":\"compact_20260112\"}]}",
                 &["context_management"],
             ),
             (
-                ",\"mcp_servers\":[],\"container\":\"c\",\"speed\":\"fast\",\"inference_geo\":\"us\",\"fallbacks\":[]",
+                ",\"mcp_servers\":[],\"container\":\"c\",\"speed\":\"warp\",\"inference_geo\":\"moon\",\"fallbacks\":[]",
                 &[
                     "mcp_servers",
                     "container",

@@ -2,7 +2,7 @@
 //!
 //! `input_tokens` excludes what was read from and written to the cache, `output_tokens` includes thinking.
 
-use crate::chat::{ServiceTier, Usage};
+use crate::chat::{Manner, ServiceTier, Usage};
 use crate::dialect::lenient::{Content, Count, Maybe, Text};
 use serde::Deserialize;
 
@@ -26,6 +26,10 @@ pub(super) struct AnthropicUsage<'a> {
     #[serde(default, borrow)]
     service_tier: Text<'a>,
     #[serde(default, borrow)]
+    inference_geo: Text<'a>,
+    #[serde(default, borrow)]
+    speed: Text<'a>,
+    #[serde(default, borrow)]
     iterations: Content<'a, Maybe<AnthropicUsage<'a>>>,
 }
 
@@ -43,6 +47,37 @@ struct AnthropicOutputDetails {
     thinking_tokens: Count,
 }
 
+/// A place and a speed in Anthropic's words, in a request or an answer.
+///
+/// Sources: <https://platform.claude.com/docs/en/manage-claude/data-residency> (`inference_geo` `global` or `us`; models from before
+/// Claude Opus 4.6 answer `not_available`), <https://platform.claude.com/docs/en/build-with-claude/fast-mode> (`speed`).
+pub(super) fn manner(place: Option<&str>, speed: Option<&str>) -> Manner {
+    let mut unknown = false;
+    let mut read = |word: Option<&str>, plain: &[&str], dear: &str| match word? {
+        word if plain.contains(&word) => Some(false),
+        word if word == dear => Some(true),
+        _ => {
+            unknown = true;
+            None
+        }
+    };
+    let us_only = read(place, &["global", "not_available"], "us");
+    let fast = read(speed, &["standard"], "fast");
+    Manner {
+        us_only,
+        fast,
+        unknown,
+    }
+}
+
+/// The word, where there is one; whatever else stands there is a word that nobody knows.
+fn word<'t>(text: &'t Text<'_>) -> Option<&'t str> {
+    match text {
+        Text::Nothing => None,
+        text => Some(text.text().unwrap_or("?")),
+    }
+}
+
 /// The last value of every count, as far as they have come.
 #[derive(Debug, Default)]
 pub(super) struct SeenUsage {
@@ -54,6 +89,7 @@ pub(super) struct SeenUsage {
     write_long: Option<u64>,
     thinking: Option<u64>,
     tier: Option<ServiceTier>,
+    manner: Manner,
     /// Counts of `iterations` that the sums above leave out; part of the last object that had any.
     beside: Option<Box<Beside>>,
     /// A count came that is no count: what is known is not the last word.
@@ -81,6 +117,7 @@ impl SeenUsage {
             .text()
             .and_then(ServiceTier::read)
             .or(self.tier);
+        self.manner = manner(word(&wire.inference_geo), word(&wire.speed)).or(self.manner);
         let iterations = wire.iterations.list();
         if iterations.is_empty() {
             return;
@@ -170,6 +207,7 @@ impl SeenUsage {
             output,
             reasoning: thinking.min(output),
             tier: self.tier,
+            manner: self.manner,
             anomaly: self.unreadable || apart > write || thinking > output,
             ..Usage::default()
         })
@@ -261,6 +299,49 @@ mod tests {
         }
         let tier = seen.usage().expect("usage").tier;
         assert_eq!(tier, Some(ServiceTier::Priority));
+    }
+
+    #[test]
+    fn where_and_how_fast_an_answer_was_made_stays_as_last_told() {
+        // us only, fast, unknown
+        for (objects, expected) in [
+            (&["{}"][..], (None, None, false)),
+            (&[r#"{"inference_geo":"us"}"#], (Some(true), None, false)),
+            (
+                &[
+                    r#"{"inference_geo":"us","speed":"fast"}"#,
+                    r#"{"inference_geo":null}"#,
+                ],
+                (Some(true), Some(true), false),
+            ),
+            (
+                &[
+                    r#"{"inference_geo":"global","speed":"fast"}"#,
+                    r#"{"speed":"standard"}"#,
+                ],
+                (Some(false), Some(false), false),
+            ),
+            (
+                &[r#"{"inference_geo":"not_available"}"#],
+                (Some(false), None, false),
+            ),
+            (&[r#"{"inference_geo":"moon"}"#], (None, None, true)),
+            (&[r#"{"speed":2}"#], (None, None, true)),
+        ] {
+            let mut seen = Seen::default();
+            seen.take(
+                &serde_json::from_str(r#"{"input_tokens":1,"output_tokens":1}"#).expect("read"),
+            );
+            for json in objects {
+                seen.take(&serde_json::from_str(json).expect("any object is read"));
+            }
+            let manner = seen.usage().expect("usage").manner;
+            assert_eq!(
+                (manner.us_only, manner.fast, manner.unknown),
+                expected,
+                "{objects:?}"
+            );
+        }
     }
 
     #[test]

@@ -90,6 +90,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
         add(message, &format!("messages[{i}]"), &mut prompt, &mut costs)
     })?;
     Ok(Request {
+        manner: crate::chat::Manner::default(),
         effort: CohereWords.asked(&fields),
         limit: tokens.map(|tokens| Limit {
             field: "max_tokens",

@@ -145,6 +145,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
     }
     let count = |key| config.as_ref().map_or(Ok(None), |c| counted(c, key));
     Ok(Request {
+        manner: crate::chat::Manner::default(),
         effort: effort::GeminiWords.asked(&fields),
         limit: limit(&fields, config.as_ref())?,
         choices: count("candidateCount")?.unwrap_or(1),

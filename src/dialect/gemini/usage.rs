@@ -21,6 +21,9 @@ pub(super) struct GeminiUsage<'a> {
     total: Count,
     #[serde(default, borrow, rename = "promptTokensDetails")]
     prompt_details: Content<'a, Maybe<Modality<'a>>>,
+    /// The part of `promptTokensDetails` that was in the cache.
+    #[serde(default, borrow, rename = "cacheTokensDetails")]
+    cache_details: Content<'a, Maybe<Modality<'a>>>,
     #[serde(default, borrow, rename = "candidatesTokensDetails")]
     candidates_details: Content<'a, Maybe<Modality<'a>>>,
     #[serde(default, borrow, rename = "serviceTier")]
@@ -39,7 +42,8 @@ struct Modality<'a> {
 fn sound(details: &Content<'_, Maybe<Modality<'_>>>) -> u64 {
     let all = details.list().iter().filter_map(|d| d.0.as_ref());
     let sound = all.filter(|d| d.modality.text() == Some("AUDIO"));
-    sound.filter_map(|d| d.count.get()).sum()
+    let counts = sound.filter_map(|d| d.count.get());
+    counts.fold(0, u64::saturating_add)
 }
 
 impl GeminiUsage<'_> {
@@ -63,15 +67,19 @@ impl GeminiUsage<'_> {
         let input = prompt.saturating_add(tool_use);
         let output = candidates.saturating_add(thoughts);
         let total = self.total.get().unwrap_or(input.saturating_add(output));
+        let (heard, cached_audio) = (sound(&self.prompt_details), sound(&self.cache_details));
         Some(Usage {
             input: input.saturating_sub(cached),
             cached,
             output,
             reasoning: thoughts,
-            audio_input: sound(&self.prompt_details),
+            audio_input: heard.saturating_sub(cached_audio),
+            cached_audio,
             audio_output: sound(&self.candidates_details),
             tier: self.tier.text().and_then(ServiceTier::read),
-            anomaly: cached > input || total != input.saturating_add(output),
+            anomaly: cached > input
+                || cached_audio > cached.min(heard)
+                || total != input.saturating_add(output),
             ..Usage::default()
         })
     }
@@ -91,6 +99,31 @@ mod tests {
             .read()
             .expect("usage");
         assert_eq!((usage.audio_input, usage.audio_output), (6, 2));
+        // Of what was cached it says how much was sound; where it does not, all sound counts as fresh.
+        for (details, expected) in [
+            (
+                r#""cacheTokensDetails":[{"modality":"AUDIO","tokenCount":5}],"#,
+                (1, 5, false),
+            ),
+            (
+                r#""cacheTokensDetails":[{"modality":"TEXT","tokenCount":5}],"#,
+                (6, 0, false),
+            ),
+            ("", (6, 0, false)),
+            (
+                r#""cacheTokensDetails":[{"modality":"AUDIO","tokenCount":9}],"#,
+                (0, 9, true),
+            ),
+        ] {
+            let cached = format!("{{{details}\"cachedContentTokenCount\":5,{}", &json[1..]);
+            let wire = serde_json::from_str::<Wire<'_>>(&cached).expect("read");
+            let got = wire.read().expect("usage");
+            assert_eq!(
+                (got.audio_input, got.cached_audio, got.anomaly),
+                expected,
+                "{details}"
+            );
+        }
         assert_eq!(usage.tier, Some(ServiceTier::Flex));
     }
 

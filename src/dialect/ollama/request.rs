@@ -73,6 +73,7 @@ pub(super) fn decode<'a>(
         Ollama::Generate => generate(&fields, &mut prompt, &mut costs)?,
     }
     Ok(Request {
+        manner: crate::chat::Manner::default(),
         effort: effort::Think.asked(&fields),
         limit: limit(&fields)?,
         model_in_body: body::model_in(&fields),

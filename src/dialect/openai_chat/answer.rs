@@ -461,7 +461,7 @@ mod tests {
         for (stream, expected) in [
             (
                 "data: {\"error\":{\"message\":\"m\",\"code\":429}}\n\n",
-                of(Kind::Overloaded, "m"),
+                of(Kind::RateReached, "m"),
             ),
             ("data: {\"error\":\"m\",\"code\":\"c\"}\n\n", error("m")),
             (

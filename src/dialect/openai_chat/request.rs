@@ -96,6 +96,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
         add(message, i, &mut prompt, &mut costs)
     })?;
     Ok(Request {
+        manner: crate::chat::Manner::default(),
         model_in_body: body::model_in(&fields),
         fields,
         model,

@@ -59,6 +59,15 @@ struct PromptDetails {
     cache_write_tokens: Count,
     #[serde(default)]
     audio_tokens: Count,
+    #[serde(default)]
+    cached_tokens_details: Maybe<CachedDetails>,
+}
+
+/// The parts of `cached_tokens`.
+#[derive(Deserialize, Default)]
+struct CachedDetails {
+    #[serde(default)]
+    audio_tokens: Count,
 }
 
 #[derive(Deserialize, Default)]
@@ -99,6 +108,9 @@ impl ChatUsage<'_> {
         ];
         let write = [write_detail, self.cache_creation_input_tokens];
         let audio_in = prompt_details.map_or(Count::Missing, |d| d.audio_tokens);
+        let cached_audio = prompt_details
+            .and_then(|d| d.cached_tokens_details.0.as_ref())
+            .map_or(Count::Missing, |d| d.audio_tokens);
         let audio_out = match &self.completion_tokens_details.0 {
             Some(details) => details.audio_tokens,
             None => Count::Missing,
@@ -108,6 +120,7 @@ impl ChatUsage<'_> {
             self.prompt_cache_miss_tokens,
             reasoning,
             audio_in,
+            cached_audio,
             audio_out,
         ];
         if cached
@@ -122,7 +135,7 @@ impl ChatUsage<'_> {
         let mut usage = Usage {
             cached: cached.into_iter().find_map(Count::get).unwrap_or(0),
             cache_write: write.into_iter().find_map(Count::get).unwrap_or(0),
-            audio_input: audio_in.get().unwrap_or(0),
+            cached_audio: cached_audio.get().unwrap_or(0),
             audio_output: audio_out.get().unwrap_or(0),
             // Mistral says it in here.
             tier: self
@@ -133,6 +146,13 @@ impl ChatUsage<'_> {
             reported_cost: reported_cost(self.cost, self.cost_in_usd_ticks),
             ..Usage::default()
         };
+        // Sound that was cached is a part of both, and fresh sound is the rest.
+        usage.audio_input = minus(
+            audio_in.get().unwrap_or(0),
+            usage.cached_audio,
+            &mut usage.anomaly,
+        );
+        usage.anomaly |= usage.cached_audio > usage.cached;
         self.set_output(&mut usage, prompt, reasoning.get().unwrap_or(0), rule)?;
         self.set_input(&mut usage, prompt);
         Some(usage)
@@ -245,6 +265,47 @@ fn usd(raw: &str) -> Option<PicoUsd> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sound_that_was_cached_is_no_fresh_sound() {
+        let told = |details: &str| {
+            let json = format!(
+                "{{\"prompt_tokens\":100,\"completion_tokens\":1,\"total_tokens\":101,\"prompt_tokens_details\":{details}}}"
+            );
+            let usage = read(&json, UsageRule::Dialect).expect("usage");
+            (
+                usage.input,
+                usage.cached,
+                usage.audio_input,
+                usage.cached_audio,
+                usage.anomaly,
+            )
+        };
+        for (details, expected) in [
+            (
+                r#"{"audio_tokens":60,"cached_tokens":50,"cached_tokens_details":{"audio_tokens":40}}"#,
+                (50, 50, 20, 40, false),
+            ),
+            (
+                r#"{"audio_tokens":60,"cached_tokens":50,"cached_tokens_details":{"text_tokens":50}}"#,
+                (50, 50, 60, 0, false),
+            ),
+            (
+                r#"{"audio_tokens":60,"cached_tokens":50,"cached_tokens_details":null}"#,
+                (50, 50, 60, 0, false),
+            ),
+            (
+                r#"{"audio_tokens":30,"cached_tokens":50,"cached_tokens_details":{"audio_tokens":40}}"#,
+                (50, 50, 0, 40, true),
+            ),
+            (
+                r#"{"audio_tokens":60,"cached_tokens":30,"cached_tokens_details":{"audio_tokens":40}}"#,
+                (70, 30, 20, 40, true),
+            ),
+        ] {
+            assert_eq!(told(details), expected, "{details}");
+        }
+    }
 
     fn read(json: &str, rule: UsageRule) -> Option<Usage> {
         serde_json::from_str::<ChatUsage<'_>>(json)

@@ -465,6 +465,8 @@ pub(super) fn whole(bytes: &[u8]) -> Answer {
             item.tell(raw.get(), &mut calls, &mut |event| answer.add(event));
         }
     }
+    // A job in the background (https://developers.openai.com/api/docs/guides/background).
+    answer.goes_on = matches!(response.status.text(), Some("queued" | "in_progress"));
     if response.status.text().is_some() {
         answer.first.finish = Some(response.finish(!calls.0.is_empty()));
     }
@@ -476,6 +478,21 @@ mod tests {
     use super::*;
     use crate::dialect::StreamDecoder;
     use crate::dialect::framed::Framed;
+
+    #[test]
+    fn a_job_in_the_background_goes_on_until_it_has_come_to_an_end() {
+        for (status, goes_on) in [
+            ("queued", true),
+            ("in_progress", true),
+            ("completed", false),
+            ("incomplete", false),
+            ("failed", false),
+            ("cancelled", false),
+        ] {
+            let body = format!("{{\"status\":\"{status}\",\"output\":[],\"usage\":null}}");
+            assert_eq!(whole(body.as_bytes()).goes_on, goes_on, "{status}");
+        }
+    }
 
     #[test]
     fn usage_is_read_with_its_cache_writes_and_contradictions() {

@@ -118,6 +118,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
     }
     input(&fields, &mut prompt, &mut costs)?;
     Ok(Request {
+        manner: crate::chat::Manner::default(),
         effort: effort::ResponsesWords.asked(&fields),
         model_in_body: body::model_in(&fields),
         tier: body::tier(&fields, "service_tier"),

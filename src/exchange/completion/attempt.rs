@@ -9,6 +9,7 @@ use super::super::{
 };
 use super::{Completion, Routed, unix_seconds};
 use crate::arm::Effort;
+use crate::chat::Manner;
 use crate::dialect::{self, Answer as Read, AskedTier, Frame, Request, unseal};
 use crate::effort::{self, Family, Written};
 use crate::error::{Error, Kind};
@@ -84,6 +85,7 @@ impl<'a> CompletionOrder<'a> {
             must_be_bounded(capped, price),
         )?;
         check_tier(request.tier, arm, capped)?;
+        check_manner(request.manner, arm, capped)?;
         let mut attempt = CompletionOrder {
             routed,
             arm,
@@ -372,6 +374,7 @@ impl Order for CompletionOrder<'_> {
             arm: self.arm.clone(),
             effort: self.effort,
             tier: self.request.tier.map(|asked| asked.tier),
+            manner: self.request.manner,
             baseline: self.routed.decision.baseline.clone(),
             capped: self.capped.any(),
             dialect: completion.admission.dialect,
@@ -482,12 +485,15 @@ fn read<'a>(
     }))
 }
 
-/// The price that bounds the request: the dearest of the tiers in which it may be served, and of the hours. Anthropic writes
+/// The price that bounds the request: the dearest of the tiers in which it may be served, of the hours, and of the manners. Anthropic writes
 /// its prompt cache for those alone who ask for it.
 fn dearest_price(arm: &Arm, request: &Request<'_>, body: &[u8]) -> Option<Price> {
     let named = request.tier.map(|asked| asked.tier);
     let tiers = arm.model.provider.may_serve(named);
-    let price = arm.model.price?.dearest_of(&tiers);
+    let price = arm.model.price?;
+    let manner = price.dearest_manner(request.manner);
+    // Without a known multiple it is refused where a cap counts its cost.
+    let price = price.made(manner).unwrap_or(price).dearest_of(&tiers);
     let anthropic = arm.model.provider.kind.family == Family::Anthropic;
     Some(match anthropic && !bound::may_ask_for_cache(body) {
         true => price.without_cache_writes(),
@@ -508,6 +514,27 @@ fn check_tier(asked: Option<AskedTier>, arm: &Arm, capped: Capped) -> Result<(),
     Err(Error::bad_field(
         field,
         format!("The price of \"{model}\" in the service tier that \"{field}\" asks for is not known, so a spend cap cannot count it."),
+    )
+    .code("flyball_no_price"))
+}
+
+/// A place or a speed whose multiple is not known would make the cap a guess.
+fn check_manner(asked: Manner, arm: &Arm, capped: Capped) -> Result<(), Error> {
+    let (true, Some(price)) = (capped.usd, arm.model.price.as_ref()) else {
+        return Ok(());
+    };
+    let place = Manner {
+        us_only: asked.us_only,
+        ..Manner::default()
+    };
+    let field = match (price.made(asked), price.made(place)) {
+        (Some(_), _) => return Ok(()),
+        (None, None) => "inference_geo",
+        (None, Some(_)) => "speed",
+    };
+    Err(Error::bad_field(
+        field,
+        format!("What \"{}\" costs more for this \"{field}\" is not known, so a spend cap cannot count it.", arm.model.name),
     )
     .code("flyball_no_price"))
 }
