@@ -316,7 +316,7 @@ impl Catalogue {
 }
 
 /// The name without a date at its end, if it has one.
-fn without_date(model: &str) -> Option<&str> {
+pub(crate) fn without_date(model: &str) -> Option<&str> {
     for shape in ["-dddd-dd-dd", "-dddddddd"] {
         let Some(cut) = model.len().checked_sub(shape.len()) else {
             continue;
