@@ -372,27 +372,19 @@ fn asks_for_chore(text: &str, system: bool) -> bool {
         let about = said.has(&CHATS)
             || (label && said.has(&LENGTHS) && first)
             || (system && label && said.has(&MAKERS));
-        let next = said.has(&NEXT);
         first = false;
-        ((label || summary) && about || next)
-            && !said.has(&ALWAYS)
-            && !said.has(&BUILT)
-            && work_in(sentence) < 1.0
+        let chore = (label || summary) && about;
+        said.has(&NEXT)
+            || (chore && !said.has(&ALWAYS) && !said.has(&BUILT) && work_in(sentence) < 1.0)
     })
 }
 
-/// How much a sentence speaks of work that is more than a label: programs, failures, sums, conclusions, plans.
+/// How much a sentence speaks of work that is more than a label: programs, failures, sums, conclusions.
 fn work_in(text: &str) -> f32 {
     let mut scan = Scan::default();
     scan.feed(text);
     scan.close();
-    let work = [
-        Class::Code,
-        Class::Debug,
-        Class::Maths,
-        Class::Logic,
-        Class::MultiStep,
-    ];
+    let work = [Class::Code, Class::Debug, Class::Maths, Class::Logic];
     work.iter().map(|class| scan.near[class.index()]).sum()
 }
 

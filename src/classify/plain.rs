@@ -378,8 +378,6 @@ const CORE: &[&str] = &[
     "awesome",
     "lol",
     "haha",
-    "hmm",
-    "hm",
     "wow",
     "test",
     "testing",

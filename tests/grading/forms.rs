@@ -110,6 +110,21 @@ fn an_app_that_asks_for_a_title_tags_or_questions_about_a_hard_chat_is_easy() {
 }
 
 #[test]
+fn an_app_that_asks_about_the_conversation_so_far_is_easy() {
+    for text in [
+        "Look only at your last response and tell who should speak next: the user or the model. Answer in JSON.",
+        "Please give our conversation a title of four to five words, without quotation marks.",
+        "Summarise the discussion in at most 200 words, to be used as context later.",
+        "Schlage einen kurzen Titel für diese Unterhaltung vor.",
+        "Propose un titre court pour cette conversation.",
+        "请为以上对话生成一个简短的标题。",
+    ] {
+        let features = read("openai_chat", &talk(&[HARD, ANSWER, text]));
+        assert_eq!(features.plain, Some(Plain::Chore), "{text}");
+    }
+}
+
+#[test]
 fn a_system_prompt_that_wants_only_a_title_makes_the_call_easy_in_every_dialect() {
     for system in [
         "You are a title generator. You output only a title.",
