@@ -1,13 +1,16 @@
 //! Which arm serves a user's turn, so that its tool calls go to the same model.
 //!
-//! A turn is known by a hash of the caller and of the conversation up to the user's last ask: no session id is needed.
+//! A turn is known by a hash of the caller and of what its user has asked up to now: no session id is needed. Whatever apps write
+//! anew with every call (clocks, counts, listings, reminders, a header with a checksum) is left out, and so are the answers and the
+//! results of tools, which apps shorten on the way.
 
 mod makers;
 
 pub use makers::Makers;
 
 use crate::arm::Effort;
-use crate::chat::{Part, Prompt, Role};
+use crate::chat::Prompt;
+use crate::classify::own_words;
 use foldhash::quality::RandomState;
 use moka::sync::Cache;
 use std::hash::{BuildHasher, Hash, Hasher};
@@ -63,17 +66,17 @@ impl Affinity {
     /// The turn that `prompt` is in.
     #[must_use]
     pub fn turn(&self, caller: &str, session: Option<&str>, prompt: &Prompt<'_>) -> UserTurn {
-        let ask = prompt.turns.iter().rposition(|t| {
-            t.role == Role::User && t.parts.iter().any(|p| matches!(p, Part::Text(_)))
-        });
+        let asks = |turn| own_words(turn).next().is_some();
+        let ask = prompt.turns.iter().rposition(asks);
         let mut hash = self.hasher.build_hasher();
         (caller, session).hash(&mut hash);
-        prompt.system.hash(&mut hash);
+        let lines = prompt.system.iter().flat_map(|text| text.lines());
+        for line in lines.filter(|line| is_prose(line)).take(PROSE_MAX) {
+            line.trim().hash(&mut hash);
+        }
         for turn in prompt.turns.iter().take(ask.map_or(0, |at| at + 1)) {
-            for part in &turn.parts {
-                if let Part::Text(text) | Part::ToolResult(text) = part {
-                    text.hash(&mut hash);
-                }
+            for words in own_words(turn) {
+                hash_words(words, &mut hash);
             }
         }
         let goes_on = ask.is_some_and(|at| at + 1 < prompt.turns.len());
@@ -101,10 +104,59 @@ impl Affinity {
     }
 }
 
+/// Lines of the instructions that tell one agent of a caller from another.
+const PROSE_MAX: usize = 8;
+
+/// Whether a line of the instructions is likely to be the same in every call: a sentence, without numbers, paths or marks of a list.
+fn is_prose(line: &str) -> bool {
+    let line = line.trim();
+    let marks =
+        |c: char| c.is_numeric() || matches!(c, '/' | '\\' | '│' | '├' | '└' | '|' | '=' | '<');
+    line.starts_with(char::is_alphabetic)
+        && !line.contains(marks)
+        && (line.split_whitespace().nth(3).is_some() || line.chars().any(unspaced))
+}
+
+/// Letters of scripts without spaces, whose sentences are one word to the eye of a program.
+fn unspaced(c: char) -> bool {
+    matches!(c, '\u{2E80}'..='\u{9FFF}' | '\u{0E00}'..='\u{0E7F}')
+}
+
+/// Hashes what a user says without the lines that tell a clock, a date, a share or a count, where there are others.
+fn hash_words(words: &str, hash: &mut impl Hasher) {
+    let lines = || words.lines().map(str::trim).filter(|line| !line.is_empty());
+    let volatile = lines().all(is_volatile);
+    for line in lines().filter(|line| volatile || !is_volatile(line)) {
+        line.hash(hash);
+    }
+}
+
+/// Whether a line tells a time of day, a date, a share in percent or a count of tokens.
+fn is_volatile(line: &str) -> bool {
+    let bytes = line.as_bytes();
+    let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
+    let clock = |at: usize| digit(at - 1) && bytes[at] == b':' && digit(at + 1) && digit(at + 2);
+    let date = |at: usize| {
+        bytes[at] == b'-'
+            && digit(at - 1)
+            && digit(at - 2)
+            && digit(at + 1)
+            && digit(at + 2)
+            && bytes.get(at + 3) == Some(&b'-')
+    };
+    let share = |at: usize| bytes[at] == b'%' && (digit(at - 1) || bytes[at - 1] == b' ');
+    let digits = bytes.iter().any(u8::is_ascii_digit);
+    let tokens = || line.to_ascii_lowercase().contains("token");
+    digits
+        && ((2..bytes.len()).any(|at| clock(at) || date(at))
+            || (1..bytes.len()).any(share)
+            || tokens())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::Turn as ChatTurn;
+    use crate::chat::{Part, Role, Turn as ChatTurn};
 
     fn prompt(turns: &[(Role, &'static str)]) -> Prompt<'static> {
         let turns = turns

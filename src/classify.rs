@@ -5,19 +5,26 @@
 //! overlay ([`overlay::Overlay`]). A new signal is one line in a file under `signals`.
 
 mod ask;
+mod chore;
+mod context;
 mod grade;
 mod letters;
 mod lexicon;
 pub mod model;
 pub mod overlay;
+mod plain;
+mod said;
 mod scan;
 pub mod signals;
 
 pub use ask::Ask;
+pub use ask::own_words;
 pub use grade::{grade, grade_by};
+pub use plain::Plain;
 pub use scan::{GRAM_BUCKETS, Grams};
 
 use crate::chat::Prompt;
+use ask::Pieces;
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -130,9 +137,47 @@ pub struct Features {
     pub tool_turns: usize,
     /// The last turn was a short reply: the ask before it was graded.
     pub inherited: bool,
+    /// What it is by its form alone.
+    pub plain: Option<Plain>,
+    /// It leans on what was said before it.
+    leans_back: bool,
+    /// It is short and yet speaks of work.
+    work: bool,
+    /// The ask before it, with which it may go on.
+    follows: Option<Box<Features>>,
 }
 
 impl Features {
+    fn of(ask: &Ask<'_>) -> Features {
+        let mut values = [0.0; signals::COUNT];
+        for (value, signal) in values.iter_mut().zip(signals::all()) {
+            *value = signal.measure(ask);
+        }
+        Features {
+            values,
+            prompt_tokens_estimate: ask.conversation_bytes / 4,
+            turns: ask.turns,
+            tool_turns: ask.tool_turns,
+            inherited: ask.inherited,
+            grams: ask.scan.grams,
+            plain: ask.plain,
+            leans_back: false,
+            work: ask.is_work(),
+            follows: None,
+        }
+    }
+
+    /// With the asks before it, the latest first, as far as each may go on with the next.
+    fn following(mut self, ask: &Ask<'_>, before: &[Pieces<'_>]) -> Features {
+        if let Some((latest, earlier)) = before.split_first() {
+            let one = Ask::read(*latest);
+            let earlier = if one.may_follow() { earlier } else { &[] };
+            self.leans_back = ask.leans_back() || ask.shares_a_word(&one);
+            self.follows = Some(Box::new(Features::of(&one).following(&one, earlier)));
+        }
+        self
+    }
+
     /// The value of a signal; 0 for one that does not exist.
     #[must_use]
     pub fn get(&self, name: &str) -> f64 {
@@ -165,18 +210,11 @@ impl Features {
 #[must_use]
 pub fn measure(prompt: &Prompt<'_>) -> Features {
     let ask = Ask::find(prompt);
-    let mut values = [0.0; signals::COUNT];
-    for (value, signal) in values.iter_mut().zip(signals::all()) {
-        *value = signal.measure(&ask);
+    let mut features = Features::of(&ask).following(&ask, &ask.before);
+    if chore::is_chore(prompt) {
+        features.plain = Some(Plain::Chore);
     }
-    Features {
-        values,
-        prompt_tokens_estimate: ask.conversation_bytes / 4,
-        turns: ask.turns,
-        tool_turns: ask.tool_turns,
-        inherited: ask.inherited,
-        grams: ask.scan.grams,
-    }
+    features
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ pub use origin::check_head;
 
 use crate::affinity::Affinity;
 use crate::caller::Callers;
+use crate::classify::Plain;
 use crate::counting;
 use crate::dialect::{Answer as Read, Dialect, Place};
 use crate::error::{Error, Kind, Retry};
@@ -222,8 +223,12 @@ impl<'a> Exchange<'a> {
     async fn complete(&self, body: &Bytes, place: &Place<'_>) -> Reply {
         let completion = Completion::read(self.admission, body, place)?;
         let (affinity, caller) = (&self.state.affinity, self.admission.caller.name());
-        let turn = affinity.turn(caller, completion.session(), &completion.request.prompt);
-        let routed = completion.decide(Some((turn, affinity.served(turn))))?;
+        // What an app asks for behind its user's back is no part of the user's turn: it takes no arm from it and gives it none.
+        let turn = (completion.features.plain != Some(Plain::Chore)).then(|| {
+            let turn = affinity.turn(caller, completion.session(), &completion.request.prompt);
+            (turn, affinity.served(turn))
+        });
+        let routed = completion.decide(turn)?;
         self.run(&routed).await
     }
 

@@ -2,6 +2,7 @@
 //! configuration; never changes and never asks a server anything.
 
 pub mod media;
+pub mod senses;
 
 use crate::arm::{Effort, Tier};
 use crate::dialect::embed::Shape;
@@ -9,6 +10,7 @@ use crate::effort::{self, Accepts};
 use crate::price::{Catalogue, Price, without_date};
 use crate::provider::Provider;
 use media::Maxima;
+use senses::Senses;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -36,6 +38,8 @@ pub struct Model {
     pub simulated: bool,
     /// The most tokens of pictures, sound and documents.
     pub media: Maxima,
+    /// Which of pictures, sound and documents it takes.
+    pub senses: Senses,
     /// It makes embeddings and cannot answer: never routed to.
     pub embeds: bool,
 }
@@ -335,6 +339,7 @@ fn unlisted(name: &str, provider: &Arc<Provider>, price: Option<Price>) -> Model
         local,
         simulated,
         media: media::maxima(provider.kind.name, name),
+        senses: senses::senses(provider.kind.name, name),
         embeds: embeds(name),
     }
 }
@@ -370,6 +375,7 @@ mod tests {
             local: false,
             simulated: provider.kind.name == "simulated",
             media: Maxima::default(),
+            senses: Senses::default(),
             embeds: embeds(name),
         })
     }

@@ -11,6 +11,7 @@ use crate::arm::{Effort, Objective};
 use crate::classify::overlay::Overlay;
 use crate::classify::{Difficulty, Features};
 use crate::error::{Error, Kind};
+use crate::fleet::senses::Carried;
 use crate::fleet::{Arm, Fleet, Model, Unresolved};
 use crate::pattern::like;
 use crate::price::Catalogue;
@@ -78,8 +79,8 @@ pub struct Asked<'a> {
     pub tools: bool,
     /// A structured answer is demanded.
     pub structured: bool,
-    /// There are images in it.
-    pub images: bool,
+    /// What there is beside words.
+    pub carried: Carried,
     /// How many turns the conversation has.
     pub turns: usize,
     /// How full the fullest cap is that counts the request whatever arm it goes to, in percent.
@@ -326,13 +327,16 @@ fn routed(
     while !eligible.is_empty() {
         let serving = goes_on(asked, &eligible);
         let (ranked, attempts) = match &serving {
-            Some(arm) => (vec![arm.clone()], vec![arm.clone()]),
+            Some(arm) => {
+                let first = Some(arm);
+                let attempts = rank::with_fallbacks(&rule, first, &eligible, asked, wants, &job);
+                (vec![arm.clone()], attempts)
+            }
             None => {
-                let mut ranked = rank::arms(&rule, asked, difficulty, wants, &eligible, &job);
+                let mut ranked = rank::arms(&rule, asked, wants, &eligible, &job);
                 rank::hold_to_baseline(asked, wants, &baseline, &eligible, &job, &mut ranked);
                 let first = ranked.first();
-                let attempts =
-                    rank::with_fallbacks(&rule, first, &eligible, difficulty, asked, wants);
+                let attempts = rank::with_fallbacks(&rule, first, &eligible, asked, wants, &job);
                 (ranked, attempts)
             }
         };
@@ -373,7 +377,7 @@ fn rule(
         tokens: features.prompt_tokens_estimate,
         tools: asked.tools,
         structured: asked.structured,
-        images: asked.images,
+        images: asked.carried.images,
         turns: asked.turns,
         model: asked.model,
         tags: asked.tags,

@@ -1,6 +1,8 @@
 //! The user's ask in its context: what was really asked, without an app's boilerplate, read once and within bounds.
 
+use super::context::{self, BOILERPLATE_MAX};
 use super::lexicon::Class;
+use super::plain::{self, Plain};
 use super::scan::Scan;
 use crate::chat::{Part, Prompt, Role, Turn};
 
@@ -14,30 +16,16 @@ const SEARCH_MAX: usize = 12 * 1024;
 const INSTRUCTION_MAX: usize = 280;
 /// Pieces that an ask may be made of: parts of a turn, and what is left of them without boilerplate.
 const PIECES_MAX: usize = 24;
-/// Bytes of a piece in which boilerplate is looked for.
-const BOILERPLATE_MAX: usize = 48 * 1024;
 /// Tags of another kind after which it is looked for no more.
 const TAGS_MAX: usize = 1_000;
 /// A reply of at most so many characters that asks for nothing by itself goes on with the ask before it.
 const REPLY_CHARS_MAX: u32 = 40;
+/// A follow-up question is no longer than this, and has no more lines.
+const FOLLOW_CHARS_MAX: u32 = 240;
+/// Lines of a follow-up question.
+const FOLLOW_LINES_MAX: u32 = 3;
 /// So many replies may follow each other; beyond that the conversation has lost its ask.
 const REPLIES_MAX: usize = 4;
-/// What agent harnesses put around their own words.
-const BOILERPLATE: [&str; 12] = [
-    "system-reminder",
-    "environment_context",
-    "environment_details",
-    "user_instructions",
-    "user_info",
-    "additional_data",
-    "ide_opened_file",
-    "ide_selection",
-    "local-command-stdout",
-    "local-command-caveat",
-    "command-message",
-    "permissions instructions",
-];
-
 /// An ask and everything that was counted in one pass over it.
 #[derive(Clone, Debug, Default)]
 pub struct Ask<'a> {
@@ -53,12 +41,16 @@ pub struct Ask<'a> {
     pub tool_turns: usize,
     /// Turns of the conversation.
     pub turns: usize,
+    /// What it is by its form alone.
+    pub plain: Option<Plain>,
+    /// The asks before it, the latest first, where it may go on with them.
+    pub(super) before: Vec<Pieces<'a>>,
     pieces: Pieces<'a>,
 }
 
 /// The pieces of text that make an ask.
 #[derive(Clone, Copy, Debug, Default)]
-struct Pieces<'a> {
+pub(super) struct Pieces<'a> {
     all: [&'a str; PIECES_MAX],
     len: usize,
 }
@@ -75,8 +67,10 @@ impl<'a> Ask<'a> {
             .map(Pieces::of)
             .filter(|p| !p.blank());
         let mut ask = Ask::read(asks.next().unwrap_or_default());
-        if ask.is_reply() {
+        // Thanks and farewells end what was asked before.
+        if ask.is_reply() && ask.plain != Some(Plain::Farewell) {
             let before = asks
+                .by_ref()
                 .take(REPLIES_MAX)
                 .map(Ask::read)
                 .find(|a| !a.is_reply());
@@ -86,6 +80,10 @@ impl<'a> Ask<'a> {
                     ..before
                 };
             }
+        }
+        let answered = || prompt.turns.iter().any(|t| t.role == Role::Assistant);
+        if ask.may_follow() && answered() {
+            ask.before = asks.take(REPLIES_MAX).collect();
         }
         ask.turns = prompt.turns.len();
         ask.tool_turns = prompt
@@ -99,7 +97,8 @@ impl<'a> Ask<'a> {
         ask
     }
 
-    fn read(mut pieces: Pieces<'a>) -> Ask<'a> {
+    /// Counts what these pieces say.
+    pub(super) fn read(mut pieces: Pieces<'a>) -> Ask<'a> {
         if pieces.len == 1 {
             pieces.all[0] = unframed(pieces.all[0]);
         }
@@ -117,7 +116,45 @@ impl<'a> Ask<'a> {
             ask.read_sampled();
         }
         ask.scan.close();
+        if let ([only], true) = (&ask.pieces.all[..ask.pieces.len], bytes <= LOOK_MAX) {
+            ask.plain = plain::of(only, ask.has_code());
+        }
         ask
+    }
+
+    fn has_code(&self) -> bool {
+        let scan = &self.scan;
+        scan.fenced > 0 || scan.identifiers > 0 || scan.near[Class::Code.index()] >= 1.0
+    }
+
+    /// Whether it is so short that it may go on with the ask before it.
+    pub(super) fn may_follow(&self) -> bool {
+        let scan = &self.scan;
+        scan.chars <= FOLLOW_CHARS_MAX
+            && scan.fenced == 0
+            && scan.full_lines <= FOLLOW_LINES_MAX
+            && self.plain != Some(Plain::Farewell)
+    }
+
+    /// Whether it leans on what was said before it.
+    pub(super) fn leans_back(&self) -> bool {
+        self.may_follow() && self.pieces.iter().any(plain::leans_back)
+    }
+
+    /// Whether it has a word of the ask before it.
+    pub(super) fn shares_a_word(&self, earlier: &Ask<'_>) -> bool {
+        let mut own = self.pieces.iter();
+        own.any(|text| {
+            earlier
+                .pieces
+                .iter()
+                .any(|other| plain::shares_a_word(text, other))
+        })
+    }
+
+    /// Whether it is short and yet speaks of work.
+    pub(super) fn is_work(&self) -> bool {
+        self.scan.chars <= plain::SHORT && self.pieces.iter().any(plain::is_work)
     }
 
     /// The beginning, what looks like an instruction, and the end.
@@ -168,6 +205,16 @@ impl<'a> Ask<'a> {
                 .iter()
                 .all(|cue| *cue < 1.0)
     }
+}
+
+/// What the user says in a turn, without what apps put beside it; nothing where it is no turn of the user's own.
+pub fn own_words<'a>(turn: &'a Turn<'_>) -> impl Iterator<Item = &'a str> {
+    let pieces = match turn.role {
+        Role::User => Pieces::of(turn),
+        _ => Pieces::default(),
+    };
+    let said = if pieces.blank() { 0 } else { pieces.len };
+    pieces.all.into_iter().take(said)
 }
 
 /// Bytes of a paragraph that may be mere courtesy.
@@ -255,25 +302,38 @@ fn begins(paragraph: &str, with: &[&str]) -> bool {
 
 impl<'a> Pieces<'a> {
     /// The words of a turn; boilerplate is left out, tool results are not the user's.
-    fn of(turn: &'a Turn<'_>) -> Pieces<'a> {
+    pub(super) fn of(turn: &'a Turn<'_>) -> Pieces<'a> {
         let mut pieces = Pieces::default();
+        let said = |p: &&Part<'_>| matches!(p, Part::Text(_) | Part::ToolResult(_));
+        let alone = turn.parts.iter().filter(said).count() < 2;
         for part in &turn.parts {
-            if let Part::Text(text) = part {
-                pieces.take(text);
+            match part {
+                Part::Text(text) if alone || !context::is_state(text) => pieces.take(text),
+                _ => {}
+            }
+        }
+        if pieces.blank() && !has_result(turn) {
+            // Several parts of the user's own may look like an app's; then all of them count.
+            for part in &turn.parts {
+                if let (Part::Text(text), false) = (part, alone) {
+                    pieces.take(text);
+                }
             }
         }
         pieces
     }
 
-    fn iter(&self) -> impl Iterator<Item = &'a str> {
+    /// One after the other.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &'a str> {
         self.all.into_iter().take(self.len)
     }
 
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.iter().map(str::len).sum()
     }
 
-    fn blank(&self) -> bool {
+    /// Nothing is said.
+    pub(super) fn blank(&self) -> bool {
         // A piece of white space only is read no further than its first characters.
         self.iter()
             .all(|p| p.chars().take(4096).all(char::is_whitespace))
@@ -294,7 +354,7 @@ impl<'a> Pieces<'a> {
 
     /// Adds a text without the boilerplate at its beginning and its end.
     fn take(&mut self, text: &'a str) {
-        let mut rest = text;
+        let mut rest = context::request_in(text);
         let (mut looked, mut tags) = (0, 0);
         let mut from = 0;
         while looked < BOILERPLATE_MAX && tags < TAGS_MAX {
@@ -308,9 +368,9 @@ impl<'a> Pieces<'a> {
             let at = from + at;
             looked += at - from + 1;
             tags += 1;
-            match boilerplate_at(&rest[at..]) {
+            match context::block_at(rest, at) {
                 Some(len) => {
-                    self.push(&rest[..at]);
+                    self.push(context::without_heading(&rest[..at]));
                     rest = &rest[at + len..];
                     from = 0;
                 }
@@ -319,28 +379,6 @@ impl<'a> Pieces<'a> {
         }
         self.push(rest);
     }
-}
-
-/// The bytes of the boilerplate that begins here.
-fn boilerplate_at(text: &str) -> Option<usize> {
-    let inside = &text[1..];
-    let tag = BOILERPLATE.iter().find(|tag| inside.starts_with(**tag))?;
-    let mut at = 1 + tag.len();
-    while let Some(next) = text.as_bytes()[at..]
-        .iter()
-        .take(BOILERPLATE_MAX)
-        .position(|b| *b == b'<')
-    {
-        at += next;
-        let closes = text[at..]
-            .strip_prefix("</")
-            .and_then(|t| t.strip_prefix(*tag));
-        if let Some(after) = closes.and_then(|t| t.strip_prefix('>')) {
-            return Some(text.len() - after.len());
-        }
-        at += 1;
-    }
-    Some(text.len())
 }
 
 /// A short paragraph that asks or tells, near either end of what is not read.

@@ -2,7 +2,7 @@
 
 use super::model::{Grader, embedded};
 use super::overlay::Overlay;
-use super::{Difficulty, Features, Task};
+use super::{Difficulty, Features, Plain, Task};
 
 /// Below this share of what speaks for all tasks the best one is a guess, and a guess is "unknown".
 const KNOWN_MIN: f32 = 0.25;
@@ -22,6 +22,82 @@ pub fn grade(features: &Features, overlay: Option<&Overlay>) -> Difficulty {
 /// Judges by this grader.
 #[must_use]
 pub fn grade_by(grader: &Grader, features: &Features, overlay: Option<&Overlay>) -> Difficulty {
+    let own = match features.plain {
+        Some(plain) => by_form(plain),
+        None => learned(grader, features, overlay),
+    };
+    match &features.follows {
+        Some(before) if !stands_alone(&own, features) => {
+            let before = grade_by(grader, before, overlay);
+            if demand(&before) > demand(&own) {
+                before
+            } else {
+                own
+            }
+        }
+        _ => own,
+    }
+}
+
+/// The grade of what is plain by its form.
+fn by_form(plain: Plain) -> Difficulty {
+    let (task, difficulty, answer_tokens) = match plain {
+        Plain::Chore => (Task::Summarise, 0.1, 60),
+        Plain::Talk | Plain::Farewell => (Task::Unknown, 0.02, 30),
+        Plain::Sum => (Task::Maths, 0.02, 20),
+        Plain::Proof => (Task::Creative, 0.1, 100),
+    };
+    Difficulty {
+        difficulty,
+        confidence: 1.0,
+        task,
+        gain: 0.0,
+        answer_tokens,
+        reasoning_factor: 1.0,
+    }
+}
+
+/// Below this a plain task goes to the small model by the starter rules.
+const PLAIN_BELOW: f64 = 0.5;
+
+fn is_plain(task: Task) -> bool {
+    matches!(
+        task,
+        Task::Summarise | Task::Translate | Task::Creative | Task::SimpleQuestion | Task::Extract
+    )
+}
+
+/// Whether a short ask is plainly easier than what was asked before, so that it inherits nothing.
+fn stands_alone(own: &Difficulty, features: &Features) -> bool {
+    match features.plain {
+        Some(Plain::Talk) => return false,
+        Some(_) => return true,
+        None => {}
+    }
+    let easy = is_plain(own.task) && own.difficulty < PLAIN_BELOW;
+    let over_text = matches!(own.task, Task::Summarise | Task::Translate);
+    easy && (over_text || !features.leans_back)
+}
+
+/// How much a grade demands of a model, so that two can be compared: by the bands of the starter rules, 0.35 is where the small
+/// model ends and 0.6 where the reasoning model begins.
+fn demand(grade: &Difficulty) -> f64 {
+    let d = grade.difficulty;
+    match grade.task {
+        Task::Debug | Task::Logic | Task::MultiStep => d.max(0.35),
+        Task::Maths => d,
+        Task::Code => (d - 0.1).max(0.35),
+        task if is_plain(task) && d < PLAIN_BELOW => d.min(0.34),
+        _ if grade.difficulty < SMALL_TALK => 0.0,
+        _ => 0.45,
+    }
+}
+
+/// Only small talk is of no known task and yet below this.
+const SMALL_TALK: f64 = 0.1;
+
+/// What the learned weights say of an ask.
+fn learned(grader: &Grader, features: &Features, overlay: Option<&Overlay>) -> Difficulty {
     let raw = grader.scores.raw(features);
     let familiar = (1.0 - grader.strangeness(features) / STRANGE).clamp(0.0, 1.0);
     let (task, clear) = task(grader, features);
@@ -34,6 +110,11 @@ pub fn grade_by(grader: &Grader, features: &Features, overlay: Option<&Overlay>)
             grader.difficulty.chance(f64::from(raw.difficulty())),
             grader.gain.at(f64::from(raw.gain())),
         ),
+    };
+    // A few words say little of what they ask; where one of them names work, they are not known to be plain.
+    let task = match task {
+        plain if features.work && is_plain(plain) && difficulty < PLAIN_BELOW => Task::Unknown,
+        other => other,
     };
     let answer = f64::from(grader.answer.predict(features.values())).exp();
     let reasoning = f64::from(grader.reasoning.predict(features.values())).exp();

@@ -6,6 +6,7 @@ use crate::arm::{Effort, Tier};
 use crate::chat::ServiceTier;
 use crate::effort::{self, Accepts};
 use crate::fleet::media::{self, Maxima};
+use crate::fleet::senses::{self, Senses};
 use crate::fleet::{Fleet, Model, embeds, is_remote_name};
 use crate::price::{Catalogue, Price};
 use crate::provider::{self, Kind, Provider};
@@ -201,6 +202,7 @@ impl Building {
         let context_tokens = table.count_from_1("context_tokens");
         let answer_tokens_max = table.count_from_1("answer_tokens_max");
         let own_media = own_media(&table);
+        let own_senses = own_senses(&table);
         let only_embeds = table.flag("embeddings");
         let own_price = price::own(&table, provider.as_ref().map(|p| p.kind));
         self.stray |= provider.is_none() || name.is_none();
@@ -224,6 +226,7 @@ impl Building {
                 accepts: efforts.map_or(model.accepts.clone(), |e| listed(&model.accepts, e)),
                 context_tokens: context_tokens.or(model.context_tokens),
                 media: own_media.or(model.media),
+                senses: own_senses.or(model.senses),
                 answer_tokens_max: answer_tokens_max.or(model.answer_tokens_max),
                 ..model
             }));
@@ -277,6 +280,7 @@ impl Building {
             local: provider.local && !remote && !simulated,
             simulated,
             media: media::maxima(kind.name, &name),
+            senses: senses::senses(kind.name, &name),
             embeds: embeds(&name),
             name,
         }
@@ -475,6 +479,15 @@ fn own_media(table: &Table<'_>) -> Maxima {
         audio: table.count_from_1("audio_tokens_max"),
         document: table.count_from_1("document_tokens_max"),
         ..Maxima::default()
+    }
+}
+
+/// Which of pictures, sound and documents a model takes, by the operator.
+fn own_senses(table: &Table<'_>) -> Senses {
+    Senses {
+        images: table.flag("images"),
+        audio: table.flag("audio"),
+        documents: table.flag("documents"),
     }
 }
 

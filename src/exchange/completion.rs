@@ -8,10 +8,12 @@ use super::admission::Admission;
 use super::work::{Order, Unserved, Wording, Work};
 use crate::affinity::{Served, UserTurn};
 use crate::chat::Part;
+use crate::chat::conversation::MediaKind;
 use crate::classify::{self, Difficulty, Features};
 use crate::dialect::{Place, Request};
 use crate::error::Error;
 use crate::fleet::Arm;
+use crate::fleet::senses::Carried;
 use crate::route::policy::Rule;
 use crate::route::{self, Decision};
 use crate::telemetry::Decided;
@@ -113,8 +115,6 @@ impl<'a> Completion<'a> {
         } = self.admission;
         let request = &self.request;
         let served = turn.and_then(|(_, served)| served.as_ref());
-        let is_image = |part: &Part<'_>| matches!(part, Part::Image);
-        let mut parts = request.prompt.turns.iter().flat_map(|turn| &turn.parts);
         let asked = route::Asked {
             dialect: self.admission.dialect.name(),
             sayable: &|arm| self.translator.told(self, arm).map(drop),
@@ -129,7 +129,7 @@ impl<'a> Completion<'a> {
             limit: request.limit.map(|l| l.tokens),
             tools: request.prompt.tools > 0,
             structured: request.prompt.structured,
-            images: parts.any(is_image),
+            carried: carried(request),
             turns: request.prompt.turns.len(),
             cap_used: self.admission.cap_used(),
             tags: &wishes.tags,
@@ -174,6 +174,23 @@ impl Routed<'_> {
         }
         first
     }
+}
+
+/// What a request carries beside words: in the turns themselves, and in what tools gave back.
+fn carried(request: &Request<'_>) -> Carried {
+    let mut carried = Carried::default();
+    for part in request.prompt.turns.iter().flat_map(|turn| &turn.parts) {
+        carried.images |= matches!(part, Part::Image);
+        carried.audio |= matches!(part, Part::Audio);
+        carried.documents |= matches!(part, Part::File);
+    }
+    // A turn that the provider keeps is named in the request, and nobody knows what is in it.
+    for medium in request.media.iter().filter(|m| !m.stored) {
+        carried.images |= medium.kind == MediaKind::Image;
+        carried.audio |= medium.kind == MediaKind::Audio;
+        carried.documents |= medium.kind == MediaKind::File;
+    }
+    carried
 }
 
 fn refused(failed: Unserved) -> Result<(), Error> {

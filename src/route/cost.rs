@@ -49,6 +49,19 @@ fn reasoning_tokens(effort: Effort) -> u64 {
     }
 }
 
+/// Whether the client's limit of tokens leaves room for an answer beside the thinking at this effort. What is expected is
+/// doubled, since half of all thinking is longer than that; an answer needs what is expected of it, or half of the limit.
+#[must_use]
+pub fn leaves_room(effort: Effort, job: &Forecast<'_>) -> bool {
+    let (Some(limit), true) = (job.limit, effort > Effort::None) else {
+        return true;
+    };
+    let factor = job.difficulty.reasoning_factor.max(1.0);
+    let thinking = scaled(reasoning_tokens(effort), factor).saturating_mul(2);
+    let answer = answer_tokens(job).min(limit / 2);
+    thinking.saturating_add(answer) <= limit
+}
+
 /// The expected cost of an answer; `None` where the price is not known.
 #[must_use]
 pub fn expected(arm: &Arm, job: &Forecast<'_>) -> Option<PicoUsd> {

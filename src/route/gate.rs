@@ -7,6 +7,13 @@ use crate::fleet::Model;
 use crate::provider::Provider;
 use std::sync::Arc;
 
+/// What is said of a model that does not take what a request carries beside words.
+const SENSELESS: [&str; 3] = [
+    "it sees no pictures",
+    "it hears no sound",
+    "it reads no documents",
+];
+
 /// Hard gates: what no rule and no score can overrule.
 pub(super) fn eligible(
     policy: &Policy,
@@ -29,7 +36,7 @@ pub(super) fn eligible(
         {
             Some("the prompt is longer than its context")
         } else {
-            None
+            model.senses.lacking(asked.carried)
         };
         match verdict {
             None => pass.push(model.clone()),
@@ -88,6 +95,12 @@ pub(super) fn nothing_eligible(
             "The prompt is longer than the context of every model that could take it.",
         )
         .code("context_length_exceeded")
+    } else if considered.iter().any(|c| SENSELESS.contains(&c.verdict)) {
+        Error::bad_field(
+            "messages",
+            "There are pictures, sound or documents in the request, and no configured model that could answer takes them.",
+        )
+        .code("flyball_unseen")
     } else {
         untold.unwrap_or_else(|| {
             let dialect = asked.dialect;

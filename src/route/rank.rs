@@ -12,20 +12,15 @@ use std::sync::Arc;
 pub(super) fn arms(
     rule: &Rule,
     asked: &Asked<'_>,
-    difficulty: &Difficulty,
     wants: &Wants,
     eligible: &[Arc<Model>],
     job: &cost::Forecast<'_>,
 ) -> Vec<Arm> {
-    let effort = |model: &Model| {
-        asked.effort.map_or_else(
-            || pick_effort(rule, model, difficulty, wants.objective),
-            |e| effort::clamp(&model.accepts, e),
-        )
-    };
+    let effort = |model: &Model| effort_of(rule, asked, wants, model, job);
     let mut tiers = tiers(rule, wants);
-    let mut ranked = Vec::new();
+    let mut ranked: Vec<Arm> = Vec::new();
     if let Some((named, fixed)) = named_arm(&rule.route.to, eligible) {
+        let fixed = fixed.map(|fixed| with_room(&named, fixed, job));
         ranked.push(Arm {
             effort: Some(fixed.unwrap_or_else(|| effort(&named))),
             model: named,
@@ -34,10 +29,11 @@ pub(super) fn arms(
             tiers.clear();
         }
     }
+    let named = ranked.len();
     for tier in tiers {
         let mut arms: Vec<Arm> = eligible
             .iter()
-            .filter(|m| m.tier == tier && !ranked.iter().any(|r: &Arm| Arc::ptr_eq(&r.model, m)))
+            .filter(|m| m.tier == tier && !ranked.iter().any(|r| Arc::ptr_eq(&r.model, m)))
             .map(|m| Arm {
                 effort: Some(effort(m)),
                 model: m.clone(),
@@ -49,7 +45,47 @@ pub(super) fn arms(
         });
         ranked.extend(arms);
     }
+    // An arm that would think the client's whole limit away goes behind those that leave room for an answer. The sort is
+    // stable, so nothing else moves.
+    if asked.effort.is_none() {
+        ranked[named..].sort_by_key(|arm| !cost::leaves_room(arm.effort_or(None), job));
+    }
     ranked
+}
+
+/// The effort asked of a model: the client's own, or the rule's as far as the client's token limit has room for an answer beside it.
+fn effort_of(
+    rule: &Rule,
+    asked: &Asked<'_>,
+    wants: &Wants,
+    model: &Model,
+    job: &cost::Forecast<'_>,
+) -> Effort {
+    if let Some(own) = asked.effort {
+        return effort::clamp(&model.accepts, own);
+    }
+    with_room(
+        model,
+        pick_effort(rule, model, job.difficulty, wants.objective),
+        job,
+    )
+}
+
+/// This effort, or the strongest below it that leaves an answer room within the client's limit.
+fn with_room(model: &Model, picked: Effort, job: &cost::Forecast<'_>) -> Effort {
+    if cost::leaves_room(picked, job) {
+        return picked;
+    }
+    let weaker = Effort::ALL.into_iter().rev().filter(|e| *e < picked);
+    let mut fitting = weaker.filter(|e| model.takes(*e) && cost::leaves_room(*e, job));
+    // A model whose thinking cannot be turned off thinks as little as it can.
+    fitting.next().unwrap_or_else(|| least(model, picked))
+}
+
+/// The least that a model can be asked to think, and no more than what was picked.
+fn least(model: &Model, picked: Effort) -> Effort {
+    let efforts = model.accepts.efforts.iter().copied();
+    efforts.min().unwrap_or(Effort::None).min(picked)
 }
 
 /// The model that a rule names, if it may answer, with the effort that the rule names with it.
@@ -152,8 +188,11 @@ pub(super) fn hold_to_baseline(
     ranked: &mut Vec<Arm>,
 ) {
     let auto = asked.model == AUTO || asked.model.starts_with("auto:");
-    let asked_for = eligible.iter().any(|m| m.name == baseline.model.name)
-        || can_be_told(asked, baseline).is_ok();
+    // A model that does not take the request's pictures is no better for having been asked for.
+    let takes = baseline.model.senses.lacking(asked.carried).is_none();
+    let asked_for = takes
+        && (eligible.iter().any(|m| m.name == baseline.model.name)
+            || can_be_told(asked, baseline).is_ok());
     if auto
         || wants.local
         || wants.objective == Objective::Best
@@ -180,18 +219,15 @@ pub(super) fn with_fallbacks(
     rule: &Rule,
     first: Option<&Arm>,
     eligible: &[Arc<Model>],
-    difficulty: &Difficulty,
     asked: &Asked<'_>,
     wants: &Wants,
+    job: &cost::Forecast<'_>,
 ) -> Vec<Arm> {
     let mut attempts: Vec<Arm> = first.into_iter().cloned().collect();
     for step in &rule.route.fallback {
         for model in eligible.iter().filter(|m| names(step, m)) {
             if !attempts.iter().any(|a| Arc::ptr_eq(&a.model, model)) {
-                let effort = asked.effort.map_or_else(
-                    || pick_effort(rule, model, difficulty, wants.objective),
-                    |e| effort::clamp(&model.accepts, e),
-                );
+                let effort = effort_of(rule, asked, wants, model, job);
                 attempts.push(Arm {
                     model: model.clone(),
                     effort: Some(effort),

@@ -4,6 +4,7 @@
 //! The prompts under `tests/fixtures/sense` were written for this test alone; nothing was trained on them.
 
 mod fitting;
+mod forms;
 
 use flyball::arm::Tier;
 use flyball::classify::{self, Difficulty, Features, model};

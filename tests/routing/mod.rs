@@ -1,5 +1,7 @@
 //! Which arm answers, and with which effort.
 
+mod arms;
+
 use crate::client::{get, post};
 use crate::flyball::{Flyball, compatible, make_key};
 use crate::scripted::{Upstream, answer, chat};

@@ -302,6 +302,7 @@ mod tests {
             local: false,
             simulated: false,
             media: Default::default(),
+            senses: Default::default(),
             embeds: false,
         };
         Fleet {
