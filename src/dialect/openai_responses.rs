@@ -6,6 +6,7 @@
 mod answer;
 mod converse;
 mod effort;
+mod named;
 mod request;
 mod speak;
 mod write;
@@ -13,11 +14,11 @@ mod write;
 use super::framed::Framed;
 use super::in_order::InOrder;
 use super::{
-    Addressee, Answer, Dialect, Frame, Place, Request, StreamDecoder, StreamWriter, UsageRule,
-    Work, Written, openai_chat, unseal,
+    Addressee, Answer, Dialect, Frame, Place, Renamed, Request, StreamDecoder, StreamWriter,
+    UsageRule, Work, Written, openai_chat, steps, unseal,
 };
 use crate::chat::conversation::Conversation;
-use crate::effort::Words;
+use crate::effort::{Loops, Words};
 use crate::error::Error;
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -100,6 +101,14 @@ impl Dialect for OpenAiResponses {
 
     fn unseal(&self, turns: &mut Vec<serde_json::Value>, reader: &unseal::Reader<'_>) {
         unseal::openai_responses(turns, reader);
+    }
+
+    fn renamed(&self, request: &Request<'_>) -> Vec<Renamed> {
+        named::renamed(request)
+    }
+
+    fn steps(&self, turns: &[serde_json::Value], _demand: Loops) -> Vec<steps::Step> {
+        steps::openai_responses(turns)
     }
 
     fn error_body(&self, error: &Error, id: &str) -> Bytes {

@@ -1,10 +1,13 @@
 //! Answers of any model in the words of Responses, whole and streamed.
 
+use super::named;
 use crate::chat::Usage;
 use crate::chat::answer::Fault;
 use crate::chat::answer::Token;
 use crate::chat::conversation::{Item, State};
-use crate::dialect::{Answer, Citation, Event, Finish, Frame, StreamWriter, carry, logprobs};
+use crate::dialect::{
+    Answer, Citation, Event, Finish, Frame, Renamed, StreamWriter, carry, logprobs,
+};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
@@ -32,7 +35,7 @@ pub(super) fn whole(answer: Answer, frame: &Frame) -> Bytes {
             }
             Item::Reasoning(reasoning) => {
                 let state = reasoning.state.unwrap_or_else(words_only);
-                let packed = carry::pack(&state, frame.from, &model);
+                let packed = carry::pack(&state, frame);
                 output.push(thought(frame, n, &reasoning.text, Some(packed)));
             }
             Item::Call(call) => {
@@ -83,7 +86,37 @@ fn called(frame: &Frame, n: usize, id: &str, name: &str, arguments: &str) -> Val
     } else {
         arguments
     };
-    json!({"id": format!("fc_{}{n}", frame.id), "type": "function_call", "status": "completed", "call_id": call_id(frame, n, id), "name": name, "arguments": arguments})
+    item(
+        frame,
+        n,
+        "completed",
+        &call_id(frame, n, id),
+        name,
+        arguments,
+    )
+}
+
+/// The client's tool that a model calls by this name, where the client has another name for it.
+fn own<'f>(frame: &'f Frame, name: &str) -> Option<&'f Renamed> {
+    frame.renamed.iter().find(|tool| tool.told == name)
+}
+
+/// A call, as the client calls its tools.
+fn item(frame: &Frame, n: usize, status: &str, id: &str, name: &str, arguments: &str) -> Value {
+    let own = own(frame, name);
+    let name = own.map_or(name, |tool| tool.name.as_str());
+    let mut made = match own.is_some_and(|tool| tool.free) {
+        true => {
+            json!({"id": format!("ctc_{}{n}", frame.id), "type": "custom_tool_call", "status": status, "call_id": id, "name": name, "input": named::words_of(arguments)})
+        }
+        false => {
+            json!({"id": format!("fc_{}{n}", frame.id), "type": "function_call", "status": status, "call_id": id, "name": name, "arguments": arguments})
+        }
+    };
+    if let Some(namespace) = own.and_then(|tool| tool.namespace.as_deref()) {
+        made["namespace"] = namespace.into();
+    }
+    made
 }
 
 fn call_id(frame: &Frame, n: usize, id: &str) -> String {
@@ -239,8 +272,26 @@ impl ResponsesWriter {
                     ..
                 } => {
                     let item = called(&self.frame, at, &id, &name, &arguments);
-                    let done = json!({"item_id": item["id"], "output_index": at, "arguments": item["arguments"]});
-                    self.send("response.function_call_arguments.done", done, out);
+                    let key = match item["type"] == "custom_tool_call" {
+                        true => "input",
+                        false => "arguments",
+                    };
+                    let mut said = json!({"item_id": item["id"], "output_index": at});
+                    let (mut kind, mut delta) = ("response.function_call_arguments.done", None);
+                    if key == "input" {
+                        // Its words come out of their object only when they are complete.
+                        kind = "response.custom_tool_call_input.done";
+                        delta = Some("response.custom_tool_call_input.delta");
+                    }
+                    if let Some(delta) = delta {
+                        said["delta"] = item[key].clone();
+                        self.send(delta, said.clone(), out);
+                        if let Some(said) = said.as_object_mut() {
+                            said.shift_remove("delta");
+                        }
+                    }
+                    said[key] = item[key].clone();
+                    self.send(kind, said, out);
                     item
                 }
             };
@@ -291,7 +342,7 @@ impl ResponsesWriter {
             self.send("response.reasoning_summary_part.done", body, out);
         }
         let state = self.state.take().unwrap_or_else(words_only);
-        let packed = carry::pack(&state, self.frame.from, &self.frame.model);
+        let packed = carry::pack(&state, &self.frame);
         thought(&self.frame, at, text, Some(packed))
     }
 
@@ -386,7 +437,7 @@ impl ResponsesWriter {
         self.close(out);
         let at = self.output.len();
         let id = call_id(&self.frame, at, id);
-        let item = json!({"id": format!("fc_{}{at}", self.frame.id), "type": "function_call", "status": "in_progress", "call_id": id, "name": name, "arguments": ""});
+        let item = item(&self.frame, at, "in_progress", &id, &name, "");
         let at = self.place(item, out);
         let call = self.calls;
         self.calls += 1;
@@ -404,12 +455,18 @@ impl ResponsesWriter {
     fn arguments(&mut self, index: u64, words: &str, out: &mut Vec<u8>) {
         let mine = self.open.iter_mut().find_map(|(at, open)| match open {
             Open::Call {
-                call, arguments, ..
-            } if *call == index => Some((*at, arguments)),
+                call,
+                arguments,
+                name,
+                ..
+            } if *call == index => Some((*at, arguments, name)),
             _ => None,
         });
-        if let Some((at, arguments)) = mine {
+        if let Some((at, arguments, name)) = mine {
             arguments.push_str(words);
+            if own(&self.frame, name).is_some_and(|tool| tool.free) {
+                return;
+            }
             let id = format!("fc_{}{at}", self.frame.id);
             let body = json!({"item_id": id, "output_index": at, "delta": words});
             self.send("response.function_call_arguments.delta", body, out);
