@@ -2,8 +2,10 @@
 //!
 //! A turn is known by a hash of the caller and of the conversation up to the user's last ask: no session id is needed.
 
+mod items;
 mod makers;
 
+pub use items::Items;
 pub use makers::Makers;
 
 use crate::arm::Effort;
@@ -34,6 +36,7 @@ pub struct Served {
 pub struct Affinity {
     turns: Cache<u64, Served>,
     makers: Makers,
+    items: Items,
     // A whole conversation is hashed for each request, so the hash must be fast; it is seeded, and differs by caller.
     hasher: RandomState,
 }
@@ -46,6 +49,7 @@ impl Default for Affinity {
                 .time_to_idle(IDLE)
                 .build(),
             makers: Makers::default(),
+            items: Items::default(),
             hasher: RandomState::default(),
         }
     }
@@ -87,6 +91,12 @@ impl Affinity {
     #[must_use]
     pub fn makers(&self) -> &Makers {
         &self.makers
+    }
+
+    /// What clients were answered with and may name.
+    #[must_use]
+    pub fn items(&self) -> &Items {
+        &self.items
     }
 
     /// What serves this turn, if it goes on and is remembered.

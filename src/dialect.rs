@@ -17,6 +17,7 @@ mod functions;
 pub mod gemini;
 mod ids;
 mod in_order;
+pub mod keep;
 pub mod legacy;
 mod lenient;
 mod logprobs;
@@ -149,6 +150,16 @@ pub trait Dialect: Send + Sync {
     /// Takes other models' sealed reasoning out of a conversation of this dialect, and gives its own its form back.
     fn unseal(&self, _turns: &mut Vec<serde_json::Value>, _reader: &unseal::Reader<'_>) {}
 
+    /// A request with what it names of earlier answers in it, as far as that is known; `None` where nothing changes.
+    fn recall(&self, _body: &Bytes, _known: &dyn Fn(&str) -> Option<keep::Kept>) -> Option<Bytes> {
+        None
+    }
+
+    /// The client may name the answer to this request, or a part of it, later.
+    fn is_kept(&self, _request: &Request<'_>) -> bool {
+        false
+    }
+
     /// The tools of a request that have another name for a model of another dialect.
     fn renamed(&self, _request: &Request<'_>) -> Vec<Renamed> {
         Vec::new()
@@ -265,6 +276,8 @@ pub struct Frame {
     pub renamed: Vec<Renamed>,
     /// About how many tokens the prompt has, where a dialect tells it before the answer begins.
     pub input_estimate: u64,
+    /// Keeps what the client may name later.
+    pub keeper: keep::Keeper,
 }
 
 /// A tool of the client's that a model of another dialect calls by another name, or in another way.

@@ -138,6 +138,7 @@ fn inbound<'a>(
         limits: &state.limits,
         books: &*state.ledger,
         makers: state.affinity.makers(),
+        items: state.affinity.items(),
     })
 }
 
@@ -187,7 +188,7 @@ async fn serve(state: &Arc<State>, inbound: Inbound<'_>, call: Call<'_>, body: I
             let admission = Admission::uncounted(inbound)?;
             let exchange = Exchange::of(state, &admission);
             exchange
-                .count(&Count::read(&admission, &body, &place)?)
+                .count(&Count::read(&admission, &exchange.recalled(&body), &place)?)
                 .await
         }
     }
@@ -213,8 +214,22 @@ impl<'a> Exchange<'a> {
         }
     }
 
+    /// The request with what it names of flyball's own earlier answers in it.
+    fn recalled(&self, body: &Bytes) -> Bytes {
+        let Admission {
+            caller,
+            items,
+            dialect,
+            ..
+        } = self.admission;
+        let known = |id: &str| items.of(caller.name(), id);
+        let recalled = dialect.recall(body, &known);
+        recalled.unwrap_or_else(|| body.clone())
+    }
+
     /// A completion: graded, decided, and sent to the arms in the order of the decision.
     async fn complete(&self, body: &Bytes, place: &Place<'_>) -> Reply {
+        let body = &self.recalled(body);
         let completion = Completion::read(self.admission, body, place)?;
         let (affinity, caller) = (&self.state.affinity, self.admission.caller.name());
         let turn = affinity.turn(caller, completion.session(), &completion.request.prompt);

@@ -574,3 +574,68 @@ async fn grouped_tools_and_tools_of_words_reach_a_model_of_another_dialect_and_c
         assert_eq!(told, said);
     }
 }
+
+#[tokio::test]
+async fn what_flyball_answered_with_lately_may_be_named_by_its_id_and_by_nobody_elses() {
+    let call = json!([{"index": 0, "id": "c0", "type": "function", "function": {"name": "weather", "arguments": "{}"}}]);
+    let used = json!({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15});
+    let whole = json!({"id": "c", "object": "chat.completion", "model": "m-up", "choices": [{"index": 0, "message": {"role": "assistant", "content": "so", "tool_calls": call}, "finish_reason": "tool_calls"}], "usage": used});
+    let chunk = json!({"id": "c", "model": "m-up", "choices": [{"index": 0, "delta": {"content": "so", "tool_calls": call}, "finish_reason": null}]});
+    let last_chunk = json!({"id": "c", "model": "m-up", "choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}], "usage": used});
+    let stream = [
+        format!("data: {chunk}"),
+        format!("data: {last_chunk}"),
+        "data: [DONE]".into(),
+    ];
+    let stream = sse(&stream.iter().map(String::as_str).collect::<Vec<_>>());
+    let upstream = Upstream::start(answer(200, &whole.to_string())).await;
+    let flyball = super::only("openai-compatible", &upstream).await;
+    for streamed in [false, true] {
+        let asked = json!({"model": "m-other", "stream": streamed, "input": "Weather in Rome?", "tools": [{"type": "function", "name": "weather", "parameters": schema()}]});
+        if streamed {
+            upstream.next(stream.clone());
+        }
+        let got = post(&flyball, "/v1/responses", &asked).await;
+        let items = responses_back(&got, streamed);
+        let references = items[..2]
+            .iter()
+            .map(|item| json!({"type": "item_reference", "id": item["id"]}));
+        let mut input = vec![json!({"role": "user", "content": "Weather in Rome?"})];
+        input.extend(references);
+        input.push(items[2].clone());
+        let mut next = asked.clone();
+        next["stream"] = false.into();
+        next["input"] = input.into();
+        let again = post(&flyball, "/v1/responses", &next).await;
+        assert_eq!(again.status, 200, "{}", again.body);
+        let (_, by_items) = last(&upstream);
+        assert_eq!(by_items["messages"][1]["content"], "so");
+        assert_eq!(by_items["messages"][1]["tool_calls"][0]["id"], "c0");
+        assert_eq!(by_items["messages"][2]["tool_call_id"], "c0");
+        let response = match streamed {
+            true => events(&got).pop().expect("events")["response"]["id"].take(),
+            false => got.json()["id"].take(),
+        };
+        next["previous_response_id"] = response;
+        next["input"] = json!([items[2]]);
+        let again = post(&flyball, "/v1/responses", &next).await;
+        assert_eq!(again.status, 200, "{}", again.body);
+        assert_eq!(last(&upstream).1["messages"], by_items["messages"]);
+    }
+    for (field, asked) in [
+        (
+            "input[0].id",
+            json!({"model": "m-other", "input": [{"type": "item_reference", "id": "fc_unknown"}]}),
+        ),
+        (
+            "previous_response_id",
+            json!({"model": "m-other", "previous_response_id": "resp_unknown", "input": "x"}),
+        ),
+    ] {
+        let refused = post(&flyball, "/v1/responses", &asked).await;
+        let error = refused.json()["error"].take();
+        assert_eq!((refused.status, &error["param"]), (400, &json!(field)));
+        let text = error["message"].as_str().expect("a sentence");
+        assert!(text.contains("\"store\": false"), "{text}");
+    }
+}

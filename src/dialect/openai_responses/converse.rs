@@ -35,6 +35,11 @@ pub(super) fn converse(request: &Request<'_>) -> Result<Conversation, Error> {
         ..Conversation::default()
     };
     fields.ignore(&["model", "stream", "max_output_tokens"]);
+    for key in ["previous_response_id", "conversation"] {
+        if fields.take(key).is_some() {
+            return Err(not_here(key));
+        }
+    }
     fields.lose(LOST, &mut said.lost);
     if fields.flag("store")? == Some(true) {
         said.lost.push("store".into());
@@ -234,9 +239,21 @@ fn add(mut item: Fields, said: &mut Conversation) -> Result<(), Error> {
                 Item::Reasoning(reasoning),
             );
         }
+        "item_reference" => return Err(not_here(&item.path("id"))),
         _ => return Err(cannot(&item.path("type"))),
     }
     item.done()
+}
+
+/// A reference to what flyball has not answered with lately, for a model whose server has not either.
+fn not_here(field: &str) -> Error {
+    Error::bad_field(
+        field,
+        format!(
+            "\"{field}\" names something that flyball has not answered with lately, and the model that would answer cannot look it up. Send the items themselves in \"input\" (\"store\": false; in the Vercel AI SDK providerOptions.openai.store = false), or ask for a model whose provider keeps them."
+        ),
+    )
+    .code("flyball_untranslatable")
 }
 
 /// An item goes back as it is to its own model; for another one only its words could be read.

@@ -49,6 +49,7 @@ pub(super) fn whole(answer: Answer, frame: &Frame) -> Bytes {
     if let Some(last) = last {
         last["status"] = status(&finish).0.into();
     }
+    frame.keeper.keep(&response_id(frame), &output);
     let body = response(
         frame,
         &model,
@@ -141,6 +142,10 @@ fn status(finish: &Finish) -> (&'static str, Option<&'static str>) {
     }
 }
 
+fn response_id(frame: &Frame) -> String {
+    format!("resp_{}", frame.id)
+}
+
 fn response(
     frame: &Frame,
     model: &str,
@@ -150,7 +155,7 @@ fn response(
 ) -> Value {
     let reason = reason.map_or(Value::Null, |reason| json!({"reason": reason}));
     json!({
-        "id": format!("resp_{}", frame.id), "object": "response", "created_at": frame.created, "status": status,
+        "id": response_id(frame), "object": "response", "created_at": frame.created, "status": status,
         "background": false, "error": null, "incomplete_details": reason, "instructions": null, "max_output_tokens": null,
         "model": model, "output": output, "parallel_tool_calls": true, "previous_response_id": null,
         "reasoning": {"effort": null, "summary": null}, "store": false, "temperature": null,
@@ -534,6 +539,7 @@ impl StreamWriter for ResponsesWriter {
         let finish = self.finish.take().unwrap_or(Finish::Stop);
         let status = status(&finish);
         let output = std::mem::take(&mut self.output);
+        self.frame.keeper.keep(&response_id(&self.frame), &output);
         let body = response(
             &self.frame,
             &self.frame.model,

@@ -10,6 +10,7 @@ use super::super::{
 use super::{Completion, Routed, unix_seconds};
 use crate::arm::Effort;
 use crate::chat::Part;
+use crate::dialect::keep::Keeper;
 use crate::dialect::{self, Answer as Read, AskedTier, Frame, Request, steps, unseal};
 use crate::effort::{self, Family, Written};
 use crate::error::{Error, Kind};
@@ -342,6 +343,15 @@ impl<'a> Attempt<'a> {
             old_calls: completion.request.old_calls,
             renamed: completion.admission.dialect.renamed(&completion.request),
             input_estimate: completion.features.prompt_tokens_estimate,
+            keeper: match completion.admission.dialect.is_kept(&completion.request) {
+                true => {
+                    let admission = completion.admission;
+                    admission
+                        .items
+                        .keeper(admission.caller.name(), completion.body)
+                }
+                false => Keeper::default(),
+            },
         }
     }
 
