@@ -4,8 +4,10 @@
 //! anew with every call (clocks, counts, listings, reminders, a header with a checksum) is left out, and so are the answers and the
 //! results of tools, which apps shorten on the way.
 
+mod items;
 mod makers;
 
+pub use items::Items;
 pub use makers::Makers;
 
 use crate::arm::Effort;
@@ -37,6 +39,7 @@ pub struct Served {
 pub struct Affinity {
     turns: Cache<u64, Served>,
     makers: Makers,
+    items: Items,
     // A whole conversation is hashed for each request, so the hash must be fast; it is seeded, and differs by caller.
     hasher: RandomState,
 }
@@ -49,6 +52,7 @@ impl Default for Affinity {
                 .time_to_idle(IDLE)
                 .build(),
             makers: Makers::default(),
+            items: Items::default(),
             hasher: RandomState::default(),
         }
     }
@@ -90,6 +94,12 @@ impl Affinity {
     #[must_use]
     pub fn makers(&self) -> &Makers {
         &self.makers
+    }
+
+    /// What clients were answered with and may name.
+    #[must_use]
+    pub fn items(&self) -> &Items {
+        &self.items
     }
 
     /// What serves this turn, if it goes on and is remembered.

@@ -17,6 +17,7 @@ mod functions;
 pub mod gemini;
 mod ids;
 mod in_order;
+pub mod keep;
 pub mod legacy;
 mod lenient;
 mod logprobs;
@@ -27,6 +28,7 @@ mod open;
 pub mod openai_chat;
 pub mod openai_responses;
 pub mod sse;
+pub mod steps;
 pub mod unseal;
 
 pub use envelope::Envelope;
@@ -36,7 +38,7 @@ pub use crate::chat::answer::{Answer, Citation, Event, Finish};
 use crate::arm::Effort;
 use crate::chat::conversation::Conversation;
 use crate::chat::{Manner, Medium, Prompt, ServiceTier};
-use crate::effort::Words;
+use crate::effort::{Loops, Words};
 use crate::error::Error;
 use crate::json::{Edit, Object};
 use bytes::Bytes;
@@ -148,6 +150,29 @@ pub trait Dialect: Send + Sync {
     /// Takes other models' sealed reasoning out of a conversation of this dialect, and gives its own its form back.
     fn unseal(&self, _turns: &mut Vec<serde_json::Value>, _reader: &unseal::Reader<'_>) {}
 
+    /// A request with what it names of earlier answers in it, as far as that is known; `None` where nothing changes.
+    fn recall(&self, _body: &Bytes, _known: &dyn Fn(&str) -> Option<keep::Kept>) -> Option<Bytes> {
+        None
+    }
+
+    /// The client may name the answer to this request, or a part of it, later.
+    fn is_kept(&self, _request: &Request<'_>) -> bool {
+        false
+    }
+
+    /// The tools of a request that have another name for a model of another dialect.
+    fn renamed(&self, _request: &Request<'_>) -> Vec<Renamed> {
+        Vec::new()
+    }
+
+    /// Where the model called tools in a conversation of this dialect.
+    fn steps(&self, _turns: &[serde_json::Value], _demand: Loops) -> Vec<steps::Step> {
+        Vec::new()
+    }
+
+    /// Puts in what stands for the thinking of a step that has lost it.
+    fn mend_step(&self, _turn: &mut serde_json::Value, _demand: Loops) {}
+
     /// How many tokens a prompt has.
     fn counted(&self, tokens: u64) -> Bytes {
         Bytes::from(format!("{{\"input_tokens\":{tokens}}}"))
@@ -235,6 +260,8 @@ pub struct Frame {
     pub id: String,
     /// The model, as long as the upstream has not said it.
     pub model: String,
+    /// The model that was asked, as it is configured: sealed reasoning is its, whatever the upstream calls it.
+    pub maker: String,
     /// The dialect that the model speaks.
     pub from: &'static str,
     /// Seconds since 1970.
@@ -245,8 +272,25 @@ pub struct Frame {
     pub array: bool,
     /// The client calls tools in the old way (`functions`).
     pub old_calls: bool,
+    /// The client's tools that have another name in the model's dialect.
+    pub renamed: Vec<Renamed>,
     /// About how many tokens the prompt has, where a dialect tells it before the answer begins.
     pub input_estimate: u64,
+    /// Keeps what the client may name later.
+    pub keeper: keep::Keeper,
+}
+
+/// A tool of the client's that a model of another dialect calls by another name, or in another way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renamed {
+    /// What the model calls it.
+    pub told: String,
+    /// What the client calls it.
+    pub name: String,
+    /// The group that the client has it in.
+    pub namespace: Option<String>,
+    /// It takes words and no arguments.
+    pub free: bool,
 }
 
 /// A decoded request.

@@ -8,7 +8,7 @@ mod pen;
 mod table;
 
 pub use pen::Pen;
-pub use table::{Row, Thinking};
+pub use table::{Loops, Row, Thinking};
 
 use crate::arm::Effort;
 use crate::json::{self, Edit, Object};
@@ -102,6 +102,8 @@ pub struct Accepts {
     pub tools_need_none: bool,
     /// Where the provider itself says which accepted effort another word stands for.
     pub rounds: Vec<(Effort, Effort)>,
+    /// What it demands of the calls of tools in a history.
+    pub loops: Option<Loops>,
 }
 
 impl Accepts {

@@ -139,6 +139,7 @@ fn inbound<'a>(
         limits: &state.limits,
         books: &*state.ledger,
         makers: state.affinity.makers(),
+        items: state.affinity.items(),
     })
 }
 
@@ -193,7 +194,11 @@ async fn serve(
             let admission = Admission::uncounted(inbound)?;
             let exchange = Exchange::of(state, &admission);
             exchange
-                .count(&CountCall::read(&admission, &body, &place)?)
+                .count(&CountCall::read(
+                    &admission,
+                    &exchange.recalled(&body),
+                    &place,
+                )?)
                 .await
         }
     }
@@ -219,8 +224,22 @@ impl<'a> Exchange<'a> {
         }
     }
 
+    /// The request with what it names of flyball's own earlier answers in it.
+    fn recalled(&self, body: &Bytes) -> Bytes {
+        let Admission {
+            caller,
+            items,
+            dialect,
+            ..
+        } = self.admission;
+        let known = |id: &str| items.of(caller.name(), id);
+        let recalled = dialect.recall(body, &known);
+        recalled.unwrap_or_else(|| body.clone())
+    }
+
     /// A completion: graded, decided, and sent to the arms in the order of the decision.
     async fn complete(&self, body: &Bytes, place: &Place<'_>) -> Reply {
+        let body = &self.recalled(body);
         let completion = Completion::read(self.admission, body, place)?;
         let (affinity, caller) = (&self.state.affinity, self.admission.caller.name());
         // What an app asks for behind its user's back is no part of the user's turn: it takes no arm from it and gives it none.

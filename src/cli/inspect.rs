@@ -1,7 +1,7 @@
 //! `flyball check`, `explain` and `classify`: what would happen, and why. Nothing is sent anywhere.
 
 use super::{Common, ServeArgs, joined};
-use crate::affinity::Makers;
+use crate::affinity::{Items, Makers};
 use crate::arm::Objective;
 use crate::caller::Caller;
 use crate::chat::Role;
@@ -158,6 +158,7 @@ struct House {
     policy: Arc<Policy>,
     limits: Limits,
     makers: Makers,
+    items: Items,
     caps: EmptyBooks,
 }
 
@@ -200,6 +201,7 @@ impl House {
             policy: Arc::new(policy_of(config)),
             limits: config.limits.clone(),
             makers: Makers::default(),
+            items: Items::default(),
             caps: EmptyBooks(balances),
         }
     }
@@ -231,6 +233,7 @@ impl House {
             limits: &self.limits,
             books: &self.caps,
             makers: &self.makers,
+            items: &self.items,
         })?;
         let completion = Completion::read(&admission, asking.body, asking.place)?;
         Ok(look(&completion))

@@ -17,10 +17,10 @@ use super::framed::Framed;
 use super::in_order::InOrder;
 use super::{
     Addressee, Answer, Dialect, Envelope, Frame, Place, PlaceWork, Request, StreamDecoder,
-    StreamWriter, UsageRule, Written, unseal,
+    StreamWriter, UsageRule, Written, steps, unseal,
 };
 use crate::chat::conversation::Conversation;
-use crate::effort::Words;
+use crate::effort::{Loops, Words};
 use crate::error::{Error, Kind};
 use bytes::Bytes;
 use serde::Serialize;
@@ -126,6 +126,10 @@ impl Dialect for Anthropic {
 
     fn unseal(&self, turns: &mut Vec<serde_json::Value>, reader: &unseal::Reader<'_>) {
         unseal::anthropic(turns, reader);
+    }
+
+    fn steps(&self, turns: &[serde_json::Value], _demand: Loops) -> Vec<steps::Step> {
+        steps::anthropic(turns)
     }
 
     fn error_body(&self, error: &Error, id: &str) -> Bytes {

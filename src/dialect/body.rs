@@ -393,3 +393,8 @@ pub(super) fn error_text(text: &str) -> String {
 pub(super) fn error_bytes(bytes: &[u8]) -> String {
     error_text(&String::from_utf8_lossy(bytes))
 }
+
+/// A field's value is one of these words.
+pub(super) fn is_one_of(raw: &str, allowed: &[&str]) -> bool {
+    json::text(raw).is_some_and(|value| allowed.contains(&value.as_ref()))
+}

@@ -1,7 +1,9 @@
 //! How one model's sealed reasoning travels through a client that speaks another dialect: as an opaque
 //! text with a mark, so that it finds its way back to the model that made it, and only there.
 
+use super::Frame;
 use crate::chat::conversation::State;
+use crate::price::without_date;
 
 /// Begins every such text; no vendor's own begin so.
 pub(super) const MARK: &str = "flyball1.";
@@ -9,19 +11,16 @@ pub(super) const MARK: &str = "flyball1.";
 /// Begins the value of Anthropic's redacted thinking, to tell it from a signature.
 pub(super) const REDACTED: &str = "redacted:";
 
-/// Packs a state into one text without white space or quotes of its own making.
-pub(super) fn pack(state: &State, dialect: &str, model: &str) -> String {
-    let model = if state.model.is_empty() {
-        model
-    } else {
-        &state.model
+/// Packs a state into one text without white space or quotes of its own making. Its model is the one that was asked, by the name that it
+/// is configured and asked again by: an answer may call it by a longer one.
+pub(super) fn pack(state: &State, frame: &Frame) -> String {
+    let or = |own: &str, asked: &str| match own.is_empty() {
+        true => asked.to_owned(),
+        false => own.to_owned(),
     };
-    let dialect = if state.dialect.is_empty() {
-        dialect
-    } else {
-        &state.dialect
-    };
-    format!("{MARK}{dialect}.{}.{}", escape(model), state.value)
+    let model = or(&state.model, &frame.maker);
+    let dialect = or(&state.dialect, frame.from);
+    format!("{MARK}{dialect}.{}.{}", escape(&model), state.value)
 }
 
 /// Unpacks; a text without the mark was made by `own`, the dialect that it arrived in, by a model nobody knows.
@@ -45,8 +44,15 @@ pub(super) fn unpack(text: &str, own: &str) -> State {
 /// What a model of this dialect may get back: its own.
 pub(super) fn fits<'s>(state: Option<&'s State>, dialect: &str, model: &str) -> Option<&'s str> {
     let state = state?;
-    let own = state.dialect == dialect && (state.model.is_empty() || state.model == model);
+    let maker = state.model.as_str();
+    let own = state.dialect == dialect && (maker.is_empty() || is_same(maker, model));
     own.then_some(state.value.as_str())
+}
+
+/// Two names of one model: a vendor lists it with a date at its end and without one, and either may be asked for.
+pub(super) fn is_same(one: &str, other: &str) -> bool {
+    let plain = |name: &'_ str| without_date(name).unwrap_or(name).len();
+    one.get(..plain(one)) == other.get(..plain(other)) && (one == other || one.len() != other.len())
 }
 
 /// A model's name may have dots; here they part fields.
@@ -69,10 +75,18 @@ mod tests {
             model: "gemini-3.8~x".into(),
             value: "a.b~c==".into(),
         };
-        let back = unpack(&pack(&state, "", ""), "anthropic_messages");
+        let back = unpack(&pack(&state, &Frame::default()), "anthropic_messages");
         assert_eq!(back, state);
         assert_eq!(fits(Some(&back), "gemini", "gemini-3.8~x"), Some("a.b~c=="));
         assert_eq!(fits(Some(&back), "gemini", "gemini-2.5"), None);
+        for (one, other, same) in [
+            ("claude-x", "claude-x-20250929", true),
+            ("gpt-5-2025-08-07", "gpt-5", true),
+            ("gpt-5-2025-08-07", "gpt-5-2025-09-01", false),
+            ("gpt-5", "gpt-5-mini", false),
+        ] {
+            assert_eq!(is_same(one, other), same, "{one} and {other}");
+        }
         assert_eq!(
             fits(Some(&back), "anthropic_messages", "gemini-3.8~x"),
             None

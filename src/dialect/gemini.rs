@@ -16,10 +16,10 @@ use super::directory::Directory;
 use super::framed::Framed;
 use super::{
     Addressee, Answer, Dialect, Envelope, Frame, Place, PlaceWork, Request, StreamDecoder,
-    StreamFilter, StreamWriter, UsageRule, Written, unseal,
+    StreamFilter, StreamWriter, UsageRule, Written, steps, unseal,
 };
 use crate::chat::conversation::Conversation;
-use crate::effort::Words;
+use crate::effort::{Loops, Words};
 use crate::error::{Error, Kind};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -145,6 +145,14 @@ impl Dialect for Gemini {
 
     fn unseal(&self, turns: &mut Vec<serde_json::Value>, reader: &unseal::Reader<'_>) {
         unseal::gemini(turns, reader);
+    }
+
+    fn steps(&self, turns: &[serde_json::Value], _demand: Loops) -> Vec<steps::Step> {
+        steps::gemini(turns)
+    }
+
+    fn mend_step(&self, turn: &mut serde_json::Value, _demand: Loops) {
+        steps::mend_gemini(turn);
     }
 
     fn error_body(&self, error: &Error, _id: &str) -> Bytes {

@@ -16,10 +16,10 @@ mod write;
 use super::framed::Framed;
 use super::{
     Addressee, Answer, Dialect, Envelope, Frame, Place, PlaceWork, Request, StreamDecoder,
-    StreamFilter, StreamWriter, UsageRule, Written, unseal,
+    StreamFilter, StreamWriter, UsageRule, Written, steps, unseal,
 };
 use crate::chat::conversation::Conversation;
-use crate::effort::Words;
+use crate::effort::{Loops, Words};
 use crate::error::{Error, Kind};
 use crate::json::Edit;
 use bytes::Bytes;
@@ -108,6 +108,14 @@ impl Dialect for OpenAiChat {
 
     fn unseal(&self, turns: &mut Vec<serde_json::Value>, reader: &unseal::Reader<'_>) {
         unseal::openai_chat(turns, reader);
+    }
+
+    fn steps(&self, turns: &[serde_json::Value], demand: Loops) -> Vec<steps::Step> {
+        steps::openai_chat(turns, demand)
+    }
+
+    fn mend_step(&self, turn: &mut serde_json::Value, demand: Loops) {
+        steps::mend_openai_chat(turn, demand);
     }
 
     fn error_body(&self, error: &Error, _id: &str) -> Bytes {

@@ -1,23 +1,27 @@
 //! OpenAI Responses.
 //!
-//! flyball keeps no responses: `previous_response_id`, `conversation` and stored prompts pass through to a server of
-//! this dialect, which may have them, and are refused by name for every other model.
+//! Of responses flyball keeps what it lately answered with itself, in memory: `item_reference` and `previous_response_id` that name it are
+//! replaced by it. Others, `conversation` and stored prompts pass through to a server of this dialect, which may have them, and are
+//! refused by name for every other model.
 
 mod answer;
 mod converse;
 mod effort;
+mod named;
+mod recall;
 mod request;
 mod speak;
 mod write;
 
 use super::framed::Framed;
 use super::in_order::InOrder;
+use super::keep::Kept;
 use super::{
-    Addressee, Answer, Dialect, Envelope, Frame, Place, PlaceWork, Request, StreamDecoder,
-    StreamWriter, UsageRule, Written, openai_chat, unseal,
+    Addressee, Answer, Dialect, Envelope, Frame, Place, PlaceWork, Renamed, Request, StreamDecoder,
+    StreamWriter, UsageRule, Written, openai_chat, steps, unseal,
 };
 use crate::chat::conversation::Conversation;
-use crate::effort::Words;
+use crate::effort::{Loops, Words};
 use crate::error::Error;
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -107,6 +111,23 @@ impl Dialect for OpenAiResponses {
 
     fn unseal(&self, turns: &mut Vec<serde_json::Value>, reader: &unseal::Reader<'_>) {
         unseal::openai_responses(turns, reader);
+    }
+
+    fn recall(&self, body: &Bytes, known: &dyn Fn(&str) -> Option<Kept>) -> Option<Bytes> {
+        recall::recall(body, known)
+    }
+
+    /// Unless it is told not to store it, its client counts on that.
+    fn is_kept(&self, request: &Request<'_>) -> bool {
+        request.fields.some("store") != Some("false")
+    }
+
+    fn renamed(&self, request: &Request<'_>) -> Vec<Renamed> {
+        named::renamed(request)
+    }
+
+    fn steps(&self, turns: &[serde_json::Value], _demand: Loops) -> Vec<steps::Step> {
+        steps::openai_responses(turns)
     }
 
     fn error_body(&self, error: &Error, id: &str) -> Bytes {

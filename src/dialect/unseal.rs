@@ -27,7 +27,7 @@ impl Reader<'_> {
     fn fate(&self, dialect: &str, text: &str) -> Fate {
         if !text.starts_with(MARK) {
             return match (self.maker)(text) {
-                Some(maker) if maker != self.model => Fate::Goes,
+                Some(maker) if !carry::is_same(&maker, self.model) => Fate::Goes,
                 _ => Fate::Stays,
             };
         }

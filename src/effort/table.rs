@@ -48,6 +48,11 @@ pub struct Row {
     words: BTreeMap<Name, String>,
     /// The switch of its chat template.
     pub template_flag: Option<String>,
+    /// `thinking.type` alone turns it on and off.
+    #[serde(default)]
+    pub switch: bool,
+    /// What it demands of the calls of tools in a history.
+    loops: Option<Loops>,
     #[serde(rename = "note")]
     _note: Option<String>,
 }
@@ -68,6 +73,28 @@ pub enum Thinking {
     Disabled,
     /// Off but between calls of tools.
     BetweenTools,
+}
+
+/// What a model demands of the calls of tools in a history, or answers 400.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Loops {
+    /// While it thinks, the last step of a loop that goes on must begin with its thinking.
+    Begins,
+    /// While it thinks, every call must come with its thinking.
+    EveryCall,
+    /// Whether it thinks or not, every step of the turn that goes on must have a signature, for which there is a stand-in.
+    Signature,
+    /// It always thinks, and every call must come with its thinking, for which any words will do.
+    Words,
+}
+
+impl Loops {
+    /// Something can stand for what is missing; otherwise the model must not think.
+    #[must_use]
+    pub fn has_stand_in(self) -> bool {
+        matches!(self, Loops::Signature | Loops::Words)
+    }
 }
 
 /// An effort by its name.
@@ -103,6 +130,7 @@ impl Row {
             known: true,
             tools_need_none: self.tools_need_none,
             rounds: self.rounds.iter().map(|(a, b)| (a.0, b.0)).collect(),
+            loops: self.loops,
         }
     }
 

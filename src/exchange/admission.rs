@@ -2,7 +2,7 @@
 //! here, by `serve` as by `explain`. Opens nothing and sends nothing.
 
 use super::wishes::{self, Wishes};
-use crate::affinity::Makers;
+use crate::affinity::{Items, Makers};
 use crate::arm::Effort;
 use crate::caller::Caller;
 use crate::dialect::Dialect;
@@ -69,6 +69,8 @@ pub struct Inbound<'a> {
     pub books: &'a dyn CapBooks,
     /// Who made which sealed reasoning.
     pub makers: &'a Makers,
+    /// What callers were answered with and may name.
+    pub items: &'a Items,
 }
 
 /// A request that is let in.
@@ -82,6 +84,7 @@ pub struct Admission<'a> {
     pub(super) limits: &'a Limits,
     books: &'a dyn CapBooks,
     pub(super) makers: &'a Makers,
+    pub(super) items: &'a Items,
     pub(super) wishes: Wishes,
     /// The tags that caps count.
     pub(super) tags: Vec<(String, String)>,
@@ -141,6 +144,7 @@ impl<'a> Admission<'a> {
             limits: inbound.limits,
             books: inbound.books,
             makers: inbound.makers,
+            items: inbound.items,
             tags: Vec::new(),
         })
     }

@@ -158,12 +158,14 @@ fn frame(from: &'static str, folder: &Path) -> Frame {
     Frame {
         id: "0123".into(),
         model: "asked".into(),
+        maker: "asked".into(),
         from,
         created: 1_700_000_000,
         usage: true,
         array: false,
         old_calls: folder.ends_with("functions"),
         input_estimate: 12,
+        ..Frame::default()
     }
 }
 

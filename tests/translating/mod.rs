@@ -2,6 +2,7 @@
 
 mod cohere;
 mod features;
+mod loops;
 
 use crate::client::{self, Answer};
 use crate::flyball::{Flyball, compatible};
@@ -240,7 +241,7 @@ async fn a_stream_with_thinking_and_parallel_calls_becomes_anthropic_events() {
         ]
     );
     let signature = all[3]["delta"]["signature"].as_str().expect("a signature");
-    assert_eq!(signature, "flyball1.openai_chat.m-up.text");
+    assert_eq!(signature, "flyball1.openai_chat.m-other.text");
     let json: Vec<_> = all
         .iter()
         .filter(|e| e["delta"]["type"] == "input_json_delta")
@@ -531,22 +532,15 @@ async fn a_gemini_signature_travels_through_an_anthropic_client_and_back() {
         .iter()
         .find_map(|e| e["delta"]["signature"].as_str())
         .expect("a signature");
-    assert_eq!(signature, "flyball1.gemini.gemini-up.c2ln");
+    assert_eq!(signature, "flyball1.gemini.m-other.c2ln");
     let call = all
         .iter()
         .find(|e| e["content_block"]["type"] == "tool_use")
         .expect("a call");
     let id = call["content_block"]["id"].as_str().expect("an id");
-    for (model, expected) in [("gemini-up", json!("c2ln")), ("m-other", Value::Null)] {
+    for (model, expected) in [("m-other", json!("c2ln")), ("m-elsewhere", Value::Null)] {
         let mut next = weather("anthropic");
-        let signed = signature.replace(
-            "gemini-up",
-            if model == "m-other" {
-                "gemini-up"
-            } else {
-                "m-other"
-            },
-        );
+        let signed = signature.replace("m-other", model);
         next["messages"] = json!([
             {"role": "user", "content": "hi"},
             {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm", "signature": signed}, {"type": "tool_use", "id": id, "name": "weather", "input": {"z": "Oslo"}}]},

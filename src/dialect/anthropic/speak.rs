@@ -28,7 +28,7 @@ pub(super) fn whole(answer: Answer, frame: &Frame) -> Bytes {
             }
             Item::Reasoning(reasoning) => {
                 let state = reasoning.state.unwrap_or_else(words_only);
-                let packed = carry::pack(&state, frame.from, &model);
+                let packed = carry::pack(&state, frame);
                 blocks.push(match reasoning.text.is_empty() {
                     true => json!({"type": "redacted_thinking", "data": packed}),
                     false => {
@@ -175,7 +175,7 @@ impl AnthropicWriter {
     fn close_all(&mut self, out: &mut Vec<u8>) {
         for (index, block) in std::mem::take(&mut self.open) {
             if block == (OpenBlock::Thinking { signed: false }) {
-                let packed = carry::pack(&words_only(), self.frame.from, &self.frame.model);
+                let packed = carry::pack(&words_only(), &self.frame);
                 AnthropicWriter::delta(
                     index,
                     json!({"type": "signature_delta", "signature": packed}),
@@ -223,7 +223,7 @@ impl AnthropicWriter {
     }
 
     fn state(&mut self, state: &State, out: &mut Vec<u8>) {
-        let packed = carry::pack(state, self.frame.from, &self.frame.model);
+        let packed = carry::pack(state, &self.frame);
         if let Some((index, OpenBlock::Thinking { signed })) = self.open.last_mut()
             && !*signed
         {

@@ -26,7 +26,7 @@ pub(super) fn whole(answer: Answer, frame: &Frame) -> Bytes {
     let mut calls = 0;
     let candidates = (0..).zip(answer.into_spoken());
     let candidates: Vec<Value> = candidates
-        .map(|(index, spoken)| candidate(index, spoken, frame, &model, &mut calls))
+        .map(|(index, spoken)| candidate(index, spoken, frame, &mut calls))
         .collect();
     let body = json!({
         "candidates": candidates, "usageMetadata": usage, "modelVersion": model, "responseId": frame.id,
@@ -35,7 +35,7 @@ pub(super) fn whole(answer: Answer, frame: &Frame) -> Bytes {
 }
 
 /// One answer; `calls` counts those of all of them, whose ids must differ.
-fn candidate(index: u64, spoken: Spoken, frame: &Frame, model: &str, calls: &mut usize) -> Value {
+fn candidate(index: u64, spoken: Spoken, frame: &Frame, calls: &mut usize) -> Value {
     let (mut parts, mut waiting) = (Vec::new(), Waiting::default());
     let (mut refused, mut whole_text) = (false, String::new());
     for item in spoken.items {
@@ -51,7 +51,7 @@ fn candidate(index: u64, spoken: Spoken, frame: &Frame, model: &str, calls: &mut
             Item::Reasoning(reasoning) => {
                 // Each seal has a part of its own to ride on.
                 if let Some(before) = waiting.sealed.take() {
-                    parts.push(signed(json!({"text": ""}), Some(before), frame, model));
+                    parts.push(signed(json!({"text": ""}), Some(before), frame));
                 }
                 if !reasoning.text.is_empty() {
                     parts.push(json!({"text": reasoning.text, "thought": true}));
@@ -66,10 +66,10 @@ fn candidate(index: u64, spoken: Spoken, frame: &Frame, model: &str, calls: &mut
             }
             Item::Media(_) | Item::Result(_) => continue,
         };
-        parts.push(signed(part, waiting.take(), frame, model));
+        parts.push(signed(part, waiting.take(), frame));
     }
     if let Some(state) = waiting.take() {
-        parts.push(signed(json!({"text": ""}), Some(state), frame, model));
+        parts.push(signed(json!({"text": ""}), Some(state), frame));
     }
     let finish = spoken.finish.unwrap_or(Finish::Stop).after(refused);
     let mut made = json!({"content": {"parts": parts, "role": "model"}, "finishReason": finished(&finish), "index": index});
@@ -109,10 +109,10 @@ fn called(call: &Call, frame: &Frame, index: usize) -> Value {
 }
 
 /// A state rides on the part after it; SDKs read it as bytes in base64.
-fn signed(mut part: Value, state: Option<State>, frame: &Frame, model: &str) -> Value {
+fn signed(mut part: Value, state: Option<State>, frame: &Frame) -> Value {
     use base64::Engine;
     if let Some(state) = state {
-        let packed = carry::pack(&state, frame.from, model);
+        let packed = carry::pack(&state, frame);
         part["thoughtSignature"] = base64::engine::general_purpose::STANDARD
             .encode(packed)
             .into();
@@ -275,7 +275,7 @@ impl GeminiWriter {
     fn part(&mut self, part: Value, out: &mut Vec<u8>) {
         self.flush(out);
         let state = self.choice().waiting.take();
-        let part = signed(part, state, &self.frame, &self.frame.model);
+        let part = signed(part, state, &self.frame);
         self.piece(part, None, out);
     }
 
@@ -303,7 +303,7 @@ impl GeminiWriter {
             let state = self.choice().waiting.take();
             let part = called(&call, &self.frame, self.said_calls);
             self.said_calls += 1;
-            let part = signed(part, state, &self.frame, &self.frame.model);
+            let part = signed(part, state, &self.frame);
             self.piece(part, None, out);
         }
     }
@@ -386,7 +386,7 @@ impl StreamWriter for GeminiWriter {
             let finish = choice.finish.take().unwrap_or(Finish::Stop);
             let finish = finish.after(choice.refused);
             let state = choice.waiting.take();
-            let part = signed(json!({"text": ""}), state, &self.frame, &self.frame.model);
+            let part = signed(json!({"text": ""}), state, &self.frame);
             self.piece(part, Some(&finish), out);
         }
         if let Some(array) = &mut self.array {

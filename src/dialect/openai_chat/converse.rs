@@ -304,13 +304,27 @@ fn calls(message: &mut Fields, items: &mut Vec<Item>) -> Result<(), Error> {
                 Some(packed) => carry::unpack(packed, "openai_chat"),
                 None => state(extra.to_string()),
             };
-            let alone = Item::Reasoning(Reasoning {
-                text: String::new(),
-                state: Some(state),
+            // The same state may also stand in `reasoning_details`, beside the words that it seals. Gemini's place is before its call, all
+            // others' is with their words; none may be said twice.
+            let told = items.iter_mut().find_map(|item| match item {
+                Item::Reasoning(before) if before.state.as_ref() == Some(&state) => Some(before),
+                _ => None,
             });
-            // The same state may also stand in `reasoning_details`; its place is before its call.
-            items.retain(|item| *item != alone);
-            items.push(alone);
+            let moves = told
+                .as_ref()
+                .is_none_or(|before| before.text.is_empty() || state.dialect == "gemini");
+            if moves {
+                if let Some(before) = told {
+                    before.state = None;
+                }
+                items.retain(|item| {
+                    !matches!(item, Item::Reasoning(Reasoning { text, state: None }) if text.is_empty())
+                });
+                items.push(Item::Reasoning(Reasoning {
+                    text: String::new(),
+                    state: Some(state),
+                }));
+            }
         }
         items.push(Item::Call(functions::called(&mut call)?));
         call.ignore(&["index"]);

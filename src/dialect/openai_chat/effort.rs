@@ -77,6 +77,7 @@ fn write(
         Family::DeepSeek => toggle(pen, &said),
         Family::OpenRouter => nested(pen, &said),
         Family::LlamaCpp => field_and_template(pen, &said),
+        _ if row.is_some_and(|r| r.switch) => switch(pen, &said),
         _ => match row.and_then(|r| r.template_flag.as_deref()) {
             Some(flag) => template(pen, &said, flag),
             None => field(pen, &said),
@@ -130,6 +131,17 @@ fn toggle(pen: &mut Pen<'_>, said: &WrittenEffort<'_>) {
         pen.set_text(&["thinking", "type"], "enabled");
         pen.set_text(&["reasoning_effort"], said.word);
     }
+}
+
+/// A switch alone, and no efforts.
+fn switch(pen: &mut Pen<'_>, said: &WrittenEffort<'_>) {
+    pen.replace("reasoning");
+    pen.replace("reasoning_effort");
+    let word = match said.effort {
+        Effort::None => "disabled",
+        _ => "enabled",
+    };
+    pen.set_text(&["thinking", "type"], word);
 }
 
 /// OpenRouter: an object in which effort excludes `max_tokens` and `enabled`.

@@ -2,7 +2,7 @@
 
 use crate::dialect::body;
 use crate::dialect::lenient::Text;
-use crate::json::{self, Object};
+use crate::json::Object;
 
 /// The fields that cost nothing beyond the tokens they lead to: those of OpenAI's own reference, and
 /// the sampling and template settings of llama.cpp, vLLM, Mistral, Groq, DeepSeek and OpenRouter. Sorted.
@@ -103,7 +103,7 @@ pub(super) fn unbounded(fields: &Object<'_>, list: &mut Vec<String>) {
             // Checked against the prices that there are.
             "service_tier" => true,
             // 24h: OpenAI bills a 12-hour cache write at twice the price and does not tell it apart here.
-            "prompt_cache_retention" => is_one_of(raw, &["in_memory", "in-memory"]),
+            "prompt_cache_retention" => body::is_one_of(raw, &["in_memory", "in-memory"]),
             "modalities" => serde_json::from_str::<Vec<Text<'_>>>(raw)
                 .is_ok_and(|all| all.iter().all(|m| m.text() == Some("text"))),
             _ => BOUNDED.binary_search(&key).is_ok(),
@@ -112,10 +112,6 @@ pub(super) fn unbounded(fields: &Object<'_>, list: &mut Vec<String>) {
             body::unbounded(list, || body::shown(key));
         }
     }
-}
-
-fn is_one_of(raw: &str, allowed: &[&str]) -> bool {
-    json::text(raw).is_some_and(|value| allowed.contains(&value.as_ref()))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ pub(super) fn whole(answer: Answer, frame: &Frame) -> Bytes {
     let mut calls = 0;
     let choices = (0..).zip(answer.into_spoken());
     let choices: Vec<Value> = choices
-        .map(|(index, spoken)| choice(index, spoken, frame, &model, &mut calls))
+        .map(|(index, spoken)| choice(index, spoken, frame, &mut calls))
         .collect();
     let body = json!({
         "id": format!("chatcmpl-{}", frame.id), "object": "chat.completion", "created": frame.created, "model": model,
@@ -24,7 +24,7 @@ pub(super) fn whole(answer: Answer, frame: &Frame) -> Bytes {
 }
 
 /// One answer; `made` counts the calls of all of them, whose ids must differ.
-fn choice(index: u64, spoken: Spoken, frame: &Frame, model: &str, made: &mut usize) -> Value {
+fn choice(index: u64, spoken: Spoken, frame: &Frame, made: &mut usize) -> Value {
     let mut message = Map::new();
     message.insert("role".into(), "assistant".into());
     let (mut text, mut refusal, mut thoughts) = (None::<String>, None::<String>, String::new());
@@ -36,7 +36,7 @@ fn choice(index: u64, spoken: Spoken, frame: &Frame, model: &str, made: &mut usi
             Item::Reasoning(reasoning) => {
                 thoughts.push_str(&reasoning.text);
                 if let Some(state) = reasoning.state {
-                    let packed = carry::pack(&state, frame.from, model);
+                    let packed = carry::pack(&state, frame);
                     details.push(sealed(&packed));
                     pending = Some(packed);
                 }
@@ -217,7 +217,7 @@ impl ChatWriter {
         let place = choice.calls.len() - 1;
         let mut call = json!({"index": place, "id": id, "type": "function", "function": {"name": name, "arguments": ""}});
         if let Some(state) = choice.pending.take() {
-            let packed = carry::pack(&state, self.frame.from, &self.frame.model);
+            let packed = carry::pack(&state, &self.frame);
             call["extra_content"] = json!({"google": {"thought_signature": packed}});
         }
         self.delta(json!({"tool_calls": [call]}), out);
@@ -267,7 +267,7 @@ impl StreamWriter for ChatWriter {
             Event::Reasoning(text) => self.delta(json!({"reasoning_content": text}), out),
             Event::Logprobs(tokens) => self.choices[self.at].logprobs.extend(tokens),
             Event::State(state) => {
-                let packed = carry::pack(&state, self.frame.from, &self.frame.model);
+                let packed = carry::pack(&state, &self.frame);
                 self.delta(json!({"reasoning_details": [sealed(&packed)]}), out);
                 self.choices[self.at].pending = Some(state);
             }

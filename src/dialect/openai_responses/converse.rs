@@ -1,5 +1,6 @@
 //! A Responses request into a whole neutral conversation.
 
+use super::named;
 use crate::chat::Role;
 use crate::chat::conversation::{
     Call, Choice, Conversation, Format, Item, Media, MediaKind, Message, Place, Reasoning,
@@ -12,9 +13,11 @@ use serde_json::{Value, json};
 
 /// Fields that tune or label a request and change no answer's meaning.
 const LOST: &[&str] = &[
+    "client_metadata",
     "metadata",
     "prompt_cache_key",
     "prompt_cache_options",
+    "prompt_cache_retention",
     "safety_identifier",
     "service_tier",
     "stream_options",
@@ -32,6 +35,11 @@ pub(super) fn converse(request: &Request<'_>) -> Result<Conversation, Error> {
         ..Conversation::default()
     };
     fields.ignore(&["model", "stream", "max_output_tokens"]);
+    for key in ["previous_response_id", "conversation"] {
+        if fields.take(key).is_some() {
+            return Err(not_here(key));
+        }
+    }
     fields.lose(LOST, &mut said.lost);
     if fields.flag("store")? == Some(true) {
         said.lost.push("store".into());
@@ -67,8 +75,8 @@ pub(super) fn converse(request: &Request<'_>) -> Result<Conversation, Error> {
         .filter(|parallel| !parallel);
     said.format = format(&mut fields, &mut said.lost)?;
     for (i, tool) in fields.list("tools")?.into_iter().enumerate() {
-        said.tools
-            .push(function(Fields::of(format!("tools[{i}]"), tool)?)?);
+        let tool = Fields::of(format!("tools[{i}]"), tool)?;
+        tools(tool, &mut said.tools, &mut said.lost)?;
     }
     said.choice = choice(&mut fields)?;
     said.system.extend(fields.text("instructions")?);
@@ -113,16 +121,54 @@ fn format(fields: &mut Fields, lost: &mut Vec<String>) -> Result<Option<Format>,
     Ok(read)
 }
 
-fn function(mut tool: Fields) -> Result<Tool, Error> {
-    if tool.need_text("type")? != "function" {
-        return Err(cannot(&tool.path("type")));
+/// A tool, or all of a namespace: other dialects have no groups, so what is said of the group is said of each.
+fn tools(mut tool: Fields, list: &mut Vec<Tool>, lost: &mut Vec<String>) -> Result<(), Error> {
+    let kind = tool.need_text("type")?;
+    if kind != "namespace" {
+        list.push(function(tool, &kind, None, lost)?);
+        return Ok(());
     }
-    let read = Tool {
-        name: tool.need_text("name")?,
-        description: tool.text("description")?,
-        schema: tool
+    let (name, about) = (tool.need_text("name")?, tool.text("description")?);
+    let path = tool.path("tools");
+    for (j, inner) in tool.list("tools")?.into_iter().enumerate() {
+        let mut inner = Fields::of(format!("{path}[{j}]"), inner)?;
+        let kind = inner.text("type")?.unwrap_or_else(|| "function".into());
+        let mut read = function(inner, &kind, Some(&name), lost)?;
+        let about = about.iter().filter(|text| !text.is_empty()).cloned();
+        let both: Vec<String> = about.chain(read.description.take()).collect();
+        read.description = (!both.is_empty()).then(|| both.join("\n\n"));
+        list.push(read);
+    }
+    tool.done()
+}
+
+fn function(
+    mut tool: Fields,
+    kind: &str,
+    namespace: Option<&str>,
+    lost: &mut Vec<String>,
+) -> Result<Tool, Error> {
+    // All tools are told at once here, and nothing has to be searched for.
+    tool.ignore(&["defer_loading"]);
+    let free = match kind {
+        "function" => false,
+        "custom" => true,
+        _ => return Err(cannot(&tool.path("type"))),
+    };
+    if free {
+        // The grammar that its words keep to.
+        tool.lose(&["format"], lost);
+    }
+    let schema = match free {
+        true => named::words_schema(),
+        false => tool
             .take("parameters")
             .unwrap_or_else(|| json!({"type": "object", "properties": {}})),
+    };
+    let read = Tool {
+        name: named::told(namespace, &tool.need_text("name")?),
+        description: tool.text("description")?,
+        schema,
         strict: tool.flag("strict")?,
     };
     tool.done()?;
@@ -139,10 +185,13 @@ fn choice(fields: &mut Fields) -> Result<Option<Choice>, Error> {
             "required" => Ok(Some(Choice::Any)),
             _ => Err(cannot(&path)),
         },
-        Some(value) if value["type"] == "function" => match value["name"].as_str() {
-            Some(name) => Ok(Some(Choice::Named(name.to_owned()))),
-            None => Err(cannot(&path)),
-        },
+        Some(value) if value["type"] == "function" || value["type"] == "custom" => {
+            let namespace = value["namespace"].as_str();
+            match value["name"].as_str() {
+                Some(name) => Ok(Some(Choice::Named(named::told(namespace, name)))),
+                None => Err(cannot(&path)),
+            }
+        }
         Some(_) => Err(cannot(&path)),
     }
 }
@@ -152,15 +201,27 @@ fn add(mut item: Fields, said: &mut Conversation) -> Result<(), Error> {
     match item.text("type")?.as_deref().unwrap_or("message") {
         "message" => return message(item, said),
         "function_call" => {
-            item.ignore(&["id", "namespace"]);
+            item.ignore(&["id"]);
+            let namespace = item.text("namespace")?;
             let call = Call {
                 id: item.need_text("call_id")?,
-                name: item.need_text("name")?,
+                name: named::told(namespace.as_deref(), &item.need_text("name")?),
                 arguments: item.text("arguments")?.unwrap_or_else(|| "{}".into()),
             };
             push(&mut said.messages, Role::Assistant, Item::Call(call));
         }
-        "function_call_output" => {
+        "custom_tool_call" => {
+            item.ignore(&["id"]);
+            let namespace = item.text("namespace")?;
+            let words = item.text("input")?.unwrap_or_default();
+            let call = Call {
+                id: item.need_text("call_id")?,
+                name: named::told(namespace.as_deref(), &item.need_text("name")?),
+                arguments: json!({named::WORDS: words}).to_string(),
+            };
+            push(&mut said.messages, Role::Assistant, Item::Call(call));
+        }
+        "function_call_output" | "custom_tool_call_output" => {
             item.ignore(&["id"]);
             let result = Returned {
                 id: item.need_text("call_id")?,
@@ -178,9 +239,21 @@ fn add(mut item: Fields, said: &mut Conversation) -> Result<(), Error> {
                 Item::Reasoning(reasoning),
             );
         }
+        "item_reference" => return Err(not_here(&item.path("id"))),
         _ => return Err(cannot(&item.path("type"))),
     }
     item.done()
+}
+
+/// A reference to what flyball has not answered with lately, for a model whose server has not either.
+fn not_here(field: &str) -> Error {
+    Error::bad_field(
+        field,
+        format!(
+            "\"{field}\" names something that flyball has not answered with lately, and the model that would answer cannot look it up. Send the items themselves in \"input\" (\"store\": false; in the Vercel AI SDK providerOptions.openai.store = false), or ask for a model whose provider keeps them."
+        ),
+    )
+    .code("flyball_untranslatable")
 }
 
 /// An item goes back as it is to its own model; for another one only its words could be read.

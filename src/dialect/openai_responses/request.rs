@@ -19,6 +19,8 @@ const OBJECTS: &[&str] = &["reasoning", "stream_options", "text"];
 /// The fields whose cost the token limit bounds. Sorted. Left out on purpose: what stands for input that is
 /// kept elsewhere (`previous_response_id`, `conversation`, `prompt`), and what starts work of its own.
 const BOUNDED: &[&str] = &[
+    // A label for the client's own use, which Codex sends with every request.
+    "client_metadata",
     "include",
     "input",
     "instructions",
@@ -89,6 +91,24 @@ struct ResponsesPart<'a> {
 struct ResponsesTool<'a> {
     #[serde(default, borrow, rename = "type")]
     kind: Text<'a>,
+    /// Those of a namespace.
+    #[serde(default, borrow)]
+    tools: Many<'a, Maybe<ResponsesTool<'a>>>,
+}
+
+impl ResponsesTool<'_> {
+    /// The client runs it: it costs its words alone. A namespace is a group of such tools
+    /// (developers.openai.com/api/docs/guides/function-calling, Defining namespaces).
+    fn is_clients(&self) -> bool {
+        let mut inner = self.tools.0.list().iter();
+        match self.kind.text() {
+            Some("function" | "custom") => true,
+            Some("namespace") => {
+                inner.all(|tool| matches!(&tool.0, Some(tool) if tool.is_clients()))
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Reads a request.
@@ -101,8 +121,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
     name_unbounded(&fields, &mut costs.unbounded);
     let tools: Vec<Maybe<ResponsesTool<'_>>> = body::list(&fields, "tools")?.unwrap_or_default();
     for (i, tool) in tools.iter().enumerate() {
-        let kind = tool.0.as_ref().and_then(|t| t.kind.text());
-        if !matches!(kind, Some("function" | "custom")) {
+        if !tool.0.as_ref().is_some_and(ResponsesTool::is_clients) {
             costs.unbounded(|| format!("tools[{i}]"));
         }
     }
@@ -144,6 +163,8 @@ fn name_unbounded(fields: &Object<'_>, list: &mut Vec<String>) {
             // Checked against the prices that there are.
             "service_tier" => true,
             "background" => raw == "false",
+            // The default. As in Chat Completions 24h is another price, which the answer does not tell apart.
+            "prompt_cache_retention" => body::is_one_of(raw, &["in_memory", "in-memory"]),
             _ => BOUNDED.binary_search(&key).is_ok(),
         };
         if !bounded {
@@ -362,6 +383,32 @@ mod tests {
             request.limit.map(|l| (l.field, l.tokens)),
             Some(("max_output_tokens", 9))
         );
+    }
+
+    #[test]
+    fn labels_and_grouped_tools_of_the_client_cost_nothing_of_their_own() {
+        for (fields, named) in [
+            (r#""client_metadata":{"session":"s"}"#, None),
+            (r#""prompt_cache_retention":"in_memory""#, None),
+            (r#""prompt_cache_retention":"in-memory""#, None),
+            (
+                r#""prompt_cache_retention":"24h""#,
+                Some("prompt_cache_retention"),
+            ),
+            (
+                r#""tools":[{"type":"namespace","name":"a","tools":[{"type":"function","name":"f"},{"type":"custom","name":"g"}]}]"#,
+                None,
+            ),
+            (
+                r#""tools":[{"type":"namespace","name":"a","tools":[{"type":"web_search"}]}]"#,
+                Some("tools[0]"),
+            ),
+        ] {
+            let body = format!("{{\"model\":\"m\",\"input\":\"x\",{fields}}}");
+            let request = decode(body.as_bytes(), &Place::default()).expect("valid");
+            let unbounded: Vec<_> = request.unbounded.iter().map(String::as_str).collect();
+            assert_eq!(unbounded, Vec::from_iter(named), "{fields}");
+        }
     }
 
     #[test]

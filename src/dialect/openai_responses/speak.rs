@@ -1,10 +1,13 @@
 //! Answers of any model in the words of Responses, whole and streamed.
 
+use super::named;
 use crate::chat::Usage;
 use crate::chat::answer::Fault;
 use crate::chat::answer::Token;
 use crate::chat::conversation::{Item, State};
-use crate::dialect::{Answer, Citation, Event, Finish, Frame, StreamWriter, carry, logprobs};
+use crate::dialect::{
+    Answer, Citation, Event, Finish, Frame, Renamed, StreamWriter, carry, logprobs,
+};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
@@ -32,7 +35,7 @@ pub(super) fn whole(answer: Answer, frame: &Frame) -> Bytes {
             }
             Item::Reasoning(reasoning) => {
                 let state = reasoning.state.unwrap_or_else(words_only);
-                let packed = carry::pack(&state, frame.from, &model);
+                let packed = carry::pack(&state, frame);
                 output.push(thought(frame, n, &reasoning.text, Some(packed)));
             }
             Item::Call(call) => {
@@ -46,6 +49,7 @@ pub(super) fn whole(answer: Answer, frame: &Frame) -> Bytes {
     if let Some(last) = last {
         last["status"] = status(&finish).0.into();
     }
+    frame.keeper.keep(&response_id(frame), &output);
     let body = response(
         frame,
         &model,
@@ -83,7 +87,37 @@ fn called(frame: &Frame, n: usize, id: &str, name: &str, arguments: &str) -> Val
     } else {
         arguments
     };
-    json!({"id": format!("fc_{}{n}", frame.id), "type": "function_call", "status": "completed", "call_id": call_id(frame, n, id), "name": name, "arguments": arguments})
+    item(
+        frame,
+        n,
+        "completed",
+        &call_id(frame, n, id),
+        name,
+        arguments,
+    )
+}
+
+/// The client's tool that a model calls by this name, where the client has another name for it.
+fn own<'f>(frame: &'f Frame, name: &str) -> Option<&'f Renamed> {
+    frame.renamed.iter().find(|tool| tool.told == name)
+}
+
+/// A call, as the client calls its tools.
+fn item(frame: &Frame, n: usize, status: &str, id: &str, name: &str, arguments: &str) -> Value {
+    let own = own(frame, name);
+    let name = own.map_or(name, |tool| tool.name.as_str());
+    let mut made = match own.is_some_and(|tool| tool.free) {
+        true => {
+            json!({"id": format!("ctc_{}{n}", frame.id), "type": "custom_tool_call", "status": status, "call_id": id, "name": name, "input": named::words_of(arguments)})
+        }
+        false => {
+            json!({"id": format!("fc_{}{n}", frame.id), "type": "function_call", "status": status, "call_id": id, "name": name, "arguments": arguments})
+        }
+    };
+    if let Some(namespace) = own.and_then(|tool| tool.namespace.as_deref()) {
+        made["namespace"] = namespace.into();
+    }
+    made
 }
 
 fn call_id(frame: &Frame, n: usize, id: &str) -> String {
@@ -108,6 +142,10 @@ fn status(finish: &Finish) -> (&'static str, Option<&'static str>) {
     }
 }
 
+fn response_id(frame: &Frame) -> String {
+    format!("resp_{}", frame.id)
+}
+
 fn response(
     frame: &Frame,
     model: &str,
@@ -117,7 +155,7 @@ fn response(
 ) -> Value {
     let reason = reason.map_or(Value::Null, |reason| json!({"reason": reason}));
     json!({
-        "id": format!("resp_{}", frame.id), "object": "response", "created_at": frame.created, "status": status,
+        "id": response_id(frame), "object": "response", "created_at": frame.created, "status": status,
         "background": false, "error": null, "incomplete_details": reason, "instructions": null, "max_output_tokens": null,
         "model": model, "output": output, "parallel_tool_calls": true, "previous_response_id": null,
         "reasoning": {"effort": null, "summary": null}, "store": false, "temperature": null,
@@ -239,8 +277,26 @@ impl ResponsesWriter {
                     ..
                 } => {
                     let item = called(&self.frame, at, &id, &name, &arguments);
-                    let done = json!({"item_id": item["id"], "output_index": at, "arguments": item["arguments"]});
-                    self.send("response.function_call_arguments.done", done, out);
+                    let key = match item["type"] == "custom_tool_call" {
+                        true => "input",
+                        false => "arguments",
+                    };
+                    let mut said = json!({"item_id": item["id"], "output_index": at});
+                    let (mut kind, mut delta) = ("response.function_call_arguments.done", None);
+                    if key == "input" {
+                        // Its words come out of their object only when they are complete.
+                        kind = "response.custom_tool_call_input.done";
+                        delta = Some("response.custom_tool_call_input.delta");
+                    }
+                    if let Some(delta) = delta {
+                        said["delta"] = item[key].clone();
+                        self.send(delta, said.clone(), out);
+                        if let Some(said) = said.as_object_mut() {
+                            said.shift_remove("delta");
+                        }
+                    }
+                    said[key] = item[key].clone();
+                    self.send(kind, said, out);
                     item
                 }
             };
@@ -291,7 +347,7 @@ impl ResponsesWriter {
             self.send("response.reasoning_summary_part.done", body, out);
         }
         let state = self.state.take().unwrap_or_else(words_only);
-        let packed = carry::pack(&state, self.frame.from, &self.frame.model);
+        let packed = carry::pack(&state, &self.frame);
         thought(&self.frame, at, text, Some(packed))
     }
 
@@ -386,7 +442,7 @@ impl ResponsesWriter {
         self.close(out);
         let at = self.output.len();
         let id = call_id(&self.frame, at, id);
-        let item = json!({"id": format!("fc_{}{at}", self.frame.id), "type": "function_call", "status": "in_progress", "call_id": id, "name": name, "arguments": ""});
+        let item = item(&self.frame, at, "in_progress", &id, &name, "");
         let at = self.place(item, out);
         let call = self.calls;
         self.calls += 1;
@@ -404,12 +460,18 @@ impl ResponsesWriter {
     fn arguments(&mut self, index: u64, words: &str, out: &mut Vec<u8>) {
         let mine = self.open.iter_mut().find_map(|(at, open)| match open {
             Open::Call {
-                call, arguments, ..
-            } if *call == index => Some((*at, arguments)),
+                call,
+                arguments,
+                name,
+                ..
+            } if *call == index => Some((*at, arguments, name)),
             _ => None,
         });
-        if let Some((at, arguments)) = mine {
+        if let Some((at, arguments, name)) = mine {
             arguments.push_str(words);
+            if own(&self.frame, name).is_some_and(|tool| tool.free) {
+                return;
+            }
             let id = format!("fc_{}{at}", self.frame.id);
             let body = json!({"item_id": id, "output_index": at, "delta": words});
             self.send("response.function_call_arguments.delta", body, out);
@@ -477,6 +539,7 @@ impl StreamWriter for ResponsesWriter {
         let finish = self.finish.take().unwrap_or(Finish::Stop);
         let status = status(&finish);
         let output = std::mem::take(&mut self.output);
+        self.frame.keeper.keep(&response_id(&self.frame), &output);
         let body = response(
             &self.frame,
             &self.frame.model,

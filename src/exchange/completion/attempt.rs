@@ -9,8 +9,9 @@ use super::super::{
 };
 use super::{Completion, Routed, unix_seconds};
 use crate::arm::Effort;
-use crate::chat::Manner;
-use crate::dialect::{self, Answer as Read, AskedTier, Frame, Request, unseal};
+use crate::chat::{Manner, Part};
+use crate::dialect::keep::Keeper;
+use crate::dialect::{self, Answer as Read, AskedTier, Frame, Request, steps, unseal};
 use crate::effort::{self, Family, Written};
 use crate::error::{Error, Kind};
 use crate::fleet::Arm;
@@ -27,7 +28,7 @@ use bytes::Bytes;
 use http::response::Parts;
 use http::{HeaderMap, Method, Response};
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// One attempt before it goes out.
 pub(super) struct CompletionOrder<'a> {
@@ -54,6 +55,17 @@ pub(super) struct CompletionOrder<'a> {
     model_max: Option<u64>,
     /// The limit that is written into the body, once it is granted.
     limit: Option<u64>,
+    /// What becomes of the conversation.
+    history: OnceLock<History>,
+}
+
+/// What becomes of a conversation on its way to an arm.
+#[derive(Default)]
+struct History {
+    /// The edit that mends it; `None` where it can go as it is.
+    edit: Option<Edit>,
+    /// It lacks thinking without which the arm must not think.
+    bare: bool,
 }
 
 impl<'a> CompletionOrder<'a> {
@@ -103,6 +115,7 @@ impl<'a> CompletionOrder<'a> {
             written: None,
             tokens: (0, 0),
             limit: None,
+            history: OnceLock::new(),
         };
         attempt.write_effort(attempt.client_limit());
         attempt.tokens = attempt.wanted();
@@ -157,6 +170,16 @@ impl<'a> CompletionOrder<'a> {
         // A translated body says nothing of effort yet: what the client asked for has to be said again.
         let asked = self.completion().request.effort;
         let wanted = decided.or_else(|| asked.filter(|_| told.translated));
+        let thinks = match wanted {
+            Some(effort) => effort != Effort::None,
+            None => told.translated && arm.model.accepts.on_by_default,
+        };
+        let demand = arm.model.accepts.loops;
+        let off = thinks && demand.is_some_and(|d| !d.has_stand_in()) && self.history().bare;
+        let wanted = match off {
+            true => Some(Effort::None),
+            false => wanted,
+        };
         self.written = match wanted {
             Some(wanted) => Some(effort::write_as(&target, &arm.model.accepts, wanted)),
             None if told.translated => Some(effort::fit(&target, &arm.model.accepts)),
@@ -231,7 +254,7 @@ impl<'a> CompletionOrder<'a> {
         if let Some(written) = &self.written {
             edits.extend(written.edits.iter().cloned());
         }
-        edits.extend(self.unsealed());
+        edits.extend(self.history().edit.clone());
         if self.usage_added() {
             edits.extend(told.dialect.ask_usage());
         }
@@ -259,15 +282,26 @@ impl<'a> CompletionOrder<'a> {
         edits
     }
 
-    /// The conversation without other models' sealed reasoning, for a request that stays in its dialect; `None` where it
-    /// can go as it is. A request for a real name keeps whatever its app put there, but for what came from elsewhere.
-    fn unsealed(&self) -> Option<Edit> {
-        let fields = &self.request.fields;
-        let own = self.routed.decision.untouched;
-        if self.told.translated || !unseal::may_hold(fields.text(), own) {
+    fn history(&self) -> &History {
+        self.history
+            .get_or_init(|| self.read_history().unwrap_or_default())
+    }
+
+    /// The conversation without other models' sealed reasoning, for a request that stays in its dialect, and with what stands for
+    /// thinking that was lost, where the model demands it; `None` where it can go as it is. A request for a real name keeps whatever
+    /// its app put there, but for what came from elsewhere.
+    fn read_history(&self) -> Option<History> {
+        let (fields, dialect) = (&self.request.fields, self.told.dialect);
+        let (own, translated) = (self.routed.decision.untouched, self.told.translated);
+        let sealed = !translated && unseal::may_hold(fields.text(), own);
+        let mut parts = self.request.prompt.turns.iter().flat_map(|t| &t.parts);
+        let demand = self.arm.model.accepts.loops;
+        let demand = demand.filter(|_| translated || !own);
+        let demand = demand.filter(|_| parts.any(|part| matches!(part, Part::ToolCall)));
+        if !sealed && demand.is_none() {
             return None;
         }
-        let field = self.told.dialect.turns_field();
+        let field = dialect.turns_field();
         let raw = fields.some(field)?;
         // Google's one turn may stand without a list.
         let before: Vec<serde_json::Value> = match raw.starts_with('{') {
@@ -280,8 +314,20 @@ impl<'a> CompletionOrder<'a> {
             maker: &|signature| makers.of(signature).filter(|_| !own),
         };
         let mut turns = before.clone();
-        self.told.dialect.unseal(&mut turns, &reader);
-        (turns != before).then(|| Edit::set(&[field], serde_json::Value::Array(turns).to_string()))
+        if sealed {
+            dialect.unseal(&mut turns, &reader);
+        }
+        let mut bare = false;
+        if let Some(demand) = demand {
+            let steps = dialect.steps(&turns, demand);
+            bare = steps::lack(&steps, demand);
+            for at in steps::to_mend(&steps, demand) {
+                dialect.mend_step(&mut turns[at], demand);
+            }
+        }
+        let edit = (turns != before)
+            .then(|| Edit::set(&[field], serde_json::Value::Array(turns).to_string()));
+        Some(History { edit, bare })
     }
 
     /// What a translated answer is framed with.
@@ -290,12 +336,23 @@ impl<'a> CompletionOrder<'a> {
         Frame {
             id: completion.admission.id.replace('-', ""),
             model: self.arm.model.name.clone(),
+            maker: self.arm.model.name.clone(),
             from: self.told.dialect.name(),
             created: unix_seconds(),
             usage: completion.request.usage_asked,
             array: completion.place.array,
             old_calls: completion.request.old_calls,
+            renamed: completion.admission.dialect.renamed(&completion.request),
             input_estimate: completion.features.prompt_tokens_estimate,
+            keeper: match completion.admission.dialect.is_kept(&completion.request) {
+                true => {
+                    let admission = completion.admission;
+                    admission
+                        .items
+                        .keeper(admission.caller.name(), completion.body)
+                }
+                false => Keeper::default(),
+            },
         }
     }
 

@@ -40,7 +40,7 @@ impl<'a> Translator<'a> {
     /// A 400 that names what cannot be said in any dialect of its provider.
     pub(super) fn told(&self, asked: &Completion<'_>, arm: &Arm) -> Result<Wording, Error> {
         let own = || Wording::own(self.dialect, asked.body.clone());
-        let to = tongue(self.dialect, &asked.request, arm);
+        let (to, plain) = tongue(self.dialect, &asked.request, arm);
         if to.name() == self.dialect.name() {
             return Ok(own());
         }
@@ -49,15 +49,17 @@ impl<'a> Translator<'a> {
         if let Some((_, told)) = written.iter().find(|(known, _)| *known == name) {
             return Ok(told.clone());
         }
+        let told = |dialect, Written { body, lost }| Wording {
+            dialect,
+            body: Bytes::from(body),
+            translated: true,
+            lost,
+        };
         let told = match self.say(asked, to, arm) {
-            Ok(Written { body, lost }) => Wording {
-                dialect: to,
-                body: Bytes::from(body),
-                translated: true,
-                lost,
-            },
-            // Its own dialect would do, without an effort: better than no answer.
-            Err(_) if arm.model.provider.speaks(self.dialect.name()) => own(),
+            Ok(written) => told(to, written),
+            // The dialect that it would be told without the demand will do, without an effort: better than no answer.
+            Err(_) if plain.name() == self.dialect.name() => own(),
+            Err(_) if plain.name() != to.name() => told(plain, self.say(asked, plain, arm)?),
             Err(error) => return Err(error),
         };
         written.push((name, told.clone()));
@@ -112,18 +114,25 @@ fn native(provider: &Provider) -> &'static dyn Dialect {
     named.expect("a test checks that every kind speaks a known dialect")
 }
 
-/// The dialect in which an arm is told a request.
-fn tongue(client: &'static dyn Dialect, request: &Request<'_>, arm: &Arm) -> &'static dyn Dialect {
-    let provider = &arm.model.provider;
-    if !provider.speaks(client.name()) {
-        return native(provider);
-    }
-    let thinks = arm
-        .effort
-        .or(request.effort)
-        .is_some_and(|e| e != Effort::None);
-    let demands = arm.model.accepts.tools_need_none && request.prompt.tools > 0 && thinks;
-    let other = client.effort().tools_and_effort_at();
+/// The dialect in which an arm is told a request, and the one in which it would be told it if it did not demand the first for tools
+/// together with thinking.
+fn tongue(
+    client: &'static dyn Dialect,
+    request: &Request<'_>,
+    arm: &Arm,
+) -> (&'static dyn Dialect, &'static dyn Dialect) {
+    let (provider, accepts) = (&arm.model.provider, &arm.model.accepts);
+    let plain = match provider.speaks(client.name()) {
+        true => client,
+        false => native(provider),
+    };
+    // Where nobody names an effort the model has its own, which it refuses beside tools as well.
+    let thinks = match arm.effort.or(request.effort) {
+        Some(effort) => effort != Effort::None,
+        None => accepts.on_by_default,
+    };
+    let demands = accepts.tools_need_none && request.prompt.tools > 0 && thinks;
+    let other = plain.effort().tools_and_effort_at();
     let other = other.filter(|name| demands && provider.speaks(name));
-    other.and_then(dialect::named).unwrap_or(client)
+    (other.and_then(dialect::named).unwrap_or(plain), plain)
 }
