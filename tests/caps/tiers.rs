@@ -303,3 +303,41 @@ async fn a_place_and_a_speed_are_reserved_at_their_multiple_and_refused_where_it
         assert_eq!(got.status, 200, "{more}: {}", got.body);
     }
 }
+
+#[tokio::test]
+async fn sound_that_was_read_from_the_cache_costs_the_rate_of_cached_sound() {
+    let told = |cached: &str| {
+        format!(
+            "{{\"candidates\":[{{\"content\":{{\"role\":\"model\",\"parts\":[{{\"text\":\"ok\"}}]}},\"finishReason\":\"STOP\"}}],\"usageMetadata\":{{\"promptTokenCount\":200000,\"candidatesTokenCount\":0,\"totalTokenCount\":200000,\"cachedContentTokenCount\":100000,\"promptTokensDetails\":[{{\"modality\":\"TEXT\",\"tokenCount\":100000}},{{\"modality\":\"AUDIO\",\"tokenCount\":100000}}],\"cacheTokensDetails\":[{{\"modality\":\"{cached}\",\"tokenCount\":100000}}]}}}}"
+        )
+    };
+    let upstream = Upstream::start(answer(500, "{}")).await;
+    let base = upstream.url();
+    let config = format!(
+        "[[provider]]\nname = \"up\"\nkind = \"gemini\"\nbase_url = \"{base}\"\n\n[[model]]\nname = \"gemini-2.5-flash\"\nprovider = \"up\"\ntier = \"small\"\n"
+    );
+    let flyball = Flyball::start(&config).await;
+    let body = r#"{"contents":[{"parts":[{"text":"x"}]}]}"#;
+    // One token of the answer is told as none, and without a cap that is the provider's figure.
+    for (cached, micro_usd) in [("TEXT", 103_000_u64), ("AUDIO", 40_000)] {
+        for call in ["generateContent", "streamGenerateContent?alt=sse"] {
+            upstream.only(match call {
+                "generateContent" => answer(200, &told(cached)),
+                _ => vec![
+                    stream_head(),
+                    piece(&format!("data: {}\n\n", told(cached))),
+                    end(),
+                ],
+            });
+            let path = format!("/v1beta/models/gemini-2.5-flash:{call}");
+            let got = post(flyball.at(), &path, &[], body).await;
+            assert_eq!(got.status, 200, "{}", got.body);
+            let row = flyball.rows().await.pop().expect("a row");
+            assert_eq!(
+                row["cost_pico_usd"],
+                micro_usd * 1_000_000,
+                "{cached} {call}: {row}"
+            );
+        }
+    }
+}
