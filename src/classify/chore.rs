@@ -26,6 +26,8 @@ const COMPACTION_MIN: usize = 300;
 static LABELS: Words = Words::of(&[
     "title*",
     "headline*",
+    "header",
+    "label",
     "tag",
     "tags",
     "tagging",
