@@ -9,7 +9,7 @@ use super::super::{
 };
 use super::{Completion, Routed, unix_seconds};
 use crate::arm::Effort;
-use crate::dialect::{self, Answer as Read, AskedTier, Frame, Request, unseal};
+use crate::dialect::{self, Answer as Read, AskedTier, Frame, Request, bend, unseal};
 use crate::effort::{self, Family, Written};
 use crate::error::{Error, Kind};
 use crate::fleet::Arm;
@@ -302,7 +302,8 @@ impl<'a> Attempt<'a> {
         let (client, place) = (self.completion().admission.dialect, self.completion().place);
         if self.told.translated {
             returned::set_type(head, client.stream_type(place.array));
-            return Passes::Translated(client.stream_writer(self.frame()));
+            let writer = client.stream_writer(self.frame());
+            return Passes::Translated(bend::with_own_names(writer, &self.told.renamed));
         }
         let dialect = self.told.dialect;
         let hide = self.usage_added().then(|| dialect.hide_usage()).flatten();
@@ -445,6 +446,8 @@ impl Order for Attempt<'_> {
         if let Some(fault) = read.error {
             return Err(fault.error());
         }
+        let mut read = read;
+        bend::own_names(&mut read, &self.told.renamed);
         let completion = self.completion();
         let (dialect, stream) = (completion.admission.dialect, completion.request.stream);
         Ok(reply::translated(head, dialect, stream, read, self.frame()))
@@ -465,6 +468,10 @@ enum Words {
 /// # Errors
 /// A defect: what one dialect writes it cannot read.
 fn read<'a>(completion: &'a Completion<'a>, told: &'a Told) -> Result<Cow<'a, Request<'a>>, Error> {
+    if told.bent {
+        let request = told.dialect.decode_at(&told.body, completion.place)?;
+        return Ok(Cow::Owned(request));
+    }
     if !told.translated {
         return Ok(Cow::Borrowed(&completion.request));
     }
