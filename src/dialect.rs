@@ -4,6 +4,7 @@
 //! A new dialect is one file beside these and one line in [`ALL`].
 
 pub mod anthropic;
+pub mod bend;
 mod body;
 mod carry;
 mod cited;
@@ -27,6 +28,7 @@ pub mod ollama;
 mod open;
 pub mod openai_chat;
 pub mod openai_responses;
+mod schema;
 pub mod sse;
 pub mod steps;
 pub mod unseal;
@@ -41,6 +43,7 @@ use crate::chat::{Manner, Medium, Prompt, ServiceTier};
 use crate::effort::{Loops, Words};
 use crate::error::Error;
 use crate::json::{Edit, Object};
+use bend::Bender;
 use bytes::Bytes;
 use directory::Directory;
 use std::borrow::Cow;
@@ -105,6 +108,24 @@ pub trait Dialect: Send + Sync {
     /// # Errors
     /// A 400 that names what this dialect cannot express.
     fn write(&self, said: &Conversation, to: &Addressee<'_>) -> Result<Written, Error>;
+
+    /// Its requests can say which prefix of them is to be cached.
+    fn says_marks(&self) -> bool {
+        false
+    }
+
+    /// Bends a request to what its model takes: finds what vendors differ about where this dialect has it.
+    ///
+    /// # Errors
+    /// A 400 that names what cannot be bent.
+    fn bend(&self, _bender: &mut Bender<'_>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Where a request names the texts that end the answer; empty where it cannot.
+    fn stop_at(&self) -> &'static [&'static str] {
+        &["stop"]
+    }
 
     /// How it says an effort and a token limit.
     fn effort(&self) -> &'static dyn Words;
@@ -417,6 +438,9 @@ pub fn translate(
         }
         error
     })?;
+    if !to.says_marks() && !said.marks.is_empty() {
+        written.lost.push(bend::MARK.to_owned());
+    }
     for field in &mut written.lost {
         if let Some((_, own)) = own(field) {
             own.clone_into(field);

@@ -61,6 +61,8 @@ pub struct Asked<'a> {
     pub dialect: &'static str,
     /// Whether an arm whose provider does not speak the dialect can be told the request all the same.
     pub sayable: &'a dyn Fn(&Arm) -> Result<(), Error>,
+    /// Whether a model takes all that changes the answer, so that nothing of it would have to be let go.
+    pub takes: &'a dyn Fn(&Model) -> bool,
     /// The model asked for.
     pub model: &'a str,
     /// An effort that the caller demands.
@@ -317,6 +319,7 @@ fn routed(
     let rule = rule(policy, asked, difficulty, features, wants);
     let mut considered = Vec::new();
     let mut eligible = gate::eligible(policy, asked, features, wants, &mut considered);
+    gate::prefer_takers(asked, &mut eligible, &mut considered);
     let job = cost::Forecast {
         features,
         difficulty,

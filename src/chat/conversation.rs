@@ -37,8 +37,32 @@ pub struct Conversation {
     pub show_reasoning: bool,
     /// Who the end user is, in the app's own words.
     pub user: Option<String>,
+    /// What marks a prefix of it for a prompt cache, in the client's own words.
+    pub marks: Vec<Mark>,
     /// Fields that the neutral form does not hold and that change no answer's meaning: let go, and named.
     pub lost: Vec<String>,
+}
+
+/// A mark for a prompt cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// What it ends at.
+    pub at: Marked,
+    /// What it says.
+    pub says: Value,
+}
+
+/// What a mark for a prompt cache stands at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Marked {
+    /// The request as a whole: wherever its end is.
+    Whole,
+    /// One of the instructions.
+    System(usize),
+    /// A tool.
+    Tool(usize),
+    /// An item of a message.
+    Item(usize, usize),
 }
 
 /// One message.
@@ -267,7 +291,24 @@ impl Conversation {
             role: Role::User,
             items,
         }];
+        for mark in &mut said.marks {
+            if let Marked::System(i) = mark.at {
+                mark.at = Marked::Item(0, i);
+            }
+        }
         said
+    }
+
+    /// What marks this for a prompt cache, if something does; of several the last.
+    #[must_use]
+    pub fn mark(&self, at: Marked) -> Option<&Value> {
+        let mark = self.marks.iter().rev().find(|mark| mark.at == at);
+        mark.map(|mark| &mark.says)
+    }
+
+    /// Marks this for a prompt cache, if there is a mark.
+    pub fn mark_at(&mut self, at: Marked, says: Option<Value>) {
+        self.marks.extend(says.map(|says| Mark { at, says }));
     }
 
     /// Names every result after the call that it answers, as far as the conversation has that call.

@@ -4,6 +4,7 @@
 
 mod answer;
 mod batches;
+mod bend;
 mod converse;
 mod effort;
 mod models;
@@ -12,6 +13,7 @@ mod speak;
 mod usage;
 mod write;
 
+use super::bend::Bender;
 use super::directory::Directory;
 use super::framed::Framed;
 use super::in_order::InOrder;
@@ -101,6 +103,18 @@ impl Dialect for Anthropic {
 
     fn effort(&self) -> &'static dyn Words {
         &effort::Messages
+    }
+
+    fn stop_at(&self) -> &'static [&'static str] {
+        &["stop_sequences"]
+    }
+
+    fn says_marks(&self) -> bool {
+        true
+    }
+
+    fn bend(&self, bender: &mut Bender<'_>) -> Result<(), Error> {
+        bend::bend(bender)
     }
 
     fn write(&self, said: &Conversation, to: &Addressee<'_>) -> Result<Written, Error> {

@@ -169,6 +169,15 @@ pub(super) fn count(
     }
 }
 
+/// A token limit; missing, `null`, and what is below one are none: servers on one's own machine take -1 for no limit.
+pub(super) fn limit(fields: &Object<'_>, key: &str) -> Result<Option<u64>, Error> {
+    let none = |raw: &str| raw.parse::<i64>().is_ok_and(|limit| limit <= 0);
+    match fields.some(key).is_some_and(none) {
+        true => Ok(None),
+        false => count(fields, key, 1..=TOKENS_MAX),
+    }
+}
+
 /// An array of `T`; missing and `null` are `None`.
 pub(super) fn list<'a, T: Deserialize<'a>>(
     fields: &Object<'a>,

@@ -13,6 +13,7 @@ mod speak;
 mod usage;
 mod write;
 
+use super::bend::Bender;
 use super::directory::Directory;
 use super::framed::Framed;
 use super::in_order::InOrder;
@@ -76,6 +77,15 @@ impl Dialect for Cohere {
 
     fn effort(&self) -> &'static dyn Words {
         &effort::CohereWords
+    }
+
+    fn stop_at(&self) -> &'static [&'static str] {
+        &["stop_sequences"]
+    }
+
+    fn bend(&self, bender: &mut Bender<'_>) -> Result<(), Error> {
+        bender.stops(&["stop_sequences"]);
+        Ok(())
     }
 
     fn write(&self, said: &Conversation, to: &Addressee<'_>) -> Result<Written, Error> {

@@ -12,6 +12,7 @@ mod speak;
 mod usage;
 mod write;
 
+use super::bend::Bender;
 use super::directory::Directory;
 use super::framed::Framed;
 use super::{
@@ -95,6 +96,15 @@ impl Dialect for Gemini {
 
     fn effort(&self) -> &'static dyn Words {
         &effort::GeminiWords
+    }
+
+    fn stop_at(&self) -> &'static [&'static str] {
+        &["generationConfig", "stopSequences"]
+    }
+
+    fn bend(&self, bender: &mut Bender<'_>) -> Result<(), Error> {
+        bender.stops(&["generationConfig", "stopSequences"]);
+        Ok(())
     }
 
     fn write(&self, said: &Conversation, to: &Addressee<'_>) -> Result<Written, Error> {

@@ -92,6 +92,10 @@ impl Dialect for Ollama {
         &effort::Think
     }
 
+    fn stop_at(&self) -> &'static [&'static str] {
+        &["options", "stop"]
+    }
+
     fn write(&self, said: &Conversation, to: &Addressee<'_>) -> Result<Written, Error> {
         write::write(*self, said, to)
     }

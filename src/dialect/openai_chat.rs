@@ -3,6 +3,7 @@
 //! Opens no sockets; knows vendors only by the spelling of their fields, never by their address.
 
 mod answer;
+mod bend;
 mod calls;
 mod converse;
 mod effort;
@@ -13,6 +14,7 @@ mod speak;
 mod usage;
 mod write;
 
+use super::bend::Bender;
 use super::framed::Framed;
 use super::{
     Addressee, Answer, Dialect, Envelope, Frame, Place, PlaceWork, Request, StreamDecoder,
@@ -76,6 +78,10 @@ impl Dialect for OpenAiChat {
 
     fn effort(&self) -> &'static dyn Words {
         &effort::Chat
+    }
+
+    fn bend(&self, bender: &mut Bender<'_>) -> Result<(), Error> {
+        bend::bend(bender)
     }
 
     fn write(&self, said: &Conversation, to: &Addressee<'_>) -> Result<Written, Error> {

@@ -5,6 +5,7 @@
 //! refused by name for every other model.
 
 mod answer;
+mod bend;
 mod converse;
 mod effort;
 mod named;
@@ -13,6 +14,7 @@ mod request;
 mod speak;
 mod write;
 
+use super::bend::Bender;
 use super::framed::Framed;
 use super::in_order::InOrder;
 use super::keep::Kept;
@@ -76,6 +78,14 @@ impl Dialect for OpenAiResponses {
 
     fn effort(&self) -> &'static dyn Words {
         &effort::ResponsesWords
+    }
+
+    fn stop_at(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn bend(&self, bender: &mut Bender<'_>) -> Result<(), Error> {
+        bend::bend(bender)
     }
 
     fn write(&self, said: &Conversation, to: &Addressee<'_>) -> Result<Written, Error> {

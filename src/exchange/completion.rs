@@ -14,8 +14,10 @@ use crate::dialect::{Place, Request};
 use crate::error::Error;
 use crate::fleet::Arm;
 use crate::fleet::senses::Carried;
+use crate::json::Object;
 use crate::route::policy::Rule;
 use crate::route::{self, Decision};
+use crate::takes::Takes;
 use crate::telemetry::Decided;
 use attempt::CompletionOrder;
 use bytes::Bytes;
@@ -100,6 +102,20 @@ impl<'a> Completion<'a> {
         })
     }
 
+    /// It names texts that end the answer.
+    fn has_stops(&self) -> bool {
+        let mut path = self.admission.dialect.stop_at().iter();
+        let Some(first) = path.next() else {
+            return false;
+        };
+        let mut raw = self.request.fields.some(first);
+        for key in path {
+            let object = raw.and_then(|raw| Object::read_str(raw).ok());
+            raw = object.and_then(|object| object.some(key));
+        }
+        raw.is_some_and(|raw| !matches!(raw, "[]" | "\"\""))
+    }
+
     /// What the decision is asked.
     fn ask<T>(
         &self,
@@ -115,9 +131,13 @@ impl<'a> Completion<'a> {
         } = self.admission;
         let request = &self.request;
         let served = turn.and_then(|(_, served)| served.as_ref());
+        let stops = self.has_stops();
         let asked = route::Asked {
             dialect: self.admission.dialect.name(),
-            sayable: &|arm| self.translator.told(self, arm).map(drop),
+            sayable: &|arm| self.translator.told(self, arm, true).map(drop),
+            takes: &|model| {
+                !stops || Takes::of(model.provider.kind.name, &model.name).stop != Some(0)
+            },
             model: &request.model,
             effort: wishes
                 .effort
@@ -206,7 +226,9 @@ impl Work for Routed<'_> {
     }
 
     fn told(&self, arm: &Arm) -> Result<Wording, Unserved> {
-        let told = self.completion.translator.told(self.completion, arm);
+        let untouched = self.decision.untouched;
+        let completion = self.completion;
+        let told = completion.translator.told(completion, arm, untouched);
         told.map_err(|error| Unserved::next(Err(error)))
     }
 

@@ -82,6 +82,8 @@ impl<'a> Embeddings<'a> {
                 dialect: call.dialect(),
                 body: told,
                 translated: translated.is_some(),
+                bent: false,
+                renamed: Vec::new(),
                 lost: translated
                     .as_ref()
                     .map_or(Vec::new(), |said| said.lost.clone()),

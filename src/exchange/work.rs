@@ -69,6 +69,10 @@ pub(super) struct Wording {
     pub(super) body: Bytes,
     /// The client speaks another dialect.
     pub(super) translated: bool,
+    /// It is in the client's dialect, but not what the client sent: the model takes less.
+    pub(super) bent: bool,
+    /// Names of tools that the model does not take: what each is called there, and what the client calls it.
+    pub(super) renamed: Vec<(String, String)>,
     /// The client's fields that were let go.
     pub(super) lost: Vec<String>,
 }
@@ -80,6 +84,8 @@ impl Wording {
             dialect,
             body,
             translated: false,
+            bent: false,
+            renamed: Vec::new(),
             lost: Vec::new(),
         }
     }

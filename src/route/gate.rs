@@ -50,6 +50,28 @@ pub(super) fn eligible(
     pass
 }
 
+/// Leaves out the models that do not take all of the request, where there are others.
+pub(super) fn prefer_takers(
+    asked: &Asked<'_>,
+    eligible: &mut Vec<Arc<Model>>,
+    considered: &mut Vec<Considered>,
+) {
+    if !eligible.iter().any(|model| (asked.takes)(model)) {
+        return;
+    }
+    eligible.retain(|model| {
+        let takes = (asked.takes)(model);
+        if !takes {
+            considered.push(Considered {
+                arm: model.name.clone(),
+                expected: None,
+                verdict: "it takes no text that ends the answer",
+            });
+        }
+        takes
+    });
+}
+
 /// Leaves out the models of a provider that cannot be told the request in any dialect that it speaks.
 pub(super) fn leave_out(
     provider: &Provider,

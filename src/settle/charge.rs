@@ -349,7 +349,7 @@ mod tests {
             );
         }
         // What the request asks for and the answer says nothing of.
-        let asked = Terms {
+        let asked = ChargeTerms {
             manner: usage(Some(true), None).manner,
             ..terms(&price, true)
         };

@@ -427,7 +427,7 @@ mod tests {
                 Some("n"),
             ),
             (
-                &format!(r#"{{"model":"sim-small","max_tokens":-1,{HI}}}"#),
+                &format!(r#"{{"model":"sim-small","max_tokens":-1.5,{HI}}}"#),
                 400,
                 Some("max_tokens"),
             ),

@@ -45,7 +45,7 @@ async fn a_wrong_body_is_a_400_that_names_the_field_in_both_dialects() {
             "max_tokens",
         ),
         (
-            format!("{{\"model\":\"auto\",\"max_tokens\":-1,{messages}}}"),
+            format!("{{\"model\":\"auto\",\"max_tokens\":-1.5,{messages}}}"),
             "max_tokens",
         ),
         (

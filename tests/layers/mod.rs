@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 const LAYERS: [&[&str]; 5] = [
     &[
         "arm", "chat", "effort", "error", "json", "limits", "money", "pattern", "price", "reader",
-        "tls",
+        "takes", "tls",
     ],
     &[
         "dialect",

@@ -3,6 +3,7 @@
 mod cohere;
 mod features;
 mod loops;
+mod vendors;
 
 use crate::client::{self, Answer};
 use crate::flyball::{Flyball, compatible};
@@ -154,7 +155,7 @@ async fn a_chat_completions_request_reaches_an_anthropic_model_whole() {
     );
     let sent: Value = serde_json::from_str(&seen.body).expect("JSON");
     let schema = weather("openai")["tools"][0]["function"]["parameters"].clone();
-    // An object of an answer's schema must be closed there.
+    // An object of a schema that is followed exactly must be closed there.
     let mut closed = schema.clone();
     closed["additionalProperties"] = false.into();
     assert_eq!(
@@ -166,7 +167,7 @@ async fn a_chat_completions_request_reaches_an_anthropic_model_whole() {
                 {"role": "assistant", "content": [{"type": "tool_use", "id": "c_1", "name": "weather", "input": {"z": "Rome"}}]},
                 {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c_1", "content": "sunny"}, {"type": "text", "text": "And?"}]}
             ],
-            "tools": [{"name": "weather", "description": "Weather", "input_schema": schema, "strict": true}],
+            "tools": [{"name": "weather", "description": "Weather", "input_schema": closed, "strict": true}],
             "tool_choice": {"type": "any", "disable_parallel_tool_use": true},
             "output_config": {"format": {"type": "json_schema", "schema": closed}},
             "temperature": 1, "stop_sequences": ["END"], "metadata": {"user_id": "u1"}

@@ -328,7 +328,7 @@ mod tests {
             (&[r#"{"inference_geo":"moon"}"#], (None, None, true)),
             (&[r#"{"speed":2}"#], (None, None, true)),
         ] {
-            let mut seen = Seen::default();
+            let mut seen = SeenUsage::default();
             seen.take(
                 &serde_json::from_str(r#"{"input_tokens":1,"output_tokens":1}"#).expect("read"),
             );

@@ -2,15 +2,22 @@
 
 use crate::chat::Role;
 use crate::chat::conversation::{
-    Choice, Conversation, Format, Item, Media, MediaKind, Message, Place, Reasoning, Returned,
+    Choice, Conversation, Format, Item, Marked, Media, MediaKind, Message, Place, Reasoning,
+    Returned,
 };
+use crate::dialect::bend::MARK;
 use crate::dialect::open::{cannot, cannot_hold, not_empty};
 use crate::dialect::{Addressee, Written};
 use crate::dialect::{carry, media};
 use crate::error::Error;
+use crate::takes::digest;
 use serde_json::{Map, Number, Value, json};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 pub(super) fn write(said: &Conversation, to: &Addressee<'_>) -> Result<Written, Error> {
+    let apart = apart(said);
+    let said = apart.as_ref();
     let mut lost = said.lost.clone();
     if said.choices.is_some() {
         return Err(cannot("n"));
@@ -24,13 +31,19 @@ pub(super) fn write(said: &Conversation, to: &Addressee<'_>) -> Result<Written, 
     body.insert("max_tokens".into(), said.limit.unwrap_or(to.limit).into());
     match said.system.as_slice() {
         [] => {}
-        [one] => drop(body.insert("system".into(), one.clone().into())),
+        [one] if said.mark(Marked::System(0)).is_none() => {
+            body.insert("system".into(), one.clone().into());
+        }
         many => {
-            let blocks = many
-                .iter()
-                .map(|text| json!({"type": "text", "text": text}));
+            let blocks = many.iter().enumerate().map(|(i, text)| {
+                let block = json!({"type": "text", "text": text});
+                marked(block, said.mark(Marked::System(i)))
+            });
             body.insert("system".into(), blocks.collect());
         }
+    }
+    if let Some(mark) = said.mark(Marked::Whole) {
+        body.insert(MARK.into(), mark.clone());
     }
     body.insert("messages".into(), messages(said, to)?.into());
     if said.stream {
@@ -83,11 +96,23 @@ fn close_objects(schema: &mut Value) {
     }
 }
 
+/// Puts a mark for the prompt cache on what may have one: thoughts may not.
+fn marked(mut block: Value, mark: Option<&Value>) -> Value {
+    let thought = matches!(
+        block["type"].as_str(),
+        Some("thinking" | "redacted_thinking")
+    );
+    if let (Some(mark), false) = (mark, thought) {
+        block[MARK] = mark.clone();
+    }
+    block
+}
+
 fn tools(said: &Conversation, body: &mut Map<String, Value>) {
     if said.tools.is_empty() {
         return;
     }
-    let list = said.tools.iter().map(|tool| {
+    let list = said.tools.iter().enumerate().map(|(i, tool)| {
         let mut made = json!({"name": tool.name});
         if let Some(description) = &tool.description {
             made["description"] = description.clone().into();
@@ -100,7 +125,7 @@ fn tools(said: &Conversation, body: &mut Map<String, Value>) {
         if let Some(strict) = tool.strict {
             made["strict"] = strict.into();
         }
-        made
+        marked(made, said.mark(Marked::Tool(i)))
     });
     body.insert("tools".into(), list.collect());
     let single = said.parallel() == Some(false);
@@ -155,15 +180,25 @@ fn sampling(said: &Conversation, body: &mut Map<String, Value>, lost: &mut Vec<S
 /// Results and the user's words after them are one turn here.
 fn messages(said: &Conversation, to: &Addressee<'_>) -> Result<Vec<Value>, Error> {
     let mut list: Vec<(&str, Vec<Value>)> = Vec::new();
-    for Message { role, items } in &said.messages {
+    for (m, Message { role, items }) in said.messages.iter().enumerate() {
         let role = if *role == Role::Assistant {
             "assistant"
         } else {
             "user"
         };
         let mut blocks = Vec::new();
-        for item in items {
-            blocks.extend(block(item, to)?);
+        for (i, item) in items.iter().enumerate() {
+            let mark = said.mark(Marked::Item(m, i));
+            match (block(item, to)?, mark) {
+                (Some(made), mark) => blocks.push(marked(made, mark)),
+                // What has no words here: the prefix ends before it.
+                (None, Some(mark)) => {
+                    if let Some(last) = blocks.pop() {
+                        blocks.push(marked(last, Some(mark)));
+                    }
+                }
+                (None, None) => {}
+            }
         }
         match list.last_mut() {
             Some((last, before)) if *last == role => before.extend(blocks),
@@ -173,7 +208,7 @@ fn messages(said: &Conversation, to: &Addressee<'_>) -> Result<Vec<Value>, Error
     }
     let whole = |(role, blocks): (&str, Vec<Value>)| {
         let text = match blocks.as_slice() {
-            [one] if one["type"] == "text" => one["text"].clone(),
+            [one] if one["type"] == "text" && one.get(MARK).is_none() => one["text"].clone(),
             _ => Value::Array(blocks),
         };
         json!({"role": role, "content": text})
@@ -242,6 +277,43 @@ fn medium(media: &Media) -> Result<Value, Error> {
             Ok(made)
         }
     }
+}
+
+/// The conversation with ids of calls that are told apart when they are written here too.
+fn apart(said: &Conversation) -> Cow<'_, Conversation> {
+    let items = said.messages.iter().flat_map(|message| &message.items);
+    let ids: BTreeSet<&str> = items
+        .filter_map(|item| match item {
+            Item::Call(call) => Some(call.id.as_str()),
+            _ => None,
+        })
+        .collect();
+    let clashes = |own: &str| {
+        let written = id(own);
+        written != own
+            && ids
+                .iter()
+                .any(|other| *other != own && id(other) == written)
+    };
+    if !ids.iter().any(|own| clashes(own)) {
+        return Cow::Borrowed(said);
+    }
+    let mut told = said.clone();
+    for item in told
+        .messages
+        .iter_mut()
+        .flat_map(|message| &mut message.items)
+    {
+        let own = match item {
+            Item::Call(call) => &mut call.id,
+            Item::Result(result) => &mut result.id,
+            _ => continue,
+        };
+        if clashes(own) {
+            *own = format!("{}_{}", id(own), digest(own, 6));
+        }
+    }
+    Cow::Owned(told)
 }
 
 /// Ids are letters, digits, `_` and `-` here.

@@ -116,7 +116,7 @@ mod tests {
             ),
         ] {
             let cached = format!("{{{details}\"cachedContentTokenCount\":5,{}", &json[1..]);
-            let wire = serde_json::from_str::<Wire<'_>>(&cached).expect("read");
+            let wire = serde_json::from_str::<GeminiUsage<'_>>(&cached).expect("read");
             let got = wire.read().expect("usage");
             assert_eq!(
                 (got.audio_input, got.cached_audio, got.anomaly),

@@ -2,9 +2,10 @@
 
 use crate::chat::Role;
 use crate::chat::conversation::{
-    Call, Choice, Conversation, Format, Item, Media, MediaKind, Message, Reasoning, Returned,
-    Sampling, State, Tool,
+    Call, Choice, Conversation, Format, Item, Marked, Media, MediaKind, Message, Reasoning,
+    Returned, Sampling, State, Tool,
 };
+use crate::dialect::bend::MARK;
 use crate::dialect::carry;
 use crate::dialect::functions;
 use crate::dialect::ids::Ids;
@@ -78,8 +79,12 @@ pub(super) fn converse(request: &Request<'_>) -> Result<Conversation, Error> {
     said.parallel_calls = fields.flag("parallel_tool_calls")?;
     said.format = format(&mut fields)?;
     for (i, tool) in fields.list("tools")?.into_iter().enumerate() {
-        said.tools.push(function(format!("tools[{i}]"), tool)?);
+        let (tool, mark) = function(format!("tools[{i}]"), tool)?;
+        said.mark_at(Marked::Tool(said.tools.len()), mark);
+        said.tools.push(tool);
     }
+    let mark = fields.take(MARK);
+    said.mark_at(Marked::Whole, mark);
     said.choice = choice(&mut fields)?;
     old_tools(&mut fields, &mut said)?;
     let mut ids = Ids::default();
@@ -118,17 +123,18 @@ fn format(fields: &mut Fields) -> Result<Option<Format>, Error> {
     Ok(read)
 }
 
-fn function(at: String, tool: Value) -> Result<Tool, Error> {
+/// A tool, and its mark for the prompt cache, which gateways pass on to Anthropic.
+fn function(at: String, tool: Value) -> Result<(Tool, Option<Value>), Error> {
     let mut tool = Fields::of(at, tool)?;
     if tool.text("type")?.is_some_and(|kind| kind != "function") {
         return Err(cannot(&tool.path("type")));
     }
-    let function = tool.need_object("function")?;
+    let mut function = tool.need_object("function")?;
+    let inner = function.take(MARK);
     let read = declared(function)?;
-    // Cache marks of gateways that pass Anthropic's on.
-    tool.ignore(&["cache_control"]);
+    let mark = tool.take(MARK).or(inner);
     tool.done()?;
-    Ok(read)
+    Ok((read, mark))
 }
 
 fn declared(mut function: Fields) -> Result<Tool, Error> {
@@ -189,14 +195,21 @@ fn add(mut message: Fields, ids: &mut Ids, said: &mut Conversation) -> Result<()
         _ => None,
     };
     message.lose(&["name"], &mut said.lost);
-    message.ignore(&["cache_control"]);
+    let whole = message.take(MARK);
     let mut items = Vec::new();
     if role == "assistant" {
         reasoning(&mut message, &mut items)?;
     }
-    content(&mut message, &mut items)?;
+    let mut marks = content(&mut message, &mut items)?;
+    // The mark of a message is that of its end.
+    if let (Some(mark), Some(last)) = (whole, items.len().checked_sub(1)) {
+        marks.push((last, mark));
+    }
     match role.as_str() {
         "system" | "developer" => {
+            for (i, mark) in marks {
+                said.mark_at(Marked::System(said.system.len() + i), Some(mark));
+            }
             for item in items {
                 match item {
                     Item::Text(text) => said.system.push(text),
@@ -211,6 +224,9 @@ fn add(mut message: Fields, ids: &mut Ids, said: &mut Conversation) -> Result<()
             calls(&mut message, &mut items)?;
             old_call(&mut message, ids, &mut items)?;
             message.ignore(&["annotations"]);
+            for (i, mark) in marks {
+                said.mark_at(Marked::Item(said.messages.len(), i), Some(mark));
+            }
             said.messages.push(Message {
                 role: Role::Assistant,
                 items,
@@ -233,11 +249,21 @@ fn add(mut message: Fields, ids: &mut Ids, said: &mut Conversation) -> Result<()
                 failed: false,
             };
             push(&mut said.messages, Role::Tool, Item::Result(result));
+            // What marks a part of a result marks the result.
+            let at = said.messages.last().map(|last| last.items.len() - 1);
+            if let (Some(at), Some((_, mark))) = (at, marks.pop()) {
+                said.mark_at(Marked::Item(said.messages.len() - 1, at), Some(mark));
+            }
         }
-        "user" => said.messages.push(Message {
-            role: Role::User,
-            items,
-        }),
+        "user" => {
+            for (i, mark) in marks {
+                said.mark_at(Marked::Item(said.messages.len(), i), Some(mark));
+            }
+            said.messages.push(Message {
+                role: Role::User,
+                items,
+            });
+        }
         _ => return Err(cannot(&message.path("role"))),
     }
     message.done()
@@ -347,23 +373,26 @@ fn old_call(message: &mut Fields, ids: &mut Ids, items: &mut Vec<Item>) -> Resul
     call.done()
 }
 
-fn content(message: &mut Fields, items: &mut Vec<Item>) -> Result<(), Error> {
+/// Reads what is said; gives the marks for a prompt cache, each with the place of its item.
+fn content(message: &mut Fields, items: &mut Vec<Item>) -> Result<Vec<(usize, Value)>, Error> {
+    let mut marks = Vec::new();
     let path = message.path("content");
     match message.take("content") {
         None => {}
         Some(Value::String(text)) => items.push(Item::Text(text)),
         Some(Value::Array(parts)) => {
             for (i, part) in parts.into_iter().enumerate() {
-                items.push(piece(Fields::of(format!("{path}[{i}]"), part)?)?);
+                let mut part = Fields::of(format!("{path}[{i}]"), part)?;
+                marks.extend(part.take(MARK).map(|mark| (items.len(), mark)));
+                items.push(piece(part)?);
             }
         }
         Some(other) => return Err(body::wrong(path, "a string or an array", kind(&other))),
     }
-    Ok(())
+    Ok(marks)
 }
 
 fn piece(mut part: Fields) -> Result<Item, Error> {
-    part.ignore(&["cache_control"]);
     let item = match part.need_text("type")?.as_str() {
         "text" => Item::Text(part.need_text("text")?),
         "refusal" => Item::Refusal(part.need_text("refusal")?),

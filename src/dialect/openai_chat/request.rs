@@ -131,7 +131,7 @@ fn usage_asked(fields: &Object<'_>) -> Result<bool, Error> {
 
 fn limit(fields: &Object<'_>) -> Result<Option<Limit>, Error> {
     let read = |field: &'static str| -> Result<Option<Limit>, Error> {
-        let tokens = body::count(fields, field, 1..=body::TOKENS_MAX)?;
+        let tokens = body::limit(fields, field)?;
         Ok(tokens.map(|tokens| Limit { field, tokens }))
     };
     let (new, old) = (read("max_completion_tokens")?, read("max_tokens")?);

@@ -116,7 +116,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
     let fields = body::object(bytes, OBJECTS)?;
     let model = body::model_at(&fields, place)?;
     let stream = body::flag(&fields, "stream")?;
-    let limit = body::count(&fields, "max_output_tokens", 1..=body::TOKENS_MAX)?;
+    let limit = body::limit(&fields, "max_output_tokens")?;
     let mut costs = Costs::default();
     name_unbounded(&fields, &mut costs.unbounded);
     let tools: Vec<Maybe<ResponsesTool<'_>>> = body::list(&fields, "tools")?.unwrap_or_default();
@@ -419,7 +419,7 @@ mod tests {
             ("{\"model\":\"m\",\"input\":7}", "input"),
             ("{\"model\":\"m\",\"input\":[7]}", "input[0]"),
             (
-                "{\"model\":\"m\",\"input\":\"x\",\"max_output_tokens\":0}",
+                "{\"model\":\"m\",\"input\":\"x\",\"max_output_tokens\":0.5}",
                 "max_output_tokens",
             ),
             (

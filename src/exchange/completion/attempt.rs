@@ -11,7 +11,7 @@ use super::{Completion, Routed, unix_seconds};
 use crate::arm::Effort;
 use crate::chat::{Manner, Part};
 use crate::dialect::keep::Keeper;
-use crate::dialect::{self, Answer as Read, AskedTier, Frame, Request, steps, unseal};
+use crate::dialect::{self, Answer as Read, AskedTier, Frame, Request, bend, steps, unseal};
 use crate::effort::{self, Family, Written};
 use crate::error::{Error, Kind};
 use crate::fleet::Arm;
@@ -361,7 +361,8 @@ impl<'a> CompletionOrder<'a> {
         let (client, place) = (self.completion().admission.dialect, self.completion().place);
         if self.told.translated {
             returned::set_type(head, client.stream_type(place.array));
-            return Passes::Translated(client.stream_writer(self.frame()));
+            let writer = client.stream_writer(self.frame());
+            return Passes::Translated(bend::with_own_names(writer, &self.told.renamed));
         }
         let dialect = self.told.dialect;
         let hide = self.usage_added().then(|| dialect.hide_usage()).flatten();
@@ -505,6 +506,8 @@ impl Order for CompletionOrder<'_> {
         if let Some(fault) = read.error {
             return Err(fault.error());
         }
+        let mut read = read;
+        bend::own_names(&mut read, &self.told.renamed);
         let completion = self.completion();
         let (dialect, stream) = (completion.admission.dialect, completion.request.stream);
         Ok(reply::translated(head, dialect, stream, read, self.frame()))
@@ -528,6 +531,10 @@ fn read<'a>(
     completion: &'a Completion<'a>,
     told: &'a Wording,
 ) -> Result<Cow<'a, Request<'a>>, Error> {
+    if told.bent {
+        let request = told.dialect.decode_at(&told.body, completion.place)?;
+        return Ok(Cow::Owned(request));
+    }
     if !told.translated {
         return Ok(Cow::Borrowed(&completion.request));
     }

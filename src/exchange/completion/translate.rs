@@ -5,13 +5,15 @@ use super::super::work::Wording;
 use super::Completion;
 use crate::arm::Effort;
 use crate::chat::conversation::Conversation;
-use crate::dialect::{self, Addressee, Dialect, Request, Written};
+use crate::dialect::{self, Addressee, Dialect, Request, Written, bend};
 use crate::effort;
 use crate::error::Error;
 use crate::fleet::Arm;
 use crate::pattern::like;
 use crate::provider::Provider;
+use crate::takes::Takes;
 use bytes::Bytes;
+use std::borrow::Cow;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// One request for models that speak other dialects: the whole conversation is made once, and only where it is needed.
@@ -38,36 +40,75 @@ impl<'a> Translator<'a> {
     ///
     /// # Errors
     /// A 400 that names what cannot be said in any dialect of its provider.
-    pub(super) fn told(&self, asked: &Completion<'_>, arm: &Arm) -> Result<Wording, Error> {
-        let own = || Wording::own(self.dialect, asked.body.clone());
+    pub(super) fn told(
+        &self,
+        asked: &Completion<'_>,
+        arm: &Arm,
+        untouched: bool,
+    ) -> Result<Wording, Error> {
         let (to, plain) = tongue(self.dialect, &asked.request, arm);
-        if to.name() == self.dialect.name() {
-            return Ok(own());
+        let same = to.name() == self.dialect.name();
+        if same && untouched {
+            return Ok(Wording::own(self.dialect, asked.body.clone()));
         }
         let name = arm.to_string();
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, told)) = written.iter().find(|(known, _)| *known == name) {
             return Ok(told.clone());
         }
-        let told = |dialect, Written { body, lost }| Wording {
-            dialect,
-            body: Bytes::from(body),
-            translated: true,
-            lost,
-        };
-        let told = match self.say(asked, to, arm) {
-            Ok(written) => told(to, written),
-            // The dialect that it would be told without the demand will do, without an effort: better than no answer.
-            Err(_) if plain.name() == self.dialect.name() => own(),
-            Err(_) if plain.name() != to.name() => told(plain, self.say(asked, plain, arm)?),
-            Err(error) => return Err(error),
+        let told = match same {
+            true => self.own(asked, arm)?,
+            false => match self.say(asked, to, arm) {
+                Ok(told) => told,
+                // The dialect that it would be told without the demand will do, without an effort: better than no answer.
+                Err(_) if plain.name() == self.dialect.name() => match untouched {
+                    true => Wording::own(self.dialect, asked.body.clone()),
+                    false => self.own(asked, arm)?,
+                },
+                Err(_) if plain.name() != to.name() => self.say(asked, plain, arm)?,
+                Err(error) => return Err(error),
+            },
         };
         written.push((name, told.clone()));
         Ok(told)
     }
 
+    /// The client's own bytes, but for what this model, which the client did not name, does not take of them.
+    fn own(&self, asked: &Completion<'_>, arm: &Arm) -> Result<Wording, Error> {
+        let told = Wording::own(self.dialect, asked.body.clone());
+        let takes = Takes::of(arm.model.provider.kind.name, &arm.model.name);
+        let Some(bent) = bend::bent(self.dialect, asked.body, &takes)? else {
+            return Ok(told);
+        };
+        Ok(Wording {
+            body: Bytes::from(bent.body),
+            bent: true,
+            lost: self.let_go(bent.lost)?,
+            ..told
+        })
+    }
+
+    /// What may be let go, as the client calls it.
+    fn let_go(&self, mut lost: Vec<String>) -> Result<Vec<String>, Error> {
+        for field in &mut lost {
+            *field = bend::called(self.dialect, field);
+        }
+        lost.sort();
+        lost.dedup();
+        let allowed = |field: &str| self.may_drop.iter().any(|p| like(p, field));
+        match lost.iter().find(|field| !allowed(field)) {
+            None => Ok(lost),
+            Some(field) => Err(not_droppable(field)),
+        }
+    }
+
     /// The request in another dialect, if nothing is lost that may not be.
-    fn say(&self, asked: &Completion<'_>, to: &dyn Dialect, arm: &Arm) -> Result<Written, Error> {
+    fn say(
+        &self,
+        asked: &Completion<'_>,
+        to: &'static dyn Dialect,
+        arm: &Arm,
+    ) -> Result<Wording, Error> {
         let conversation = self
             .conversation
             .get_or_init(|| self.dialect.converse(&asked.request))
@@ -88,12 +129,23 @@ impl<'a> Translator<'a> {
             limit: most.map_or(default, |most| most.min(default)),
             thinks: model.accepts.may_think(),
         };
-        let written = dialect::translate(self.dialect, conversation, to, &addressee)?;
-        let allowed = |field: &str| self.may_drop.iter().any(|p| like(p, field));
-        match written.lost.iter().find(|field| !allowed(field)) {
-            None => Ok(written),
-            Some(field) => Err(not_droppable(field)),
+        let takes = Takes::of(model.provider.kind.name, &model.name);
+        let named = takes.tool_name.map(|form| bend::named(conversation, form));
+        let (said, renamed) = named.unwrap_or((Cow::Borrowed(conversation), Vec::new()));
+        let Written { mut body, mut lost } =
+            dialect::translate(self.dialect, &said, to, &addressee)?;
+        if let Some(bent) = bend::bent(to, body.as_bytes(), &takes)? {
+            body = bent.body;
+            lost.extend(bent.lost);
         }
+        Ok(Wording {
+            dialect: to,
+            body: Bytes::from(body),
+            translated: true,
+            bent: false,
+            renamed,
+            lost: self.let_go(lost)?,
+        })
     }
 }
 

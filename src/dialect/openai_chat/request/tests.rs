@@ -90,11 +90,15 @@ fn a_request_that_cannot_be_understood_is_refused_by_name() {
             "must be true or false, found a string",
         ),
         (
-            &with("\"max_tokens\":0"),
+            &with("\"max_tokens\":4294967297"),
             Some("max_tokens"),
-            "from 1 to 4294967296, found 0",
+            "from 1 to 4294967296, found 4294967297",
         ),
-        (&with("\"max_tokens\":-5"), Some("max_tokens"), "found -5"),
+        (
+            &with("\"max_tokens\":-0.5"),
+            Some("max_tokens"),
+            "found -0.5",
+        ),
         (&with("\"max_tokens\":1.0"), Some("max_tokens"), "found 1.0"),
         (
             &with("\"max_tokens\":\"9\""),
