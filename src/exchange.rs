@@ -395,12 +395,12 @@ impl<'a> Exchange<'a> {
                 tokens_min: ask.tokens,
                 ..ask
             };
-            let least = || bound.least.map(|least| least());
+            let mut least = bound.least.into_iter().map(|find| find());
             match bound::held_to_cost(whole, most) {
                 Ok(whole) => match ledger.reserve(whole, opening.clone(), Duration::ZERO).await {
                     Ok(reservation) => return Ok(reservation),
                     Err(Refused::Full(full)) => {
-                        if least().is_some_and(|least| bound::is_hopeless(&full, least)) {
+                        if least.any(|least| bound::is_hopeless(&full, least)) {
                             let refused = Refused::Full(bound::as_known(full, ask));
                             return Err(self.refusal(&refused, bound.why_much));
                         }
@@ -408,7 +408,7 @@ impl<'a> Exchange<'a> {
                     Err(refused) => return Err(self.refusal(&refused, bound.why_much)),
                 },
                 Err(error) => {
-                    if least().is_some_and(|least| bound::held_to_cost(least, most).is_err()) {
+                    if least.any(|least| bound::held_to_cost(least, most).is_err()) {
                         return Err(Unserved::error(error.also(bound.why_much)));
                     }
                 }

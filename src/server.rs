@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 /// # Errors
 /// The address cannot be bound.
 pub async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|e| {
+    listen(address).map_err(|e| {
         let advice = match e.kind() {
             std::io::ErrorKind::AddrInUse => format!(
                 "another program uses {address}; stop it, or choose another address with {flag}"
@@ -34,6 +34,27 @@ pub async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, Error>
         };
         Error::new(Kind::Internal, "cannot listen").detail(advice)
     })
+}
+
+/// What the system keeps of an answer that its client has not taken yet, in bytes. By itself it would keep up to 4 MiB for each client
+/// that does not read, and everything that it takes has been read and metered, which costs memory too. Enough for 1 MB a second at
+/// the far side of the earth, which no stream of words comes near.
+const SEND_BUFFER: u32 = 128 * 1024;
+/// Connections that wait to be accepted; Linux takes no more than 4,096 by default, and the standard library asks for as many.
+const BACKLOG: u32 = 4096;
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // As the standard library does: else a restart would have to wait for old connections. On Windows it would share the port.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    // Connections inherit it from the listener.
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Files that are open besides connections: the ledger, the log, what SQLite needs for a moment.

@@ -21,27 +21,35 @@ pub fn bound(bytes: usize) -> u64 {
 /// Bytes of the longest token in o200k_base and in cl100k_base (a test looks): 128 spaces, in both.
 const TOKEN_BYTES_MAX: usize = 128;
 
-/// Lower bound of what [`count`], [`count_for`] and [`count_embedded`] say, in a hundredth of their time.
+/// Lower bound of what [`count`], [`count_for`] and [`count_embedded`] say of so many bytes of text: no token is longer than the
+/// longest one.
+#[must_use]
+pub fn least_of(bytes: usize) -> u64 {
+    bound(bytes.div_ceil(TOKEN_BYTES_MAX))
+}
+
+/// The same, closer, in a hundredth of the time of a count.
 ///
-/// No token is longer than the longest one. And no token reaches over the pieces into which both encodings cut a text first; of these
+/// No token reaches over the pieces into which both encodings cut a text first; of these
 /// each holds at most three digits, or at most one run of letters that a space goes before: a space can only be the first
 /// character of a piece with letters, and of digits a piece has three at most and nothing else.
 #[must_use]
 pub fn least(text: &str) -> u64 {
     let bytes = text.as_bytes();
-    let by_length = bytes.len().div_ceil(TOKEN_BYTES_MAX);
     let after = bytes.get(1..).unwrap_or_default();
     let (mut words, mut digits) = (0_usize, 0_usize);
-    // So few at a time that their number fits into one byte, which lets the compiler look at many bytes at once.
+    // So few at a time that their number fits into one byte, and without checks of it: so the compiler looks at many bytes at once.
     for (these, next) in bytes.chunks(255).zip(after.chunks(255)) {
-        let begins = |(a, b): (&u8, &u8)| u8::from(*a == b' ' && b.is_ascii_alphabetic());
-        let begun: u8 = these.iter().zip(next).map(begins).sum();
-        let numbers: u8 = these.iter().map(|b| u8::from(b.is_ascii_digit())).sum();
+        let (mut begun, mut numbers) = (0_u8, 0_u8);
+        for (a, b) in these.iter().zip(next) {
+            let letter = (b | 0x20).wrapping_sub(b'a') < 26;
+            begun = begun.wrapping_add(u8::from((*a == b' ') & letter));
+            numbers = numbers.wrapping_add(u8::from(a.wrapping_sub(b'0') < 10));
+        }
         words += usize::from(begun);
         digits += usize::from(numbers);
     }
-    let by_pieces = words + digits.div_ceil(3);
-    u64::try_from(by_length.max(by_pieces)).unwrap_or(u64::MAX)
+    bound(words + digits.div_ceil(3)).max(least_of(bytes.len()))
 }
 
 /// The tokens of `text` in o200k_base (OpenAI's encoding since 2024; for other vendors an estimate).

@@ -95,8 +95,9 @@ pub(super) struct Bound {
     pub(super) rough: Ask,
     /// Finds it exactly, slowly. It is asked before the rough one refuses a request or lowers its limit.
     pub(super) exact: Option<Exact>,
-    /// At most what the exact one says, and quickly found: where even that has no room, no count can change the refusal.
-    pub(super) least: Option<Exact>,
+    /// At most what the exact one says, and quickly found, each closer than the one before it and slower: where even one of them has
+    /// no room, no count can change the refusal.
+    pub(super) least: Vec<Exact>,
     /// Why a refusal has to say that it is so much, and what makes it less.
     pub(super) why_much: Option<&'static str>,
 }
@@ -109,7 +110,7 @@ impl From<Ask> for Bound {
         Bound {
             rough,
             exact: None,
-            least: None,
+            least: Vec::new(),
             why_much: None,
         }
     }

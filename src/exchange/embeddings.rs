@@ -150,7 +150,7 @@ impl Order for EmbeddingsOrder<'_> {
             // One token a byte at most; the quotes and commas around each text stand for what a tokenizer puts around it.
             rough: ask(price, time, tokens::bound(told.body.len())),
             exact: self.exact(price, time, tokens::count_embedded),
-            least: self.exact(price, time, tokens::least),
+            least: self.exact(price, time, tokens::least).into_iter().collect(),
             why_much: None,
         })
     }

@@ -215,6 +215,7 @@ impl<'a> CompletionOrder<'a> {
             let count = |text: &str| match how {
                 Words::Counted => tokens::count_for(&model.name, text),
                 Words::AtLeast => tokens::least(text),
+                Words::ByLength => tokens::least_of(text.len()),
             };
             let counted = |piece: &Bytes| std::str::from_utf8(piece).map_or(u64::MAX, count);
             let words = words.iter().map(counted).fold(0, u64::saturating_add);
@@ -380,7 +381,10 @@ impl Order for CompletionOrder<'_> {
         Some(Bound {
             rough: self.ask(self.input),
             exact: self.exact(Words::Counted),
-            least: self.exact(Words::AtLeast),
+            least: [Words::ByLength, Words::AtLeast]
+                .into_iter()
+                .filter_map(|how| self.exact(how))
+                .collect(),
             why_much: bound::why_much(&self.request.media, &self.arm.model, self.input),
         })
     }
@@ -521,6 +525,8 @@ enum Words {
     Counted,
     /// By a lower bound of what that says.
     AtLeast,
+    /// By one that looks at nothing but its length.
+    ByLength,
 }
 
 /// What an arm is told, as its dialect reads it.
