@@ -225,10 +225,10 @@ async fn a_turn_keeps_the_arm_that_answered_whatever_an_app_writes_anew() {
         for (n, head) in heads.iter().enumerate() {
             for beside in besides {
                 // A turn of tool results with a bare line of the app's beside it is known only where results are in users' turns.
-                if dialect == "responses" || (dialect == "chat" && beside.starts_with('C')) {
-                    if !beside.is_empty() {
-                        continue;
-                    }
+                let apart =
+                    dialect == "responses" || (dialect == "chat" && beside.starts_with('C'));
+                if apart && !beside.is_empty() {
+                    continue;
                 }
                 let upstream = Upstream::start(answer(200, &chat(10, 5))).await;
                 let flyball = with_fallback(&upstream).await;
