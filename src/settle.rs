@@ -141,6 +141,9 @@ struct SeenAnswer {
     /// Words came after the last report: it was an early one.
     early: bool,
     text: String,
+    /// Reasoning that was shown. A vendor may bill what it has thought and show a summary of it, so this proves nothing of what it
+    /// told; where it told nothing, it is counted.
+    thoughts: String,
     beyond: u64,
     finish: Option<Finish>,
     ended: bool,
@@ -227,13 +230,19 @@ impl Settlement {
         match event {
             Event::Text(text)
             | Event::Refusal(text)
-            | Event::Reasoning(text)
             | Event::Call { name: text, .. }
             | Event::Arguments { text, .. } => {
                 let now = Instant::now();
                 open.first_token.get_or_insert(now);
                 open.last_token = Some(now);
                 open.seen.keep(text);
+                open.seen.early = open.seen.usage.is_some();
+            }
+            Event::Reasoning(text) => {
+                let now = Instant::now();
+                open.first_token.get_or_insert(now);
+                open.last_token = Some(now);
+                open.seen.think(text);
                 open.seen.early = open.seen.usage.is_some();
             }
             Event::Usage(usage) => open.seen.told(*usage),
@@ -306,7 +315,7 @@ impl Settlement {
             true => Outcome::Ok,
             false => Outcome::StreamCut,
         };
-        let silent = open.seen.usage.is_none() && open.seen.text.is_empty();
+        let silent = open.seen.usage.is_none() && open.seen.says_nothing();
         if silent && !(outcome == Outcome::Ok && open.embeds_words()) {
             open.unmetered(outcome);
             return None;
@@ -371,6 +380,7 @@ impl SeenAnswer {
             self.failed(fault);
         }
         self.keep(&answer.words());
+        self.think(&answer.thoughts());
     }
 
     /// Takes note of a report of usage.
@@ -389,9 +399,21 @@ impl SeenAnswer {
 
     /// Takes note of an error. One that comes before any word, and says that the provider has no room, is a refusal.
     fn failed(&mut self, fault: &Fault) {
-        let nothing = self.usage.is_none() && self.text.is_empty() && self.beyond == 0;
+        let nothing = self.usage.is_none() && self.says_nothing() && self.beyond == 0;
         self.refused = nothing && matches!(fault.kind, Kind::Overloaded | Kind::RateReached);
         self.error = true;
+    }
+
+    fn think(&mut self, text: &str) {
+        if self.thoughts.len() + text.len() <= TEXT_MAX {
+            self.thoughts.push_str(text);
+        } else {
+            self.beyond += tokens::bound(text.len());
+        }
+    }
+
+    fn says_nothing(&self) -> bool {
+        self.text.is_empty() && self.thoughts.is_empty()
     }
 
     fn answer_bytes(&self) -> u64 {
@@ -448,11 +470,7 @@ impl OpenAttempt {
                 return None;
             }
         };
-        let read = trust::Read {
-            answer_bytes: self.seen.answer_bytes(),
-            body_bytes: self.body_bytes(),
-        };
-        if trust::is_plain(&usage, read) {
+        if trust::is_plain(&usage, self.seen.answer_bytes()) && self.covers_input(&usage) {
             return Some(self.close(usage, Basis::Reported, outcome));
         }
         self.count_then_close(Charge::Told, outcome);
@@ -464,13 +482,14 @@ impl OpenAttempt {
         usage.anomaly || usage.partial || self.seen.early || self.seen.taken_back || self.seen.error
     }
 
-    /// The bytes of the body that the model reads, where they tell something of its tokens.
-    fn body_bytes(&self) -> Option<u64> {
-        let bytes = match &self.job.input {
-            Input::Conversation(body) | Input::Embed(_, body) | Input::Prompt(body) => body.len(),
-            Input::Unknown => return None,
-        };
-        (self.job.held == 0).then(|| tokens::bound(bytes))
+    /// Whether the input that was told may well be that of the request. Pictures, sound and documents cannot be counted here.
+    fn covers_input(&self, usage: &Usage) -> bool {
+        match &self.job.input {
+            Input::Conversation(body) | Input::Embed(_, body) | Input::Prompt(body) => {
+                self.job.held > 0 || trust::covers(usage.input_total(), body)
+            }
+            Input::Unknown => true,
+        }
     }
 
     /// Tokens may have been billed that nobody can count, and a cap must not be passed by them.
@@ -482,7 +501,10 @@ impl OpenAttempt {
     /// Under a cap a count is not enough where it can be too low: no vendor's own tokenizer for embeddings is here, nobody counts
     /// pictures, sound and documents but their vendor, and hidden reasoning stands nowhere.
     fn counts_too_little(&self) -> bool {
-        let known = self.seen.usage.is_some_and(|usage| usage.input_total() > 0);
+        let known = self
+            .seen
+            .usage
+            .is_some_and(|usage| self.covers_input(&usage));
         let embedding = matches!(self.job.input, Input::Embed(..));
         let unseen = !known && (embedding || self.job.held > 0);
         let contradicts = self.seen.usage.is_some_and(|usage| usage.anomaly);
@@ -497,7 +519,7 @@ impl OpenAttempt {
             (Charge::Bound, (PicoUsd::ZERO, 0)) => Charge::Count,
             _ => charge,
         };
-        let bytes = self.job.input.bytes() + self.seen.text.len();
+        let bytes = self.job.input.bytes() + self.seen.text.len() + self.seen.thoughts.len();
         let work = move |measure| {
             // A count that is only an upper bound may be above what an exact one reserved: then it is the bound that is charged.
             let charge = match (measure, reserved) {
@@ -510,15 +532,21 @@ impl OpenAttempt {
                 counted.input = counted.input.min(room);
             }
             let told = self.seen.usage;
+            let shown = counted;
+            counted.output = counted
+                .output
+                .saturating_add(measure.tokens(&self.seen.thoughts));
             let usage = match (told, measure) {
+                (Some(told), Measure::Exact) if charge == Charge::Told || told.anomaly => {
+                    trust::larger(&told, &shown)
+                }
                 (Some(told), Measure::Exact) => trust::larger(&told, &counted),
                 (Some(told), Measure::Bound) => told,
                 (None, _) => counted,
             };
             let (usage, basis) = match (charge, told) {
                 (Charge::Told, Some(told))
-                    if !trust::says_too_little(&told, &counted)
-                        || self.is_trifle(told, counted) =>
+                    if !trust::says_too_little(&told, &shown) || self.is_trifle(told, shown) =>
                 {
                     (told, Basis::Reported)
                 }
@@ -549,10 +577,10 @@ impl OpenAttempt {
             Charge::CountAndMargin => MARGIN,
             Charge::Count | Charge::Told | Charge::Bound => 0,
         };
-        let known = self.seen.usage.is_some_and(|usage| {
-            let bytes = self.body_bytes().unwrap_or(0);
-            usage.input_total() > 0 && trust::covers_body(usage.input_total(), bytes)
-        });
+        let known = self
+            .seen
+            .usage
+            .is_some_and(|usage| self.covers_input(&usage));
         let input = || match measure {
             Measure::Exact => self.count_input(),
             Measure::Bound => tokens::bound(self.job.input.bytes()),

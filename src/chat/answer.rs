@@ -196,7 +196,19 @@ impl Answer {
         })
     }
 
-    /// All words of the answer, for counting where no usage was given: text, reasoning and tool calls.
+    /// The reasoning that the answer shows.
+    #[must_use]
+    pub fn thoughts(&self) -> String {
+        let others = self.others.iter().flat_map(|other| &other.items);
+        let items = self.first.items.iter().chain(others);
+        let thoughts = items.filter_map(|item| match item {
+            Item::Reasoning(reasoning) => Some(reasoning.text.as_str()),
+            _ => None,
+        });
+        thoughts.collect()
+    }
+
+    /// The words of the answer, for counting where no usage was given: text and tool calls.
     #[must_use]
     pub fn words(&self) -> String {
         let mut words = String::new();
@@ -204,12 +216,11 @@ impl Answer {
         for item in self.first.items.iter().chain(others) {
             match item {
                 Item::Text(text) | Item::Refusal(text) => words.push_str(text),
-                Item::Reasoning(reasoning) => words.push_str(&reasoning.text),
+                Item::Reasoning(_) | Item::Media(_) => {}
                 Item::Call(call) => {
                     words.push_str(&call.name);
                     words.push_str(&call.arguments);
                 }
-                Item::Media(_) => {}
                 Item::Result(result) => words.push_str(&result.text()),
             }
         }

@@ -12,39 +12,39 @@ use crate::effort::Accepts;
 const TOKENS_MAX: u64 = 100_000_000;
 /// An answer of at most so many bytes a token needs no counting. Text is at 3 to 5, dense code below; only runs of white space are above.
 const ANSWER_BYTES: u64 = 7;
-/// The same for a request's body, whose JSON, schemas and escapes are around its words.
+/// So many bytes of a request's body a token need no counting: JSON, schemas and escapes are around its words.
 const BODY_BYTES: u64 = 12;
 /// So many bytes of a body may be what is around its words, whatever they are.
 const BODY_FRAME: u64 = 4_096;
+/// No word is so long.
+const PACKED_MIN: usize = 256;
 /// A difference of so few tokens proves nothing: vendors count the frame of an answer, or do not.
 const SLACK: u64 = 16;
-
-/// What was read of an answer and its request, as far as it bears on their tokens.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Read {
-    /// Bytes of the answer's words.
-    pub(super) answer_bytes: u64,
-    /// Bytes of the request's body; none where it holds pictures, sound or documents, or nobody knows what of it is read.
-    pub(super) body_bytes: Option<u64>,
-}
 
 /// Whether it is a number of tokens that there can be.
 pub(super) fn is_sane(usage: &Usage) -> bool {
     usage.input_total() <= TOKENS_MAX && usage.output <= TOKENS_MAX
 }
 
-/// Whether usage is so large beside what was read that nothing has to be counted.
-pub(super) fn is_plain(usage: &Usage, read: Read) -> bool {
-    let input = usage.input_total();
-    usage.output.saturating_mul(ANSWER_BYTES) >= read.answer_bytes
-        && read
-            .body_bytes
-            .is_none_or(|bytes| input > 0 && covers_body(input, bytes))
+/// Whether usage is so large beside the words of the answer that nothing has to be counted.
+pub(super) fn is_plain(usage: &Usage, answer_bytes: u64) -> bool {
+    usage.output.saturating_mul(ANSWER_BYTES) >= answer_bytes
 }
 
-/// Whether so many tokens may well be what a body of so many bytes has.
-pub(super) fn covers_body(tokens: u64, bytes: u64) -> bool {
-    tokens.saturating_mul(BODY_BYTES).saturating_add(BODY_FRAME) >= bytes
+/// Whether so many input tokens may well be what a request of this body has. Sealed reasoning and files in it, which stand there as
+/// long runs without a space, are billed by another measure or not at all.
+pub(super) fn covers(tokens: u64, body: &[u8]) -> bool {
+    let room = tokens.saturating_mul(BODY_BYTES).saturating_add(BODY_FRAME);
+    let within = |bytes: usize| u64::try_from(bytes).is_ok_and(|bytes| bytes <= room);
+    tokens > 0 && (within(body.len()) || within(body.len() - packed(body)))
+}
+
+/// The bytes of a body that are no words: base64 and its like.
+fn packed(body: &[u8]) -> usize {
+    let is_packed =
+        |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=' | b'_' | b'-');
+    let runs = body.split(|b| !is_packed(*b)).map(<[u8]>::len);
+    runs.filter(|run| *run >= PACKED_MIN).sum()
 }
 
 /// Whether usage says less than the words do. `counted` is in a tokenizer that may not be the model's own, and what a vendor makes of
@@ -74,7 +74,7 @@ pub(super) fn larger(told: &Usage, counted: &Usage) -> Usage {
 /// Of two reports of one stream the later one counts; one that takes back what was told before is doubted, and the larger figures stay.
 /// Tells whether it does.
 pub(super) fn takes_back(before: &Usage, after: &Usage) -> bool {
-    after.output < before.output || after.input_total() < before.input_total()
+    after.output < before.output || (after.input_total() == 0 && before.input_total() > 0)
 }
 
 /// Whether tokens may be billed that stand nowhere in the answer: a model that thinks, or of which nobody knows whether it does.
@@ -98,10 +98,6 @@ mod tests {
 
     #[test]
     fn usage_that_says_less_than_the_words_is_doubted_and_an_honest_one_is_not_even_counted() {
-        let read = Read {
-            answer_bytes: 4_000,
-            body_bytes: Some(8_000),
-        };
         // told, counted, plain, too little
         for (told, counted, plain, doubted) in [
             (usage(1_000, 900), usage(900, 880), true, false),
@@ -109,15 +105,18 @@ mod tests {
             (usage(1_000, 400), usage(900, 880), false, true),
             (usage(1_000, 1), usage(900, 880), false, true),
             (usage(1_000, 0), usage(900, 880), false, true),
-            (usage(0, 900), usage(900, 880), false, true),
-            (usage(100, 900), usage(1_900, 880), false, true),
+            (usage(0, 900), usage(900, 880), true, true),
             // White space: many bytes a token.
             (usage(200, 90), usage(190, 80), false, false),
         ] {
-            assert_eq!(is_plain(&told, read), plain, "{told:?}");
+            assert_eq!(is_plain(&told, 4_000), plain, "{told:?}");
             assert_eq!(says_too_little(&told, &counted), doubted, "{told:?}");
         }
         assert!(!says_too_little(&usage(5, 1), &usage(9, 12)), "a trifle");
+        assert!(says_too_little(&usage(100, 900), &usage(1_900, 880)));
+        let (prose, seal) = ("a word ".repeat(2_000), "c2VhbA".repeat(2_000));
+        assert!(covers(2_000, prose.as_bytes()) && !covers(200, prose.as_bytes()));
+        assert!(covers(200, seal.as_bytes()) && !covers(0, b"hi"));
         assert!(!is_sane(&usage(1 << 53, 1)) && is_sane(&usage(2_000_000, 128_000)));
     }
 

@@ -112,12 +112,15 @@ async fn compare_books(
             ..usage
         };
         let plain = dialects::booked(recording, &usage);
+        let contradicts = matches!(plain, Some(Err(_)));
         let agrees = plain.map(|plain| {
             plain.or_else(|_| dialects::booked(recording, &flagged).unwrap_or(Ok(())))
         });
+        // Numbers that contradict each other are held against the words, and stand where those are no more.
+        let told = basis == Basis::Reported || (contradicts && basis == Basis::Counted);
         outcome.usage = match agrees {
             None => Verdict::NotRecorded,
-            Some(Ok(())) if basis == Basis::Reported => Verdict::Same,
+            Some(Ok(())) if told => Verdict::Same,
             Some(Ok(())) => Verdict::Differs(format!("the usage is booked as {}", basis.name())),
             Some(Err(why)) => Verdict::Differs(format!("the usage is booked wrong: {why}")),
         };

@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 /// What has not come by then does not come, however busy the machine is.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(300);
 /// Between two looks at what nobody tells.
 const LOOK: Duration = Duration::from_millis(2);
 

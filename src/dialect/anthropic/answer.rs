@@ -429,7 +429,10 @@ data: {"type":"message_stop"}"#;
             )
         };
         let answer = whole(body("5").as_bytes());
-        assert_eq!(answer.words(), "abf{\"x\":1}");
+        assert_eq!(
+            (answer.thoughts(), answer.words()),
+            ("a".into(), "bf{\"x\":1}".into())
+        );
         assert_eq!(answer.first.finish, Some(Finish::Calls));
         assert_eq!(answer.model.as_deref(), Some("c"));
         assert_eq!(answer.usage.map(|u| (u.input, u.output)), Some((3, 5)));

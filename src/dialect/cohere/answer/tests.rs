@@ -143,7 +143,10 @@ fn what_crosses_in_one_stream_is_told_one_after_the_other_in_another() {
 fn a_whole_answer_tells_the_same_and_an_error_is_one() {
     let body = r#"{"id":"1","message":{"role":"assistant","tool_plan":"I look.","content":[{"type":"thinking","thinking":"hm"}],"tool_calls":[{"id":"a","type":"function","function":{"name":"f","arguments":"{}"}}]},"finish_reason":"TOOL_CALL","usage":{"tokens":{"input_tokens":5,"output_tokens":2}}}"#;
     let answer = super::super::Cohere.answer(body.as_bytes(), UsageRule::Dialect);
-    assert_eq!(answer.words(), "hmI look.f{}");
+    assert_eq!(
+        (answer.thoughts(), answer.words()),
+        ("hm".into(), "I look.f{}".into())
+    );
     let usage = answer.usage.expect("told");
     assert_eq!((usage.input, usage.output), (5, 2));
     for (stream, why) in [
