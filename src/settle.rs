@@ -470,7 +470,7 @@ impl OpenAttempt {
                 return None;
             }
         };
-        if trust::is_plain(&usage, self.seen.answer_bytes()) && self.covers_input(&usage) {
+        if self.is_plain(&usage) {
             return Some(self.close(usage, Basis::Reported, outcome));
         }
         self.count_then_close(Charge::Told, outcome);
@@ -480,6 +480,16 @@ impl OpenAttempt {
     /// Whether what was told is not the provider's last word, or contradicts itself.
     fn is_doubted(&self, usage: &Usage) -> bool {
         usage.anomaly || usage.partial || self.seen.early || self.seen.taken_back || self.seen.error
+    }
+
+    /// Whether what was told needs no counting. Without a cap nothing is kept from anybody by a figure that is too small, so a plain lie is
+    /// all that is looked for: words that are told as nothing.
+    fn is_plain(&self, usage: &Usage) -> bool {
+        if self.job.capped {
+            return trust::is_plain(usage, self.seen.answer_bytes()) && self.covers_input(usage);
+        }
+        let unread = matches!(self.job.input, Input::Unknown);
+        (usage.output > 0 || self.seen.answer_bytes() == 0) && (usage.input_total() > 0 || unread)
     }
 
     /// Whether the input that was told may well be that of the request. Pictures, sound and documents cannot be counted here.
@@ -656,7 +666,8 @@ impl OpenAttempt {
         };
         self.emit(&closing);
         let (cost, bound) = (closing.cost, self.reservation.amount());
-        if self.job.capped && cost > bound {
+        // A count in a tokenizer that may not be the model's own proves nothing against the bound.
+        if self.job.capped && cost > bound && closing.basis != Basis::Counted {
             tracing::error!(attempt = %closing.attempt, model = %model.name, %cost, %bound, "an answer cost more than its bound");
             self.around.telemetry.overrun();
             if self.reservation.overrun(cost - bound) {

@@ -71,6 +71,10 @@ impl ChargeTerms<'_> {
                 let reported = usage.reported_cost.unwrap_or_default();
                 (computed.max(reported), basis)
             }
+            // What was counted in another tokenizer than the model's own is no more than what was reserved as the most.
+            Basis::Counted if self.capped && self.bound > PicoUsd::ZERO => {
+                (computed.min(self.bound), basis)
+            }
             Basis::Reported | Basis::Counted | Basis::Void => (computed, basis),
         };
         let excess = match basis {
