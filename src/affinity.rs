@@ -134,33 +134,51 @@ fn unspaced(c: char) -> bool {
 
 /// Hashes what a user says without the lines that tell a clock, a date, a share or a count, where there are others.
 fn hash_words(words: &str, hash: &mut impl Hasher) {
-    let lines = || words.lines().map(str::trim).filter(|line| !line.is_empty());
-    let volatile = lines().all(is_volatile);
-    for line in lines().filter(|line| volatile || !is_volatile(line)) {
+    let mut others = false;
+    for line in lines(words).filter(|line| !is_volatile(line)) {
         line.hash(hash);
+        others = true;
     }
+    if !others {
+        lines(words).for_each(|line| line.hash(hash));
+    }
+}
+
+/// The lines that are not empty, without white space around them.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    let ends = memchr::memchr_iter(b'\n', text.as_bytes()).chain([text.len()]);
+    let mut from = 0;
+    ends.map(move |end| text[std::mem::replace(&mut from, end + 1)..end].trim())
+        .filter(|line| !line.is_empty())
 }
 
 /// Whether a line tells a time of day, a date, a share in percent or a count of tokens.
 fn is_volatile(line: &str) -> bool {
     let bytes = line.as_bytes();
     let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
-    let clock = |at: usize| digit(at - 1) && bytes[at] == b':' && digit(at + 1) && digit(at + 2);
+    let clock = |at: usize| digit(at - 1) && digit(at + 1) && digit(at + 2);
     let date = |at: usize| {
-        bytes[at] == b'-'
-            && digit(at - 1)
+        digit(at - 1)
             && digit(at - 2)
             && digit(at + 1)
             && digit(at + 2)
             && bytes.get(at + 3) == Some(&b'-')
     };
-    let share = |at: usize| bytes[at] == b'%' && (digit(at - 1) || bytes[at - 1] == b' ');
-    let digits = bytes.iter().any(u8::is_ascii_digit);
-    let tokens = || line.to_ascii_lowercase().contains("token");
-    digits
-        && ((2..bytes.len()).any(|at| clock(at) || date(at))
-            || (1..bytes.len()).any(share)
-            || tokens())
+    let mut marks = memchr::memchr3_iter(b':', b'-', b'%', bytes);
+    let told = marks.any(|at| match bytes[at] {
+        b':' => at > 1 && clock(at),
+        b'-' => at > 1 && date(at),
+        _ => at > 0 && (digit(at - 1) || bytes[at - 1] == b' '),
+    });
+    (told || speaks_of_tokens(bytes)) && bytes.iter().any(u8::is_ascii_digit)
+}
+
+/// Whether "token" is in it, in small letters or capitals; few words have a "k".
+fn speaks_of_tokens(line: &[u8]) -> bool {
+    memchr::memchr2_iter(b'k', b'K', line).any(|at| {
+        let word = at.checked_sub(2).and_then(|from| line.get(from..at + 3));
+        word.is_some_and(|word| word.eq_ignore_ascii_case(b"token"))
+    })
 }
 
 #[cfg(test)]

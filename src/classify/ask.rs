@@ -358,11 +358,7 @@ impl<'a> Pieces<'a> {
         let (mut looked, mut tags) = (0, 0);
         let mut from = 0;
         while looked < BOILERPLATE_MAX && tags < TAGS_MAX {
-            let Some(at) = rest[from..]
-                .bytes()
-                .take(BOILERPLATE_MAX)
-                .position(|b| b == b'<')
-            else {
+            let Some(at) = context::within(b'<', &rest.as_bytes()[from..]) else {
                 break;
             };
             let at = from + at;

@@ -118,6 +118,11 @@ const LINES_MAX: usize = 60;
 /// Bytes of a name.
 const NAME_MAX: usize = 48;
 
+/// Where this byte is, as far as blocks are looked for.
+pub(super) fn within(byte: u8, text: &[u8]) -> Option<usize> {
+    memchr::memchr(byte, &text[..text.len().min(BOILERPLATE_MAX)])
+}
+
 /// The bytes of the block of context whose `<` stands at `at`, if one does.
 pub(super) fn block_at(text: &str, at: usize) -> Option<usize> {
     let from = &text[at..];
@@ -156,14 +161,10 @@ fn name_of(inside: &str) -> Option<&str> {
 
 /// What is between the tags of this name, and where the closing one ends.
 fn end_of<'t>(text: &'t str, name: &str) -> Option<(&'t str, usize)> {
-    let opened = text.bytes().take(BOILERPLATE_MAX).position(|b| b == b'>')? + 1;
+    let opened = within(b'>', text.as_bytes())? + 1;
     let mut at = opened;
     loop {
-        let next = text.as_bytes()[at..]
-            .iter()
-            .take(BOILERPLATE_MAX)
-            .position(|b| *b == b'<')?;
-        at += next;
+        at += within(b'<', &text.as_bytes()[at..])?;
         let closes = text[at..]
             .strip_prefix("</")
             .and_then(|t| t.strip_prefix(name));

@@ -276,10 +276,14 @@ pub struct TaskWords {
     /// What a weight of 1 is worth, by task.
     pub scales: [f32; TASKS],
     /// The weights, by bucket, then by task.
-    pub weights: Vec<[i8; TASKS]>,
+    pub weights: Vec<TaskRow>,
 }
 
 const TASKS: usize = Task::ALL.len();
+/// A weight for each task, and nothing for the places that fill the row, so that it is added at once.
+pub type TaskRow = [i8; 16];
+/// So many rows add up within 16 bits.
+const ROWS_MAX: usize = 256;
 
 impl TaskWords {
     /// Lays one table a task side by side, so that a word is one look-up for all.
@@ -287,7 +291,7 @@ impl TaskWords {
     pub fn of(tables: &[Words]) -> TaskWords {
         let mut all = TaskWords {
             scales: [0.0; TASKS],
-            weights: vec![[0; TASKS]; GRAM_BUCKETS as usize],
+            weights: vec![TaskRow::default(); GRAM_BUCKETS as usize],
         };
         for (task, table) in tables.iter().enumerate().take(TASKS) {
             all.scales[task] = table.scale;
@@ -300,9 +304,15 @@ impl TaskWords {
 
     fn predict(&self, grams: &[&[u16]]) -> [f32; TASKS] {
         let mut sums = [0_i32; TASKS];
-        for id in grams.iter().copied().flatten() {
-            for (sum, weight) in sums.iter_mut().zip(&self.weights[usize::from(*id)]) {
-                *sum += i32::from(*weight);
+        for ids in grams.iter().flat_map(|ids| ids.chunks(ROWS_MAX)) {
+            let mut part = [0_i16; size_of::<TaskRow>()];
+            for id in ids {
+                for (sum, weight) in part.iter_mut().zip(&self.weights[usize::from(*id)]) {
+                    *sum += i16::from(*weight);
+                }
+            }
+            for (sum, part) in sums.iter_mut().zip(part) {
+                *sum += i32::from(part);
             }
         }
         let norm = gram_norm(grams.iter().map(|g| g.len()).sum());

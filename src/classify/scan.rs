@@ -1,4 +1,4 @@
-//! One pass over a bounded text: everything that is counted, none of it kept. No allocation.
+//! One pass over a bounded text: everything that is counted, none of it kept. One allocation, for what is only needed while reading.
 //!
 //! A scan is fed with the windows of an ask, one after the other, and closed once. What it counts is plain
 //! arithmetic over bytes; what a word means is looked up in the [`lexicon`].
@@ -7,6 +7,7 @@ mod cues;
 mod grams;
 mod lines;
 mod quotes;
+mod runs;
 
 use super::letters::{EMPTY, FNV, hashed, hashed_code, letter, unspaced};
 use super::lexicon::{self, CLASSES};
@@ -143,7 +144,8 @@ pub struct Scan {
     pub first: [bool; CLASSES],
     /// Words and word pairs.
     pub grams: Grams,
-    pass: Pass,
+    /// On the heap, since a scan is handed on by value.
+    pass: Box<Pass>,
 }
 
 /// What is only needed while reading.
@@ -228,7 +230,6 @@ struct Word {
 
 impl Default for Scan {
     fn default() -> Scan {
-        let pass = Pass::default();
         Scan {
             ascii: [0; 128],
             chars: 0,
@@ -292,19 +293,29 @@ impl Default for Scan {
             quoted_words: 0,
             first: [false; CLASSES],
             grams: Grams::default(),
-            pass,
+            pass: Box::default(),
         }
     }
 }
 
+/// Characters of which pairs are counted.
+const PAIRED_CHARS: u32 = 2_000;
 /// Bits of a character in [`Pass::recent`].
 const RECENT_BITS: usize = 21;
 
 impl Scan {
     /// Reads a window of the text.
     pub fn feed(&mut self, text: &str) {
-        for c in text.chars() {
-            self.take(c);
+        let mut rest = text;
+        while let Some(c) = rest.chars().next() {
+            let mut read = runs::len_of(rest.as_bytes());
+            if read > 0 {
+                self.take_run(&rest.as_bytes()[..read]);
+            } else {
+                self.take(c);
+                read = c.len_utf8();
+            }
+            rest = &rest[read..];
         }
         // Windows do not run into each other.
         self.end_word();
@@ -329,20 +340,21 @@ impl Scan {
         self.weigh_tail();
     }
 
+    /// Reads a character that is no letter or digit of ASCII.
     fn take(&mut self, c: char) {
         self.chars += 1;
         self.pass.sentence_chars += 1;
         let in_words = if c.is_ascii() {
             // An ASCII character is below 128, the table's length.
             self.ascii[c as usize & 127] += 1;
-            c.is_ascii_alphanumeric()
+            false
         } else {
             let letter = letter(c);
             self.take_foreign(c, letter);
             letter || c.is_numeric()
         };
         self.runs += u32::from(c == self.pass.last && !c.is_whitespace());
-        if self.chars <= 2_000 {
+        if self.chars <= PAIRED_CHARS {
             self.pass
                 .pairs
                 .note(u64::from(u32::from(self.pass.last)) << 21 | u64::from(u32::from(c)));
@@ -406,10 +418,9 @@ impl Scan {
 
     fn in_word(&mut self, c: char) {
         let glued = lexicon::in_pieces(c);
-        let lower = match c {
-            _ if c.is_ascii() => c.to_ascii_lowercase(),
-            _ if glued => c,
-            _ => c.to_lowercase().next().unwrap_or(c),
+        let lower = match glued {
+            true => c,
+            false => c.to_lowercase().next().unwrap_or(c),
         };
         let word = &mut self.pass.word;
         if word.len == 0 {
@@ -427,7 +438,6 @@ impl Scan {
             word.stem = word.hash;
         }
         word.upper += u32::from(upper);
-        word.digits += u32::from(c.is_ascii_digit());
         word.tail = word.tail << 8 | u64::from(u32::from(lower) & 0x7f);
         let (hash, len) = (word.hash, word.len);
         if glued {
@@ -535,6 +545,9 @@ impl Scan {
     }
 
     fn mark(&mut self, c: char) {
+        if c == ' ' {
+            return;
+        }
         self.quote(c);
         match c {
             '(' | '[' | '{' => {

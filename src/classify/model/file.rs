@@ -1,6 +1,6 @@
 //! The grader's file: how the weights are written and read.
 
-use super::{Curve, Everyday, Forest, Grader, LEAF, Line, Node, Scores, TASKS, TaskWords, Words};
+use super::{Curve, Everyday, Forest, Grader, LEAF, Line, Node, Scores, TASKS, TaskRow, TaskWords, Words};
 use crate::classify::{GRAM_BUCKETS, Task, signals};
 
 /// What the file begins with.
@@ -55,7 +55,7 @@ impl Grader {
             self.task_words
                 .weights
                 .iter()
-                .flatten()
+                .flat_map(|row| &row[..TASKS])
                 .map(|w| w.cast_unsigned()),
         );
         out
@@ -250,7 +250,11 @@ impl<'a> GraderReader<'a> {
             *scale = self.f32()?;
         }
         let weights = (0..GRAM_BUCKETS)
-            .map(|_| Ok(self.array::<TASKS>()?.map(u8::cast_signed)))
+            .map(|_| {
+                let mut row = TaskRow::default();
+                row[..TASKS].copy_from_slice(&self.array::<TASKS>()?.map(u8::cast_signed));
+                Ok(row)
+            })
             .collect::<Result<_, String>>()?;
         Ok(TaskWords { scales, weights })
     }

@@ -37,7 +37,6 @@ impl Scan {
             '\t' => line.tabs += 1,
             '|' => line.bars += 1,
             ',' => line.commas += 1,
-            '0'..='9' => line.digits += 1,
             _ => (),
         }
         if c == ' ' || c == '\t' || c == '\r' {
