@@ -388,19 +388,39 @@ fn hash_of(chars: impl Iterator<Item = char>) -> u64 {
     chars.fold(EMPTY, hashed)
 }
 
-fn cues(table: &'static Table, hash: u64) -> &'static [(Class, f32)] {
-    let range = table.range(hash);
-    range.map_or(&[], |(from, to)| &lexicon().all[from..to])
+/// Words of one kind, and what they speak for.
+#[derive(Clone, Copy)]
+pub(super) struct Cues {
+    table: &'static Table,
+    all: &'static [(Class, f32)],
 }
 
-/// What a whole word speaks for.
-pub(super) fn word(hash: u64) -> &'static [(Class, f32)] {
-    cues(&lexicon().words, hash)
+impl Cues {
+    /// What the word of this hash speaks for.
+    pub(super) fn cues(self, hash: u64) -> &'static [(Class, f32)] {
+        match self.table.range(hash) {
+            Some((from, to)) => &self.all[from..to],
+            None => &[],
+        }
+    }
 }
 
-/// What the beginning of a word speaks for.
-pub(super) fn stem(hash: u64) -> &'static [(Class, f32)] {
-    cues(&lexicon().stems, hash)
+/// Whole words.
+pub(super) fn whole_words() -> Cues {
+    let lexicon = lexicon();
+    Cues {
+        table: &lexicon.words,
+        all: &lexicon.all,
+    }
+}
+
+/// Beginnings of words.
+pub(super) fn stems() -> Cues {
+    let lexicon = lexicon();
+    Cues {
+        table: &lexicon.stems,
+        all: &lexicon.all,
+    }
 }
 
 /// What a run of characters speaks for; hashed from its end. `None`: neither it nor any longer one that ends so is a piece.

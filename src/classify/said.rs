@@ -23,10 +23,14 @@ struct Index {
 /// Bits that tell ways to begin apart.
 const BEGINNINGS: usize = 1_024;
 
-/// How a word begins: its first two bytes.
-fn beginning(word: &str) -> u16 {
-    let byte = |at: usize| word.as_bytes().get(at).copied().unwrap_or_default();
-    u16::from_be_bytes([byte(0), byte(1)])
+/// How a word, or a text that begins with one, begins: its first two bytes.
+fn beginning(text: &str) -> u16 {
+    let byte = |at: usize| text.as_bytes().get(at).copied().unwrap_or_default();
+    match byte(1) {
+        // After a word of one letter comes nothing of it.
+        b' ' => u16::from_be_bytes([byte(0), 0]),
+        second => u16::from_be_bytes([byte(0), second]),
+    }
 }
 
 /// The place and the bit of a way to begin.
@@ -65,9 +69,8 @@ impl Words {
 }
 
 impl Index {
-    /// The entries that begin as this does.
-    fn like(&self, text: &str) -> &[(u16, &'static str)] {
-        let wanted = beginning(text);
+    /// The entries that begin so.
+    fn like(&self, wanted: u16) -> &[(u16, &'static str)] {
         let (at, bit) = bit_of(wanted);
         if self.begins[at] & bit == 0 {
             return &[];
@@ -81,9 +84,18 @@ impl Index {
 /// A text in small letters.
 pub(super) struct Said {
     text: String,
-    words: Vec<(usize, usize)>,
+    starts: Vec<Start>,
     /// It has letters of scripts whose words are looked for as pieces.
     pieces: bool,
+}
+
+/// Where a word begins, or what follows a hyphen or an apostrophe inside one.
+struct Start {
+    from: usize,
+    to: usize,
+    begins: u16,
+    /// It is the whole word.
+    whole: bool,
 }
 
 /// Letters whose words are looked for as pieces of the text.
@@ -98,14 +110,17 @@ impl Said {
             false => text.to_lowercase(),
         };
         let base = text.as_ptr().addr();
-        let mut found = Vec::with_capacity(text.len() / 4);
-        found.extend(words(&text).map(|word| {
-            let at = word.as_ptr().addr() - base;
-            (at, at + word.len())
-        }));
+        let mut starts = Vec::with_capacity(text.len() / 4);
+        for word in words(&text) {
+            let from = word.as_ptr().addr() - base;
+            let inside = word.match_indices(is_mark);
+            let after_marks = inside.map(|(at, mark)| from + at + mark.len());
+            starts.push(Start::new(&text, from, from + word.len(), true));
+            starts.extend(after_marks.map(|at| Start::new(&text, at, from + word.len(), false)));
+        }
         Said {
-            words: found,
             pieces: !text.is_ascii() && text.contains(in_pieces),
+            starts,
             text,
         }
     }
@@ -113,29 +128,35 @@ impl Said {
     /// Whether it has one of these.
     pub(super) fn has(&self, words: &Words) -> bool {
         let index = words.index();
-        self.words
-            .iter()
-            .any(|(from, to)| self.begins_with_one(*from, *to, index))
+        let has_one = |start: &Start| {
+            let mut like = index.like(start.begins).iter();
+            like.any(|(_, entry)| self.says(start, entry))
+        };
+        self.starts.iter().any(has_one)
             || (self.pieces && index.pieces.iter().any(|piece| self.text.contains(piece)))
     }
 
-    /// Whether the word there, or what begins with it or inside it after a hyphen or an apostrophe, is looked for.
-    fn begins_with_one(&self, from: usize, to: usize, index: &Index) -> bool {
-        let word = &self.text[from..to];
-        let whole = index.like(word).iter().any(|(_, entry)| {
-            !entry.contains(' ')
-                && match entry.strip_suffix('*') {
-                    Some(stem) => word.starts_with(stem),
-                    None => word == *entry,
-                }
-        });
-        let phrase = |at: usize| {
-            let text = &self.text[at..];
-            let mut like = index.like(text).iter();
-            like.any(|(_, entry)| entry.contains(' ') && text.starts_with(entry))
-        };
-        let inside = || word.match_indices(is_mark).map(|(at, mark)| from + at + mark.len());
-        whole || phrase(from) || inside().any(phrase)
+    fn says(&self, start: &Start, entry: &str) -> bool {
+        if entry.contains(' ') {
+            return self.text[start.from..].starts_with(entry);
+        }
+        let word = &self.text[start.from..start.to];
+        start.whole
+            && match entry.strip_suffix('*') {
+                Some(stem) => word.starts_with(stem),
+                None => word == entry,
+            }
+    }
+}
+
+impl Start {
+    fn new(text: &str, from: usize, to: usize, whole: bool) -> Start {
+        Start {
+            from,
+            to,
+            begins: beginning(&text[from..to]),
+            whole,
+        }
     }
 }
 
@@ -144,16 +165,33 @@ fn is_mark(c: char) -> bool {
     matches!(c, '\'' | '’' | '-')
 }
 
+/// How many bytes the character there has, and whether it is one of a word.
+fn in_word(text: &str, at: usize) -> Option<(usize, bool)> {
+    let byte = *text.as_bytes().get(at)?;
+    if byte.is_ascii() {
+        let mark = matches!(byte, b'\'' | b'-');
+        return Some((1, byte.is_ascii_alphanumeric() || mark));
+    }
+    let c = text[at..].chars().next()?;
+    Some((c.len_utf8(), c.is_alphanumeric() || is_mark(c)))
+}
+
 /// The words of a text.
 pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
-    let inside = |c: char| c.is_alphanumeric() || is_mark(c);
-    let mut rest = text;
+    let mut at = 0;
     std::iter::from_fn(move || {
         loop {
-            rest = &rest[rest.find(inside)?..];
-            let end = rest.find(|c: char| !inside(c)).unwrap_or(rest.len());
-            let (word, after) = rest.split_at(end);
-            rest = after;
+            while let Some((len, false)) = in_word(text, at) {
+                at += len;
+            }
+            let from = at;
+            while let Some((len, true)) = in_word(text, at) {
+                at += len;
+            }
+            if at == from {
+                return None;
+            }
+            let word = &text[from..at];
             let word = match word.starts_with(is_mark) || word.ends_with(is_mark) {
                 true => word.trim_matches(is_mark),
                 false => word,

@@ -308,10 +308,8 @@ impl Scan {
     pub fn feed(&mut self, text: &str) {
         let mut rest = text;
         while let Some(c) = rest.chars().next() {
-            let mut read = runs::len_of(rest.as_bytes());
-            if read > 0 {
-                self.take_run(&rest.as_bytes()[..read]);
-            } else {
+            let mut read = self.take_run(rest.as_bytes());
+            if read == 0 {
                 self.take(c);
                 read = c.len_utf8();
             }
@@ -446,7 +444,7 @@ impl Scan {
         }
         self.pass.recent_len = 0;
         if (lexicon::STEM_MIN..=lexicon::STEM_MAX).contains(&len) {
-            self.found(lexicon::stem(hash));
+            self.found(lexicon::stems().cues(hash));
         }
     }
 
@@ -502,7 +500,7 @@ impl Scan {
         }
         self.pass.recent_len = 0;
         self.pass.fault = is_fault(word.tail);
-        self.found(lexicon::word(word.hash));
+        self.found(lexicon::whole_words().cues(word.hash));
         if word.digits == word.len {
             self.end_number(&word);
         } else {

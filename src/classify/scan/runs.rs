@@ -5,85 +5,102 @@ use super::{PAIRED_CHARS, Scan, Word};
 use crate::classify::letters::{EMPTY, hashed_code};
 use crate::classify::lexicon::{self, STEM_MAX, STEM_MIN};
 
-/// Bytes of the run of letters and digits that a text begins with.
-pub(super) fn len_of(text: &[u8]) -> usize {
-    let other = text.iter().position(|b| !b.is_ascii_alphanumeric());
-    other.unwrap_or(text.len())
-}
+const SMALL: u8 = 1;
+const DIGIT: u8 = 2;
+/// The bit by which a capital differs from its small letter.
+const CAPITAL: u8 = 0x20;
+/// What a byte is, 0 where it is neither letter nor digit.
+static KINDS: [u8; 256] = {
+    let mut kinds = [0; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        kinds[byte as usize] = match byte {
+            b'a'..=b'z' => SMALL,
+            b'A'..=b'Z' => CAPITAL,
+            b'0'..=b'9' => DIGIT,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    kinds
+};
 
 impl Scan {
-    /// Reads a run.
-    pub(super) fn take_run(&mut self, run: &[u8]) {
-        let (Ok(chars), Some(end)) = (u32::try_from(run.len()), run.last()) else {
-            return;
+    /// Reads the run that a text begins with, and tells how many bytes it had.
+    pub(super) fn take_run(&mut self, text: &[u8]) -> usize {
+        let Some(begin) = text.first().map(|b| KINDS[usize::from(*b)]) else {
+            return 0;
         };
-        self.count_pairs(run);
-        self.spell(run);
-        let line = &mut self.pass.line;
-        for byte in run {
-            line.hash = hashed_code(line.hash, u64::from(*byte));
-            line.digits += u32::from(byte.is_ascii_digit());
+        if begin == 0 {
+            return 0;
         }
-        for (place, byte) in line.head[line.head_len..].iter_mut().zip(run) {
-            *place = char::from(*byte);
-        }
-        line.head_len = (line.head_len + run.len()).min(line.head.len());
-        line.chars += chars;
-        line.solid += chars;
-        line.last = char::from(*end);
-        self.chars += chars;
-        self.pass.sentence_chars += chars;
-        self.pass.last_solid = line.last;
-        self.pass.last = line.last;
-    }
-
-    /// Characters, and pairs of them.
-    fn count_pairs(&mut self, run: &[u8]) {
-        let paired = PAIRED_CHARS.saturating_sub(self.chars) as usize;
-        let mut before = u64::from(u32::from(self.pass.last));
-        for (at, byte) in run.iter().enumerate() {
-            let code = u64::from(*byte);
+        let stems = lexicon::stems();
+        let pass = &self.pass;
+        let mut word = match pass.word.len {
+            0 => Word {
+                hash: EMPTY,
+                first_upper: begin == CAPITAL,
+                ..Word::default()
+            },
+            _ => pass.word,
+        };
+        let mut before = u32::from(pass.last);
+        let mut after_small = word.len > 0 && pass.last.is_lowercase();
+        let (mut line, mut digits, mut chars) = (pass.line.hash, 0, self.chars);
+        let mut read = 0;
+        for byte in text.iter().copied() {
+            let kind = KINDS[usize::from(byte)];
+            if kind == 0 {
+                break;
+            }
+            read += 1;
+            chars += 1;
+            let code = u32::from(byte);
             self.ascii[usize::from(byte & 127)] += 1;
             self.runs += u32::from(before == code);
-            if at < paired {
-                self.pass.pairs.note(before << 21 | code);
+            if chars <= PAIRED_CHARS {
+                let pair = u64::from(before) << 21 | u64::from(code);
+                self.pass.pairs.note(pair);
             }
             before = code;
-        }
-    }
-
-    /// The word, and the stems that it begins with.
-    fn spell(&mut self, run: &[u8]) {
-        let mut word = self.pass.word;
-        if word.len == 0 {
-            word = Word {
-                hash: EMPTY,
-                first_upper: run[0].is_ascii_uppercase(),
-                ..Word::default()
-            };
-        }
-        let mut after_small = word.len > 0 && self.pass.last.is_lowercase();
-        for byte in run {
-            let lower = byte.to_ascii_lowercase();
-            let upper = lower != *byte;
-            word.humps += u32::from(upper && after_small);
-            after_small = byte.is_ascii_lowercase();
-            word.hash = hashed_code(word.hash, u64::from(lower));
+            line = hashed_code(line, u64::from(code));
+            let upper = kind == CAPITAL;
+            let lower = u64::from(byte | kind & CAPITAL);
+            word.humps += u32::from(upper & after_small);
+            after_small = kind == SMALL;
+            word.upper += u32::from(upper);
+            digits += u32::from(kind == DIGIT);
+            word.hash = hashed_code(word.hash, lower);
+            word.tail = word.tail << 8 | lower;
             word.len += 1;
             if word.len == STEM {
                 word.stem = word.hash;
             }
-            word.upper += u32::from(upper);
-            word.digits += u32::from(byte.is_ascii_digit());
-            word.tail = word.tail << 8 | u64::from(lower);
             if (STEM_MIN..=STEM_MAX).contains(&word.len) {
-                let cues = lexicon::stem(word.hash);
+                let cues = stems.cues(word.hash);
                 if !cues.is_empty() {
                     self.found(cues);
                 }
             }
         }
-        self.pass.word = word;
-        self.pass.recent_len = 0;
+        word.digits += digits;
+        let pass = &mut *self.pass;
+        pass.sentence_chars += chars - self.chars;
+        pass.word = word;
+        pass.recent_len = 0;
+        pass.last = char::from(text[read - 1]);
+        pass.last_solid = pass.last;
+        let head = &mut pass.line;
+        for (place, byte) in head.head[head.head_len..].iter_mut().zip(&text[..read]) {
+            *place = char::from(*byte);
+        }
+        head.head_len = (head.head_len + read).min(head.head.len());
+        head.hash = line;
+        head.digits += digits;
+        head.chars += chars - self.chars;
+        head.solid += chars - self.chars;
+        head.last = pass.last;
+        self.chars = chars;
+        read
     }
 }
