@@ -3,6 +3,8 @@
 //! Reading is driven by the client: a slow reader slows the provider down, and a client that goes away drops the relay,
 //! which closes the provider's connection at once and settles the attempt.
 
+mod patience;
+
 use crate::affinity::Makers;
 use crate::chat::answer::Fault;
 use crate::dialect::{Answer as Said, Dialect, Event, StreamDecoder, StreamFilter, StreamWriter};
@@ -16,11 +18,12 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use std::io;
+use patience::{Over, Patience};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::Instant;
 
 /// Bytes of a JSON answer kept for reading its usage; a longer answer is counted instead.
 const KEPT_MAX: usize = 16 * 1024 * 1024;
@@ -162,13 +165,7 @@ pub struct Relay {
     request: String,
     makers: Makers,
     model: String,
-    idle: Pin<Box<Sleep>>,
-    idle_after: Duration,
-    silent: Pin<Box<Sleep>>,
-    silent_after: Duration,
-    total: Pin<Box<Sleep>>,
-    closing: watch::Receiver<bool>,
-    closed: Pin<Box<dyn Future<Output = ()> + Send>>,
+    patience: Patience,
 }
 
 /// What a relay needs besides the bytes.
@@ -213,13 +210,12 @@ impl Relay {
             request: terms.request,
             makers: terms.makers,
             model: terms.model,
-            idle: Box::pin(sleep(terms.limits.idle)),
-            idle_after: terms.limits.idle,
-            silent: Box::pin(sleep(terms.limits.silent)),
-            silent_after: terms.limits.silent,
-            total: Box::pin(sleep(terms.total)),
-            closed: Box::pin(closed(terms.closing.clone())),
-            closing: terms.closing,
+            patience: Patience::new(
+                terms.limits.idle,
+                terms.limits.silent,
+                terms.total,
+                terms.closing,
+            ),
         }
     }
 
@@ -234,54 +230,43 @@ impl Relay {
                     None => self.trailers.take().map(|t| Ok(Frame::trailers(t))),
                 });
             };
-            // Also while there is always something to pass on: a client that takes it slowly must not make it last for ever.
-            if self.total.as_mut().poll_elapsed(cx) {
-                self.cut(
-                    Outcome::UpstreamTimeout,
-                    "the answer took longer than limits.total",
-                );
-                continue;
-            }
-            if *self.closing.borrow() {
-                self.cut_as(Kind::Overloaded, Outcome::StreamCut, STOPPING);
+            if let Some(over @ (Over::Total | Over::Closing)) = self.patience.over(Instant::now()) {
+                self.run_out(&over);
                 continue;
             }
             match Pin::new(upstream).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     if let Ok(data) = frame.into_data() {
-                        let said = self.take(data);
-                        // While there is always something to read this is the only place where silence is noticed.
-                        if !said && self.silent.as_mut().poll_elapsed(cx) {
-                            self.cut(Outcome::UpstreamTimeout, SILENT);
-                        }
+                        self.take(data);
                     }
                 }
                 Poll::Ready(Some(Err(e))) => {
                     self.cut(Outcome::StreamCut, &format!("the provider broke off: {e}"))
                 }
                 Poll::Ready(None) => self.end(),
-                Poll::Pending => {
-                    if self.closed.as_mut().poll(cx).is_ready() {
-                        self.cut_as(Kind::Overloaded, Outcome::StreamCut, STOPPING);
-                    } else if self.idle.as_mut().poll_elapsed(cx) {
-                        self.cut(
-                            Outcome::UpstreamTimeout,
-                            "the provider sent nothing for limits.idle",
-                        );
-                    } else if self.silent.as_mut().poll_elapsed(cx) {
-                        self.cut(Outcome::UpstreamTimeout, SILENT);
-                    } else {
-                        return Poll::Pending;
-                    }
-                }
+                Poll::Pending => match self.patience.poll(cx) {
+                    Poll::Ready(over) => self.run_out(&over),
+                    Poll::Pending => return Poll::Pending,
+                },
             }
         }
     }
 
-    /// Takes what has come. Tells whether the model has said something in it, or may have.
-    fn take(&mut self, data: Bytes) -> bool {
+    /// There is no more time for the answer.
+    fn run_out(&mut self, over: &Over) {
+        let why = match over {
+            Over::Closing => return self.cut_as(Kind::Overloaded, Outcome::StreamCut, STOPPING),
+            Over::Total => "the answer took longer than limits.total",
+            Over::Idle => "the provider sent nothing for limits.idle",
+            Over::Silent => "the model said nothing for limits.silent",
+        };
+        self.cut(Outcome::UpstreamTimeout, why);
+    }
+
+    /// Takes what has come.
+    fn take(&mut self, data: Bytes) {
         let Some(settlement) = &mut self.settlement else {
-            return true;
+            return;
         };
         let mut said_something = false;
         let out = match &mut self.reading {
@@ -316,14 +301,12 @@ impl Relay {
                 data
             }
         };
-        // Pings and comments are signs of life of the server, and it is the model's words that are waited for: each has its deadline.
         let now = Instant::now();
-        self.idle.as_mut().reset(now + self.idle_after);
-        if said_something {
-            self.silent.as_mut().reset(now + self.silent_after);
-        }
+        self.patience.came(now, said_something);
         self.push(out);
-        said_something
+        if let Some(over @ Over::Silent) = self.patience.over(now) {
+            self.run_out(&over);
+        }
     }
 
     /// The provider has closed its side.
@@ -433,7 +416,7 @@ impl Relay {
 impl Drop for Relay {
     /// A client that takes nothing of its answer does not hear that the process ends; it has not gone away for all that.
     fn drop(&mut self) {
-        if *self.closing.borrow() {
+        if self.patience.closes() {
             self.upstream = None;
             if let Some(settlement) = self.settlement.take() {
                 settlement.unknown(Outcome::StreamCut);
@@ -451,8 +434,6 @@ pub async fn closed(mut closing: watch::Receiver<bool>) {
 
 /// What the client is told where the process ends.
 pub const STOPPING: &str = "flyball is stopping";
-/// What the client is told where the deadline for words has passed.
-const SILENT: &str = "the model said nothing for limits.silent";
 
 /// The event is of the model's making, and not the server's alone: some servers show that they live by empty events.
 fn is_said(event: &Event) -> bool {
@@ -498,14 +479,4 @@ pub fn bill_headers(bill: Bill) -> HeaderMap {
         );
     }
     headers
-}
-
-trait Elapsed {
-    fn poll_elapsed(self, cx: &mut Context<'_>) -> bool;
-}
-
-impl Elapsed for Pin<&mut Sleep> {
-    fn poll_elapsed(self, cx: &mut Context<'_>) -> bool {
-        std::future::Future::poll(self, cx).is_ready()
-    }
 }

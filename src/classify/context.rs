@@ -266,8 +266,11 @@ pub(super) fn is_state(text: &str) -> bool {
 /// heading that calls it the request.
 pub(super) fn request_in(text: &str) -> &str {
     let head = text.trim_start();
+    if !head.starts_with('#') {
+        return text;
+    }
     let first = head.lines().next().unwrap_or_default();
-    if !first.starts_with('#') || !first.to_ascii_lowercase().contains("context") {
+    if !first.to_ascii_lowercase().contains("context") {
         return text;
     }
     let called = |line: &str| {

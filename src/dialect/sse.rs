@@ -203,7 +203,7 @@ impl SseReader {
 
 /// Where the first line of `bytes` ends: the place of its CR or LF.
 pub(super) fn line_end(bytes: &[u8]) -> Option<usize> {
-    bytes.iter().position(|&b| b == b'\n' || b == b'\r')
+    memchr::memchr2(b'\n', b'\r', bytes)
 }
 
 /// The value of a `data:` line.

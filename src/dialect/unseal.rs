@@ -49,9 +49,8 @@ pub fn may_hold(body: &str, marked: bool) -> bool {
         "\"thoughtSignature\"",
         "\"thought_signature\"",
     ];
-    body.contains(MARK)
-        || body.contains(MARK_BASE64)
-        || (!marked && native.iter().any(|key| body.contains(key)))
+    let has = |what: &str| memchr::memmem::find(body.as_bytes(), what.as_bytes()).is_some();
+    has(MARK) || has(MARK_BASE64) || (!marked && native.iter().any(|key| has(key)))
 }
 
 /// What a remembered signature is known by, whatever stands around it.

@@ -8,6 +8,7 @@ use crate::dialect::lenient::Text;
 use crate::dialect::sse;
 use crate::json::{Edit, Object};
 use bytes::Bytes;
+use memchr::memmem;
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -205,12 +206,12 @@ impl PassedOn {
 }
 
 fn fate(event: &[u8]) -> EventFate {
+    if memmem::find(event, b"\"usage\"").is_none() {
+        return EventFate::Keep;
+    }
     let Ok(text) = std::str::from_utf8(event) else {
         return EventFate::Keep;
     };
-    if !text.contains("\"usage\"") {
-        return EventFate::Keep;
-    }
     let places = data_places(event);
     let data: Cow<'_, str> = match places.as_slice() {
         [one] => Cow::Borrowed(&text[one.clone()]),
