@@ -5,7 +5,7 @@
 //! system prompt) names the product *and* the conversation that it is about, or a conversation is quoted beside the product's name.
 
 use super::lexicon::Class;
-use super::said::{Said, Words};
+use super::said::{Beginnings, Said, Words};
 use super::scan::Scan;
 use crate::chat::{Part, Prompt, Role};
 
@@ -227,6 +227,9 @@ static ALWAYS: Words = Words::of(&[
     "كل",
 ]);
 
+/// How what is wanted begins.
+static WANTED: Beginnings = Beginnings::of(&[&LABELS, &SUMMARIES, &NEXT]);
+
 /// Words that say how short it must be.
 static LENGTHS: Words = Words::of(&[
     "word",
@@ -350,11 +353,14 @@ fn by_system(prompt: &Prompt<'_>) -> bool {
 
 /// Whether a sentence of this text asks for such a thing about a conversation.
 fn asks_for_chore(text: &str, system: bool) -> bool {
+    // Most texts speak of no such thing at all.
+    if !WANTED.may_be_in(text) {
+        return false;
+    }
     let mut sentences = text
         .split(['.', '\n', '!', '?', '。', '！', '？'])
         .filter(|s| s.len() > 7)
         .take(8);
-    // Most texts speak of no such thing at all.
     let all = Said::new(text);
     if !(all.has(&LABELS) || all.has(&SUMMARIES) || all.has(&NEXT)) {
         return false;

@@ -34,12 +34,13 @@ pub struct Bent {
 ///
 /// # Errors
 /// A 400 that names what cannot be bent.
-pub fn bent(dialect: &dyn Dialect, body: &[u8], takes: &Takes) -> Result<Option<Bent>, Error> {
-    let Ok(fields) = Object::read(body) else {
-        return Ok(None);
-    };
+pub fn bent(
+    dialect: &dyn Dialect,
+    fields: &Object<'_>,
+    takes: &Takes,
+) -> Result<Option<Bent>, Error> {
     let mut bender = Bender {
-        fields: &fields,
+        fields,
         takes,
         edits: Vec::new(),
         changed: BTreeMap::new(),

@@ -9,6 +9,7 @@ use crate::dialect::{self, Addressee, Dialect, Request, Written, bend};
 use crate::effort;
 use crate::error::Error;
 use crate::fleet::Arm;
+use crate::json::Object;
 use crate::pattern::like;
 use crate::provider::Provider;
 use crate::takes::Takes;
@@ -77,7 +78,7 @@ impl<'a> Translator<'a> {
     fn own(&self, asked: &Completion<'_>, arm: &Arm) -> Result<Wording, Error> {
         let told = Wording::own(self.dialect, asked.body.clone());
         let takes = Takes::of(arm.model.provider.kind.name, &arm.model.name);
-        let Some(bent) = bend::bent(self.dialect, asked.body, &takes)? else {
+        let Some(bent) = bend::bent(self.dialect, &asked.request.fields, &takes)? else {
             return Ok(told);
         };
         Ok(Wording {
@@ -134,7 +135,9 @@ impl<'a> Translator<'a> {
         let (said, renamed) = named.unwrap_or((Cow::Borrowed(conversation), Vec::new()));
         let Written { mut body, mut lost } =
             dialect::translate(self.dialect, &said, to, &addressee)?;
-        if let Some(bent) = bend::bent(to, body.as_bytes(), &takes)? {
+        if let Ok(fields) = Object::read(body.as_bytes())
+            && let Some(bent) = bend::bent(to, &fields, &takes)?
+        {
             body = bent.body;
             lost.extend(bent.lost);
         }
