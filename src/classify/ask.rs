@@ -3,7 +3,7 @@
 use super::context::{self, BOILERPLATE_MAX};
 use super::lexicon::Class;
 use super::plain::{self, Plain};
-use super::scan::Scan;
+use super::scan::{Scan, Scanner};
 use crate::chat::{Part, Prompt, Role, Turn};
 
 /// Bytes of an ask that are read in full; of a longer one its beginning, its end and what looks like an instruction between.
@@ -108,14 +108,15 @@ impl<'a> Ask<'a> {
             pieces,
             ..Ask::default()
         };
+        let mut scanner = Scanner::default();
         if bytes <= LOOK_MAX {
             for piece in ask.pieces.iter() {
-                ask.scan.feed(piece);
+                scanner.feed(piece);
             }
         } else {
-            ask.read_sampled();
+            ask.pieces.read_sampled(&mut scanner);
         }
-        ask.scan.close();
+        ask.scan = scanner.close();
         if let ([only], true) = (&ask.pieces.all[..ask.pieces.len], bytes <= LOOK_MAX) {
             ask.plain = plain::of(only, ask.has_code());
         }
@@ -155,43 +156,6 @@ impl<'a> Ask<'a> {
     /// Whether it is short and yet speaks of work.
     pub(super) fn is_work(&self) -> bool {
         self.scan.chars <= plain::SHORT && self.pieces.iter().any(plain::is_work)
-    }
-
-    /// The beginning, what looks like an instruction, and the end.
-    fn read_sampled(&mut self) {
-        let pieces = self.pieces;
-        let mut left = WINDOW;
-        for piece in pieces.iter() {
-            let head = &piece[..piece.floor_char_boundary(left)];
-            self.scan.feed(head);
-            left -= head.len().min(left);
-            if left == 0 {
-                break;
-            }
-        }
-        let (first, last) = (pieces.all[0], pieces.all[pieces.len - 1]);
-        let head_end = first.floor_char_boundary(WINDOW);
-        let tail_start = last.ceil_char_boundary(last.len().saturating_sub(WINDOW));
-        if pieces.len == 1 {
-            let middle = &first[head_end..tail_start.max(head_end)];
-            if let Some(instruction) = instruction_in(middle) {
-                self.scan.feed(instruction);
-            }
-        }
-        let mut tail = [""; PIECES_MAX];
-        let (mut left, mut from) = (WINDOW, pieces.len);
-        while from > 0 && left > 0 {
-            from -= 1;
-            let piece = pieces.all[from];
-            tail[from] = &piece[piece.ceil_char_boundary(piece.len().saturating_sub(left))..];
-            left -= tail[from].len().min(left);
-        }
-        // The windows of a text just over the limit may overlap a little; that is no harm.
-        for piece in tail {
-            if !piece.is_empty() {
-                self.scan.feed(piece);
-            }
-        }
     }
 
     /// A few words that ask for nothing by themselves: neither a question nor a word that names a task, nor code, nor sums.
@@ -332,6 +296,42 @@ impl<'a> Pieces<'a> {
         self.iter().map(str::len).sum()
     }
 
+    /// The beginning, what looks like an instruction, and the end.
+    fn read_sampled(&self, scanner: &mut Scanner) {
+        let mut left = WINDOW;
+        for piece in self.iter() {
+            let head = &piece[..piece.floor_char_boundary(left)];
+            scanner.feed(head);
+            left -= head.len().min(left);
+            if left == 0 {
+                break;
+            }
+        }
+        let (first, last) = (self.all[0], self.all[self.len - 1]);
+        let head_end = first.floor_char_boundary(WINDOW);
+        let tail_start = last.ceil_char_boundary(last.len().saturating_sub(WINDOW));
+        if self.len == 1 {
+            let middle = &first[head_end..tail_start.max(head_end)];
+            if let Some(instruction) = instruction_in(middle) {
+                scanner.feed(instruction);
+            }
+        }
+        let mut tail = [""; PIECES_MAX];
+        let (mut left, mut from) = (WINDOW, self.len);
+        while from > 0 && left > 0 {
+            from -= 1;
+            let piece = self.all[from];
+            tail[from] = &piece[piece.ceil_char_boundary(piece.len().saturating_sub(left))..];
+            left -= tail[from].len().min(left);
+        }
+        // The windows of a text just over the limit may overlap a little; that is no harm.
+        for piece in tail {
+            if !piece.is_empty() {
+                scanner.feed(piece);
+            }
+        }
+    }
+
     /// Nothing is said.
     pub(super) fn blank(&self) -> bool {
         // A piece of white space only is read no further than its first characters.
@@ -386,9 +386,9 @@ fn instruction_in(middle: &str) -> Option<&str> {
         .chain(tail.rsplit("\n\n"))
         .find(|paragraph| {
             (8..=INSTRUCTION_MAX).contains(&paragraph.len()) && {
-                let mut scan = Scan::default();
-                scan.feed(paragraph);
-                scan.first[..=Class::MultiStep.index()]
+                let mut scanner = Scanner::default();
+                scanner.feed(paragraph);
+                scanner.first[..=Class::MultiStep.index()]
                     .iter()
                     .any(|cue| *cue)
             }

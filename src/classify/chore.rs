@@ -6,7 +6,7 @@
 
 use super::lexicon::Class;
 use super::said::{Beginnings, Said, Words};
-use super::scan::Scan;
+use super::scan::Scanner;
 use crate::chat::{Part, Prompt, Role};
 
 /// Bytes at the beginning of a text in which an instruction is looked for.
@@ -389,9 +389,9 @@ fn asks_for_chore(text: &str, system: bool) -> bool {
 
 /// How much a sentence speaks of work that is more than a label: programs, failures, sums, conclusions.
 fn work_in(text: &str) -> f32 {
-    let mut scan = Scan::default();
-    scan.feed(text);
-    scan.close();
+    let mut scanner = Scanner::default();
+    scanner.feed(text);
+    let scan = scanner.close();
     let work = [Class::Code, Class::Debug, Class::Maths, Class::Logic];
     work.iter().map(|class| scan.near[class.index()]).sum()
 }

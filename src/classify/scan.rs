@@ -1,6 +1,6 @@
-//! One pass over a bounded text: everything that is counted, none of it kept. One allocation, for what is only needed while reading.
+//! One pass over a bounded text: everything that is counted, none of it kept. No allocation.
 //!
-//! A scan is fed with the windows of an ask, one after the other, and closed once. What it counts is plain
+//! A scanner is fed with the windows of an ask, one after the other, and closed once. What it counts is plain
 //! arithmetic over bytes; what a word means is looked up in the [`lexicon`].
 
 mod cues;
@@ -16,6 +16,7 @@ use grams::{FIRST_WORDS, GramSet, STEM, Seen, mix};
 pub use grams::{GRAM_BUCKETS, Grams};
 use lines::{Line, is_fault};
 use quotes::Quotes;
+use std::ops::{Deref, DerefMut};
 
 /// What was counted. Plain numbers; the signals make sense of them.
 #[derive(Clone, Debug)]
@@ -144,8 +145,27 @@ pub struct Scan {
     pub first: [bool; CLASSES],
     /// Words and word pairs.
     pub grams: Grams,
-    /// On the heap, since a scan is handed on by value.
-    pass: Box<Pass>,
+}
+
+/// Reads a text: what was counted so far, and what is only needed while reading.
+#[derive(Debug, Default)]
+pub struct Scanner {
+    scan: Scan,
+    pass: Pass,
+}
+
+impl Deref for Scanner {
+    type Target = Scan;
+
+    fn deref(&self) -> &Scan {
+        &self.scan
+    }
+}
+
+impl DerefMut for Scanner {
+    fn deref_mut(&mut self) -> &mut Scan {
+        &mut self.scan
+    }
 }
 
 /// What is only needed while reading.
@@ -183,7 +203,7 @@ struct Pass {
 impl Default for Pass {
     fn default() -> Pass {
         Pass {
-            grams: [0; GRAM_BUCKETS as usize / 64],
+            grams: GramSet::default(),
             words: Seen::default(),
             lines: Seen::default(),
             names: Seen::default(),
@@ -293,7 +313,6 @@ impl Default for Scan {
             quoted_words: 0,
             first: [false; CLASSES],
             grams: Grams::default(),
-            pass: Box::default(),
         }
     }
 }
@@ -303,7 +322,7 @@ const PAIRED_CHARS: u32 = 2_000;
 /// Bits of a character in [`Pass::recent`].
 const RECENT_BITS: usize = 21;
 
-impl Scan {
+impl Scanner {
     /// Reads a window of the text.
     pub fn feed(&mut self, text: &str) {
         let mut rest = text;
@@ -324,7 +343,8 @@ impl Scan {
     }
 
     /// Nothing more comes.
-    pub fn close(&mut self) {
+    #[must_use]
+    pub fn close(mut self) -> Scan {
         self.end_sentence();
         self.distinct_words = self.pass.words.distinct;
         self.distinct_lines = self.pass.lines.distinct;
@@ -336,6 +356,7 @@ impl Scan {
         self.last_hints();
         self.count_quotes();
         self.weigh_tail();
+        self.scan
     }
 
     /// Reads a character that is no letter or digit of ASCII.
@@ -467,7 +488,9 @@ impl Scan {
             if self.pass.recent_len >= 2 {
                 let pair = hashed(hashed_code(EMPTY, self.recent(1)), c);
                 let quoted = self.pass.quotes.open();
-                self.grams.push(mix(pair), quoted, &mut self.pass.grams);
+                self.scan
+                    .grams
+                    .push(mix(pair), quoted, &mut self.pass.grams);
                 if !quoted {
                     self.pass.last_said = [mix(pair), self.pass.last_said[0]];
                     if self.pass.said_words < FIRST_WORDS {

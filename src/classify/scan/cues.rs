@@ -1,6 +1,6 @@
 //! Cues: words and pieces of words that speak for a class. Near either end of an ask they weigh more.
 
-use super::Scan;
+use super::Scanner;
 use crate::classify::lexicon::Class;
 
 /// Words from either end in which a cue weighs in full.
@@ -39,7 +39,7 @@ impl Default for Hits {
     }
 }
 
-impl Scan {
+impl Scanner {
     pub(super) fn found(&mut self, cues: &'static [(Class, f32)]) {
         let at = self.words;
         for (class, weight) in cues {

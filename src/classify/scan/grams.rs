@@ -1,6 +1,6 @@
 //! Words and word pairs by their hashes, and whether one was seen before. No allocation.
 
-use super::{Scan, Word};
+use super::{Scanner, Word};
 use crate::classify::letters::{FNV, FNV_PRIME};
 
 /// Buckets of the n-grams that a grader may weigh.
@@ -115,9 +115,7 @@ impl Grams {
 
     pub(super) fn push(&mut self, hash: u64, quoted: bool, seen: &mut GramSet) {
         let id = bucket(hash);
-        let (word, bit) = (&mut seen[usize::from(id / 64)], 1_u64 << (id % 64));
-        if self.len < GRAMS_MAX && *word & bit == 0 {
-            *word |= bit;
+        if self.len < GRAMS_MAX && seen.note(id) {
             self.ids[self.len] = id;
             self.quoted[self.len / 64] |= u64::from(quoted) << (self.len % 64);
             self.len += 1;
@@ -130,8 +128,40 @@ fn bucket(hash: u64) -> u16 {
     u16::try_from(folded).unwrap_or(0)
 }
 
-/// One bit for each bucket.
-pub(super) type GramSet = [u64; GRAM_BUCKETS as usize / 64];
+/// The buckets seen so far, of which there are at most [`GRAMS_MAX`]: each stands at the place of its number, or at the next free one.
+#[derive(Clone, Debug)]
+pub(super) struct GramSet {
+    /// 0 is a free place.
+    places: [u16; 2 * GRAMS_MAX],
+    zero: bool,
+}
+
+impl Default for GramSet {
+    fn default() -> GramSet {
+        GramSet {
+            places: [0; 2 * GRAMS_MAX],
+            zero: false,
+        }
+    }
+}
+
+impl GramSet {
+    /// Notes a bucket, and tells whether it is new.
+    fn note(&mut self, id: u16) -> bool {
+        if id == 0 {
+            return !std::mem::replace(&mut self.zero, true);
+        }
+        let mut at = usize::from(id) % self.places.len();
+        while self.places[at] != 0 {
+            if self.places[at] == id {
+                return false;
+            }
+            at = (at + 1) % self.places.len();
+        }
+        self.places[at] = id;
+        true
+    }
+}
 
 /// A small set of hashes: whether one was seen before. It forgets nothing and may take a new one for an old one.
 #[derive(Clone, Debug)]
@@ -166,7 +196,7 @@ pub(super) fn mix(hash: u64) -> u64 {
     h ^ (h >> 32)
 }
 
-impl Scan {
+impl Scanner {
     /// Beginnings of long words, which are alike where endings change; and where an ask begins.
     fn hints(&mut self, word: &Word, hash: u64) {
         if self.pass.said_words < FIRST_WORDS {
@@ -198,13 +228,13 @@ impl Scan {
             mix(word.hash)
         };
         let quoted = self.pass.quotes.open();
-        self.grams.push(hash, quoted, &mut self.pass.grams);
+        self.scan.grams.push(hash, quoted, &mut self.pass.grams);
         if !quoted {
             self.hints(word, hash);
         }
         if self.pass.last_hash != 0 {
             let pair = mix(self.pass.last_hash.rotate_left(7) ^ hash);
-            self.grams.push(pair, quoted, &mut self.pass.grams);
+            self.scan.grams.push(pair, quoted, &mut self.pass.grams);
         }
         self.pass.last_hash = hash;
     }

@@ -1,6 +1,6 @@
 //! What lines look like: lists, tables, options, traces, differences, fences.
 
-use super::Scan;
+use super::Scanner;
 use crate::classify::letters::hashed;
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,7 +23,7 @@ pub(super) struct Line {
     pub(super) trace: bool,
 }
 
-impl Scan {
+impl Scanner {
     pub(super) fn in_line(&mut self, c: char) {
         if c == '\n' {
             self.end_line();

@@ -2,7 +2,7 @@
 //!
 //! A quotation that is never closed is none: an inch mark must not silence the rest of the text.
 
-use super::Scan;
+use super::Scanner;
 use crate::classify::lexicon::{CLASSES, Class};
 
 /// Where the reader is: in a quotation, and what it has met there.
@@ -61,21 +61,22 @@ fn end_of(begin: char) -> Option<char> {
     }
 }
 
-impl Scan {
+impl Scanner {
     /// A mark between words: does a quotation begin or end here?
     pub(super) fn quote(&mut self, c: char) {
-        let quotes = &mut self.pass.quotes;
+        let Scanner { scan, pass } = self;
+        let quotes = &mut pass.quotes;
         if !quotes.open() {
-            let begins = c != '"' || !self.pass.last.is_alphanumeric();
+            let begins = c != '"' || !pass.last.is_alphanumeric();
             if let Some(until) = end_of(c).filter(|_| begins) {
                 quotes.until = until;
                 quotes.count += 1;
-                quotes.grams_before = self.grams.ids().len();
-                quotes.words_before = self.words;
+                quotes.grams_before = scan.grams.ids().len();
+                quotes.words_before = scan.words;
             }
         } else if c == quotes.until || (quotes.until == '“' && c == '”') {
             quotes.until = '\0';
-            self.quoted_words += self.words - quotes.words_before;
+            scan.quoted_words += scan.words - quotes.words_before;
             for (dropped, held) in quotes.dropped.iter_mut().zip(&mut quotes.held) {
                 *dropped += std::mem::take(held);
             }
@@ -84,30 +85,32 @@ impl Scan {
 
     /// The text ends: a quotation that is still open was none.
     pub(super) fn end_quote(&mut self) {
-        let quotes = &mut self.pass.quotes;
+        let Scanner { scan, pass } = self;
+        let quotes = &mut pass.quotes;
         if !quotes.open() {
             return;
         }
         quotes.until = '\0';
-        self.grams.unquote_from(quotes.grams_before);
-        for hit in &mut self.pass.hits.ring {
+        scan.grams.unquote_from(quotes.grams_before);
+        for hit in &mut pass.hits.ring {
             if hit.quotation == quotes.count {
                 hit.quotation = 0;
             }
         }
-        for (near, held) in self.near.iter_mut().zip(&mut quotes.held) {
+        for (near, held) in scan.near.iter_mut().zip(&mut quotes.held) {
             *near += std::mem::take(held);
         }
     }
 
     /// An ask that is all quotation says what it says.
     pub(super) fn count_quotes(&mut self) {
-        if self.quoted_words > 0 && self.quoted_words == self.words {
-            self.near = self.pass.quotes.dropped;
-            for hit in &mut self.pass.hits.ring {
+        let Scanner { scan, pass } = self;
+        if scan.quoted_words > 0 && scan.quoted_words == scan.words {
+            scan.near = pass.quotes.dropped;
+            for hit in &mut pass.hits.ring {
                 hit.quotation = 0;
             }
         }
-        self.grams.part();
+        scan.grams.part();
     }
 }

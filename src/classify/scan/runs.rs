@@ -1,7 +1,7 @@
 //! Runs of ASCII letters and digits, which most texts are made of, are read as a whole: what other characters go through one by one.
 
 use super::grams::STEM;
-use super::{PAIRED_CHARS, Scan, Word};
+use super::{PAIRED_CHARS, Scanner, Word};
 use crate::classify::letters::{EMPTY, hashed_code};
 use crate::classify::lexicon::{self, STEM_MAX, STEM_MIN};
 
@@ -25,7 +25,7 @@ static KINDS: [u8; 256] = {
     kinds
 };
 
-impl Scan {
+impl Scanner {
     /// Reads the run that a text begins with, and tells how many bytes it had.
     pub(super) fn take_run(&mut self, text: &[u8]) -> usize {
         let Some(begin) = text.first().map(|b| KINDS[usize::from(*b)]) else {
@@ -84,8 +84,8 @@ impl Scan {
             }
         }
         word.digits += digits;
-        let pass = &mut *self.pass;
-        pass.sentence_chars += chars - self.chars;
+        let Scanner { scan, pass } = self;
+        pass.sentence_chars += chars - scan.chars;
         pass.word = word;
         pass.recent_len = 0;
         pass.last = char::from(text[read - 1]);
@@ -97,10 +97,10 @@ impl Scan {
         head.head_len = (head.head_len + read).min(head.head.len());
         head.hash = line;
         head.digits += digits;
-        head.chars += chars - self.chars;
-        head.solid += chars - self.chars;
+        head.chars += chars - scan.chars;
+        head.solid += chars - scan.chars;
         head.last = pass.last;
-        self.chars = chars;
+        scan.chars = chars;
         read
     }
 }
