@@ -1,6 +1,7 @@
 //! Whether a short text has a word, in any of ten languages. For sentences, not for documents.
 
 use super::letters::unspaced;
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use std::sync::OnceLock;
 
 /// Words to look for: `word` is a whole word, `word*` begins one, `two words` begins with one; what is written without spaces, or in
@@ -81,76 +82,34 @@ impl Index {
     }
 }
 
-/// How the words of several sets begin: where no word of a text begins so, nothing more needs to be known of it.
+/// What the words of several sets begin with: where a text has none of it, nothing more needs to be known of it.
 pub(super) struct Beginnings {
     sets: &'static [&'static Words],
-    bits: OnceLock<Box<[u64; FOUR_LETTERS / 64]>>,
+    found: OnceLock<AhoCorasick>,
 }
-
-/// Bits that tell the first four letters of a word apart.
-const FOUR_LETTERS: usize = 32_768;
 
 impl Beginnings {
     pub(super) const fn of(sets: &'static [&'static Words]) -> Beginnings {
         Beginnings {
             sets,
-            bits: OnceLock::new(),
+            found: OnceLock::new(),
         }
     }
 
     /// Whether a text may have one of the words. Only texts of ASCII are looked at; others may have any.
     pub(super) fn may_be_in(&self, text: &str) -> bool {
-        if !text.is_ascii() {
-            return true;
-        }
-        let bits = self.bits.get_or_init(|| self.bits_of_all());
-        let mut inside = false;
-        text.bytes().enumerate().any(|(at, byte)| {
-            let begins = byte.is_ascii_alphanumeric() && !inside;
-            inside = byte.is_ascii_alphanumeric();
-            begins && {
-                let (word, bit) = four_letters(&text.as_bytes()[at..]);
-                bits[word] & bit != 0 && self.begin(&text[at..])
-            }
-        })
+        !text.is_ascii() || self.found.get_or_init(|| self.finder()).is_match(text)
     }
 
-    /// Whether one of the words may begin this text, whatever the size of its letters.
-    fn begin(&self, text: &str) -> bool {
-        let mut entries = self.sets.iter().flat_map(|set| set.entries);
-        entries.any(|entry| {
-            let stem = entry.strip_suffix('*').unwrap_or(entry);
-            let head = text.get(..stem.len());
-            head.is_some_and(|head| head.eq_ignore_ascii_case(stem))
-        })
-    }
-
-    fn bits_of_all(&self) -> Box<[u64; FOUR_LETTERS / 64]> {
-        let mut bits = Box::new([0; FOUR_LETTERS / 64]);
+    fn finder(&self) -> AhoCorasick {
         let entries = self.sets.iter().flat_map(|set| set.entries);
-        for entry in entries.filter(|entry| entry.is_ascii()) {
-            let stem = entry.strip_suffix('*').unwrap_or(entry);
-            // After a short stem comes any letter.
-            let rest = match stem.len() < entry.len() && stem.len() < 4 {
-                true => b"\0abcdefghijklmnopqrstuvwxyz0123456789".as_slice(),
-                false => b"\0",
-            };
-            assert!(stem.len() > 2, "\"{entry}\" may begin too many words");
-            for next in rest {
-                let (word, bit) = four_letters(&[stem.as_bytes(), &[*next]].concat());
-                bits[word] |= bit;
-            }
-        }
-        bits
+        let stems = entries.map(|entry| entry.strip_suffix('*').unwrap_or(entry));
+        AhoCorasick::builder()
+            .ascii_case_insensitive(true)
+            .kind(Some(AhoCorasickKind::DFA))
+            .build(stems.filter(|stem| stem.is_ascii()))
+            .expect("a few short words make a small automaton")
     }
-}
-
-/// The place and the bit of a word's first four letters, of which there may be fewer.
-fn four_letters(text: &[u8]) -> (usize, u64) {
-    let letters = text.iter().take(4).take_while(|b| b.is_ascii_alphanumeric());
-    let key = letters.fold(0_u32, |key, b| key << 8 | u32::from(b.to_ascii_lowercase()));
-    let bit = (key.wrapping_mul(0x9e37_79b1) >> 17) as usize;
-    (bit / 64, 1 << (bit % 64))
 }
 
 /// A text in small letters.

@@ -4,7 +4,7 @@
 //! Notifications make it prompt; a look every two seconds makes it certain (network file systems
 //! send none, a swapped folder takes its watch with it).
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -39,9 +39,12 @@ pub fn start(sources: Vec<PathBuf>, on_change: impl FnMut() + Send + 'static) ->
     let (wake, woken) = channel();
     hang_up(&wake);
     let notified = wake.clone();
-    let watcher = notify::recommended_watcher(move |_| {
-        // The thread may have ended; then nobody wants to know.
-        let _ = notified.send(Wake::Notified);
+    let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+        // Reading changes nothing, and the look at the files reads them.
+        if !event.is_ok_and(|event| event.kind.is_access()) {
+            // The thread may have ended; then nobody wants to know.
+            let _ = notified.send(Wake::Notified);
+        }
     });
     if let Err(why) = &watcher {
         tracing::warn!(%why, "no notifications of changed files; looking every 2 s instead");

@@ -2,7 +2,9 @@
 //! own form back or goes, and what another model made goes.
 
 use super::carry::{self, MARK, REDACTED};
+use aho_corasick::AhoCorasick;
 use serde_json::Value;
+use std::sync::OnceLock;
 
 /// The mark in base64, as Gemini's clients send it.
 const MARK_BASE64: &str = "Zmx5YmFsbDEu";
@@ -39,18 +41,28 @@ impl Reader<'_> {
     }
 }
 
+/// What came from another dialect has one of these in it.
+const MARKED: [&str; 2] = [MARK, MARK_BASE64];
+/// Fields in which dialects carry sealed reasoning of their own.
+const NATIVE: [&str; 5] = [
+    "\"signature\"",
+    "\"redacted_thinking\"",
+    "\"encrypted_content\"",
+    "\"thoughtSignature\"",
+    "\"thought_signature\"",
+];
+
 /// Whether a body can hold anything of this kind at all; `marked` asks only for what came from another dialect.
 #[must_use]
 pub fn may_hold(body: &str, marked: bool) -> bool {
-    let native = [
-        "\"signature\"",
-        "\"redacted_thinking\"",
-        "\"encrypted_content\"",
-        "\"thoughtSignature\"",
-        "\"thought_signature\"",
-    ];
-    let has = |what: &str| memchr::memmem::find(body.as_bytes(), what.as_bytes()).is_some();
-    has(MARK) || has(MARK_BASE64) || (!marked && native.iter().any(|key| has(key)))
+    let finder = |texts: &[&str]| AhoCorasick::new(texts).expect("a few short texts");
+    static OTHERS: OnceLock<AhoCorasick> = OnceLock::new();
+    static ANY: OnceLock<AhoCorasick> = OnceLock::new();
+    let found = match marked {
+        true => OTHERS.get_or_init(|| finder(&MARKED)),
+        false => ANY.get_or_init(|| finder(&[&MARKED[..], &NATIVE].concat())),
+    };
+    found.is_match(body)
 }
 
 /// What a remembered signature is known by, whatever stands around it.

@@ -1,6 +1,8 @@
 //! The grader's file: how the weights are written and read.
 
-use super::{Curve, Everyday, Forest, Grader, LEAF, Line, Node, Scores, TASKS, TaskRow, TaskWords, Words};
+use super::{
+    Curve, Everyday, Forest, Grader, LEAF, Line, Node, Scores, TASKS, TaskRow, TaskWords, Words,
+};
 use crate::classify::{GRAM_BUCKETS, Task, signals};
 
 /// What the file begins with.
