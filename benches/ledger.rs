@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench ledger`; `FLYBALL_ROWS=10000000` fills the ledger first, to see whether admission stays as quick.
 
-use flyball::ledger::balance::Ask;
+use flyball::ledger::balance::Requirement;
 use flyball::ledger::cap::Cap;
 use flyball::ledger::record::{Basis, Closing, Opening, Outcome};
 use flyball::ledger::store::Key;
@@ -59,8 +59,8 @@ fn open(dir: &Path, lease_permille: u32, runtime: &tokio::runtime::Runtime) -> A
     ledger
 }
 
-fn ask() -> Ask {
-    Ask {
+fn ask() -> Requirement {
+    Requirement {
         fixed: PicoUsd(1_000_000),
         per_token: PicoUsd(1_000),
         tokens: 100,

@@ -6,9 +6,11 @@
 
 mod items;
 mod makers;
+mod warmth;
 
 pub use items::Items;
 pub use makers::Makers;
+pub use warmth::Warmth;
 
 use crate::arm::Effort;
 use crate::chat::Prompt;
@@ -40,6 +42,7 @@ pub struct Affinity {
     turns: Cache<u64, Served>,
     makers: Makers,
     items: Items,
+    warmth: Warmth,
     // A whole conversation is hashed for each request, so the hash must be fast; it is seeded, and differs by caller.
     hasher: RandomState,
 }
@@ -53,6 +56,7 @@ impl Default for Affinity {
                 .build(),
             makers: Makers::default(),
             items: Items::default(),
+            warmth: Warmth::default(),
             hasher: RandomState::default(),
         }
     }
@@ -62,6 +66,8 @@ impl Default for Affinity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UserTurn {
     hash: u64,
+    /// The turn before it.
+    before: Option<u64>,
     /// The model has acted since the user last spoke.
     pub goes_on: bool,
 }
@@ -78,7 +84,16 @@ impl Affinity {
         for line in lines.filter(|line| is_prose(line)).take(PROSE_MAX) {
             line.trim().hash(&mut hash);
         }
-        for turn in prompt.turns.iter().take(ask.map_or(0, |at| at + 1)) {
+        let mut before = None;
+        for (at, turn) in prompt
+            .turns
+            .iter()
+            .enumerate()
+            .take(ask.map_or(0, |at| at + 1))
+        {
+            if Some(at) == ask && at > 0 {
+                before = Some(hash.clone().finish());
+            }
             for words in own_words(turn) {
                 hash_words(words, &mut hash);
             }
@@ -86,6 +101,7 @@ impl Affinity {
         let goes_on = ask.is_some_and(|at| at + 1 < prompt.turns.len());
         UserTurn {
             hash: hash.finish(),
+            before,
             goes_on,
         }
     }
@@ -100,6 +116,12 @@ impl Affinity {
     #[must_use]
     pub fn items(&self) -> &Items {
         &self.items
+    }
+
+    /// How much of which conversation was read before.
+    #[must_use]
+    pub fn warmth(&self) -> &Warmth {
+        &self.warmth
     }
 
     /// What serves this turn, if it goes on and is remembered.

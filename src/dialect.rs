@@ -403,6 +403,8 @@ pub trait StreamFilter: Send {
 pub trait StreamWriter: Send {
     /// Says one event.
     fn write(&mut self, event: Event, out: &mut Vec<u8>);
+    /// Shows that the answer is still being made, where the dialect's clients can read that.
+    fn alive(&mut self, out: &mut Vec<u8>);
     /// The answer is complete: what ends the stream, once.
     fn finish(&mut self, out: &mut Vec<u8>);
 }

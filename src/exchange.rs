@@ -35,7 +35,7 @@ use crate::counting;
 use crate::dialect::{Answer as Read, Dialect, Place};
 use crate::error::{Error, Kind, Retry};
 use crate::fleet::Arm;
-use crate::ledger::balance::Ask;
+use crate::ledger::balance::Requirement;
 use crate::ledger::record::{Opening, Outcome};
 use crate::ledger::{Ledger, Refused, Reservation, cap::AtCap, now};
 use crate::limits::Limits;
@@ -140,6 +140,7 @@ fn inbound<'a>(
         books: &*state.ledger,
         makers: state.affinity.makers(),
         items: state.affinity.items(),
+        warmth: state.affinity.warmth(),
     })
 }
 
@@ -391,7 +392,7 @@ impl<'a> Exchange<'a> {
         let patience = self.admission.policy.cap_wait;
         let mut ask = bound.rough;
         if let Some(exact) = bound.exact {
-            let whole = Ask {
+            let whole = Requirement {
                 tokens_min: ask.tokens,
                 ..ask
             };

@@ -28,7 +28,7 @@ pub use reservation::Reservation;
 pub use settings::{Address, Settings};
 
 use crate::error::Error;
-use balance::{Ask, Balances, Capped, Crossing, Standing};
+use balance::{Balances, Capped, Crossing, Requirement, Standing};
 use cap::{Cap, Counter, Dims};
 use lookup::Lookup;
 use record::Opening;
@@ -232,7 +232,7 @@ impl Ledger {
     /// `Refused::Full`: no room. `Refused::Store`: the ledger cannot write.
     pub async fn reserve(
         self: &Arc<Ledger>,
-        ask: Ask,
+        ask: Requirement,
         mut opening: Opening,
         patience: Duration,
     ) -> Result<Reservation, Refused> {

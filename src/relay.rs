@@ -272,7 +272,10 @@ impl Relay {
         let out = match &mut self.reading {
             Reading::Events { decoder, passes } => {
                 let mut said = Vec::new();
+                // A piece that is cut inside a line is no sign by itself.
+                let mut only_alive = data.ends_with(b"\n");
                 decoder.feed(&data, &mut |event| {
+                    only_alive = false;
                     said_something |= is_said(&event);
                     settlement.saw(&event);
                     if let Event::State(state) = &event {
@@ -285,7 +288,12 @@ impl Relay {
                 match passes {
                     Passes::Untouched => data,
                     Passes::Filtered(filter) => filter.feed(data),
-                    Passes::Translated(_) => Bytes::from(said),
+                    Passes::Translated(writer) => {
+                        if only_alive {
+                            writer.alive(&mut said);
+                        }
+                        Bytes::from(said)
+                    }
                 }
             }
             Reading::Json { kept, .. } | Reading::Passed(Watch::Whole { kept, .. }) => {

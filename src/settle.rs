@@ -6,6 +6,7 @@
 mod charge;
 mod trust;
 
+use crate::affinity::{UserTurn, Warmth};
 use crate::arm::Effort;
 use crate::chat::answer::Fault;
 use crate::chat::{Manner, Part, Prompt, ServiceTier, Usage};
@@ -43,6 +44,10 @@ pub struct Job {
     pub manner: Manner,
     /// What it is compared with.
     pub baseline: Arm,
+    /// Tokens of the conversation that the baseline, had it answered so far, would have in its provider's cache.
+    pub warm: u64,
+    /// The conversation that it is in.
+    pub conversation: Option<InConversation>,
     /// A cap counts it.
     pub capped: bool,
     /// The client's dialect.
@@ -57,6 +62,15 @@ pub struct Job {
     pub stream: bool,
 }
 
+/// A turn of a conversation.
+#[derive(Clone)]
+pub struct InConversation {
+    /// How much was read before.
+    pub warmth: Warmth,
+    /// The turn.
+    pub turn: UserTurn,
+}
+
 impl Job {
     /// An attempt on a model that was named, on which nothing is graded, asked of its effort, or held against another arm.
     #[must_use]
@@ -67,6 +81,8 @@ impl Job {
             tier: None,
             manner: Manner::default(),
             baseline: arm.clone(),
+            warm: 0,
+            conversation: None,
             capped: false,
             dialect,
             held: 0,
@@ -710,7 +726,19 @@ impl OpenAttempt {
             manner: charged.manner,
             ..usage
         };
-        let baseline = cost::on_baseline(&self.job.baseline, &made, tier, at).unwrap_or(cost);
+        let as_warm = match self.job.baseline.model.name == model.name {
+            // The same model was as warm as it was.
+            true => made,
+            false => cost::warmed(&made, self.job.warm),
+        };
+        let baseline = cost::on_baseline(&self.job.baseline, &as_warm, tier, at).unwrap_or(cost);
+        if let Some(InConversation { warmth, turn }) = &self.job.conversation
+            && usage.input_total() > 0
+        {
+            // Reasoning is not in the next request.
+            let visible = usage.output.saturating_sub(usage.reasoning);
+            warmth.note(*turn, usage.input_total().saturating_add(visible));
+        }
         let unexpected = !model.provider.may_serve(self.job.tier).contains(&tier);
         if unexpected {
             tracing::warn!(attempt = %opening.attempt, model = %model.name, tier = tier.name(), "served in a service tier that was neither asked for nor is among the provider's service_tiers");

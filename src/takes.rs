@@ -10,15 +10,15 @@ use std::sync::OnceLock;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Table {
+struct TakesTable {
     #[serde(rename = "_source")]
     _source: String,
-    rows: Vec<Row>,
+    rows: Vec<TakesRow>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Row {
+struct TakesRow {
     kinds: Vec<String>,
     #[serde(default)]
     models: Vec<String>,
@@ -43,7 +43,7 @@ struct Row {
     _source: String,
 }
 
-impl Row {
+impl TakesRow {
     fn is_of(&self, kind: &str, model: &str) -> bool {
         let every = self.models.is_empty() && self.exactly.is_empty();
         let named = || {
@@ -90,7 +90,7 @@ impl Takes {
         let model = model.to_ascii_lowercase();
         let mut takes = Takes::default();
         let rows = table().rows.iter();
-        let rows: Vec<&'static Row> = rows.filter(|row| row.is_of(kind, &model)).collect();
+        let rows: Vec<&'static TakesRow> = rows.filter(|row| row.is_of(kind, &model)).collect();
         takes.stop = rows.iter().find_map(|row| row.stop);
         takes.refuses_blank_stop = rows.iter().find_map(|row| row.blank_stop) == Some(false);
         takes.call_id = rows.iter().find_map(|row| row.call_id.as_ref());
@@ -264,8 +264,8 @@ pub enum Instead {
     Described,
 }
 
-fn table() -> &'static Table {
-    static TABLE: OnceLock<Table> = OnceLock::new();
+fn table() -> &'static TakesTable {
+    static TABLE: OnceLock<TakesTable> = OnceLock::new();
     TABLE.get_or_init(|| {
         serde_json::from_str(include_str!("data/takes.json"))
             .expect("a test reads the embedded table")

@@ -5,7 +5,7 @@
 //! system prompt) names the product *and* the conversation that it is about, or a conversation is quoted beside the product's name.
 
 use super::lexicon::Class;
-use super::said::{Beginnings, Said, Words};
+use super::said::{Beginnings, Said, WordList};
 use super::scan::Scanner;
 use crate::chat::{Part, Prompt, Role};
 
@@ -23,7 +23,7 @@ const TOOLS_MAX: usize = 1;
 const COMPACTION_MIN: usize = 300;
 
 /// What is wanted, but for summaries.
-static LABELS: Words = Words::of(&[
+static LABELS: WordList = WordList::of(&[
     "title*",
     "headline*",
     "header",
@@ -89,7 +89,7 @@ static LABELS: Words = Words::of(&[
 ]);
 
 /// A summary.
-static SUMMARIES: Words = Words::of(&[
+static SUMMARIES: WordList = WordList::of(&[
     "summar*",
     "recap",
     "zusammenfass*",
@@ -105,7 +105,7 @@ static SUMMARIES: Words = Words::of(&[
 ]);
 
 /// What it is about.
-static CHATS: Words = Words::of(&[
+static CHATS: WordList = WordList::of(&[
     "conversation*",
     "chat",
     "chats",
@@ -153,7 +153,7 @@ static CHATS: Words = Words::of(&[
 ]);
 
 /// Who makes nothing else: "You are a title generator".
-static MAKERS: Words = Words::of(&[
+static MAKERS: WordList = WordList::of(&[
     "generator",
     "générateur",
     "generador",
@@ -169,10 +169,10 @@ static MAKERS: Words = Words::of(&[
 ]);
 
 /// How an app tells a model what it is to do.
-static TASKED: Words = Words::of(&["your task", "you are", "your urgent task", "compaction"]);
+static TASKED: WordList = WordList::of(&["your task", "you are", "your urgent task", "compaction"]);
 
 /// What people build and mend: a sentence about one of these wants a program.
-static BUILT: Words = Words::of(&[
+static BUILT: WordList = WordList::of(&[
     "debug*",
     "bug",
     "bugs",
@@ -209,10 +209,10 @@ static BUILT: Words = Words::of(&[
 ]);
 
 /// Guesses at who speaks next, and what.
-static NEXT: Words = Words::of(&["speak next", "type next", "ask next", "say next"]);
+static NEXT: WordList = WordList::of(&["speak next", "type next", "ask next", "say next"]);
 
 /// What an assistant does with every answer is no housekeeping.
-static ALWAYS: Words = Words::of(&[
+static ALWAYS: WordList = WordList::of(&[
     "each",
     "every",
     "always",
@@ -231,7 +231,7 @@ static ALWAYS: Words = Words::of(&[
 static WANTED: Beginnings = Beginnings::of(&[&LABELS, &SUMMARIES, &NEXT]);
 
 /// Words that say how short it must be.
-static LENGTHS: Words = Words::of(&[
+static LENGTHS: WordList = WordList::of(&[
     "word",
     "words",
     "characters",

@@ -279,22 +279,22 @@ static WORDS: [(Class, &str); CLASSES] = [
 ];
 
 /// An open table from hashes to what a word speaks for.
-struct Table {
+struct CueTable {
     slots: Vec<(u64, u32, u32)>,
     mask: usize,
 }
 
-impl Table {
+impl CueTable {
     /// `through` are hashes of what longer entries begin with: they are found, and speak for nothing by themselves.
     fn of(
         mut found: Vec<(u64, Class, f32)>,
         through: &[u64],
         all: &mut Vec<(Class, f32)>,
-    ) -> Table {
+    ) -> CueTable {
         found.sort_by_key(|(hash, class, _)| (*hash, class.index()));
         found.dedup_by_key(|(hash, class, _)| (*hash, *class as u8));
         let size = ((found.len() + through.len()) * 4).next_power_of_two();
-        let mut table = Table {
+        let mut table = CueTable {
             slots: vec![(0, 0, 0); size],
             mask: size - 1,
         };
@@ -342,9 +342,9 @@ impl Table {
 }
 
 struct Lexicon {
-    words: Table,
-    stems: Table,
-    pieces: Table,
+    words: CueTable,
+    stems: CueTable,
+    pieces: CueTable,
     /// One bit for each last character of a piece, by its low 16 bits.
     piece_ends: Vec<u64>,
     all: Vec<(Class, f32)>,
@@ -375,9 +375,9 @@ fn lexicon() -> &'static Lexicon {
         }
         let mut all = Vec::new();
         Lexicon {
-            words: Table::of(words, &[], &mut all),
-            stems: Table::of(stems, &[], &mut all),
-            pieces: Table::of(pieces, &endings, &mut all),
+            words: CueTable::of(words, &[], &mut all),
+            stems: CueTable::of(stems, &[], &mut all),
+            pieces: CueTable::of(pieces, &endings, &mut all),
             piece_ends,
             all,
         }
@@ -391,7 +391,7 @@ fn hash_of(chars: impl Iterator<Item = char>) -> u64 {
 /// Words of one kind, and what they speak for.
 #[derive(Clone, Copy)]
 pub(super) struct Cues {
-    table: &'static Table,
+    table: &'static CueTable,
     all: &'static [(Class, f32)],
 }
 

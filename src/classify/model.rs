@@ -60,11 +60,11 @@ pub struct Scores {
     /// The same, learned from all strong and all weak models of a source: less sharp, and steadier on new traffic.
     pub gain_group: Forest,
     /// The same, by words.
-    pub gain_words: Words,
+    pub gain_words: WordWeights,
     /// Whether a weak model fails.
     pub fail: Forest,
     /// The same, by words.
-    pub fail_words: Words,
+    pub fail_words: WordWeights,
     /// Whether people would call it hard: what everyday asks are like, which no benchmark holds.
     pub everyday: Everyday,
 }
@@ -75,7 +75,7 @@ pub struct Everyday {
     /// By signals.
     pub trees: Forest,
     /// By words.
-    pub words: Words,
+    pub words: WordWeights,
     /// To standard deviations among the prompts of real outcomes.
     pub standard: Line,
 }
@@ -234,23 +234,23 @@ impl Forest {
 
 /// A weight for each bucket of words and word pairs.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Words {
+pub struct WordWeights {
     /// What a weight of 1 is worth.
     pub scale: f32,
     /// The weights, by bucket.
     pub weights: Vec<i8>,
 }
 
-impl Default for Words {
-    fn default() -> Words {
-        Words {
+impl Default for WordWeights {
+    fn default() -> WordWeights {
+        WordWeights {
             scale: 0.0,
             weights: vec![0; GRAM_BUCKETS as usize],
         }
     }
 }
 
-impl Words {
+impl WordWeights {
     /// The weighted sum; long texts do not weigh more than short ones.
     #[must_use]
     pub fn predict(&self, grams: &[&[u16]]) -> f32 {
@@ -288,7 +288,7 @@ const ROWS_MAX: usize = 256;
 impl TaskWords {
     /// Lays one table a task side by side, so that a word is one look-up for all.
     #[must_use]
-    pub fn of(tables: &[Words]) -> TaskWords {
+    pub fn of(tables: &[WordWeights]) -> TaskWords {
         let mut all = TaskWords {
             scales: [0.0; TASKS],
             weights: vec![TaskRow::default(); GRAM_BUCKETS as usize],

@@ -1,7 +1,7 @@
 //! Asks that are plain by their form alone, so that nothing learned is needed to grade them: small talk, a small sum, a slip of the
 //! pen to be put right. And the opposite: words of a short ask that say that it is work.
 
-use super::said::{Said, Words, words};
+use super::said::{Said, WordList, words};
 
 /// Characters of what may be small talk.
 const TALK_MAX: usize = 60;
@@ -31,67 +31,23 @@ pub enum Plain {
     Proof,
 }
 
-/// Words that greet, agree or fill, in ten languages and as they are typed.
-const TALK: &[&str] = &[
-    "hi",
-    "hii",
-    "hello",
-    "helo",
-    "hallo",
-    "hey",
-    "heya",
-    "hiya",
-    "yo",
-    "howdy",
-    "greetings",
-    "good",
-    "morning",
-    "afternoon",
-    "evening",
+/// Words that stand around a greeting, in ten languages and as they are typed.
+const AROUND_GREETING: &[&str] = &[
     "day",
-    "ok",
-    "okay",
-    "okey",
-    "k",
-    "kk",
-    "yes",
-    "yeah",
-    "yep",
-    "yup",
-    "no",
-    "nope",
-    "nah",
-    "sure",
-    "fine",
-    "great",
-    "cool",
-    "nice",
-    "perfect",
-    "awesome",
-    "lol",
-    "haha",
     "hmm",
     "hm",
     "um",
-    "wow",
     "oh",
     "ah",
     "please",
-    "test",
-    "testing",
-    "ping",
-    "sup",
     "what's",
     "whats",
-    "up",
     "there",
-    "how",
     "are",
     "is",
     "it",
     "going",
     "you",
-    "doing",
     "everyone",
     "all",
     "again",
@@ -104,7 +60,6 @@ const TALK: &[&str] = &[
     "very",
     "so",
     "well",
-    "alright",
     "right",
     "got",
     "that",
@@ -112,153 +67,53 @@ const TALK: &[&str] = &[
     "do",
     "don't",
     "mention",
-    "guten",
     "morgen",
     "tag",
     "abend",
-    "moin",
-    "servus",
-    "grüß",
     "gott",
-    "ja",
-    "nein",
-    "gut",
-    "super",
-    "prima",
-    "genau",
     "wie",
-    "geht's",
-    "gehts",
-    "geht",
     "dir",
     "es",
     "ihnen",
     "na",
-    "bonjour",
-    "salut",
-    "bonsoir",
-    "coucou",
-    "oui",
-    "non",
-    "d'accord",
-    "ça",
     "ca",
     "va",
-    "bien",
-    "comment",
     "allez-vous",
     "vas-tu",
     "tu",
     "vas",
-    "parfait",
     "très",
-    "hola",
-    "buenos",
-    "buenas",
     "días",
     "dias",
     "tardes",
     "noches",
     "qué",
     "que",
-    "tal",
-    "sí",
-    "si",
-    "vale",
-    "bueno",
-    "cómo",
     "como",
     "estás",
     "estas",
     "está",
-    "claro",
-    "perfecto",
-    "ciao",
-    "salve",
-    "buongiorno",
-    "buonasera",
-    "sì",
     "va",
-    "bene",
     "come",
-    "stai",
     "sta",
-    "perfetto",
-    "certo",
-    "olá",
-    "ola",
-    "oi",
-    "bom",
-    "boa",
     "dia",
     "tarde",
     "noite",
-    "sim",
-    "não",
-    "nao",
-    "tudo",
     "bem",
-    "certo",
-    "привет",
-    "здравствуйте",
-    "здравствуй",
-    "добрый",
-    "доброе",
     "день",
     "утро",
     "вечер",
-    "да",
-    "нет",
-    "хорошо",
-    "ладно",
-    "ок",
     "как",
-    "дела",
-    "понял",
-    "ясно",
-    "مرحبا",
-    "أهلا",
-    "اهلا",
-    "السلام",
     "عليكم",
-    "صباح",
     "الخير",
-    "مساء",
-    "نعم",
-    "لا",
     "كيف",
-    "حالك",
-    "حسنا",
-    "تمام",
-    "hej",
-    "hei",
-    "cześć",
-    "merhaba",
-    "namaste",
-    "नमस्ते",
-    "안녕",
-    "안녕하세요",
-    "네",
     "xin",
-    "chào",
-    "ahoj",
 ];
 
-/// Words that thank or take leave.
-const FAREWELL: &[&str] = &[
-    "thanks",
-    "thank",
-    "thx",
-    "ty",
-    "tysm",
-    "cheers",
-    "bye",
-    "goodbye",
-    "cya",
+/// Words that stand around thanks and farewells.
+const AROUND_PARTING: &[&str] = &[
     "later",
-    "night",
     "welcome",
-    "appreciated",
     "much",
     "lot",
     "a",
@@ -270,25 +125,17 @@ const FAREWELL: &[&str] = &[
     "the",
     "this",
     "see",
-    "danke",
-    "dankeschön",
     "vielen",
-    "dank",
     "schön",
-    "tschüss",
-    "tschüß",
     "sehr",
     "für",
     "die",
     "hilfe",
     "nacht",
-    "wiedersehen",
     "auf",
     "bis",
     "dann",
-    "merci",
     "beaucoup",
-    "revoir",
     "au",
     "bonne",
     "nuit",
@@ -298,51 +145,29 @@ const FAREWELL: &[&str] = &[
     "ton",
     "aide",
     "adieu",
-    "gracias",
     "muchas",
     "mil",
-    "adiós",
-    "adios",
-    "luego",
     "hasta",
     "por",
     "tu",
     "ayuda",
     "la",
-    "grazie",
     "mille",
     "molte",
-    "arrivederci",
     "notte",
-    "obrigado",
-    "obrigada",
     "muito",
-    "tchau",
-    "valeu",
     "até",
     "logo",
-    "спасибо",
     "большое",
-    "благодарю",
-    "пока",
     "до",
-    "свидания",
-    "спс",
     "за",
     "помощь",
-    "شكرا",
     "جزيلا",
     "لك",
-    "teşekkürler",
-    "감사합니다",
-    "고마워",
-    "tack",
-    "takk",
-    "dziękuję",
 ];
 
-/// Words of the lists above that carry the meaning: without one of them an ask is no small talk.
-const CORE: &[&str] = &[
+/// Words that greet or agree: without one of them, or one of [`PARTING`], an ask is no small talk.
+const GREETING: &[&str] = &[
     "hi",
     "hii",
     "hello",
@@ -478,7 +303,8 @@ const CORE: &[&str] = &[
     "ahoj",
 ];
 
-const FAREWELL_CORE: &[&str] = &[
+/// Words that thank or take leave.
+const PARTING: &[&str] = &[
     "thanks",
     "thank",
     "thx",
@@ -614,12 +440,13 @@ fn talk(text: &str) -> Option<Plain> {
     let (mut count, mut core, mut leaves) = (0, false, false);
     for word in words(&lower) {
         count += 1;
-        core |= CORE.contains(&word);
-        leaves |= FAREWELL_CORE.contains(&word);
-        if !TALK.contains(&word)
-            && !FAREWELL.contains(&word)
-            && !made_of_pieces(word, &mut core, &mut leaves)
-        {
+        let greets = GREETING.contains(&word);
+        let parts = PARTING.contains(&word);
+        core |= greets;
+        leaves |= parts;
+        let known =
+            greets || parts || AROUND_GREETING.contains(&word) || AROUND_PARTING.contains(&word);
+        if !known && !made_of_pieces(word, &mut core, &mut leaves) {
             return None;
         }
     }
@@ -724,7 +551,7 @@ fn is_sum(text: &str) -> bool {
 }
 
 /// Words for slips of the pen and what is done about them.
-static SLIPS: Words = Words::of(&[
+static SLIPS: WordList = WordList::of(&[
     "typo",
     "typos",
     "spelling",
@@ -778,7 +605,7 @@ fn is_proof(text: &str) -> bool {
 }
 
 /// Words that say that an ask is work, however short it is and whatever it resembles.
-static WORK: Words = Words::of(&[
+static WORK: WordList = WordList::of(&[
     "prove",
     "proof",
     "disprove",
@@ -887,7 +714,7 @@ pub(super) fn is_work(text: &str) -> bool {
 }
 
 /// Words that point at what was said before, or compare with it.
-static BACK: Words = Words::of(&[
+static BACK: WordList = WordList::of(&[
     "it",
     "its",
     "it's",

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 /// Words to look for: `word` is a whole word, `word*` begins one, `two words` begins with one; what is written without spaces, or in
 /// Arabic, is a piece of the text.
-pub(super) struct Words {
+pub(super) struct WordList {
     entries: &'static [&'static str],
     index: OnceLock<Index>,
 }
@@ -40,9 +40,9 @@ fn bit_of(beginning: u16) -> (usize, u64) {
     (bit / 64, 1 << (bit % 64))
 }
 
-impl Words {
-    pub(super) const fn of(entries: &'static [&'static str]) -> Words {
-        Words {
+impl WordList {
+    pub(super) const fn of(entries: &'static [&'static str]) -> WordList {
+        WordList {
             entries,
             index: OnceLock::new(),
         }
@@ -84,12 +84,12 @@ impl Index {
 
 /// What the words of several sets begin with: where a text has none of it, nothing more needs to be known of it.
 pub(super) struct Beginnings {
-    sets: &'static [&'static Words],
+    sets: &'static [&'static WordList],
     found: OnceLock<AhoCorasick>,
 }
 
 impl Beginnings {
-    pub(super) const fn of(sets: &'static [&'static Words]) -> Beginnings {
+    pub(super) const fn of(sets: &'static [&'static WordList]) -> Beginnings {
         Beginnings {
             sets,
             found: OnceLock::new(),
@@ -157,7 +157,7 @@ impl Said {
     }
 
     /// Whether it has one of these.
-    pub(super) fn has(&self, words: &Words) -> bool {
+    pub(super) fn has(&self, words: &WordList) -> bool {
         let index = words.index();
         let has_one = |start: &Start| {
             let mut like = index.like(start.begins).iter();

@@ -7,7 +7,7 @@ use crate::classify::overlay::Overlay;
 use crate::learn::evaluate::{self, Data, Figures};
 use crate::learn::fit::{self, Label};
 use crate::learn::metrics::{self, Pair};
-use crate::learn::outcome::{self, Ask, Outcome};
+use crate::learn::outcome::{self, JudgedAsk, Outcome};
 use crate::learn::recipe::{self, Labelled, Recipe};
 use crate::learn::{chart, train};
 use clap::Args;
@@ -141,7 +141,7 @@ fn recipe_of(path: Option<&Path>) -> Result<Recipe, String> {
 
 struct Rows {
     rows: Vec<Labelled>,
-    asks: Vec<Ask>,
+    asks: Vec<JudgedAsk>,
     recipe: Recipe,
     inputs: BTreeMap<String, String>,
 }

@@ -1,7 +1,7 @@
 //! `flyball check`, `explain` and `classify`: what would happen, and why. Nothing is sent anywhere.
 
 use super::{Common, ServeArgs, joined};
-use crate::affinity::{Items, Makers};
+use crate::affinity::{Items, Makers, Warmth};
 use crate::arm::Objective;
 use crate::caller::Caller;
 use crate::chat::Role;
@@ -159,6 +159,7 @@ struct House {
     limits: Limits,
     makers: Makers,
     items: Items,
+    warmth: Warmth,
     caps: EmptyBooks,
 }
 
@@ -202,6 +203,7 @@ impl House {
             limits: config.limits.clone(),
             makers: Makers::default(),
             items: Items::default(),
+            warmth: Warmth::default(),
             caps: EmptyBooks(balances),
         }
     }
@@ -234,6 +236,7 @@ impl House {
             books: &self.caps,
             makers: &self.makers,
             items: &self.items,
+            warmth: &self.warmth,
         })?;
         let completion = Completion::read(&admission, asking.body, asking.place)?;
         Ok(look(&completion))

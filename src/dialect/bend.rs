@@ -110,6 +110,19 @@ impl Bender<'_> {
         }
     }
 
+    /// Gives the ids of calls, and of what answers them, the form that is taken: `fit` does so in one turn of this field.
+    pub(super) fn call_ids(&mut self, turns: &str, fit: impl Fn(&mut CallIds<'_>, &mut Value)) {
+        let Some(form) = self.takes.call_id else {
+            return;
+        };
+        self.change(turns, |_, turns| {
+            let mut ids = CallIds::new(form);
+            for turn in turns.as_array_mut().into_iter().flatten() {
+                fit(&mut ids, turn);
+            }
+        });
+    }
+
     /// Leaves as many texts that end the answer as are taken.
     pub(super) fn stops(&mut self, path: &[&str]) {
         let takes = *self.takes;
@@ -313,7 +326,7 @@ pub(super) struct CallIds<'f> {
 }
 
 impl<'f> CallIds<'f> {
-    pub(super) fn new(form: &'f Form) -> CallIds<'f> {
+    fn new(form: &'f Form) -> CallIds<'f> {
         CallIds {
             form,
             written: BTreeMap::new(),
@@ -435,6 +448,10 @@ impl StreamWriter for OwnNames {
             call_as_the_client(name, &self.renamed);
         }
         self.writer.write(event, out);
+    }
+
+    fn alive(&mut self, out: &mut Vec<u8>) {
+        self.writer.alive(out);
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) {

@@ -17,7 +17,7 @@ pub enum Lookup<'p> {
 
 /// A model, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Known<'a> {
+pub struct ListedModel<'a> {
     /// Its name.
     pub name: &'a str,
     /// It may think.
@@ -46,10 +46,10 @@ pub trait Directory: Sync {
     }
 
     /// All of them.
-    fn list(&self, models: &[Known<'_>]) -> Value;
+    fn list(&self, models: &[ListedModel<'_>]) -> Value;
 
     /// One of them.
-    fn card(&self, model: &Known<'_>) -> Value;
+    fn card(&self, model: &ListedModel<'_>) -> Value;
 }
 
 /// The folders of models that all the vendors' clients share.
@@ -64,12 +64,12 @@ const STARTS: [&str; 4] = [
 pub struct OpenAi;
 
 impl Directory for OpenAi {
-    fn list(&self, models: &[Known<'_>]) -> Value {
+    fn list(&self, models: &[ListedModel<'_>]) -> Value {
         let cards: Vec<Value> = models.iter().map(|model| self.card(model)).collect();
         json!({"object": "list", "data": cards})
     }
 
-    fn card(&self, model: &Known<'_>) -> Value {
+    fn card(&self, model: &ListedModel<'_>) -> Value {
         json!({"id": model.name, "object": "model", "created": 0, "owned_by": "flyball"})
     }
 }

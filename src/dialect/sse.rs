@@ -12,6 +12,9 @@ pub const EVENT_BYTES_MAX: usize = 1 << 20;
 /// A buffer that grew past this is given back after its event.
 const KEEP_BYTES: usize = 64 << 10;
 
+/// A comment, which every reader passes over: it shows that the answer is still being made.
+pub(super) const COMMENT: &[u8] = b": the model is at work\n\n";
+
 const BOM: [u8; 3] = [0xEF, 0xBB, 0xBF];
 
 /// One event.

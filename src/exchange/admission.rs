@@ -2,7 +2,7 @@
 //! here, by `serve` as by `explain`. Opens nothing and sends nothing.
 
 use super::wishes::{self, Wishes};
-use crate::affinity::{Items, Makers};
+use crate::affinity::{Items, Makers, Warmth};
 use crate::arm::Effort;
 use crate::caller::Caller;
 use crate::dialect::Dialect;
@@ -71,6 +71,8 @@ pub struct Inbound<'a> {
     pub makers: &'a Makers,
     /// What callers were answered with and may name.
     pub items: &'a Items,
+    /// How much of which conversation was read before.
+    pub warmth: &'a Warmth,
 }
 
 /// A request that is let in.
@@ -85,6 +87,7 @@ pub struct Admission<'a> {
     books: &'a dyn CapBooks,
     pub(super) makers: &'a Makers,
     pub(super) items: &'a Items,
+    pub(super) warmth: &'a Warmth,
     pub(super) wishes: Wishes,
     /// The tags that caps count.
     pub(super) tags: Vec<(String, String)>,
@@ -145,6 +148,7 @@ impl<'a> Admission<'a> {
             books: inbound.books,
             makers: inbound.makers,
             items: inbound.items,
+            warmth: inbound.warmth,
             tags: Vec::new(),
         })
     }

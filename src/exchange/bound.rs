@@ -5,7 +5,7 @@ use crate::dialect::Request;
 use crate::error::{Error, Kind};
 use crate::fleet::Model;
 use crate::fleet::media::{self, setting};
-use crate::ledger::balance::{Ask, Capped, Full, Reason};
+use crate::ledger::balance::{Capped, Full, Reason, Requirement};
 use crate::money::PicoUsd;
 use crate::price::Price;
 use crate::tokens;
@@ -72,7 +72,11 @@ impl InputBound {
 }
 
 /// What so much input, and each token of an answer, cost at most.
-pub(super) fn input_and_answer(price: Option<&Price>, input: InputBound, choices: u64) -> Ask {
+pub(super) fn input_and_answer(
+    price: Option<&Price>,
+    input: InputBound,
+    choices: u64,
+) -> Requirement {
     let zero = PicoUsd::ZERO;
     let total = input.total();
     let (fixed, output) = price.map_or((zero, zero), |p| {
@@ -80,19 +84,19 @@ pub(super) fn input_and_answer(price: Option<&Price>, input: InputBound, choices
         let media = p.bound_media_input(total).times(input.media);
         (words + media, p.bound_per_output_token(total))
     });
-    Ask {
+    Requirement {
         fixed,
         per_token: output.times(choices),
         input_tokens: total,
         choices,
-        ..Ask::default()
+        ..Requirement::default()
     }
 }
 
 /// The most that an attempt may cost: roughly, which is known at once, and exactly, where somebody can count it.
 pub(super) struct Bound {
     /// At least what the exact one says.
-    pub(super) rough: Ask,
+    pub(super) rough: Requirement,
     /// Finds it exactly, slowly. It is asked before the rough one refuses a request or lowers its limit.
     pub(super) exact: Option<Exact>,
     /// At most what the exact one says, and quickly found, each closer than the one before it and slower: where even one of them has
@@ -103,10 +107,10 @@ pub(super) struct Bound {
 }
 
 /// Counts an attempt's input.
-pub(super) type Exact = Box<dyn FnOnce() -> Ask + Send>;
+pub(super) type Exact = Box<dyn FnOnce() -> Requirement + Send>;
 
-impl From<Ask> for Bound {
-    fn from(rough: Ask) -> Bound {
+impl From<Requirement> for Bound {
+    fn from(rough: Requirement) -> Bound {
         Bound {
             rough,
             exact: None,
@@ -118,13 +122,13 @@ impl From<Ask> for Bound {
 
 /// Whether a cap that has no room for an attempt as it is known roughly has none either for `least`, the least that a count could make
 /// of it, and will have none when what is open ends: then no count changes the refusal or its advice.
-pub(super) fn is_hopeless(full: &Full, least: Ask) -> bool {
+pub(super) fn is_hopeless(full: &Full, least: Requirement) -> bool {
     let needed = least.amount(full.counter.measure, least.tokens_min.min(least.tokens));
     full.reason == Reason::Sessions || full.limit <= 0 || full.posted + needed > full.limit
 }
 
 /// The refusal with what such a request needs, as far as it is known without a count.
-pub(super) fn as_known(mut full: Box<Full>, rough: Ask) -> Box<Full> {
+pub(super) fn as_known(mut full: Box<Full>, rough: Requirement) -> Box<Full> {
     full.needed = rough.amount(full.counter.measure, rough.tokens_min.min(rough.tokens));
     full
 }
@@ -133,7 +137,7 @@ pub(super) fn as_known(mut full: Box<Full>, rough: Ask) -> Box<Full> {
 ///
 /// # Errors
 /// Even the least answer may cost more.
-pub(super) fn held_to_cost(ask: Ask, most: Option<PicoUsd>) -> Result<Ask, Error> {
+pub(super) fn held_to_cost(ask: Requirement, most: Option<PicoUsd>) -> Result<Requirement, Error> {
     let Some(most) = most else { return Ok(ask) };
     let room = most - ask.fixed;
     let tokens = if ask.per_token > PicoUsd::ZERO {
@@ -145,7 +149,7 @@ pub(super) fn held_to_cost(ask: Ask, most: Option<PicoUsd>) -> Result<Ask, Error
         let needed = ask.fixed + ask.per_token.times(ask.tokens_min);
         return Err(Error::new(Kind::CapReached, format!("This request may cost up to {needed}, more than its x-flyball-max-cost-usd of {most}.")).code("flyball_cap"));
     }
-    Ok(Ask {
+    Ok(Requirement {
         tokens: ask.tokens.min(tokens),
         ..ask
     })
@@ -312,7 +316,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_hopeless_only_where_no_count_can_change_it_or_its_advice() {
-        let ask = |input: u64| Ask {
+        let ask = |input: u64| Requirement {
             fixed: PicoUsd(i128::from(input)),
             per_token: PicoUsd(2),
             tokens: 50,

@@ -13,7 +13,7 @@ use crate::effort::Family;
 use crate::error::{Error, Kind};
 use crate::fleet::{Arm, Model, Unresolved};
 use crate::json::{Edit, Object};
-use crate::ledger::balance::{Ask, Capped};
+use crate::ledger::balance::{Capped, Requirement};
 use crate::ledger::record::Opening;
 use crate::money::PicoUsd;
 use crate::price::Price;
@@ -287,13 +287,13 @@ fn named(policy: &Policy, request: &Request<'_>) -> Result<Arc<Model>, Error> {
 }
 
 /// The most that so much input can cost, and nothing else.
-fn ask(price: Option<Price>, time: Duration, input: u64) -> Ask {
+fn ask(price: Option<Price>, time: Duration, input: u64) -> Requirement {
     let cost = |p: Price| p.bound_input(input).times(input) + p.time_cost(time);
-    Ask {
+    Requirement {
         fixed: price.map_or(PicoUsd::ZERO, cost),
         input_tokens: input,
         choices: 1,
-        ..Ask::default()
+        ..Requirement::default()
     }
 }
 

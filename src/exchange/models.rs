@@ -2,7 +2,7 @@
 
 use super::admission::Inbound;
 use super::{reply, returned};
-use crate::dialect::directory::{Known, Lookup};
+use crate::dialect::directory::{ListedModel, Lookup};
 use crate::error::{Error, Kind};
 use crate::relay::AnswerBody;
 use http::{Response, StatusCode};
@@ -54,8 +54,8 @@ fn missing(name: &str) -> Error {
 }
 
 /// The routed names first, then every model that the key may use.
-fn known<'p>(inbound: &'p Inbound<'_>) -> Vec<Known<'p>> {
-    let routed = ROUTED.iter().map(|name| Known {
+fn known<'p>(inbound: &'p Inbound<'_>) -> Vec<ListedModel<'p>> {
+    let routed = ROUTED.iter().map(|name| ListedModel {
         name,
         thinks: true,
         embeds: false,
@@ -63,7 +63,7 @@ fn known<'p>(inbound: &'p Inbound<'_>) -> Vec<Known<'p>> {
     });
     let models = inbound.policy.fleet.models.iter();
     let own = models.filter(|model| inbound.caller.may_use(&model.name));
-    let own = own.map(|model| Known {
+    let own = own.map(|model| ListedModel {
         name: &model.name,
         thinks: !model.accepts.efforts.is_empty(),
         embeds: model.embeds,

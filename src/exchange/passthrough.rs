@@ -15,7 +15,7 @@ use crate::dialect::{self, Answer as Read, Dialect, PlaceWork, UsageRule, envelo
 use crate::error::{Error, Kind};
 use crate::fleet::{Arm, Model};
 use crate::json::{self, Object};
-use crate::ledger::balance::Ask;
+use crate::ledger::balance::Requirement;
 use crate::ledger::record::Opening;
 use crate::provider::{Provider, Side, simulated};
 use crate::relay::{AnswerBody, ReadWhole, Reading, Watch};
@@ -177,7 +177,7 @@ pub(super) struct Passed<'a> {
 impl Passed<'_> {
     /// Caps on requests hold by the reservation; of cost it promises nothing.
     pub(super) fn bound() -> Bound {
-        Bound::from(Ask::default())
+        Bound::from(Requirement::default())
     }
 
     pub(super) fn opening(&self) -> Opening {

@@ -76,18 +76,18 @@ struct File {
 }
 
 #[derive(Default)]
-struct Table {
+struct SensesTable {
     kinds: BTreeMap<String, BTreeMap<String, Senses>>,
     /// Names without their maker, with all that any provider says of them.
     anywhere: BTreeMap<String, Vec<Senses>>,
 }
 
-fn table() -> &'static Table {
-    static TABLE: OnceLock<Table> = OnceLock::new();
+fn table() -> &'static SensesTable {
+    static TABLE: OnceLock<SensesTable> = OnceLock::new();
     TABLE.get_or_init(|| {
         let file: File = serde_json::from_str(include_str!("../data/senses.json"))
             .expect("a test reads the embedded table");
-        let mut table = Table::default();
+        let mut table = SensesTable::default();
         for (kind, rows) in file.kinds {
             let models = table.kinds.entry(kind).or_default();
             for (heading, names) in rows {

@@ -4,7 +4,7 @@ use super::boost::{self, Binned, Terms};
 use super::fit::{self, Label};
 use super::folds;
 use super::metrics::{self, Pair, Point};
-use super::outcome::Ask;
+use super::outcome::JudgedAsk;
 use super::recipe::{Labelled, Recipe};
 use super::train::{self, Apart, Calibrated};
 use super::{mean, moments};
@@ -151,7 +151,7 @@ pub struct Data<'a> {
     /// What people call hard; it has seen no outcome.
     pub everyday: &'a Everyday,
     /// What it was learned from.
-    pub asks: &'a [Ask],
+    pub asks: &'a [JudgedAsk],
     /// What they are.
     pub recipe: &'a Recipe,
 }

@@ -139,7 +139,7 @@ fn thumbed(thumb: &str) -> Result<f64, String> {
 
 /// A prompt whose task somebody has named.
 #[derive(Clone, Debug)]
-pub struct Ask {
+pub struct JudgedAsk {
     /// A number for the prompt's text.
     pub prompt: u64,
     /// Characters of the prompt.
@@ -163,9 +163,9 @@ struct AskLine {
 ///
 /// # Errors
 /// Not JSON of this form, or a task that flyball does not have.
-pub fn read_ask(line: &str) -> Result<Ask, String> {
+pub fn read_ask(line: &str) -> Result<JudgedAsk, String> {
     let line: AskLine = serde_json::from_str(line).map_err(|e| e.to_string())?;
-    Ok(Ask {
+    Ok(JudgedAsk {
         prompt: number_of(&line.prompt),
         chars: line.prompt.chars().count(),
         features: measured(&line.prompt),

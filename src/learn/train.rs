@@ -2,7 +2,7 @@
 
 use super::boost::{self, Binned, Terms};
 use super::folds;
-use super::outcome::Ask;
+use super::outcome::JudgedAsk;
 use super::recipe::{Labelled, Recipe};
 use super::words;
 use super::{mean, moments};
@@ -45,7 +45,7 @@ pub struct Calibrated {
 
 /// Learns what people call hard from asks that somebody has judged. It sees no outcome; `rows` of outcomes only tell its spread.
 #[must_use]
-pub fn everyday(asks: &[Ask], rows: &[Labelled], seed: u64) -> Everyday {
+pub fn everyday(asks: &[JudgedAsk], rows: &[Labelled], seed: u64) -> Everyday {
     if asks.is_empty() {
         return Everyday::default();
     }
@@ -179,7 +179,7 @@ fn crossed_and_heads(
 pub fn calibrate(
     rows: &[&Labelled],
     everyday: &Everyday,
-    asks: &[Ask],
+    asks: &[JudgedAsk],
     apart: Apart,
     seed: u64,
 ) -> Calibrated {
@@ -320,7 +320,7 @@ fn line(scores: &[f64], gained: &[f64], weights: &[f64]) -> Line {
 
 /// Makes the whole grader.
 #[must_use]
-pub fn grader(recipe: &Recipe, rows: &[Labelled], asks: &[Ask], card: String) -> Grader {
+pub fn grader(recipe: &Recipe, rows: &[Labelled], asks: &[JudgedAsk], card: String) -> Grader {
     let seen: Vec<&Labelled> = rows.iter().collect();
     let everyday = everyday(asks, rows, recipe.seed);
     let calibrated = calibrate(&seen, &everyday, asks, Apart::Tasks, recipe.seed);
@@ -370,7 +370,7 @@ fn lengths(rows: &[&Labelled], chars: impl Fn(&Labelled) -> Option<f64>, seed: u
 
 /// One forest for each task: how much speaks for it. Asks of people count as much as all benchmarks together.
 #[must_use]
-pub fn tasks(rows: &[Labelled], asks: &[Ask], seed: u64) -> Vec<Forest> {
+pub fn tasks(rows: &[Labelled], asks: &[JudgedAsk], seed: u64) -> Vec<Forest> {
     let told: Vec<(&Features, &str, Task)> = rows
         .iter()
         .filter_map(|r| Some((&r.features, r.group.as_str(), r.task?)))
@@ -392,7 +392,7 @@ pub fn tasks(rows: &[Labelled], asks: &[Ask], seed: u64) -> Vec<Forest> {
 }
 
 /// The same by words, from asks alone: in benchmarks each task has its own template.
-fn task_words(asks: &[Ask]) -> TaskWords {
+fn task_words(asks: &[JudgedAsk]) -> TaskWords {
     let told = told(asks);
     let rows = rows_of(&told);
     let ones = vec![1.0; asks.len()];
@@ -411,7 +411,7 @@ fn grams<'a>(features: &[&'a Features]) -> Vec<&'a [u16]> {
 }
 
 /// What stands in quotation marks is what an ask is about; it does not tell what is to be done with it.
-fn told(asks: &[Ask]) -> Vec<Vec<u16>> {
+fn told(asks: &[JudgedAsk]) -> Vec<Vec<u16>> {
     asks.iter()
         .map(|a| a.features.grams().told().concat())
         .collect()

@@ -3,7 +3,7 @@
 //! Rare words may weigh more (inverse document frequency); weights are kept as whole numbers of one byte.
 
 use crate::classify::GRAM_BUCKETS;
-use crate::classify::model::{Words, gram_norm};
+use crate::classify::model::{WordWeights, gram_norm};
 
 /// Rounds of the solver; it has long settled by then.
 const ROUNDS: usize = 60;
@@ -13,9 +13,9 @@ const BUCKETS: usize = GRAM_BUCKETS as usize;
 
 /// Learns to tell `target` from each row's words and word pairs; `weights` say how much each row counts, `pull` draws weights to zero.
 #[must_use]
-pub fn learn(rows: &[&[u16]], target: &[f64], weights: &[f64], pull: f64) -> Words {
+pub fn learn(rows: &[&[u16]], target: &[f64], weights: &[f64], pull: f64) -> WordWeights {
     let rarity = rarity(rows);
-    let table = Table::of(rows, &rarity);
+    let table = GramMatrix::of(rows, &rarity);
     let total: f64 = weights.iter().sum();
     let centre = target.iter().zip(weights).map(|(t, w)| t * w).sum::<f64>() / total.max(1e-9);
     let centred: Vec<f64> = target.iter().map(|t| t - centre).collect();
@@ -39,22 +39,22 @@ pub(super) fn rarity(rows: &[&[u16]]) -> Vec<f64> {
         .collect()
 }
 
-struct Table<'a> {
+struct GramMatrix<'a> {
     rows: &'a [&'a [u16]],
     rarity: &'a [f64],
     /// Brings the mean square of a row to 1.
     scale: f64,
 }
 
-impl<'a> Table<'a> {
-    fn of(rows: &'a [&'a [u16]], rarity: &'a [f64]) -> Table<'a> {
+impl<'a> GramMatrix<'a> {
+    fn of(rows: &'a [&'a [u16]], rarity: &'a [f64]) -> GramMatrix<'a> {
         let square = |row: &&[u16]| {
             let norm = f64::from(gram_norm(row.len()));
             let sum: f64 = row.iter().map(|id| rarity[usize::from(*id)].powi(2)).sum();
             sum * norm * norm
         };
         let mean = super::mean(rows.iter().map(square));
-        Table {
+        GramMatrix {
             rows,
             rarity,
             scale: 1.0 / mean.sqrt().max(1e-9),
@@ -123,14 +123,14 @@ pub(super) fn axpy(times: f64, of: &[f64], to: &mut [f64]) {
     clippy::cast_possible_truncation,
     reason = "between -127 and 127 by the scale; the scale itself has seven digits"
 )]
-fn whole(weights: impl Iterator<Item = f64>) -> Words {
+fn whole(weights: impl Iterator<Item = f64>) -> WordWeights {
     let weights: Vec<f64> = weights.collect();
     let most = weights.iter().fold(0.0_f64, |m, w| m.max(w.abs()));
     if most == 0.0 {
-        return Words::default();
+        return WordWeights::default();
     }
     let scale = most / 127.0;
-    Words {
+    WordWeights {
         scale: scale as f32,
         weights: weights.iter().map(|w| (w / scale).round() as i8).collect(),
     }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use terms::Held;
 pub use terms::{
-    Ask, Capped, Crossing, Denied, Full, Grant, Posting, Reason, Spend, Standing, Want,
+    Capped, Crossing, Denied, Full, Grant, Posting, Reason, Requirement, Spend, Standing, Want,
 };
 
 /// Every counter's standing.
@@ -160,7 +160,7 @@ impl Balances {
     pub fn reserve(
         &mut self,
         dims: &Dims<'_>,
-        ask: Ask,
+        ask: Requirement,
         now: i64,
         last: bool,
     ) -> Result<Grant, Denied> {
@@ -204,7 +204,7 @@ impl Balances {
         &mut self,
         matches: &[Match],
         dims: &Dims<'_>,
-        ask: Ask,
+        ask: Requirement,
         tokens: u64,
         now: i64,
     ) -> Grant {

@@ -1,7 +1,7 @@
 //! How an attempt gets its reservation in the balances: at once, from a lease that has to come from the store first, from parts
 //! that other replicas do not need, or when an open reservation has closed.
 
-use super::balance::{Ask, Denied, Full, Grant, Want};
+use super::balance::{Denied, Full, Grant, Requirement, Want};
 use super::record::Opening;
 use super::store::{StoreAnswer, StoreWork};
 use super::{Ledger, Refused};
@@ -38,7 +38,7 @@ impl Ledger {
     /// not need.
     pub(super) async fn grant(
         self: &Arc<Ledger>,
-        ask: Ask,
+        ask: Requirement,
         opening: &Opening,
     ) -> Result<Grant, Refused> {
         let look = |last| {
@@ -137,7 +137,7 @@ impl Ledger {
     /// Waits for room, first come first tried at every close.
     pub(super) async fn grant_within(
         self: &Arc<Ledger>,
-        ask: Ask,
+        ask: Requirement,
         opening: &Opening,
         patience: Duration,
         mut full: Box<Full>,

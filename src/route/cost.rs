@@ -3,8 +3,10 @@
 use crate::arm::Effort;
 use crate::chat::{ServiceTier, Usage};
 use crate::classify::{Difficulty, Features, Task};
-use crate::fleet::Arm;
+use crate::effort::Family;
+use crate::fleet::{Arm, Model};
 use crate::money::PicoUsd;
+use std::time::Duration;
 
 /// What is known before the answer.
 pub struct Forecast<'a> {
@@ -92,6 +94,43 @@ pub fn expected(arm: &Arm, job: &Forecast<'_>) -> Option<PicoUsd> {
 )]
 fn scaled(tokens: u64, factor: f64) -> u64 {
     tokens * ((factor * 100.0).clamp(0.0, 10_000.0) as u64) / 100
+}
+
+/// How long the provider of a model keeps what it has read for the next request of its conversation; `None` where it keeps nothing, or
+/// takes no less for it. `marked`: the request asks for it. OpenAI keeps it for 5 to 10 minutes of rest, at most for an hour
+/// (<https://platform.openai.com/docs/guides/prompt-caching>); Anthropic for 5 minutes, and only what is marked
+/// (<https://platform.claude.com/docs/en/build-with-claude/prompt-caching>). Of the others no lifetime is documented that could be relied
+/// on, and theirs is taken to be as long as OpenAI's.
+#[must_use]
+pub fn cache_lifetime(model: &Model, marked: impl FnOnce() -> bool) -> Option<Duration> {
+    let rates = model.price.as_ref()?.rates;
+    let minutes = match model.provider.kind.family {
+        Family::Anthropic if !marked() => return None,
+        Family::Anthropic => 5,
+        _ => 10,
+    };
+    (rates.cached < rates.input).then(|| Duration::from_secs(minutes * 60))
+}
+
+/// The same usage with so many tokens of its input read from a cache, whatever came from one: first those that no cache was involved in,
+/// then those that were written to one.
+#[must_use]
+pub fn warmed(usage: &Usage, warm: u64) -> Usage {
+    let mut usage = *usage;
+    let mut more = warm.min(usage.input_total()).saturating_sub(usage.cached);
+    // Sound is priced apart, and is not taken to be in a cache.
+    let plain = usage.input.saturating_sub(usage.audio_input);
+    let moved = more.min(plain);
+    usage.input -= moved;
+    usage.cached += moved;
+    more -= moved;
+    for written in [&mut usage.cache_write, &mut usage.cache_write_long] {
+        let moved = more.min(*written);
+        *written -= moved;
+        usage.cached += moved;
+        more -= moved;
+    }
+    usage
 }
 
 /// What the same answer would have cost on the baseline: the same tokens at its price, in the same service tier and manner (where

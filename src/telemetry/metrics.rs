@@ -43,7 +43,7 @@ const PHASES: [&str; 5] = ["total", "read", "decide", "reserve", "settle"];
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    known: RwLock<Known>,
+    known: RwLock<KnownNames>,
     /// Held while caps are replaced, and while everything is written out, so that no reader sees half of them.
     replacing: Mutex<()>,
     requests: IntCounterVec,
@@ -80,7 +80,7 @@ pub struct Metrics {
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct KnownNames {
     models: HashSet<String>,
     rules: HashSet<String>,
     providers: HashSet<String>,
@@ -384,7 +384,7 @@ impl Metrics {
                 self.upstream_errors.with_label_values(&[provider, kind]);
             }
         }
-        let known = Known {
+        let known = KnownNames {
             models: models.into_iter().collect(),
             rules: rules.into_iter().collect(),
             providers: providers.into_iter().collect(),

@@ -1,6 +1,6 @@
 //! The real balances under every order of threads that shuttle tries: two replicas with leases from one store, as `ledger` drives them.
 
-use flyball::ledger::balance::{Ask, Balances, Denied, Posting, Spend, Want};
+use flyball::ledger::balance::{Balances, Denied, Posting, Requirement, Spend, Want};
 use flyball::ledger::cap::{Cap, Dims};
 use flyball::money::PicoUsd;
 use shuttle::sync::{Arc, Mutex};
@@ -57,12 +57,12 @@ impl Store {
     }
 }
 
-fn ask() -> Ask {
-    Ask {
+fn ask() -> Requirement {
+    Requirement {
         fixed: PicoUsd(BOUND),
         tokens: 1,
         tokens_min: 1,
-        ..Ask::default()
+        ..Requirement::default()
     }
 }
 

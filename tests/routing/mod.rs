@@ -1,6 +1,7 @@
 //! Which arm answers, and with which effort.
 
 mod arms;
+mod saved;
 
 use crate::client::{get, post};
 use crate::flyball::{Flyball, compatible, make_key};

@@ -1,7 +1,7 @@
 //! Looking up what became of a request, again and again, beside the thread that writes.
 
 use super::database;
-use flyball::ledger::balance::Ask;
+use flyball::ledger::balance::Requirement;
 use flyball::ledger::record::{Opening, Outcome};
 use flyball::ledger::store::sqlite;
 use flyball::ledger::{Address, Ledger, Settings};
@@ -22,7 +22,7 @@ async fn ledger(settings: Settings) -> Arc<Ledger> {
         at_ms: flyball::ledger::now_ms(),
         ..Opening::default()
     };
-    let held = ledger.reserve(Ask::default(), opening, Duration::ZERO);
+    let held = ledger.reserve(Requirement::default(), opening, Duration::ZERO);
     held.await.expect("room").void(Outcome::NotSent);
     ledger
 }

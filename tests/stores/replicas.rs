@@ -6,7 +6,7 @@ use crate::flyball::Flyball;
 use crate::money::oracle::{Oracle, fleet};
 use crate::money::{body, rounds};
 use crate::until::{until_asked, within, worked};
-use flyball::ledger::balance::Ask;
+use flyball::ledger::balance::Requirement;
 use flyball::ledger::cap::{Cap, Counter, Scope};
 use flyball::ledger::record::{Opening, Outcome};
 use flyball::ledger::store::postgres::Postgres;
@@ -211,7 +211,7 @@ async fn a_replica_that_was_taken_for_dead_asks_again_and_refuses_nobody() {
         return;
     };
     let ledger = own_ledger(url.clone()).await;
-    let ask = Ask {
+    let ask = Requirement {
         fixed: PicoUsd(1_000_000),
         per_token: PicoUsd(1_000),
         tokens: 100,
@@ -232,7 +232,7 @@ async fn a_replica_that_was_taken_for_dead_asks_again_and_refuses_nobody() {
             ..Opening::default()
         };
         // More than what is left of the lease of before, so that the store is asked.
-        let ask = Ask {
+        let ask = Requirement {
             fixed: PicoUsd(ask.fixed.0 + 20_000_000_000 * n),
             ..ask
         };
@@ -250,9 +250,9 @@ async fn a_lease_that_is_given_back_before_it_is_used_refuses_nobody() {
         return;
     };
     let ledger = own_ledger(url).await;
-    let ask = Ask {
+    let ask = Requirement {
         fixed: PicoUsd(1_000_000),
-        ..Ask::default()
+        ..Requirement::default()
     };
     let ends = Ends(Arc::default());
     let ticking = {

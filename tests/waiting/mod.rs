@@ -97,6 +97,31 @@ async fn a_stream_of_pings_or_comments_is_alive_for_a_client_of_any_dialect() {
 }
 
 #[tokio::test]
+async fn signs_of_life_reach_the_client_of_a_translated_stream_in_its_own_form() {
+    for (kind, steps, path, form) in [
+        (
+            "anthropic",
+            messages_after(signs(PING, 8)),
+            "/v1/chat/completions",
+            ": the model is at work\n\n",
+        ),
+        (
+            "openai-compatible",
+            chat_after(signs(COMMENT, 8)),
+            "/v1/messages",
+            PING,
+        ),
+    ] {
+        let upstream = Upstream::start(steps).await;
+        let flyball = Flyball::start(&model(kind, &upstream)).await;
+        let got = post(&flyball, path, &ask(true)).await;
+        let (before, _) = got.body.split_once("42").expect("the word");
+        assert!(before.contains(form), "{path}: {}", got.body);
+        assert!(!got.is_cut(), "{}", got.body);
+    }
+}
+
+#[tokio::test]
 async fn a_stream_without_a_byte_ends_at_limits_idle() {
     let upstream = Upstream::start(vec![stream_head(), piece(&delta("one")), Step::Stall]).await;
     let toml = format!(

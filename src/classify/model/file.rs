@@ -1,7 +1,8 @@
 //! The grader's file: how the weights are written and read.
 
 use super::{
-    Curve, Everyday, Forest, Grader, LEAF, Line, Node, Scores, TASKS, TaskRow, TaskWords, Words,
+    Curve, Everyday, Forest, Grader, LEAF, Line, Node, Scores, TASKS, TaskRow, TaskWords,
+    WordWeights,
 };
 use crate::classify::{GRAM_BUCKETS, Task, signals};
 
@@ -236,14 +237,14 @@ impl<'a> GraderReader<'a> {
         })
     }
 
-    fn words(&mut self) -> Result<Words, String> {
+    fn words(&mut self) -> Result<WordWeights, String> {
         let scale = self.f32()?;
         let weights = self
             .take(GRAM_BUCKETS as usize)?
             .iter()
             .map(|b| b.cast_signed())
             .collect();
-        Ok(Words { scale, weights })
+        Ok(WordWeights { scale, weights })
     }
 
     fn task_words(&mut self) -> Result<TaskWords, String> {

@@ -1,6 +1,6 @@
 //! Where a Messages request has what vendors differ about.
 
-use crate::dialect::bend::{Bender, CallIds, MARK};
+use crate::dialect::bend::{Bender, MARK};
 use crate::error::Error;
 use serde_json::Value;
 
@@ -92,19 +92,13 @@ fn without_blanks(blocks: &mut Vec<Value>) {
 }
 
 fn call_ids(bender: &mut Bender<'_>) {
-    let Some(form) = bender.takes().call_id else {
-        return;
-    };
-    bender.change("messages", |_, messages| {
-        let mut ids = CallIds::new(form);
-        for message in messages.as_array_mut().into_iter().flatten() {
-            let blocks = message.get_mut("content").and_then(Value::as_array_mut);
-            for block in blocks.into_iter().flatten() {
-                match block["type"].as_str() {
-                    Some("tool_use") => ids.fit(block, "id"),
-                    Some("tool_result") => ids.fit(block, "tool_use_id"),
-                    _ => {}
-                }
+    bender.call_ids("messages", |ids, message| {
+        let blocks = message.get_mut("content").and_then(Value::as_array_mut);
+        for block in blocks.into_iter().flatten() {
+            match block["type"].as_str() {
+                Some("tool_use") => ids.fit(block, "id"),
+                Some("tool_result") => ids.fit(block, "tool_use_id"),
+                _ => {}
             }
         }
     });

@@ -287,6 +287,13 @@ impl StreamWriter for AnthropicWriter {
         }
     }
 
+    fn alive(&mut self, out: &mut Vec<u8>) {
+        if self.closed {
+            return;
+        }
+        out.extend_from_slice(b"event: ping\ndata: {\"type\": \"ping\"}\n\n");
+    }
+
     fn finish(&mut self, out: &mut Vec<u8>) {
         if std::mem::replace(&mut self.closed, true) {
             return;

@@ -3,7 +3,7 @@
 use crate::chat::Usage;
 use crate::chat::answer::Token;
 use crate::chat::conversation::{Call, Item};
-use crate::dialect::{Answer, Citation, Event, Finish, Frame, StreamWriter};
+use crate::dialect::{Answer, Citation, Event, Finish, Frame, StreamWriter, sse};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -339,6 +339,12 @@ impl StreamWriter for CohereWriter {
             Event::Model(_) | Event::State(_) | Event::Choice(_) => {}
             Event::Error(fault) => self.fail(&fault.text, out),
             Event::End => self.finish(out),
+        }
+    }
+
+    fn alive(&mut self, out: &mut Vec<u8>) {
+        if !self.closed {
+            out.extend_from_slice(sse::COMMENT);
         }
     }
 

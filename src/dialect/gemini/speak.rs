@@ -375,6 +375,9 @@ impl StreamWriter for GeminiWriter {
         }
     }
 
+    /// Google's own SDK for JavaScript takes a comment for a broken event.
+    fn alive(&mut self, _out: &mut Vec<u8>) {}
+
     fn finish(&mut self, out: &mut Vec<u8>) {
         if std::mem::replace(&mut self.closed, true) {
             return;

@@ -1,6 +1,6 @@
 //! The models in Ollama's shape, and what else its clients ask a server.
 
-use crate::dialect::directory::{Directory, Known, Lookup};
+use crate::dialect::directory::{Directory, ListedModel, Lookup};
 use serde_json::{Value, json};
 
 pub(super) struct OllamaModels;
@@ -26,13 +26,13 @@ impl Directory for OllamaModels {
         name.strip_suffix(":latest").unwrap_or(name).to_owned()
     }
 
-    fn list(&self, models: &[Known<'_>]) -> Value {
-        let tag = |model: &Known<'_>| json!({"name": model.name, "model": model.name, "modified_at": "1970-01-01T00:00:00Z", "size": 0, "digest": "", "details": details()});
+    fn list(&self, models: &[ListedModel<'_>]) -> Value {
+        let tag = |model: &ListedModel<'_>| json!({"name": model.name, "model": model.name, "modified_at": "1970-01-01T00:00:00Z", "size": 0, "digest": "", "details": details()});
         let tags: Vec<Value> = models.iter().map(tag).collect();
         json!({"models": tags})
     }
 
-    fn card(&self, model: &Known<'_>) -> Value {
+    fn card(&self, model: &ListedModel<'_>) -> Value {
         let mut can = vec!["completion", "tools", "vision"];
         if model.thinks {
             can.push("thinking");

@@ -216,6 +216,9 @@ impl StreamWriter for OllamaWriter {
         }
     }
 
+    /// A line of JSON says something.
+    fn alive(&mut self, _out: &mut Vec<u8>) {}
+
     fn finish(&mut self, out: &mut Vec<u8>) {
         if std::mem::replace(&mut self.closed, true) {
             return;

@@ -1,6 +1,6 @@
 //! Where a Chat Completions request has what vendors differ about.
 
-use crate::dialect::bend::{Bender, CallIds};
+use crate::dialect::bend::Bender;
 use crate::error::Error;
 use serde_json::Value;
 
@@ -26,17 +26,11 @@ pub(super) fn bend(bender: &mut Bender<'_>) -> Result<(), Error> {
 }
 
 fn call_ids(bender: &mut Bender<'_>) {
-    let Some(form) = bender.takes().call_id else {
-        return;
-    };
-    bender.change("messages", |_, messages| {
-        let mut ids = CallIds::new(form);
-        for message in messages.as_array_mut().into_iter().flatten() {
-            ids.fit(message, "tool_call_id");
-            let calls = message.get_mut("tool_calls").and_then(Value::as_array_mut);
-            for call in calls.into_iter().flatten() {
-                ids.fit(call, "id");
-            }
+    bender.call_ids("messages", |ids, message| {
+        ids.fit(message, "tool_call_id");
+        let calls = message.get_mut("tool_calls").and_then(Value::as_array_mut);
+        for call in calls.into_iter().flatten() {
+            ids.fit(call, "id");
         }
     });
 }

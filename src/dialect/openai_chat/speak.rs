@@ -3,7 +3,7 @@
 use crate::chat::Usage;
 use crate::chat::answer::{Spoken, Token};
 use crate::chat::conversation::{Call, Item, State};
-use crate::dialect::{Answer, Citation, Event, Finish, Frame, StreamWriter, carry, logprobs};
+use crate::dialect::{Answer, Citation, Event, Finish, Frame, StreamWriter, carry, logprobs, sse};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -286,6 +286,12 @@ impl StreamWriter for ChatWriter {
                 );
             }
             Event::End => self.finish(out),
+        }
+    }
+
+    fn alive(&mut self, out: &mut Vec<u8>) {
+        if !self.closed {
+            out.extend_from_slice(sse::COMMENT);
         }
     }
 

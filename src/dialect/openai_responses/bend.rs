@@ -1,6 +1,6 @@
 //! Where a Responses request has what vendors differ about.
 
-use crate::dialect::bend::{Bender, CallIds};
+use crate::dialect::bend::Bender;
 use crate::error::Error;
 
 pub(super) fn bend(bender: &mut Bender<'_>) -> Result<(), Error> {
@@ -18,13 +18,6 @@ pub(super) fn bend(bender: &mut Bender<'_>) -> Result<(), Error> {
             bender.format(format);
         }
     });
-    if let Some(form) = bender.takes().call_id {
-        bender.change("input", |_, input| {
-            let mut ids = CallIds::new(form);
-            for item in input.as_array_mut().into_iter().flatten() {
-                ids.fit(item, "call_id");
-            }
-        });
-    }
+    bender.call_ids("input", |ids, item| ids.fit(item, "call_id"));
     Ok(())
 }

@@ -6,7 +6,7 @@ use crate::chat::answer::Fault;
 use crate::chat::answer::Token;
 use crate::chat::conversation::{Item, State};
 use crate::dialect::{
-    Answer, Citation, Event, Finish, Frame, Renamed, StreamWriter, carry, logprobs,
+    Answer, Citation, Event, Finish, Frame, Renamed, StreamWriter, carry, logprobs, sse,
 };
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -527,6 +527,12 @@ impl StreamWriter for ResponsesWriter {
                 out,
             ),
             false => self.say(event, out),
+        }
+    }
+
+    fn alive(&mut self, out: &mut Vec<u8>) {
+        if !self.closed {
+            out.extend_from_slice(sse::COMMENT);
         }
     }
 

@@ -16,12 +16,13 @@ use crate::effort::{self, Family, Written};
 use crate::error::{Error, Kind};
 use crate::fleet::Arm;
 use crate::json::Edit;
-use crate::ledger::balance::{Ask, Capped};
+use crate::ledger::balance::{Capped, Requirement};
 use crate::ledger::record::Opening;
 use crate::money::PicoUsd;
 use crate::price::Price;
 use crate::relay::{AnswerBody, Passes, Reading};
-use crate::settle::{self, Job};
+use crate::route::cost;
+use crate::settle::{self, InConversation, Job};
 use crate::tokens;
 use crate::upstream::Begins;
 use bytes::Bytes;
@@ -191,7 +192,7 @@ impl<'a> CompletionOrder<'a> {
     }
 
     /// What is asked of the ledger for so much input.
-    fn ask(&self, input: InputBound) -> Ask {
+    fn ask(&self, input: InputBound) -> Requirement {
         let (tokens, tokens_min) = self.tokens;
         let price = dearest_price(self.arm, &self.request, &self.told.body);
         let mut ask = input_and_answer(price.as_ref(), input, self.request.choices);
@@ -202,7 +203,7 @@ impl<'a> CompletionOrder<'a> {
 
     /// Counts its words, in the model's own encoding, where that is known. Tool schemas are in the body too, so the whole body is
     /// counted: its JSON is never shorter in tokens than the prompt made of it.
-    fn exact(&self, how: Words) -> Option<bound::Exact> {
+    fn exact(&self, how: HowCounted) -> Option<bound::Exact> {
         let known = self.arm.model.provider.kind.family == Family::OpenAi;
         if !(known && self.input.countable) {
             return None;
@@ -213,9 +214,9 @@ impl<'a> CompletionOrder<'a> {
         let (choices, tokens, time) = (self.request.choices, self.tokens, self.time);
         Some(Box::new(move || {
             let count = |text: &str| match how {
-                Words::Counted => tokens::count_for(&model.name, text),
-                Words::AtLeast => tokens::least(text),
-                Words::ByLength => tokens::least_of(text.len()),
+                HowCounted::Counted => tokens::count_for(&model.name, text),
+                HowCounted::AtLeast => tokens::least(text),
+                HowCounted::ByLength => tokens::least_of(text.len()),
             };
             let counted = |piece: &Bytes| std::str::from_utf8(piece).map_or(u64::MAX, count);
             let words = words.iter().map(counted).fold(0, u64::saturating_add);
@@ -357,6 +358,26 @@ impl<'a> CompletionOrder<'a> {
         }
     }
 
+    /// The conversation that it is in.
+    fn conversation(&self) -> Option<InConversation> {
+        let (turn, _) = self.routed.turn.as_ref()?;
+        Some(InConversation {
+            warmth: self.completion().admission.warmth.clone(),
+            turn: *turn,
+        })
+    }
+
+    /// Tokens that the baseline would have read from its provider's cache, had it answered so far.
+    fn warm_on_baseline(&self) -> u64 {
+        let completion = self.completion();
+        let marked = || bound::may_ask_for_cache(completion.body);
+        let lifetime = cost::cache_lifetime(&self.routed.decision.baseline.model, marked);
+        let turn = self.routed.turn.as_ref().map(|(turn, _)| *turn);
+        turn.zip(lifetime).map_or(0, |(turn, lifetime)| {
+            completion.admission.warmth.tokens(turn, lifetime)
+        })
+    }
+
     /// What of the provider's stream goes on to the client.
     fn passes(&self, head: &mut HeaderMap) -> Passes {
         let (client, place) = (self.completion().admission.dialect, self.completion().place);
@@ -380,8 +401,8 @@ impl Order for CompletionOrder<'_> {
     fn bound(&mut self) -> Option<Bound> {
         Some(Bound {
             rough: self.ask(self.input),
-            exact: self.exact(Words::Counted),
-            least: [Words::ByLength, Words::AtLeast]
+            exact: self.exact(HowCounted::Counted),
+            least: [HowCounted::ByLength, HowCounted::AtLeast]
                 .into_iter()
                 .filter_map(|how| self.exact(how))
                 .collect(),
@@ -438,6 +459,8 @@ impl Order for CompletionOrder<'_> {
             tier: self.request.tier.map(|asked| asked.tier),
             manner: self.request.manner,
             baseline: self.routed.decision.baseline.clone(),
+            warm: self.warm_on_baseline(),
+            conversation: self.conversation(),
             capped: self.capped.any(),
             dialect: completion.admission.dialect,
             attached: self.attached,
@@ -520,7 +543,7 @@ impl Order for CompletionOrder<'_> {
 
 /// How the words of a request are made tokens.
 #[derive(Clone, Copy)]
-enum Words {
+enum HowCounted {
     /// By the model's own tokenizer.
     Counted,
     /// By a lower bound of what that says.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 /// What an attempt needs: a fixed part (its input at the bound) and so much per answer token.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Ask {
+pub struct Requirement {
     /// Upper bound of what the input costs.
     pub fixed: PicoUsd,
     /// Upper bound of one answer token, times the number of answers.
@@ -21,7 +21,7 @@ pub struct Ask {
     pub choices: u64,
 }
 
-impl Ask {
+impl Requirement {
     /// What an answer of so many tokens needs in this measure, at most.
     #[must_use]
     pub fn amount(&self, measure: Measure, tokens: u64) -> i128 {

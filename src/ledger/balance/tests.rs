@@ -3,8 +3,8 @@ use crate::ledger::cap::Scope;
 use crate::ledger::window::Window;
 use proptest::prelude::*;
 
-fn ask(fixed: i128, per_token: i128, tokens: u64, tokens_min: u64) -> Ask {
-    Ask {
+fn ask(fixed: i128, per_token: i128, tokens: u64, tokens_min: u64) -> Requirement {
+    Requirement {
         fixed: PicoUsd(fixed),
         per_token: PicoUsd(per_token),
         tokens,
@@ -383,7 +383,7 @@ fn a_lease_of_a_window_that_has_passed_goes_back_whole() {
 #[derive(Default)]
 struct Naive {
     caps: Vec<(Scope, Measure, i128)>,
-    open: Vec<(Dims<'static>, Ask, u64)>,
+    open: Vec<(Dims<'static>, Requirement, u64)>,
     closed: Vec<(Dims<'static>, Spend)>,
 }
 
@@ -404,7 +404,7 @@ impl Naive {
         (posted, held)
     }
 
-    fn fits(&self, dims: &Dims<'_>, ask: &Ask, tokens: u64) -> bool {
+    fn fits(&self, dims: &Dims<'_>, ask: &Requirement, tokens: u64) -> bool {
         self.caps
             .iter()
             .filter(|(s, ..)| s.holds(dims))
