@@ -35,6 +35,8 @@ struct TakesRow {
     blank_text: Option<bool>,
     marks: Option<usize>,
     no_limit: Option<bool>,
+    system_turns: Option<bool>,
+    one_sampler: Option<bool>,
     #[serde(default)]
     refuses: Vec<String>,
     #[serde(default)]
@@ -79,6 +81,12 @@ pub struct Takes {
     pub marks: Option<usize>,
     /// A token limit below zero says that there is none.
     pub no_limit: bool,
+    /// It refuses instructions between the turns of a conversation.
+    pub refuses_system_turns: bool,
+    /// It refuses `temperature` and `top_p` at once.
+    pub one_sampler: bool,
+    /// A search of the web, which the provider makes itself, is not to be offered to it. No vendor says so: a cap may.
+    pub no_search: bool,
     refuses: &'static [String],
     renames: Option<&'static BTreeMap<String, String>>,
 }
@@ -102,6 +110,8 @@ impl Takes {
         takes.refuses_blank_text = rows.iter().find_map(|row| row.blank_text) == Some(false);
         takes.marks = rows.iter().find_map(|row| row.marks);
         takes.no_limit = rows.iter().find_map(|row| row.no_limit) == Some(true);
+        takes.refuses_system_turns = rows.iter().find_map(|row| row.system_turns) == Some(false);
+        takes.one_sampler = rows.iter().find_map(|row| row.one_sampler) == Some(true);
         let refusing = rows.iter().find(|row| !row.refuses.is_empty());
         takes.refuses = refusing.map_or(&[], |row| &row.refuses);
         let renaming = rows.iter().find(|row| !row.renames.is_empty());

@@ -8,6 +8,9 @@ use crate::price::without_date;
 /// Begins every such text; no vendor's own begin so.
 pub(super) const MARK: &str = "flyball1.";
 
+/// The value of reasoning of which the words alone were told: it is no signature.
+pub(super) const WORDS_ONLY: &str = "text";
+
 /// Begins the value of Anthropic's redacted thinking, to tell it from a signature.
 pub(super) const REDACTED: &str = "redacted:";
 

@@ -98,6 +98,10 @@ impl<W: StreamWriter> StreamWriter for InOrder<W> {
         }
     }
 
+    fn alive(&mut self, out: &mut Vec<u8>) {
+        self.writer.alive(out);
+    }
+
     fn finish(&mut self, out: &mut Vec<u8>) {
         self.release(out);
         self.writer.finish(out);

@@ -1,5 +1,6 @@
 //! A client of one dialect and a model of another.
 
+mod agents;
 mod cohere;
 mod features;
 mod loops;

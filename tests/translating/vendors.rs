@@ -25,7 +25,7 @@ async fn with_models(kind: &str, upstream: &Upstream, models: &[&str]) -> Flybal
 const CLAUDE: &str = r#"{"id":"msg_1","type":"message","role":"assistant","model":"claude-sonnet-5","content":[{"type":"text","text":"ok"}],"stop_reason":"end_turn","usage":{"input_tokens":10,"output_tokens":5}}"#;
 
 /// The answer of a vendor of this kind.
-fn said(kind: &str) -> Vec<Step> {
+pub fn said(kind: &str) -> Vec<Step> {
     match kind {
         "anthropic" => answer(200, CLAUDE),
         _ => answer(200, &chat(10, 5)),

@@ -33,9 +33,37 @@ pub(super) fn bend(bender: &mut Bender<'_>) -> Result<(), Error> {
         });
         bender.change("messages", |_, messages| spoken(messages));
     }
+    if bender.takes().refuses_system_turns {
+        bender.change("messages", |_, messages| said_by_users(messages));
+    }
+    if bender.takes().one_sampler && bender.raw("temperature").is_some() {
+        bender.change("top_p", |bender, top_p| {
+            *top_p = Value::Null;
+            bender.lose("top_p");
+        });
+    }
     call_ids(bender);
     marks(bender);
     Ok(())
+}
+
+/// Instructions between turns become turns of the user; what only steers the model that was asked goes.
+fn said_by_users(messages: &mut Value) {
+    let Some(list) = messages.as_array_mut() else {
+        return;
+    };
+    list.retain_mut(|message| {
+        if message["role"] != "system" {
+            return true;
+        }
+        if let Some(message) = message.as_object_mut() {
+            message.shift_remove("output_config");
+            message.insert("role".into(), "user".into());
+        }
+        message["content"]
+            .as_array()
+            .is_none_or(|blocks| !blocks.is_empty())
+    });
 }
 
 /// Leaves out texts of white space alone, and messages that hold nothing else; what the last word of an assistant ends in too.

@@ -173,6 +173,8 @@ fn system(fields: &mut Fields, said: &mut Conversation) -> Result<(), Error> {
 fn add(mut message: Fields, said: &mut Conversation) -> Result<(), Error> {
     let role = message.need_text("role")?;
     let path = message.path("content");
+    // How hard the model that was asked is to think from there on.
+    message.lose(&["output_config"], &mut said.lost);
     let items = match message.take("content") {
         Some(Value::String(text)) => vec![Item::Text(text)],
         Some(Value::Array(blocks)) => items(&path, blocks, said)?,

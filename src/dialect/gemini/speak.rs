@@ -94,7 +94,7 @@ impl Waiting {
         let words = std::mem::take(&mut self.thought).then(|| State {
             dialect: String::new(),
             model: String::new(),
-            value: "text".into(),
+            value: carry::WORDS_ONLY.into(),
         });
         self.sealed.take().or(words)
     }

@@ -130,6 +130,8 @@ fn parts(items: &[Item], to: &Addressee<'_>) -> Result<Vec<Value>, Error> {
             }
             Item::Reasoning(Reasoning { state, .. }) => {
                 let own = carry::fits(state.as_ref(), "gemini", to.model);
+                // Thoughts whose words alone were told have no signature.
+                let own = own.filter(|own| *own != carry::WORDS_ONLY);
                 signature = own.map(str::to_owned).or(signature);
                 continue;
             }

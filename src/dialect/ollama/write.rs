@@ -152,7 +152,9 @@ fn assistant(items: &[Item], to: &Addressee<'_>) -> Result<Value, Error> {
                 json!({"id": call.id, "function": {"name": call.name, "arguments": call.object()}}),
             ),
             Item::Reasoning(reasoning) => {
-                if carry::fits(reasoning.state.as_ref(), "ollama_chat", to.model) == Some("text") {
+                if carry::fits(reasoning.state.as_ref(), "ollama_chat", to.model)
+                    == Some(carry::WORDS_ONLY)
+                {
                     made["thinking"] = reasoning.text.clone().into();
                 }
             }

@@ -132,7 +132,7 @@ fn assistant(items: &[Item], to: &Addressee<'_>) -> Result<Value, Error> {
             }
             Item::Reasoning(reasoning) => {
                 match carry::fits(reasoning.state.as_ref(), "openai_chat", to.model) {
-                    Some("text") => {
+                    Some(carry::WORDS_ONLY) => {
                         message.insert("reasoning_content".into(), reasoning.text.clone().into());
                     }
                     Some(json) => match serde_json::from_str(json) {

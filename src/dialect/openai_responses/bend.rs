@@ -1,7 +1,9 @@
 //! Where a Responses request has what vendors differ about.
 
+use super::named;
 use crate::dialect::bend::Bender;
 use crate::error::Error;
+use serde_json::Value;
 
 pub(super) fn bend(bender: &mut Bender<'_>) -> Result<(), Error> {
     for label in ["user", "safety_identifier"] {
@@ -18,6 +20,24 @@ pub(super) fn bend(bender: &mut Bender<'_>) -> Result<(), Error> {
             bender.format(format);
         }
     });
+    let forced = bender
+        .raw("tool_choice")
+        .is_some_and(|raw| !matches!(raw, "\"auto\"" | "\"none\""));
+    if bender.takes().no_search && !forced {
+        bender.change("tools", |bender, tools| {
+            let Some(list) = tools.as_array_mut() else {
+                return;
+            };
+            let before = list.len();
+            list.retain(|tool| !named::is_search(tool));
+            if list.len() < before {
+                bender.lose(named::SEARCH);
+            }
+            if list.is_empty() {
+                *tools = Value::Null;
+            }
+        });
+    }
     bender.call_ids("input", |ids, item| ids.fit(item, "call_id"));
     Ok(())
 }

@@ -74,11 +74,9 @@ pub(super) fn converse(request: &Request<'_>) -> Result<Conversation, Error> {
         .flag("parallel_tool_calls")?
         .filter(|parallel| !parallel);
     said.format = format(&mut fields, &mut said.lost)?;
-    for (i, tool) in fields.list("tools")?.into_iter().enumerate() {
-        let tool = Fields::of(format!("tools[{i}]"), tool)?;
-        tools(tool, &mut said.tools, &mut said.lost)?;
-    }
+    let offered = fields.list("tools")?;
     said.choice = choice(&mut fields)?;
+    tools("tools", offered, &mut said)?;
     said.system.extend(fields.text("instructions")?);
     match fields.take("input") {
         Some(Value::String(text)) => push(&mut said.messages, Role::User, Item::Text(text)),
@@ -121,8 +119,25 @@ fn format(fields: &mut Fields, lost: &mut Vec<String>) -> Result<Option<Format>,
     Ok(read)
 }
 
+/// The tools of a list. A search of the web that the vendor makes itself is let go where nothing forces it: agents offer it without being asked.
+fn tools(path: &str, list: Vec<Value>, said: &mut Conversation) -> Result<(), Error> {
+    for (i, offered) in list.into_iter().enumerate() {
+        if named::is_search(&offered) && !said.choice.as_ref().is_some_and(is_forced) {
+            said.lost.push(named::SEARCH.into());
+            continue;
+        }
+        let offered = Fields::of(format!("{path}[{i}]"), offered)?;
+        tool(offered, &mut said.tools, &mut said.lost)?;
+    }
+    Ok(())
+}
+
+fn is_forced(choice: &Choice) -> bool {
+    !matches!(choice, Choice::Auto | Choice::None)
+}
+
 /// A tool, or all of a namespace: other dialects have no groups, so what is said of the group is said of each.
-fn tools(mut tool: Fields, list: &mut Vec<Tool>, lost: &mut Vec<String>) -> Result<(), Error> {
+fn tool(mut tool: Fields, list: &mut Vec<Tool>, lost: &mut Vec<String>) -> Result<(), Error> {
     let kind = tool.need_text("type")?;
     if kind != "namespace" {
         list.push(function(tool, &kind, None, lost)?);
@@ -238,6 +253,12 @@ fn add(mut item: Fields, said: &mut Conversation) -> Result<(), Error> {
                 Role::Assistant,
                 Item::Reasoning(reasoning),
             );
+        }
+        "additional_tools" => {
+            item.ignore(&["id", "role"]);
+            let path = item.path("tools");
+            let offered = item.list("tools")?;
+            tools(&path, offered, said)?;
         }
         "item_reference" => return Err(not_here(&item.path("id"))),
         _ => return Err(cannot(&item.path("type"))),

@@ -36,10 +36,19 @@ pub(super) fn told(namespace: Option<&str>, name: &str) -> String {
 
 /// The tools of a request that have another name, or are called in another way.
 pub(super) fn renamed(request: &Request<'_>) -> Vec<Renamed> {
-    let tools = request.fields.some("tools");
-    let tools: Vec<Value> = tools
-        .and_then(|raw| serde_json::from_str(raw).ok())
-        .unwrap_or_default();
+    let values = |key: &str| -> Vec<Value> {
+        let raw = request.fields.some(key);
+        raw.and_then(|raw| serde_json::from_str(raw).ok())
+            .unwrap_or_default()
+    };
+    let mut tools = values("tools");
+    if memchr::memmem::find(request.fields.text().as_bytes(), b"\"additional_tools\"").is_some() {
+        for item in values("input") {
+            if item["type"] == "additional_tools" {
+                tools.extend(item["tools"].as_array().into_iter().flatten().cloned());
+            }
+        }
+    }
     let mut list = Vec::new();
     for tool in &tools {
         match tool["type"].as_str() {
@@ -63,6 +72,15 @@ fn one(tool: &Value, namespace: Option<&str>) -> Option<Renamed> {
         namespace: namespace.map(str::to_owned),
         free: tool["type"] == "custom",
     })
+}
+
+/// A search of the web that the vendor makes, by the name under which it is let go.
+pub(super) const SEARCH: &str = "tools.web_search";
+
+/// Whether this tool is such a search (developers.openai.com/api/docs/guides/tools-web-search).
+pub(super) fn is_search(tool: &Value) -> bool {
+    let kind = tool["type"].as_str().unwrap_or_default();
+    kind == "web_search" || kind.starts_with("web_search_")
 }
 
 /// The arguments of a tool that takes words alone.

@@ -69,6 +69,9 @@ struct ResponsesTurn<'a> {
     content: Many<'a, Maybe<ResponsesPart<'a>>>,
     #[serde(default, borrow)]
     output: Many<'a, Maybe<ResponsesPart<'a>>>,
+    /// Of `additional_tools`.
+    #[serde(default, borrow)]
+    tools: Many<'a, Maybe<ResponsesTool<'a>>>,
 }
 
 #[derive(Deserialize)]
@@ -120,11 +123,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
     let mut costs = Costs::default();
     name_unbounded(&fields, &mut costs.unbounded);
     let tools: Vec<Maybe<ResponsesTool<'_>>> = body::list(&fields, "tools")?.unwrap_or_default();
-    for (i, tool) in tools.iter().enumerate() {
-        if !tool.0.as_ref().is_some_and(ResponsesTool::is_clients) {
-            costs.unbounded(|| format!("tools[{i}]"));
-        }
-    }
+    offered(&tools, "", &mut costs);
     let mut prompt = Prompt {
         tools: tools.len(),
         structured: structured(&fields),
@@ -155,6 +154,15 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
         unbounded: costs.unbounded,
         media: costs.media,
     })
+}
+
+/// Names the tools that are not the client's own.
+fn offered(tools: &[Maybe<ResponsesTool<'_>>], at: &str, costs: &mut Costs<'_>) {
+    for (i, tool) in tools.iter().enumerate() {
+        if !tool.0.as_ref().is_some_and(ResponsesTool::is_clients) {
+            costs.unbounded(|| format!("{at}tools[{i}]"));
+        }
+    }
 }
 
 fn name_unbounded(fields: &Object<'_>, list: &mut Vec<String>) {
@@ -267,6 +275,14 @@ fn add<'a>(item: ResponsesTurn<'a>, at: &str, prompt: &mut Prompt<'a>, costs: &m
             }
             push(prompt, Role::Assistant, vec![Part::ToolCall]);
         }
+        // Codex offers its tools so, and more of them as a conversation goes on.
+        "additional_tools" => {
+            let tools = item.tools.0.list();
+            offered(tools, &format!("{at}."), costs);
+            prompt.tools += tools.len();
+        }
+        // What OpenAI keeps is put in by it, however long it was.
+        "item_reference" => costs.stored(|| at.to_owned()),
         _ => costs.unbounded(|| at.to_owned()),
     }
 }

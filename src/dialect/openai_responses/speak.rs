@@ -77,7 +77,7 @@ fn words_only() -> State {
     State {
         dialect: String::new(),
         model: String::new(),
-        value: "text".into(),
+        value: carry::WORDS_ONLY.into(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What an arm is told: the client's own bytes where its provider speaks the client's dialect, else the same conversation in a dialect
 //! that it does speak. Each dialect is written at most once for an arm, and only for an arm that is to be asked.
 
+use super::super::bound;
 use super::super::work::Wording;
 use super::Completion;
 use crate::arm::Effort;
@@ -77,7 +78,10 @@ impl<'a> Translator<'a> {
     /// The client's own bytes, but for what this model, which the client did not name, does not take of them.
     fn own(&self, asked: &Completion<'_>, arm: &Arm) -> Result<Wording, Error> {
         let told = Wording::own(self.dialect, asked.body.clone());
-        let takes = Takes::of(arm.model.provider.kind.name, &arm.model.name);
+        let price = arm.model.price.as_ref();
+        let capped = asked.admission.capped(arm);
+        let mut takes = Takes::of(arm.model.provider.kind.name, &arm.model.name);
+        takes.no_search = capped.is_ok_and(|capped| bound::must_be_bounded(capped, price));
         let Some(bent) = bend::bent(self.dialect, &asked.request.fields, &takes)? else {
             return Ok(told);
         };
