@@ -11,6 +11,9 @@ use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+/// A search of the web that the vendor makes, by the name under which it is let go.
+pub(super) const SEARCH: &str = "tools.web_search";
+
 /// A request, and what is bent of it so far.
 pub struct Bender<'a> {
     fields: &'a Object<'a>,
@@ -108,6 +111,26 @@ impl Bender<'_> {
                 self.edits.push(Edit::remove(&[theirs]));
             }
         }
+    }
+
+    /// Takes out the tools that the vendor runs itself, where a cap has no bound for them and nothing forces the model to use them: agents
+    /// offer them without being asked. `hosted` takes them out of one entry of `tools`, and tells whether anything is left of it.
+    pub(super) fn hosted_tools(
+        &mut self,
+        forced: bool,
+        hosted: impl Fn(&mut Value, &mut Vec<String>) -> bool,
+    ) {
+        if !self.takes.no_search || forced {
+            return;
+        }
+        self.change("tools", |bender, tools| {
+            if let Some(list) = tools.as_array_mut() {
+                list.retain_mut(|tool| hosted(tool, &mut bender.lost));
+                if list.is_empty() {
+                    *tools = Value::Null;
+                }
+            }
+        });
     }
 
     /// Gives the ids of calls, and of what answers them, the form that is taken: `fit` does so in one turn of this field.

@@ -12,7 +12,7 @@ mod speak;
 mod usage;
 mod write;
 
-use super::bend::Bender;
+use super::bend::{Bender, SEARCH};
 use super::directory::Directory;
 use super::framed::Framed;
 use super::{
@@ -104,6 +104,17 @@ impl Dialect for Gemini {
 
     fn bend(&self, bender: &mut Bender<'_>) -> Result<(), Error> {
         bender.stops(&["generationConfig", "stopSequences"]);
+        bender.hosted_tools(false, |tool, lost| {
+            let Some(tools) = tool.as_object_mut() else {
+                return true;
+            };
+            let (camel, snake) = spellings(converse::SEARCH_TOOL);
+            for spelling in [camel, &snake] {
+                let search = tools.shift_remove(spelling);
+                lost.extend(search.map(|_| SEARCH.to_owned()));
+            }
+            !tools.is_empty()
+        });
         Ok(())
     }
 

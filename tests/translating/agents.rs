@@ -136,6 +136,53 @@ async fn a_search_that_nothing_forces_is_let_go_and_named_where_it_cannot_be() {
 }
 
 #[tokio::test]
+async fn the_searches_of_other_vendors_are_let_go_alike() {
+    let own = json!({"name": "sh", "description": "", "input_schema": {"type": "object", "properties": {}}});
+    let messages = json!({"model": "auto", "max_tokens": 100, "tools": [own, {"type": "web_search_20250305", "name": "web_search"}], "messages": [{"role": "user", "content": "hi"}]});
+    let declared = json!({"functionDeclarations": [{"name": "sh"}]});
+    let gemini = json!({"tools": [declared, {"googleSearch": {}}], "contents": [{"role": "user", "parts": [{"text": "hi"}]}]});
+    let generate = "/v1beta/models/auto:generateContent";
+    let (claude, google, other) = (
+        ("anthropic", "claude-sonnet-5"),
+        ("gemini", "gemini-3.8-flash"),
+        ("openai-compatible", "m"),
+    );
+    for (vendor, more, path, body) in [
+        (claude, CAP, MESSAGES, &messages),
+        (other, "", MESSAGES, &messages),
+        (google, CAP, generate, &gemini),
+        (other, "", generate, &gemini),
+    ] {
+        let (arrived, got) = sent(vendor, more, path, body).await;
+        let tools = arrived["tools"].as_array().map(Vec::len);
+        assert_eq!(tools, Some(1), "{path} {arrived} {}", got.body);
+        assert_eq!(
+            got.header("x-flyball-dropped"),
+            Some("tools.web_search"),
+            "{path} {}",
+            got.body
+        );
+    }
+    // Where nothing counts what it costs, it stays.
+    let (arrived, _) = sent(claude, "", MESSAGES, &messages).await;
+    assert_eq!(arrived["tools"], messages["tools"]);
+}
+
+#[tokio::test]
+async fn googles_types_are_no_others_in_either_schema() {
+    let schema = json!({"type": "OBJECT", "properties": {"score": {"type": "INTEGER"}}, "required": ["score"]});
+    for field in ["responseSchema", "responseJsonSchema"] {
+        let config = json!({"responseMimeType": "application/json", field: schema});
+        let body = json!({"generationConfig": config, "contents": [{"role": "user", "parts": [{"text": "hi"}]}]});
+        let path = "/v1beta/models/auto:generateContent";
+        let (arrived, got) = sent(("openai-compatible", "m"), "", path, &body).await;
+        let sent = &arrived["response_format"]["json_schema"]["schema"];
+        assert_eq!(sent["type"], "object", "{field} {arrived} {}", got.body);
+        assert_eq!(sent["properties"]["score"]["type"], "integer", "{field}");
+    }
+}
+
+#[tokio::test]
 async fn an_item_that_openai_keeps_is_reserved_at_the_whole_window() {
     let body = responses(
         "gpt-5.2",

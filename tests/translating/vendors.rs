@@ -24,10 +24,13 @@ async fn with_models(kind: &str, upstream: &Upstream, models: &[&str]) -> Flybal
 
 const CLAUDE: &str = r#"{"id":"msg_1","type":"message","role":"assistant","model":"claude-sonnet-5","content":[{"type":"text","text":"ok"}],"stop_reason":"end_turn","usage":{"input_tokens":10,"output_tokens":5}}"#;
 
+const GEMINI: &str = r#"{"candidates":[{"content":{"role":"model","parts":[{"text":"ok"}]},"finishReason":"STOP","index":0}],"usageMetadata":{"promptTokenCount":10,"candidatesTokenCount":5,"totalTokenCount":15}}"#;
+
 /// The answer of a vendor of this kind.
 pub fn said(kind: &str) -> Vec<Step> {
     match kind {
         "anthropic" => answer(200, CLAUDE),
+        "gemini" => answer(200, GEMINI),
         _ => answer(200, &chat(10, 5)),
     }
 }

@@ -1,6 +1,6 @@
 //! Where a Messages request has what vendors differ about.
 
-use crate::dialect::bend::{Bender, MARK};
+use crate::dialect::bend::{Bender, MARK, SEARCH};
 use crate::error::Error;
 use serde_json::Value;
 
@@ -42,9 +42,24 @@ pub(super) fn bend(bender: &mut Bender<'_>) -> Result<(), Error> {
             bender.lose("top_p");
         });
     }
+    let choice = bender.raw("tool_choice").unwrap_or("null");
+    let choice: Value = serde_json::from_str(choice).unwrap_or_default();
+    let forced = !choice.is_null() && choice["type"] != "auto" && choice["type"] != "none";
+    bender.hosted_tools(forced, |tool, lost| {
+        let search = is_search(tool);
+        lost.extend(search.then(|| SEARCH.to_owned()));
+        !search
+    });
     call_ids(bender);
     marks(bender);
     Ok(())
+}
+
+/// Whether this tool is a search of the web that Anthropic makes (platform.claude.com/docs/en/agents-and-tools/tool-use/web-search-tool).
+pub(super) fn is_search(tool: &Value) -> bool {
+    tool["type"]
+        .as_str()
+        .is_some_and(|kind| kind.starts_with("web_search_"))
 }
 
 /// Instructions between turns become turns of the user; what only steers the model that was asked goes.

@@ -1,10 +1,12 @@
 //! A Messages request into a whole neutral conversation.
 
+use super::bend;
 use crate::chat::Role;
 use crate::chat::conversation::{
     Call, Choice, Conversation, Format, Item, Media, MediaKind, Message, Place, Reasoning,
     Returned, Sampling, Tool,
 };
+use crate::dialect::bend::SEARCH;
 use crate::dialect::carry;
 use crate::dialect::media;
 use crate::dialect::open::{Fields, cannot, kind};
@@ -42,11 +44,17 @@ pub(super) fn converse(request: &Request<'_>) -> Result<Conversation, Error> {
     }
     said.format = format(&mut fields)?;
     context(&mut fields, &mut said)?;
-    for (i, tool) in fields.list("tools")?.into_iter().enumerate() {
+    let offered = fields.list("tools")?;
+    choice(&mut fields, &mut said)?;
+    let forced = matches!(said.choice, Some(Choice::Any | Choice::Named(_)));
+    for (i, tool) in offered.into_iter().enumerate() {
+        if bend::is_search(&tool) && !forced {
+            said.lost.push(SEARCH.into());
+            continue;
+        }
         let tool = tool_of(Fields::of(format!("tools[{i}]"), tool)?, &mut said)?;
         said.tools.push(tool);
     }
-    choice(&mut fields, &mut said)?;
     system(&mut fields, &mut said)?;
     for (i, message) in fields.list("messages")?.into_iter().enumerate() {
         add(Fields::of(format!("messages[{i}]"), message)?, &mut said)?;

@@ -6,6 +6,7 @@ use crate::chat::conversation::{
     Call, Choice, Conversation, Format, Item, Media, MediaKind, Message, Place, Reasoning,
     Returned, State, Tool,
 };
+use crate::dialect::bend::SEARCH;
 use crate::dialect::ids::Ids;
 use crate::dialect::open::{Fields, cannot};
 use crate::dialect::{Request, body, carry, media};
@@ -39,6 +40,10 @@ pub(super) fn converse(request: &Request<'_>) -> Result<Conversation, Error> {
     }
     for (i, tool) in list(&mut fields, "tools")?.into_iter().enumerate() {
         let mut tool = Fields::of(format!("tools[{i}]"), tool)?;
+        // Agents offer it without being asked; no choice can force it.
+        if take(&mut tool, SEARCH_TOOL).is_some() {
+            said.lost.push(SEARCH.into());
+        }
         let functions = match take(&mut tool, "functionDeclarations") {
             Some(one @ Value::Object(_)) => vec![one],
             Some(Value::Array(list)) => list,
@@ -67,6 +72,9 @@ pub(super) fn converse(request: &Request<'_>) -> Result<Conversation, Error> {
     said.name_results();
     Ok(said)
 }
+
+/// Google's own search (ai.google.dev/gemini-api/docs/google-search).
+pub(super) const SEARCH_TOOL: &str = "googleSearch";
 
 /// A list; one element alone may stand without a list around it.
 fn list(content: &mut Fields, key: &str) -> Result<Vec<Value>, Error> {
@@ -146,7 +154,8 @@ fn configure(config: &mut Fields, said: &mut Conversation) -> Result<(), Error> 
     }
     let mime = take(config, "responseMimeType");
     let open = take(config, "responseSchema").map(plain);
-    let schema = take(config, "responseJsonSchema").or(open);
+    // Google takes the types of its own dialect there too.
+    let schema = take(config, "responseJsonSchema").map(plain).or(open);
     said.format = match (mime.as_ref().and_then(Value::as_str), schema) {
         (_, Some(schema)) => Some(Format::Schema {
             name: "answer".into(),
@@ -198,7 +207,8 @@ fn plain(schema: Value) -> Value {
 
 fn declared(mut function: Fields) -> Result<Tool, Error> {
     let open = function.take("parameters").map(plain);
-    let schema = take(&mut function, "parametersJsonSchema").or(open);
+    let schema = take(&mut function, "parametersJsonSchema");
+    let schema = schema.map(plain).or(open);
     let read = Tool {
         name: function.need_text("name")?,
         description: function.text("description")?,

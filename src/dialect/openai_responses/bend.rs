@@ -3,7 +3,6 @@
 use super::named;
 use crate::dialect::bend::Bender;
 use crate::error::Error;
-use serde_json::Value;
 
 pub(super) fn bend(bender: &mut Bender<'_>) -> Result<(), Error> {
     for label in ["user", "safety_identifier"] {
@@ -23,21 +22,11 @@ pub(super) fn bend(bender: &mut Bender<'_>) -> Result<(), Error> {
     let forced = bender
         .raw("tool_choice")
         .is_some_and(|raw| !matches!(raw, "\"auto\"" | "\"none\""));
-    if bender.takes().no_search && !forced {
-        bender.change("tools", |bender, tools| {
-            let Some(list) = tools.as_array_mut() else {
-                return;
-            };
-            let before = list.len();
-            list.retain(|tool| !named::is_search(tool));
-            if list.len() < before {
-                bender.lose(named::SEARCH);
-            }
-            if list.is_empty() {
-                *tools = Value::Null;
-            }
-        });
-    }
+    bender.hosted_tools(forced, |tool, lost| {
+        let hosted = named::hosted(tool);
+        lost.extend(hosted.map(String::from));
+        hosted.is_none()
+    });
     bender.call_ids("input", |ids, item| ids.fit(item, "call_id"));
     Ok(())
 }

@@ -119,11 +119,12 @@ fn format(fields: &mut Fields, lost: &mut Vec<String>) -> Result<Option<Format>,
     Ok(read)
 }
 
-/// The tools of a list. A search of the web that the vendor makes itself is let go where nothing forces it: agents offer it without being asked.
+/// The tools of a list. What the vendor runs itself, and agents offer without being asked, is let go where nothing forces it.
 fn tools(path: &str, list: Vec<Value>, said: &mut Conversation) -> Result<(), Error> {
     for (i, offered) in list.into_iter().enumerate() {
-        if named::is_search(&offered) && !said.choice.as_ref().is_some_and(is_forced) {
-            said.lost.push(named::SEARCH.into());
+        let forced = said.choice.as_ref().is_some_and(is_forced);
+        if let Some(hosted) = named::hosted(&offered).filter(|_| !forced) {
+            said.lost.push(hosted.into());
             continue;
         }
         let offered = Fields::of(format!("{path}[{i}]"), offered)?;

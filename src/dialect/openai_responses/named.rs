@@ -2,6 +2,7 @@
 //! (developers.openai.com/api/docs/guides/function-calling, Defining namespaces) get a name that holds both, those that take words alone
 //! (`custom`) an argument for them. What such a model calls is called by the client's own name again in the answer.
 
+use crate::dialect::bend::SEARCH;
 use crate::dialect::{Renamed, Request};
 use serde_json::{Value, json};
 
@@ -74,13 +75,14 @@ fn one(tool: &Value, namespace: Option<&str>) -> Option<Renamed> {
     })
 }
 
-/// A search of the web that the vendor makes, by the name under which it is let go.
-pub(super) const SEARCH: &str = "tools.web_search";
-
-/// Whether this tool is such a search (developers.openai.com/api/docs/guides/tools-web-search).
-pub(super) fn is_search(tool: &Value) -> bool {
-    let kind = tool["type"].as_str().unwrap_or_default();
-    kind == "web_search" || kind.starts_with("web_search_")
+/// What a tool is let go as that the vendor runs and agents offer without being asked: a search of the web, and pictures
+/// (developers.openai.com/api/docs/guides/tools-web-search, tools-image-generation).
+pub(super) fn hosted(tool: &Value) -> Option<&'static str> {
+    match tool["type"].as_str()? {
+        "image_generation" => Some("tools.image_generation"),
+        kind if kind == "web_search" || kind.starts_with("web_search_") => Some(SEARCH),
+        _ => None,
+    }
 }
 
 /// The arguments of a tool that takes words alone.
