@@ -293,8 +293,8 @@ window = "day"
             r#"{"n":2,"messages":[{"role":"user","content":"hi"}]}"#,
         ),
         (
-            "web_search",
-            r#"{"max_tokens":9,"tools":[{"type":"web_search_20250305","name":"web_search"}],"system":"s","messages":[{"role":"user","content":"hi"}]}"#,
+            "code_execution",
+            r#"{"max_tokens":9,"tools":[{"type":"code_execution_20250825","name":"code_execution"}],"system":"s","messages":[{"role":"user","content":"hi"}]}"#,
         ),
     ] {
         let (ok, text, err) = explain(body);
