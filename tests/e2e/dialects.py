@@ -22,7 +22,7 @@ import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from llama import CACHE, HERE, LLAMA_KEY, MODEL, ROOT, Child, Failed, NoServer, free_port, install, model_server, run, say, skipped
+from llama import ANY_PORT, CACHE, HERE, LLAMA_KEY, MODEL, ROOT, Child, Failed, NoServer, install, model_server, run, say, skipped
 
 PYTHON = ["openai==3.54.0", "anthropic==2.12.0", "google-genai==3.4.0", "ollama==0.6.3", "langchain-openai==1.7.4", "cohere==7.3.1"]
 JS = ["openai@6.49.0", "@anthropic-ai/sdk@1.12.0", "ai@6.0.326", "@ai-sdk/openai@3.0.141", "@google/genai@2.32.0", "ollama@0.6.4"]
@@ -565,13 +565,11 @@ def round_of(options, config, folder):
     """One flyball with this configuration. True if every client saw what it must."""
     file = Path(folder) / "flyball.toml"
     file.write_text(config)
-    listen, admin = (f"127.0.0.1:{free_port()}" for _ in range(2))
-    env = {"FLYBALL_LISTEN": listen, "FLYBALL_ADMIN_LISTEN": admin, "LLAMA_KEY": LLAMA_KEY}
+    env = {"LLAMA_KEY": LLAMA_KEY, **ANY_PORT}
     command = [str(Path(options.flyball).resolve()), "serve", "--config", str(file), "--data-dir", str(Path(folder) / "data")]
     server = Child("flyball", command, Path(folder) / "flyball.log", env)
     try:
-        server.wait_ready(f"http://{admin}/readyz", 30)
-        base = f"http://{listen}"
+        base, _ = server.listening()
         good = python_clients(base, options.only)
         good &= structured(base, options.only)
         if options.local:

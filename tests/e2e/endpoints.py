@@ -21,7 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from dialects import installed
-from llama import ROOT, Child, Failed, free_port, say
+from llama import ANY_PORT, ROOT, Child, Failed, say
 
 KINDS = {"e-openai": "openai", "e-ollama": "ollama", "e-gemini": "gemini", "claude-x": "anthropic"}
 CONFIG = """\
@@ -243,13 +243,12 @@ def main():
     with tempfile.TemporaryDirectory(prefix="flyball-endpoints-") as folder:
         file = Path(folder) / "flyball.toml"
         file.write_text("".join(CONFIG.format(name=name, kind=kind, url=url) for name, kind in KINDS.items()))
-        listen, admin = (f"127.0.0.1:{free_port()}" for _ in range(2))
-        env = {"FLYBALL_LISTEN": listen, "FLYBALL_ADMIN_LISTEN": admin, "UP_KEY": "up-key"}
+        env = {"UP_KEY": "up-key", **ANY_PORT}
         command = [str(Path(options.flyball).resolve()), "serve", "--config", str(file), "--data-dir", str(Path(folder) / "data")]
         server = Child("flyball", command, Path(folder) / "flyball.log", env)
         try:
-            server.wait_ready(f"http://{admin}/readyz", 30)
-            good = all_checks(f"http://{listen}")
+            listen, _ = server.listening()
+            good = all_checks(listen)
         finally:
             server.stop()
         if not good:

@@ -109,6 +109,11 @@ def status(url):
         return None
 
 
+# A flyball takes two free ports by itself and says which: one that is looked for beforehand may be taken by the time it starts.
+ANY_PORT = {"FLYBALL_LISTEN": "127.0.0.1:0", "FLYBALL_ADMIN_LISTEN": "127.0.0.1:0"}
+LISTENS = re.compile(r"flyball listens on (http://\S+) \(metrics and health on (http://[^\s)]+)\)")
+
+
 class Child:
     """A process of our own, in its own group, with its output in a file."""
 
@@ -136,6 +141,18 @@ class Child:
                 return
             time.sleep(0.1)
         raise Failed(f"{self.name} was not ready after {seconds} s ({url}):\n{self.tail()}")
+
+    def listening(self, seconds=30):
+        """Where a flyball on ANY_PORT listens, once it is ready: the URLs of its traffic and of its admin."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if found := LISTENS.search(self.log.read_text(errors="replace")):
+                traffic, admin = found.groups()
+                self.wait_ready(f"{admin}/readyz", seconds)
+                return traffic, admin
+            self.must_run("before it listened")
+            time.sleep(0.05)
+        raise Failed(f"{self.name} did not say where it listens in {seconds} s:\n{self.tail()}")
 
     def tail(self, lines=25):
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])

@@ -22,7 +22,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from llama import HERE, LLAMA_KEY, MODEL, ROOT, Child, Failed, NoServer, free_port, install, model_file, model_server, run, say, skipped
+from llama import ANY_PORT, HERE, LLAMA_KEY, MODEL, ROOT, Child, Failed, NoServer, install, model_file, model_server, run, say, skipped
 
 CONFIG = """\
 [[provider]]
@@ -62,14 +62,13 @@ def round_of(mode, flyball, python, llama, folder):
         rich = create_key(flyball, data, "e2e", "5")
         poor = create_key(flyball, data, "e2e-poor", "0.000001")
         keys = ["--key", rich, "--poor-key", poor]
-    listen, admin = (f"127.0.0.1:{free_port()}" for _ in range(2))
-    env = {"LLAMA_KEY": LLAMA_KEY, "FLYBALL_LISTEN": listen, "FLYBALL_ADMIN_LISTEN": admin}
+    env = {"LLAMA_KEY": LLAMA_KEY, **ANY_PORT}
     command = [flyball, "serve", "--config", str(config), "--data-dir", data]
     server = Child(f"flyball ({mode})", command, folder / "flyball.log", env)
     try:
-        server.wait_ready(f"http://{admin}/readyz", 30)
+        listen, admin = server.listening()
         sdk = [
-            python, str(HERE / "sdk.py"), f"http://{listen}", f"http://{admin}", "--mode", mode,
+            python, str(HERE / "sdk.py"), listen, admin, "--mode", mode,
             "--flyball", flyball, "--data-dir", data, "--llama", llama, "--llama-key", LLAMA_KEY,
             "--local-model", MODEL, *keys,
         ]  # fmt: skip

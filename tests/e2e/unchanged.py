@@ -19,7 +19,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from llama import HERE, ROOT, Child, Failed, free_port, install, run, say
+from llama import ANY_PORT, HERE, ROOT, Child, Failed, install, run, say
 
 CONFIG = """\
 [[provider]]
@@ -132,12 +132,11 @@ def through_flyball(flyball, python, url, folder, flags):
     config = folder / "flyball.toml"
     config.write_text(CONFIG.format(url=url))
     data = str(folder / "data")
-    listen, admin = (f"127.0.0.1:{free_port()}" for _ in range(2))
-    command = [flyball, "serve", "--config", str(config), "--data-dir", data, "--listen", listen, "--admin-listen", admin, *flags]
-    server = Child("flyball", command, folder / "flyball.log", {"PROVIDER_KEY": PROVIDER_KEY})
+    command = [flyball, "serve", "--config", str(config), "--data-dir", data, *flags]
+    server = Child("flyball", command, folder / "flyball.log", {"PROVIDER_KEY": PROVIDER_KEY, **ANY_PORT})
     try:
-        server.wait_ready(f"http://{admin}/readyz", 30)
-        said, seen = app(python, f"http://{listen}")
+        listen, _ = server.listening()
+        said, seen = app(python, listen)
     finally:
         server.stop()
     rows = run([flyball, "ledger", "export", "--jsonl", "--data-dir", data])

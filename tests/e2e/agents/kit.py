@@ -13,6 +13,7 @@ import fcntl
 import io
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -22,7 +23,6 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -216,10 +216,7 @@ class Tap:
 # ---- flyball
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+LISTENS = re.compile(r"flyball listens on http://127\.0\.0\.1:(\d+) ")
 
 
 class Flyball:
@@ -227,8 +224,8 @@ class Flyball:
 
     def __init__(self, vendor, upstreams, more=""):
         self.dir = Path(tempfile.mkdtemp(prefix="flyball-agents-"))
-        port, self.admin = free_port(), free_port()
-        text = f'listen = "127.0.0.1:{port}"\nadmin_listen = "127.0.0.1:{self.admin}"\ndata_dir = "{self.dir}/data"\n{more}\n'
+        # It takes free ports by itself: one that is looked for beforehand may be taken by the time it starts.
+        text = f'listen = "127.0.0.1:0"\nadmin_listen = "127.0.0.1:0"\ndata_dir = "{self.dir}/data"\n{more}\n'
         for name in upstreams:
             kind, models = UPSTREAMS[name]
             text += f'\n[[provider]]\nname = "{name}"\nkind = "{kind}"\nbase_url = "{vendor.url}"\napi_key = "env:UPKEY"\nlocal = false\n'
@@ -245,15 +242,19 @@ class Flyball:
         self.process = subprocess.Popen([BIN, "serve", "--config", str(self.config)], cwd=self.dir, env=self.env, stdout=self.log, stderr=self.log)
         if DIRECT:
             self.key = KEY
+        port = self.listening()
         self.tap = Tap(vendor.server.server_port if DIRECT else port)
         self.url = f"http://127.0.0.1:{self.tap.port}"
+
+    def listening(self):
+        """The port of its traffic, once it says it."""
         end = time.monotonic() + 20
         while True:
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/healthz", timeout=2).close()
-                return
+            said = (self.dir / "log").read_text()
+            if found := LISTENS.search(said):
+                return int(found[1])
             if self.process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError("flyball does not start: " + (self.dir / "log").read_text()[-2000:])
+                raise RuntimeError("flyball does not start: " + said[-2000:])
             time.sleep(0.05)
 
     def cli(self, *args):
