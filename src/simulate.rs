@@ -3,7 +3,8 @@
 //!
 //! There is no model behind it: every answer in words starts with `[simulated] ` and every response carries
 //! `x-flyball-simulated: 1`. Lengths, words and token counts follow from a hash of (seed, model, effort, prompt);
-//! tokens are 1.3 a word, not a tokenizer's. Simulated time is compressed: reasoning takes at most 1.5 s and a
+//! tokens are 1.3 a word, not a tokenizer's. What of a prompt was cached follows from what was asked before, as at a
+//! vendor; how long it stays cached is real time. Simulated time is compressed: reasoning takes at most 1.5 s and a
 //! whole answer at most 3 s at speed 1, however many tokens they have. A tool that is forced, or that the user asks for by name,
 //! is called with the least that its schema takes, and where a schema is demanded of the answer it is that alone; `stop` is accepted
 //! and changes nothing. Never listens on anything but loopback, never opens a connection.
@@ -11,10 +12,12 @@
 mod answer;
 mod anthropic;
 mod ask;
+mod cache;
 mod embed;
 mod frames;
 pub mod model;
 mod openai;
+mod prefix;
 mod schema;
 mod serve;
 mod tools;

@@ -1,6 +1,7 @@
-//! What a simulated model answers: pure, a function of the seed and the request. Reads no clock.
+//! What a simulated model answers: pure, a function of the seed and the request. Reads no clock, and is told what the cache held.
 
-use super::ask::{Cache, SimAsk};
+use super::ask::SimAsk;
+use super::cache::CacheUse;
 use super::words::{Dice, SENTENCE_TOKENS_MAX, pieces, tokens, u64_len};
 use crate::arm::Effort;
 use std::borrow::Cow;
@@ -10,18 +11,14 @@ use std::time::Duration;
 const THINKING_TIME_MAX: Duration = Duration::from_millis(1_500);
 /// A whole (not streamed) answer never takes longer than this at speed 1.
 const WHOLE_TIME_MAX: Duration = Duration::from_secs(3);
-/// Prompt caches hold whole blocks of this many tokens.
-const CACHE_BLOCK: u64 = 128;
 
 /// Everything that one request makes a model say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Generation {
-    /// Input tokens neither read from nor written to the cache.
+    /// All input tokens.
     pub(super) input: u64,
-    /// Input tokens read from the cache.
-    pub(super) cached: u64,
-    /// Input tokens written to the cache.
-    pub(super) cache_write: u64,
+    /// Those of them that went through the cache.
+    pub(super) cache: CacheUse,
     /// One for each choice.
     pub(super) answers: Vec<SimAnswer>,
 }
@@ -51,20 +48,18 @@ impl SimAnswer {
 }
 
 impl Generation {
-    /// The answer to `ask`; the same for the same seed, model, effort and prompt.
-    pub(super) fn of(seed: u64, ask: &SimAsk) -> Generation {
-        let (cached, cache_write) = cache(seed, ask);
+    /// The answer to `ask`; the same for the same seed, model, effort and prompt, whatever the cache held.
+    pub(super) fn of(seed: u64, ask: &SimAsk, cache: CacheUse) -> Generation {
         Generation {
-            input: ask.prompt.tokens - cached - cache_write,
-            cached,
-            cache_write,
+            input: ask.prompt.tokens,
+            cache,
             answers: (0..ask.choices).map(|n| answer(seed, ask, n)).collect(),
         }
     }
 
-    /// All input tokens.
-    pub(super) fn input_total(&self) -> u64 {
-        self.input + self.cached + self.cache_write
+    /// Input tokens neither read from the cache nor written to it at a price.
+    pub(super) fn input_fresh(&self) -> u64 {
+        self.input - self.cache.read - self.cache.written - self.cache.written_hour
     }
 
     /// Billed output tokens of all choices.
@@ -183,25 +178,14 @@ fn length(ask: &str) -> (u64, u64) {
     }
 }
 
-/// Tokens read from and written to the prompt cache. Whether the cache is warm follows from a hash (three in
-/// four), not from what was asked before: an answer must not depend on the order of requests.
-fn cache(seed: u64, ask: &SimAsk) -> (u64, u64) {
-    let held = ask.prompt.prefix / CACHE_BLOCK * CACHE_BLOCK;
-    let warm = Dice::new(seed, &["cache", ask.model.name, &ask.prompt.text]).between(0, 3) > 0;
-    match (warm, ask.prompt.cache) {
-        (true, _) => (held, 0),
-        (false, Cache::Marked) => (0, held),
-        (false, Cache::Automatic) => (0, 0),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::ask::openai;
     use super::*;
 
     fn generation(seed: u64, body: &str) -> Generation {
-        Generation::of(seed, &openai(body.as_bytes()).expect("a valid request"))
+        let ask = openai(body.as_bytes()).expect("a valid request");
+        Generation::of(seed, &ask, CacheUse::default())
     }
 
     fn asked(text: &str, more: &str) -> String {
@@ -261,26 +245,25 @@ mod tests {
     }
 
     #[test]
-    fn a_long_history_is_partly_cached_and_counts_once() {
-        let history = "word ".repeat(400);
-        let mut cached = 0;
-        for seed in 0..40 {
-            let body = format!(
-                r#"{{"model":"sim-small","messages":[{{"role":"system","content":"{history}"}},{{"role":"user","content":"hi"}}]}}"#
-            );
-            let g = generation(seed, &body);
-            assert_eq!(g.input_total(), 520 + 1 + 9);
-            assert!(g.cached == 0 || g.cached == 512);
-            cached += u64::from(g.cached > 0);
-        }
-        assert!((20..40).contains(&cached), "{cached}");
+    fn what_was_cached_changes_what_is_paid_and_nothing_that_is_said() {
+        let ask = openai(asked(&"word ".repeat(2_000), "").as_bytes()).expect("valid");
+        let cache = CacheUse {
+            read: 1_280,
+            written: 200,
+            written_hour: 100,
+        };
+        let cold = Generation::of(1, &ask, CacheUse::default());
+        let warm = Generation::of(1, &ask, cache);
+        assert_eq!(warm.answers, cold.answers);
+        assert_eq!((warm.input, cold.input), (2_606, 2_606));
+        assert_eq!((warm.input_fresh(), cold.input_fresh()), (1_026, 2_606));
     }
 
     #[test]
     fn a_whole_answer_takes_no_longer_than_three_seconds() {
         let body = asked("Write a story", r#","reasoning_effort":"max","n":3"#);
         let ask = openai(body.as_bytes()).expect("valid");
-        let time = Generation::of(1, &ask).time(&ask);
+        let time = Generation::of(1, &ask, CacheUse::default()).time(&ask);
         assert!(time <= WHOLE_TIME_MAX && time > THINKING_TIME_MAX);
     }
 }

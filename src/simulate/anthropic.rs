@@ -174,14 +174,16 @@ enum UsagePlace {
 }
 
 fn usage(generation: &Generation, said: UsagePlace) -> String {
-    let answer = &generation.answers[0];
+    let (answer, cache) = (&generation.answers[0], generation.cache);
     let input = format!(
         r#""input_tokens":{},"cache_creation_input_tokens":{},"cache_read_input_tokens":{}"#,
-        generation.input, generation.cache_write, generation.cached
+        generation.input_fresh(),
+        cache.written + cache.written_hour,
+        cache.read
     );
     let fixed = format!(
-        r#""cache_creation":{{"ephemeral_5m_input_tokens":{},"ephemeral_1h_input_tokens":0}}"#,
-        generation.cache_write
+        r#""cache_creation":{{"ephemeral_5m_input_tokens":{},"ephemeral_1h_input_tokens":{}}}"#,
+        cache.written, cache.written_hour
     );
     let output = format!(
         r#""output_tokens":{},"output_tokens_details":{{"thinking_tokens":{}}}"#,

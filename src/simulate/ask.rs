@@ -2,10 +2,11 @@
 //! decoders: the simulated models are a vendor and must notice when the proxy sends nonsense.
 
 use super::model::SimModel;
+use super::prefix::{CacheKind, FIVE_MINUTES, HOUR, Prefix, PrefixReader};
 use super::tools::{SimCall, called, form};
-use super::words::tokens;
 use crate::arm::Effort;
 use serde_json::Value;
+use std::time::Duration;
 
 /// More choices than this are refused (OpenAI's own limit).
 const CHOICES_MAX: u64 = 128;
@@ -41,24 +42,15 @@ pub(super) struct SimAsk {
 /// The conversation, as far as a simulated model cares.
 #[derive(Clone, Debug)]
 pub(super) struct SimPrompt {
-    /// All of it, roles and marks included, for the hash.
+    /// All its words and roles: what the answer follows from.
     pub(super) text: String,
     /// The last words of the user.
     pub(super) last: String,
     /// Input tokens.
     pub(super) tokens: u64,
-    /// The first of them, which a cache may hold.
-    pub(super) prefix: u64,
-    pub(super) cache: Cache,
-}
-
-/// How a vendor's prompt cache works.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cache {
-    /// By itself; writing is free.
-    Automatic,
-    /// What the client marked; writing is billed.
-    Marked,
+    /// Its beginnings that a cache may hold, the shortest first.
+    pub(super) prefixes: Vec<Prefix>,
+    pub(super) cache: CacheKind,
 }
 
 /// Why a request is refused.
@@ -122,9 +114,10 @@ pub(super) fn openai(body: &[u8]) -> Result<SimAsk, Refusal> {
         return Err(bad("n", format!("n may be at most {CHOICES_MAX}")));
     }
     let options = body.get("stream_options").unwrap_or(&Value::Null);
-    let mut reader = PromptReader::new(Cache::Automatic);
+    let mut reader = PromptReader::new(CacheKind::Automatic);
     reader.tools(&body);
     reader.messages(&body)?;
+    let prompt = reader.done();
     Ok(SimAsk {
         model,
         effort: effort.unwrap_or(model.effort),
@@ -134,9 +127,9 @@ pub(super) fn openai(body: &[u8]) -> Result<SimAsk, Refusal> {
         choices,
         stream: flag(&body, "stream")?,
         include_usage: flag(options, "include_usage")?,
-        call: called(&body, &reader.prompt.last),
+        call: called(&body, &prompt.last),
         form: form(&body),
-        prompt: reader.done(),
+        prompt,
     })
 }
 
@@ -177,12 +170,13 @@ pub(super) fn anthropic_count(body: &[u8]) -> Result<u64, Refusal> {
 }
 
 fn anthropic_prompt(body: &Value) -> Result<SimPrompt, Refusal> {
-    let mut reader = PromptReader::new(Cache::Marked);
+    let mut reader = PromptReader::new(CacheKind::Marked);
     reader.tools(body);
     reader.say("system", body.get("system").unwrap_or(&Value::Null));
     reader.messages(body)?;
-    if body.get("cache_control").is_some_and(Value::is_object) {
-        reader.prompt.prefix = reader.prompt.tokens;
+    // A mark on the whole stands at its end.
+    if let Some(lifetime) = marked(body) {
+        reader.prefix.block_ends(Some(lifetime));
     }
     Ok(reader.done())
 }
@@ -276,19 +270,19 @@ pub(super) fn whole(body: &Value, key: &'static str, least: u64) -> Result<Optio
 }
 
 struct PromptReader {
-    prompt: SimPrompt,
+    text: String,
+    last: String,
+    cache: CacheKind,
+    prefix: PrefixReader,
 }
 
 impl PromptReader {
-    fn new(cache: Cache) -> PromptReader {
+    fn new(cache: CacheKind) -> PromptReader {
         PromptReader {
-            prompt: SimPrompt {
-                text: String::new(),
-                last: String::new(),
-                tokens: MESSAGE_TOKENS,
-                prefix: 0,
-                cache,
-            },
+            text: String::new(),
+            last: String::new(),
+            cache,
+            prefix: PrefixReader::new(cache, MESSAGE_TOKENS),
         }
     }
 
@@ -296,8 +290,8 @@ impl PromptReader {
     fn tools(&mut self, body: &Value) {
         if let Some(Value::Array(tools)) = body.get("tools") {
             for tool in tools {
-                self.words(&tool.to_string());
-                self.mark(tool);
+                self.words(&unmarked(tool));
+                self.prefix.block_ends(marked(tool));
             }
         }
     }
@@ -313,9 +307,6 @@ impl PromptReader {
                 .get("role")
                 .and_then(Value::as_str)
                 .ok_or_else(|| bad("messages", format!("messages[{index}] has no role")))?;
-            if index + 1 == messages.len() && self.prompt.cache == Cache::Automatic {
-                self.prompt.prefix = self.prompt.tokens;
-            }
             self.say(role, message.get("content").unwrap_or(&Value::Null));
             if let Some(calls) = message.get("tool_calls").filter(|c| c.is_array()) {
                 self.words(&calls.to_string());
@@ -328,25 +319,27 @@ impl PromptReader {
         if content.is_null() && role == "system" {
             return;
         }
-        self.prompt.tokens += MESSAGE_TOKENS;
-        self.prompt.text.push('\u{1}');
-        self.prompt.text.push_str(role);
-        self.prompt.text.push('\u{2}');
-        let before = self.prompt.text.len();
+        let begin = format!("\u{1}{role}\u{2}");
+        self.text.push_str(&begin);
+        self.prefix.whole(&begin, MESSAGE_TOKENS);
+        let before = self.text.len();
         self.content(content);
-        let said = &self.prompt.text[before..];
+        let said = &self.text[before..];
         if role == "user" && !said.is_empty() {
-            self.prompt.last = said.to_owned();
+            self.last = said.to_owned();
         }
     }
 
     fn content(&mut self, content: &Value) {
         match content {
-            Value::String(text) => self.words(text),
+            Value::String(text) => {
+                self.words(text);
+                self.prefix.block_ends(None);
+            }
             Value::Array(parts) => {
                 for part in parts {
                     self.part(part);
-                    self.mark(part);
+                    self.prefix.block_ends(marked(part));
                 }
             }
             _ => {}
@@ -355,33 +348,67 @@ impl PromptReader {
 
     fn part(&mut self, part: &Value) {
         match part["type"].as_str() {
-            Some("text" | "input_text") => self.content(&part["text"]),
-            Some("tool_use") => self.words(&part["input"].to_string()),
+            Some("text" | "input_text") => self.text(&part["text"]),
+            Some("tool_use") => {
+                self.prefix.whole(&part["name"].to_string(), 0);
+                self.words(&part["input"].to_string());
+            }
             Some("tool_result") => match &part["content"] {
-                Value::Array(inner) => inner.iter().for_each(|p| self.content(&p["text"])),
-                text => self.content(text),
+                Value::Array(inner) => inner.iter().for_each(|part| self.inner(part)),
+                text => self.text(text),
             },
             Some("thinking" | "redacted_thinking") => {}
-            _ => self.prompt.tokens += ATTACHMENT_TOKENS,
+            _ => self.prefix.whole(&unmarked(part), ATTACHMENT_TOKENS),
+        }
+    }
+
+    /// A part of a tool's result. One without words, such as a picture, costs nothing here, but is told from another.
+    fn inner(&mut self, part: &Value) {
+        match &part["text"] {
+            Value::Null => self.prefix.whole(&unmarked(part), 0),
+            text => self.text(text),
+        }
+    }
+
+    fn text(&mut self, text: &Value) {
+        if let Value::String(text) = text {
+            self.words(text);
         }
     }
 
     fn words(&mut self, text: &str) {
-        self.prompt.tokens += tokens(text);
-        self.prompt.text.push_str(text);
-        self.prompt.text.push('\n');
-    }
-
-    /// What is marked for the cache, and all before it, can be held.
-    fn mark(&mut self, part: &Value) {
-        if self.prompt.cache == Cache::Marked && part["cache_control"].is_object() {
-            self.prompt.prefix = self.prompt.tokens;
-        }
+        self.prefix.words(text);
+        self.text.push_str(text);
+        self.text.push('\n');
     }
 
     fn done(self) -> SimPrompt {
-        self.prompt
+        SimPrompt {
+            text: self.text,
+            last: self.last,
+            tokens: self.prefix.tokens(),
+            prefixes: self.prefix.done(),
+            cache: self.cache,
+        }
     }
+}
+
+/// How long this part, and all before it, is to be held, where it is marked for the cache.
+fn marked(part: &Value) -> Option<Duration> {
+    let mark = part.get("cache_control").filter(|mark| mark.is_object())?;
+    match mark["ttl"].as_str() {
+        Some("1h") => Some(HOUR),
+        _ => Some(FIVE_MINUTES),
+    }
+}
+
+/// A part's JSON without its mark: a mark moves on from turn to turn, and is no word of the prompt.
+fn unmarked(part: &Value) -> String {
+    let mut part = part.clone();
+    if let Some(fields) = part.as_object_mut() {
+        fields.shift_remove("cache_control");
+    }
+    part.to_string()
 }
 
 #[cfg(test)]
@@ -511,20 +538,93 @@ mod tests {
         assert!(!ask.include_usage);
     }
 
+    fn marked_prompt(body: &str) -> SimPrompt {
+        let body = format!(r#"{{"model":"sim-small","max_tokens":9,{body}}}"#);
+        anthropic(body.as_bytes()).expect(&body).prompt
+    }
+
     #[test]
-    fn only_what_is_marked_is_held_in_an_anthropic_cache() {
-        let text = "word ".repeat(200);
+    fn a_mark_is_no_word_of_the_prompt_wherever_it_stands() {
+        let long = "word ".repeat(1_000);
         let body = |mark: &str| {
+            let tool =
+                format!(r#"{{"name":"t","description":"{long}"{mark},"input_schema":{{}}}}"#);
+            let text = format!(r#"{{"type":"text","text":"{long}"{mark}}}"#);
+            let picture =
+                format!(r#"{{"type":"image"{mark},"source":{{"type":"base64","data":"AA"}}}}"#);
             format!(
-                r#"{{"model":"sim-small","max_tokens":9,"system":[{{"type":"text","text":"{text}"{mark}}}],{HI}}}"#
+                r#""tools":[{tool}],"system":[{text}],"messages":[{{"role":"user","content":[{text},{picture}]}}]"#
             )
         };
-        let plain = anthropic(body("").as_bytes()).expect("valid").prompt;
-        let marked = anthropic(body(r#","cache_control":{"type":"ephemeral"}"#).as_bytes());
-        let marked = marked.expect("valid").prompt;
-        assert_eq!((plain.prefix, plain.tokens), (0, 270));
-        assert_eq!((marked.prefix, marked.tokens), (266, 270));
-        assert_eq!(marked.last.trim(), "hi");
+        let plain = marked_prompt(&body(""));
+        let ours = marked_prompt(&body(r#","cache_control":{"type":"ephemeral"}"#));
+        let long = marked_prompt(&body(r#","cache_control":{"type":"ephemeral","ttl":"1h"}"#));
+        let said = |prompt: &SimPrompt| {
+            let hashes = prompt.prefixes.iter().map(|p| (p.tokens, p.hash));
+            (
+                prompt.text.clone(),
+                prompt.tokens,
+                hashes.collect::<Vec<_>>(),
+            )
+        };
+        assert_eq!((said(&ours), said(&long)), (said(&plain), said(&plain)));
+        for (prompt, lifetime) in [
+            (plain, None),
+            (ours, Some(FIVE_MINUTES)),
+            (long, Some(HOUR)),
+        ] {
+            let lifetimes: Vec<_> = prompt.prefixes.iter().map(|p| p.lifetime).collect();
+            assert_eq!(lifetimes, [lifetime; 4]);
+        }
+    }
+
+    #[test]
+    fn a_mark_on_the_whole_stands_at_the_end() {
+        let text = "word ".repeat(1_000);
+        let prompt = marked_prompt(&format!(
+            r#""cache_control":{{"type":"ephemeral"}},"messages":[{{"role":"user","content":"{text}"}}]"#
+        ));
+        let last = prompt.prefixes.last().expect("a beginning");
+        assert_eq!(
+            (last.tokens, last.lifetime),
+            (prompt.tokens, Some(FIVE_MINUTES))
+        );
+    }
+
+    #[test]
+    fn a_text_is_the_same_beginning_as_a_string_and_as_a_part() {
+        let text = "word ".repeat(1_000);
+        let said = |content: &str| {
+            marked_prompt(&format!(
+                r#""messages":[{{"role":"user","content":{content}}}]"#
+            ))
+            .prefixes
+        };
+        let part = format!(r#"[{{"type":"text","text":"{text}"}}]"#);
+        assert_eq!(said(&format!(r#""{text}""#)), said(&part));
+    }
+
+    #[test]
+    fn another_picture_another_role_and_another_tool_are_other_beginnings() {
+        let long = "word ".repeat(1_000);
+        let after = |message: &str| {
+            let body = format!(
+                r#"{{"model":"sim-small","messages":[{message},{{"role":"user","content":"{long}"}}]}}"#
+            );
+            openai(body.as_bytes()).expect(&body).prompt.prefixes
+        };
+        let [picture, other, sound, user, assistant, call] = [
+            r#"{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:a"}}]}"#,
+            r#"{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:b"}}]}"#,
+            r#"{"role":"user","content":[{"type":"input_audio","input_audio":{"data":"a"}}]}"#,
+            r#"{"role":"user","content":"hi"}"#,
+            r#"{"role":"assistant","content":"hi"}"#,
+            r#"{"role":"assistant","content":"hi","tool_calls":[{"id":"a","function":{"name":"f","arguments":"{}"}}]}"#,
+        ]
+        .map(after);
+        let all = [&picture, &other, &sound, &user, &assistant, &call];
+        let first: std::collections::BTreeSet<u64> = all.iter().map(|p| p[0].hash).collect();
+        assert_eq!(first.len(), all.len());
     }
 
     #[test]

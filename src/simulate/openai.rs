@@ -140,11 +140,11 @@ fn call(answer: &SimAnswer, name: &str, arguments: &str) -> String {
 }
 
 fn usage(generation: &Generation) -> String {
-    let (prompt, completion) = (generation.input_total(), generation.output());
+    let (prompt, completion) = (generation.input, generation.output());
     format!(
         r#"{{"prompt_tokens":{prompt},"completion_tokens":{completion},"total_tokens":{},"prompt_tokens_details":{{"cached_tokens":{},"audio_tokens":0}},"completion_tokens_details":{{"reasoning_tokens":{},"audio_tokens":0,"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}}}}"#,
         prompt + completion,
-        generation.cached,
+        generation.cache.read,
         generation.reasoning()
     )
 }

@@ -3,6 +3,7 @@
 
 use super::answer::Generation;
 use super::ask::{self, Refusal, SimAsk};
+use super::cache::PromptCache;
 use super::frames::{SimFrame, share};
 use super::model::SimModel;
 use super::words::Dice;
@@ -33,6 +34,7 @@ pub(super) struct Shared {
     pub(super) finished: AtomicU64,
     pub(super) tokens: AtomicU64,
     ids: AtomicU64,
+    cache: PromptCache,
 }
 
 impl Shared {
@@ -43,6 +45,7 @@ impl Shared {
             finished: AtomicU64::new(0),
             tokens: AtomicU64::new(0),
             ids: AtomicU64::new(0),
+            cache: PromptCache::default(),
         }
     }
 
@@ -138,7 +141,8 @@ async fn answer(
         _ => ask::openai(&body)?,
     };
     shared.requests.fetch_add(1, Ordering::Relaxed);
-    let generation = Generation::of(shared.settings.seed, &ask);
+    let cache = shared.cache.take(&ask, Instant::now());
+    let generation = Generation::of(shared.settings.seed, &ask, cache);
     let wire = if path == "/v1/messages" {
         SpokenWire::Anthropic
     } else {

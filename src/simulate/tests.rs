@@ -17,19 +17,19 @@ use tokio::time::Instant;
 
 const ASK: &str = r#""messages":[{"role":"user","content":"Write a story about a governor"}]"#;
 
-struct Got {
+pub(super) struct Got {
     status: u16,
     head: String,
-    body: String,
+    pub(super) body: String,
 }
 
 impl Got {
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         serde_json::from_str(&self.body).expect(&self.body)
     }
 
     /// The JSON of every `data:` line except `[DONE]`.
-    fn events(&self) -> Vec<Value> {
+    pub(super) fn events(&self) -> Vec<Value> {
         self.body
             .lines()
             .filter_map(|line| line.strip_prefix("data: "))
@@ -65,8 +65,8 @@ fn asked(method: &str, path: &str, more: &str, body: &str) -> String {
 
 /// One connection in memory. Nothing comes from the system there, so a clock that is paused and goes on only where everybody
 /// waits for it measures exactly.
-fn wired(speed: f64) -> DuplexStream {
-    let shared = Arc::new(Shared::new(Settings { seed: 1, speed }));
+fn wired(shared: &Arc<Shared>) -> DuplexStream {
+    let shared = Arc::clone(shared);
     let (near, far) = tokio::io::duplex(64 * 1024);
     let service = service_fn(move |request| {
         let shared = shared.clone();
@@ -81,6 +81,21 @@ async fn send(to: SocketAddr, method: &str, path: &str, more: &str, body: &str) 
     let mut all = Vec::new();
     let read = within("a whole answer", socket.read_to_end(&mut all)).await;
     read.expect("a whole answer");
+    got(all)
+}
+
+/// The answer to a request that is posted over one connection in memory.
+pub(super) async fn posted(shared: &Arc<Shared>, path: &str, body: &str) -> Got {
+    let (mut wire, mut all) = (wired(shared), Vec::new());
+    let asked = asked("POST", path, "", body);
+    let sent = within("it reads", wire.write_all(asked.as_bytes())).await;
+    sent.expect("it reads");
+    let read = within("a whole answer", wire.read_to_end(&mut all)).await;
+    read.expect("a whole answer");
+    got(all)
+}
+
+fn got(all: Vec<u8>) -> Got {
     let all = String::from_utf8(all).expect("UTF-8");
     let (head, body) = all.split_once("\r\n\r\n").expect("a head");
     let head = head.to_lowercase();
@@ -392,14 +407,11 @@ async fn a_finished_answer_made_exactly_its_tokens() {
 #[tokio::test(start_paused = true)]
 async fn speed_divides_the_time() {
     let body = format!(r#"{{"model":"sim-reasoning","reasoning_effort":"high",{ASK}}}"#);
-    let asked = asked("POST", "/v1/chat/completions", "", &body);
     let time = async |speed| {
-        let (mut wire, mut all) = (wired(speed), Vec::new());
+        let shared = Arc::new(Shared::new(Settings { seed: 1, speed }));
         let begin = Instant::now();
-        wire.write_all(asked.as_bytes()).await.expect("it reads");
-        let read = within("a whole answer", wire.read_to_end(&mut all)).await;
-        read.expect("a whole answer");
-        assert!(all.starts_with(b"HTTP/1.1 200"));
+        let got = posted(&shared, "/v1/chat/completions", &body).await;
+        assert_eq!(got.status, 200);
         begin.elapsed()
     };
     let (lifelike, fast, slow) = (time(1.0).await, time(20.0).await, time(0.1).await);

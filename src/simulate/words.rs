@@ -9,15 +9,33 @@ pub(super) const MARK: &str = "[simulated] ";
 /// Tokens of a text as the simulated models count them: 1.3 a word, or one for five characters
 /// where words are long or missing. Never more than the text has bytes, so that a bound by bytes holds.
 pub(super) fn tokens(text: &str) -> u64 {
-    let (mut words, mut inside) = (0_u64, false);
-    let mut characters = 0_u64;
-    for c in text.chars() {
-        characters += 1;
-        let letter = !c.is_whitespace();
-        words += u64::from(letter && !inside);
-        inside = letter;
+    let mut count = TokenCount::default();
+    text.chars().for_each(|letter| count.add(letter));
+    count.tokens()
+}
+
+/// The same count of a text that comes letter by letter. It never falls.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct TokenCount {
+    words: u64,
+    characters: u64,
+    /// In the middle of a word.
+    inside: bool,
+}
+
+impl TokenCount {
+    /// Counts the next letter.
+    pub(super) fn add(&mut self, letter: char) {
+        let word = !letter.is_whitespace();
+        self.words += u64::from(word && !self.inside);
+        self.inside = word;
+        self.characters += 1;
     }
-    (words * 13 / 10).max(characters / 5)
+
+    /// Tokens so far.
+    pub(super) fn tokens(&self) -> u64 {
+        (self.words * 13 / 10).max(self.characters / 5)
+    }
 }
 
 /// A repeatable stream of numbers: the same parts, the same numbers, on every platform.
