@@ -4,6 +4,7 @@
 //! A new dialect is one file beside these and one line in [`ALL`].
 
 pub mod anthropic;
+pub mod band;
 pub mod bend;
 mod body;
 mod carry;
@@ -43,6 +44,7 @@ use crate::chat::{Manner, Medium, Prompt, ServiceTier};
 use crate::effort::{Loops, Words};
 use crate::error::Error;
 use crate::json::{Edit, Object};
+use band::Band;
 use bend::Bender;
 use bytes::Bytes;
 use directory::Directory;
@@ -129,6 +131,11 @@ pub trait Dialect: Send + Sync {
 
     /// How it says an effort and a token limit.
     fn effort(&self) -> &'static dyn Words;
+
+    /// How it says a change of effort within a conversation; `None` where it has no way.
+    fn band(&self) -> Option<&'static dyn Band> {
+        None
+    }
 
     /// What this dialect calls the fields that its requests share with others, where that is not Chat Completions' name:
     /// pairs of that name and its own. What is refused or let go is named so.

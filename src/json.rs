@@ -168,6 +168,18 @@ pub fn text(raw: &str) -> Option<Cow<'_, str>> {
         .map(|FieldName(text)| text)
 }
 
+/// The places of an array's entries in its text; `None` where it is no array.
+#[must_use]
+pub fn entries(raw: &str) -> Option<Vec<Range<usize>>> {
+    let entries: Vec<&RawValue> = serde_json::from_str(raw).ok()?;
+    let place = |entry: &RawValue| {
+        // As for fields: a borrowed RawValue is a slice of the text.
+        let start = entry.get().as_ptr().addr() - raw.as_ptr().addr();
+        start..start + entry.get().len()
+    };
+    Some(entries.into_iter().map(place).collect())
+}
+
 fn too_deep(bytes: &[u8]) -> bool {
     let (mut depth, mut at) = (0_usize, 0);
     while let Some(&byte) = bytes.get(at) {
@@ -206,6 +218,16 @@ fn string_end(bytes: &[u8], mut at: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn entries_are_found_where_they_stand() {
+        let raw = "[ 1,\n{\"a\" : [2, 3]} , \"x,]\" ]";
+        let places = entries(raw).expect("an array");
+        let texts: Vec<&str> = places.into_iter().map(|at| &raw[at]).collect();
+        assert_eq!(texts, ["1", "{\"a\" : [2, 3]}", "\"x,]\""]);
+        assert_eq!(entries("[ ]"), Some(Vec::new()));
+        assert_eq!(entries("\"[]\""), None);
+    }
 
     #[test]
     fn flaws_are_told_apart() {

@@ -37,6 +37,7 @@ struct TakesRow {
     no_limit: Option<bool>,
     system_turns: Option<bool>,
     one_sampler: Option<bool>,
+    effort_in_band: Option<bool>,
     #[serde(default)]
     refuses: Vec<String>,
     #[serde(default)]
@@ -85,6 +86,8 @@ pub struct Takes {
     pub refuses_system_turns: bool,
     /// It refuses `temperature` and `top_p` at once.
     pub one_sampler: bool,
+    /// It takes a change of effort within the conversation.
+    pub effort_in_band: bool,
     /// A search of the web, which the provider makes itself, is not to be offered to it. No vendor says so: a cap may.
     pub no_search: bool,
     refuses: &'static [String],
@@ -112,6 +115,7 @@ impl Takes {
         takes.no_limit = rows.iter().find_map(|row| row.no_limit) == Some(true);
         takes.refuses_system_turns = rows.iter().find_map(|row| row.system_turns) == Some(false);
         takes.one_sampler = rows.iter().find_map(|row| row.one_sampler) == Some(true);
+        takes.effort_in_band = rows.iter().find_map(|row| row.effort_in_band) == Some(true);
         let refusing = rows.iter().find(|row| !row.refuses.is_empty());
         takes.refuses = refusing.map_or(&[], |row| &row.refuses);
         let renaming = rows.iter().find(|row| !row.renames.is_empty());

@@ -3,6 +3,7 @@
 //! Opens no sockets. A stream always tells its usage, so nothing is asked for and nothing is hidden.
 
 mod answer;
+mod band;
 mod batches;
 mod bend;
 mod converse;
@@ -13,6 +14,7 @@ mod speak;
 mod usage;
 mod write;
 
+use super::band::Band;
 use super::bend::Bender;
 use super::directory::Directory;
 use super::framed::Framed;
@@ -103,6 +105,10 @@ impl Dialect for Anthropic {
 
     fn effort(&self) -> &'static dyn Words {
         &effort::Messages
+    }
+
+    fn band(&self) -> Option<&'static dyn Band> {
+        Some(&band::Messages)
     }
 
     fn stop_at(&self) -> &'static [&'static str] {

@@ -5,6 +5,7 @@
 //! refused by name for every other model.
 
 mod answer;
+mod band;
 mod bend;
 mod converse;
 mod effort;
@@ -14,6 +15,7 @@ mod request;
 mod speak;
 mod write;
 
+use super::band::Band;
 use super::bend::Bender;
 use super::framed::Framed;
 use super::in_order::InOrder;
@@ -78,6 +80,10 @@ impl Dialect for OpenAiResponses {
 
     fn effort(&self) -> &'static dyn Words {
         &effort::ResponsesWords
+    }
+
+    fn band(&self) -> Option<&'static dyn Band> {
+        Some(&band::Items)
     }
 
     fn stop_at(&self) -> &'static [&'static str] {
