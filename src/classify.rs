@@ -97,8 +97,10 @@ impl Task {
 /// How hard a prompt is, and how sure that is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Difficulty {
-    /// The chance that a small model fails, 0 to 1.
+    /// The chance that a small model fails, 0 to 1: what outcomes teach of it and what people call hard, weighed by task.
     pub difficulty: f64,
+    /// The same from outcomes alone, kept apart: of everyday asks, which no benchmark holds, it knows little.
+    pub failure: f64,
     /// How much the signals say, 0 (nothing) to 1.
     pub confidence: f64,
     /// What is to be done.
@@ -115,6 +117,7 @@ impl Default for Difficulty {
     fn default() -> Difficulty {
         Difficulty {
             difficulty: 0.5,
+            failure: 0.5,
             confidence: 0.0,
             task: Task::Unknown,
             gain: 0.0,

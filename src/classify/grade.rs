@@ -4,8 +4,6 @@ use super::model::{Grader, embedded};
 use super::overlay::Overlay;
 use super::{Difficulty, Features, Plain, Task};
 
-/// Below this share of what speaks for all tasks the best one is a guess, and a guess is "unknown".
-const KNOWN_MIN: f32 = 0.25;
 /// This share of the signals where they seldom were in training makes a prompt wholly strange.
 const STRANGE: f64 = 0.25;
 /// Characters in a token of an answer, about.
@@ -49,6 +47,7 @@ fn by_form(plain: Plain) -> Difficulty {
     };
     Difficulty {
         difficulty,
+        failure: difficulty,
         confidence: 1.0,
         task,
         gain: 0.0,
@@ -100,14 +99,21 @@ const SMALL_TALK: f64 = 0.1;
 fn learned(grader: &Grader, features: &Features, overlay: Option<&Overlay>) -> Difficulty {
     let raw = grader.scores.raw(features);
     let familiar = (1.0 - grader.strangeness(features) / STRANGE).clamp(0.0, 1.0);
-    let (task, clear) = task(grader, features);
-    let (difficulty, gain) = match overlay {
-        Some(own) => (
-            own.chance().chance(f64::from(raw.failure())),
-            own.gain_line().at(own.score(&raw, features)),
-        ),
+    let (task, clear) = grader.task(features);
+    let (difficulty, failure, gain) = match overlay {
+        Some(own) => {
+            let chance = own.chance(grader.blend.score(&raw, task), &raw);
+            (
+                chance,
+                chance,
+                own.gain_line().at(own.score(&raw, features)),
+            )
+        }
         None => (
-            grader.difficulty.chance(f64::from(raw.difficulty())),
+            grader
+                .difficulty
+                .chance(f64::from(grader.blend.score(&raw, task))),
+            grader.failure.chance(f64::from(raw.failure())),
             grader.gain.at(f64::from(raw.gain())),
         ),
     };
@@ -120,30 +126,13 @@ fn learned(grader: &Grader, features: &Features, overlay: Option<&Overlay>) -> D
     let reasoning = f64::from(grader.reasoning.predict(features.values())).exp();
     Difficulty {
         difficulty,
+        failure,
         confidence: clear * familiar,
         task,
         gain: gain.clamp(-1.0, 1.0),
         answer_tokens: tokens(answer / ANSWER_CHARS),
         reasoning_factor: (reasoning / REASONING_CHARS).clamp(0.25, 4.0),
     }
-}
-
-/// What is to be done, and how clearly that is said.
-fn task(grader: &Grader, features: &Features) -> (Task, f64) {
-    let scores = grader.task_scores(features);
-    let all: f32 = scores.iter().map(|s| s.max(0.0)).sum();
-    let best = scores
-        .iter()
-        .zip(Task::ALL)
-        .max_by(|a, b| a.0.total_cmp(b.0));
-    let (score, task) = best.expect("there are tasks");
-    let share = score.max(0.0) / all.max(f32::MIN_POSITIVE);
-    let task = if share < KNOWN_MIN {
-        Task::Unknown
-    } else {
-        task
-    };
-    (task, f64::from(share))
 }
 
 #[allow(

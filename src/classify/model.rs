@@ -37,8 +37,12 @@ pub struct Grader {
     pub tasks: Vec<Forest>,
     /// The same, by words.
     pub task_words: TaskWords,
+    /// What difficulty is made of, by task.
+    pub blend: Blend,
     /// From the score of difficulty to a chance.
     pub difficulty: Curve,
+    /// From the score of failures alone to a chance.
+    pub failure: Curve,
     /// From the score of gain to points of quality.
     pub gain: Line,
     /// Between which values each signal lies for 98 of 100 prompts that it was trained on.
@@ -128,25 +132,52 @@ impl Raw {
     /// How much more a strong model is worth: orders prompts by need.
     #[must_use]
     pub fn gain(&self) -> f32 {
-        self.measured_gain() + 0.1 * self.everyday
+        self.measured_gain() + 0.3 * self.everyday
     }
 
     /// The same, from outcomes alone.
-    fn measured_gain(&self) -> f32 {
+    #[must_use]
+    pub fn measured_gain(&self) -> f32 {
         self.gain_pair + self.gain_words + 0.3 * self.gain_group
     }
 
-    /// How likely a weak model fails. What thinking would mend counts too, and what people call hard: on unseen tasks that tells
-    /// failures as well as failures alone do, and it tells much better which of them a stronger model would not make (docs/grader.md).
-    #[must_use]
-    pub fn difficulty(&self) -> f32 {
-        self.failure() + 4.0 * self.everyday
-    }
-
-    /// The same from outcomes alone, for an operator whose own outcomes say what fails.
+    /// How likely a weak model fails, from outcomes alone. What thinking would mend counts too: on unseen tasks that tells failures
+    /// as well as failures alone do, and it tells much better which of them a stronger model would not make (docs/grader.md).
     #[must_use]
     pub fn failure(&self) -> f32 {
-        self.fail + self.fail_words + 3.0 * self.measured_gain()
+        self.failures() + 3.0 * self.measured_gain()
+    }
+
+    /// The heads that learned failures.
+    #[must_use]
+    pub fn failures(&self) -> f32 {
+        self.fail + self.fail_words
+    }
+}
+
+/// What outcomes teach of failures and what people call hard, weighed by task.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Blend {
+    /// What outcomes and what people count, in the order of [`Task::ALL`].
+    pub weights: [[f32; 2]; TASKS],
+}
+
+impl Default for Blend {
+    /// What people say counts four times: outcomes tell little of most tasks.
+    fn default() -> Blend {
+        Blend {
+            weights: [[1.0, 4.0]; TASKS],
+        }
+    }
+}
+
+impl Blend {
+    /// The score of difficulty: how likely a weak model fails at such a task.
+    #[must_use]
+    pub fn score(&self, raw: &Raw, task: Task) -> f32 {
+        let at = Task::ALL.iter().position(|t| *t == task);
+        let [outcomes, people] = self.weights[at.unwrap_or_default()];
+        outcomes * raw.failure() + people * raw.everyday
     }
 }
 
@@ -320,6 +351,37 @@ impl TaskWords {
     }
 }
 
+/// Below this share of what speaks for all tasks the best one is a guess, and a guess is "unknown".
+const KNOWN_MIN: f32 = 0.25;
+
+/// How much speaks for each task, in the order of [`Task::ALL`].
+#[must_use]
+pub fn task_scores(
+    forests: &[Forest],
+    words: &TaskWords,
+    features: &Features,
+) -> [f32; Task::ALL.len()] {
+    let mut scores = words.predict(&features.grams().told());
+    for (score, forest) in scores.iter_mut().zip(forests) {
+        *score += forest.predict(features.values());
+    }
+    scores
+}
+
+/// What is to be done, and how clearly that is said.
+#[must_use]
+pub fn task_of(scores: &[f32; Task::ALL.len()]) -> (Task, f64) {
+    let all: f32 = scores.iter().map(|s| s.max(0.0)).sum();
+    let best = scores
+        .iter()
+        .zip(Task::ALL)
+        .max_by(|a, b| a.0.total_cmp(b.0));
+    let (score, task) = best.expect("there are tasks");
+    let share = score.max(0.0) / all.max(f32::MIN_POSITIVE);
+    let known = share >= KNOWN_MIN;
+    (if known { task } else { Task::Unknown }, f64::from(share))
+}
+
 /// A chance from a score.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Logistic {
@@ -345,7 +407,8 @@ pub struct Curve {
 }
 
 impl Curve {
-    /// The chance; beyond the ends it stays what it is there.
+    /// The chance; beyond the ends it rises and falls a little still, so that prompts of a kind that is met for the first time
+    /// keep their order.
     #[must_use]
     pub fn chance(&self, score: f64) -> f64 {
         let after = self.knots.partition_point(|(s, _)| *s <= score);
@@ -354,10 +417,16 @@ impl Curve {
             self.knots.get(after).copied(),
         ) {
             (None, None) => 0.5,
-            (None, Some((_, chance))) | (Some((_, chance)), None) => chance,
+            (None, Some((s1, c1))) => c1 * (1.0 - beyond(s1 - score)),
+            (Some((s0, c0)), None) => c0 + (1.0 - c0) * beyond(score - s0),
             (Some((s0, c0)), Some((s1, c1))) => c0 + (c1 - c0) * (score - s0) / (s1 - s0),
         }
     }
+}
+
+/// A tenth of the way that is left, at most.
+fn beyond(distance: f64) -> f64 {
+    0.1 * distance / (1.0 + distance)
 }
 
 /// A number from a score.
@@ -378,14 +447,10 @@ impl Line {
 }
 
 impl Grader {
-    /// How much speaks for each task, in the order of [`Task::ALL`].
+    /// What is to be done, and how clearly that is said.
     #[must_use]
-    pub fn task_scores(&self, features: &Features) -> [f32; Task::ALL.len()] {
-        let mut scores = self.task_words.predict(&features.grams().told());
-        for (score, forest) in scores.iter_mut().zip(&self.tasks) {
-            *score += forest.predict(features.values());
-        }
-        scores
+    pub fn task(&self, features: &Features) -> (Task, f64) {
+        task_of(&task_scores(&self.tasks, &self.task_words, features))
     }
 
     /// The part of the signals that lie where they seldom lay in training: 0 is familiar, 0.2 is strange.

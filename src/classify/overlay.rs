@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The layout of the file.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Signals further out than this many standard deviations count no more.
 const SPREADS_MAX: f32 = 4.0;
 
@@ -27,22 +27,48 @@ pub struct Overlay {
     pub used: bool,
     /// Why, in a sentence.
     pub because: String,
-    /// The centre of the grader's own score of gain on these outcomes.
-    pub centre: f64,
-    /// Its spread.
-    pub spread: f64,
-    /// How much the grader's own score counts.
-    pub slope: f64,
+    /// How much each head of the grader counts for what is gained.
+    pub gain_heads: HeadWeights,
+    /// The same for whether the weak model fails.
+    pub failure_heads: HeadWeights,
     /// What is added, by signal.
     pub signals: BTreeMap<String, SignalWeight>,
     /// What is added, by bucket of words and word pairs.
     pub words: BTreeMap<u16, f32>,
     /// From the corrected score to points of quality.
     pub gain: Calibration,
-    /// From the grader's score of difficulty to a chance, on these outcomes.
+    /// From the score of failures to a chance, on these outcomes.
     pub difficulty: Calibration,
     #[serde(skip)]
     pub(crate) places: Vec<(usize, SignalWeight)>,
+}
+
+/// How much each head of the grader counts on an operator's own outcomes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeadWeights {
+    /// Where it begins.
+    pub offset: f64,
+    /// The grader's own blend.
+    pub own: f64,
+    /// What is gained, from outcomes alone, beyond the blend.
+    pub gain: f64,
+    /// What fails, likewise.
+    pub failure: f64,
+    /// What people call hard, likewise.
+    pub everyday: f64,
+}
+
+impl HeadWeights {
+    /// The score, where the grader's own blend says `own`.
+    #[must_use]
+    pub fn score(&self, own: f32, raw: &Raw) -> f64 {
+        self.offset
+            + self.own * f64::from(own)
+            + self.gain * f64::from(raw.measured_gain())
+            + self.failure * f64::from(raw.failures())
+            + self.everyday * f64::from(raw.everyday)
+    }
 }
 
 /// How much a signal adds for each of its standard deviations.
@@ -110,7 +136,7 @@ impl Overlay {
     /// The score of gain, in the operator's own terms: orders prompts by need.
     #[must_use]
     pub fn score(&self, raw: &Raw, features: &Features) -> f64 {
-        let own = self.slope * (f64::from(raw.gain()) - self.centre) / self.spread;
+        let own = self.gain_heads.score(raw.gain(), raw);
         if self.used {
             own + self.correction(features)
         } else {
@@ -139,12 +165,13 @@ impl Overlay {
         }
     }
 
-    /// The chance that the weak model fails.
+    /// The chance that the weak model fails, where the grader's own blend says `own`.
     #[must_use]
-    pub fn chance(&self) -> Logistic {
-        Logistic {
+    pub fn chance(&self, own: f32, raw: &Raw) -> f64 {
+        let curve = Logistic {
             slope: self.difficulty.slope,
             offset: self.difficulty.offset,
-        }
+        };
+        curve.chance(self.failure_heads.score(own, raw))
     }
 }

@@ -377,7 +377,14 @@ fn routers(rows: &[(&Outcome, Pair)], overlay: Option<&Overlay>) -> Vec<(&'stati
     routers.push(("gain", raws.iter().map(|r| f64::from(r.gain())).collect()));
     routers.push((
         "difficulty",
-        raws.iter().map(|r| f64::from(r.difficulty())).collect(),
+        raws.iter()
+            .zip(rows)
+            .map(|(raw, (o, _))| f64::from(grader.blend.score(raw, grader.task(&o.features).0)))
+            .collect(),
+    ));
+    routers.push((
+        "failure",
+        raws.iter().map(|r| f64::from(r.failure())).collect(),
     ));
     routers.push(("length", rows.iter().map(|(o, _)| o.chars as f64).collect()));
     routers.push(("random", metrics::random(rows.len(), 3)));

@@ -72,7 +72,7 @@ pub(super) struct ClassifyArgs {
     /// Show the grade of PROMPT as JSON
     #[arg(long, conflicts_with = "jsonl")]
     json: bool,
-    /// An overlay that `flyball fit` wrote: adds "gain", the points of quality that your strong model is expected to add
+    /// An overlay that `flyball fit` wrote: "difficulty" and "gain" are then those of your weak and strong model
     #[arg(long, value_name = "FILE")]
     fit: Option<std::path::PathBuf>,
     /// Weights that `flyball train` wrote, instead of the built-in ones
@@ -368,7 +368,7 @@ fn show(
             .collect();
         println!(
             "{}",
-            json!({"task": difficulty.task.name(), "difficulty": rounded(difficulty.difficulty), "gain": rounded(difficulty.gain), "confidence": rounded(difficulty.confidence), "rule": found.map(|d| &d.rule), "attempts": attempts, "baseline": found.map(|d| d.baseline.to_string()), "considered": considered, "model_unknown": found.and_then(|d| d.unknown.as_ref()).map(ToString::to_string), "refused": checked.as_ref().err().map(|e| &e.public), "features": signals})
+            json!({"task": difficulty.task.name(), "difficulty": rounded(difficulty.difficulty), "failure": rounded(difficulty.failure), "gain": rounded(difficulty.gain), "confidence": rounded(difficulty.confidence), "rule": found.map(|d| &d.rule), "attempts": attempts, "baseline": found.map(|d| d.baseline.to_string()), "considered": considered, "model_unknown": found.and_then(|d| d.unknown.as_ref()).map(ToString::to_string), "refused": checked.as_ref().err().map(|e| &e.public), "features": signals})
         );
         return;
     }
@@ -498,7 +498,10 @@ impl By<'_> {
             difficulty.task.name(),
             difficulty.confidence
         );
-        println!("difficulty  {:.2}", difficulty.difficulty);
+        println!(
+            "difficulty  {:.2} ({:.2} by outcomes alone)",
+            difficulty.difficulty, difficulty.failure
+        );
         println!("gain        {:+.2}", difficulty.gain);
         println!(
             "tier        {} (by the starter rules)",
@@ -519,17 +522,15 @@ impl By<'_> {
             .map(|(n, v)| (n.to_owned(), json!(rounded(v))))
             .collect();
         // Not rounded: whoever orders prompts by them should find no ties.
-        let mut line = json!({
+        json!({
             "id": id,
             "difficulty": difficulty.difficulty,
+            "failure": difficulty.failure,
+            "gain": difficulty.gain,
             "confidence": rounded(difficulty.confidence),
             "task": difficulty.task.name(),
             "tier": policy::starter_tier(&difficulty, features).name(),
             "features": values,
-        });
-        if self.overlay.is_some() {
-            line["gain"] = json!(difficulty.gain);
-        }
-        line
+        })
     }
 }

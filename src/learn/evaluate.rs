@@ -9,7 +9,7 @@ use super::recipe::{Labelled, Recipe};
 use super::train::{self, Apart, Calibrated};
 use super::{mean, moments};
 use crate::classify::model::{Everyday, Grader, Raw};
-use crate::classify::signals;
+use crate::classify::{Features, signals};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -135,9 +135,10 @@ pub struct EvalLine {
 }
 
 /// What routers are called.
-pub const ROUTERS: [&str; 6] = [
+pub const ROUTERS: [&str; 7] = [
     "gain",
     "difficulty",
+    "failure",
     "baseline",
     "length",
     "random",
@@ -154,6 +155,8 @@ pub struct Data<'a> {
     pub asks: &'a [JudgedAsk],
     /// What they are.
     pub recipe: &'a Recipe,
+    /// Blends difficulty.
+    pub grade: &'a dyn Fn(&Raw, &Features) -> f32,
 }
 
 struct Tested {
@@ -195,6 +198,7 @@ impl Data<'_> {
                     &name,
                     &rows,
                     &self.tested(&rows, &by_prompt(&rows, 1), None),
+                    self.grade,
                 )
             })
             .collect();
@@ -224,6 +228,7 @@ impl Data<'_> {
                         baseline: Vec::new(),
                         chances: None,
                     },
+                    self.grade,
                 )
             });
         }
@@ -237,6 +242,7 @@ impl Data<'_> {
                 &into.slice.clone(),
                 &pick(&rows, &places),
                 &tested.picked(&places),
+                self.grade,
             );
         }
         lines
@@ -254,6 +260,7 @@ impl Data<'_> {
                     name,
                     &rows,
                     &self.tested(&rows, &fold, (seed == 1).then_some(apart)),
+                    self.grade,
                 )
             })
             .to_vec();
@@ -286,7 +293,7 @@ impl Data<'_> {
                 let name = format!("unseen source: {}", self.recipe.sources[source].name);
                 told(&name);
                 let rows = self.of_source(source);
-                line(&name, &rows, &self.by_others(source, &rows))
+                line(&name, &rows, &self.by_others(source, &rows), self.grade)
             })
             .collect()
     }
@@ -315,12 +322,20 @@ impl Data<'_> {
                 .collect();
             let says = baseline(&learn);
             let curve: Option<Calibrated> = calibrate.map(|apart| {
-                train::calibrate(&learn, self.everyday, self.asks, apart, self.recipe.seed)
+                train::calibrate(
+                    &learn,
+                    self.everyday,
+                    self.asks,
+                    self.grade,
+                    apart,
+                    self.recipe.seed,
+                )
             });
             for at in (0..rows.len()).filter(|at| fold[*at] == f) {
                 plain[at] = says(rows[at]);
                 chances[at] = curve.as_ref().map_or(0.0, |c| {
-                    c.difficulty.chance(f64::from(raws[at].difficulty()))
+                    let score = (self.grade)(&raws[at], &rows[at].features);
+                    c.difficulty.chance(f64::from(score))
                 });
             }
         }
@@ -356,8 +371,34 @@ impl Data<'_> {
                 &found,
             ));
         }
+        lifts.extend(self.fitted_sources(grader, &rows, told));
         told("harm by fit, family by family");
         lifts.extend(self.harm(grader, &rows, &raws));
+        lifts
+    }
+
+    /// What an overlay adds on a source of which the grader has seen nothing.
+    fn fitted_sources(
+        &self,
+        grader: &Grader,
+        rows: &[&Labelled],
+        told: &dyn Fn(&str),
+    ) -> Vec<Lift> {
+        let source: Vec<usize> = rows.iter().map(|r| r.source).collect();
+        told("after fit: heads that have not seen the source");
+        let raws = train::crossed(rows, self.everyday, &source, self.recipe.seed);
+        let mut lifts = Vec::new();
+        for (at, name) in self.recipe.sources.iter().map(|s| &s.name).enumerate() {
+            let places: Vec<usize> = (0..rows.len()).filter(|row| source[*row] == at).collect();
+            for (labels, draws) in [(100, 20), (300, 10), (1_500, 3)] {
+                let slice = format!("unseen source {name}, {labels} labels");
+                told(&slice);
+                let found: Vec<Lifted> = (0..draws)
+                    .map(|d| lifted(grader, rows, &raws, &places, labels, d))
+                    .collect();
+                lifts.push(Lift::mean_of(slice, labels, &found));
+            }
+        }
         lifts
     }
 
@@ -404,6 +445,8 @@ pub struct Lift {
     pub before: f64,
     /// APGR after less before.
     pub lift: f64,
+    /// The same of the difficulty.
+    pub difficulty_lift: f64,
     /// The share of draws in which the correction was used.
     pub used: f64,
     /// Calibration error of the difficulty after fitting.
@@ -413,6 +456,8 @@ pub struct Lift {
 struct Lifted {
     before: f64,
     after: f64,
+    difficulty_before: f64,
+    difficulty_after: f64,
     used: bool,
     calibration_error: f64,
 }
@@ -424,6 +469,11 @@ impl Lift {
             labels,
             before: mean(found.iter().map(|l| l.before)),
             lift: mean(found.iter().map(|l| l.after - l.before)),
+            difficulty_lift: mean(
+                found
+                    .iter()
+                    .map(|l| l.difficulty_after - l.difficulty_before),
+            ),
             used: mean(found.iter().map(|l| f64::from(u8::from(l.used)))),
             calibration_error: mean(found.iter().map(|l| l.calibration_error)),
         }
@@ -463,14 +513,21 @@ fn lifted(
         .iter()
         .map(|at| overlay.score(&raws[*at], &rows[*at].features))
         .collect();
+    let own = |at: &usize| {
+        let task = grader.task(&rows[*at].features).0;
+        grader.blend.score(&raws[*at], task)
+    };
     let chances: Vec<f64> = rest
         .iter()
-        .map(|at| overlay.chance().chance(f64::from(raws[*at].failure())))
+        .map(|at| overlay.chance(own(at), &raws[*at]))
         .collect();
+    let graded: Vec<f64> = rest.iter().map(|at| f64::from(own(at))).collect();
     let failed: Vec<f64> = truth.iter().map(|p| 1.0 - p.weak).collect();
     Lifted {
         before: metrics::apgr(&before, &truth),
         after: metrics::apgr(&after, &truth),
+        difficulty_before: metrics::apgr(&graded, &truth),
+        difficulty_after: metrics::apgr(&chances, &truth),
         used: overlay.used,
         calibration_error: metrics::calibration_error(&chances, &failed, BINS),
     }
@@ -516,7 +573,12 @@ fn pairs(rows: &[&Labelled]) -> Vec<Pair> {
     rows.iter().map(pair).collect()
 }
 
-fn line(slice: &str, rows: &[&Labelled], tested: &Tested) -> EvalLine {
+fn line(
+    slice: &str,
+    rows: &[&Labelled],
+    tested: &Tested,
+    grade: &dyn Fn(&Raw, &Features) -> f32,
+) -> EvalLine {
     let pairs = pairs(rows);
     let ends = metrics::ends(&pairs);
     let failed: Vec<f64> = pairs.iter().map(|p| 1.0 - p.weak).collect();
@@ -542,8 +604,13 @@ fn line(slice: &str, rows: &[&Labelled], tested: &Tested) -> EvalLine {
                 of(tested
                     .raws
                     .iter()
-                    .map(|r| f64::from(r.difficulty()))
+                    .zip(rows)
+                    .map(|(raw, row)| f64::from(grade(raw, &row.features)))
                     .collect()),
+            ),
+            (
+                "failure",
+                of(tested.raws.iter().map(|r| f64::from(r.failure())).collect()),
             ),
             ("baseline", of(tested.baseline.clone())),
             ("length", of(rows.iter().map(|r| r.chars as f64).collect())),

@@ -1,15 +1,16 @@
 //! An overlay from an operator's own outcomes: what the grader does not know of this traffic, learned from a few hundred answers,
 //! and used only as far as it proves itself on outcomes that it has not seen.
 //!
-//! The grader's own score is kept, with a slope of its own; ridge regression over signals and words learns what is left over. How
-//! much of that is taken follows from how surely it lowers the error on held-out outcomes.
+//! The grader's own blend is kept, with a slope of its own; its heads may count more or less than in the blend, and ridge regression
+//! over signals and words learns what is left over. How much of both is taken follows from how surely it lowers the error on
+//! held-out outcomes.
 
 use super::chance::Chance;
 use super::train::logistic;
 use super::words::{axpy, dot};
 use super::{mean, moments};
 use crate::classify::model::{Grader, RARITY_ONE, Raw, gram_norm};
-use crate::classify::overlay::{Calibration, Overlay, SignalWeight, VERSION};
+use crate::classify::overlay::{Calibration, HeadWeights, Overlay, SignalWeight, VERSION};
 use crate::classify::{Features, GRAM_BUCKETS, signals};
 
 /// More outcomes than these are sampled: they add little, and their square is the work.
@@ -72,14 +73,11 @@ pub fn fit_said(
 ) -> Result<Overlay, String> {
     let (rows, targets, what) = targets(labels)?;
     let (rows, targets) = sampled(rows, targets);
-    let own: Vec<f64> = rows.iter().map(|(_, raw)| f64::from(raw.gain())).collect();
-    let (centre, spread) = moments(&own);
-    let (y0, y_spread) = moments(&targets);
-    let own: Vec<f64> = own.iter().map(|o| (o - centre) / spread).collect();
-    let y: Vec<f64> = targets.iter().map(|t| (t - y0) / y_spread).collect();
-    let agreed = dot(&own, &y);
-    let slope = ((agreed + SLOPE_ROWS * SLOPE_BEFORE) / (y.len() as f64 + SLOPE_ROWS)).max(0.02);
-    let left: Vec<f64> = y.iter().zip(&own).map(|(y, o)| y - slope * o).collect();
+    let raws: Vec<Raw> = rows.iter().map(|(_, raw)| *raw).collect();
+    let own: Vec<f32> = raws.iter().map(Raw::gain).collect();
+    let (gain_heads, left) = heads(&own, &raws, &targets);
+    let own = own.iter().zip(&raws).map(|(o, r)| gain_heads.score(*o, r));
+    let own: Vec<f64> = own.collect();
     let space = Space::of(
         grader,
         &rows.iter().map(|(l, _)| l.features).collect::<Vec<_>>(),
@@ -89,8 +87,9 @@ pub fn fit_said(
     let scores: Vec<f64> = own
         .iter()
         .zip(&chosen.held_out)
-        .map(|(o, c)| slope * o + taken * c)
+        .map(|(o, c)| o + taken * c)
         .collect();
+    let (failure_heads, difficulty) = difficulty(grader, &rows);
     let mut overlay = Overlay {
         version: VERSION,
         weak: weak.to_owned(),
@@ -98,17 +97,116 @@ pub fn fit_said(
         labels: rows.len(),
         used: taken > 0.0,
         because: because(&chosen, taken, rows.len(), what),
-        centre,
-        spread,
-        slope,
+        gain_heads,
+        failure_heads,
         gain: gain_line(&scores, &targets, what),
-        difficulty: difficulty(grader, &rows),
+        difficulty,
         ..Overlay::default()
     };
     if taken > 0.0 {
         space.write(&chosen.weights, taken, &mut overlay);
     }
     overlay.placed()
+}
+
+/// The heads that may count more or less than in the grader's own blend.
+const HEADS: usize = 3;
+/// How strongly they are drawn to the blend, as if so many rows had said so.
+const HEADS_PULL: f64 = 100.0;
+
+fn heads_of(raw: &Raw) -> [f64; HEADS] {
+    [raw.measured_gain(), raw.failures(), raw.everyday].map(f64::from)
+}
+
+/// How much the grader's own blend and each of its heads count for `targets`, and what they leave over, both in standard deviations.
+/// The blend is believed as far as the targets agree with it, and the heads as far as they lower the error on held-out rows: where
+/// gains lie the other way round than anywhere else, they say so.
+fn heads(own: &[f32], raws: &[Raw], targets: &[f64]) -> (HeadWeights, Vec<f64>) {
+    let rows = targets.len() as f64;
+    let own: Vec<f64> = own.iter().map(|o| f64::from(*o)).collect();
+    let (centre, spread) = moments(&own);
+    let (y0, y_spread) = moments(targets);
+    let own: Vec<f64> = own.iter().map(|o| (o - centre) / spread).collect();
+    let y: Vec<f64> = targets.iter().map(|t| (t - y0) / y_spread).collect();
+    let slope = (dot(&own, &y) + SLOPE_ROWS * SLOPE_BEFORE) / (rows + SLOPE_ROWS);
+    let left: Vec<f64> = y.iter().zip(&own).map(|(y, o)| y - slope * o).collect();
+    let told: Vec<[f64; HEADS]> = raws.iter().map(heads_of).collect();
+    let standard: Vec<(f64, f64)> = (0..HEADS)
+        .map(|head| moments(&told.iter().map(|t| t[head]).collect::<Vec<_>>()))
+        .collect();
+    let points: Vec<[f64; HEADS]> = told
+        .iter()
+        .map(|t| std::array::from_fn(|head| (t[head] - standard[head].0) / standard[head].1))
+        .collect();
+    let said = |at: usize, weights: &[f64; HEADS]| dot(&points[at], weights);
+    let (order, folds) = held_out_order(left.len());
+    let mut lowered = vec![0.0; left.len()];
+    for fold in 0..folds {
+        let (test, learn) = split(&order, folds, fold);
+        let weights = ridge(&points, &left, &learn);
+        for at in test {
+            let missed = left[at] - said(at, &weights);
+            lowered[at] = left[at] * left[at] - missed * missed;
+        }
+    }
+    let (gained, varied) = moments(&lowered);
+    let taken = (gained / (varied / rows.sqrt()).max(1e-12)).clamp(0.0, 1.0);
+    let found = ridge(&points, &left, &(0..left.len()).collect::<Vec<_>>());
+    let found: [f64; HEADS] = found.map(|w| w * taken);
+    let rest = (0..left.len()).map(|at| left[at] - said(at, &found));
+    let scaled: Vec<f64> = found.iter().zip(&standard).map(|(w, s)| w / s.1).collect();
+    let moved: f64 = scaled.iter().zip(&standard).map(|(w, s)| w * s.0).sum();
+    let weights = HeadWeights {
+        offset: -slope * centre / spread - moved,
+        own: slope / spread,
+        gain: scaled[0],
+        failure: scaled[1],
+        everyday: scaled[2],
+    };
+    (weights, rest.collect())
+}
+
+/// Ridge regression over the heads (Gauss's elimination; the matrix is positive).
+fn ridge(points: &[[f64; HEADS]], targets: &[f64], rows: &[usize]) -> [f64; HEADS] {
+    let mut table = [[0.0; HEADS + 1]; HEADS];
+    for (head, line) in table.iter_mut().enumerate() {
+        for other in 0..HEADS {
+            line[other] = rows
+                .iter()
+                .map(|r| points[*r][head] * points[*r][other])
+                .sum();
+        }
+        line[head] += HEADS_PULL;
+        line[HEADS] = rows.iter().map(|r| points[*r][head] * targets[*r]).sum();
+    }
+    for pivot in 0..HEADS {
+        let line = table[pivot];
+        for (at, other) in table.iter_mut().enumerate() {
+            let times = other[pivot] / line[pivot];
+            if at != pivot {
+                other
+                    .iter_mut()
+                    .zip(line)
+                    .for_each(|(o, l)| *o -= times * l);
+            }
+        }
+    }
+    std::array::from_fn(|head| table[head][HEADS] / table[head][head])
+}
+
+/// The rows in an order by chance, and in how many folds they are held out.
+fn held_out_order(rows: usize) -> (Vec<usize>, usize) {
+    let mut order: Vec<usize> = (0..rows).collect();
+    Chance::new(11).shuffle(&mut order);
+    (order, if rows <= 500 { 10 } else { 5 })
+}
+
+/// Rows to test on, and rows to learn from.
+fn split(order: &[usize], folds: usize, fold: usize) -> (Vec<usize>, Vec<usize>) {
+    let placed = order.iter().enumerate();
+    let (test, learn): (Vec<_>, Vec<_>) = placed.partition(|(place, _)| place % folds == fold);
+    let rows = |part: Vec<(usize, &usize)>| part.iter().map(|(_, row)| **row).collect();
+    (rows(test), rows(learn))
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -319,17 +417,10 @@ struct Chosen {
 /// The pull that does best on held-out outcomes.
 fn choose(space: &Space<'_>, left: &[f64]) -> Chosen {
     let n = left.len();
-    let folds = if n <= 500 { 10 } else { 5 };
-    let mut order: Vec<usize> = (0..n).collect();
-    Chance::new(11).shuffle(&mut order);
+    let (order, folds) = held_out_order(n);
     let mut held_out = vec![vec![0.0; n]; PULLS.len()];
     for fold in 0..folds {
-        let in_test = |place: &usize| place % folds == fold;
-        let rows = |kept: bool| -> Vec<usize> {
-            let places = (0..n).filter(|place| in_test(place) == kept);
-            places.map(|place| order[place]).collect()
-        };
-        let (test, learn) = (rows(true), rows(false));
+        let (test, learn) = split(&order, folds, fold);
         let target: Vec<f64> = learn.iter().map(|r| left[*r]).collect();
         let mut weights = vec![0.0; learn.len()];
         for (said, pull) in held_out.iter_mut().zip(PULLS) {
@@ -400,23 +491,33 @@ fn gain_line(scores: &[f64], targets: &[f64], what: What) -> Calibration {
     }
 }
 
-fn difficulty(grader: &Grader, rows: &Rows<'_>) -> Calibration {
-    let told: Vec<(&Raw, f64)> = rows
+/// Which heads tell failures on these outcomes, and from their score to a chance.
+fn difficulty(grader: &Grader, rows: &Rows<'_>) -> (HeadWeights, Calibration) {
+    let told: Vec<(f32, Raw, f64)> = rows
         .iter()
-        .filter_map(|(l, raw)| Some((raw, 1.0 - l.weak?)))
+        .filter_map(|(l, raw)| {
+            let failed = 1.0 - l.weak?;
+            let own = grader.blend.score(raw, grader.task(l.features).0);
+            Some((own, *raw, failed))
+        })
         .collect();
-    let scores: Vec<f64> = told.iter().map(|(r, _)| f64::from(r.failure())).collect();
-    let failed: Vec<f64> = told.iter().map(|(_, f)| *f).collect();
+    let own: Vec<f32> = told.iter().map(|(own, _, _)| *own).collect();
+    let raws: Vec<Raw> = told.iter().map(|(_, raw, _)| *raw).collect();
+    let failed: Vec<f64> = told.iter().map(|(_, _, failed)| *failed).collect();
+    let (weights, _) = heads(&own, &raws, &failed);
+    let scores = own.iter().zip(&raws).map(|(o, r)| weights.score(*o, r));
+    let scores: Vec<f64> = scores.collect();
     // The grader's own curve, as a logistic one, is what is believed before any outcome.
-    let believed: Vec<f64> = told
+    let believed: Vec<f64> = own
         .iter()
-        .map(|(r, _)| grader.difficulty.chance(f64::from(r.difficulty())))
+        .map(|o| grader.difficulty.chance(f64::from(*o)))
         .collect();
     let ones = vec![1.0; scores.len()];
     let before = logistic(&scores, &believed, &ones, None);
     let curve = logistic(&scores, &failed, &ones, Some((before, SLOPE_ROWS)));
-    Calibration {
+    let curve = Calibration {
         slope: curve.slope,
         offset: curve.offset,
-    }
+    };
+    (weights, curve)
 }

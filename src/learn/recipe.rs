@@ -1,6 +1,7 @@
 //! What a grader is made from: the sources, which of their models count as weak and strong, and which task is what.
 
 use super::outcome::Outcome;
+use crate::classify::model::Blend;
 use crate::classify::{Features, Task};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -24,6 +25,9 @@ pub struct Recipe {
     /// `source/task` to one of flyball's tasks, with `*` at the end for all that begin alike.
     #[serde(default)]
     pub tasks: BTreeMap<String, String>,
+    /// What outcomes and what people count for the difficulty of one of flyball's tasks, where it is not the usual.
+    #[serde(default)]
+    pub blend: BTreeMap<String, [f32; 2]>,
 }
 
 /// One source of outcomes.
@@ -95,11 +99,24 @@ impl Recipe {
         match recipe
             .tasks
             .values()
+            .chain(recipe.blend.keys())
             .find(|name| Task::parse(name).is_none())
         {
             Some(unknown) => Err(format!("there is no task \"{unknown}\"")),
             None => Ok(recipe),
         }
+    }
+
+    /// What difficulty is made of, by task.
+    #[must_use]
+    pub fn blended(&self) -> Blend {
+        let mut blend = Blend::default();
+        for (weights, task) in blend.weights.iter_mut().zip(Task::ALL) {
+            if let Some(own) = self.blend.get(task.name()) {
+                *weights = *own;
+            }
+        }
+        blend
     }
 
     /// An outcome in the recipe's terms; `None` where its source is not named or one of the two models did not answer.

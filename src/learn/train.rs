@@ -7,7 +7,8 @@ use super::recipe::{Labelled, Recipe};
 use super::words;
 use super::{mean, moments};
 use crate::classify::model::{
-    Curve, Everyday, Forest, Grader, Line, Logistic, RARITY_ONE, Raw, Scores, TaskWords,
+    Curve, Everyday, Forest, Grader, Line, Logistic, RARITY_ONE, Raw, Scores, TaskWords, task_of,
+    task_scores,
 };
 use crate::classify::{Features, Task, signals};
 use std::collections::BTreeMap;
@@ -39,6 +40,8 @@ pub enum Apart {
 pub struct Calibrated {
     /// Of difficulty.
     pub difficulty: Curve,
+    /// Of failures, from outcomes alone.
+    pub failure: Curve,
     /// Of gain.
     pub gain: Line,
 }
@@ -91,7 +94,7 @@ pub fn scores(rows: &[&Labelled], everyday: &Everyday, seed: u64) -> Scores {
     let features: Vec<&Features> = rows.iter().map(|r| &r.features).collect();
     let values: Vec<&[f32]> = features.iter().map(|f| f.values().as_slice()).collect();
     let table = Binned::of(&values);
-    let weights = even_weights(rows);
+    let weights = task_even_weights(rows);
     let terms = Terms {
         seed,
         ..Terms::default()
@@ -124,6 +127,24 @@ fn even_weights(rows: &[&Labelled]) -> Vec<f64> {
     let (all, sources) = (rows.len() as f64, sizes.len() as f64);
     rows.iter()
         .map(|r| all / sources / sizes[&r.source])
+        .collect()
+}
+
+/// Every source counts the same, and inside of it each task by the root of its size: a head that is to order new tasks learns
+/// more from a new task than from more of the same.
+fn task_even_weights(rows: &[&Labelled]) -> Vec<f64> {
+    let mut sizes: BTreeMap<&str, f64> = BTreeMap::new();
+    for row in rows {
+        *sizes.entry(&row.group).or_default() += 1.0;
+    }
+    let each = |r: &Labelled| 1.0 / sizes[r.group.as_str()].sqrt();
+    let mut shares: BTreeMap<usize, f64> = BTreeMap::new();
+    for row in rows {
+        *shares.entry(row.source).or_default() += each(row);
+    }
+    let source = rows.len() as f64 / shares.len() as f64;
+    rows.iter()
+        .map(|r| each(r) * source / shares[&r.source])
         .collect()
 }
 
@@ -174,12 +195,13 @@ fn crossed_and_heads(
     (said, last)
 }
 
-/// Calibrates on folds of its own rows. Everyday asks count a little: what everybody calls easy seldom fails, and no benchmark asks it.
+/// Calibrates on folds of its own rows; `grade` blends difficulty. Everyday asks count a little: what everybody calls easy seldom fails, and no benchmark asks it.
 #[must_use]
 pub fn calibrate(
     rows: &[&Labelled],
     everyday: &Everyday,
     asks: &[JudgedAsk],
+    grade: &dyn Fn(&Raw, &Features) -> f32,
     apart: Apart,
     seed: u64,
 ) -> Calibrated {
@@ -196,11 +218,17 @@ pub fn calibrate(
     };
     let (said, heads) = crossed_and_heads(rows, everyday, &fold, seed);
     let weights = even_weights(rows);
-    let mut difficulty: Vec<f64> = said.iter().map(|r| f64::from(r.difficulty())).collect();
+    let failure: Vec<f64> = said.iter().map(|r| f64::from(r.failure())).collect();
+    let mut difficulty: Vec<f64> = said
+        .iter()
+        .zip(rows)
+        .map(|(raw, row)| f64::from(grade(raw, &row.features)))
+        .collect();
     let mut failed: Vec<f64> = rows.iter().map(|r| 1.0 - r.weak).collect();
     let gain: Vec<f64> = said.iter().map(|r| f64::from(r.gain())).collect();
     let gained: Vec<f64> = rows.iter().map(|r| r.gain()).collect();
     let gain = line(&gain, &gained, &weights);
+    let failure = curve(&failure, &failed, &weights);
     let each = rows.len() as f64 * ASKS_CALIBRATE / asks.len().max(1) as f64;
     let weights: Vec<f64> = weights
         .into_iter()
@@ -208,11 +236,12 @@ pub fn calibrate(
         .collect();
     difficulty.extend(
         asks.iter()
-            .map(|a| f64::from(heads.raw(&a.features).difficulty())),
+            .map(|a| f64::from(grade(&heads.raw(&a.features), &a.features))),
     );
     failed.extend(asks.iter().map(|a| f64::from(u8::from(a.hard))));
     Calibrated {
         difficulty: curve(&difficulty, &failed, &weights),
+        failure,
         gain,
     }
 }
@@ -323,7 +352,11 @@ fn line(scores: &[f64], gained: &[f64], weights: &[f64]) -> Line {
 pub fn grader(recipe: &Recipe, rows: &[Labelled], asks: &[JudgedAsk], card: String) -> Grader {
     let seen: Vec<&Labelled> = rows.iter().collect();
     let everyday = everyday(asks, rows, recipe.seed);
-    let calibrated = calibrate(&seen, &everyday, asks, Apart::Tasks, recipe.seed);
+    let (tasks, task_words) = (tasks(rows, asks, recipe.seed), task_words(asks));
+    let blend = recipe.blended();
+    let grade =
+        |raw: &Raw, f: &Features| blend.score(raw, task_of(&task_scores(&tasks, &task_words, f)).0);
+    let calibrated = calibrate(&seen, &everyday, asks, &grade, Apart::Tasks, recipe.seed);
     let features: Vec<&Features> = seen
         .iter()
         .map(|r| &r.features)
@@ -340,9 +373,11 @@ pub fn grader(recipe: &Recipe, rows: &[Labelled], asks: &[JudgedAsk], card: Stri
         scores: scores(&seen, &everyday, recipe.seed),
         answer: lengths(&seen, |r| r.answer_chars, recipe.seed),
         reasoning: lengths(&seen, |r| r.reasoning_chars, recipe.seed),
-        tasks: tasks(rows, asks, recipe.seed),
-        task_words: task_words(asks),
+        tasks,
+        task_words,
+        blend,
         difficulty: calibrated.difficulty,
+        failure: calibrated.failure,
         gain: calibrated.gain,
     }
 }

@@ -73,8 +73,10 @@ fn an_overlay_learns_what_the_grader_cannot_know_and_says_how_sure_it_is() {
     });
     let (ok, plain, _) = run(dir.path(), &["classify", "--jsonl"], &asks);
     assert!(
-        ok && !plain.contains("\"gain\""),
-        "gain is told only with --fit"
+        ok && plain
+            .lines()
+            .all(|l| l.contains("\"gain\"") && l.contains("\"failure\"")),
+        "gain and failure are told without --fit too"
     );
     let (ok, told, err) = run(
         dir.path(),

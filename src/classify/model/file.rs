@@ -1,7 +1,7 @@
 //! The grader's file: how the weights are written and read.
 
 use super::{
-    Curve, Everyday, Forest, Grader, LEAF, Line, Node, Scores, TASKS, TaskRow, TaskWords,
+    Blend, Curve, Everyday, Forest, Grader, LEAF, Line, Node, Scores, TASKS, TaskRow, TaskWords,
     WordWeights,
 };
 use crate::classify::{GRAM_BUCKETS, Task, signals};
@@ -9,7 +9,7 @@ use crate::classify::{GRAM_BUCKETS, Task, signals};
 /// What the file begins with.
 const MAGIC: &[u8; 8] = b"flyballG";
 /// The version of the file's layout.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 impl Grader {
     /// Writes the file.
@@ -25,19 +25,18 @@ impl Grader {
             out.extend(b.to_le_bytes());
         }
         out.extend(&self.rarity);
-        put_len(&mut out, self.difficulty.knots.len());
-        let knots = self
-            .difficulty
-            .knots
-            .iter()
-            .flat_map(|(score, chance)| [*score, *chance]);
+        for weight in self.blend.weights.as_flattened() {
+            out.extend(weight.to_le_bytes());
+        }
+        put_curve(&mut out, &self.difficulty);
+        put_curve(&mut out, &self.failure);
         let standard = self.scores.everyday.standard;
-        for number in knots.chain([
+        for number in [
             self.gain.slope,
             self.gain.offset,
             standard.slope,
             standard.offset,
-        ]) {
+        ] {
             out.extend(number.to_le_bytes());
         }
         for words in [
@@ -104,11 +103,11 @@ impl Grader {
             moments[usize::from(*place)] = (from.f32()?, from.f32()?);
         }
         let rarity = from.take(GRAM_BUCKETS as usize)?.to_vec();
-        let difficulty = Curve {
-            knots: (0..from.u32()?)
-                .map(|_| Ok((from.f64()?, from.f64()?)))
-                .collect::<Result<_, String>>()?,
-        };
+        let mut blend = Blend::default();
+        for weight in blend.weights.as_flattened_mut() {
+            *weight = from.f32()?;
+        }
+        let (difficulty, failure) = (from.curve()?, from.curve()?);
         let gain = from.line()?;
         let standard = from.line()?;
         let (gain_words, fail_words, words) = (from.words()?, from.words()?, from.words()?);
@@ -127,7 +126,9 @@ impl Grader {
         let grader = Grader {
             card,
             scores,
+            blend,
             difficulty,
+            failure,
             gain,
             usual,
             moments,
@@ -172,6 +173,17 @@ fn put_len(out: &mut Vec<u8>, len: usize) {
 fn put_text(out: &mut Vec<u8>, text: &str) {
     put_len(out, text.len());
     out.extend(text.as_bytes());
+}
+
+fn put_curve(out: &mut Vec<u8>, curve: &Curve) {
+    put_len(out, curve.knots.len());
+    for number in curve
+        .knots
+        .iter()
+        .flat_map(|(score, chance)| [*score, *chance])
+    {
+        out.extend(number.to_le_bytes());
+    }
 }
 
 fn put_forest(out: &mut Vec<u8>, forest: &Forest) {
@@ -228,6 +240,13 @@ impl<'a> GraderReader<'a> {
         let len = self.u32()? as usize;
         String::from_utf8(self.take(len)?.to_vec())
             .map_err(|_| "the grader's file has a text that is not UTF-8".into())
+    }
+
+    fn curve(&mut self) -> Result<Curve, String> {
+        let knots = (0..self.u32()?).map(|_| Ok((self.f64()?, self.f64()?)));
+        Ok(Curve {
+            knots: knots.collect::<Result<_, String>>()?,
+        })
     }
 
     fn line(&mut self) -> Result<Line, String> {
