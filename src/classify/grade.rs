@@ -100,22 +100,18 @@ fn learned(grader: &Grader, features: &Features, overlay: Option<&Overlay>) -> D
     let raw = grader.scores.raw(features);
     let familiar = (1.0 - grader.strangeness(features) / STRANGE).clamp(0.0, 1.0);
     let (task, clear) = grader.task(features);
+    let difficulty = grader
+        .difficulty
+        .chance(f64::from(grader.blend.score(&raw, task)));
+    let failure = grader.failure.chance(f64::from(raw.failure()));
+    let gain = grader.gain.at(f64::from(raw.gain()));
     let (difficulty, failure, gain) = match overlay {
-        Some(own) => {
-            let chance = own.chance(grader.blend.score(&raw, task), &raw);
-            (
-                chance,
-                chance,
-                own.gain_line().at(own.score(&raw, features)),
-            )
-        }
-        None => (
-            grader
-                .difficulty
-                .chance(f64::from(grader.blend.score(&raw, task))),
-            grader.failure.chance(f64::from(raw.failure())),
-            grader.gain.at(f64::from(raw.gain())),
+        Some(own) => (
+            own.chance(difficulty),
+            own.chance(failure),
+            own.gain_line().at(own.score(&raw, features)),
         ),
+        None => (difficulty, failure, gain),
     };
     // A few words say little of what they ask; where one of them names work, they are not known to be plain.
     let task = match task {

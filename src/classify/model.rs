@@ -132,7 +132,7 @@ impl Raw {
     /// How much more a strong model is worth: orders prompts by need.
     #[must_use]
     pub fn gain(&self) -> f32 {
-        self.measured_gain() + 0.3 * self.everyday
+        self.measured_gain() + 0.2 * self.everyday
     }
 
     /// The same, from outcomes alone.

@@ -29,15 +29,13 @@ pub struct Overlay {
     pub because: String,
     /// How much each head of the grader counts for what is gained.
     pub gain_heads: HeadWeights,
-    /// The same for whether the weak model fails.
-    pub failure_heads: HeadWeights,
     /// What is added, by signal.
     pub signals: BTreeMap<String, SignalWeight>,
     /// What is added, by bucket of words and word pairs.
     pub words: BTreeMap<u16, f32>,
     /// From the corrected score to points of quality.
     pub gain: Calibration,
-    /// From the score of failures to a chance, on these outcomes.
+    /// From the grader's own chance, as log odds, to the one on these outcomes; prompts keep their order.
     pub difficulty: Calibration,
     #[serde(skip)]
     pub(crate) places: Vec<(usize, SignalWeight)>,
@@ -165,13 +163,20 @@ impl Overlay {
         }
     }
 
-    /// The chance that the weak model fails, where the grader's own blend says `own`.
+    /// The chance that the weak model fails, where the grader's own chance is `own`.
     #[must_use]
-    pub fn chance(&self, own: f32, raw: &Raw) -> f64 {
+    pub fn chance(&self, own: f64) -> f64 {
         let curve = Logistic {
             slope: self.difficulty.slope,
             offset: self.difficulty.offset,
         };
-        curve.chance(self.failure_heads.score(own, raw))
+        curve.chance(log_odds(own))
     }
+}
+
+/// The logarithm of the odds of a chance, within bounds.
+#[must_use]
+pub fn log_odds(chance: f64) -> f64 {
+    let chance = chance.clamp(0.001, 0.999);
+    (chance / (1.0 - chance)).ln()
 }

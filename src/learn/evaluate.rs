@@ -515,13 +515,11 @@ fn lifted(
         .collect();
     let own = |at: &usize| {
         let task = grader.task(&rows[*at].features).0;
-        grader.blend.score(&raws[*at], task)
+        let score = grader.blend.score(&raws[*at], task);
+        grader.difficulty.chance(f64::from(score))
     };
-    let chances: Vec<f64> = rest
-        .iter()
-        .map(|at| overlay.chance(own(at), &raws[*at]))
-        .collect();
-    let graded: Vec<f64> = rest.iter().map(|at| f64::from(own(at))).collect();
+    let graded: Vec<f64> = rest.iter().map(own).collect();
+    let chances: Vec<f64> = graded.iter().map(|own| overlay.chance(*own)).collect();
     let failed: Vec<f64> = truth.iter().map(|p| 1.0 - p.weak).collect();
     Lifted {
         before: metrics::apgr(&before, &truth),

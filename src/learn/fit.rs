@@ -9,8 +9,10 @@ use super::chance::Chance;
 use super::train::logistic;
 use super::words::{axpy, dot};
 use super::{mean, moments};
-use crate::classify::model::{Grader, RARITY_ONE, Raw, gram_norm};
-use crate::classify::overlay::{Calibration, HeadWeights, Overlay, SignalWeight, VERSION};
+use crate::classify::model::{Grader, Logistic, RARITY_ONE, Raw, gram_norm};
+use crate::classify::overlay::{
+    Calibration, HeadWeights, Overlay, SignalWeight, VERSION, log_odds,
+};
 use crate::classify::{Features, GRAM_BUCKETS, signals};
 
 /// More outcomes than these are sampled: they add little, and their square is the work.
@@ -89,7 +91,6 @@ pub fn fit_said(
         .zip(&chosen.held_out)
         .map(|(o, c)| o + taken * c)
         .collect();
-    let (failure_heads, difficulty) = difficulty(grader, &rows);
     let mut overlay = Overlay {
         version: VERSION,
         weak: weak.to_owned(),
@@ -98,9 +99,8 @@ pub fn fit_said(
         used: taken > 0.0,
         because: because(&chosen, taken, rows.len(), what),
         gain_heads,
-        failure_heads,
         gain: gain_line(&scores, &targets, what),
-        difficulty,
+        difficulty: difficulty(grader, &rows),
         ..Overlay::default()
     };
     if taken > 0.0 {
@@ -113,6 +113,10 @@ pub fn fit_said(
 const HEADS: usize = 3;
 /// How strongly they are drawn to the blend, as if so many rows had said so.
 const HEADS_PULL: f64 = 100.0;
+/// Below this many standard errors of a lower error the blend stays as it is; from one more on the heads count in full.
+const HEADS_SURE: f64 = 1.0;
+/// The blend never turns round by itself; its heads may outvote it.
+const SLOPE_MIN: f64 = 0.02;
 
 fn heads_of(raw: &Raw) -> [f64; HEADS] {
     [raw.measured_gain(), raw.failures(), raw.everyday].map(f64::from)
@@ -129,6 +133,7 @@ fn heads(own: &[f32], raws: &[Raw], targets: &[f64]) -> (HeadWeights, Vec<f64>) 
     let own: Vec<f64> = own.iter().map(|o| (o - centre) / spread).collect();
     let y: Vec<f64> = targets.iter().map(|t| (t - y0) / y_spread).collect();
     let slope = (dot(&own, &y) + SLOPE_ROWS * SLOPE_BEFORE) / (rows + SLOPE_ROWS);
+    let slope = slope.max(SLOPE_MIN);
     let left: Vec<f64> = y.iter().zip(&own).map(|(y, o)| y - slope * o).collect();
     let told: Vec<[f64; HEADS]> = raws.iter().map(heads_of).collect();
     let standard: Vec<(f64, f64)> = (0..HEADS)
@@ -150,7 +155,8 @@ fn heads(own: &[f32], raws: &[Raw], targets: &[f64]) -> (HeadWeights, Vec<f64>) 
         }
     }
     let (gained, varied) = moments(&lowered);
-    let taken = (gained / (varied / rows.sqrt()).max(1e-12)).clamp(0.0, 1.0);
+    let sureness = gained / (varied / rows.sqrt()).max(1e-12);
+    let taken = (sureness - HEADS_SURE).clamp(0.0, 1.0);
     let found = ridge(&points, &left, &(0..left.len()).collect::<Vec<_>>());
     let found: [f64; HEADS] = found.map(|w| w * taken);
     let rest = (0..left.len()).map(|at| left[at] - said(at, &found));
@@ -491,33 +497,30 @@ fn gain_line(scores: &[f64], targets: &[f64], what: What) -> Calibration {
     }
 }
 
-/// Which heads tell failures on these outcomes, and from their score to a chance.
-fn difficulty(grader: &Grader, rows: &Rows<'_>) -> (HeadWeights, Calibration) {
-    let told: Vec<(f32, Raw, f64)> = rows
+/// How the grader's own chances of failing are to be read on these outcomes. They keep their order: what fails is not what gains, and
+/// a few hundred outcomes that say otherwise have not yet proved it.
+fn difficulty(grader: &Grader, rows: &Rows<'_>) -> Calibration {
+    let told: Vec<(f64, f64)> = rows
         .iter()
         .filter_map(|(l, raw)| {
             let failed = 1.0 - l.weak?;
-            let own = grader.blend.score(raw, grader.task(l.features).0);
-            Some((own, *raw, failed))
+            let score = grader.blend.score(raw, grader.task(l.features).0);
+            let own = grader.difficulty.chance(f64::from(score));
+            Some((log_odds(own), failed))
         })
         .collect();
-    let own: Vec<f32> = told.iter().map(|(own, _, _)| *own).collect();
-    let raws: Vec<Raw> = told.iter().map(|(_, raw, _)| *raw).collect();
-    let failed: Vec<f64> = told.iter().map(|(_, _, failed)| *failed).collect();
-    let (weights, _) = heads(&own, &raws, &failed);
-    let scores = own.iter().zip(&raws).map(|(o, r)| weights.score(*o, r));
-    let scores: Vec<f64> = scores.collect();
-    // The grader's own curve, as a logistic one, is what is believed before any outcome.
-    let believed: Vec<f64> = own
-        .iter()
-        .map(|o| grader.difficulty.chance(f64::from(*o)))
-        .collect();
+    let (scores, failed): (Vec<f64>, Vec<f64>) = told.into_iter().unzip();
     let ones = vec![1.0; scores.len()];
-    let before = logistic(&scores, &believed, &ones, None);
-    let curve = logistic(&scores, &failed, &ones, Some((before, SLOPE_ROWS)));
-    let curve = Calibration {
-        slope: curve.slope,
-        offset: curve.offset,
+    let as_it_is = Logistic {
+        slope: 1.0,
+        offset: 0.0,
     };
-    (weights, curve)
+    let curve = logistic(&scores, &failed, &ones, Some((as_it_is, SLOPE_ROWS)));
+    // Where the slope is drawn up to its least, the offset follows, so that the mean stays what it was.
+    let slope = curve.slope.max(SLOPE_MIN);
+    let centre = mean(scores.iter().copied());
+    Calibration {
+        slope,
+        offset: curve.offset + (curve.slope - slope) * centre,
+    }
 }
