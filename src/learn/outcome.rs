@@ -148,18 +148,19 @@ pub struct JudgedAsk {
     pub features: Features,
     /// What it asks for.
     pub task: Task,
-    /// Thinking would help.
-    pub hard: bool,
+    /// Thinking would help; nothing where the ask teaches its task alone, not how hard it is.
+    pub hard: Option<bool>,
 }
 
 #[derive(Deserialize)]
 struct AskLine {
     prompt: String,
     task: String,
-    hard: u8,
+    #[serde(default)]
+    hard: Option<u8>,
 }
 
-/// Reads one line: `{"prompt", "task", "hard": 0|1}`.
+/// Reads one line: `{"prompt", "task", "hard": 0|1}`; without "hard" it teaches the task alone.
 ///
 /// # Errors
 /// Not JSON of this form, or a task that flyball does not have.
@@ -171,7 +172,7 @@ pub fn read_ask(line: &str) -> Result<JudgedAsk, String> {
         features: measured(&line.prompt),
         task: Task::parse(&line.task)
             .ok_or_else(|| format!("there is no task \"{}\"", line.task))?,
-        hard: line.hard > 0,
+        hard: line.hard.map(|hard| hard > 0),
     })
 }
 

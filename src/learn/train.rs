@@ -49,15 +49,15 @@ pub struct Calibrated {
 /// Learns what people call hard from asks that somebody has judged. It sees no outcome; `rows` of outcomes only tell its spread.
 #[must_use]
 pub fn everyday(asks: &[JudgedAsk], rows: &[Labelled], seed: u64) -> Everyday {
+    let (asks, hard): (Vec<&JudgedAsk>, Vec<f64>) = asks
+        .iter()
+        .filter_map(|a| Some((a, if a.hard? { 1.0 } else { -1.0 })))
+        .unzip();
     if asks.is_empty() {
         return Everyday::default();
     }
     let features: Vec<&Features> = asks.iter().map(|a| &a.features).collect();
     let values: Vec<&[f32]> = features.iter().map(|f| f.values().as_slice()).collect();
-    let hard: Vec<f64> = asks
-        .iter()
-        .map(|a| if a.hard { 1.0 } else { -1.0 })
-        .collect();
     let ones = vec![1.0; asks.len()];
     let terms = Terms {
         leaves: 8,
@@ -67,7 +67,7 @@ pub fn everyday(asks: &[JudgedAsk], rows: &[Labelled], seed: u64) -> Everyday {
     };
     let found = Everyday {
         trees: boost::grow(&Binned::of(&values), &hard, &ones, &terms),
-        words: words::learn(&rows_of(&told(asks)), &hard, &ones, ASK_PULL),
+        words: words::learn(&rows_of(&told(&asks)), &hard, &ones, ASK_PULL),
         standard: Line {
             slope: 1.0,
             offset: 0.0,
@@ -229,16 +229,21 @@ pub fn calibrate(
     let gained: Vec<f64> = rows.iter().map(|r| r.gain()).collect();
     let gain = line(&gain, &gained, &weights);
     let failure = curve(&failure, &failed, &weights);
-    let each = rows.len() as f64 * ASKS_CALIBRATE / asks.len().max(1) as f64;
+    let judged: Vec<(&Features, bool)> = asks
+        .iter()
+        .filter_map(|a| Some((&a.features, a.hard?)))
+        .collect();
+    let each = rows.len() as f64 * ASKS_CALIBRATE / judged.len().max(1) as f64;
     let weights: Vec<f64> = weights
         .into_iter()
-        .chain(asks.iter().map(|_| each))
+        .chain(judged.iter().map(|_| each))
         .collect();
     difficulty.extend(
-        asks.iter()
-            .map(|a| f64::from(grade(&heads.raw(&a.features), &a.features))),
+        judged
+            .iter()
+            .map(|(features, _)| f64::from(grade(&heads.raw(features), features))),
     );
-    failed.extend(asks.iter().map(|a| f64::from(u8::from(a.hard))));
+    failed.extend(judged.iter().map(|(_, hard)| f64::from(u8::from(*hard))));
     Calibrated {
         difficulty: curve(&difficulty, &failed, &weights),
         failure,
@@ -428,7 +433,7 @@ pub fn tasks(rows: &[Labelled], asks: &[JudgedAsk], seed: u64) -> Vec<Forest> {
 
 /// The same by words, from asks alone: in benchmarks each task has its own template.
 fn task_words(asks: &[JudgedAsk]) -> TaskWords {
-    let told = told(asks);
+    let told = told(&asks.iter().collect::<Vec<_>>());
     let rows = rows_of(&told);
     let ones = vec![1.0; asks.len()];
     let table = |task: &Task| {
@@ -446,7 +451,7 @@ fn grams<'a>(features: &[&'a Features]) -> Vec<&'a [u16]> {
 }
 
 /// What stands in quotation marks is what an ask is about; it does not tell what is to be done with it.
-fn told(asks: &[JudgedAsk]) -> Vec<Vec<u16>> {
+fn told(asks: &[&JudgedAsk]) -> Vec<Vec<u16>> {
     asks.iter()
         .map(|a| a.features.grams().told().concat())
         .collect()
