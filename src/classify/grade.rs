@@ -106,11 +106,15 @@ fn learned(grader: &Grader, features: &Features, overlay: Option<&Overlay>) -> D
     let failure = grader.failure.chance(f64::from(raw.failure()));
     let gain = grader.gain.at(f64::from(raw.gain()));
     let (difficulty, failure, gain) = match overlay {
-        Some(own) => (
-            own.chance(difficulty),
-            own.chance(failure),
-            own.gain_line().at(own.score(&raw, features)),
-        ),
+        // An operator's own outcomes say what fails; opinions are no longer asked.
+        Some(own) => {
+            let failure = own.chance(failure);
+            (
+                failure,
+                failure,
+                own.gain_line().at(own.score(&raw, features)),
+            )
+        }
         None => (difficulty, failure, gain),
     };
     // A few words say little of what they ask; where one of them names work, they are not known to be plain.

@@ -35,7 +35,7 @@ pub struct Overlay {
     pub words: BTreeMap<u16, f32>,
     /// From the corrected score to points of quality.
     pub gain: Calibration,
-    /// From the grader's own chance, as log odds, to the one on these outcomes; prompts keep their order.
+    /// From the grader's chance by outcomes alone, as log odds, to the one on these outcomes; prompts keep the order of `failure`.
     pub difficulty: Calibration,
     #[serde(skip)]
     pub(crate) places: Vec<(usize, SignalWeight)>,

@@ -513,13 +513,17 @@ fn lifted(
         .iter()
         .map(|at| overlay.score(&raws[*at], &rows[*at].features))
         .collect();
-    let own = |at: &usize| {
-        let task = grader.task(&rows[*at].features).0;
-        let score = grader.blend.score(&raws[*at], task);
-        grader.difficulty.chance(f64::from(score))
-    };
-    let graded: Vec<f64> = rest.iter().map(own).collect();
-    let chances: Vec<f64> = graded.iter().map(|own| overlay.chance(*own)).collect();
+    let graded: Vec<f64> = rest
+        .iter()
+        .map(|at| {
+            let task = grader.task(&rows[*at].features).0;
+            f64::from(grader.blend.score(&raws[*at], task))
+        })
+        .collect();
+    let chances: Vec<f64> = rest
+        .iter()
+        .map(|at| overlay.chance(grader.failure.chance(f64::from(raws[*at].failure()))))
+        .collect();
     let failed: Vec<f64> = truth.iter().map(|p| 1.0 - p.weak).collect();
     Lifted {
         before: metrics::apgr(&before, &truth),

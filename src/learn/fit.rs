@@ -504,8 +504,7 @@ fn difficulty(grader: &Grader, rows: &Rows<'_>) -> Calibration {
         .iter()
         .filter_map(|(l, raw)| {
             let failed = 1.0 - l.weak?;
-            let score = grader.blend.score(raw, grader.task(l.features).0);
-            let own = grader.difficulty.chance(f64::from(score));
+            let own = grader.failure.chance(f64::from(raw.failure()));
             Some((log_odds(own), failed))
         })
         .collect();
