@@ -1,11 +1,13 @@
 //! The admin listener: metrics, health, and what an operator looks at or sets off.
 
+use crate::arm::Objective;
 use crate::exchange::{self, State};
 use crate::ledger::balance::Standing;
 use crate::ledger::cap::{Dim, Measure, Pick};
 use crate::money::PicoUsd;
 use crate::relay::AnswerBody;
-use crate::telemetry::CapFigures;
+use crate::route::Considered;
+use crate::telemetry::{CapFigures, NotedDecision};
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -55,13 +57,14 @@ pub fn handle(admin: &Admin, request: &Request<Incoming>) -> Response<AnswerBody
         ),
         (&Method::GET, "/admin/v1/caps") => caps(admin),
         (&Method::GET, "/admin/v1/models") => models(admin),
+        (&Method::GET, "/admin/v1/decisions") => decisions(admin),
         (&Method::POST, "/admin/v1/reload") => match (admin.reload)() {
             Ok(()) => say(StatusCode::OK, "reloaded"),
             Err(complaints) => say(StatusCode::UNPROCESSABLE_ENTITY, &complaints.join("\n")),
         },
         _ => say(
             StatusCode::NOT_FOUND,
-            "the admin listener has /metrics /healthz /readyz /admin/v1/caps /admin/v1/models, and POST /admin/v1/reload",
+            "the admin listener has /metrics /healthz /readyz /admin/v1/caps /admin/v1/models /admin/v1/decisions, and POST /admin/v1/reload",
         ),
     }
 }
@@ -168,6 +171,34 @@ fn describe(s: &Standing) -> serde_json::Value {
         row["reserved_usd"] = json!(plain(s.reserved));
     }
     row
+}
+
+/// The last decisions, the latest first, each with the arms that were weighed.
+fn decisions(admin: &Admin) -> Response<AnswerBody> {
+    let considered = |c: &Considered| {
+        json!({
+            "arm": c.arm.to_string(), "chance": c.chance.map(rounded), "verdict": c.verdict,
+            "expected_usd": c.expected.map(|e| e.now.usd_text()), "with_what_follows_usd": c.expected.map(|e| e.total().usd_text()),
+        })
+    };
+    let row = |d: &NotedDecision| {
+        json!({
+            "request": d.request, "at_ms": d.at_ms, "task": d.task.name(), "difficulty": rounded(d.difficulty),
+            "objective": d.objective.map(Objective::name), "rule": d.rule, "stuck": d.stuck, "attempts": d.attempts, "baseline": d.baseline,
+            "considered": d.considered.iter().map(considered).collect::<Vec<_>>(), "left_off": d.left_off,
+        })
+    };
+    let rows: Vec<_> = admin.state.telemetry.decisions().iter().map(row).collect();
+    typed(
+        StatusCode::OK,
+        "application/json",
+        json!({ "decisions": rows }).to_string(),
+    )
+}
+
+/// To a thousandth.
+fn rounded(number: f64) -> f64 {
+    (number * 1_000.0).round() / 1_000.0
 }
 
 fn models(admin: &Admin) -> Response<AnswerBody> {

@@ -4,17 +4,20 @@
 //! anew with every call (clocks, counts, listings, reminders, a header with a checksum) is left out, and so are the answers and the
 //! results of tools, which apps shorten on the way.
 
+mod habits;
 mod items;
 mod makers;
 mod warmth;
 
+pub use habits::{Habits, Use};
 pub use items::Items;
 pub use makers::Makers;
-pub use warmth::Warmth;
+pub use warmth::{Kept, Reader, Warmth};
 
 use crate::arm::Effort;
 use crate::chat::Prompt;
 use crate::classify::own_words;
+use crate::dialect::band::Change;
 use foldhash::quality::RandomState;
 use moka::sync::Cache;
 use std::hash::{BuildHasher, Hash, Hasher};
@@ -34,6 +37,28 @@ pub struct Served {
     pub effort: Effort,
     /// The rule that decided.
     pub rule: String,
+    /// The efforts that were said within the conversation so far, by model.
+    pub efforts: Vec<SaidEfforts>,
+}
+
+/// The efforts that one model was asked for in a conversation, where changes are said within it: every later request has to say them
+/// again in the same places.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SaidEfforts {
+    /// The model.
+    pub model: String,
+    /// The effort that the conversation began with.
+    pub began: Effort,
+    /// The changes since, in their order.
+    pub changes: Vec<Change>,
+}
+
+impl SaidEfforts {
+    /// The effort in force.
+    #[must_use]
+    pub fn present(&self) -> Effort {
+        self.changes.last().map_or(self.began, |last| last.effort)
+    }
 }
 
 /// The turns that are going on.
@@ -43,6 +68,7 @@ pub struct Affinity {
     makers: Makers,
     items: Items,
     warmth: Warmth,
+    habits: Habits,
     // A whole conversation is hashed for each request, so the hash must be fast; it is seeded, and differs by caller.
     hasher: RandomState,
 }
@@ -57,6 +83,7 @@ impl Default for Affinity {
             makers: Makers::default(),
             items: Items::default(),
             warmth: Warmth::default(),
+            habits: Habits::default(),
             hasher: RandomState::default(),
         }
     }
@@ -124,10 +151,22 @@ impl Affinity {
         &self.warmth
     }
 
+    /// What arms use.
+    #[must_use]
+    pub fn habits(&self) -> &Habits {
+        &self.habits
+    }
+
     /// What serves this turn, if it goes on and is remembered.
     #[must_use]
     pub fn served(&self, turn: UserTurn) -> Option<Served> {
         turn.goes_on.then(|| self.turns.get(&turn.hash)).flatten()
+    }
+
+    /// What served the turn before this one, if it is remembered.
+    #[must_use]
+    pub fn served_before(&self, turn: UserTurn) -> Option<Served> {
+        self.turns.get(&turn.before?)
     }
 
     /// Remembers what serves a turn.
@@ -233,6 +272,7 @@ mod tests {
                 model: "m".into(),
                 effort: Effort::High,
                 rule: "r".into(),
+                efforts: Vec::new(),
             },
         );
         let after_tool = prompt(&[

@@ -16,6 +16,7 @@ mod plain;
 mod said;
 mod scan;
 pub mod signals;
+pub mod stuck;
 
 pub use ask::Ask;
 pub use ask::own_words;

@@ -48,7 +48,7 @@ use admission::{Admission, Inbound};
 use arc_swap::ArcSwap;
 use bound::Bound;
 use bytes::Bytes;
-use completion::Completion;
+use completion::{Completion, TurnSoFar};
 use count::CountCall;
 use embeddings::Embeddings;
 use files_batches::Keeping;
@@ -141,6 +141,7 @@ fn inbound<'a>(
         makers: state.affinity.makers(),
         items: state.affinity.items(),
         warmth: state.affinity.warmth(),
+        habits: state.affinity.habits(),
     })
 }
 
@@ -246,7 +247,11 @@ impl<'a> Exchange<'a> {
         // What an app asks for behind its user's back is no part of the user's turn: it takes no arm from it and gives it none.
         let turn = (completion.features.plain != Some(Plain::Chore)).then(|| {
             let turn = affinity.turn(caller, completion.session(), &completion.request.prompt);
-            (turn, affinity.served(turn))
+            TurnSoFar {
+                turn,
+                serving: affinity.served(turn),
+                before: affinity.served_before(turn),
+            }
         });
         let routed = completion.decide(turn)?;
         self.run(&routed).await
@@ -359,7 +364,10 @@ impl<'a> Exchange<'a> {
             translated: told.translated.then_some(told.dialect),
             bodiless: outgoing.bodiless,
         };
-        let headers = outgoing::headers(self.admission.head, provider, &outgoing.url, words);
+        let mut headers = outgoing::headers(self.admission.head, provider, &outgoing.url, words);
+        if let Some((name, value)) = outgoing.header {
+            headers.insert(name, value);
+        }
         settlement.sending();
         let sent = Sent {
             arm,

@@ -1,6 +1,7 @@
 //! The models that may be used, each with its provider, tier, price and limits. Built once by
 //! configuration; never changes and never asks a server anything.
 
+pub mod ability;
 pub mod media;
 pub mod senses;
 
@@ -9,6 +10,7 @@ use crate::dialect::embed::Shape;
 use crate::effort::{self, Accepts};
 use crate::price::{Catalogue, Price, without_date};
 use crate::provider::Provider;
+use ability::Ability;
 use media::Maxima;
 use senses::Senses;
 use std::fmt;
@@ -40,6 +42,8 @@ pub struct Model {
     pub media: Maxima,
     /// Which of pictures, sound and documents it takes.
     pub senses: Senses,
+    /// How able it is.
+    pub ability: Ability,
     /// It makes embeddings and cannot answer: never routed to.
     pub embeds: bool,
 }
@@ -328,10 +332,11 @@ fn is_free(provider: &Provider, name: &str) -> bool {
 fn unlisted(name: &str, provider: &Arc<Provider>, price: Option<Price>) -> Model {
     let simulated = provider.kind.name == SIMULATED;
     let local = provider.local && !is_remote_name(name) && !simulated;
+    let tier = if local { Tier::Local } else { Tier::Standard };
     Model {
         name: name.to_owned(),
         provider: Arc::clone(provider),
-        tier: if local { Tier::Local } else { Tier::Standard },
+        tier,
         accepts: effort::accepts(provider.kind.family, name),
         price,
         context_tokens: price.and_then(|p| p.input_tokens_max),
@@ -340,6 +345,7 @@ fn unlisted(name: &str, provider: &Arc<Provider>, price: Option<Price>) -> Model
         simulated,
         media: media::maxima(provider.kind.name, name),
         senses: senses::senses(provider.kind.name, name),
+        ability: ability::ability(name, tier),
         embeds: embeds(name),
     }
 }
@@ -376,6 +382,7 @@ mod tests {
             simulated: provider.kind.name == "simulated",
             media: Maxima::default(),
             senses: Senses::default(),
+            ability: Ability::default(),
             embeds: embeds(name),
         })
     }
@@ -388,6 +395,7 @@ mod tests {
             api_key: None,
             local: false,
             service_tiers: None,
+            effort_in_band: None,
         })
     }
 

@@ -151,6 +151,8 @@ pub struct Provider {
     pub local: bool,
     /// The service tiers in which the vendor may serve a request that names none, as the operator says.
     pub service_tiers: Option<Vec<ServiceTier>>,
+    /// Whether changes of effort are said within a conversation, where the model takes them; `None` where configuration says nothing.
+    pub effort_in_band: Option<bool>,
 }
 
 impl fmt::Debug for Provider {
@@ -164,6 +166,15 @@ impl fmt::Debug for Provider {
 }
 
 impl Provider {
+    /// Whether changes of effort are said within a conversation, where the model takes them, so that its prompt cache is kept. Newer
+    /// Claude models refuse a conversation whose earlier changes are missing, and they are remembered by this process alone: where
+    /// nobody says so, it is not done there.
+    #[must_use]
+    pub fn says_effort_in_band(&self) -> bool {
+        self.effort_in_band
+            .unwrap_or(self.kind.family != Family::Anthropic)
+    }
+
     /// Whether the vendor speaks this dialect itself.
     #[must_use]
     pub fn speaks(&self, dialect: &str) -> bool {

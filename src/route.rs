@@ -1,11 +1,16 @@
 //! Which arms may answer, in which order, and why. Pure: no IO, no clock.
 //!
-//! Hard gates first (privacy, dialect, key, context), then the rule that matches, then the least expected cost.
+//! Hard gates first (privacy, dialect, key, context), then the rule that matches; within its bounds the arm that is cheapest for the
+//! conversation among those whose chance of a good answer is near enough to the best one's.
 
 pub mod cost;
+mod doubts;
 mod gate;
 pub mod policy;
 mod rank;
+mod reference;
+pub mod standing;
+pub mod worth;
 
 use crate::arm::{Effort, Objective};
 use crate::classify::overlay::Overlay;
@@ -16,11 +21,15 @@ use crate::fleet::{Arm, Fleet, Model, Unresolved};
 use crate::pattern::like;
 use crate::price::Catalogue;
 use crate::reader::suggest;
+pub use doubts::doubts;
 use policy::{Facts, Rule};
+pub use reference::starter_tier;
 use secrecy::SecretString;
+use standing::Standing;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use worth::Worth;
 
 /// Everything that decisions are made from; one exchange uses one of these from its beginning to its end.
 #[derive(Clone, Debug)]
@@ -93,8 +102,8 @@ pub struct Asked<'a> {
     pub header: &'a dyn Fn(&str) -> Option<&'a str>,
     /// The key's name.
     pub key: Option<&'a str>,
-    /// The arm that has served this turn so far, with the rule that chose it.
-    pub served: Option<(&'a str, Effort, &'a str)>,
+    /// How its conversation stands.
+    pub standing: Standing<'a>,
 }
 
 /// Where a request goes.
@@ -108,10 +117,19 @@ pub struct Decision {
     pub baseline: Arm,
     /// Model and effort are the client's own: nothing about them is changed.
     pub untouched: bool,
-    /// Every arm that was weighed, and what spoke for or against it.
+    /// Every arm that was weighed, best first, then the models that may not answer, each with what spoke for or against it.
     pub considered: Vec<Considered>,
     /// It was asked for by a name that nobody is known to have.
     pub unknown: Option<UnknownName>,
+}
+
+impl Decision {
+    /// What was known of an arm when it was weighed.
+    #[must_use]
+    pub fn weighed(&self, arm: &Arm) -> Option<&Considered> {
+        let mut considered = self.considered.iter();
+        considered.find(|c| Arc::ptr_eq(&c.arm.model, &arm.model) && c.arm.effort == arm.effort)
+    }
 }
 
 /// A name that no vendor and no configured provider is known to have a model of: most likely a slip.
@@ -139,10 +157,12 @@ const NAME_LETTERS_MAX: usize = 64;
 /// One arm that was weighed.
 #[derive(Clone, Debug)]
 pub struct Considered {
-    /// `model@effort`.
-    pub arm: String,
-    /// What it was expected to cost, if its price is known.
-    pub expected: Option<crate::money::PicoUsd>,
+    /// The arm; a model that no effort could save has none.
+    pub arm: Arm,
+    /// What it was expected to cost, if it was weighed and its price is known.
+    pub expected: Option<cost::Expected>,
+    /// The chance of a good answer, 0 to 1, if it was weighed.
+    pub chance: Option<f64>,
     /// Chosen, or why not.
     pub verdict: &'static str,
 }
@@ -286,8 +306,9 @@ fn as_asked(policy: &Policy, asked: &Asked<'_>) -> Result<Decision, Error> {
     can_be_told(asked, &arm)?;
     let untouched = arm.effort.is_none();
     let considered = vec![Considered {
-        arm: arm.to_string(),
+        arm: arm.clone(),
         expected: None,
+        chance: None,
         verdict: "asked for by name",
     }];
     Ok(Decision {
@@ -319,30 +340,34 @@ fn routed(
     let rule = rule(policy, asked, difficulty, features, wants);
     let mut considered = Vec::new();
     let mut eligible = gate::eligible(policy, asked, features, wants, &mut considered);
+    gate::leave_out_vetoed(&rule, &mut eligible, &mut considered);
     gate::prefer_takers(asked, &mut eligible, &mut considered);
     let job = cost::Forecast {
         features,
         difficulty,
         limit: asked.limit,
+        standing: asked.standing,
     };
+    let worth = Worth::of(difficulty, asked.standing.stuck);
     let mut untold = None;
     // Whether a model that speaks another dialect can be told the request is asked of those alone that would be chosen.
     while !eligible.is_empty() {
-        let serving = goes_on(asked, &eligible);
-        let (ranked, attempts) = match &serving {
-            Some(arm) => {
-                let first = Some(arm);
-                let attempts = rank::with_fallbacks(&rule, first, &eligible, asked, wants, &job);
-                (vec![arm.clone()], attempts)
-            }
+        // A turn that does not get on is the only one that moves.
+        let may_move = asked.standing.stuck && matches!(rule.route.to, policy::Target::Within(..));
+        let serving = goes_on(asked, &eligible).filter(|_| !may_move);
+        let ranked = match &serving {
+            Some(arm) => vec![rank::serving(arm, &job, &worth)],
             None => {
-                let mut ranked = rank::arms(&rule, asked, wants, &eligible, &job);
-                rank::hold_to_baseline(asked, wants, &baseline, &eligible, &job, &mut ranked);
-                let first = ranked.first();
-                let attempts = rank::with_fallbacks(&rule, first, &eligible, asked, wants, &job);
-                (ranked, attempts)
+                let mut ranked = rank::arms(&rule, asked, wants, &eligible, &job, &worth);
+                if let Some(ceiling) = rank::ceiling(asked, wants, &baseline, &eligible, &job) {
+                    let how = (&*rule, wants, &job, &worth);
+                    rank::hold_to_baseline(how, &baseline, ceiling, &mut ranked);
+                }
+                ranked
             }
         };
+        let first = ranked.first().map(|w| &w.arm);
+        let attempts = rank::with_fallbacks(&rule, first, &eligible, asked, wants, &job);
         let Some(first) = attempts.first() else {
             return Err(no_arm_of(&rule));
         };
@@ -351,10 +376,12 @@ fn routed(
             untold.get_or_insert(error);
             continue;
         }
-        considered.extend(weighed(&ranked, serving.is_some(), &job));
+        let left_out = std::mem::take(&mut considered);
+        considered = ranked.iter().map(rank::Weighed::considered).collect();
+        considered.extend(left_out);
         return Ok(Decision {
             attempts,
-            rule: match asked.served {
+            rule: match asked.standing.serving {
                 Some((.., own)) if serving.is_some() => own.to_owned(),
                 _ => rule.name.clone(),
             },
@@ -436,22 +463,6 @@ fn no_arm_of(rule: &Rule) -> Error {
     Error::bad_field("model", public)
 }
 
-/// What spoke for the first of these arms, and against the others.
-fn weighed(ranked: &[Arm], serving: bool, job: &cost::Forecast<'_>) -> Vec<Considered> {
-    let all = ranked.iter().enumerate();
-    all.map(|(place, arm)| Considered {
-        arm: arm.to_string(),
-        expected: cost::expected(arm, job).filter(|_| !serving),
-        verdict: match (place, ranked[0].model.tier == arm.model.tier) {
-            _ if serving => "serves this turn already",
-            (0, _) => "chosen",
-            (_, true) => "dearer than the chosen one",
-            (_, false) => "of another tier than the chosen one",
-        },
-    })
-    .collect()
-}
-
 /// The arm that the answer's cost is compared with.
 fn baseline(policy: &Policy, asked: &Asked<'_>) -> Result<Arm, Error> {
     let auto = asked.model == AUTO || asked.model.starts_with("auto:");
@@ -492,7 +503,7 @@ pub fn dearest(fleet: &Fleet, may_use: &dyn Fn(&str) -> bool) -> Option<Arc<Mode
 
 /// A turn that goes on stays with its arm, so that reasoning and tool calls go back to the model that made them.
 fn goes_on(asked: &Asked<'_>, eligible: &[Arc<Model>]) -> Option<Arm> {
-    let (model, effort, _) = asked.served?;
+    let (model, effort, _) = asked.standing.serving?;
     let model = eligible.iter().find(|m| m.name == model)?.clone();
     Some(Arm {
         model,

@@ -6,10 +6,11 @@
 mod charge;
 mod trust;
 
-use crate::affinity::{UserTurn, Warmth};
+use crate::affinity::{Habits, Use, UserTurn, Warmth};
 use crate::arm::Effort;
 use crate::chat::answer::Fault;
 use crate::chat::{Manner, Part, Prompt, ServiceTier, Usage};
+use crate::classify::Task;
 use crate::counting::{self, Measure};
 use crate::dialect::{Answer, Dialect, Event, Finish, Place, Request, embed};
 use crate::error::Kind;
@@ -18,7 +19,7 @@ use crate::ledger::Reservation;
 use crate::ledger::record::{Basis, Closing, Outcome};
 use crate::money::PicoUsd;
 use crate::provider::OnCancel;
-use crate::route::cost;
+use crate::route::cost::{self, Stayed};
 use crate::telemetry::{AttemptClosed, Telemetry};
 use crate::tokens;
 use bytes::Bytes;
@@ -44,10 +45,12 @@ pub struct Job {
     pub manner: Manner,
     /// What it is compared with.
     pub baseline: Arm,
-    /// Tokens of the conversation that the baseline, had it answered so far, would have in its provider's cache.
-    pub warm: u64,
+    /// How the baseline would have got the answer, had it answered the conversation so far.
+    pub stayed: Stayed,
     /// The conversation that it is in.
     pub conversation: Option<InConversation>,
+    /// What is learned from its usage.
+    pub lesson: Option<Lesson>,
     /// A cap counts it.
     pub capped: bool,
     /// The client's dialect.
@@ -71,6 +74,17 @@ pub struct InConversation {
     pub turn: UserTurn,
 }
 
+/// What an answer was expected to use, and who learns from what it has used.
+#[derive(Clone)]
+pub struct Lesson {
+    /// Who learns.
+    pub habits: Habits,
+    /// The task.
+    pub task: Task,
+    /// What was expected.
+    pub expected: Use,
+}
+
 impl Job {
     /// An attempt on a model that was named, on which nothing is graded, asked of its effort, or held against another arm.
     #[must_use]
@@ -81,8 +95,9 @@ impl Job {
             tier: None,
             manner: Manner::default(),
             baseline: arm.clone(),
-            warm: 0,
+            stayed: Stayed::default(),
             conversation: None,
+            lesson: None,
             capped: false,
             dialect,
             held: 0,
@@ -680,6 +695,7 @@ impl OpenAttempt {
             cost: closing.cost,
             baseline: closing.baseline,
         };
+        self.learn(&closing);
         self.emit(&closing);
         let (cost, bound) = (closing.cost, self.reservation.amount());
         // A count in a tokenizer that may not be the model's own proves nothing against the bound.
@@ -726,18 +742,17 @@ impl OpenAttempt {
             manner: charged.manner,
             ..usage
         };
-        let as_warm = match self.job.baseline.model.name == model.name {
-            // The same model was as warm as it was.
-            true => made,
-            false => cost::warmed(&made, self.job.warm),
-        };
-        let baseline = cost::on_baseline(&self.job.baseline, &as_warm, tier, at).unwrap_or(cost);
+        let served = (tier, at);
+        let baseline = cost::on_baseline(&self.job.baseline, &made, self.job.stayed, served);
+        let baseline = baseline.unwrap_or(cost);
         if let Some(InConversation { warmth, turn }) = &self.job.conversation
             && usage.input_total() > 0
         {
             // Reasoning is not in the next request.
             let visible = usage.output.saturating_sub(usage.reasoning);
-            warmth.note(*turn, usage.input_total().saturating_add(visible));
+            let tokens = usage.input_total().saturating_add(visible);
+            let arm = (&*model.name, self.job.effort);
+            warmth.note(*turn, arm, tokens, Instant::now());
         }
         let unexpected = !model.provider.may_serve(self.job.tier).contains(&tier);
         if unexpected {
@@ -762,11 +777,33 @@ impl OpenAttempt {
         }
     }
 
+    /// Learns what the arm uses, where its provider has told it of a whole answer.
+    fn learn(&self, closing: &Closing) {
+        let Some(lesson) = &self.job.lesson else {
+            return;
+        };
+        if closing.basis != Basis::Reported || closing.outcome != Outcome::Ok {
+            return;
+        }
+        let usage = &closing.usage;
+        let used = Use {
+            answer: usage.output.saturating_sub(usage.reasoning),
+            reasoning: usage.reasoning,
+        };
+        let arm = (&*self.job.arm.model.name, self.job.effort, lesson.task);
+        lesson
+            .habits
+            .note(arm, lesson.expected, used, self.first_token_after());
+    }
+
+    /// The time to the first token, where it was streamed.
+    fn first_token_after(&self) -> Option<Duration> {
+        let both = self.first_token.zip(self.sent);
+        both.map(|(first, sent)| first - sent)
+    }
+
     fn emit(&self, closing: &Closing) {
-        let ttft = self
-            .first_token
-            .zip(self.sent)
-            .map(|(first, sent)| first - sent);
+        let ttft = self.first_token_after();
         let decode = self
             .first_token
             .zip(self.last_token)

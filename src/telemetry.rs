@@ -2,12 +2,16 @@
 //!
 //! Nothing here holds a key, a prompt or a raw client string; nothing here decides anything.
 
+mod decisions;
 pub mod metrics;
+
+pub use decisions::{DecidedFor, NotedDecision};
 
 use crate::arm::{Effort, Tier};
 use crate::error::{Error, Kind};
 use crate::ledger::record::{Closing, Compared, Opening};
 use crate::money::PicoUsd;
+use decisions::Decisions;
 use metrics::Metrics;
 use std::time::Duration;
 use tracing::field::display;
@@ -50,6 +54,8 @@ pub struct Decided<'a> {
     pub tier: Tier,
     /// The name that was asked for and that nobody is known to have, with what may have been meant.
     pub unknown: Option<String>,
+    /// All of it, to be looked at for a while.
+    pub noted: Option<DecidedFor<'a>>,
 }
 
 /// A request was refused by flyball itself, or could not be answered.
@@ -95,6 +101,7 @@ pub struct KnownArm<'a> {
 #[derive(Debug)]
 pub struct Telemetry {
     metrics: Metrics,
+    decisions: Decisions,
 }
 
 impl Telemetry {
@@ -103,6 +110,7 @@ impl Telemetry {
     pub fn new(prices: &str) -> Telemetry {
         Telemetry {
             metrics: Metrics::new(env!("CARGO_PKG_VERSION"), prices),
+            decisions: Decisions::default(),
         }
     }
 
@@ -181,6 +189,15 @@ impl Telemetry {
             "decided"
         );
         self.metrics.decided(e);
+        if let Some(decided) = &e.noted {
+            self.decisions.note(decided);
+        }
+    }
+
+    /// The last decisions, the latest first.
+    #[must_use]
+    pub fn decisions(&self) -> Vec<NotedDecision> {
+        self.decisions.last()
     }
 
     /// A cap had no room; its request is also [`Telemetry::refused`], which writes the log line.

@@ -27,6 +27,7 @@ mod routing;
 mod scripted;
 mod stopping;
 mod stores;
+mod traces;
 mod translating;
 mod until;
 mod waiting;

@@ -78,8 +78,9 @@ fn stands_alone(own: &Difficulty, features: &Features) -> bool {
     easy && (over_text || !features.leans_back)
 }
 
-/// How much a grade demands of a model, so that two can be compared: by the bands of the starter rules, 0.35 is where the small
-/// model ends and 0.6 where the reasoning model begins.
+/// How much a grade demands of a model, so that two can be compared: about 0.35 is where the small model ends and 0.6 where the
+/// reasoning model begins. An ask of no known task demands less than any that is known to need more than a small model, since it most
+/// likely goes on with it.
 fn demand(grade: &Difficulty) -> f64 {
     let d = grade.difficulty;
     match grade.task {
@@ -88,7 +89,7 @@ fn demand(grade: &Difficulty) -> f64 {
         Task::Code => (d - 0.1).max(0.35),
         task if is_plain(task) && d < PLAIN_BELOW => d.min(0.34),
         _ if grade.difficulty < SMALL_TALK => 0.0,
-        _ => 0.45,
+        _ => 0.345,
     }
 }
 

@@ -1,7 +1,7 @@
 //! `flyball check`, `explain` and `classify`: what would happen, and why. Nothing is sent anywhere.
 
 use super::{Common, ServeArgs, joined};
-use crate::affinity::{Items, Makers, Warmth};
+use crate::affinity::{Habits, Items, Makers, Warmth};
 use crate::arm::Objective;
 use crate::caller::Caller;
 use crate::chat::Role;
@@ -22,7 +22,7 @@ use crate::ledger::store::Key;
 use crate::ledger::tree;
 use crate::limits::Limits;
 use crate::process::{policy_of, settings_of};
-use crate::route::{Decision, Policy, policy};
+use crate::route::{Decision, Policy, doubts, starter_tier};
 use bytes::Bytes;
 use clap::Args;
 use serde_json::{Value, json};
@@ -99,6 +99,7 @@ pub(super) fn check(common: &Common, args: &CheckArgs) -> Result<(), String> {
     }
     let mut warnings = config.warnings.clone();
     warnings.extend(config.doubts_about_keys(&keys_of(&config)));
+    warnings.extend(doubts(&policy.rules, &policy.fleet));
     if args.json {
         println!(
             "{}",
@@ -160,6 +161,7 @@ struct House {
     makers: Makers,
     items: Items,
     warmth: Warmth,
+    habits: Habits,
     caps: EmptyBooks,
 }
 
@@ -204,6 +206,7 @@ impl House {
             makers: Makers::default(),
             items: Items::default(),
             warmth: Warmth::default(),
+            habits: Habits::default(),
             caps: EmptyBooks(balances),
         }
     }
@@ -237,6 +240,7 @@ impl House {
             makers: &self.makers,
             items: &self.items,
             warmth: &self.warmth,
+            habits: &self.habits,
         })?;
         let completion = Completion::read(&admission, asking.body, asking.place)?;
         Ok(look(&completion))
@@ -353,7 +357,7 @@ fn show(
     found: Option<&Decision>,
     checked: &Result<(), Error>,
 ) {
-    let considered: Vec<Value> = found.iter().flat_map(|d| &d.considered).map(|c| json!({"arm": c.arm, "expected_usd": c.expected.map(crate::money::PicoUsd::usd_text), "verdict": c.verdict})).collect();
+    let considered: Vec<Value> = found.iter().flat_map(|d| &d.considered).map(|c| json!({"arm": c.arm.to_string(), "expected_usd": c.expected.map(|e| e.now.usd_text()), "with_what_follows_usd": c.expected.map(|e| e.total().usd_text()), "chance": c.chance.map(rounded), "verdict": c.verdict})).collect();
     let attempts: Vec<String> = found
         .iter()
         .flat_map(|d| &d.attempts)
@@ -401,17 +405,25 @@ fn show(
         );
         println!("goes to     {}", attempts.join(", then "));
         println!("baseline    {}", decision.baseline);
-        let mut table = super::books::table(&["arm", "expected cost", "verdict"]);
-        for c in &decision.considered {
+        let mut table = super::books::table(&["arm", "chance", "expected cost", "verdict"]);
+        for c in decision.considered.iter().take(ARMS_SHOWN) {
             table.add_row([
-                c.arm.clone(),
-                c.expected.map_or_else(String::new, |e| e.to_string()),
+                c.arm.to_string(),
+                c.chance.map_or_else(String::new, |c| format!("{c:.2}")),
+                c.expected.map_or_else(String::new, |e| e.now.to_string()),
                 c.verdict.to_owned(),
             ]);
         }
         println!("{table}");
+        let more = decision.considered.len().saturating_sub(ARMS_SHOWN);
+        if more > 0 {
+            println!("and {more} more, which --json shows");
+        }
     }
 }
+
+/// Arms that are shown to people, best first.
+const ARMS_SHOWN: usize = 12;
 
 fn rounded(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
@@ -505,7 +517,7 @@ impl By<'_> {
         println!("gain        {:+.2}", difficulty.gain);
         println!(
             "tier        {} (by the starter rules)",
-            policy::starter_tier(&difficulty, features).name()
+            starter_tier(&difficulty, features).name()
         );
         println!("signals");
         for (name, value) in features.named().map(|(n, v)| (n, rounded(v))) {
@@ -529,7 +541,7 @@ impl By<'_> {
             "gain": difficulty.gain,
             "confidence": rounded(difficulty.confidence),
             "task": difficulty.task.name(),
-            "tier": policy::starter_tier(&difficulty, features).name(),
+            "tier": starter_tier(&difficulty, features).name(),
             "features": values,
         })
     }

@@ -121,6 +121,7 @@ fn provider(
         api_key,
         local,
         service_tiers: None,
+        effort_in_band: None,
     }
 }
 

@@ -5,6 +5,7 @@ use super::{Needs, Reading, Source, discover, price, secret};
 use crate::arm::{Effort, Tier};
 use crate::chat::ServiceTier;
 use crate::effort::{self, Accepts};
+use crate::fleet::ability::ability;
 use crate::fleet::media::{self, Maxima};
 use crate::fleet::senses::{self, Senses};
 use crate::fleet::{Fleet, Model, embeds, is_remote_name};
@@ -14,6 +15,9 @@ use crate::reader::{Complaint, Table, suggest};
 use http::Uri;
 use std::net::IpAddr;
 use std::sync::Arc;
+
+/// No published figure is further from the reference, in logits.
+const ABILITY_MAX: f64 = 8.0;
 
 /// What there is to route to.
 pub(super) struct Stock {
@@ -149,6 +153,7 @@ impl Building {
             ServiceTier::Flex,
             ServiceTier::Priority,
         ];
+        let effort_in_band = table.flag("effort_in_band");
         let service_tiers = table.has("service_tiers").then(|| {
             table.choices(
                 "service_tiers",
@@ -173,6 +178,7 @@ impl Building {
                     api_key,
                     local: local.unwrap_or(loopback),
                     service_tiers,
+                    effort_in_band,
                 }));
             }
             (name, ..) => self.wrong.extend(name),
@@ -203,6 +209,7 @@ impl Building {
         let answer_tokens_max = table.count_from_1("answer_tokens_max");
         let own_media = own_media(&table);
         let own_senses = own_senses(&table);
+        let own_ability = own_ability(&table);
         let only_embeds = table.flag("embeddings");
         let own_price = price::own(&table, provider.as_ref().map(|p| p.kind));
         self.stray |= provider.is_none() || name.is_none();
@@ -221,8 +228,11 @@ impl Building {
                 );
                 table.complain("tier", text, Some(help.to_owned()));
             }
+            let tier = tier.unwrap_or(Tier::Standard);
+            let known = ability(&model.name, tier);
             self.fleet.models.push(Arc::new(Model {
-                tier: tier.unwrap_or(Tier::Standard),
+                tier,
+                ability: own_ability.map_or(known, |logits| known.set_to(logits)),
                 accepts: efforts.map_or(model.accepts.clone(), |e| listed(&model.accepts, e)),
                 context_tokens: context_tokens.or(model.context_tokens),
                 media: own_media.or(model.media),
@@ -281,6 +291,7 @@ impl Building {
             simulated,
             media: media::maxima(kind.name, &name),
             senses: senses::senses(kind.name, &name),
+            ability: ability(&name, Tier::Standard),
             embeds: embeds(&name),
             name,
         }
@@ -290,7 +301,11 @@ impl Building {
     fn add(&mut self, provider: &Arc<Provider>, name: &str, tier: Tier) {
         if self.fleet.named(name).is_none() {
             let model = self.build(provider, name.to_owned(), None);
-            self.fleet.models.push(Arc::new(Model { tier, ..model }));
+            self.fleet.models.push(Arc::new(Model {
+                tier,
+                ability: ability(name, tier),
+                ..model
+            }));
         }
     }
 
@@ -369,6 +384,7 @@ impl Building {
             api_key: None,
             local: false,
             service_tiers: None,
+            effort_in_band: None,
         });
         for (name, tier) in kind.starters {
             self.add(&provider, name, *tier);
@@ -489,6 +505,24 @@ fn own_senses(table: &Table<'_>) -> Senses {
         audio: table.flag("audio"),
         documents: table.flag("documents"),
     }
+}
+
+/// How able a model is, by the operator: so many logits above the reference of `src/data/abilities.json`.
+fn own_ability(table: &Table<'_>) -> Option<f64> {
+    table.number("ability").filter(|logits| {
+        let sane = (-ABILITY_MAX..=ABILITY_MAX).contains(logits);
+        if !sane {
+            let help = Some(format!(
+                "write a number from -{ABILITY_MAX} to {ABILITY_MAX}; docs/routing.md has examples"
+            ));
+            table.complain(
+                "ability",
+                format_args!("ability {logits} is beyond all models"),
+                help,
+            );
+        }
+        sane
+    })
 }
 
 /// The tier of a model whose entry names none.

@@ -2,7 +2,7 @@
 //! here, by `serve` as by `explain`. Opens nothing and sends nothing.
 
 use super::wishes::{self, Wishes};
-use crate::affinity::{Items, Makers, Warmth};
+use crate::affinity::{Habits, Items, Makers, Warmth};
 use crate::arm::Effort;
 use crate::caller::Caller;
 use crate::dialect::Dialect;
@@ -73,6 +73,8 @@ pub struct Inbound<'a> {
     pub items: &'a Items,
     /// How much of which conversation was read before.
     pub warmth: &'a Warmth,
+    /// What arms use.
+    pub habits: &'a Habits,
 }
 
 /// A request that is let in.
@@ -88,6 +90,7 @@ pub struct Admission<'a> {
     pub(super) makers: &'a Makers,
     pub(super) items: &'a Items,
     pub(super) warmth: &'a Warmth,
+    pub(super) habits: &'a Habits,
     pub(super) wishes: Wishes,
     /// The tags that caps count.
     pub(super) tags: Vec<(String, String)>,
@@ -149,6 +152,7 @@ impl<'a> Admission<'a> {
             makers: inbound.makers,
             items: inbound.items,
             warmth: inbound.warmth,
+            habits: inbound.habits,
             tags: Vec::new(),
         })
     }

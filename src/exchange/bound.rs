@@ -30,7 +30,25 @@ pub(super) struct InputBound {
     pub(super) countable: bool,
 }
 
+/// Tokens of an entry that says an effort within a conversation, at most one a byte.
+const ENTRY_TOKENS: u64 = 120;
+
 impl InputBound {
+    /// The same with so many entries more that flyball itself puts into the conversation.
+    pub(super) fn with_entries(self, entries: usize) -> InputBound {
+        let entries = u64::try_from(entries).unwrap_or(u64::MAX);
+        let more = entries.saturating_mul(TURN_TOKENS + ENTRY_TOKENS);
+        match self.countable {
+            true => InputBound {
+                words: self.words.saturating_add(more),
+                around: self.around.saturating_add(more),
+                ..self
+            },
+            // A window bounds it.
+            false => self,
+        }
+    }
+
     /// One token a byte of the body (its JSON is never shorter than its text), what is put around it, and the media.
     pub(super) fn of(
         body: &Bytes,

@@ -2,11 +2,12 @@
 //! or the same conversation in a dialect that it speaks. Pure: `explain` runs it as `serve` does.
 
 mod attempt;
+mod conversation;
 mod translate;
 
 use super::admission::Admission;
 use super::work::{Order, Unserved, Wording, Work};
-use crate::affinity::{Served, UserTurn};
+use crate::affinity::{SaidEfforts, Served, UserTurn};
 use crate::chat::Part;
 use crate::chat::conversation::MediaKind;
 use crate::classify::{self, Difficulty, Features};
@@ -18,10 +19,11 @@ use crate::json::Object;
 use crate::route::policy::Rule;
 use crate::route::{self, Decision};
 use crate::takes::Takes;
-use crate::telemetry::Decided;
+use crate::telemetry::{Decided, DecidedFor};
 use attempt::CompletionOrder;
 use bytes::Bytes;
-use std::sync::Arc;
+pub use conversation::TurnSoFar;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 use translate::Translator;
 
@@ -33,6 +35,10 @@ pub struct Completion<'a> {
     /// As the client's dialect reads it.
     pub request: Request<'a>,
     translator: Translator<'a>,
+    /// It asks its provider to keep what it has read; looked for once, if anybody asks.
+    keeps: OnceLock<bool>,
+    /// It does not get on; looked for once, if anybody asks.
+    stuck: OnceLock<bool>,
     /// What was measured.
     pub features: Features,
     /// How hard it is.
@@ -57,6 +63,8 @@ impl<'a> Completion<'a> {
             admission,
             place,
             body,
+            keeps: OnceLock::new(),
+            stuck: OnceLock::new(),
             request,
             features,
             difficulty,
@@ -72,15 +80,11 @@ impl<'a> Completion<'a> {
     ///
     /// # Errors
     /// None may; the error says why.
-    pub fn decide(&self, turn: Option<(UserTurn, Option<Served>)>) -> Result<Routed<'_>, Error> {
+    pub fn decide(&self, turn: Option<TurnSoFar>) -> Result<Routed<'_>, Error> {
         self.decide_on(turn, self.admission.wishes.private)
     }
 
-    fn decide_on(
-        &self,
-        turn: Option<(UserTurn, Option<Served>)>,
-        private: bool,
-    ) -> Result<Routed<'_>, Error> {
+    fn decide_on(&self, turn: Option<TurnSoFar>, private: bool) -> Result<Routed<'_>, Error> {
         let policy = &self.admission.policy;
         let decision = self.ask(turn.as_ref(), private, |asked| {
             route::decide(policy, asked, &self.difficulty, &self.features)
@@ -88,6 +92,8 @@ impl<'a> Completion<'a> {
         Ok(Routed {
             completion: self,
             decision,
+            stuck: turn.is_some() && self.is_stuck(),
+            said: Mutex::default(),
             turn,
             private,
         })
@@ -119,7 +125,7 @@ impl<'a> Completion<'a> {
     /// What the decision is asked.
     fn ask<T>(
         &self,
-        turn: Option<&(UserTurn, Option<Served>)>,
+        turn: Option<&TurnSoFar>,
         private: bool,
         decide: impl FnOnce(&route::Asked<'_>) -> T,
     ) -> T {
@@ -130,7 +136,12 @@ impl<'a> Completion<'a> {
             ..
         } = self.admission;
         let request = &self.request;
-        let served = turn.and_then(|(_, served)| served.as_ref());
+        let warm = |arm: &Arm| self.warm(turn, arm);
+        let task = self.difficulty.task;
+        let habits = self.admission.habits;
+        let habit = |arm: &Arm| habits.of(&arm.model.name, arm.effort_or(None), task);
+        let keeps = || self.asks_to_keep();
+        let standing = self.standing(turn, &warm, &habit, &keeps);
         let stops = self.has_stops();
         let asked = route::Asked {
             dialect: self.admission.dialect.name(),
@@ -155,7 +166,7 @@ impl<'a> Completion<'a> {
             tags: &wishes.tags,
             header: &|name| head.headers.get(name).and_then(|v| v.to_str().ok()),
             key: caller.key.as_ref().map(|k| k.name.as_str()),
-            served: served.map(|s| (s.model.as_str(), s.effort, s.rule.as_str())),
+            standing,
         };
         decide(&asked)
     }
@@ -166,7 +177,11 @@ pub struct Routed<'a> {
     completion: &'a Completion<'a>,
     /// Which arms, and why.
     pub decision: Decision,
-    turn: Option<(UserTurn, Option<Served>)>,
+    turn: Option<TurnSoFar>,
+    /// The conversation does not get on.
+    stuck: bool,
+    /// The efforts that the attempt that was made last has said within the conversation.
+    said: Mutex<Option<SaidEfforts>>,
     /// It must stay on local models.
     private: bool,
 }
@@ -252,17 +267,30 @@ impl Work for Routed<'_> {
             task: self.completion.difficulty.task.name(),
             tier: self.decision.attempts[0].model.tier,
             unknown: self.decision.unknown.as_ref().map(ToString::to_string),
+            noted: (!self.decision.untouched).then_some(DecidedFor {
+                request: self.completion.admission.id,
+                task: self.completion.difficulty.task,
+                difficulty: self.completion.difficulty.difficulty,
+                objective: self.completion.admission.wishes.objective,
+                stuck: self.stuck,
+                decision: &self.decision,
+            }),
         })
     }
 
     fn remembers(&self, arm: &Arm) -> Option<(UserTurn, Served)> {
-        let (turn, _) = self.turn.as_ref().filter(|_| !self.decision.untouched)?;
+        let turn = self
+            .turn
+            .as_ref()
+            .filter(|_| !self.decision.untouched)?
+            .turn;
         let served = Served {
             model: arm.model.name.clone(),
             effort: arm.effort_or(self.completion.request.effort),
             rule: self.decision.rule.clone(),
+            efforts: self.efforts_to_remember(),
         };
-        Some((*turn, served))
+        Some((turn, served))
     }
 
     fn on_local_models(&self) -> Option<Box<dyn Work + '_>> {

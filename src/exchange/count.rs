@@ -123,6 +123,7 @@ impl Order for CountOrder<'_> {
             body: self.told.body.clone().into(),
             begins: Begins::AtOnce,
             bodiless: false,
+            header: None,
         })
     }
 

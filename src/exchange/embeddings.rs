@@ -174,6 +174,7 @@ impl Order for EmbeddingsOrder<'_> {
             body: self.embeddings.told.body.clone().into(),
             begins: Begins::AtItsEnd,
             bodiless: false,
+            header: None,
         })
     }
 

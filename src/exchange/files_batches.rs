@@ -121,6 +121,7 @@ impl Order for KeepOrder<'_> {
             method: admission.head.method.clone(),
             url: with_query(url + place.rest, admission.head.uri.query()),
             bodiless: body.is_end_stream() || admission.head.method == Method::GET,
+            header: None,
             body: Out::Streamed(Upload::new(body, admission.limits)),
             begins: Begins::AtItsEnd,
         })

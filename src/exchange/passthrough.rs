@@ -256,6 +256,7 @@ impl Order for PassOrder<'_> {
             method: head.method.clone(),
             url: with_query(url, head.uri.query()),
             bodiless: call.body.is_empty(),
+            header: None,
             begins: self.begins(),
             body: call.body.clone().into(),
         })

@@ -13,7 +13,7 @@ use crate::telemetry::Decided;
 use crate::upstream::{Begins, Out};
 use bytes::Bytes;
 use http::response::Parts;
-use http::{HeaderMap, Method, Response};
+use http::{HeaderMap, HeaderValue, Method, Response};
 
 /// The task in the books and the answer's head of what is not graded, and the model where a call names none.
 pub(super) const UNNAMED: &str = "unknown";
@@ -167,6 +167,8 @@ pub(super) struct Outgoing {
     pub(super) begins: Begins,
     /// There is no body whose type must be told.
     pub(super) bodiless: bool,
+    /// A header of its own, in the place of the client's of this name.
+    pub(super) header: Option<(&'static str, HeaderValue)>,
 }
 
 /// How the body of an answer goes to the client.

@@ -4,8 +4,11 @@ use crate::arm::Effort;
 use crate::chat::{ServiceTier, Usage};
 use crate::classify::{Difficulty, Features, Task};
 use crate::effort::Family;
+use crate::fleet::ability::usual_reasoning_tokens;
 use crate::fleet::{Arm, Model};
 use crate::money::PicoUsd;
+use crate::price::Price;
+use crate::route::standing::{Habit, Standing};
 use std::time::Duration;
 
 /// What is known before the answer.
@@ -16,6 +19,25 @@ pub struct Forecast<'a> {
     pub difficulty: &'a Difficulty,
     /// The client's token limit.
     pub limit: Option<u64>,
+    /// How its conversation stands.
+    pub standing: Standing<'a>,
+}
+
+/// What an arm is expected to cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Expected {
+    /// This request, the price of reading the conversation anew included where the arm's provider does not hold it.
+    pub now: PicoUsd,
+    /// The requests of the conversation that are likely to follow, if the arm answers them too.
+    pub ahead: PicoUsd,
+}
+
+impl Expected {
+    /// Both together: what arms are compared by.
+    #[must_use]
+    pub fn total(self) -> PicoUsd {
+        self.now + self.ahead
+    }
 }
 
 /// A model that chats answers in a sentence or two at least, where benchmarks hear one word.
@@ -23,31 +45,77 @@ const ANSWER_LEAST: u64 = 60;
 
 /// Visible answer tokens to expect. The grader has learned it from answers to questions, sums and puzzles; for work on text and for
 /// long forms, which it has not seen answered, these are start values, seen in answers of mid-2026 chat models.
-fn answer_tokens(job: &Forecast<'_>) -> u64 {
-    let ask = job.features.prompt_tokens_estimate;
-    match job.difficulty.task {
+#[must_use]
+pub fn answer_tokens(features: &Features, difficulty: &Difficulty) -> u64 {
+    let ask = features.prompt_tokens_estimate;
+    match difficulty.task {
         Task::Summarise => (ask / 4).clamp(80, 400),
         Task::Translate => ask.clamp(30, 4_000),
         Task::Extract => (ask / 5).clamp(60, 800),
         Task::Creative | Task::MultiStep | Task::Code => 800,
         Task::Debug => 500,
         Task::SimpleQuestion | Task::Maths | Task::Logic | Task::Unknown => {
-            u64::from(job.difficulty.answer_tokens).max(ANSWER_LEAST)
+            u64::from(difficulty.answer_tokens).max(ANSWER_LEAST)
         }
     }
 }
 
-/// Reasoning tokens to expect at an effort of an ordinary prompt, by the same kind of estimate; the grader says by how much this one
-/// differs.
-fn reasoning_tokens(effort: Effort) -> u64 {
-    match effort {
-        Effort::None => 0,
-        Effort::Minimal => 100,
-        Effort::Low => 400,
-        Effort::Medium => 1_500,
-        Effort::High => 4_000,
-        Effort::Xhigh => 10_000,
-        Effort::Max => 20_000,
+/// Reasoning tokens to expect of an arm, before anything was learned of it from use.
+#[must_use]
+pub fn reasoning_tokens(model: &Model, effort: Effort, difficulty: &Difficulty) -> u64 {
+    match model.ability.reasoning_tokens(effort) {
+        Some(measured) => scaled(measured, thinking_factor(difficulty)),
+        None => usual_reasoning_of(effort, difficulty),
+    }
+}
+
+/// The same of an ordinary model.
+pub(super) fn usual_reasoning_of(effort: Effort, difficulty: &Difficulty) -> u64 {
+    scaled(usual_reasoning_tokens(effort), thinking_factor(difficulty))
+}
+
+/// How much more than usual a prompt is thought about.
+fn thinking_factor(difficulty: &Difficulty) -> f64 {
+    match difficulty.task {
+        Task::Maths | Task::Logic | Task::Debug | Task::MultiStep | Task::Unknown => {
+            difficulty.reasoning_factor
+        }
+        // The grader has seen no reasoning about these; it is short.
+        _ => difficulty.reasoning_factor.min(1.0),
+    }
+}
+
+/// Output tokens to expect of an arm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct OutputTokens {
+    /// What the client reads.
+    pub(super) answer: u64,
+    /// What is hidden.
+    pub(super) reasoning: u64,
+}
+
+impl OutputTokens {
+    pub(super) fn total(self) -> u64 {
+        self.answer.saturating_add(self.reasoning)
+    }
+}
+
+/// Output tokens to expect of this arm: by the prompt, and by what it has used for such tasks so far.
+pub(super) fn output_tokens(arm: &Arm, job: &Forecast<'_>) -> OutputTokens {
+    let answer = answer_tokens(job.features, job.difficulty);
+    let reasoning = reasoning_tokens(&arm.model, arm.effort_or(None), job.difficulty);
+    let (answer, reasoning) = match (job.standing.habit)(arm) {
+        Some(habit) => (
+            scaled(answer, habit.answer),
+            scaled(reasoning, habit.reasoning),
+        ),
+        None => (answer, reasoning),
+    };
+    let most = job.limit.unwrap_or(u64::MAX);
+    let reasoning = reasoning.min(most);
+    OutputTokens {
+        answer: answer.min(most - reasoning),
+        reasoning,
     }
 }
 
@@ -59,41 +127,82 @@ pub fn leaves_room(effort: Effort, job: &Forecast<'_>) -> bool {
         return true;
     };
     let factor = job.difficulty.reasoning_factor.max(1.0);
-    let thinking = scaled(reasoning_tokens(effort), factor).saturating_mul(2);
-    let answer = answer_tokens(job).min(limit / 2);
+    let thinking = scaled(usual_reasoning_tokens(effort), factor).saturating_mul(2);
+    let answer = answer_tokens(job.features, job.difficulty).min(limit / 2);
     thinking.saturating_add(answer) <= limit
 }
 
-/// The expected cost of an answer; `None` where the price is not known.
+/// What an arm is expected to cost; `None` where its price is not known.
 #[must_use]
-pub fn expected(arm: &Arm, job: &Forecast<'_>) -> Option<PicoUsd> {
+pub fn expected(arm: &Arm, job: &Forecast<'_>) -> Option<Expected> {
     let price = arm.model.price.as_ref()?;
-    let factor = match job.difficulty.task {
-        Task::Maths | Task::Logic | Task::Debug | Task::MultiStep | Task::Unknown => {
-            job.difficulty.reasoning_factor
-        }
-        // The grader has seen no reasoning about these; it is short.
-        _ => job.difficulty.reasoning_factor.min(1.0),
+    let output = output_tokens(arm, job);
+    let prompt = job.features.prompt_tokens_estimate;
+    let keeps = cache_lifetime(&arm.model, job.standing.keeps).is_some();
+    let warm = match keeps {
+        true => (job.standing.warm)(arm).min(prompt),
+        false => 0,
     };
-    let reasoning = scaled(reasoning_tokens(arm.effort_or(None)), factor);
-    let output = (answer_tokens(job) + reasoning).min(job.limit.unwrap_or(u64::MAX));
-    let usage = Usage {
-        input: job.features.prompt_tokens_estimate,
-        output,
-        reasoning: reasoning.min(output),
+    let answered = Usage {
+        output: output.total(),
+        reasoning: output.reasoning,
         ..Usage::default()
     };
-    Some(price.cost(&usage))
+    let cold = prompt - warm;
+    // What a vendor writes to its cache only where it is asked to costs more there than what it merely reads.
+    let written = keeps && charges_for_writing(&arm.model, (job.standing.keeps)());
+    let now = price.cost(&Usage {
+        input: if written { 0 } else { cold },
+        cache_write: if written { cold } else { 0 },
+        cached: warm,
+        ..answered
+    });
+    if job.standing.ahead == 0 {
+        let ahead = PicoUsd::ZERO;
+        return Some(Expected { now, ahead });
+    }
+    let before = prompt.saturating_add(output.answer);
+    let kept = keeps && before >= PREFIX_MIN;
+    let next = price.cost(&Usage {
+        input: if kept { 0 } else { before },
+        cached: if kept { before } else { 0 },
+        ..answered
+    });
+    Some(Expected {
+        now,
+        ahead: next.times(job.standing.ahead),
+    })
 }
 
 /// In hundredths, so that money stays with whole numbers.
 #[allow(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "a factor is between 0.25 and 4"
+    reason = "a factor is between 0 and 100"
 )]
 fn scaled(tokens: u64, factor: f64) -> u64 {
-    tokens * ((factor * 100.0).clamp(0.0, 10_000.0) as u64) / 100
+    tokens.saturating_mul((factor * 100.0).clamp(0.0, 10_000.0) as u64) / 100
+}
+
+/// A shorter beginning is kept by no vendor.
+pub const PREFIX_MIN: u64 = 1_024;
+
+/// Whether a model's provider charges for writing to its prompt cache, of a request that asks for it.
+#[must_use]
+pub fn charges_for_writing(model: &Model, asked: bool) -> bool {
+    let dearer = |price: &Price| price.rates.cache_write > price.rates.input;
+    asked && model.price.as_ref().is_some_and(dearer) && cache_lifetime(model, || asked).is_some()
+}
+
+/// Whether a request at another effort finds nothing in the prompt cache of the same model: so it is at OpenAI and Anthropic, where
+/// effort is part of the cache's key (openai/codex#35416, NousResearch/hermes-agent PR#114534), and where a template writes the effort
+/// into the prompt. The others say it in a field beside the prompt, so that the prompt stays what it was.
+#[must_use]
+pub fn effort_is_cached_apart(model: &Model) -> bool {
+    !matches!(
+        model.provider.kind.family,
+        Family::Gemini | Family::DeepSeek | Family::Xai | Family::Mistral
+    )
 }
 
 /// How long the provider of a model keeps what it has read for the next request of its conversation; `None` where it keeps nothing, or
@@ -114,8 +223,7 @@ pub fn cache_lifetime(model: &Model, marked: impl FnOnce() -> bool) -> Option<Du
 
 /// The same usage with so many tokens of its input read from a cache, whatever came from one: first those that no cache was involved in,
 /// then those that were written to one.
-#[must_use]
-pub fn warmed(usage: &Usage, warm: u64) -> Usage {
+fn warmed(usage: &Usage, warm: u64) -> Usage {
     let mut usage = *usage;
     let mut more = warm.min(usage.input_total()).saturating_sub(usage.cached);
     // Sound is priced apart, and is not taken to be in a cache.
@@ -133,18 +241,70 @@ pub fn warmed(usage: &Usage, warm: u64) -> Usage {
     usage
 }
 
-/// What the same answer would have cost on the baseline: the same tokens at its price, in the same service tier and manner (where
-/// it has such rates) and at the same hour (`at`, seconds since 1970). Reasoning that a baseline without thinking
-/// would not have done is left out, reasoning that it would have added is not guessed: so `saved` is understated, never inflated.
+/// How a client that had stayed on the baseline would have got the same answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stayed {
+    /// Tokens of the conversation's beginning that the baseline would have found in its provider's cache.
+    pub warm: u64,
+    /// It would have written to that cache what it did not find there, at the price of writing.
+    pub writes: bool,
+    /// What it would have thought; `None` where it is the baseline that has answered.
+    pub thinking: Option<BaselineThinking>,
+}
+
+/// Reasoning tokens of the baseline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BaselineThinking {
+    /// So many: it was seen to think so about such tasks.
+    Seen(u64),
+    /// So many are expected, and nothing was seen: it is not taken to think more than the arm that has answered, nor more than this.
+    AtMost(u64),
+}
+
+/// What the baseline is expected to think about a task.
 #[must_use]
-pub fn on_baseline(baseline: &Arm, usage: &Usage, tier: ServiceTier, at: i64) -> Option<PicoUsd> {
+pub fn baseline_thinking(
+    baseline: &Arm,
+    difficulty: &Difficulty,
+    habit: Option<Habit>,
+) -> BaselineThinking {
+    let expected = reasoning_tokens(&baseline.model, baseline.effort_or(None), difficulty);
+    match habit {
+        Some(habit) if habit.weight >= 0.5 => {
+            BaselineThinking::Seen(scaled(expected, habit.reasoning))
+        }
+        _ => BaselineThinking::AtMost(expected),
+    }
+}
+
+/// What the same answer would have cost on the baseline: the same visible tokens at its price, in the same service tier and manner (where
+/// it has such rates) and at the same hour (`at`, seconds since 1970), with a cache as warm as the conversation would have kept it and
+/// with its own thinking as far as that is known: so `saved` may be understated and is never inflated.
+#[must_use]
+pub fn on_baseline(
+    baseline: &Arm,
+    usage: &Usage,
+    stayed: Stayed,
+    (tier, at): (ServiceTier, i64),
+) -> Option<PicoUsd> {
     let price = baseline.model.price.as_ref()?;
     let price = price.served(tier, at).unwrap_or(*price);
     let price = price.made(usage.manner).unwrap_or(price);
-    let mut usage = *usage;
-    if baseline.effort_or(None) == Effort::None {
-        usage.output = usage.output.saturating_sub(usage.reasoning);
-        usage.reasoning = 0;
+    let mut usage = warmed(usage, stayed.warm);
+    let reasoning = match stayed.thinking {
+        None => usage.reasoning,
+        Some(BaselineThinking::Seen(tokens)) => tokens,
+        Some(BaselineThinking::AtMost(tokens)) => usage.reasoning.min(tokens),
+    };
+    if stayed.writes {
+        let plain = usage.input.saturating_sub(usage.audio_input);
+        usage.input -= plain;
+        usage.cache_write += plain;
     }
+    usage.output = usage
+        .output
+        .saturating_sub(usage.reasoning)
+        .saturating_add(reasoning);
+    usage.reasoning = reasoning;
     Some(price.cost(&usage))
 }

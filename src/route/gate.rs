@@ -1,9 +1,10 @@
 //! Hard gates: which models may answer at all, and what to say where none may.
 
-use super::{Asked, Considered, Policy, Wants, private_only};
+use super::policy::Rule;
+use super::{Asked, Considered, Policy, Wants, private_only, rank};
 use crate::classify::Features;
 use crate::error::{Error, Kind};
-use crate::fleet::Model;
+use crate::fleet::{Arm, Model};
 use crate::provider::Provider;
 use std::sync::Arc;
 
@@ -40,14 +41,40 @@ pub(super) fn eligible(
         };
         match verdict {
             None => pass.push(model.clone()),
-            Some(verdict) => considered.push(Considered {
-                arm: model.name.clone(),
-                expected: None,
-                verdict,
-            }),
+            Some(verdict) => considered.push(left_out(model, verdict)),
         }
     }
     pass
+}
+
+fn left_out(model: &Arc<Model>, verdict: &'static str) -> Considered {
+    Considered {
+        arm: Arm {
+            model: Arc::clone(model),
+            effort: None,
+        },
+        expected: None,
+        chance: None,
+        verdict,
+    }
+}
+
+/// Leaves out the models that the rule does not let answer.
+pub(super) fn leave_out_vetoed(
+    rule: &Rule,
+    eligible: &mut Vec<Arc<Model>>,
+    considered: &mut Vec<Considered>,
+) {
+    if rule.route.never.is_empty() {
+        return;
+    }
+    eligible.retain(|model| {
+        let vetoed = rank::is_vetoed(rule, model);
+        if vetoed {
+            considered.push(left_out(model, "the rule does not let it answer"));
+        }
+        !vetoed
+    });
 }
 
 /// Leaves out the models that do not take all of the request, where there are others.
@@ -62,11 +89,7 @@ pub(super) fn prefer_takers(
     eligible.retain(|model| {
         let takes = (asked.takes)(model);
         if !takes {
-            considered.push(Considered {
-                arm: model.name.clone(),
-                expected: None,
-                verdict: "it takes no text that ends the answer",
-            });
+            considered.push(left_out(model, "it takes no text that ends the answer"));
         }
         takes
     });
@@ -81,11 +104,10 @@ pub(super) fn leave_out(
     eligible.retain(|model| {
         let stays = model.provider.name != provider.name;
         if !stays {
-            considered.push(Considered {
-                arm: model.name.clone(),
-                expected: None,
-                verdict: "cannot be told this request: it speaks another dialect",
-            });
+            considered.push(left_out(
+                model,
+                "cannot be told this request: it speaks another dialect",
+            ));
         }
         stays
     });

@@ -9,9 +9,8 @@ mod parse;
 pub use parse::{no_arm, parse};
 
 use crate::arm::{Effort, Objective, Tier};
-use crate::classify::{Difficulty, Features, Task};
+use crate::classify::{Difficulty, Task};
 use crate::pattern::like;
-use std::sync::OnceLock;
 
 /// The name of the built-in last rule.
 pub const DEFAULT: &str = "default";
@@ -21,18 +20,6 @@ static EMBEDDED: &[(&str, &str)] = &[
     (
         "rules/00-privacy.toml",
         include_str!("../../rules/00-privacy.toml"),
-    ),
-    (
-        "rules/10-thinking.toml",
-        include_str!("../../rules/10-thinking.toml"),
-    ),
-    (
-        "rules/20-everyday.toml",
-        include_str!("../../rules/20-everyday.toml"),
-    ),
-    (
-        "rules/30-plain.toml",
-        include_str!("../../rules/30-plain.toml"),
     ),
     (
         "rules/90-unknown.toml",
@@ -121,21 +108,27 @@ impl<T: PartialOrd + Copy> Span<T> {
 }
 
 /// Where a request goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Route {
-    /// The tier or the model.
+    /// The tier, the model, or the tiers within which the arm is chosen by what it is worth and costs.
     pub to: Target,
     /// The efforts that may be chosen; `None` leaves it to the model and the decider.
     pub effort: Option<Efforts>,
-    /// Only `to` may answer first. Otherwise the decider may prefer another arm that meets the objective for less.
+    /// The share of the best arm's chance that the chosen one must have, 0 to 1; `None` leaves it to the objective.
+    pub floor: Option<f64>,
+    /// Patterns of models that may not answer.
+    pub never: Vec<String>,
+    /// Only `to` may answer first. Otherwise another arm may where `to` has none that can.
     pub strict: bool,
     /// What may answer where `to` fails, in this order. Nothing else is ever a paid fallback.
     pub fallback: Vec<Target>,
 }
 
-/// A tier, or one model with or without an effort.
+/// A tier, one model with or without an effort, or all models of a range of tiers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
+    /// Any model from the first tier to the second, both included.
+    Within(Tier, Tier),
     /// Any model of this tier.
     Tier(Tier),
     /// This model.
@@ -224,51 +217,19 @@ fn any<T>(list: &[T], holds: impl Fn(&T) -> bool) -> bool {
     list.is_empty() || list.iter().any(holds)
 }
 
-/// Where the starter rules send such a prompt, with a model in every tier and nothing else known.
-#[must_use]
-pub fn starter_tier(difficulty: &Difficulty, features: &Features) -> Tier {
-    static RULES: OnceLock<Vec<Rule>> = OnceLock::new();
-    let rules =
-        RULES.get_or_init(|| parse(&embedded(), None).expect("a test reads the starter rules"));
-    let facts = Facts {
-        difficulty,
-        tokens: features.prompt_tokens_estimate,
-        tools: false,
-        structured: false,
-        images: false,
-        turns: features.turns,
-        model: "auto",
-        tags: &[],
-        header: &|_| None,
-        key: None,
-        objective: Objective::Balanced,
-        private: false,
-        cap_used: 0,
-    };
-    match rules
-        .iter()
-        .find(|r| r.matches(&facts))
-        .map(|r| &r.route.to)
-    {
-        Some(Target::Tier(tier)) => *tier,
-        _ => Tier::Standard,
-    }
-}
-
 /// The rule for what no other rule decides.
 #[must_use]
 pub fn default_rule() -> Rule {
     Rule {
         name: DEFAULT.to_owned(),
-        why: "No rule decides; the everyday model with a little thinking is a cautious choice."
+        why: "No rule binds it: of the arms whose chance of a good answer is near enough to the best one's, the cheapest answers."
             .to_owned(),
         when: When::default(),
         route: Route {
-            to: Target::Tier(Tier::Standard),
-            effort: Some(Efforts {
-                least: Effort::Low,
-                most: Effort::Medium,
-            }),
+            to: Target::Within(Tier::Local, Tier::Reasoning),
+            effort: None,
+            floor: None,
+            never: Vec::new(),
             strict: false,
             fallback: Vec::new(),
         },

@@ -76,6 +76,7 @@ fn everything(telemetry: &Telemetry) {
             task: "code",
             tier: Tier::Small,
             unknown: None,
+            noted: None,
         });
         telemetry.attempt_opened();
         let hostile = Opening {

@@ -74,6 +74,7 @@ fn told() -> String {
         task: "code",
         tier: Tier::Small,
         unknown: None,
+        noted: None,
     });
     telemetry.attempt_opened();
     let opening = Opening {

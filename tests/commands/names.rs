@@ -196,3 +196,23 @@ fn the_start_warns_of_what_guards_nothing_and_serves() {
     let _ = child.kill();
     let _ = child.wait();
 }
+
+#[test]
+fn check_tells_rules_that_never_decide_and_tiers_without_a_model() {
+    let dir = tempfile::tempdir().expect("a folder");
+    write(dir.path(), SIMULATED);
+    std::fs::create_dir(dir.path().join("rules")).expect("a folder");
+    let rule = |name: &str, route: &str| {
+        format!("[[rule]]\nname = \"{name}\"\nwhy = \"a test\"\nroute = {{ {route} }}\n")
+    };
+    let rules = rule("all", "effort = \"none..low\"") + &rule("late", "tier = \"local\"");
+    std::fs::write(dir.path().join("rules/own.toml"), rules).expect("a file");
+    let (ok, text, err) = out(flyball(dir.path()).args(["check"]));
+    assert!(ok, "{err}");
+    for told in [
+        "rule \"late\" never decides: \"all\" before it holds for everything",
+        "rule \"late\": no model is of tier local",
+    ] {
+        assert!(text.contains(told), "{told}: {text}");
+    }
+}

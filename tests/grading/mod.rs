@@ -10,7 +10,7 @@ use flyball::arm::Tier;
 use flyball::classify::{self, Difficulty, Features, model};
 use flyball::dialect;
 use flyball::learn::outcome::measured;
-use flyball::route::policy::starter_tier;
+use flyball::route::starter_tier;
 use serde_json::Value;
 use std::io::Read;
 

@@ -121,7 +121,11 @@ async fn a_small_limit_is_not_thought_away() {
         );
     }
     let got = flyball.chat(&[], &limited(30_000)).await;
-    assert_eq!(got.header("x-flyball-model"), Some("m-big"));
+    assert_ne!(
+        got.header("x-flyball-effort"),
+        Some("none"),
+        "there is room to think"
+    );
     let got = flyball
         .chat(&[("x-flyball-effort", "low")], &limited(200))
         .await;

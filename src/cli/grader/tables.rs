@@ -5,7 +5,7 @@ use super::*;
 use crate::classify;
 use crate::learn::disturb;
 use crate::learn::evaluate::{EvalLine, Lift, ROUTERS};
-use crate::route::policy;
+use crate::route::starter_tier;
 
 /// Prompts that robustness is told from, at most.
 const ROBUST_ROWS: usize = 4_000;
@@ -267,10 +267,7 @@ pub(super) fn robust(args: &EvalArgs) -> Result<(), String> {
     let tier = |prompt: &str| {
         let features = outcome::measured(prompt);
         let difficulty = classify::grade(&features, None);
-        (
-            policy::starter_tier(&difficulty, &features),
-            difficulty.difficulty,
-        )
+        (starter_tier(&difficulty, &features), difficulty.difficulty)
     };
     let before: Vec<_> = places.iter().map(|at| tier(&prompts[*at])).collect();
     let mut shown = table(&[

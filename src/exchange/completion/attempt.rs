@@ -8,6 +8,7 @@ use super::super::{
     returned::{self, ServedBy},
 };
 use super::{Completion, Routed, unix_seconds};
+use crate::affinity::Use;
 use crate::arm::Effort;
 use crate::chat::{Manner, Part};
 use crate::dialect::keep::Keeper;
@@ -22,7 +23,7 @@ use crate::money::PicoUsd;
 use crate::price::Price;
 use crate::relay::{AnswerBody, Passes, Reading};
 use crate::route::cost;
-use crate::settle::{self, InConversation, Job};
+use crate::settle::{self, InConversation, Job, Lesson};
 use crate::tokens;
 use crate::upstream::Begins;
 use bytes::Bytes;
@@ -105,7 +106,12 @@ impl<'a> CompletionOrder<'a> {
             told,
             effort: arm.effort_or(completion.request.effort),
             capped,
-            input: InputBound::of(&told.body, &request, attached),
+            input: InputBound::of(&told.body, &request, attached).with_entries(
+                routed.in_band(arm, told.dialect).map_or(0, |_| {
+                    let said = routed.efforts_said(&arm.model);
+                    said.map_or(1, |said| said.changes.len() + 1)
+                }),
+            ),
             attached: attached.window.map_or(attached.tokens, |_| 0),
             time: price.map_or(PicoUsd::ZERO, |p| p.time_cost(admission.limits.longest())),
             model_max: arm
@@ -360,22 +366,28 @@ impl<'a> CompletionOrder<'a> {
 
     /// The conversation that it is in.
     fn conversation(&self) -> Option<InConversation> {
-        let (turn, _) = self.routed.turn.as_ref()?;
         Some(InConversation {
             warmth: self.completion().admission.warmth.clone(),
-            turn: *turn,
+            turn: self.routed.turn.as_ref()?.turn,
         })
     }
 
-    /// Tokens that the baseline would have read from its provider's cache, had it answered so far.
-    fn warm_on_baseline(&self) -> u64 {
-        let completion = self.completion();
-        let marked = || bound::may_ask_for_cache(completion.body);
-        let lifetime = cost::cache_lifetime(&self.routed.decision.baseline.model, marked);
-        let turn = self.routed.turn.as_ref().map(|(turn, _)| *turn);
-        turn.zip(lifetime).map_or(0, |(turn, lifetime)| {
-            completion.admission.warmth.tokens(turn, lifetime)
-        })
+    /// What is learned from the usage of its answer.
+    fn lesson(&self) -> Lesson {
+        let Completion {
+            features,
+            difficulty,
+            admission,
+            ..
+        } = self.completion();
+        Lesson {
+            habits: admission.habits.clone(),
+            task: difficulty.task,
+            expected: Use {
+                answer: cost::answer_tokens(features, difficulty),
+                reasoning: cost::reasoning_tokens(&self.arm.model, self.effort, difficulty),
+            },
+        }
     }
 
     /// What of the provider's stream goes on to the client.
@@ -438,16 +450,29 @@ impl Order for CompletionOrder<'_> {
                 "the chosen model does not speak this dialect",
             )
         })?;
+        let admission = self.completion().admission;
+        let none = HeaderMap::new();
+        let headers = match self.told.translated {
+            true => &none,
+            false => &admission.head.headers,
+        };
+        let said = self.routed.with_effort_in_band(
+            (self.arm, self.effort),
+            self.told.dialect,
+            self.body(),
+            headers,
+        );
         Ok(Outgoing {
             method: Method::POST,
             url,
-            body: self.body().into(),
+            body: said.body.into(),
             begins: if stream {
                 Begins::AtOnce
             } else {
                 Begins::AtItsEnd
             },
             bodiless: false,
+            header: said.header,
         })
     }
 
@@ -459,8 +484,9 @@ impl Order for CompletionOrder<'_> {
             tier: self.request.tier.map(|asked| asked.tier),
             manner: self.request.manner,
             baseline: self.routed.decision.baseline.clone(),
-            warm: self.warm_on_baseline(),
+            stayed: self.routed.stayed(self.arm, self.effort),
             conversation: self.conversation(),
+            lesson: Some(self.lesson()),
             capped: self.capped.any(),
             dialect: completion.admission.dialect,
             attached: self.attached,
@@ -477,6 +503,14 @@ impl Order for CompletionOrder<'_> {
             "x-flyball-difficulty",
             &format!("{:.2}", difficulty.difficulty),
         );
+        if let Some(weighed) = self.routed.decision.weighed(self.arm) {
+            if let Some(chance) = weighed.chance {
+                set("x-flyball-chance", &format!("{chance:.2}"));
+            }
+            if let Some(expected) = weighed.expected {
+                set("x-flyball-expected-usd", &expected.now.usd_text());
+            }
+        }
         if let Some(limit) = self.limit {
             set("x-flyball-limit-tokens", &limit.to_string());
         }

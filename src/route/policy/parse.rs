@@ -179,10 +179,36 @@ fn route(table: Table<'_>, fleet: Option<&Fleet>) -> Option<Route> {
     let arm = table
         .text("arm")
         .and_then(|text| arm(&table, text, table.line_of("arm"), fleet));
+    let within = within(&table);
     let effort = efforts(&table);
-    if table.has("tier") == table.has("arm") {
-        let help = Some("write either a tier or an arm".to_owned());
-        table.complain("arm", "a route goes to one tier or one arm", help);
+    let floor = table.number("floor").filter(|floor| {
+        let share = (0.0..=1.0).contains(floor);
+        if !share {
+            let help = Some("write a share like 0.95".to_owned());
+            table.complain(
+                "floor",
+                format_args!("floor {floor} is not from 0 to 1"),
+                help,
+            );
+        }
+        share
+    });
+    let never = table.words("never").unwrap_or_default();
+    let bounds = ["least", "most"].iter().any(|key| table.has(key));
+    let targets = [table.has("tier"), table.has("arm"), bounds];
+    if targets.iter().filter(|there| **there).count() > 1 {
+        let help = Some("write a tier, an arm, or least and most".to_owned());
+        table.complain(
+            "arm",
+            "a route goes to one tier or one arm, or stays within tiers",
+            help,
+        );
+    }
+    let says = ["tier", "arm", "least", "most", "effort", "floor", "never"];
+    if !says.iter().any(|key| table.has(key)) {
+        let help =
+            Some("write a tier, an arm, or bounds: least, most, effort, floor, never".to_owned());
+        table.complain("tier", "the route says nothing", help);
     }
     if effort.is_some() && matches!(arm, Some(Target::Arm(_, Some(_)))) {
         table.complain("effort", "the arm has an effort already", None);
@@ -196,13 +222,36 @@ fn route(table: Table<'_>, fleet: Option<&Fleet>) -> Option<Route> {
             None => self::arm(&table, &w.text, w.line, fleet),
         })
         .collect();
+    let open = within.filter(|_| !table.has("tier") && !table.has("arm"));
     table.finish();
     Some(Route {
-        to: arm.or(tier.map(Target::Tier))?,
+        to: arm.or(tier.map(Target::Tier)).or(open)?,
         effort,
+        floor,
+        never: never.into_iter().map(|word| word.text).collect(),
         strict,
         fallback,
     })
+}
+
+/// The tiers from `least` to `most`; an end that is not said is open.
+fn within(table: &Table<'_>) -> Option<Target> {
+    let tiers = Tier::ALL.map(|t| (t.name(), t));
+    let end = |key, open| match table.has(key) {
+        true => table.choice(key, "tier", &tiers),
+        false => Some(open),
+    };
+    let (least, most) = (end("least", Tier::Local)?, end("most", Tier::Reasoning)?);
+    if least > most {
+        let help = Some("least names the cheaper tier".to_owned());
+        table.complain(
+            "least",
+            format_args!("no tier lies from {least} to {most}"),
+            help,
+        );
+        return None;
+    }
+    Some(Target::Within(least, most))
 }
 
 fn arm(table: &Table<'_>, text: &str, line: usize, fleet: Option<&Fleet>) -> Option<Target> {
@@ -290,6 +339,7 @@ mod tests {
             api_key: None,
             local: false,
             service_tiers: None,
+            effort_in_band: None,
         });
         let model = Model {
             name: "haiku".to_owned(),
@@ -303,6 +353,7 @@ mod tests {
             simulated: false,
             media: Default::default(),
             senses: Default::default(),
+            ability: Default::default(),
             embeds: false,
         };
         Fleet {
@@ -373,7 +424,7 @@ mod tests {
             ),
             (
                 "route = { tier = \"small\", arm = \"haiku\" }",
-                "r.toml:4: rule \"a\": a route goes to one tier or one arm; write either a tier or an arm",
+                "r.toml:4: rule \"a\": a route goes to one tier or one arm, or stays within tiers; write a tier, an arm, or least and most",
             ),
             (
                 "",
