@@ -56,7 +56,7 @@ fn by_form(plain: Plain) -> Difficulty {
     }
 }
 
-/// Below this a plain task goes to the small model by the starter rules.
+/// Below this a plain task most likely goes to the small model.
 const PLAIN_BELOW: f64 = 0.5;
 
 fn is_plain(task: Task) -> bool {

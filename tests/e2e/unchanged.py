@@ -3,7 +3,7 @@
 
 It runs three times against a provider on this machine that keeps every byte it is sent: straight, through flyball,
 and through flyball with --intercept '*'. Through flyball the same bytes must arrive and the script must read the same;
-intercepted, easy prompts must go to the cheap model, hard ones not, and money must be saved. Prints PASS and FAIL
+intercepted, easy prompts must go to the cheap model without thinking, hard ones not, and money must be saved. Prints PASS and FAIL
 lines; the exit status is 0 only if all passed.
 
     tests/e2e/unchanged.py --flyball target/debug/flyball
@@ -161,15 +161,16 @@ def untouched(straight, through):
 
 
 def routed(straight, through, rows):
-    """Easy prompts go to the cheap model, the hard one does not, and the sum is smaller."""
-    models = [json.loads(body)["model"] for _, _, body in through]
+    """Easy prompts go to the cheap model without thinking, the hard ones do not, and the sum is smaller."""
+    arms = [f'{json.loads(body)["model"]}@{row["effort"]}' for (_, _, body), row in zip(through, rows)]
     hard = ["irrational" in body.decode() for _, _, body in straight]
-    small = [model in ("gpt-5-nano", "claude-haiku-4-5") for model in models]
+    # gpt-5-nano cannot leave thinking out altogether.
+    small = [arm in ("gpt-5-nano@minimal", "claude-haiku-4-5@none") for arm in arms]
     cost, baseline = (sum(row[name] for row in rows) for name in ("cost_pico_usd", "baseline_pico_usd"))
     saved = baseline - cost
     say("PASS" if saved > 0 else "FAIL", f"intercepted: ${saved / 1e12:.6f} of ${baseline / 1e12:.6f} saved")
     return [
-        same(f"intercepted: easy prompts to a small model, hard ones not ({', '.join(models)})", small, [not h for h in hard]),
+        same(f"intercepted: easy prompts to a small model without thinking, hard ones not ({', '.join(arms)})", small, [not h for h in hard]),
         same("intercepted: one row a request", len(rows), len(straight)),
         saved > 0,
     ]

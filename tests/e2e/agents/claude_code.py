@@ -29,7 +29,9 @@ def install():
 
 
 def keeps_thoughts(case):
-    return case.upstream in ("messages", "responses", "gemini", "deepseek")
+    # Where it is to be cheap, nothing thinks.
+    cheap = "cheap" in case.more.get("config", "")
+    return case.upstream in ("messages", "responses", "gemini", "deepseek") and not cheap
 
 
 def command(case, fly, box, claude):
