@@ -248,7 +248,8 @@ fn by_worth(
     }
     // Whole numbers up to 2^53 are exact, which is $9,000; arms are only compared.
     let priced = |w: &Weighed| (w.total().map(|c| c.0 as f64), w.chance);
-    let step = enough.step_up(all.iter().map(priced)).filter(|_| !fast);
+    let above = all.iter().take_while(|w| good(w)).map(priced);
+    let step = enough.step_up(above).filter(|_| !fast);
     if let Some(at) = step {
         let mut better = all.remove(at);
         better.verdict = "chosen: its better chance is worth its price";
