@@ -27,7 +27,7 @@ fn a_conversation_costs_a_fifth_less_than_on_any_single_arm_that_is_as_good() {
 fn a_conversation_never_costs_more_than_without_its_caches_in_view_and_keeps_its_arm_inside_a_turn()
 {
     for fleet in &FLEETS {
-        let outcome = run(fleet, 60, 7, None);
+        let outcome = run(fleet, 200, 7, None);
         let (own, blind) = (outcome.flyball.usd(), outcome.blind.usd());
         assert!(own <= blind, "{}: {own}, {blind}", fleet.name);
         assert_eq!(outcome.flyball.loop_changes, 0, "{}", fleet.name);
