@@ -82,7 +82,7 @@ fn place(effort: Effort) -> usize {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct AbilityTable {
     #[serde(rename = "_what")]
     _what: String,
     #[serde(rename = "unit")]
@@ -148,8 +148,8 @@ struct Defaults {
     _source: String,
 }
 
-fn file() -> &'static File {
-    static FILE: OnceLock<File> = OnceLock::new();
+fn file() -> &'static AbilityTable {
+    static FILE: OnceLock<AbilityTable> = OnceLock::new();
     FILE.get_or_init(|| {
         serde_json::from_str(include_str!("../data/abilities.json"))
             .expect("a test reads the embedded table")

@@ -19,12 +19,12 @@ pub struct Worth {
 
 /// How much an arm's ability counts for a kind of work, and how much easier (or harder) what people ask of it is than the questions of
 /// benchmarks, from which the grade has learned its chances; both in logits. See docs/routing.md for what they were chosen by.
-struct Kind {
+struct KindOfWork {
     skills: &'static [(Skill, f64)],
     easier: f64,
 }
 
-fn kind(task: Task) -> Kind {
+fn kind(task: Task) -> KindOfWork {
     let (skills, easier): (&'static [_], _) = match task {
         Task::Summarise | Task::Translate | Task::Extract | Task::Creative => {
             (&[(Skill::Plain, 2.0)], 0.6)
@@ -34,7 +34,7 @@ fn kind(task: Task) -> Kind {
         Task::Code | Task::Debug => (&[(Skill::Code, 0.8)], -0.6),
         Task::Unknown => (&[(Skill::Know, 0.4), (Skill::Reason, 0.4)], 0.0),
     };
-    Kind { skills, easier }
+    KindOfWork { skills, easier }
 }
 
 /// What a sign of being stuck takes from the chance that the conversation's model is good enough, in logits.
