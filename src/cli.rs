@@ -174,7 +174,7 @@ pub fn run() -> ExitCode {
         Command::Classify(args) => inspect::classify(&args),
         Command::Train(args) => grader::train(&args),
         Command::Fit(args) => grader::fit(&args),
-        Command::Eval(args) => grader::eval(&args),
+        Command::Eval(args) => grader::eval(&common, &args),
         Command::Ledger(command) => books::ledger(&common, &command),
         Command::Report(args) => books::report(&common, &args),
         Command::Key(command) => keys::run(&common, &command),

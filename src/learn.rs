@@ -8,6 +8,7 @@
 //! | [`train`] | all heads of a grader, calibrated on folds that the heads have not seen |
 //! | [`fit`] | an overlay from the operator's own outcomes, used only if it proves itself |
 //! | [`metrics`], [`folds`], [`evaluate`] | APGR, CPT, calibration; how rows are kept apart; the table of the docs |
+//! | [`replay`] | recorded answers of two models, with what the weak one shows of itself, through the decision |
 //! | [`chart`] | the cost–quality curve as a picture |
 
 pub mod boost;
@@ -20,6 +21,7 @@ pub mod folds;
 pub mod metrics;
 pub mod outcome;
 pub mod recipe;
+pub mod replay;
 pub mod train;
 pub mod words;
 

@@ -1,7 +1,9 @@
 //! `flyball train`, `fit` and `eval`: the grader from outcomes, an operator's overlay, and how good both are.
 
+mod replay;
 mod tables;
 
+use super::Common;
 use crate::classify::model::{self, Grader};
 use crate::classify::overlay::Overlay;
 use crate::learn::evaluate::{self, Data, Figures};
@@ -59,13 +61,13 @@ pub(super) struct FitArgs {
 #[derive(Args, Debug)]
 pub(super) struct EvalArgs {
     /// Outcomes, one JSON a line as for `fit`; .gz too
-    #[arg(long, value_name = "FILE")]
-    outcomes: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "replay")]
+    outcomes: Option<PathBuf>,
     /// The weak model's name in the outcomes
-    #[arg(long, value_name = "NAME", required_unless_present_any = ["cross_validate", "robustness"])]
+    #[arg(long, value_name = "NAME", required_unless_present_any = ["cross_validate", "robustness", "replay"])]
     weak: Option<String>,
     /// The strong model's name in the outcomes
-    #[arg(long, value_name = "NAME", required_unless_present_any = ["cross_validate", "robustness"])]
+    #[arg(long, value_name = "NAME", required_unless_present_any = ["cross_validate", "robustness", "replay"])]
     strong: Option<String>,
     /// An overlay that `flyball fit` wrote
     #[arg(long, value_name = "FILE")]
@@ -76,6 +78,8 @@ pub(super) struct EvalArgs {
     /// How many decisions stay the same when the prompts are said a little differently
     #[arg(long)]
     robustness: bool,
+    #[command(flatten)]
+    replay: replay::ReplayArgs,
     /// With --cross-validate: prompts that somebody has judged
     #[arg(long, value_name = "FILE")]
     asks: Vec<PathBuf>,
@@ -88,6 +92,13 @@ pub(super) struct EvalArgs {
     /// As JSON
     #[arg(long)]
     json: bool,
+}
+
+impl EvalArgs {
+    /// The file of outcomes. Only a replay has none.
+    fn outcomes(&self) -> &Path {
+        self.outcomes.as_deref().unwrap_or(Path::new(""))
+    }
 }
 
 /// A file's text, unpacked where its name ends in .gz.
@@ -336,7 +347,10 @@ pub(super) fn overlay_of(path: &Path) -> Result<Overlay, String> {
     Overlay::read(&text_of(path)?).map_err(|e| format!("{}: {e}", path.display()))
 }
 
-pub(super) fn eval(args: &EvalArgs) -> Result<(), String> {
+pub(super) fn eval(common: &Common, args: &EvalArgs) -> Result<(), String> {
+    if args.replay.asked() {
+        return replay::eval(common, args);
+    }
     if args.cross_validate {
         return tables::cross_validated(args);
     }
@@ -347,7 +361,7 @@ pub(super) fn eval(args: &EvalArgs) -> Result<(), String> {
         args.weak.as_deref().unwrap_or_default(),
         args.strong.as_deref().unwrap_or_default(),
     );
-    let compared = Compared::read(&args.outcomes, weak, strong)?;
+    let compared = Compared::read(args.outcomes(), weak, strong)?;
     let overlay = args.fit.as_deref().map(overlay_of).transpose()?;
     let pairs = compared.pairs();
     if pairs.len() < 2 {

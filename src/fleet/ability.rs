@@ -126,9 +126,14 @@ struct BySkill {
 }
 
 impl Entry {
+    /// The model is one of this family, and of its size where both names tell one.
     fn names(&self, model: &str) -> bool {
+        let same_size = match (size(&self.prefix), size(model)) {
+            (Some(own), Some(other)) => own == other,
+            _ => true,
+        };
         let mut prefixes = std::iter::once(&self.prefix).chain(&self.also);
-        prefixes.any(|prefix| model.starts_with(prefix.as_str()))
+        same_size && prefixes.any(|prefix| model.starts_with(&prefix.replace(':', "-")))
     }
 }
 
@@ -188,10 +193,19 @@ pub fn usual_reasoning_tokens(effort: Effort) -> u64 {
     usual.get(effort.name()).copied().unwrap_or_default()
 }
 
+/// How many billions of parameters a name tells: `70b`, `3.8b`.
+fn size(name: &str) -> Option<&str> {
+    let mut parts = name.split(['-', ':', '_']);
+    parts.find(|part| {
+        part.strip_suffix('b')
+            .is_some_and(|n| n.parse::<f32>().is_ok())
+    })
+}
+
 /// How able a model of this name is; one that nobody has measured is as its tier is.
 #[must_use]
 pub fn ability(model: &str, tier: Tier) -> Ability {
-    let name = model.to_ascii_lowercase();
+    let name = model.to_ascii_lowercase().replace(':', "-");
     let name = name.rsplit('/').next().unwrap_or(&name);
     let undated = without_date(name).unwrap_or(name);
     let mut entries = file().models.iter();
@@ -243,6 +257,17 @@ mod tests {
             let rising = Effort::ALL.map(|effort| model.at(skill, effort));
             assert!(rising.is_sorted(), "{skill:?}: {rising:?}");
         }
+    }
+
+    #[test]
+    fn another_size_of_a_family_is_another_model() {
+        let know = |name| ability(name, Tier::Standard).at(Skill::Know, Effort::None);
+        let small = know("llama3.1:8b");
+        assert!((small - know("llama3.1")).abs() < 1e-9, "the usual size");
+        for larger in ["llama3.1:70b", "llama3.1-70b", "llama-3.1-70b-instruct"] {
+            assert!(know(larger) > small + 0.5, "{larger}: {}", know(larger));
+        }
+        assert!(know("llama3.1-405b") > small + 0.5, "as its tier is");
     }
 
     #[test]

@@ -67,7 +67,8 @@ impl Worth {
     }
 
     /// The chance at this ability and effort.
-    pub(super) fn chance_of(&self, ability: &Ability, effort: Effort) -> f64 {
+    #[must_use]
+    pub fn chance_of(&self, ability: &Ability, effort: Effort) -> f64 {
         let able = Skill::ALL.iter().zip(self.weights);
         let able: f64 = able
             .filter(|(_, weight)| *weight > 0.0)

@@ -20,6 +20,7 @@ const LAYERS: [&[&str]; 5] = [
         "caller",
         "classify",
         "learn",
+        "probe",
         "route",
         "tokens",
         "ledger::cap",

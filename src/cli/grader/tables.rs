@@ -135,7 +135,7 @@ fn write_chart(
 
 pub(super) fn cross_validated(args: &EvalArgs) -> Result<(), String> {
     let data = rows_of(
-        std::slice::from_ref(&args.outcomes),
+        &[args.outcomes().to_path_buf()],
         &args.asks,
         args.recipe.as_deref(),
     )?;
@@ -255,7 +255,7 @@ fn markdown(lines: &[EvalLine], sources: &[EvalLine], lifts: &[Lift]) {
 
 /// How many decisions on tiers stay the same under each disturbance.
 pub(super) fn robust(args: &EvalArgs) -> Result<(), String> {
-    let prompts: Vec<String> = lines_of(&args.outcomes, |line| {
+    let prompts: Vec<String> = lines_of(args.outcomes(), |line| {
         let row: serde_json::Value = serde_json::from_str(line).map_err(|e| e.to_string())?;
         row["prompt"]
             .as_str()
@@ -297,7 +297,7 @@ pub(super) fn robust(args: &EvalArgs) -> Result<(), String> {
         println!(
             "{shown}\n{} prompts of {}",
             places.len(),
-            args.outcomes.display()
+            args.outcomes().display()
         );
     }
     Ok(())

@@ -1,0 +1,1 @@
+//! What an answer shows of itself.
