@@ -74,6 +74,7 @@ fn once(policy: &Policy, difficulty: &Difficulty, features: &Features) {
         tags: &[],
         header: &|_| None,
         key: None,
+        shows: &|_| None,
         standing: Standing {
             serving: None,
             before: Some(("m-1", flyball::arm::Effort::Low)),

@@ -4,11 +4,13 @@
 //! anew with every call (clocks, counts, listings, reminders, a header with a checksum) is left out, and so are the answers and the
 //! results of tools, which apps shorten on the way.
 
+mod evidence;
 mod habits;
 mod items;
 mod makers;
 mod warmth;
 
+pub use evidence::{Evidences, LearnedArm};
 pub use habits::{Habits, Use};
 pub use items::Items;
 pub use makers::Makers;

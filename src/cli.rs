@@ -8,6 +8,7 @@ mod demo;
 mod grader;
 mod inspect;
 mod keys;
+mod learn;
 mod prices;
 mod rules;
 mod serve;
@@ -94,6 +95,9 @@ enum Command {
         after_help = "Example:\n  flyball eval --outcomes outcomes.jsonl --weak gpt-5-nano --strong gpt-5"
     )]
     Eval(grader::EvalArgs),
+    /// Show or forget what was learned of the models that are asked first
+    #[command(subcommand)]
+    Learn(learn::LearnCommand),
     /// Export or verify the ledger
     #[command(
         subcommand,
@@ -175,6 +179,7 @@ pub fn run() -> ExitCode {
         Command::Train(args) => grader::train(&args),
         Command::Fit(args) => grader::fit(&args),
         Command::Eval(args) => grader::eval(&common, &args),
+        Command::Learn(command) => learn::run(&common, &command),
         Command::Ledger(command) => books::ledger(&common, &command),
         Command::Report(args) => books::report(&common, &args),
         Command::Key(command) => keys::run(&common, &command),

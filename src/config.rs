@@ -25,6 +25,7 @@ use crate::pattern::like;
 use crate::price::Catalogue;
 use crate::provider::Kind;
 use crate::reader::{Page, Table};
+use crate::route::Probing;
 use crate::route::policy::{self, Rule};
 use names::Known;
 use secrecy::SecretString;
@@ -111,6 +112,8 @@ pub struct Config {
     pub lower_limits: bool,
     /// Patterns (see [`crate::pattern::like`]) of the fields that a translation into another dialect may let go.
     pub may_drop: Vec<String>,
+    /// When a cheaper arm is asked first, and how long its stream is held back.
+    pub probing: Probing,
     /// What `flyball fit` learned from the operator's own outcomes.
     pub overlay: Option<Arc<Overlay>>,
     /// The caps.
@@ -362,6 +365,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
         .words("may_drop")
         .map(|words| words.into_iter().map(|w| w.text).collect());
     let overlay = overlay(reading, top);
+    let probing = probing(top);
     let zone = caps::zone(top);
     let teams = caps::teams(top);
     let cap_webhook = secret::read(reading, top, "cap_webhook");
@@ -421,6 +425,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
         lower_limits,
         may_drop: may_drop.unwrap_or_else(|| vec!["*".into()]),
         overlay,
+        probing,
         caps,
         teams,
         cap_wait,
@@ -508,6 +513,20 @@ fn answer_tokens(top: &Table<'_>) -> (u64, u64) {
         top.complain(key, text, None);
     }
     (max, min)
+}
+
+/// When a cheaper arm is asked first, and how long its stream is held back for it.
+fn probing(top: &Table<'_>) -> Probing {
+    let usual = Probing::default();
+    let ways = [("never", false), ("pays", true)];
+    let hold = small(top, "probe_hold_tokens", 24, 1_000);
+    Probing {
+        where_it_pays: top
+            .choice("probe", "way of probing", &ways)
+            .unwrap_or(usual.where_it_pays),
+        hold_tokens: usize::try_from(hold).unwrap_or(usual.hold_tokens),
+        hold_for: top.duration("probe_hold").unwrap_or(usual.hold_for),
+    }
 }
 
 /// A count up to `most`.

@@ -32,6 +32,7 @@ pub mod openai_responses;
 mod schema;
 pub mod sse;
 pub mod steps;
+pub mod unasked;
 pub mod unseal;
 
 pub use envelope::Envelope;
@@ -215,6 +216,14 @@ pub trait Dialect: Send + Sync {
     fn ask_usage(&self) -> Vec<Edit> {
         Vec::new()
     }
+
+    /// The edits that make an answer tell how likely its tokens were; none where the request asks for it already, or cannot.
+    fn ask_logprobs(&self, _request: &Object<'_>) -> Vec<Edit> {
+        Vec::new()
+    }
+
+    /// Takes out of an answer, or out of one event of a stream, how likely its tokens were.
+    fn strip_logprobs(&self, _answer: &mut serde_json::Value) {}
 
     /// The model's name stands in the body; otherwise in the path alone.
     fn model_in_body(&self) -> bool {

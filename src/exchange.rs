@@ -18,6 +18,7 @@ mod models;
 mod origin;
 mod outgoing;
 mod passthrough;
+mod probed;
 mod reply;
 mod returned;
 mod router;
@@ -36,17 +37,17 @@ use crate::dialect::{Answer as Read, Dialect, Place};
 use crate::error::{Error, Kind, Retry};
 use crate::fleet::Arm;
 use crate::ledger::balance::Requirement;
-use crate::ledger::record::{Opening, Outcome};
-use crate::ledger::{Ledger, Refused, Reservation, cap::AtCap, now};
+use crate::ledger::record::Outcome;
+use crate::ledger::{HeldRoom, Ledger, Refused, Reservation, cap::AtCap, now};
 use crate::limits::Limits;
+use crate::probe::evidence::Witness;
 use crate::relay::{self, AnswerBody, Reading, Relay, RelayTerms, Watch, bill_headers};
-use crate::route::Policy;
+use crate::route::{Policy, Probe};
 use crate::settle::{Around, Settlement};
 use crate::telemetry::Telemetry;
 use crate::upstream::{Begins, Coding, Failure, In, Upstream};
 use admission::{Admission, Inbound};
 use arc_swap::ArcSwap;
-use bound::Bound;
 use bytes::Bytes;
 use completion::{Completion, TurnSoFar};
 use count::CountCall;
@@ -58,6 +59,7 @@ use http::response::Parts as Head;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use hyper::body::{Body, Incoming};
 use passthrough::Passthrough;
+use probed::{Answered, Look, ProbeOutcome, Probed, Small, Verdict};
 use router::CallKind;
 use status::Next;
 use std::sync::Arc;
@@ -214,6 +216,10 @@ struct Exchange<'a> {
     read: Duration,
     /// An attempt has failed for which somebody may be billed.
     billed: AtomicBool,
+    /// The answer that comes next is compared with one that was there before.
+    compares: AtomicBool,
+    /// A cap had no room for a probe.
+    no_room: AtomicBool,
 }
 
 impl<'a> Exchange<'a> {
@@ -223,6 +229,8 @@ impl<'a> Exchange<'a> {
             admission,
             read: admission.arrived.elapsed(),
             billed: AtomicBool::new(false),
+            compares: AtomicBool::new(false),
+            no_room: AtomicBool::new(false),
         }
     }
 
@@ -268,7 +276,10 @@ impl<'a> Exchange<'a> {
 
     /// Runs it. An SDK tries again whatever ends in a 5xx, twice: what may have been billed must not be billed three times.
     async fn run(&self, work: &dyn Work) -> Reply {
-        let outcome = self.one_by_one(work).await;
+        let mut outcome = self.one_by_one(work).await;
+        if let (true, Ok(answer)) = (self.no_room.load(Ordering::Relaxed), &mut outcome) {
+            probed::note(answer, ProbeOutcome::NoRoom);
+        }
         if !self.billed.load(Ordering::Relaxed) {
             return outcome;
         }
@@ -294,13 +305,22 @@ impl<'a> Exchange<'a> {
             self.state.telemetry.decided(&decided);
         }
         let mut failed = None;
-        for arm in work.arms() {
+        let mut arms = work.arms();
+        if let Some(probe) = work.probe() {
+            match self.probe(work, probe).await {
+                Probed::Not => {}
+                Probed::Answered(reply) => return *reply,
+                Probed::Failed(reply) => {
+                    failed = Some(*reply);
+                    arms = arms.get(1..).unwrap_or_default();
+                }
+            }
+        }
+        for arm in arms {
             let attempt = self.attempt(work, arm).await;
             match attempt.map_err(|failed| failed.of(arm)) {
                 Ok(answer) => {
-                    if let Some((turn, served)) = work.remembers(arm) {
-                        self.state.affinity.remember(turn, served);
-                    }
+                    self.served(work, arm);
                     return Ok(answer);
                 }
                 Err(Unserved::Final(reply)) => return *reply,
@@ -316,18 +336,151 @@ impl<'a> Exchange<'a> {
         failed.unwrap_or_else(|| Err(Error::new(Kind::Internal, "no arm was tried")))
     }
 
+    /// Asks the cheaper arm first, and the arm of the decision only where that one's answer speaks against itself. Both must fit under
+    /// the caps before the first goes out.
+    async fn probe(&self, work: &dyn Work, probe: &Probe) -> Probed {
+        let decided = self.admission.arrived.elapsed();
+        let Some(strong) = work.arms().first() else {
+            return Probed::Not;
+        };
+        let told = (work.told(&probe.arm), work.told(strong));
+        let (Ok(told_first), Ok(told_second)) = told else {
+            return Probed::Not;
+        };
+        let orders = (
+            work.order(&probe.arm, &told_first),
+            work.order(strong, &told_second),
+        );
+        let (Ok(mut first), Ok(mut second)) = orders else {
+            return Probed::Not;
+        };
+        let Some(witness) = first.look() else {
+            return Probed::Not;
+        };
+        let room = (
+            self.room(&mut *first, Duration::ZERO).await,
+            self.room(&mut *second, Duration::ZERO).await,
+        );
+        let (Ok(Some(first_room)), Ok(Some(mut room))) = room else {
+            self.no_room.store(true, Ordering::Relaxed);
+            self.probing(ProbeOutcome::NoRoom, Some(probe));
+            return Probed::Not;
+        };
+        room.escalates(first_room.attempt());
+        let look = Look { probe, witness };
+        let attempt = Attempt {
+            arm: &probe.arm,
+            told: &told_first,
+            order: &mut *first,
+            decided,
+        };
+        let looked = self.send(attempt, Some(first_room), Some(look)).await;
+        let small = match looked {
+            Ok(Answered::Stands(answer, _)) => {
+                drop(room);
+                self.served(work, &probe.arm);
+                return Probed::answered(Ok(answer));
+            }
+            Ok(Answered::GoesOn(small)) => {
+                self.compares.store(true, Ordering::Relaxed);
+                Some(small)
+            }
+            // It has failed, or refuses what it was asked for: the better arm answers as if it had never been asked.
+            Err(failed) => {
+                if failed.is_refusal() {
+                    let evidence = self.admission.habits.evidence();
+                    evidence.told_nothing(&probe.arm.model.name);
+                }
+                self.probing(ProbeOutcome::Failed, Some(probe));
+                None
+            }
+        };
+        let attempt = Attempt {
+            arm: strong,
+            told: &told_second,
+            order: &mut *second,
+            decided,
+        };
+        let answering = self.send(attempt, Some(room), None);
+        let (answer, small) = match small {
+            Some(small) => small.kept_while(answering).await,
+            None => (answering.await, None),
+        };
+        match (answer.map_err(|failed| failed.of(strong)), small) {
+            (Ok(answer), small) => {
+                let said = answer.text();
+                if let Some((small, said)) = small.as_ref().zip(said) {
+                    probed::compare(self.admission.habits.evidence(), probe, small, said);
+                }
+                // Dropped, it is booked as what it has used so far, and for nothing.
+                drop(small);
+                self.served(work, strong);
+                Probed::answered(Ok(probed::told(
+                    answer.answer(),
+                    ProbeOutcome::Escalated,
+                    probe,
+                )))
+            }
+            (Err(_), Some(small)) => {
+                self.probing(ProbeOutcome::StrongFailed, Some(probe));
+                self.served(work, &probe.arm);
+                Probed::answered(Ok(small.delivered(ProbeOutcome::StrongFailed)))
+            }
+            (Err(Unserved::NextArm(reply)), None) => Probed::Failed(reply),
+            (Err(Unserved::Final(reply)), None) => Probed::Answered(reply),
+            (Err(Unserved::LocalInstead(refusal)), None) => Probed::answered(Err(refusal)),
+        }
+    }
+
+    /// An arm has answered: the turn remembers it.
+    fn served(&self, work: &dyn Work, arm: &Arm) {
+        if let Some((turn, served)) = work.remembers(arm) {
+            self.state.affinity.remember(turn, served);
+        }
+    }
+
     /// One attempt on one arm, with a reservation of its own.
     async fn attempt(&self, work: &dyn Work, arm: &Arm) -> Result<Response<AnswerBody>, Unserved> {
-        let (state, arrived) = (self.state, self.admission.arrived);
-        let decided = arrived.elapsed();
+        let decided = self.admission.arrived.elapsed();
         let told = work.told(arm)?;
         let mut order = work.order(arm, &told)?;
+        let room = match self.room(&mut *order, self.admission.policy.cap_wait).await {
+            Ok(room) => room,
+            Err(full) => return Err(self.no_room(full)),
+        };
+        let attempt = Attempt {
+            arm,
+            told: &told,
+            order: &mut *order,
+            decided,
+        };
+        Ok(self.send(attempt, room, None).await?.answer())
+    }
+
+    /// Opens an attempt for which there is room, and sends it. `look`: its answer is looked at.
+    async fn send(
+        &self,
+        attempt: Attempt<'_>,
+        room: Option<HeldRoom>,
+        look: Option<Look<'_>>,
+    ) -> Result<Answered, Unserved> {
+        let Attempt {
+            arm,
+            told,
+            order,
+            decided,
+        } = attempt;
+        let (state, arrived) = (self.state, self.admission.arrived);
         if told.translated {
             let (from, to) = (self.admission.dialect.name(), told.dialect.name());
             state.telemetry.dropped(from, to, told.lost.len());
         }
-        let reservation = match order.bound() {
-            Some(bound) => Some(self.reserve(bound, order.opening()).await?),
+        let reservation = match room {
+            Some(room) => Some(
+                room.open()
+                    .await
+                    .map_err(|refused| self.no_room(NoRoom::Refused(Box::new(refused), None)))?,
+            ),
             None => None,
         };
         let granted = reservation.as_ref().map_or(0, Reservation::tokens);
@@ -371,7 +524,7 @@ impl<'a> Exchange<'a> {
         settlement.sending();
         let sent = Sent {
             arm,
-            told: &told,
+            told,
             begins: outgoing.begins,
             works: outgoing.method == Method::POST,
             capped,
@@ -388,16 +541,28 @@ impl<'a> Exchange<'a> {
             }
         };
         match answer {
-            Ok(answer) => self.answered(&sent, &mut *order, answer, settlement).await,
+            Ok(answer) => {
+                self.answered(&sent, order, answer, (settlement, look))
+                    .await
+            }
             Err(failure) => Err(self.unanswered(&sent, failure, settlement)),
         }
     }
 
-    /// Reserves the bound. What is known roughly is counted exactly before it refuses a request or lowers its limit, unless no count
-    /// could change the refusal: an exact count takes up to a second.
-    async fn reserve(&self, bound: Bound, opening: Opening) -> Result<Reservation, Unserved> {
+    /// Keeps room for the bound of an attempt; `None` for one that stands in no book. What is known roughly is counted exactly before it
+    /// refuses a request or lowers its limit, unless no count could change the refusal: an exact count takes up to a second.
+    async fn room(
+        &self,
+        order: &mut dyn Order,
+        patience: Duration,
+    ) -> Result<Option<HeldRoom>, NoRoom> {
+        let Some(bound) = order.bound() else {
+            return Ok(None);
+        };
+        let opening = order.opening();
         let (ledger, most) = (&self.state.ledger, self.admission.wishes.max_cost);
-        let patience = self.admission.policy.cap_wait;
+        let why = bound.why_much;
+        let refused = |refused| NoRoom::Refused(Box::new(refused), why);
         let mut ask = bound.rough;
         if let Some(exact) = bound.exact {
             let whole = Requirement {
@@ -406,28 +571,34 @@ impl<'a> Exchange<'a> {
             };
             let mut least = bound.least.into_iter().map(|find| find());
             match bound::held_to_cost(whole, most) {
-                Ok(whole) => match ledger.reserve(whole, opening.clone(), Duration::ZERO).await {
-                    Ok(reservation) => return Ok(reservation),
+                Ok(whole) => match ledger.hold(whole, opening.clone(), Duration::ZERO).await {
+                    Ok(room) => return Ok(Some(room)),
                     Err(Refused::Full(full)) => {
                         if least.any(|least| bound::is_hopeless(&full, least)) {
-                            let refused = Refused::Full(bound::as_known(full, ask));
-                            return Err(self.refusal(&refused, bound.why_much));
+                            return Err(refused(Refused::Full(bound::as_known(full, ask))));
                         }
                     }
-                    Err(refused) => return Err(self.refusal(&refused, bound.why_much)),
+                    Err(other) => return Err(refused(other)),
                 },
                 Err(error) => {
                     if least.any(|least| bound::held_to_cost(least, most).is_err()) {
-                        return Err(Unserved::error(error.also(bound.why_much)));
+                        return Err(NoRoom::Dear(error.also(why)));
                     }
                 }
             }
             ask = counting::now(exact).await.unwrap_or(ask);
         }
-        let ask = bound::held_to_cost(ask, most)
-            .map_err(|error| Unserved::error(error.also(bound.why_much)))?;
-        let reserved = ledger.reserve(ask, opening, patience).await;
-        reserved.map_err(|refused| self.refusal(&refused, bound.why_much))
+        let ask = bound::held_to_cost(ask, most).map_err(|error| NoRoom::Dear(error.also(why)))?;
+        let held = ledger.hold(ask, opening, patience).await;
+        held.map(Some).map_err(refused)
+    }
+
+    /// What it leads to that there is no room for an attempt.
+    fn no_room(&self, full: NoRoom) -> Unserved {
+        match full {
+            NoRoom::Refused(refused, why) => self.refusal(&refused, why),
+            NoRoom::Dear(error) => Unserved::error(error),
+        }
     }
 
     /// What a refusal leads to: a local model where the cap says so, another arm where the cap is on this one only.
@@ -491,8 +662,8 @@ impl<'a> Exchange<'a> {
         sent: &Sent<'_>,
         order: &mut dyn Order,
         answer: Response<In>,
-        mut settlement: Settlement,
-    ) -> Result<Response<AnswerBody>, Unserved> {
+        (mut settlement, look): (Settlement, Option<Look<'_>>),
+    ) -> Result<Answered, Unserved> {
         let (mut head, body) = answer.into_parts();
         settlement.status(head.status.as_u16());
         settlement.tier(returned::service_tier(&head.headers));
@@ -505,7 +676,8 @@ impl<'a> Exchange<'a> {
         match order.reading(&mut head, body.is_end_stream()) {
             Way::Empty => {
                 let _ = settlement.passed(&Read::default(), true);
-                Ok(Response::from_parts(head, AnswerBody::whole("")))
+                let answer = Response::from_parts(head, AnswerBody::whole(""));
+                Ok(Answered::Stands(answer, None))
             }
             Way::Relayed(reading) => {
                 let flow = Flow {
@@ -514,7 +686,11 @@ impl<'a> Exchange<'a> {
                     reading,
                     coding,
                 };
-                Ok(self.relayed(sent, head, flow, settlement))
+                let (head, relay) = self.relay(sent, head, flow, settlement);
+                match look {
+                    Some(look) => Ok(self.look_at_stream(head, relay, look).await),
+                    None => Ok(Answered::Stands(streamed(head, relay), None)),
+                }
             }
             Way::Held(hold) => {
                 let held = tokio::select! {
@@ -527,7 +703,7 @@ impl<'a> Exchange<'a> {
                     self.may_be_billed();
                 }
                 let held = (hold, held, coding);
-                self.held(sent, order, head, held, settlement)
+                self.held(sent, order, head, held, (settlement, look))
             }
         }
     }
@@ -539,19 +715,25 @@ impl<'a> Exchange<'a> {
         order: &dyn Order,
         mut head: Head,
         (hold, held, coding): (Hold, reply::HeldAnswer, Option<Coding>),
-        mut settlement: Settlement,
-    ) -> Result<Response<AnswerBody>, Unserved> {
+        (mut settlement, look): (Settlement, Option<Look<'_>>),
+    ) -> Result<Answered, Unserved> {
         match held {
             reply::HeldAnswer::Whole(mut bytes) => {
                 let plain = coding.and_then(|coding| coding.unpack(&bytes, reply::UNPACKED_MAX));
                 let answer = (hold.read)(plain.as_ref().unwrap_or(&bytes));
                 // What is only metered goes on as it came where the client can read that; what is changed on its way is plain.
-                let changed = sent.told.translated || hold.books == Booked::Passed;
+                let changed =
+                    sent.told.translated || hold.books == Booked::Passed || look.is_some();
                 let asked = &self.admission.head.headers;
                 let kept = coding.is_some_and(|coding| returned::accepts(asked, coding));
                 if let Some(plain) = plain.filter(|_| changed || !kept) {
                     head.headers.remove(CONTENT_ENCODING);
                     bytes = plain;
+                }
+                if let Some(look) = look {
+                    settlement.arrived();
+                    self.remember_makers(sent.arm, &answer);
+                    return self.look_at_whole(order, head, (bytes, answer), (settlement, look));
                 }
                 let bill = match hold.books {
                     Booked::Passed => settlement.passed(&answer, true),
@@ -563,11 +745,15 @@ impl<'a> Exchange<'a> {
                 };
                 head.headers
                     .extend(bill.map(bill_headers).unwrap_or_default());
-                order.answer(head, bytes, answer).map_err(|error| {
-                    // The answer was made, and cannot be said.
-                    self.may_be_billed();
-                    Unserved::error(error)
-                })
+                let text = self.compares.load(Ordering::Relaxed).then(|| answer.text());
+                let answer = order.answer(head, bytes, answer);
+                answer
+                    .map(|answer| Answered::Stands(answer, text))
+                    .map_err(|error| {
+                        // The answer was made, and cannot be said.
+                        self.may_be_billed();
+                        Unserved::error(error)
+                    })
             }
             reply::HeldAnswer::Longer(first, rest) => {
                 let kept = Some(first.to_vec());
@@ -589,7 +775,8 @@ impl<'a> Exchange<'a> {
                     reading,
                     coding,
                 };
-                Ok(self.relayed(sent, head, flow, settlement))
+                let (head, relay) = self.relay(sent, head, flow, settlement);
+                Ok(Answered::Stands(streamed(head, relay), None))
             }
             reply::HeldAnswer::Broken(error) => {
                 settlement.unknown(Outcome::StreamCut);
@@ -605,14 +792,89 @@ impl<'a> Exchange<'a> {
         }
     }
 
+    /// A stream that is held back until enough of it is here to be looked at.
+    async fn look_at_stream(&self, head: Head, mut relay: Relay, look: Look<'_>) -> Answered {
+        let Look { probe, witness } = look;
+        let probing = &self.admission.policy.probing;
+        let hold = relay::Hold {
+            tokens: probing.hold_tokens,
+            time: probing.hold_for,
+        };
+        let (witness, whole) = relay.hold(witness, hold).await;
+        let verdict = self.verdict(probe, &witness, whole);
+        relay.looked_at(verdict.shown, verdict.goes_on);
+        let answer = Small::Stream {
+            head: Box::new(head),
+            relay: Box::new(relay),
+            verdict,
+            text: match whole {
+                true => witness.text().to_owned(),
+                false => String::new(),
+            },
+        };
+        self.by(verdict, probe, answer)
+    }
+
+    /// A whole answer that is looked at. It is booked when it is known whether it is delivered.
+    fn look_at_whole(
+        &self,
+        order: &dyn Order,
+        head: Head,
+        (bytes, answer): (Bytes, Read),
+        (mut settlement, look): (Settlement, Look<'_>),
+    ) -> Result<Answered, Unserved> {
+        let Look { probe, mut witness } = look;
+        for event in answer.clone().into_events() {
+            witness.saw(&event);
+        }
+        let verdict = self.verdict(probe, &witness, true);
+        settlement.heard(&answer);
+        settlement.looked_at(verdict.shown, verdict.goes_on);
+        let answer = order.answer(head, bytes, answer).map_err(|error| {
+            self.may_be_billed();
+            Unserved::error(error)
+        })?;
+        let answer = Small::Whole {
+            answer: Box::new(answer),
+            settlement: Box::new(settlement),
+            verdict,
+            text: witness.text().to_owned(),
+        };
+        Ok(self.by(verdict, probe, answer))
+    }
+
+    /// What an answer that was looked at leads to; what it has shown is learned.
+    fn verdict(&self, probe: &Probe, witness: &Witness, whole: bool) -> Verdict {
+        let verdict = Verdict::of(probe, witness.evidence(whole));
+        let evidence = self.admission.habits.evidence();
+        probed::learn(evidence, probe, verdict);
+        verdict
+    }
+
+    /// The answer stands, or is gone on from.
+    fn by(&self, verdict: Verdict, probe: &Probe, answer: Small) -> Answered {
+        if verdict.goes_on {
+            self.probing(ProbeOutcome::Escalated, Some(probe));
+            return Answered::GoesOn(answer);
+        }
+        self.probing(ProbeOutcome::Stands, Some(probe));
+        Answered::Stands(answer.delivered(ProbeOutcome::Stands), None)
+    }
+
+    /// Counts what became of a probe.
+    fn probing(&self, outcome: ProbeOutcome, probe: Option<&Probe>) {
+        let model = probe.map_or("", |probe| probe.arm.model.name.as_str());
+        self.state.telemetry.probed(model, outcome.name());
+    }
+
     /// An answer that goes on as it comes.
-    fn relayed(
+    fn relay(
         &self,
         sent: &Sent<'_>,
         mut head: Head,
         flow: Flow,
         mut settlement: Settlement,
-    ) -> Response<AnswerBody> {
+    ) -> (Head, Relay) {
         let flow = flow.unpacked(&mut head.headers);
         if flow.reading.is_stream() {
             settlement.streaming();
@@ -632,7 +894,7 @@ impl<'a> Exchange<'a> {
             model: sent.arm.model.name.clone(),
         };
         let relay = Relay::new(flow.rest, flow.first, flow.reading, settlement, terms);
-        Response::from_parts(head, AnswerBody::Relayed(Box::new(relay)))
+        (head, relay)
     }
 
     /// How long the answer may still take: a whole one since it was asked for, a stream since it has begun.
@@ -707,6 +969,28 @@ fn unpacked(head: &mut Head, held: reply::HeldAnswer) -> reply::HeldAnswer {
         head.headers.remove(CONTENT_ENCODING);
     }
     reply::HeldAnswer::Whole(plain.unwrap_or(bytes))
+}
+
+/// An answer that goes on as it comes.
+fn streamed(head: Head, relay: Relay) -> Response<AnswerBody> {
+    Response::from_parts(head, AnswerBody::Relayed(Box::new(relay)))
+}
+
+/// An attempt that is about to be made.
+struct Attempt<'a> {
+    arm: &'a Arm,
+    told: &'a Wording,
+    order: &'a mut dyn Order,
+    /// How long it took until it was decided on, from the arrival of the request.
+    decided: Duration,
+}
+
+/// There is no room for an attempt.
+enum NoRoom {
+    /// The books refuse it; the sentence says why it is so much.
+    Refused(Box<Refused>, Option<&'static str>),
+    /// It costs more than the caller wants to spend.
+    Dear(Error),
 }
 
 /// An attempt that has gone out.

@@ -10,6 +10,7 @@ use crate::dialect::embed::Shape;
 use crate::effort::{self, Accepts};
 use crate::price::{Catalogue, Price, without_date};
 use crate::provider::Provider;
+use crate::takes::Takes;
 use ability::Ability;
 use media::Maxima;
 use senses::Senses;
@@ -46,6 +47,8 @@ pub struct Model {
     pub ability: Ability,
     /// It makes embeddings and cannot answer: never routed to.
     pub embeds: bool,
+    /// It tells how likely the tokens of an answer were, where it is asked to and does not think.
+    pub logprobs: bool,
 }
 
 impl Model {
@@ -347,6 +350,7 @@ fn unlisted(name: &str, provider: &Arc<Provider>, price: Option<Price>) -> Model
         senses: senses::senses(provider.kind.name, name),
         ability: ability::ability(name, tier),
         embeds: embeds(name),
+        logprobs: Takes::of(provider.kind.name, name).logprobs,
     }
 }
 
@@ -384,6 +388,7 @@ mod tests {
             senses: Senses::default(),
             ability: Ability::default(),
             embeds: embeds(name),
+            logprobs: false,
         })
     }
 

@@ -24,7 +24,7 @@ pub mod window;
 mod writer;
 
 pub use refuse::Refused;
-pub use reservation::Reservation;
+pub use reservation::{HeldRoom, Reservation};
 pub use settings::{Address, Settings};
 
 use crate::error::Error;
@@ -50,6 +50,8 @@ pub struct Ledger {
     /// The counters that the store keeps for us.
     defined: Mutex<Vec<Counter>>,
     frozen: Mutex<HashSet<(String, String)>>,
+    /// What was learned before this process began, until somebody takes it.
+    learned: Mutex<Vec<(String, String)>>,
     overruns: Mutex<HashMap<(String, String), Vec<i64>>>,
     /// The caps in force. Held by whoever changes them.
     setting: tokio::sync::Mutex<Vec<Cap>>,
@@ -106,6 +108,7 @@ impl Ledger {
             }
         }
         let frozen = store.frozen()?;
+        let learned = store.learned()?;
         let ledger = Ledger {
             settings,
             balances: Mutex::new(balances),
@@ -113,6 +116,7 @@ impl Ledger {
             lookup: Lookup::default(),
             defined: Mutex::new(kept),
             frozen: Mutex::default(),
+            learned: Mutex::new(learned),
             overruns: Mutex::default(),
             setting: tokio::sync::Mutex::default(),
             leasing: tokio::sync::Mutex::default(),
@@ -233,9 +237,22 @@ impl Ledger {
     pub async fn reserve(
         self: &Arc<Ledger>,
         ask: Requirement,
-        mut opening: Opening,
+        opening: Opening,
         patience: Duration,
     ) -> Result<Reservation, Refused> {
+        self.hold(ask, opening, patience).await?.open().await
+    }
+
+    /// Keeps room for `ask` in all counters, for an attempt that may not be made: nothing is written until it is opened.
+    ///
+    /// # Errors
+    /// As of [`Ledger::reserve`].
+    pub async fn hold(
+        self: &Arc<Ledger>,
+        ask: Requirement,
+        mut opening: Opening,
+        patience: Duration,
+    ) -> Result<HeldRoom, Refused> {
         if !self.admits() {
             return Err(Refused::Store(
                 "the last write failed or too much waits to be written".into(),
@@ -250,28 +267,30 @@ impl Ledger {
         opening.counted_ms = opening.at_ms.max(grant.at.saturating_mul(1_000));
         opening.bound = grant.amount;
         opening.bound_tokens = grant.tokens_bound;
-        let mut reservation = Reservation::new(self.clone(), Arc::new(opening), grant);
-        if reservation.must_be_durable() {
-            let told = self.writer.ask(StoreWork::Open(reservation.row()));
-            let outcome = told
-                .await
-                .unwrap_or_else(|_| Err("the ledger thread has ended".into()));
-            if let Err(why) = outcome {
-                // The row was never written, so there is nothing to close but the balance.
-                reservation.forget();
-                return Err(Refused::Store(why));
-            }
-        } else {
-            self.writer.send(StoreWork::Open(reservation.row()));
-        }
-        reservation.dispatch();
-        Ok(reservation)
+        Ok(HeldRoom::new(Reservation::new(
+            self.clone(),
+            Arc::new(opening),
+            grant,
+        )))
     }
 
     /// Waits until everything that was handed over is durable.
     pub async fn flush(&self) {
         // The thread ends only with the process; then there is nothing to wait for.
         let _ = self.writer.ask(StoreWork::Flush).await;
+    }
+
+    /// What was learned before this process began; nothing when it is asked again.
+    #[must_use]
+    pub fn take_learned(&self) -> Vec<(String, String)> {
+        std::mem::take(&mut *lock(&self.learned))
+    }
+
+    /// Keeps what was learned, by name.
+    pub fn keep_learned(&self, entries: Vec<(String, String)>) {
+        if !entries.is_empty() {
+            self.writer.send(StoreWork::Learn(entries));
+        }
     }
 
     /// What has to be done every second or so: gives back what leases do not need.

@@ -3,6 +3,7 @@
 //! Everything is composed here and nowhere else; what a reload may change is swapped as a whole.
 
 mod keys;
+mod learned;
 mod notices;
 
 use crate::admin::{self, Admin};
@@ -95,6 +96,7 @@ pub async fn start(mut config: Config, overrides: Overrides) -> Result<Running, 
         alive: Arc::new(()),
         closing,
     });
+    learned::restore(&state);
     publish_known(&state);
     let keys = Arc::new(Keys::new(state.clone(), config.caps.clone(), key_list));
     keys.settle()
@@ -217,6 +219,7 @@ pub fn policy_of(config: &Config) -> Policy {
         cap_webhook: config.cap_webhook.clone(),
         teams: config.teams.clone(),
         overlay: config.overlay.clone(),
+        probing: config.probing,
     }
 }
 
@@ -389,6 +392,7 @@ impl Running {
                 "some attempts were not settled in time; the next start charges them at their bound"
             );
         }
+        learned::keep(&self.state);
         let drained = self.state.ledger.drain();
         if tokio::time::timeout(DRAIN, drained).await.is_err() {
             tracing::error!(

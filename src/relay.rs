@@ -9,8 +9,9 @@ use crate::affinity::Makers;
 use crate::chat::answer::Fault;
 use crate::dialect::{Answer as Said, Dialect, Event, StreamDecoder, StreamFilter, StreamWriter};
 use crate::error::{Error, Kind};
-use crate::ledger::record::Outcome;
+use crate::ledger::record::{Outcome, Shown};
 use crate::limits::Limits;
+use crate::probe::evidence::Witness;
 use crate::settle::{Bill, Settlement};
 use crate::upstream::In;
 use bytes::Bytes;
@@ -166,7 +167,23 @@ pub struct Relay {
     makers: Makers,
     model: String,
     patience: Patience,
+    /// Looks at the answer while it is held back.
+    witness: Option<Witness>,
+    /// The provider has closed its side while the answer was held back.
+    over: bool,
 }
+
+/// How long an answer is held back.
+#[derive(Clone, Copy, Debug)]
+pub struct Hold {
+    /// Until so many tokens of it are here.
+    pub tokens: usize,
+    /// And no longer than this from its first token.
+    pub time: Duration,
+}
+
+/// Bytes that are held back at most.
+const HELD_MAX: usize = 1024 * 1024;
 
 /// What a relay needs besides the bytes.
 pub struct RelayTerms<'a> {
@@ -216,6 +233,8 @@ impl Relay {
                 terms.total,
                 terms.closing,
             ),
+            witness: None,
+            over: false,
         }
     }
 
@@ -224,31 +243,109 @@ impl Relay {
             if !self.ready.is_empty() {
                 return Poll::Ready(Some(Ok(Frame::data(self.ready.remove(0)))));
             }
-            let Some(upstream) = &mut self.upstream else {
+            if std::mem::take(&mut self.over) {
+                self.end();
+                continue;
+            }
+            if self.upstream.is_none() {
                 return Poll::Ready(match self.broken.take() {
                     Some(why) => Some(Err(io::Error::other(why))),
                     None => self.trailers.take().map(|t| Ok(Frame::trailers(t))),
                 });
-            };
-            if let Some(over @ (Over::Total | Over::Closing)) = self.patience.over(Instant::now()) {
-                self.run_out(&over);
-                continue;
             }
-            match Pin::new(upstream).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => {
-                    if let Ok(data) = frame.into_data() {
-                        self.take(data);
+            match self.read(cx) {
+                Poll::Ready(true) => {}
+                Poll::Ready(false) => self.end(),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Reads what comes next; false where the provider has closed its side.
+    fn read(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let Some(upstream) = &mut self.upstream else {
+            return Poll::Ready(false);
+        };
+        if let Some(over @ (Over::Total | Over::Closing)) = self.patience.over(Instant::now()) {
+            self.run_out(&over);
+            return Poll::Ready(true);
+        }
+        match Pin::new(upstream).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Ok(data) = frame.into_data() {
+                    self.take(data);
+                }
+                Poll::Ready(true)
+            }
+            Poll::Ready(Some(Err(e))) => {
+                self.cut(Outcome::StreamCut, &format!("the provider broke off: {e}"));
+                Poll::Ready(true)
+            }
+            Poll::Ready(None) => Poll::Ready(false),
+            Poll::Pending => match self.patience.poll(cx) {
+                Poll::Ready(over) => {
+                    self.run_out(&over);
+                    Poll::Ready(true)
+                }
+                Poll::Pending => Poll::Pending,
+            },
+        }
+    }
+
+    /// Holds the answer back until enough of it is here to be looked at: so many tokens, so much time from the first of them, all of
+    /// it, or a call of a tool that is whole. Gives who has looked at it, and whether nothing more will come.
+    pub async fn hold(&mut self, witness: Witness, hold: Hold) -> (Witness, bool) {
+        self.witness = Some(witness);
+        let mut deadline = None;
+        while !self.is_over() {
+            let witness = self.witness.as_ref();
+            let (tokens, calls, ended) =
+                witness.map_or((0, false, true), |w| (w.tokens(), w.calls(), w.has_ended()));
+            let full = self.ready.iter().map(Bytes::len).sum::<usize>() > HELD_MAX;
+            if full || ended || (tokens >= hold.tokens && !calls) {
+                break;
+            }
+            if tokens > 0 {
+                deadline.get_or_insert_with(|| Instant::now() + hold.time);
+            }
+            let reading = self.read_on();
+            match deadline.filter(|_| !calls) {
+                None => reading.await,
+                Some(deadline) => {
+                    if tokio::time::timeout_at(deadline, reading).await.is_err() {
+                        break;
                     }
                 }
-                Poll::Ready(Some(Err(e))) => {
-                    self.cut(Outcome::StreamCut, &format!("the provider broke off: {e}"))
-                }
-                Poll::Ready(None) => self.end(),
-                Poll::Pending => match self.patience.poll(cx) {
-                    Poll::Ready(over) => self.run_out(&over),
-                    Poll::Pending => return Poll::Pending,
-                },
             }
+        }
+        (self.witness.take().unwrap_or_default(), self.is_over())
+    }
+
+    /// Reads on while nobody takes anything of the answer, as far as there is room.
+    pub async fn keep_reading(&mut self) {
+        while !self.is_over() && self.ready.iter().map(Bytes::len).sum::<usize>() <= HELD_MAX {
+            self.read_on().await;
+        }
+        std::future::pending().await
+    }
+
+    /// Nothing more will come, whether the answer is complete or not.
+    fn is_over(&self) -> bool {
+        self.over || self.upstream.is_none()
+    }
+
+    /// Reads what comes next. What ends the answer is left to whoever takes it.
+    async fn read_on(&mut self) {
+        let more = std::future::poll_fn(|cx| self.read(cx)).await;
+        if !more {
+            self.over = true;
+        }
+    }
+
+    /// Says of the attempt what its answer has shown; `escalated`: another arm answers in its place.
+    pub fn looked_at(&mut self, shown: Shown, escalated: bool) {
+        if let Some(settlement) = &mut self.settlement {
+            settlement.looked_at(shown, escalated);
         }
     }
 
@@ -278,6 +375,9 @@ impl Relay {
                     only_alive = false;
                     said_something |= is_said(&event);
                     settlement.saw(&event);
+                    if let Some(witness) = &mut self.witness {
+                        witness.saw(&event);
+                    }
                     if let Event::State(state) = &event {
                         self.makers.remember(state, &self.model);
                     }

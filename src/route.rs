@@ -7,6 +7,7 @@ pub mod cost;
 mod doubts;
 mod gate;
 pub mod policy;
+pub mod probing;
 mod rank;
 mod reference;
 pub mod standing;
@@ -20,9 +21,11 @@ use crate::fleet::senses::Carried;
 use crate::fleet::{Arm, Fleet, Model, Unresolved};
 use crate::pattern::like;
 use crate::price::Catalogue;
+use crate::probe::calibration::Curve;
 use crate::reader::suggest;
 pub use doubts::doubts;
 use policy::{Facts, Rule};
+pub use probing::{Probe, Probing};
 pub use reference::starter_tier;
 use secrecy::SecretString;
 use standing::Standing;
@@ -60,6 +63,8 @@ pub struct Policy {
     pub cap_webhook: Option<SecretString>,
     /// The teams, each with its organisation (or nothing).
     pub teams: BTreeMap<String, String>,
+    /// When answers are looked at.
+    pub probing: Probing,
     /// What the operator's own outcomes add to the grader.
     pub overlay: Option<Arc<Overlay>>,
 }
@@ -104,6 +109,8 @@ pub struct Asked<'a> {
     pub key: Option<&'a str>,
     /// How its conversation stands.
     pub standing: Standing<'a>,
+    /// What an arm's evidence is worth, of whole answers and of parts of them; `None` where it shows none.
+    pub shows: &'a dyn Fn(&Arm) -> Option<[Arc<Curve>; 2]>,
 }
 
 /// Where a request goes.
@@ -121,6 +128,8 @@ pub struct Decision {
     pub considered: Vec<Considered>,
     /// It was asked for by a name that nobody is known to have.
     pub unknown: Option<UnknownName>,
+    /// The cheaper arm that is asked before the first of the attempts.
+    pub probe: Option<Probe>,
 }
 
 impl Decision {
@@ -318,6 +327,7 @@ fn as_asked(policy: &Policy, asked: &Asked<'_>) -> Result<Decision, Error> {
         untouched,
         considered,
         unknown: None,
+        probe: None,
     })
 }
 
@@ -376,6 +386,12 @@ fn routed(
             untold.get_or_insert(error);
             continue;
         }
+        let probe = match can_be_probed(&ranked, first) {
+            true => probing::probe(policy, asked, wants, &rule, &ranked),
+            false => None,
+        };
+        // What cannot be told the request cannot be asked first either.
+        let probe = probe.filter(|probe| can_be_told(asked, &probe.arm).is_ok());
         let left_out = std::mem::take(&mut considered);
         considered = ranked.iter().map(rank::Weighed::considered).collect();
         considered.extend(left_out);
@@ -389,9 +405,16 @@ fn routed(
             untouched: false,
             considered,
             unknown: unknown(policy, asked.model),
+            probe,
         });
     }
     Err(gate::nothing_eligible(asked, wants, &considered, untold))
+}
+
+/// The arm that will be tried first is the one that was weighed first.
+fn can_be_probed(ranked: &[rank::Weighed], first: &Arm) -> bool {
+    let weighed = ranked.first();
+    weighed.is_some_and(|w| Arc::ptr_eq(&w.arm.model, &first.model))
 }
 
 /// The first rule that holds.

@@ -16,7 +16,7 @@ use crate::dialect::{Answer, Dialect, Event, Finish, Place, Request, embed};
 use crate::error::Kind;
 use crate::fleet::Arm;
 use crate::ledger::Reservation;
-use crate::ledger::record::{Basis, Closing, Outcome};
+use crate::ledger::record::{Basis, Closing, Outcome, Shown};
 use crate::money::PicoUsd;
 use crate::provider::OnCancel;
 use crate::route::cost::{self, Stayed};
@@ -161,6 +161,10 @@ struct OpenAttempt {
     whole: Option<Instant>,
     streaming: bool,
     seen: SeenAnswer,
+    /// What its answer has shown of itself.
+    shown: Option<Shown>,
+    /// Another arm answers in its place.
+    escalated: bool,
 }
 
 /// What the answer has said so far.
@@ -209,6 +213,8 @@ impl Settlement {
             whole: None,
             streaming: false,
             seen: SeenAnswer::default(),
+            shown: None,
+            escalated: false,
         };
         Settlement { open: Some(open) }
     }
@@ -237,6 +243,14 @@ impl Settlement {
     pub fn tier(&mut self, tier: Option<ServiceTier>) {
         if let Some(open) = &mut self.open {
             open.tier = tier;
+        }
+    }
+
+    /// Its answer was looked at. `escalated`: another arm answers in its place, unless that one fails.
+    pub fn looked_at(&mut self, shown: Shown, escalated: bool) {
+        if let Some(open) = &mut self.open {
+            open.shown = Some(shown);
+            open.escalated = escalated;
         }
     }
 
@@ -294,6 +308,15 @@ impl Settlement {
         self.open
             .as_ref()
             .is_none_or(|o| o.seen.ended || o.seen.finish.is_some() || o.seen.error)
+    }
+
+    /// Takes note of a whole answer that may not be delivered.
+    pub fn heard(&mut self, answer: &Answer) {
+        if let Some(open) = &mut self.open {
+            open.seen.read(answer);
+            open.seen.finish.clone_from(&answer.first.finish);
+            open.seen.ended = true;
+        }
     }
 
     /// The whole answer has been read.
@@ -744,7 +767,17 @@ impl OpenAttempt {
         };
         let served = (tier, at);
         let baseline = cost::on_baseline(&self.job.baseline, &made, self.job.stayed, served);
-        let baseline = baseline.unwrap_or(cost);
+        // What another arm answers anew was of no use: all of it is lost.
+        let baseline = match self.escalated {
+            true => PicoUsd::ZERO,
+            false => baseline.unwrap_or(cost),
+        };
+        let outcome = match outcome {
+            Outcome::Ok | Outcome::Length | Outcome::ClientGone if self.escalated => {
+                Outcome::Escalated
+            }
+            outcome => outcome,
+        };
         if let Some(InConversation { warmth, turn }) = &self.job.conversation
             && usage.input_total() > 0
         {
@@ -774,6 +807,7 @@ impl OpenAttempt {
                 Basis::Bound => self.reservation.tokens_bound().max(used),
                 _ => used,
             },
+            shown: self.shown,
         }
     }
 
@@ -782,7 +816,8 @@ impl OpenAttempt {
         let Some(lesson) = &self.job.lesson else {
             return;
         };
-        if closing.basis != Basis::Reported || closing.outcome != Outcome::Ok {
+        let whole = matches!(closing.outcome, Outcome::Ok | Outcome::Escalated);
+        if closing.basis != Basis::Reported || !whole {
             return;
         }
         let usage = &closing.usage;

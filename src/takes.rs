@@ -38,6 +38,7 @@ struct TakesRow {
     system_turns: Option<bool>,
     one_sampler: Option<bool>,
     effort_in_band: Option<bool>,
+    logprobs: Option<bool>,
     #[serde(default)]
     refuses: Vec<String>,
     #[serde(default)]
@@ -88,6 +89,8 @@ pub struct Takes {
     pub one_sampler: bool,
     /// It takes a change of effort within the conversation.
     pub effort_in_band: bool,
+    /// It tells how likely the tokens of its answer were, where it is asked to and does not think.
+    pub logprobs: bool,
     /// A search of the web, which the provider makes itself, is not to be offered to it. No vendor says so: a cap may.
     pub no_search: bool,
     refuses: &'static [String],
@@ -116,6 +119,7 @@ impl Takes {
         takes.refuses_system_turns = rows.iter().find_map(|row| row.system_turns) == Some(false);
         takes.one_sampler = rows.iter().find_map(|row| row.one_sampler) == Some(true);
         takes.effort_in_band = rows.iter().find_map(|row| row.effort_in_band) == Some(true);
+        takes.logprobs = rows.iter().find_map(|row| row.logprobs) == Some(true);
         let refusing = rows.iter().find(|row| !row.refuses.is_empty());
         takes.refuses = refusing.map_or(&[], |row| &row.refuses);
         let renaming = rows.iter().find(|row| !row.renames.is_empty());

@@ -237,6 +237,11 @@ impl Telemetry {
         count.inc_by(u64::try_from(fields).unwrap_or(u64::MAX));
     }
 
+    /// A cheap arm was to be asked first, and this became of it.
+    pub fn probed(&self, model: &str, outcome: &'static str) {
+        self.metrics.probed(model, outcome);
+    }
+
     /// A call was passed on whose answer told nothing of what it used.
     pub fn unmetered(&self, provider: &str) {
         self.metrics.unmetered(provider);

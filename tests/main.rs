@@ -20,6 +20,7 @@ mod layers;
 mod money;
 mod paths;
 mod pressure;
+mod probing;
 mod protocol;
 mod relaying;
 mod replay;

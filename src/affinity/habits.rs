@@ -2,6 +2,7 @@
 //!
 //! Learned from the usage that providers report, by task; forgotten with the process.
 
+use super::Evidences;
 use crate::arm::Effort;
 use crate::classify::Task;
 use crate::route::standing::Habit;
@@ -24,6 +25,7 @@ const ODDEST: f64 = 20.0;
 #[derive(Clone, Debug, Default)]
 pub struct Habits {
     seen: Arc<RwLock<HashMap<u64, SeenUse>>>,
+    evidence: Evidences,
 }
 
 /// Means over answers.
@@ -57,6 +59,12 @@ fn drawn(expected: f64, seen: f64, answers: f64) -> f64 {
 }
 
 impl Habits {
+    /// What the arms' answers show of themselves.
+    #[must_use]
+    pub fn evidence(&self) -> &Evidences {
+        &self.evidence
+    }
+
     /// What is known of an arm at a task: drawn from what was expected to what its model uses at all efforts and tasks, and from there
     /// to what it uses itself at this one.
     #[must_use]

@@ -12,6 +12,7 @@ use crate::fleet::{Fleet, Model, embeds, is_remote_name};
 use crate::price::{Catalogue, Price};
 use crate::provider::{self, Kind, Provider};
 use crate::reader::{Complaint, Table, suggest};
+use crate::takes::Takes;
 use http::Uri;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -211,12 +212,14 @@ impl Building {
         let own_senses = own_senses(&table);
         let own_ability = own_ability(&table);
         let only_embeds = table.flag("embeddings");
+        let own_logprobs = table.flag("logprobs");
         let own_price = price::own(&table, provider.as_ref().map(|p| p.kind));
         self.stray |= provider.is_none() || name.is_none();
         if let Some((provider, name)) = provider.zip(name) {
             let model = self.build(&provider, name, own_price);
             let model = Model {
                 embeds: only_embeds.unwrap_or(model.embeds),
+                logprobs: own_logprobs.unwrap_or(model.logprobs),
                 ..model
             };
             let tier = tier.or_else(|| usual_tier(&table, &model));
@@ -293,6 +296,7 @@ impl Building {
             senses: senses::senses(kind.name, &name),
             ability: ability(&name, Tier::Standard),
             embeds: embeds(&name),
+            logprobs: Takes::of(kind.name, &name).logprobs,
             name,
         }
     }

@@ -22,6 +22,7 @@ use super::{
 use crate::chat::conversation::Conversation;
 use crate::effort::{Loops, Words};
 use crate::error::{Error, Kind};
+use crate::json::{Edit, Object};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -123,6 +124,25 @@ impl Dialect for Gemini {
     }
 
     /// Its thoughts are always counted apart here.
+    fn ask_logprobs(&self, request: &Object<'_>) -> Vec<Edit> {
+        let config = request.some("generationConfig");
+        let config = config.and_then(|raw| Object::read_str(raw).ok());
+        let asked = config.and_then(|config| config.some("responseLogprobs"));
+        match asked {
+            Some("true") => Vec::new(),
+            _ => vec![Edit::set(&["generationConfig", "responseLogprobs"], "true")],
+        }
+    }
+
+    fn strip_logprobs(&self, answer: &mut Value) {
+        let candidates = answer["candidates"].as_array_mut();
+        for candidate in candidates.into_iter().flatten() {
+            if let Some(fields) = candidate.as_object_mut() {
+                fields.remove("logprobsResult");
+            }
+        }
+    }
+
     fn stream(&self, _rule: UsageRule) -> Box<dyn StreamDecoder> {
         Box::new(Framed::<answer::GeminiStream>::default())
     }

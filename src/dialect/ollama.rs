@@ -17,6 +17,7 @@ use super::{
 use crate::chat::conversation::Conversation;
 use crate::effort::Words;
 use crate::error::Error;
+use crate::json::{Edit, Object};
 use bytes::Bytes;
 use serde_json::json;
 
@@ -101,6 +102,19 @@ impl Dialect for Ollama {
     }
 
     /// No server of this dialect tells its thoughts' tokens apart.
+    fn ask_logprobs(&self, request: &Object<'_>) -> Vec<Edit> {
+        match request.some("logprobs") {
+            Some("true") => Vec::new(),
+            _ => vec![Edit::set(&["logprobs"], "true")],
+        }
+    }
+
+    fn strip_logprobs(&self, answer: &mut serde_json::Value) {
+        if let Some(fields) = answer.as_object_mut() {
+            fields.remove("logprobs");
+        }
+    }
+
     fn stream(&self, _rule: UsageRule) -> Box<dyn StreamDecoder> {
         Box::new(Framed::<answer::OllamaStream>::default())
     }

@@ -23,7 +23,7 @@ use super::{
 use crate::chat::conversation::Conversation;
 use crate::effort::{Loops, Words};
 use crate::error::{Error, Kind};
-use crate::json::Edit;
+use crate::json::{Edit, Object};
 use bytes::Bytes;
 use serde::Serialize;
 
@@ -106,6 +106,22 @@ impl Dialect for OpenAiChat {
 
     fn hide_usage(&self) -> Option<Box<dyn StreamFilter>> {
         Some(Box::new(hide::HideUsage::default()))
+    }
+
+    fn ask_logprobs(&self, request: &Object<'_>) -> Vec<Edit> {
+        match request.some("logprobs") {
+            Some("true") => Vec::new(),
+            _ => vec![Edit::set(&["logprobs"], "true")],
+        }
+    }
+
+    fn strip_logprobs(&self, answer: &mut serde_json::Value) {
+        let choices = answer["choices"].as_array_mut();
+        for choice in choices.into_iter().flatten() {
+            if let Some(logprobs) = choice.get_mut("logprobs") {
+                *logprobs = serde_json::Value::Null;
+            }
+        }
     }
 
     fn ask_usage(&self) -> Vec<Edit> {

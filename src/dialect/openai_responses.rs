@@ -27,6 +27,7 @@ use super::{
 use crate::chat::conversation::Conversation;
 use crate::effort::{Loops, Words};
 use crate::error::Error;
+use crate::json::{Edit, Object};
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -99,6 +100,33 @@ impl Dialect for OpenAiResponses {
     }
 
     /// Reasoning is a part of the output here, whoever the vendor is.
+    fn ask_logprobs(&self, request: &Object<'_>) -> Vec<Edit> {
+        let asked = request.some("include");
+        let mut list: Vec<Value> = asked
+            .and_then(|raw| serde_json::from_str(raw).ok())
+            .unwrap_or_default();
+        if list.iter().any(|what| what == effort::LOGPROBS) {
+            return Vec::new();
+        }
+        list.push(effort::LOGPROBS.into());
+        vec![Edit::set(&["include"], Value::Array(list).to_string())]
+    }
+
+    fn strip_logprobs(&self, answer: &mut Value) {
+        match answer {
+            Value::Array(list) => list.iter_mut().for_each(|value| self.strip_logprobs(value)),
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    match (name.as_str(), value) {
+                        ("logprobs", Value::Array(list)) => list.clear(),
+                        (_, value) => self.strip_logprobs(value),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
     fn stream(&self, _rule: UsageRule) -> Box<dyn StreamDecoder> {
         Box::new(Framed::<answer::ResponsesStream>::default())
     }

@@ -8,6 +8,7 @@ mod translate;
 use super::admission::Admission;
 use super::work::{Order, Unserved, Wording, Work};
 use crate::affinity::{SaidEfforts, Served, UserTurn};
+use crate::arm::Effort;
 use crate::chat::Part;
 use crate::chat::conversation::MediaKind;
 use crate::classify::{self, Difficulty, Features};
@@ -16,8 +17,9 @@ use crate::error::Error;
 use crate::fleet::Arm;
 use crate::fleet::senses::Carried;
 use crate::json::Object;
+use crate::probe::calibration::{Curve, Scale};
 use crate::route::policy::Rule;
-use crate::route::{self, Decision};
+use crate::route::{self, Decision, Probe};
 use crate::takes::Takes;
 use crate::telemetry::{Decided, DecidedFor};
 use attempt::CompletionOrder;
@@ -122,6 +124,16 @@ impl<'a> Completion<'a> {
         raw.is_some_and(|raw| !matches!(raw, "[]" | "\"\""))
     }
 
+    /// What this arm's evidence is worth, where its answer would show any.
+    fn shows(&self, arm: &Arm) -> Option<[Arc<Curve>; 2]> {
+        let (model, effort) = (&arm.model, arm.effort_or(None));
+        let evidence = self.admission.habits.evidence();
+        let tells = effort == Effort::None && self.request.choices == 1 && model.logprobs;
+        (tells && evidence.tells(&model.name)).then(|| {
+            [Scale::Whole, Scale::Parts].map(|scale| evidence.curve(&model.name, effort, scale))
+        })
+    }
+
     /// What the decision is asked.
     fn ask<T>(
         &self,
@@ -143,6 +155,7 @@ impl<'a> Completion<'a> {
         let keeps = || self.asks_to_keep();
         let standing = self.standing(turn, &warm, &habit, &keeps);
         let stops = self.has_stops();
+        let shows = |arm: &Arm| self.shows(arm);
         let asked = route::Asked {
             dialect: self.admission.dialect.name(),
             sayable: &|arm| self.translator.told(self, arm, true).map(drop),
@@ -167,6 +180,7 @@ impl<'a> Completion<'a> {
             header: &|name| head.headers.get(name).and_then(|v| v.to_str().ok()),
             key: caller.key.as_ref().map(|k| k.name.as_str()),
             standing,
+            shows: &shows,
         };
         decide(&asked)
     }
@@ -238,6 +252,10 @@ fn refused(failed: Unserved) -> Result<(), Error> {
 impl Work for Routed<'_> {
     fn arms(&self) -> &[Arm] {
         &self.decision.attempts
+    }
+
+    fn probe(&self) -> Option<&Probe> {
+        self.decision.probe.as_ref()
     }
 
     fn told(&self, arm: &Arm) -> Result<Wording, Unserved> {

@@ -69,6 +69,8 @@ pub fn describe(attempt: &Attempt) -> Value {
     let f = &attempt.opening;
     let closing = attempt.closing.as_ref();
     let usage = closing.map(|c| c.usage).unwrap_or_default();
+    let shown = closing.and_then(|c| c.shown);
+    let parts = |n: u64, whole: f64| f64::from(u32::try_from(n).unwrap_or(u32::MAX)) / whole;
     // Pico-dollars fit a JSON integer: the ledger refuses amounts past 2^63.
     let pico = |amount: crate::money::PicoUsd| amount.to_i64();
     json!({
@@ -87,5 +89,9 @@ pub fn describe(attempt: &Attempt) -> Value {
         "organisation": f.organisation, "team": f.team, "session": f.session,
         "basis": closing.map(|c| c.basis.name()), "outcome": closing.map_or("open", |c| c.outcome.name()),
         "catalogue": f.catalogue,
+        "escalated_from": (!f.escalated_from.is_empty()).then_some(&f.escalated_from),
+        "evidence": shown.map(|s| s.sign.name()),
+        "evidence_probability": shown.and_then(|s| s.probability_ppm).map(|ppm| parts(ppm, 1e6)),
+        "evidence_chance": shown.map(|s| parts(s.chance_milli, 1e3)),
     })
 }

@@ -7,7 +7,9 @@ use crate::dialect::{Answer as Read, Dialect};
 use crate::error::Error;
 use crate::fleet::Arm;
 use crate::ledger::record::Opening;
+use crate::probe::evidence::Witness;
 use crate::relay::{AnswerBody, ReadWhole, Reading};
+use crate::route::Probe;
 use crate::settle::Job;
 use crate::telemetry::Decided;
 use crate::upstream::{Begins, Out};
@@ -42,6 +44,17 @@ impl Unserved {
             Unserved::Final(outcome) => Unserved::Final(named(outcome)),
             Unserved::NextArm(outcome) => Unserved::NextArm(named(outcome)),
             Unserved::LocalInstead(refusal) => Unserved::LocalInstead(refusal),
+        }
+    }
+
+    /// The provider refuses the request itself.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Unserved::Final(reply) | Unserved::NextArm(reply) => reply
+                .as_ref()
+                .as_ref()
+                .is_ok_and(|answer| matches!(answer.status().as_u16(), 400 | 404 | 422)),
+            Unserved::LocalInstead(_) => false,
         }
     }
 
@@ -96,6 +109,11 @@ pub(super) trait Work: Send + Sync {
     /// The arms to try, in this order.
     fn arms(&self) -> &[Arm];
 
+    /// The cheaper arm that is asked before the first of them, whose answer shows whether that one is needed.
+    fn probe(&self) -> Option<&Probe> {
+        None
+    }
+
     /// What this arm is told.
     ///
     /// # Errors
@@ -141,6 +159,12 @@ pub(super) trait Order: Send {
     /// # Errors
     /// A defect: the arm was chosen and has no address for it.
     fn outgoing(&mut self, granted: u64) -> Result<Outgoing, Error>;
+
+    /// Asks for what its answer shows of itself, which the client has not asked for and does not see. Gives who looks at the answer;
+    /// `None` where it would show nothing. Called before [`Order::outgoing`].
+    fn look(&mut self) -> Option<Witness> {
+        None
+    }
 
     /// What its end needs. Asked for after [`Order::outgoing`], which may lower the effort.
     fn job(&self) -> Job;

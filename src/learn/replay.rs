@@ -2,8 +2,8 @@
 //! speaks against the answer. Pure.
 
 use super::chance::Chance;
-use super::metrics::{self, Pair};
 use super::mean;
+use super::metrics::{self, Pair};
 use crate::arm::{Effort, Objective, Tier};
 use crate::chat::{Part, Prompt, Role, Turn};
 use crate::classify::{grade, measure};
@@ -90,8 +90,9 @@ impl ReplayedPair {
         let (weak_cost, strong_cost) = costs.ok_or("it has no \"cost_usd\" of both models")?;
         let signal = match line.signal.as_deref() {
             None | Some("answer_logprob") => Signal::Answer,
-            Some(name) => Signal::parse(name)
-                .ok_or_else(|| format!("the signal \"{name}\" is not one of answer_logprob, answer, tokens, asked"))?,
+            Some(name) => Signal::parse(name).ok_or_else(|| {
+                format!("the signal \"{name}\" is not one of answer_logprob, answer, tokens, asked")
+            })?,
         };
         let (difficulty, promise) = self.promised(&line);
         Ok(Some(Recorded {
@@ -305,8 +306,15 @@ fn summed(rows: &[Recorded], asked: impl Fn(usize) -> (bool, bool)) -> (f64, f64
     let told = rows.iter().enumerate().map(|(at, row)| {
         let (weak, strong) = asked(at);
         let cost = |asked: bool, cost: f64| if asked { cost } else { 0.0 };
-        let quality = if strong { row.scores.strong } else { row.scores.weak };
-        (quality, cost(weak, row.cost.weak) + cost(strong, row.cost.strong))
+        let quality = if strong {
+            row.scores.strong
+        } else {
+            row.scores.weak
+        };
+        (
+            quality,
+            cost(weak, row.cost.weak) + cost(strong, row.cost.strong),
+        )
     });
     let (quality, cost): (Vec<f64>, Vec<f64>) = told.unzip();
     (mean(quality), mean(cost))

@@ -8,6 +8,7 @@ use super::cap::Dims;
 use crate::arm::{Effort, Tier};
 use crate::chat::{ServiceTier, Usage};
 use crate::money::PicoUsd;
+use crate::probe::evidence::Sign;
 
 /// An attempt as it opens: where it was sent, and why there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +49,8 @@ pub struct Opening {
     pub dialect: String,
     /// The model is simulated: no money was spent.
     pub simulated: bool,
+    /// The attempt whose answer was gone on from to this one, or nothing.
+    pub escalated_from: String,
     /// The upper bound of its cost.
     pub bound: PicoUsd,
     /// The upper bound of its tokens.
@@ -94,6 +97,31 @@ pub struct Closing {
     pub service_tier: Option<ServiceTier>,
     /// Tokens that count in token caps: those used, or the bound where nobody knows.
     pub tokens: u64,
+    /// What its answer has shown of itself, where that was looked at.
+    pub shown: Option<Shown>,
+}
+
+/// What an answer has shown of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// What was looked at.
+    pub sign: Sign,
+    /// The probability that was found there, in millionths; `None` where the sign is none of a probability.
+    pub probability_ppm: Option<u64>,
+    /// The chance that the answer is good, in thousandths.
+    pub chance_milli: u64,
+}
+
+impl Shown {
+    /// A sign of which no more is known.
+    #[must_use]
+    pub fn of(sign: Sign) -> Shown {
+        Shown {
+            sign,
+            probability_ppm: None,
+            chance_milli: 0,
+        }
+    }
 }
 
 impl Closing {
@@ -110,6 +138,7 @@ impl Closing {
             excess: PicoUsd::ZERO,
             service_tier: None,
             tokens: 0,
+            shown: None,
         }
     }
 
@@ -195,6 +224,8 @@ pub enum Outcome {
     UpstreamTimeout,
     /// The provider refused the request.
     RefusedUpstream,
+    /// Its own evidence was against it, and another arm was asked.
+    Escalated,
     /// It never reached a provider.
     NotSent,
     /// The process died while it was open.
@@ -203,7 +234,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Outcome; 9] = [
+    pub const ALL: [Outcome; 10] = [
         Outcome::Ok,
         Outcome::Length,
         Outcome::ClientGone,
@@ -211,6 +242,7 @@ impl Outcome {
         Outcome::UpstreamError,
         Outcome::UpstreamTimeout,
         Outcome::RefusedUpstream,
+        Outcome::Escalated,
         Outcome::NotSent,
         Outcome::Crash,
     ];
@@ -226,6 +258,7 @@ impl Outcome {
             Outcome::UpstreamError => "upstream_error",
             Outcome::UpstreamTimeout => "upstream_timeout",
             Outcome::RefusedUpstream => "refused_upstream",
+            Outcome::Escalated => "escalated",
             Outcome::NotSent => "not_sent",
             Outcome::Crash => "crash",
         }

@@ -1,9 +1,9 @@
 //! Room held for one attempt, from its admission to its end.
 
-use super::Ledger;
 use super::balance::Grant;
 use super::record::{Closing, Opening, Outcome};
 use super::store::StoreWork;
+use super::{Ledger, Refused};
 use crate::money::PicoUsd;
 use std::sync::Arc;
 
@@ -15,6 +15,74 @@ pub struct Reservation {
     grant: Grant,
     dispatched: bool,
     closed: bool,
+}
+
+/// Room that is kept for an attempt which may not be made. Dropped, it is free again, and nothing was ever written of it.
+#[derive(Debug)]
+pub struct HeldRoom {
+    reservation: Option<Reservation>,
+}
+
+impl HeldRoom {
+    pub(super) fn new(reservation: Reservation) -> HeldRoom {
+        HeldRoom {
+            reservation: Some(reservation),
+        }
+    }
+
+    /// The answer tokens that it covers.
+    #[must_use]
+    pub fn tokens(&self) -> u64 {
+        self.reservation.as_ref().map_or(0, Reservation::tokens)
+    }
+
+    /// The attempt's id.
+    #[must_use]
+    pub fn attempt(&self) -> &str {
+        let row = self.reservation.as_ref();
+        row.map_or("", |r| r.opening.attempt.as_str())
+    }
+
+    /// The attempt takes the place of another one's answer.
+    pub fn escalates(&mut self, from: &str) {
+        if let Some(reservation) = &mut self.reservation {
+            from.clone_into(&mut Arc::make_mut(&mut reservation.opening).escalated_from);
+        }
+    }
+
+    /// The attempt is about to be made. Under a cap this returns when the reservation is durable; without one nothing waits.
+    ///
+    /// # Errors
+    /// `Refused::Store`: the ledger cannot write.
+    pub async fn open(mut self) -> Result<Reservation, Refused> {
+        let Some(mut reservation) = self.reservation.take() else {
+            return Err(Refused::Store("the room was given back".into()));
+        };
+        let writer = &reservation.ledger.writer;
+        if reservation.must_be_durable() {
+            let told = writer.ask(StoreWork::Open(reservation.row()));
+            let outcome = told
+                .await
+                .unwrap_or_else(|_| Err("the ledger thread has ended".into()));
+            if let Err(why) = outcome {
+                // The row was never written, so there is nothing to close but the balance.
+                reservation.forget();
+                return Err(Refused::Store(why));
+            }
+        } else {
+            writer.send(StoreWork::Open(reservation.row()));
+        }
+        reservation.dispatch();
+        Ok(reservation)
+    }
+}
+
+impl Drop for HeldRoom {
+    fn drop(&mut self) {
+        if let Some(mut reservation) = self.reservation.take() {
+            reservation.forget();
+        }
+    }
 }
 
 impl Reservation {

@@ -91,6 +91,8 @@ pub enum StoreWork {
     },
     /// A model not to be used on capped keys.
     Freeze(Frozen),
+    /// What was learned: names with what is known of them now.
+    Learn(Vec<(String, String)>),
     /// This process is alive; others that are not any more are swept.
     Beat,
     /// Nothing: everything before it is durable.
@@ -170,6 +172,16 @@ pub trait Store: Send {
     /// # Errors
     /// The store fails.
     fn true_up(&mut self, correction: &Correction) -> Result<TrueUp, Error>;
+    /// What was learned, by name.
+    ///
+    /// # Errors
+    /// The store fails.
+    fn learned(&mut self) -> Result<Vec<(String, String)>, Error>;
+    /// Forgets what was learned; gives how many entries there were.
+    ///
+    /// # Errors
+    /// The store fails.
+    fn forget_learned(&mut self) -> Result<u64, Error>;
     /// The models that are frozen.
     ///
     /// # Errors

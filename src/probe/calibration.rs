@@ -61,6 +61,17 @@ pub enum Scale {
     Parts,
 }
 
+impl Scale {
+    /// The name in `flyball learn status`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Scale::Whole => "whole",
+            Scale::Parts => "parts",
+        }
+    }
+}
+
 /// Log-odds are told apart in steps of this size.
 const STEP: f64 = 1.0;
 /// The least log-odds that are told from lesser ones: a probability of a quarter of a percent.
@@ -218,7 +229,11 @@ impl Calibration {
         }
         let at = bin(odds);
         self.judged[at] += 1.0;
-        self.added[at] += if added.is_finite() { added.clamp(-1.0, 1.0) } else { 0.0 };
+        self.added[at] += if added.is_finite() {
+            added.clamp(-1.0, 1.0)
+        } else {
+            0.0
+        };
         self.expected[at] += expected;
         self.labels += 1;
     }
@@ -227,6 +242,12 @@ impl Calibration {
     #[must_use]
     pub fn answers(&self) -> f64 {
         self.seen.iter().map(|n| f64::from(*n)).sum()
+    }
+
+    /// How likely the arm takes its answers to be right, on average; 0 where none was seen.
+    #[must_use]
+    pub fn said(&self) -> f64 {
+        self.said / self.answers().max(1.0)
     }
 
     /// How many labels there were at all.
@@ -330,7 +351,10 @@ impl Calibration {
         let mean_at = |lead: f64| -> f64 {
             let by_step = gain_at(lead);
             let judged_steps = self.judged.iter().zip(by_step);
-            judged_steps.map(|(n, gain)| f64::from(*n) * gain).sum::<f64>() / judged
+            judged_steps
+                .map(|(n, gain)| f64::from(*n) * gain)
+                .sum::<f64>()
+                / judged
         };
         let (mut low, mut high) = (0.0, 8.0);
         for _ in 0..30 {
@@ -367,6 +391,12 @@ impl Curve {
             factors: [1.0; BINS],
             seen: [0.0; BINS],
         }
+    }
+
+    /// What is added to the shrunk log-odds.
+    #[must_use]
+    pub fn shift(&self) -> f64 {
+        self.shift
     }
 
     /// How an answer with this evidence stands; `None` where the evidence is no probability.

@@ -2,6 +2,7 @@
 //!
 //! A key is answered when its caps hold, not before; a revoked one is refused at once.
 
+use super::learned::KeptLast;
 use super::notices;
 use crate::caller::Callers;
 use crate::exchange::State;
@@ -149,9 +150,11 @@ impl Follower {
         let ended = end.clone();
         let work = move || {
             let mut books = Books::default();
+            let mut kept = KeptLast::now();
             while !ended.load(Ordering::Relaxed) {
                 std::thread::park_timeout(EVERY);
                 keys.state.ledger.tick();
+                kept.keep(&keys.state);
                 notices::tell(&keys.state, &runtime);
                 books.look(&keys);
                 keys.settle_aside(&runtime);

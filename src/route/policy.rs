@@ -116,6 +116,8 @@ pub struct Route {
     pub effort: Option<Efforts>,
     /// The share of the best arm's chance that the chosen one must have, 0 to 1; `None` leaves it to the objective.
     pub floor: Option<f64>,
+    /// A cheaper arm is asked first where that pays, or never; `None` leaves it to the configuration.
+    pub probe: Option<bool>,
     /// Patterns of models that may not answer.
     pub never: Vec<String>,
     /// Only `to` may answer first. Otherwise another arm may where `to` has none that can.
@@ -229,6 +231,7 @@ pub fn default_rule() -> Rule {
             to: Target::Within(Tier::Local, Tier::Reasoning),
             effort: None,
             floor: None,
+            probe: None,
             never: Vec::new(),
             strict: false,
             fallback: Vec::new(),

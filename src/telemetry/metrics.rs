@@ -65,6 +65,7 @@ pub struct Metrics {
     pub(super) refusals: IntCounterVec,
     pub(super) overruns: IntCounter,
     pub(super) dropped_fields: IntCounterVec,
+    probes: IntCounterVec,
     anomalies: IntCounterVec,
     unmetered: IntCounterVec,
     excess: Counter,
@@ -252,6 +253,11 @@ impl Metrics {
             overruns: m.count(
                 "flyball_overruns_total",
                 "Answers on capped keys that cost more than their bound.",
+            ),
+            probes: m.counts(
+                "flyball_probes_total",
+                "Requests on which a cheaper model was asked first, by what became of its answer.",
+                &["model", "outcome"],
             ),
             dropped_fields: m.counts(
                 "flyball_dropped_fields_total",
@@ -500,6 +506,12 @@ impl Metrics {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let provider = among(&known.providers, provider);
         self.unmetered.with_label_values(&[provider]).inc();
+    }
+
+    pub(super) fn probed(&self, model: &str, outcome: &str) {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let model = among(&known.models, model);
+        self.probes.with_label_values(&[model, outcome]).inc();
     }
 
     pub(super) fn upstream_error(&self, provider: &str, kind: &str) {

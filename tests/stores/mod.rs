@@ -8,13 +8,14 @@ mod replicas;
 
 use flyball::ledger::balance::{Posting, Want};
 use flyball::ledger::cap::{Cap, Counter, Scope};
-use flyball::ledger::record::{Basis, Closing, Correction, Opening, Outcome, TrueUp};
+use flyball::ledger::record::{Basis, Closing, Correction, Opening, Outcome, Shown, TrueUp};
 use flyball::ledger::store::postgres::Postgres;
 use flyball::ledger::store::sqlite::Sqlite;
 use flyball::ledger::store::{Frozen, Given, Key, Store, StoreAnswer, StoreWork};
 use flyball::ledger::verify::verify;
 use flyball::ledger::window::Window;
 use flyball::money::PicoUsd;
+use flyball::probe::evidence::Sign;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,6 +97,11 @@ fn closing(attempt: &str, cost: i128) -> Box<Closing> {
         excess: PicoUsd::ZERO,
         service_tier: Some(flyball::chat::ServiceTier::Flex),
         tokens: 7,
+        shown: Some(Shown {
+            sign: Sign::Tokens,
+            probability_ppm: Some(930_000),
+            chance_milli: 870,
+        }),
     })
 }
 

@@ -75,4 +75,4 @@ fn reject_sampling(pen: &mut Pen<'_>) {
 }
 
 /// How `include` asks for the likelihood of tokens.
-const LOGPROBS: &str = "message.output_text.logprobs";
+pub(super) const LOGPROBS: &str = "message.output_text.logprobs";

@@ -12,7 +12,10 @@ use crate::affinity::Use;
 use crate::arm::Effort;
 use crate::chat::{Manner, Part};
 use crate::dialect::keep::Keeper;
-use crate::dialect::{self, Answer as Read, AskedTier, Frame, Request, bend, steps, unseal};
+use crate::dialect::unasked::{self, Filters, HideLogprobs, WithoutLogprobs};
+use crate::dialect::{
+    self, Answer as Read, AskedTier, Frame, Request, StreamFilter, bend, steps, unseal,
+};
 use crate::effort::{self, Family, Written};
 use crate::error::{Error, Kind};
 use crate::fleet::Arm;
@@ -21,6 +24,7 @@ use crate::ledger::balance::{Capped, Requirement};
 use crate::ledger::record::Opening;
 use crate::money::PicoUsd;
 use crate::price::Price;
+use crate::probe::evidence::Witness;
 use crate::relay::{AnswerBody, Passes, Reading};
 use crate::route::cost;
 use crate::settle::{self, InConversation, Job, Lesson};
@@ -59,6 +63,10 @@ pub(super) struct CompletionOrder<'a> {
     limit: Option<u64>,
     /// What becomes of the conversation.
     history: OnceLock<History>,
+    /// The answer is looked at.
+    looks: bool,
+    /// The answer tells how likely its tokens were, and the client has not asked for that.
+    hides: bool,
 }
 
 /// What becomes of a conversation on its way to an arm.
@@ -123,6 +131,8 @@ impl<'a> CompletionOrder<'a> {
             tokens: (0, 0),
             limit: None,
             history: OnceLock::new(),
+            looks: false,
+            hides: false,
         };
         attempt.write_effort(attempt.client_limit());
         attempt.tokens = attempt.wanted();
@@ -266,6 +276,9 @@ impl<'a> CompletionOrder<'a> {
         if self.usage_added() {
             edits.extend(told.dialect.ask_usage());
         }
+        if self.looks {
+            edits.extend(told.dialect.ask_logprobs(&request.fields));
+        }
         if let Some(limit) = self.limit {
             edits.extend(self.limit_edits(limit));
         }
@@ -396,16 +409,27 @@ impl<'a> CompletionOrder<'a> {
         if self.told.translated {
             returned::set_type(head, client.stream_type(place.array));
             let writer = client.stream_writer(self.frame());
-            return Passes::Translated(bend::with_own_names(writer, &self.told.renamed));
+            let writer = bend::with_own_names(writer, &self.told.renamed);
+            return Passes::Translated(match self.hides {
+                true => Box::new(WithoutLogprobs(writer)),
+                false => writer,
+            });
         }
         let dialect = self.told.dialect;
+        let mut filters: Vec<Box<dyn StreamFilter>> = Vec::new();
+        if self.hides {
+            filters.push(Box::new(HideLogprobs::new(dialect)));
+        }
         let hide = self.usage_added().then(|| dialect.hide_usage()).flatten();
-        let filter = hide.or_else(|| {
+        filters.extend(hide.or_else(|| {
             let filter = dialect.reframe(place)?;
             returned::set_type(head, dialect.stream_type(place.array));
             Some(filter)
-        });
-        filter.map_or(Passes::Untouched, Passes::Filtered)
+        }));
+        match filters.len() {
+            0 | 1 => filters.pop().map_or(Passes::Untouched, Passes::Filtered),
+            _ => Passes::Filtered(Box::new(Filters(filters))),
+        }
     }
 }
 
@@ -474,6 +498,14 @@ impl Order for CompletionOrder<'_> {
             bodiless: false,
             header: said.header,
         })
+    }
+
+    fn look(&mut self) -> Option<Witness> {
+        let completion = self.completion();
+        self.looks = true;
+        let asked = self.told.dialect.ask_logprobs(&self.request.fields);
+        self.hides = !asked.is_empty();
+        Some(Witness::new(completion.request.prompt.structured))
     }
 
     fn job(&self) -> Job {
@@ -546,6 +578,8 @@ impl Order for CompletionOrder<'_> {
                     "the model's answer is too long to be translated; ask for a stream",
                 ),
             ),
+            // Probabilities make an answer thirty times as long.
+            false if self.looks => (reply::TRANSLATED_MAX, Longer::Relayed),
             false => (reply::HELD_MAX, Longer::Relayed),
         };
         Way::Held(Hold {
@@ -558,6 +592,10 @@ impl Order for CompletionOrder<'_> {
 
     fn answer(&self, head: Parts, bytes: Bytes, read: Read) -> Reply {
         if !self.told.translated {
+            let bytes = match self.hides {
+                true => unasked::stripped(self.told.dialect, bytes),
+                false => bytes,
+            };
             return Ok(Response::from_parts(head, AnswerBody::whole(bytes)));
         }
         if read.is_unread() {
@@ -568,6 +606,9 @@ impl Order for CompletionOrder<'_> {
             return Err(fault.error());
         }
         let mut read = read;
+        if self.hides {
+            read.first.logprobs.clear();
+        }
         bend::own_names(&mut read, &self.told.renamed);
         let completion = self.completion();
         let (dialect, stream) = (completion.admission.dialect, completion.request.stream);

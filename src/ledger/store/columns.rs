@@ -4,8 +4,9 @@
 
 use crate::arm::{Effort, Tier};
 use crate::chat::ServiceTier;
-use crate::ledger::record::{Attempt, Basis, Closing, Opening, Outcome};
+use crate::ledger::record::{Attempt, Basis, Closing, Opening, Outcome, Shown};
 use crate::money::PicoUsd;
+use crate::probe::evidence::Sign;
 use std::borrow::Cow;
 
 /// What a column holds. One whose kind says `Maybe` may be empty, also in a row that is whole.
@@ -59,7 +60,7 @@ impl<T> Column<T> {
 
 /// Written when an attempt opens.
 #[rustfmt::skip]
-pub(super) const OPENING: [Column<Opening>; 21] = [
+pub(super) const OPENING: [Column<Opening>; 22] = [
     Column::new("attempt", ColumnKind::Text, |o| text(&o.attempt), |o, v| o.attempt = v.text()),
     Column::new("request", ColumnKind::Text, |o| text(&o.request), |o, v| o.request = v.text()),
     Column::new("at_ms", ColumnKind::Integer, |o| ColumnValue::Integer(o.at_ms), |o, v| o.at_ms = v.integer()),
@@ -78,6 +79,7 @@ pub(super) const OPENING: [Column<Opening>; 21] = [
     Column::new("difficulty_milli", ColumnKind::Integer, |o| ColumnValue::Integer(o.difficulty_milli), |o, v| o.difficulty_milli = v.integer()),
     Column::new("dialect", ColumnKind::Text, |o| text(&o.dialect), |o, v| o.dialect = v.text()),
     Column::new("simulated", ColumnKind::Truth, |o| ColumnValue::Truth(o.simulated), |o, v| o.simulated = v.truth()),
+    Column::new("escalated_from", ColumnKind::Text, |o| text(&o.escalated_from), |o, v| o.escalated_from = v.text()),
     Column::new("bound", ColumnKind::Money, |o| ColumnValue::Money(o.bound), |o, v| o.bound = v.money()),
     Column::new("bound_tokens", ColumnKind::Integer, |o| count(o.bound_tokens), |o, v| o.bound_tokens = v.count()),
     Column::new("catalogue", ColumnKind::Text, |o| text(&o.catalogue), |o, v| o.catalogue = v.text()),
@@ -85,7 +87,7 @@ pub(super) const OPENING: [Column<Opening>; 21] = [
 
 /// Written when it closes, and empty until then. The first of them says whether it has closed.
 #[rustfmt::skip]
-pub(super) const CLOSING: [Column<Closing>; 14] = [
+pub(super) const CLOSING: [Column<Closing>; 17] = [
     Column::new("outcome", ColumnKind::MaybeText, |c| text(c.outcome.name()), |c, v| c.outcome = Outcome::parse(&v.text()).unwrap_or(Outcome::UpstreamError)),
     Column::new("basis", ColumnKind::Text, |c| text(c.basis.name()), |c, v| c.basis = Basis::parse(&v.text()).unwrap_or(Basis::Bound)),
     Column::new("cost", ColumnKind::Money, |c| ColumnValue::Money(c.cost), |c, v| c.cost = v.money()),
@@ -101,6 +103,10 @@ pub(super) const CLOSING: [Column<Closing>; 14] = [
     Column::new("tokens", ColumnKind::Integer, |c| count(c.tokens), |c, v| c.tokens = v.count()),
     // Empty in rows from before it was kept, and no word where nothing was priced.
     Column::new("service_tier", ColumnKind::MaybeText, |c| text(c.service_tier.map_or("", ServiceTier::name)), |c, v| c.service_tier = ServiceTier::parse(&v.text())),
+    // Empty where nothing was looked at. The sign comes first: without it the others say nothing.
+    Column::new("evidence", ColumnKind::MaybeText, |c| c.shown.map_or(ColumnValue::Nothing, |s| text(s.sign.name())), |c, v| c.shown = Sign::parse(&v.text()).map(Shown::of)),
+    Column::new("evidence_ppm", ColumnKind::MaybeInteger, |c| c.shown.and_then(|s| s.probability_ppm).map_or(ColumnValue::Nothing, count), |c, v| if let Some(shown) = &mut c.shown { shown.probability_ppm = v.maybe_count() }),
+    Column::new("chance_milli", ColumnKind::MaybeInteger, |c| c.shown.map_or(ColumnValue::Nothing, |s| count(s.chance_milli)), |c, v| if let Some(shown) = &mut c.shown { shown.chance_milli = v.count() }),
 ];
 
 /// Where an attempt's row ends in what [`selected`] selects: then come the key's name and what a bill says.
@@ -204,6 +210,10 @@ impl ColumnValue<'_> {
         self.maybe_integer().unwrap_or(0)
     }
 
+    fn maybe_count(self) -> Option<u64> {
+        u64::try_from(self.maybe_integer()?).ok()
+    }
+
     fn count(self) -> u64 {
         u64::try_from(self.integer()).unwrap_or(0)
     }
@@ -264,6 +274,7 @@ mod tests {
             difficulty_milli: 4,
             dialect: "d".into(),
             simulated: true,
+            escalated_from: "before".into(),
             bound: PicoUsd(5),
             bound_tokens: 6,
             catalogue: "c".into(),
@@ -287,6 +298,11 @@ mod tests {
             excess: PicoUsd(16),
             service_tier: Some(ServiceTier::Flex),
             tokens: 17,
+            shown: Some(Shown {
+                sign: Sign::Asked,
+                probability_ppm: Some(19),
+                chance_milli: 20,
+            }),
         };
         Attempt {
             opening,

@@ -265,6 +265,17 @@ impl Store for Postgres {
         self.read(read::forfeits)
     }
 
+    fn learned(&mut self) -> Result<Vec<(String, String)>, Error> {
+        self.read(|c| {
+            let rows = c.query("SELECT name, value FROM fb_learned ORDER BY name", &[])?;
+            Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+        })
+    }
+
+    fn forget_learned(&mut self) -> Result<u64, Error> {
+        self.read(|c| c.execute("DELETE FROM fb_learned", &[]))
+    }
+
     fn frozen(&mut self) -> Result<Vec<Frozen>, Error> {
         self.read(read::frozen)
     }

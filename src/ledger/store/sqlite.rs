@@ -118,6 +118,15 @@ impl Store for Sqlite {
         self.tell(read::forfeits(&self.db))
     }
 
+    fn learned(&mut self) -> Result<Vec<(String, String)>, Error> {
+        self.tell(read::learned(&self.db))
+    }
+
+    fn forget_learned(&mut self) -> Result<u64, Error> {
+        let gone = self.db.execute("DELETE FROM learned", []);
+        Ok(u64::try_from(self.tell(gone)?).unwrap_or(u64::MAX))
+    }
+
     fn frozen(&mut self) -> Result<Vec<Frozen>, Error> {
         self.tell(read::frozen(&self.db))
     }

@@ -204,10 +204,14 @@ fn route(table: Table<'_>, fleet: Option<&Fleet>) -> Option<Route> {
             help,
         );
     }
-    let says = ["tier", "arm", "least", "most", "effort", "floor", "never"];
+    let probe = table.flag("probe");
+    let says = [
+        "tier", "arm", "least", "most", "effort", "floor", "probe", "never",
+    ];
     if !says.iter().any(|key| table.has(key)) {
-        let help =
-            Some("write a tier, an arm, or bounds: least, most, effort, floor, never".to_owned());
+        let help = Some(
+            "write a tier, an arm, or bounds: least, most, effort, floor, probe, never".to_owned(),
+        );
         table.complain("tier", "the route says nothing", help);
     }
     if effort.is_some() && matches!(arm, Some(Target::Arm(_, Some(_)))) {
@@ -228,6 +232,7 @@ fn route(table: Table<'_>, fleet: Option<&Fleet>) -> Option<Route> {
         to: arm.or(tier.map(Target::Tier)).or(open)?,
         effort,
         floor,
+        probe,
         never: never.into_iter().map(|word| word.text).collect(),
         strict,
         fallback,
@@ -355,6 +360,7 @@ mod tests {
             senses: Default::default(),
             ability: Default::default(),
             embeds: false,
+            logprobs: false,
         };
         Fleet {
             models: vec![Arc::new(model)],

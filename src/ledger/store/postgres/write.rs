@@ -135,6 +135,12 @@ fn one(
             sweep(tx, life.id, life.dead_after)?;
             return beat(tx, life.epoch);
         }
+        StoreWork::Learn(entries) => {
+            let text = "INSERT INTO fb_learned (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+            for (name, value) in entries {
+                tx.execute(text, &[name, value])?;
+            }
+        }
         StoreWork::Flush | StoreWork::PagesMax(_) => {}
     }
     Ok(StoreAnswer::Done)

@@ -91,6 +91,12 @@ pub(super) fn forfeits(db: &Connection) -> rusqlite::Result<Vec<Forfeit>> {
         .collect()
 }
 
+pub(super) fn learned(db: &Connection) -> rusqlite::Result<Vec<(String, String)>> {
+    db.prepare_cached("SELECT name, value FROM learned ORDER BY name")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect()
+}
+
 pub(super) fn frozen(db: &Connection) -> rusqlite::Result<Vec<Frozen>> {
     db.prepare_cached("SELECT provider, model, since, why FROM frozen ORDER BY since")?
         .query_map([], |row| {

@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What this flyball writes.
-pub const SCHEMA_VERSION: i64 = 5;
+pub const SCHEMA_VERSION: i64 = 6;
 
 /// `MIGRATIONS[n]` leads from version n to n + 1.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     // 1: attempts, what they add up to, and keys.
     "CREATE TABLE key (
         id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, hash BLOB NOT NULL UNIQUE, created INTEGER NOT NULL,
@@ -65,6 +65,12 @@ const MIGRATIONS: [&str; 5] = [
     // 5: what bills say of attempts that were charged at their bound.
     "CREATE TABLE correction (attempt TEXT PRIMARY KEY REFERENCES attempt(attempt), cost INTEGER NOT NULL, at_ms INTEGER NOT NULL,
         source TEXT NOT NULL) STRICT;",
+    // 6: what an answer has shown of itself, and the attempt that was gone on from; what was learned.
+    "ALTER TABLE attempt ADD COLUMN escalated_from TEXT NOT NULL DEFAULT '';
+    ALTER TABLE attempt ADD COLUMN evidence TEXT;
+    ALTER TABLE attempt ADD COLUMN evidence_ppm INTEGER;
+    ALTER TABLE attempt ADD COLUMN chance_milli INTEGER;
+    CREATE TABLE learned (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;",
 ];
 
 /// Pages of 4 KiB that gather in the write-ahead log before they are copied into the file.

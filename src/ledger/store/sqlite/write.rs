@@ -68,6 +68,14 @@ fn one(
                 params![f.provider, f.model, f.since, f.why],
             )?;
         }
+        StoreWork::Learn(entries) => {
+            for (name, value) in entries {
+                tx.execute(
+                    "INSERT INTO learned (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                    params![name, value],
+                )?;
+            }
+        }
         StoreWork::Beat | StoreWork::Flush | StoreWork::PagesMax(_) => {}
     }
     Ok(StoreAnswer::Done)

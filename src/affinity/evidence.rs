@@ -1,0 +1,178 @@
+//! What is known of each arm's evidence: how much the probabilities that it gives are worth, and whether it gives any.
+//!
+//! Learned from the answers that were looked at; kept in the ledger's database, so that a new start knows what the last one did.
+
+use crate::arm::Effort;
+use crate::probe::calibration::{Calibration, Curve, Promise, Scale};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+/// Arms that are learned, each at each scale; an entry is about a kilobyte.
+const ENTRIES_MAX: usize = 2_000;
+/// A curve is made anew after so many answers, and after every label: that takes some microseconds.
+const CURVE_EVERY: u32 = 16;
+/// An arm that was asked for probabilities and gave none is not asked again for so long.
+const SILENT_FOR: Duration = Duration::from_secs(3_600);
+
+/// What is known of all arms.
+#[derive(Clone, Debug, Default)]
+pub struct Evidences {
+    known: Arc<RwLock<Known>>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    learned: BTreeMap<(String, Effort, Scale), Learned>,
+    silent: BTreeMap<String, Instant>,
+}
+
+#[derive(Debug, Default)]
+struct Learned {
+    calibration: Calibration,
+    curve: Option<Arc<Curve>>,
+    /// Answers since the curve was made.
+    since: u32,
+    /// It has changed since it was kept.
+    changed: bool,
+}
+
+impl Learned {
+    fn curve(&mut self) -> Arc<Curve> {
+        self.since = 0;
+        let curve = Arc::new(self.calibration.curve());
+        self.curve = Some(Arc::clone(&curve));
+        curve
+    }
+}
+
+/// What was learned of one arm at one scale, for `flyball learn status` and for keeping.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LearnedArm {
+    /// The model.
+    pub model: String,
+    /// The effort.
+    pub effort: String,
+    /// What its evidence is of.
+    pub scale: Scale,
+    /// What was seen.
+    pub calibration: Calibration,
+}
+
+impl Evidences {
+    /// What an arm's evidence is worth now.
+    #[must_use]
+    pub fn curve(&self, model: &str, effort: Effort, scale: Scale) -> Arc<Curve> {
+        let key = (model.to_owned(), effort, scale);
+        {
+            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+            match known.learned.get(&key) {
+                None => return Arc::new(Calibration::default().curve()),
+                Some(Learned {
+                    curve: Some(curve), ..
+                }) => return Arc::clone(curve),
+                Some(_) => {}
+            }
+        }
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.learned.entry(key).or_default().curve()
+    }
+
+    /// Whether an arm gives probabilities, as far as it was seen lately.
+    #[must_use]
+    pub fn tells(&self, model: &str) -> bool {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let silent = known.silent.get(model);
+        silent.is_none_or(|since| since.elapsed() > SILENT_FOR)
+    }
+
+    /// A model was asked for probabilities, and gave none or refused.
+    pub fn told_nothing(&self, model: &str) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if known.silent.len() < ENTRIES_MAX || known.silent.contains_key(model) {
+            known.silent.insert(model.to_owned(), Instant::now());
+        }
+    }
+
+    /// An answer has shown this.
+    pub fn saw(
+        &self,
+        (model, effort, scale): (&str, Effort, Scale),
+        logprob: f64,
+        promise: Promise,
+    ) {
+        self.learn((model, effort, scale), |learned| {
+            learned.calibration.saw(logprob, promise);
+            learned.since += 1;
+            if learned.since >= CURVE_EVERY {
+                learned.curve = None;
+            }
+        });
+    }
+
+    /// An answer that has shown this was judged: the better arm's was worth so much more.
+    pub fn judge(
+        &self,
+        (model, effort, scale): (&str, Effort, Scale),
+        logprob: f64,
+        promise: Promise,
+        added: f64,
+    ) {
+        self.learn((model, effort, scale), |learned| {
+            learned.calibration.judge(logprob, promise, added);
+            learned.curve = None;
+        });
+    }
+
+    fn learn(
+        &self,
+        (model, effort, scale): (&str, Effort, Scale),
+        with: impl FnOnce(&mut Learned),
+    ) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let key = (model.to_owned(), effort, scale);
+        if known.learned.len() >= ENTRIES_MAX && !known.learned.contains_key(&key) {
+            return;
+        }
+        let learned = known.learned.entry(key).or_default();
+        with(learned);
+        learned.changed = true;
+    }
+
+    /// Everything that was learned; `changed`: only what is new since this was asked last.
+    #[must_use]
+    pub fn learned(&self, changed: bool) -> Vec<LearnedArm> {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let told = known
+            .learned
+            .iter_mut()
+            .filter_map(|((model, effort, scale), learned)| {
+                let told = !changed || std::mem::take(&mut learned.changed);
+                told.then(|| LearnedArm {
+                    model: model.clone(),
+                    effort: effort.name().to_owned(),
+                    scale: *scale,
+                    calibration: learned.calibration.clone(),
+                })
+            });
+        told.collect()
+    }
+
+    /// Takes over what was kept. What cannot be read is learned anew.
+    pub fn restore(&self, kept: impl IntoIterator<Item = LearnedArm>) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        for arm in kept.into_iter().take(ENTRIES_MAX) {
+            let Some(effort) = Effort::parse(&arm.effort) else {
+                continue;
+            };
+            let learned = Learned {
+                calibration: arm.calibration,
+                ..Learned::default()
+            };
+            known
+                .learned
+                .insert((arm.model, effort, arm.scale), learned);
+        }
+    }
+}

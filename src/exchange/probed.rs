@@ -1,0 +1,275 @@
+//! What becomes of an answer that was looked at: it stands, or it is kept while a better arm answers, in case that one fails.
+
+use super::returned;
+use super::work::{Reply, Unserved};
+use crate::affinity::Evidences;
+use crate::ledger::record::Shown;
+use crate::probe::evidence::{Evidence, Sign, Witness};
+use crate::relay::{AnswerBody, Relay, bill_headers};
+use crate::route::Probe;
+use crate::settle::Settlement;
+use http::Response;
+use http::response::Parts as Head;
+
+/// An answer is to be looked at.
+pub(super) struct Look<'p> {
+    pub(super) probe: &'p Probe,
+    pub(super) witness: Witness,
+}
+
+/// How a probe ended. A closed set: a header and a metric rely on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ProbeOutcome {
+    /// The cheap answer stands.
+    Stands,
+    /// The better arm has answered.
+    Escalated,
+    /// The better arm has failed, and the cheap answer was delivered.
+    StrongFailed,
+    /// The cheap arm has failed, or refuses what it was asked for.
+    Failed,
+    /// A cap has no room for both, and no probe was made.
+    NoRoom,
+}
+
+impl ProbeOutcome {
+    /// The name in the header and the metric.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            ProbeOutcome::Stands => "stands",
+            ProbeOutcome::Escalated => "escalated",
+            ProbeOutcome::StrongFailed => "strong_failed",
+            ProbeOutcome::Failed => "failed",
+            ProbeOutcome::NoRoom => "no_room",
+        }
+    }
+}
+
+/// What a probe led to.
+pub(super) enum Probed {
+    /// None was made.
+    Not,
+    /// The request is answered.
+    Answered(Box<Reply>),
+    /// Both arms have failed; further ones may be tried.
+    Failed(Box<Reply>),
+}
+
+impl Probed {
+    pub(super) fn answered(reply: Reply) -> Probed {
+        Probed::Answered(Box::new(reply))
+    }
+}
+
+/// What an attempt has brought.
+pub(super) enum Answered {
+    /// An answer for the client, and its text where it came as a whole.
+    Stands(Response<AnswerBody>, Option<String>),
+    /// An answer that speaks against itself.
+    GoesOn(Small),
+}
+
+impl Answered {
+    /// The text of a whole answer.
+    pub(super) fn text(&self) -> Option<&str> {
+        match self {
+            Answered::Stands(_, text) => text.as_deref(),
+            Answered::GoesOn(_) => None,
+        }
+    }
+
+    /// The answer, whatever it shows.
+    pub(super) fn answer(self) -> Response<AnswerBody> {
+        match self {
+            Answered::Stands(answer, _) => answer,
+            Answered::GoesOn(small) => small.delivered(ProbeOutcome::StrongFailed),
+        }
+    }
+}
+
+/// What was found when an answer was looked at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Verdict {
+    pub(super) shown: Shown,
+    pub(super) goes_on: bool,
+    evidence: Evidence,
+}
+
+impl Verdict {
+    pub(super) fn of(probe: &Probe, evidence: Evidence) -> Verdict {
+        let stands = probe.judged(evidence);
+        let chance = match evidence.sign.is_fault() {
+            true => 0.0,
+            false => stands.map_or(probe.promise.weak, |stands| stands.chance),
+        };
+        Verdict {
+            shown: Shown {
+                sign: evidence.sign,
+                probability_ppm: evidence.logprob.map(|p| parts(p.exp(), 1_000_000.0)),
+                chance_milli: parts(chance, 1_000.0),
+            },
+            goes_on: probe.goes_on(evidence),
+            evidence,
+        }
+    }
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share of a million is between 0 and a million"
+)]
+fn parts(share: f64, whole: f64) -> u64 {
+    (share.clamp(0.0, 1.0) * whole).round() as u64
+}
+
+/// Learns what an arm's answer has shown, or that it shows nothing.
+pub(super) fn learn(evidences: &Evidences, probe: &Probe, verdict: Verdict) {
+    let model = &probe.arm.model.name;
+    let Evidence { sign, logprob } = verdict.evidence;
+    match (sign.signal(), logprob) {
+        (Some(signal), Some(logprob)) => {
+            let arm = (model.as_str(), probe.arm.effort_or(None), signal.scale());
+            evidences.saw(arm, logprob, probe.promise);
+        }
+        _ if sign == Sign::Silent => evidences.told_nothing(model),
+        _ => {}
+    }
+}
+
+/// A text of no more characters is an answer that can be compared with another one's word for word.
+const COMPARED_MAX: usize = 80;
+/// Two short answers differ: so much the better arm's is worth above the other one on average, since seldom are both right.
+const DIFFERS: f64 = 0.8;
+
+/// What a short answer comes to: its letters and digits, in lower case.
+fn gist(text: &str) -> Option<String> {
+    let kept = text.chars().filter(|c| c.is_alphanumeric());
+    let gist: String = kept.flat_map(char::to_lowercase).collect();
+    (text.chars().count() <= COMPARED_MAX && !gist.is_empty()).then_some(gist)
+}
+
+/// The better arm has answered too, with this: whether it agrees tells how good the first answer was.
+pub(super) fn compare(evidences: &Evidences, probe: &Probe, small: &Small, better: &str) {
+    let (verdict, first) = match small {
+        Small::Whole { verdict, text, .. } | Small::Stream { verdict, text, .. } => (verdict, text),
+    };
+    let Evidence { sign, logprob } = verdict.evidence;
+    let (Some(first), Some(better)) = (gist(first), gist(better)) else {
+        return;
+    };
+    if let (Some(signal), Some(logprob)) = (sign.signal(), logprob) {
+        let arm = (
+            probe.arm.model.name.as_str(),
+            probe.arm.effort_or(None),
+            signal.scale(),
+        );
+        let added = if first == better { 0.0 } else { DIFFERS };
+        evidences.judge(arm, logprob, probe.promise, added);
+    }
+}
+
+/// An answer of the cheap arm whose delivery is not decided. Dropped, it is booked as what it has used so far, of no use to anybody.
+pub(super) enum Small {
+    /// It is all here.
+    Whole {
+        answer: Box<Response<AnswerBody>>,
+        settlement: Box<Settlement>,
+        verdict: Verdict,
+        text: String,
+    },
+    /// More of it may come.
+    Stream {
+        head: Box<Head>,
+        relay: Box<Relay>,
+        verdict: Verdict,
+        text: String,
+    },
+}
+
+impl Small {
+    /// Reads on for as long as another arm is asked, so that the answer is there should that one fail.
+    pub(super) async fn kept_while(
+        mut self,
+        other: impl Future<Output = Result<Answered, Unserved>>,
+    ) -> (Result<Answered, Unserved>, Option<Small>) {
+        let answer = match &mut self {
+            Small::Whole { .. } => other.await,
+            Small::Stream { relay, .. } => tokio::select! {
+                answer = other => answer,
+                () = relay.keep_reading() => std::future::pending().await,
+            },
+        };
+        (answer, Some(self))
+    }
+
+    /// The answer goes to the client.
+    pub(super) fn delivered(self, outcome: ProbeOutcome) -> Response<AnswerBody> {
+        let (mut answer, verdict) = match self {
+            Small::Whole {
+                answer,
+                mut settlement,
+                verdict,
+                ..
+            } => {
+                settlement.looked_at(verdict.shown, false);
+                let mut answer = *answer;
+                if let Some(bill) = settlement.ended() {
+                    answer.headers_mut().extend(bill_headers(bill));
+                }
+                (answer, verdict)
+            }
+            Small::Stream {
+                head,
+                mut relay,
+                verdict,
+                ..
+            } => {
+                relay.looked_at(verdict.shown, false);
+                let answer = Response::from_parts(*head, AnswerBody::Relayed(relay));
+                (answer, verdict)
+            }
+        };
+        let headers = answer.headers_mut();
+        returned::set(headers, "x-flyball-probe", outcome.name());
+        returned::set(headers, "x-flyball-evidence", &said(&verdict.shown));
+        let chance = format!("0.{:03}", verdict.shown.chance_milli.min(999));
+        returned::set(headers, "x-flyball-chance", &chance);
+        answer
+    }
+}
+
+/// What was shown, for a header: `answer 0.9312`, `empty`.
+fn said(shown: &Shown) -> String {
+    match shown.probability_ppm {
+        Some(ppm) => format!(
+            "{} {}.{:06}",
+            shown.sign.name(),
+            ppm / 1_000_000,
+            ppm % 1_000_000
+        ),
+        None => shown.sign.name().to_owned(),
+    }
+}
+
+/// Says in an answer's head what became of the probe.
+pub(super) fn note(answer: &mut Response<AnswerBody>, outcome: ProbeOutcome) {
+    returned::set(answer.headers_mut(), "x-flyball-probe", outcome.name());
+}
+
+/// The better arm's answer, with what was asked before it.
+pub(super) fn told(
+    mut answer: Response<AnswerBody>,
+    outcome: ProbeOutcome,
+    probe: &Probe,
+) -> Response<AnswerBody> {
+    let headers = answer.headers_mut();
+    let before = format!(
+        "{}@{}",
+        probe.arm.model.name,
+        probe.arm.effort_or(None).name()
+    );
+    returned::set(headers, "x-flyball-probe", outcome.name());
+    returned::set(headers, "x-flyball-escalated-from", &before);
+    answer
+}

@@ -1,0 +1,445 @@
+//! The cheap model is asked first, its answer is looked at, and the dearer one is asked where that speaks against it.
+
+use crate::client::post;
+use crate::flyball::{Flyball, compatible};
+use crate::scripted::{Step, Upstream, answer, chat, end, piece, stream_head};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const ASK: &str = r#"{"model":"auto","messages":[{"role":"user","content":"Which river flows through the capital of Moldova?"}]}"#;
+
+/// Two models of one provider; the small one tells how likely its tokens are, and is asked first wherever that pays.
+fn config(upstream: &Upstream) -> String {
+    let models = compatible(upstream)
+        .replacen("efforts = []", "efforts = []\nlogprobs = true", 1)
+        .replace("input_usd_per_mtok = 10\n", "input_usd_per_mtok = 100\n")
+        .replace(
+            "output_usd_per_mtok = 100\n",
+            "output_usd_per_mtok = 1000\n",
+        );
+    format!("probe = \"pays\"\n{models}")
+}
+
+/// A folder with a rule that sends everything to the big model.
+fn folder() -> TempDir {
+    let dir = tempfile::tempdir().expect("a folder");
+    let rule = "[[rule]]\nname = \"strong\"\nwhy = \"A test.\"\nroute = { tier = \"reasoning\", effort = \"low\" }\n";
+    std::fs::create_dir(dir.path().join("rules")).expect("a folder");
+    std::fs::write(dir.path().join("rules/strong.toml"), rule).expect("a file");
+    dir
+}
+
+/// A chat answer of these words, each with this log-probability.
+fn likely(words: &[&str], logprob: f64) -> String {
+    let mut body: Value = serde_json::from_str(&chat(40, 8)).expect("JSON");
+    let tokens: Vec<Value> = words
+        .iter()
+        .map(|word| json!({"token": word, "logprob": logprob, "bytes": null, "top_logprobs": []}))
+        .collect();
+    body["choices"][0]["message"]["content"] = words.concat().into();
+    body["choices"][0]["logprobs"] = json!({"content": tokens, "refusal": null});
+    body.to_string()
+}
+
+fn sure() -> String {
+    likely(&["The ", "Byk"], -0.001)
+}
+
+fn unsure() -> String {
+    likely(&["The ", "Prut"], -1.6)
+}
+
+/// One event of a stream: a word with its log-probability.
+fn token(word: &str, logprob: f64) -> Step {
+    let logprobs = json!({"content": [{"token": word, "logprob": logprob, "bytes": null, "top_logprobs": []}]});
+    let chunk = json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [{"index": 0, "delta": {"content": word}, "logprobs": logprobs, "finish_reason": null}]});
+    piece(&format!("data: {chunk}\n\n"))
+}
+
+fn stream_of(words: &[(&str, f64)]) -> Vec<Step> {
+    let mut steps = vec![stream_head()];
+    steps.extend(words.iter().map(|(word, logprob)| token(word, *logprob)));
+    steps.extend(crate::scripted::finish(40, 8).iter().map(|e| piece(e)));
+    steps.push(end());
+    steps
+}
+
+fn streamed() -> String {
+    ASK.replacen('{', r#"{"stream":true,"#, 1)
+}
+
+fn models(upstream: &Upstream) -> Vec<String> {
+    let model = |seen: crate::scripted::Seen| {
+        let body: Value = serde_json::from_str(&seen.body).expect("JSON");
+        body["model"].as_str().expect("a name").to_owned()
+    };
+    upstream.seen().into_iter().map(model).collect()
+}
+
+async fn started(first: Vec<Step>, then: Vec<Step>) -> (Upstream, Flyball) {
+    let upstream = Upstream::start(then).await;
+    upstream.next(first);
+    let flyball = Flyball::start_in(folder(), &config(&upstream)).await;
+    (upstream, flyball)
+}
+
+#[tokio::test]
+async fn a_sure_answer_of_the_cheap_model_stands_and_the_client_sees_nothing_of_the_probe() {
+    let (upstream, flyball) = started(answer(200, &sure()), answer(500, "{}")).await;
+    let got = flyball.chat(&[], ASK).await;
+    assert_eq!(
+        (got.status, models(&upstream)),
+        (200, vec!["m-small".to_owned()]),
+        "{}",
+        got.body
+    );
+    assert!(upstream.seen()[0].body.contains("\"logprobs\":true"));
+    let told = got.json();
+    assert_eq!(told["choices"][0]["message"]["content"], "The Byk");
+    assert_eq!(told["choices"][0]["logprobs"], Value::Null);
+    assert_eq!(got.header("x-flyball-probe"), Some("stands"));
+    assert_eq!(got.header("x-flyball-evidence"), Some("answer 0.998002"));
+    assert_eq!(got.header("x-flyball-model"), Some("m-small"));
+    assert!(got.header("x-flyball-cost-usd").is_some());
+    let rows = flyball.rows().await;
+    assert_eq!(rows.len(), 1, "{rows:#?}");
+    assert_eq!(
+        (&rows[0]["outcome"], &rows[0]["evidence"]),
+        (&json!("ok"), &json!("answer"))
+    );
+    assert_eq!(rows[0]["evidence_probability"], 0.998_002);
+    flyball.books_are_right().await;
+}
+
+#[tokio::test]
+async fn an_unsure_answer_is_gone_on_from_and_both_attempts_are_told() {
+    let (upstream, flyball) = started(answer(200, &unsure()), answer(200, &chat(40, 8))).await;
+    let got = flyball.chat(&[], ASK).await;
+    assert_eq!(models(&upstream), ["m-small", "m-big"], "{}", got.body);
+    assert!(!upstream.seen()[1].body.contains("logprobs"));
+    assert_eq!(got.header("x-flyball-probe"), Some("escalated"));
+    assert_eq!(got.header("x-flyball-escalated-from"), Some("m-small@none"));
+    assert_eq!(got.header("x-flyball-model"), Some("m-big"));
+    let rows = flyball.rows().await;
+    assert_eq!(rows.len(), 2, "{rows:#?}");
+    assert_eq!(rows[0]["outcome"], "escalated");
+    assert_eq!(
+        (&rows[0]["basis"], &rows[0]["baseline_pico_usd"]),
+        (&json!("reported"), &json!(0))
+    );
+    assert!(
+        rows[0]["cost_pico_usd"].as_i64() > Some(0),
+        "it is paid, for nothing"
+    );
+    assert_eq!(rows[1]["escalated_from"], rows[0]["attempt"]);
+    assert_eq!(rows[1]["outcome"], "ok");
+    let metrics = flyball.metrics().await;
+    assert!(
+        metrics.contains("flyball_probes_total{model=\"m-small\",outcome=\"escalated\"} 1"),
+        "{metrics}"
+    );
+    flyball.books_are_right().await;
+}
+
+#[tokio::test]
+async fn what_is_plainly_wrong_with_an_answer_speaks_against_it() {
+    let call = |arguments: &str| {
+        let mut body: Value = serde_json::from_str(&sure()).expect("JSON");
+        body["choices"][0]["message"]["content"] = Value::Null;
+        body["choices"][0]["message"]["tool_calls"] = json!([{"id": "c", "type": "function", "function": {"name": "f", "arguments": arguments}}]);
+        body["choices"][0]["finish_reason"] = "tool_calls".into();
+        body.to_string()
+    };
+    for (small, probe) in [
+        (likely(&[""], -0.001), "escalated"),
+        (likely(&["again and again. "; 12], -0.001), "escalated"),
+        (call("{\"a\":"), "escalated"),
+        (call("{\"a\":1}"), "stands"),
+    ] {
+        let (_upstream, flyball) = started(answer(200, &small), answer(200, &chat(40, 8))).await;
+        let got = flyball.chat(&[], ASK).await;
+        assert_eq!(got.header("x-flyball-probe"), Some(probe), "{small}");
+    }
+}
+
+#[tokio::test]
+async fn the_small_answer_is_delivered_where_the_better_arm_fails() {
+    for stream in [false, true] {
+        let first = match stream {
+            false => answer(200, &unsure()),
+            true => stream_of(&[("The ", -1.6), ("Prut", -1.6)]),
+        };
+        let (upstream, flyball) =
+            started(first, answer(503, r#"{"error":{"message":"busy"}}"#)).await;
+        let ask = if stream { streamed() } else { ASK.to_owned() };
+        let got = flyball.chat(&[], &ask).await;
+        assert_eq!(models(&upstream), ["m-small", "m-big"]);
+        assert_eq!(
+            (got.status, got.header("x-flyball-probe")),
+            (200, Some("strong_failed")),
+            "{}",
+            got.body
+        );
+        assert!(
+            got.body.contains("Prut") && !got.body.contains("-1.6"),
+            "{}",
+            got.body
+        );
+        let rows = flyball.rows().await;
+        assert_eq!(
+            rows.iter().filter(|row| row["outcome"] == "ok").count(),
+            1,
+            "{rows:#?}"
+        );
+        flyball.books_are_right().await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_asks_for_probabilities_gets_them() {
+    let (_upstream, flyball) = started(answer(200, &sure()), answer(500, "{}")).await;
+    let got = flyball
+        .chat(&[], &ASK.replacen('{', r#"{"logprobs":true,"#, 1))
+        .await;
+    assert_eq!(got.header("x-flyball-probe"), Some("stands"));
+    assert_eq!(
+        got.json()["choices"][0]["logprobs"]["content"][0]["token"],
+        "The "
+    );
+}
+
+#[tokio::test]
+async fn a_sure_stream_is_released_and_an_unsure_one_is_replaced() {
+    let sure = stream_of(&[("The ", -0.001), ("Byk", -0.001)]);
+    let (upstream, flyball) = started(sure, answer(500, "{}")).await;
+    let got = flyball.chat(&[], &streamed()).await;
+    assert_eq!(models(&upstream), ["m-small"]);
+    assert_eq!(got.header("x-flyball-probe"), Some("stands"));
+    assert!(
+        got.body.contains("Byk") && got.body.contains("[DONE]"),
+        "{}",
+        got.body
+    );
+    assert!(!got.body.contains("\"logprob\""), "{}", got.body);
+
+    let unsure = stream_of(&[("The ", -1.6), ("Prut", -1.6)]);
+    let better = stream_of(&[("The Byk", -0.1)]);
+    let (upstream, flyball) = started(unsure, better).await;
+    let got = flyball.chat(&[], &streamed()).await;
+    assert_eq!(models(&upstream), ["m-small", "m-big"]);
+    assert_eq!(got.header("x-flyball-probe"), Some("escalated"));
+    assert!(
+        got.body.contains("The Byk") && !got.body.contains("Prut"),
+        "{}",
+        got.body
+    );
+    let rows = flyball.rows().await;
+    assert_eq!(rows[0]["outcome"], "escalated", "{rows:#?}");
+    flyball.books_are_right().await;
+}
+
+#[tokio::test]
+async fn a_long_stream_is_released_when_enough_of_it_is_here() {
+    let mut steps = vec![stream_head()];
+    steps.extend((0..30).map(|n| token(&format!("word {n}, "), -0.001)));
+    steps.push(Step::Gate);
+    steps.extend(crate::scripted::finish(40, 8).iter().map(|e| piece(e)));
+    steps.push(end());
+    let (upstream, flyball) = started(steps, answer(500, "{}")).await;
+    let mut call =
+        crate::client::send(flyball.at(), "/v1/chat/completions", &[], &streamed()).await;
+    // The upstream waits for the client, which must have seen something before.
+    call.until("word 0").await;
+    upstream.open_gate();
+    let got = call.answer().await;
+    assert_eq!(got.header("x-flyball-probe"), Some("stands"));
+    assert!(got.body.ends_with("data: [DONE]\n\n"), "{}", got.body);
+}
+
+#[tokio::test]
+async fn an_unsure_stream_is_cancelled_as_soon_as_the_better_arm_answers() {
+    let mut steps = vec![stream_head()];
+    steps.extend((0..30).map(|n| token(&format!("word {n}, "), -2.5)));
+    steps.push(Step::Stall);
+    let (upstream, flyball) = started(steps, stream_of(&[("The Byk", -0.1)])).await;
+    let got = flyball.chat(&[], &streamed()).await;
+    assert_eq!(got.header("x-flyball-probe"), Some("escalated"));
+    upstream.peer_closed().await;
+    let rows = flyball.rows().await;
+    assert_eq!(rows[0]["outcome"], "escalated", "{rows:#?}");
+    flyball.books_are_right().await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_the_answer_is_held_back_stops_it() {
+    let mut steps = vec![stream_head(), token("word ", -0.001)];
+    steps.push(Step::Stall);
+    let upstream = Upstream::start(steps).await;
+    let toml = format!("probe_hold = \"10m\"\n{}", config(&upstream));
+    let flyball = Flyball::start_in(folder(), &toml).await;
+    let call = crate::client::send(flyball.at(), "/v1/chat/completions", &[], &streamed()).await;
+    upstream.stalling().await;
+    drop(call);
+    upstream.peer_closed().await;
+    let rows = flyball.rows().await;
+    assert_eq!(
+        (rows.len(), &rows[0]["outcome"]),
+        (1, &json!("client_gone")),
+        "{rows:#?}"
+    );
+    flyball.books_are_right().await;
+}
+
+#[tokio::test]
+async fn a_model_that_refuses_to_tell_probabilities_is_not_asked_again() {
+    let refused =
+        r#"{"error":{"message":"logprobs is not supported","type":"invalid_request_error"}}"#;
+    let (upstream, flyball) = started(answer(400, refused), answer(200, &chat(40, 8))).await;
+    for wanted in [&["m-small", "m-big"][..], &["m-small", "m-big", "m-big"]] {
+        let got = flyball.chat(&[], ASK).await;
+        assert_eq!(
+            (got.status, got.header("x-flyball-model")),
+            (200, Some("m-big")),
+            "{}",
+            got.body
+        );
+        assert_eq!(models(&upstream), wanted);
+    }
+}
+
+#[tokio::test]
+async fn probabilities_that_are_none_are_no_evidence_and_the_answer_stands() {
+    for logprobs in [
+        json!(null),
+        json!({"content": [{"token": "x", "logprob": 3.5}]}),
+        json!({"content": "x"}),
+        json!([]),
+    ] {
+        let mut body: Value = serde_json::from_str(&sure()).expect("JSON");
+        body["choices"][0]["logprobs"] = logprobs;
+        let (upstream, flyball) =
+            started(answer(200, &body.to_string()), answer(200, &chat(40, 8))).await;
+        let got = flyball.chat(&[], ASK).await;
+        assert_eq!(
+            (
+                got.header("x-flyball-probe"),
+                got.header("x-flyball-evidence")
+            ),
+            (Some("stands"), Some("silent"))
+        );
+        flyball.chat(&[], ASK).await;
+        assert_eq!(
+            models(&upstream),
+            ["m-small", "m-big"],
+            "what tells nothing is not probed again"
+        );
+    }
+}
+
+#[tokio::test]
+async fn clients_of_other_dialects_see_one_clean_answer() {
+    let messages = r#"{"model":"auto","max_tokens":3000,"messages":[{"role":"user","content":"Which river flows through the capital of Moldova?"}]}"#;
+    let gemini = r#"{"contents":[{"role":"user","parts":[{"text":"Which river flows through the capital of Moldova?"}]}]}"#;
+    for (path, body) in [
+        ("/v1/messages", messages),
+        ("/v1beta/models/auto:generateContent", gemini),
+    ] {
+        let (upstream, flyball) = started(answer(200, &sure()), answer(500, "{}")).await;
+        let got = post(flyball.at(), path, &[], body).await;
+        assert_eq!(
+            (got.status, got.header("x-flyball-probe")),
+            (200, Some("stands")),
+            "{}",
+            got.body
+        );
+        assert!(upstream.seen()[0].body.contains("\"logprobs\":true"));
+        assert!(
+            got.body.contains("The Byk") && !got.body.contains("ogprob"),
+            "{}",
+            got.body
+        );
+        let streams = [body.replacen('{', r#"{"stream":true,"#, 1), body.to_owned()];
+        let path = path.replace(":generateContent", ":streamGenerateContent?alt=sse");
+        let ask = if path.contains("v1beta") {
+            &streams[1]
+        } else {
+            &streams[0]
+        };
+        upstream.next(stream_of(&[("The ", -0.001), ("Byk", -0.001)]));
+        let got = post(flyball.at(), &path, &[], ask).await;
+        assert_eq!(
+            (got.status, got.header("x-flyball-probe")),
+            (200, Some("stands")),
+            "{}",
+            got.body
+        );
+        assert!(
+            got.body.contains("Byk") && !got.body.contains("ogprob"),
+            "{}",
+            got.body
+        );
+    }
+}
+
+#[tokio::test]
+async fn no_probe_is_made_where_a_cap_has_no_room_for_both() {
+    let (upstream, flyball) = started(answer(200, &chat(40, 8)), answer(200, &chat(40, 8))).await;
+    drop(flyball);
+    let dir = folder();
+    // Beside the small one the big one has no room for as many answer tokens as are worth a request.
+    crate::flyball::make_key(&dir, "app", Some("1.36"), |_| {});
+    let flyball = Flyball::start_in(dir, &config(&upstream)).await;
+    let key = [("authorization", "Bearer fb_app")];
+    let got = flyball.chat(&key, ASK).await;
+    assert_eq!(
+        (got.status, got.header("x-flyball-probe")),
+        (200, Some("no_room")),
+        "{}",
+        got.body
+    );
+    assert_eq!(models(&upstream), ["m-big"]);
+    flyball.books_are_right().await;
+}
+
+#[tokio::test]
+async fn nothing_is_probed_where_nobody_asks_for_it() {
+    let upstream = Upstream::start(answer(200, &chat(40, 8))).await;
+    let flyball = Flyball::start_in(
+        folder(),
+        &config(&upstream).replace("probe = \"pays\"\n", ""),
+    )
+    .await;
+    let got = flyball.chat(&[], ASK).await;
+    assert_eq!(
+        (models(&upstream), got.header("x-flyball-probe")),
+        (vec!["m-big".to_owned()], None)
+    );
+}
+
+#[tokio::test]
+async fn what_was_learned_is_there_after_a_new_start() {
+    let (_upstream, flyball) = started(answer(200, &sure()), answer(200, &sure())).await;
+    for _ in 0..3 {
+        flyball.chat(&[], ASK).await;
+    }
+    let before = flyball
+        .running
+        .state
+        .affinity
+        .habits()
+        .evidence()
+        .learned(false);
+    let toml = std::fs::read_to_string(flyball.dir.path().join("flyball.toml")).expect("a file");
+    let dir = flyball.stop().await;
+    let flyball = Flyball::start_in(dir, &toml).await;
+    let after = flyball
+        .running
+        .state
+        .affinity
+        .habits()
+        .evidence()
+        .learned(false);
+    assert_eq!(before.len(), 1);
+    assert!((before[0].calibration.answers() - 3.0).abs() < 1e-6);
+    assert_eq!(after[0].calibration, before[0].calibration);
+}
