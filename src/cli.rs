@@ -6,6 +6,7 @@ mod caps;
 mod client;
 mod demo;
 mod grader;
+mod house;
 mod inspect;
 mod keys;
 mod prices;
@@ -89,9 +90,9 @@ enum Command {
         after_help = "Example:\n  flyball fit --outcomes outcomes.jsonl --weak gpt-5-nano --strong gpt-5 --out overlay.json"
     )]
     Fit(grader::FitArgs),
-    /// Tell how good the grader is, on your outcomes or by cross-validation
+    /// Tell how good the grader is, on your outcomes or by cross-validation, or what a configuration's decisions are worth
     #[command(
-        after_help = "Example:\n  flyball eval --outcomes outcomes.jsonl --weak gpt-5-nano --strong gpt-5"
+        after_help = "Examples:\n  flyball eval --outcomes outcomes.jsonl --weak gpt-5-nano --strong gpt-5\n  flyball eval --outcomes outcomes.jsonl --policy flyball.toml --as gpt-5@none=gpt-5-no-thinking"
     )]
     Eval(grader::EvalArgs),
     /// Export or verify the ledger
@@ -174,7 +175,7 @@ pub fn run() -> ExitCode {
         Command::Classify(args) => inspect::classify(&args),
         Command::Train(args) => grader::train(&args),
         Command::Fit(args) => grader::fit(&args),
-        Command::Eval(args) => grader::eval(&args),
+        Command::Eval(args) => grader::eval(&common, &args),
         Command::Ledger(command) => books::ledger(&common, &command),
         Command::Report(args) => books::report(&common, &args),
         Command::Key(command) => keys::run(&common, &command),

@@ -8,6 +8,7 @@
 //! | [`train`] | all heads of a grader, calibrated on folds that the heads have not seen |
 //! | [`fit`] | an overlay from the operator's own outcomes, used only if it proves itself |
 //! | [`metrics`], [`folds`], [`evaluate`] | APGR, CPT, calibration; how rows are kept apart; the table of the docs |
+//! | [`policy`] | what a policy's decisions were worth on outcomes, beside what costs the same and decides nothing |
 //! | [`chart`] | the cost–quality curve as a picture |
 
 pub mod boost;
@@ -19,6 +20,7 @@ pub mod fit;
 pub mod folds;
 pub mod metrics;
 pub mod outcome;
+pub mod policy;
 pub mod recipe;
 pub mod train;
 pub mod words;

@@ -1,7 +1,9 @@
 //! `flyball train`, `fit` and `eval`: the grader from outcomes, an operator's overlay, and how good both are.
 
+mod policy;
 mod tables;
 
+use super::Common;
 use crate::classify::model::{self, Grader};
 use crate::classify::overlay::Overlay;
 use crate::learn::evaluate::{self, Data, Figures};
@@ -62,10 +64,10 @@ pub(super) struct EvalArgs {
     #[arg(long, value_name = "FILE")]
     outcomes: PathBuf,
     /// The weak model's name in the outcomes
-    #[arg(long, value_name = "NAME", required_unless_present_any = ["cross_validate", "robustness"])]
+    #[arg(long, value_name = "NAME", required_unless_present_any = ["cross_validate", "robustness", "policy"])]
     weak: Option<String>,
     /// The strong model's name in the outcomes
-    #[arg(long, value_name = "NAME", required_unless_present_any = ["cross_validate", "robustness"])]
+    #[arg(long, value_name = "NAME", required_unless_present_any = ["cross_validate", "robustness", "policy"])]
     strong: Option<String>,
     /// An overlay that `flyball fit` wrote
     #[arg(long, value_name = "FILE")]
@@ -76,6 +78,8 @@ pub(super) struct EvalArgs {
     /// How many decisions stay the same when the prompts are said a little differently
     #[arg(long)]
     robustness: bool,
+    #[command(flatten)]
+    policy: policy::PolicyArgs,
     /// With --cross-validate: prompts that somebody has judged
     #[arg(long, value_name = "FILE")]
     asks: Vec<PathBuf>,
@@ -336,12 +340,15 @@ pub(super) fn overlay_of(path: &Path) -> Result<Overlay, String> {
     Overlay::read(&text_of(path)?).map_err(|e| format!("{}: {e}", path.display()))
 }
 
-pub(super) fn eval(args: &EvalArgs) -> Result<(), String> {
+pub(super) fn eval(common: &Common, args: &EvalArgs) -> Result<(), String> {
     if args.cross_validate {
         return tables::cross_validated(args);
     }
     if args.robustness {
         return tables::robust(args);
+    }
+    if let Some(file) = args.policy.file() {
+        return policy::eval(common, args, file);
     }
     let (weak, strong) = (
         args.weak.as_deref().unwrap_or_default(),
