@@ -6,6 +6,7 @@ mod caps;
 mod client;
 mod demo;
 mod grader;
+mod house;
 mod inspect;
 mod keys;
 mod learn;
@@ -90,9 +91,9 @@ enum Command {
         after_help = "Example:\n  flyball fit --outcomes outcomes.jsonl --weak gpt-5-nano --strong gpt-5 --out overlay.json"
     )]
     Fit(grader::FitArgs),
-    /// Tell how good the grader is, on your outcomes or by cross-validation
+    /// Tell how good the grader is, on your outcomes or by cross-validation, or what a configuration's decisions are worth
     #[command(
-        after_help = "Example:\n  flyball eval --outcomes outcomes.jsonl --weak gpt-5-nano --strong gpt-5"
+        after_help = "Examples:\n  flyball eval --outcomes outcomes.jsonl --weak gpt-5-nano --strong gpt-5\n  flyball eval --outcomes outcomes.jsonl --policy flyball.toml --as gpt-5@none=gpt-5-no-thinking"
     )]
     Eval(grader::EvalArgs),
     /// Show or forget what was learned of the models that are asked first

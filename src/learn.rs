@@ -9,6 +9,7 @@
 //! | [`fit`] | an overlay from the operator's own outcomes, used only if it proves itself |
 //! | [`metrics`], [`folds`], [`evaluate`] | APGR, CPT, calibration; how rows are kept apart; the table of the docs |
 //! | [`replay`] | recorded answers of two models, with what the weak one shows of itself, through the decision |
+//! | [`policy`] | what a policy's decisions were worth on outcomes, beside what costs the same and decides nothing |
 //! | [`chart`] | the cost–quality curve as a picture |
 
 pub mod boost;
@@ -20,6 +21,7 @@ pub mod fit;
 pub mod folds;
 pub mod metrics;
 pub mod outcome;
+pub mod policy;
 pub mod recipe;
 pub mod replay;
 pub mod train;

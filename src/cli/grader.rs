@@ -1,6 +1,7 @@
 //! `flyball train`, `fit` and `eval`: the grader from outcomes, an operator's overlay, and how good both are.
 
 mod replay;
+mod policy;
 mod tables;
 
 use super::Common;
@@ -64,10 +65,10 @@ pub(super) struct EvalArgs {
     #[arg(long, value_name = "FILE", required_unless_present = "replay")]
     outcomes: Option<PathBuf>,
     /// The weak model's name in the outcomes
-    #[arg(long, value_name = "NAME", required_unless_present_any = ["cross_validate", "robustness", "replay"])]
+    #[arg(long, value_name = "NAME", required_unless_present_any = ["cross_validate", "robustness", "policy", "replay"])]
     weak: Option<String>,
     /// The strong model's name in the outcomes
-    #[arg(long, value_name = "NAME", required_unless_present_any = ["cross_validate", "robustness", "replay"])]
+    #[arg(long, value_name = "NAME", required_unless_present_any = ["cross_validate", "robustness", "policy", "replay"])]
     strong: Option<String>,
     /// An overlay that `flyball fit` wrote
     #[arg(long, value_name = "FILE")]
@@ -80,6 +81,8 @@ pub(super) struct EvalArgs {
     robustness: bool,
     #[command(flatten)]
     replay: replay::ReplayArgs,
+    #[command(flatten)]
+    policy: policy::PolicyArgs,
     /// With --cross-validate: prompts that somebody has judged
     #[arg(long, value_name = "FILE")]
     asks: Vec<PathBuf>,
@@ -356,6 +359,9 @@ pub(super) fn eval(common: &Common, args: &EvalArgs) -> Result<(), String> {
     }
     if args.robustness {
         return tables::robust(args);
+    }
+    if let Some(file) = args.policy.file() {
+        return policy::eval(common, args, file);
     }
     let (weak, strong) = (
         args.weak.as_deref().unwrap_or_default(),

@@ -1,34 +1,23 @@
 //! `flyball check`, `explain` and `classify`: what would happen, and why. Nothing is sent anywhere.
 
+use super::house::{Asking, House, Said, place, said_by_a_user};
 use super::{Common, ServeArgs, joined};
-use crate::affinity::{Habits, Items, Makers, Warmth};
 use crate::arm::Objective;
-use crate::caller::Caller;
-use crate::chat::Role;
-use crate::chat::conversation::{Conversation, Item, Message};
 use crate::classify::model::{Grader, embedded};
 use crate::classify::overlay::Overlay;
 use crate::classify::{self, Difficulty, Features, grade_by};
 use crate::config::{self, Config, Needs, Overrides};
-use crate::dialect::{self, Addressee, Dialect, Place};
+use crate::dialect::{self, Dialect, Place};
 use crate::error::Error;
-use crate::exchange::admission::{Admission, CapBooks, Inbound};
-use crate::exchange::completion::Completion;
 use crate::learn::outcome;
-use crate::ledger::balance::{Balances, Capped};
 use crate::ledger::books;
-use crate::ledger::cap::Dims;
 use crate::ledger::store::Key;
-use crate::ledger::tree;
-use crate::limits::Limits;
-use crate::process::{policy_of, settings_of};
+use crate::process::settings_of;
 use crate::route::{Decision, Policy, doubts, starter_tier};
 use bytes::Bytes;
 use clap::Args;
 use serde_json::{Value, json};
 use std::io::{BufRead, Write};
-use std::sync::Arc;
-use std::time::Instant;
 
 #[derive(Args, Debug)]
 pub(super) struct CheckArgs {
@@ -141,7 +130,7 @@ fn keys_of(config: &Config) -> Vec<Key> {
 /// The rule that decides a rule's example, if it is not that rule.
 fn caught_by_another(house: &House, name: &str, example: &str, private: bool) -> Option<String> {
     let dialect = dialect::ALL[0];
-    let body = said_by_a_user(dialect, "auto", example).ok()?;
+    let body = said_by_a_user(dialect, "auto", &spoken(example)).ok()?;
     let place = place(dialect.model_in_body(), "auto");
     let asked = Asking {
         dialect,
@@ -152,99 +141,6 @@ fn caught_by_another(house: &House, name: &str, example: &str, private: bool) ->
     };
     let found = house.ask(&asked, |completion| completion.rule().name.clone());
     found.ok().filter(|found| found != name)
-}
-
-/// What `serve` would decide with, without its sockets and its books: an open ledger under the caps of the configuration.
-struct House {
-    policy: Arc<Policy>,
-    limits: Limits,
-    makers: Makers,
-    items: Items,
-    warmth: Warmth,
-    habits: Habits,
-    caps: EmptyBooks,
-}
-
-/// A request that is asked about.
-struct Asking<'a> {
-    dialect: &'static dyn Dialect,
-    body: &'a Bytes,
-    place: &'a Place<'a>,
-    objective: Option<Objective>,
-    private: bool,
-}
-
-/// The caps in force, of which nothing is spent.
-struct EmptyBooks(Balances);
-
-impl CapBooks for EmptyBooks {
-    fn capped(&self, dims: &Dims<'_>) -> Capped {
-        self.0.capped(dims)
-    }
-
-    fn perhaps_capped(&self, dims: &Dims<'_>) -> Capped {
-        self.0.perhaps_capped(dims)
-    }
-
-    fn is_frozen(&self, _provider: &str, _model: &str) -> bool {
-        false
-    }
-
-    fn fullest(&self, _dims: &Dims<'_>) -> u64 {
-        0
-    }
-}
-
-impl House {
-    fn new(config: &Config) -> House {
-        let (caps, _) = tree::in_force(&config.caps, &[]);
-        let mut balances = Balances::new(false, config.sessions_max);
-        balances.set_caps(&caps, &[], 0);
-        House {
-            policy: Arc::new(policy_of(config)),
-            limits: config.limits.clone(),
-            makers: Makers::default(),
-            items: Items::default(),
-            warmth: Warmth::default(),
-            habits: Habits::default(),
-            caps: EmptyBooks(balances),
-        }
-    }
-
-    /// Lets the request in as `serve` would, and looks at it.
-    fn ask<T>(
-        &self,
-        asking: &Asking<'_>,
-        look: impl FnOnce(&Completion<'_>) -> T,
-    ) -> Result<T, Error> {
-        let mut request = http::Request::post("/");
-        if let Some(objective) = asking.objective {
-            request = request.header("x-flyball-objective", objective.name());
-        }
-        if asking.private {
-            request = request.header("x-flyball-privacy", "local");
-        }
-        let (head, ()) = request
-            .body(())
-            .expect("the names are headers")
-            .into_parts();
-        let admission = Admission::new(Inbound {
-            head: &head,
-            dialect: asking.dialect,
-            caller: Caller { key: None },
-            id: "",
-            arrived: Instant::now(),
-            policy: Arc::clone(&self.policy),
-            limits: &self.limits,
-            books: &self.caps,
-            makers: &self.makers,
-            items: &self.items,
-            warmth: &self.warmth,
-            habits: &self.habits,
-        })?;
-        let completion = Completion::read(&admission, asking.body, asking.place)?;
-        Ok(look(&completion))
-    }
 }
 
 fn load(common: &Common, intercept: &[String], needs: Needs) -> Result<Config, String> {
@@ -294,6 +190,14 @@ pub(super) fn explain(common: &Common, args: &ExplainArgs) -> Result<(), String>
     outcome.map_err(|e| format!("refused: {}", e.public))
 }
 
+/// A prompt alone.
+fn spoken(prompt: &str) -> Said<'_> {
+    Said {
+        system: None,
+        prompt,
+    }
+}
+
 fn dialect_of(name: &str) -> Result<&'static dyn Dialect, String> {
     dialect::named(name).ok_or_else(|| {
         let all: Vec<&str> = dialect::ALL.iter().map(|d| d.name()).collect();
@@ -322,32 +226,8 @@ fn body_of<'a>(
         return Ok((Bytes::from(prompt), dialect, place(named, &args.model)));
     }
     let dialect = asked.unwrap_or(dialect::ALL[0]);
-    let body = said_by_a_user(dialect, &args.model, &prompt)?;
+    let body = said_by_a_user(dialect, &args.model, &spoken(&prompt))?;
     Ok((body, dialect, place(dialect.model_in_body(), &args.model)))
-}
-
-/// A request in which a user says this.
-fn said_by_a_user(dialect: &dyn Dialect, model: &str, prompt: &str) -> Result<Bytes, String> {
-    let mut said = Conversation::default();
-    said.messages.push(Message {
-        role: Role::User,
-        items: vec![Item::Text(prompt.to_owned())],
-    });
-    let to = Addressee {
-        model,
-        limit: 4_096,
-        thinks: true,
-    };
-    let written = dialect.write(&said, &to).map_err(|e| e.public)?;
-    Ok(Bytes::from(written.body))
-}
-
-/// The path that such a body would have come with: it names the model where the body does not.
-fn place(named: bool, model: &str) -> Place<'_> {
-    Place {
-        model: (!named).then(|| model.into()),
-        ..Place::default()
-    }
 }
 
 fn show(

@@ -19,7 +19,7 @@ use crate::fleet::senses::Carried;
 use crate::json::Object;
 use crate::probe::calibration::{Curve, Scale};
 use crate::route::policy::Rule;
-use crate::route::{self, Decision, Probe};
+use crate::route::{self, Decision, Policy, Probe};
 use crate::takes::Takes;
 use crate::telemetry::{Decided, DecidedFor};
 use attempt::CompletionOrder;
@@ -98,6 +98,16 @@ impl<'a> Completion<'a> {
             said: Mutex::default(),
             turn,
             private,
+        })
+    }
+
+    /// What another policy would decide of it, as a request of its own. What was measured and graded stays as it is.
+    ///
+    /// # Errors
+    /// No arm may answer; the error says why.
+    pub fn decide_by(&self, policy: &Policy) -> Result<Decision, Error> {
+        self.ask(None, self.admission.wishes.private, |asked| {
+            route::decide(policy, asked, &self.difficulty, &self.features)
         })
     }
 
