@@ -26,6 +26,7 @@ pub use scan::{GRAM_BUCKETS, Grams};
 
 use crate::chat::Prompt;
 use ask::Pieces;
+use lexicon::Class;
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -147,6 +148,8 @@ pub struct Features {
     leans_back: bool,
     /// It is short and yet speaks of work.
     work: bool,
+    /// It says what might be otherwise.
+    supposes: bool,
     /// The ask before it, with which it may go on.
     follows: Option<Box<Features>>,
 }
@@ -167,6 +170,7 @@ impl Features {
             plain: ask.plain,
             leans_back: false,
             work: ask.is_work(),
+            supposes: ask.scan.near[Class::Conditional.index()] >= 1.0,
             follows: None,
         }
     }

@@ -1,13 +1,21 @@
-//! An app's housekeeping: titles, tags, follow-up suggestions, search queries, topic checks and summaries of a chat that the app
-//! asks for behind its user's back. However hard the chat is that it is about, the call itself is easy.
+//! An app's housekeeping: titles, tags, follow-up suggestions, search queries, topic checks and summaries of a chat, messages for
+//! commits, completions at a cursor and verdicts on a request or a command, which the app asks for behind its user's back. However
+//! hard the work is that it is about, the call itself is easy.
 //!
 //! Known by its shape, not by an app's templates: a sentence of the instructions (the last turn's beginning or end, or a short
-//! system prompt) names the product *and* the conversation that it is about, or a conversation is quoted beside the product's name.
+//! system prompt) names the product *and* what it is about, or a conversation is quoted beside the product's name.
+
+mod words;
 
 use super::lexicon::Class;
-use super::said::{Beginnings, Said, WordList};
+use super::said::Said;
 use super::scan::Scanner;
 use crate::chat::{Part, Prompt, Role};
+use words::{
+    ALWAYS, BARE, BUILT, CHANGES, CHATS, COMMAND_FACTS, COMMANDS, COMMITS, COMPLETERS, HOLDERS,
+    HOLES, LABELS, LENGTHS, MAKERS, NEXT, REQUESTS, SOLE, SPEAKERS, SUMMARIES, TASKED, USERS,
+    VERDICTS, WANTED,
+};
 
 /// Bytes at the beginning of a text in which an instruction is looked for.
 const HEAD: usize = 500;
@@ -22,378 +30,209 @@ const TOOLS_MAX: usize = 1;
 /// The instructions to shorten an agent's whole history are at least so long; a user's wish is not.
 const COMPACTION_MIN: usize = 300;
 
-/// What is wanted, but for summaries.
-static LABELS: WordList = WordList::of(&[
-    "title*",
-    "headline*",
-    "header",
-    "label",
-    "tag",
-    "tags",
-    "tagging",
-    "emoji",
-    "topic",
-    "topics",
-    "naming",
-    "name for",
-    "follow-up*",
-    "followup*",
-    "follow up question*",
-    "follow up questions",
-    "standalone question",
-    "search quer*",
-    "search queries",
-    "search query",
-    "relevant questions",
-    "suggested question*",
-    "suggested prompts",
-    "titel*",
-    "schlagw*",
-    "thema",
-    "folgefrage*",
-    "anschlussfrage*",
-    "suchanfrage*",
-    "titre*",
-    "étiquette*",
-    "sujet",
-    "questions de suivi",
-    "requêtes de recherche",
-    "título*",
-    "titulo*",
-    "etiqueta*",
-    "preguntas de seguimiento",
-    "consultas de búsqueda",
-    "titolo",
-    "titoli",
-    "etichett*",
-    "domande di approfondimento",
-    "query di ricerca",
-    "perguntas de acompanhamento",
-    "consultas de pesquisa",
-    "заголов*",
-    "названи*",
-    "тег*",
-    "тему",
-    "поисковые запросы",
-    "поисковый запрос",
-    "поисковых запрос",
-    "уточняющ*",
-    "标题",
-    "標題",
-    "标签",
-    "タイトル",
-    "タグ",
-    "후속",
-    "عنوان",
-    "وسوم",
-]);
-
-/// A summary.
-static SUMMARIES: WordList = WordList::of(&[
-    "summar*",
-    "recap",
-    "zusammenfass*",
-    "résum*",
-    "resum*",
-    "riassu*",
-    "кратк*",
-    "резюм*",
-    "总结",
-    "摘要",
-    "要約",
-    "ملخص",
-]);
-
-/// What it is about.
-static CHATS: WordList = WordList::of(&[
-    "conversation*",
-    "chat",
-    "chats",
-    "chat's",
-    "dialogue*",
-    "dialog",
-    "dialogs",
-    "discussion*",
-    "session",
-    "sessions",
-    "thread*",
-    "messages",
-    "exchange",
-    "handoff",
-    "compaction",
-    "user's question",
-    "first message",
-    "user message",
-    "user's message",
-    "konversation*",
-    "gespräch*",
-    "unterhaltung*",
-    "chatverlauf*",
-    "verlauf*",
-    "sitzung*",
-    "nachrichten",
-    "échange*",
-    "historique",
-    "conversaci*",
-    "charla",
-    "historial",
-    "conversazion*",
-    "conversa",
-    "conversas",
-    "histórico",
-    "разговор*",
-    "бесед*",
-    "диалог*",
-    "переписк*",
-    "对话",
-    "會話",
-    "会話",
-    "聊天",
-    "محادثة",
-]);
-
-/// Who makes nothing else: "You are a title generator".
-static MAKERS: WordList = WordList::of(&[
-    "generator",
-    "générateur",
-    "generador",
-    "generatore",
-    "gerador",
-    "titelgenerator",
-    "генератор",
-    "生成器",
-    "生成",
-    "مولد",
-    "writer",
-    "namer",
-]);
-
-/// How an app tells a model what it is to do.
-static TASKED: WordList = WordList::of(&["your task", "you are", "your urgent task", "compaction"]);
-
-/// What people build and mend: a sentence about one of these wants a program.
-static BUILT: WordList = WordList::of(&[
-    "debug*",
-    "bug",
-    "bugs",
-    "fix",
-    "error*",
-    "typeerror",
-    "crash*",
-    "component*",
-    "schema*",
-    "database*",
-    "endpoint*",
-    "button*",
-    "implement*",
-    "script*",
-    "fehler",
-    "datenbank*",
-    "komponente*",
-    "erreur*",
-    "composant*",
-    "base de données",
-    "componente*",
-    "base de datos",
-    "errore*",
-    "banco de dados",
-    "ошибк*",
-    "компонент*",
-    "базу данных",
-    "报错",
-    "组件",
-    "数据库",
-    "バグ",
-    "エラー",
-    "خطأ",
-]);
-
-/// Guesses at who speaks next, and what.
-static NEXT: WordList = WordList::of(&["speak next", "type next", "ask next", "say next"]);
-
-/// What an assistant does with every answer is no housekeeping.
-static ALWAYS: WordList = WordList::of(&[
-    "each",
-    "every",
-    "always",
-    "whenever",
-    "at the end",
-    "jede*",
-    "chaque",
-    "cada",
-    "ogni",
-    "кажд*",
-    "每",
-    "كل",
-]);
-
-/// How what is wanted begins.
-static WANTED: Beginnings = Beginnings::of(&[&LABELS, &SUMMARIES, &NEXT]);
-
-/// Words that say how short it must be.
-static LENGTHS: WordList = WordList::of(&[
-    "word",
-    "words",
-    "characters",
-    "wörter",
-    "wörtern",
-    "worten",
-    "zeichen",
-    "mots",
-    "caract*",
-    "palabras",
-    "parole",
-    "palavras",
-    "слов",
-    "слова",
-    "символ*",
-    "字",
-    "文字",
-    "كلمات",
-]);
-
-/// Who speaks in a quoted conversation.
-const SPEAKERS: &[&str] = &[
-    "user",
-    "human",
-    "assistant",
-    "ai",
-    "bot",
-    "model",
-    "system",
-    "chatgpt",
-    "benutzer",
-    "nutzer",
-    "assistent",
-    "utilisateur",
-    "usuario",
-    "asistente",
-    "utente",
-    "assistente",
-    "usuário",
-    "пользователь",
-    "ассистент",
-    "用户",
-    "助手",
-    "ユーザー",
-    "アシスタント",
-    "المستخدم",
-];
-
-/// Words in the name of a tag that holds a conversation.
-const HOLDERS: &[&str] = &[
-    "chat",
-    "conversation",
-    "history",
-    "messages",
-    "dialogue",
-    "dialog",
-    "transcript",
-    "thread",
-    "session",
-];
-
 /// Whether this is a call for housekeeping.
 pub(super) fn is_chore(prompt: &Prompt<'_>) -> bool {
-    let last = prompt.turns.iter().rev().find(|t| t.role == Role::User);
-    let texts = last.into_iter().flat_map(|turn| &turn.parts);
-    let texts: Vec<&str> = texts
-        .filter_map(|part| match part {
-            Part::Text(text) if !text.trim_ascii().is_empty() => Some(text.as_ref()),
-            _ => None,
-        })
-        .collect();
-    // Results of tools beside or after the user's words are an agent at work.
-    let at_work = prompt.turns.last().is_none_or(|t| {
-        t.role != Role::User || t.parts.iter().any(|p| matches!(p, Part::ToolResult(_)))
-    });
-    let (Some(first), Some(end), false) = (texts.first(), texts.last(), at_work) else {
+    let Some(turn) = prompt.turns.last().filter(|t| t.role == Role::User) else {
         return false;
     };
-    if prompt.tools > TOOLS_MAX {
-        return is_compaction(prompt, first);
+    let texts = turn.parts.iter().filter_map(|part| match part {
+        Part::Text(text) if !text.trim_ascii().is_empty() => Some(text.as_ref()),
+        _ => None,
+    });
+    let texts: Vec<&str> = texts.collect();
+    // Many tools, or results of tools beside the user's words, are an agent at work.
+    let has_results = turn.parts.iter().any(|p| matches!(p, Part::ToolResult(_)));
+    if has_results || prompt.tools > TOOLS_MAX {
+        return texts.iter().any(|text| is_of_agent(prompt, text));
     }
-    let quote = texts.iter().find_map(|text| quote_in(text));
-    if let Some((before, after)) = quote {
-        let instructions = [head(before), tail(after)];
-        let labels = |text: &&str| {
-            let said = Said::new(text);
-            (said.has(&LABELS) || said.has(&SUMMARIES) || said.has(&NEXT))
-                && work_in(text) < QUOTED_WORK
-        };
-        return instructions.iter().any(labels) || by_system(prompt);
-    }
-    asks_for_chore(head(first), false)
-        || (first != end && asks_for_chore(tail(end), false))
-        || by_system(prompt)
+    let by_words = match texts.iter().find_map(|text| quote_in(text)) {
+        Some((before, after)) => is_about_quote(&[head(before), tail(after)]),
+        None => is_in_words(&texts),
+    };
+    by_words || (!texts.is_empty() && by_system(prompt))
+}
+
+/// Whether a turn that quotes nothing asks for it, at its beginning or its end.
+fn is_in_words(texts: &[&str]) -> bool {
+    let (Some(first), Some(end)) = (texts.first(), texts.last()) else {
+        return false;
+    };
+    asks_for_chore(head(first)) || (first != end && asks_for_chore(tail(end))) || has_hole(first)
+}
+
+/// Whether what stands before and after a quoted conversation asks for it.
+fn is_about_quote(instructions: &[&str]) -> bool {
+    let names_it = |text: &&str| {
+        let said = Said::new(text);
+        (said.has(&LABELS) || said.has(&SUMMARIES) || said.has(&NEXT))
+            && work_in(text).all() < QUOTED_WORK
+    };
+    instructions.iter().any(names_it) || instructions.iter().any(|text| asks_for_chore(text))
 }
 
 /// Words that name work are as many as this where a conversation is quoted as material for a program.
 const QUOTED_WORK: f32 = 4.0;
 
-/// The instructions of an agent to shorten its own history, which come after its work and with its tools.
-fn is_compaction(prompt: &Prompt<'_>, text: &str) -> bool {
-    prompt.turns.len() > 2 && text.len() >= COMPACTION_MIN && {
+/// What an agent asks for with its tools and after its work: to shorten its own history, or to guess what its user types next.
+fn is_of_agent(prompt: &Prompt<'_>, text: &str) -> bool {
+    prompt.turns.len() > 2 && text.len() >= COMPACTION_MIN && WANTED.may_be_in(head(text)) && {
         let said = Said::new(head(text));
-        said.has(&SUMMARIES) && said.has(&CHATS) && (said.has(&TASKED))
+        let compaction = said.has(&SUMMARIES) && said.has(&CHATS) && said.has(&TASKED);
+        compaction || (said.has(&NEXT) && said.has(&USERS))
     }
 }
 
-/// A short system prompt that sets the model this task alone.
+/// Whether a text is nothing but a hole with what stands around it.
+fn has_hole(text: &str) -> bool {
+    HOLES.iter().any(|mark| text.trim_start().starts_with(mark))
+}
+
+/// A short system prompt that sets the model this task alone: it begins with it, or says so, or is given one text to do it with.
 fn by_system(prompt: &Prompt<'_>) -> bool {
     let bytes: usize = prompt.system.iter().map(|s| s.len()).sum();
     let users = prompt.turns.iter().filter(|t| t.role == Role::User);
-    bytes <= SYSTEM_MAX
-        && users.take(3).count() < 3
-        && prompt
-            .system
-            .iter()
-            .any(|text| asks_for_chore(head(text), true))
+    let short = users.take(3).count() < 3;
+    let alone = |text: &str| match chore_in(head(text), true) {
+        Some(at) => at == 0 || short || is_sole(text),
+        None => false,
+    };
+    bytes <= SYSTEM_MAX && prompt.system.iter().any(|text| alone(text))
 }
 
-/// Whether a sentence of this text asks for such a thing about a conversation.
-fn asks_for_chore(text: &str, system: bool) -> bool {
+/// Whether a system prompt says that there is nothing else to do.
+fn is_sole(text: &str) -> bool {
+    [head(text), tail(text)].iter().any(|part| {
+        let said = Said::new(part);
+        said.has(&SOLE) || said.has(&BARE)
+    })
+}
+
+/// Whether a user's turn asks for such a thing. Whoever speaks of programs before saying what is given wants one.
+fn asks_for_chore(text: &str) -> bool {
+    chore_in(text, false).is_some_and(|at| {
+        let paragraph = text[..at].rfind("\n\n").map_or(0, |end| end + 2);
+        let lead = text[paragraph..].split("\n\n").next();
+        let lead = lead.and_then(|p| p.split([':', '：']).next());
+        !Said::new(lead.unwrap_or_default()).has(&BUILT)
+    })
+}
+
+/// Where the sentence of this text begins that asks for such a thing.
+fn chore_in(text: &str, system: bool) -> Option<usize> {
     // Most texts speak of no such thing at all.
     if !WANTED.may_be_in(text) {
-        return false;
+        return None;
     }
+    let all = Said::new(text);
+    if !WANTED.sets().any(|words| all.has(words)) {
+        return None;
+    }
+    let mut place = Place {
+        system,
+        first: true,
+        sole: all.has(&SOLE),
+    };
     let mut sentences = text
         .split(['.', '\n', '!', '?', '。', '！', '？'])
         .filter(|s| s.len() > 7)
         .take(8);
-    let all = Said::new(text);
-    if !(all.has(&LABELS) || all.has(&SUMMARIES) || all.has(&NEXT)) {
-        return false;
-    }
-    let mut first = true;
-    sentences.any(|sentence| {
-        // What a title is wanted for may stand after a colon; the work in it is not wanted.
-        let before = sentence.split([':', '：']).next().unwrap_or_default();
-        let sentence = match Said::new(before).has(&LABELS) {
-            true => before,
-            false => sentence,
-        };
-        let said = Said::new(sentence);
-        // A duty beside others comes after who the assistant is; a summary is also that.
-        let summary = (!system || first) && said.has(&SUMMARIES);
-        let label = said.has(&LABELS);
-        let about = said.has(&CHATS)
-            || (label && said.has(&LENGTHS) && first)
-            || (system && label && said.has(&MAKERS));
-        first = false;
-        let chore = (label || summary) && about;
-        said.has(&NEXT)
-            || (chore && !said.has(&ALWAYS) && !said.has(&BUILT) && work_in(sentence) < 1.0)
-    })
+    let found = sentences.find(|sentence| {
+        let found = is_chore_sentence(sentence, &place);
+        place.first = false;
+        found
+    });
+    found.map(|sentence| sentence.as_ptr().addr() - text.as_ptr().addr())
 }
 
-/// How much a sentence speaks of work that is more than a label: programs, failures, sums, conclusions.
-fn work_in(text: &str) -> f32 {
+/// Where a sentence stands.
+struct Place {
+    /// In a system prompt.
+    system: bool,
+    /// It is the first one.
+    first: bool,
+    /// The text says that there is nothing else to do.
+    sole: bool,
+}
+
+fn is_chore_sentence(sentence: &str, place: &Place) -> bool {
+    // What a title is wanted for may stand after a colon; the work in it is not wanted.
+    let before = sentence.split([':', '：']).next().unwrap_or_default();
+    let sentence = match Said::new(before).has(&LABELS) {
+        true => before,
+        false => sentence,
+    };
+    let said = Said::new(sentence);
+    if said.has(&NEXT) && said.has(&USERS) {
+        return true;
+    }
+    // A duty beside others comes after who the assistant is; a summary is also that.
+    let summary = (!place.system || place.first) && said.has(&SUMMARIES) && said.has(&CHATS);
+    let verdict = place.system && is_verdict(&said, place.sole);
+    let completion = said.has(&COMPLETERS) && said.has(&TASKED);
+    let allowed = Work {
+        code: if summary || verdict || completion {
+            ABOUT_CODE
+        } else {
+            1.0
+        },
+        thought: if place.system { 2.0 } else { 1.0 },
+    };
+    // A prompt that sets a summary of a chat may call the model a component, or name what the chat is about.
+    let built = said.has(&BUILT) && !(place.system && summary);
+    (summary || verdict || completion || is_label(&said, place))
+        && !built
+        && !said.has(&ALWAYS)
+        && work_in(sentence).is_below(&allowed)
+}
+
+/// A few words about a conversation, a change, or whatever a maker of such words is given.
+fn is_label(said: &Said, place: &Place) -> bool {
+    let made = || place.system && said.has(&MAKERS);
+    let of_chat = || {
+        said.has(&CHATS)
+            || (place.first && said.has(&LENGTHS))
+            || (place.system && said.has(&BARE))
+            || made()
+    };
+    (said.has(&LABELS) && of_chat()) || (said.has(&COMMITS) && (said.has(&CHANGES) || made()))
+}
+
+/// A verdict on a request, by a prompt that wants nothing else, or on a command of an agent.
+fn is_verdict(said: &Said, sole: bool) -> bool {
+    (sole && said.has(&VERDICTS) && said.has(&REQUESTS))
+        || (said.has(&COMMAND_FACTS) && said.has(&COMMANDS))
+}
+
+/// How much a text speaks of work that is more than a label.
+struct Work {
+    /// Of programs.
+    code: f32,
+    /// Of failures, sums and conclusions.
+    thought: f32,
+}
+
+impl Work {
+    fn all(&self) -> f32 {
+        self.code + self.thought
+    }
+
+    fn is_below(&self, allowed: &Work) -> bool {
+        self.code < allowed.code && self.thought < allowed.thought
+    }
+}
+
+/// So much may a summary, a verdict or a completion speak of programs without wanting one.
+const ABOUT_CODE: f32 = 3.0;
+
+fn work_in(text: &str) -> Work {
     let mut scanner = Scanner::default();
     scanner.feed(text);
     let scan = scanner.close();
-    let work = [Class::Code, Class::Debug, Class::Maths, Class::Logic];
-    work.iter().map(|class| scan.near[class.index()]).sum()
+    let of = |class: Class| scan.near[class.index()];
+    Work {
+        code: of(Class::Code),
+        thought: of(Class::Debug) + of(Class::Maths) + of(Class::Logic),
+    }
 }
 
 fn head(text: &str) -> &str {

@@ -27,11 +27,8 @@ pub fn grade_by(grader: &Grader, features: &Features, overlay: Option<&Overlay>)
     match &features.follows {
         Some(before) if !stands_alone(&own, features) => {
             let before = grade_by(grader, before, overlay);
-            if demand(&before) > demand(&own) {
-                before
-            } else {
-                own
-            }
+            let [earlier, now] = [&before, &own].map(|d| (demand(d), d.difficulty));
+            if earlier > now { before } else { own }
         }
         _ => own,
     }
@@ -74,7 +71,8 @@ fn stands_alone(own: &Difficulty, features: &Features) -> bool {
         None => {}
     }
     let easy = is_plain(own.task) && own.difficulty < PLAIN_BELOW;
-    let over_text = matches!(own.task, Task::Summarise | Task::Translate);
+    // What a text is to become needs no more of the ask before it; what if something were otherwise does.
+    let over_text = matches!(own.task, Task::Summarise | Task::Translate) && !features.supposes;
     easy && (over_text || !features.leans_back)
 }
 

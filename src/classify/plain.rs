@@ -110,8 +110,36 @@ const AROUND_GREETING: &[&str] = &[
     "xin",
 ];
 
-/// Words that stand around thanks and farewells.
+/// Words that stand around thanks and farewells, and those by which somebody says that it is clear now or works.
 const AROUND_PARTING: &[&str] = &[
+    "clear",
+    "now",
+    "understood",
+    "makes",
+    "sense",
+    "works",
+    "worked",
+    "jetzt",
+    "klar",
+    "verstanden",
+    "funktioniert",
+    "c'est",
+    "clair",
+    "compris",
+    "j'ai",
+    "maintenant",
+    "ya",
+    "entiendo",
+    "entendido",
+    "adesso",
+    "chiaro",
+    "capito",
+    "agora",
+    "entendi",
+    "теперь",
+    "всё",
+    "понятно",
+    "работает",
     "later",
     "welcome",
     "much",
@@ -367,6 +395,9 @@ const TALK_PIECES: &[&str] = &[
     "对",
     "行",
     "可以",
+    "明白",
+    "懂",
+    "知道",
     "在吗",
     "吗",
     "吧",
@@ -507,10 +538,6 @@ const SUM_WORDS: &[&str] = &[
     "сколько",
     "будет",
     "كم",
-    "x",
-    "plus",
-    "minus",
-    "times",
     "请问",
     "等于",
     "等于多少",
@@ -520,11 +547,33 @@ const SUM_WORDS: &[&str] = &[
     "はいくつ",
 ];
 
+/// Operators in words.
+const SPOKEN: &[&str] = &[
+    "x",
+    "plus",
+    "minus",
+    "times",
+    "mal",
+    "durch",
+    "fois",
+    "moins",
+    "más",
+    "menos",
+    "por",
+    "più",
+    "meno",
+    "per",
+    "mais",
+    "vezes",
+    "плюс",
+    "минус",
+];
+
 /// A few small numbers with an operator between them, and nothing else but words that ask for what they make.
 fn is_sum(text: &str) -> bool {
     let lower = text.to_lowercase().replace('’', "'");
     let allowed =
-        |c: char| c.is_alphanumeric() || c.is_whitespace() || "+-*/×÷·−=?？.,'()%".contains(c);
+        |c: char| c.is_alphanumeric() || c.is_whitespace() || "+-*/×÷·−=?？¿.,'()%".contains(c);
     let (mut numbers, mut longest, mut digits) = (0, 0, 0);
     for c in lower.chars().chain([' ']) {
         if c.is_ascii_digit() {
@@ -536,9 +585,7 @@ fn is_sum(text: &str) -> bool {
         }
     }
     let operators = lower.chars().filter(|c| "+-*/×÷·−".contains(*c)).count();
-    let spoken = words(&lower)
-        .filter(|w| matches!(*w, "x" | "plus" | "minus" | "times"))
-        .count();
+    let spoken = words(&lower).filter(|word| SPOKEN.contains(word)).count();
     let no_number = |c: char| !c.is_ascii_digit();
     let mut others = lower.split(|c: char| !(c.is_alphabetic() || c == '\''));
     lower.chars().all(allowed)
@@ -546,7 +593,8 @@ fn is_sum(text: &str) -> bool {
         && longest <= DIGITS_MAX
         && (1..=OPERATORS_MAX).contains(&(operators + spoken))
         && others.all(|word| {
-            word.is_empty() || (word.chars().all(no_number) && SUM_WORDS.contains(&word))
+            let known = || SUM_WORDS.contains(&word) || SPOKEN.contains(&word);
+            word.is_empty() || (word.chars().all(no_number) && known())
         })
 }
 

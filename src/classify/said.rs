@@ -96,6 +96,11 @@ impl Beginnings {
         }
     }
 
+    /// The sets.
+    pub(super) fn sets(&self) -> impl Iterator<Item = &'static WordList> {
+        self.sets.iter().copied()
+    }
+
     /// Whether a text may have one of the words. Only texts of ASCII are looked at; others may have any.
     pub(super) fn may_be_in(&self, text: &str) -> bool {
         !text.is_ascii() || self.found.get_or_init(|| self.finder()).is_match(text)

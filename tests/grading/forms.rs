@@ -6,7 +6,7 @@ use flyball::classify::{self, Difficulty, Features, Plain};
 use flyball::dialect;
 use serde_json::{Value, json};
 
-fn read(dialect: &str, body: &Value) -> Features {
+pub(super) fn read(dialect: &str, body: &Value) -> Features {
     let place = match dialect {
         "gemini" => dialect::Place {
             model: Some("auto".into()),
@@ -22,12 +22,12 @@ fn read(dialect: &str, body: &Value) -> Features {
     classify::measure(&request.prompt)
 }
 
-fn graded(dialect: &str, body: &Value) -> (Tier, Difficulty) {
+pub(super) fn graded(dialect: &str, body: &Value) -> (Tier, Difficulty) {
     tier(&read(dialect, body))
 }
 
 /// A conversation in the words of OpenAI's chat: the user's and the model's turns, one after the other.
-fn talk(turns: &[&str]) -> Value {
+pub(super) fn talk(turns: &[&str]) -> Value {
     let role = |at: usize| {
         if at.is_multiple_of(2) {
             "user"
@@ -342,6 +342,8 @@ fn first_words_go_to_the_small_model_without_thinking() {
         "7*8",
         "what is 12 + 30?",
         "Wie viel ist 3 mal 4?",
+        "Combien font 6 fois 7 ?",
+        "¿Cuánto es 9 por 8?",
         "15-6=?",
         "Fix the typo: teh cat",
         "Correct the spelling: recieve",
@@ -350,11 +352,6 @@ fn first_words_go_to_the_small_model_without_thinking() {
         "改正错别字：我门去公圆",
     ] {
         let (tier, grade) = graded("openai_chat", &talk(&[words]));
-        // The sum in German words is left to the learned grader.
-        if words.contains("mal") {
-            assert_ne!(tier, Tier::Reasoning, "{words}: {grade:?}");
-            continue;
-        }
         assert_eq!(tier, Tier::Small, "{words}: {grade:?}");
         assert!(grade.difficulty < 0.117, "no thinking: {words}: {grade:?}");
     }

@@ -3,6 +3,7 @@
 //!
 //! The prompts under `tests/fixtures/sense` were written for this test alone; nothing was trained on them.
 
+mod everyday;
 mod fitting;
 mod forms;
 
