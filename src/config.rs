@@ -24,7 +24,7 @@ use crate::limits::Limits;
 use crate::pattern::like;
 use crate::price::Catalogue;
 use crate::provider::Kind;
-use crate::reader::{Page, Table};
+use crate::reader::{Page, Table, suggest};
 use crate::route::Probing;
 use crate::route::policy::{self, Rule};
 use names::Known;
@@ -365,7 +365,6 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
         .words("may_drop")
         .map(|words| words.into_iter().map(|w| w.text).collect());
     let overlay = overlay(reading, top);
-    let probing = probing(top);
     let zone = caps::zone(top);
     let teams = caps::teams(top);
     let cap_webhook = secret::read(reading, top, "cap_webhook");
@@ -388,6 +387,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
     let fleet = (whole && !stock.unknown).then_some(&stock.fleet);
     let (rules, rule_files) = rules(reading, top, fleet);
     let baseline = baseline(top, fleet);
+    let probing = probing(top, fleet);
     let known = fleet.map(|fleet| Known {
         fleet,
         catalogue: &stock.catalogue,
@@ -516,7 +516,7 @@ fn answer_tokens(top: &Table<'_>) -> (u64, u64) {
 }
 
 /// When a cheaper arm is asked first, and how long its stream is held back for it.
-fn probing(top: &Table<'_>) -> Probing {
+fn probing(top: &Table<'_>, fleet: Option<&Fleet>) -> Probing {
     let usual = Probing::default();
     let ways = [("never", false), ("pays", true)];
     let hold = small(top, "probe_hold_tokens", 24, 1_000);
@@ -526,7 +526,25 @@ fn probing(top: &Table<'_>) -> Probing {
             .unwrap_or(usual.where_it_pays),
         hold_tokens: usize::try_from(hold).unwrap_or(usual.hold_tokens),
         hold_for: top.duration("probe_hold").unwrap_or(usual.hold_for),
+        checks: top.flag("probe_check").unwrap_or(usual.checks),
+        verifier: verifier(top, fleet),
     }
+}
+
+/// The model that is asked whether an answer is right.
+fn verifier(top: &Table<'_>, fleet: Option<&Fleet>) -> Option<String> {
+    let name = top.text("verifier")?;
+    if let Some(fleet) = fleet
+        && fleet.named(name).is_none()
+    {
+        let help = suggest(name, fleet.models.iter().map(|m| m.name.as_str()));
+        top.complain(
+            "verifier",
+            format_args!("no model is named \"{name}\""),
+            help,
+        );
+    }
+    Some(name.to_owned())
 }
 
 /// A count up to `most`.

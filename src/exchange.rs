@@ -40,7 +40,7 @@ use crate::ledger::balance::Requirement;
 use crate::ledger::record::Outcome;
 use crate::ledger::{HeldRoom, Ledger, Refused, Reservation, cap::AtCap, now};
 use crate::limits::Limits;
-use crate::probe::evidence::Witness;
+use crate::probe::evidence::{Evidence, Sign, Witness};
 use crate::relay::{self, AnswerBody, Reading, Relay, RelayTerms, Watch, bill_headers};
 use crate::route::{Policy, Probe};
 use crate::settle::{Around, Settlement};
@@ -62,11 +62,11 @@ use passthrough::Passthrough;
 use probed::{Answered, Look, ProbeOutcome, Probed, Small, Verdict};
 use router::CallKind;
 use status::Next;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
-use work::{Booked, Hold, Longer, Order, Reply, Unserved, Way, Wording, Work};
+use work::{Booked, Check, Hold, Longer, Order, Reply, Unserved, Way, Wording, Work};
 
 /// What every exchange works with.
 pub struct State {
@@ -367,7 +367,11 @@ impl<'a> Exchange<'a> {
             return Probed::Not;
         };
         room.escalates(first_room.attempt());
-        let look = Look { probe, witness };
+        let look = Look::Judge {
+            work,
+            probe,
+            witness,
+        };
         let attempt = Attempt {
             arm: &probe.arm,
             told: &told_first,
@@ -688,8 +692,12 @@ impl<'a> Exchange<'a> {
                 };
                 let (head, relay) = self.relay(sent, head, flow, settlement);
                 match look {
-                    Some(look) => Ok(self.look_at_stream(head, relay, look).await),
-                    None => Ok(Answered::Stands(streamed(head, relay), None)),
+                    Some(Look::Judge { probe, witness, .. }) => {
+                        Ok(self.look_at_stream(head, relay, (probe, witness)).await)
+                    }
+                    Some(Look::Hear(..)) | None => {
+                        Ok(Answered::Stands(streamed(head, relay), None))
+                    }
                 }
             }
             Way::Held(hold) => {
@@ -703,13 +711,13 @@ impl<'a> Exchange<'a> {
                     self.may_be_billed();
                 }
                 let held = (hold, held, coding);
-                self.held(sent, order, head, held, (settlement, look))
+                self.held(sent, order, head, held, (settlement, look)).await
             }
         }
     }
 
     /// An answer that was held back until it is whole, or too long for that.
-    fn held(
+    async fn held(
         &self,
         sent: &Sent<'_>,
         order: &dyn Order,
@@ -730,10 +738,23 @@ impl<'a> Exchange<'a> {
                     head.headers.remove(CONTENT_ENCODING);
                     bytes = plain;
                 }
-                if let Some(look) = look {
-                    settlement.arrived();
-                    self.remember_makers(sent.arm, &answer);
-                    return self.look_at_whole(order, head, (bytes, answer), (settlement, look));
+                match look {
+                    Some(Look::Judge {
+                        work,
+                        probe,
+                        witness,
+                    }) => {
+                        settlement.arrived();
+                        self.remember_makers(sent.arm, &answer);
+                        let look = (work, probe, witness);
+                        let held = (bytes, answer, settlement);
+                        return self.look_at_whole(order, head, held, look).await;
+                    }
+                    Some(Look::Hear(heard, witness)) => {
+                        let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+                        *heard = probed::seen(witness, &answer).confirmed();
+                    }
+                    None => {}
                 }
                 let bill = match hold.books {
                     Booked::Passed => settlement.passed(&answer, true),
@@ -793,15 +814,19 @@ impl<'a> Exchange<'a> {
     }
 
     /// A stream that is held back until enough of it is here to be looked at.
-    async fn look_at_stream(&self, head: Head, mut relay: Relay, look: Look<'_>) -> Answered {
-        let Look { probe, witness } = look;
+    async fn look_at_stream(
+        &self,
+        head: Head,
+        mut relay: Relay,
+        (probe, witness): (&Probe, Witness),
+    ) -> Answered {
         let probing = &self.admission.policy.probing;
         let hold = relay::Hold {
             tokens: probing.hold_tokens,
             time: probing.hold_for,
         };
         let (witness, whole) = relay.hold(witness, hold).await;
-        let verdict = self.verdict(probe, &witness, whole);
+        let verdict = self.verdict(probe, witness.evidence(whole));
         relay.looked_at(verdict.shown, verdict.goes_on);
         let answer = Small::Stream {
             head: Box::new(head),
@@ -816,24 +841,27 @@ impl<'a> Exchange<'a> {
     }
 
     /// A whole answer that is looked at. It is booked when it is known whether it is delivered.
-    fn look_at_whole(
+    async fn look_at_whole(
         &self,
         order: &dyn Order,
         head: Head,
-        (bytes, answer): (Bytes, Read),
-        (mut settlement, look): (Settlement, Look<'_>),
+        (bytes, answer, mut settlement): (Bytes, Read, Settlement),
+        (work, probe, witness): (&dyn Work, &Probe, Witness),
     ) -> Result<Answered, Unserved> {
-        let Look { probe, mut witness } = look;
-        for event in answer.clone().into_events() {
-            witness.saw(&event);
-        }
-        let verdict = self.verdict(probe, &witness, true);
+        let witness = probed::seen(witness, &answer);
         settlement.heard(&answer);
-        settlement.looked_at(verdict.shown, verdict.goes_on);
         let answer = order.answer(head, bytes, answer).map_err(|error| {
             self.may_be_billed();
             Unserved::error(error)
         })?;
+        let mut evidence = witness.evidence(true);
+        if evidence.sign == Sign::Silent && self.admission.policy.probing.checks {
+            self.verdict(probe, evidence);
+            let asked = self.check(work, probe, witness.text());
+            evidence = Box::pin(asked).await.unwrap_or(evidence);
+        }
+        let verdict = self.verdict(probe, evidence);
+        settlement.looked_at(verdict.shown, verdict.goes_on);
         let answer = Small::Whole {
             answer: Box::new(answer),
             settlement: Box::new(settlement),
@@ -843,11 +871,32 @@ impl<'a> Exchange<'a> {
         Ok(self.by(verdict, probe, answer))
     }
 
+    /// Asks whether an answer is right, in one more call; `None` where that cannot be asked, or says neither yes nor no.
+    async fn check(&self, work: &dyn Work, probe: &Probe, answer: &str) -> Option<Evidence> {
+        let decided = self.admission.arrived.elapsed();
+        let Check { arm, body, place } = work.check(probe, answer)?;
+        let completion = Completion::read(self.admission, &body, &place).ok()?;
+        let routed = completion.to(&arm);
+        let told = routed.told(&arm).ok()?;
+        let mut order = routed.order(&arm, &told).ok()?;
+        let witness = order.look()?;
+        let room = self.room(&mut *order, Duration::ZERO).await.ok()?;
+        let heard = Mutex::new(None);
+        let attempt = Attempt {
+            arm: &arm,
+            told: &told,
+            order: &mut *order,
+            decided,
+        };
+        let look = Look::Hear(&heard, witness);
+        self.send(attempt, room, Some(look)).await.ok()?;
+        heard.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What an answer that was looked at leads to; what it has shown is learned.
-    fn verdict(&self, probe: &Probe, witness: &Witness, whole: bool) -> Verdict {
-        let verdict = Verdict::of(probe, witness.evidence(whole));
-        let evidence = self.admission.habits.evidence();
-        probed::learn(evidence, probe, verdict);
+    fn verdict(&self, probe: &Probe, evidence: Evidence) -> Verdict {
+        let verdict = Verdict::of(probe, evidence);
+        probed::learn(self.admission.habits.evidence(), probe, verdict);
         verdict
     }
 

@@ -219,7 +219,7 @@ pub fn policy_of(config: &Config) -> Policy {
         cap_webhook: config.cap_webhook.clone(),
         teams: config.teams.clone(),
         overlay: config.overlay.clone(),
-        probing: config.probing,
+        probing: config.probing.clone(),
     }
 }
 

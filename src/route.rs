@@ -21,11 +21,10 @@ use crate::fleet::senses::Carried;
 use crate::fleet::{Arm, Fleet, Model, Unresolved};
 use crate::pattern::like;
 use crate::price::Catalogue;
-use crate::probe::calibration::Curve;
 use crate::reader::suggest;
 pub use doubts::doubts;
 use policy::{Facts, Rule};
-pub use probing::{Probe, Probing};
+pub use probing::{Probe, Probing, Shows};
 pub use reference::starter_tier;
 use secrecy::SecretString;
 use standing::Standing;
@@ -109,8 +108,8 @@ pub struct Asked<'a> {
     pub key: Option<&'a str>,
     /// How its conversation stands.
     pub standing: Standing<'a>,
-    /// What an arm's evidence is worth, of whole answers and of parts of them; `None` where it shows none.
-    pub shows: &'a dyn Fn(&Arm) -> Option<[Arc<Curve>; 2]>,
+    /// What an arm's evidence is worth; `None` where it shows none.
+    pub shows: &'a dyn Fn(&Arm) -> Option<Shows>,
 }
 
 /// Where a request goes.

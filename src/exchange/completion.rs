@@ -2,11 +2,12 @@
 //! or the same conversation in a dialect that it speaks. Pure: `explain` runs it as `serve` does.
 
 mod attempt;
+mod check;
 mod conversation;
 mod translate;
 
 use super::admission::Admission;
-use super::work::{Order, Unserved, Wording, Work};
+use super::work::{Check, Order, Unserved, Wording, Work};
 use crate::affinity::{SaidEfforts, Served, UserTurn};
 use crate::arm::Effort;
 use crate::chat::Part;
@@ -17,9 +18,9 @@ use crate::error::Error;
 use crate::fleet::Arm;
 use crate::fleet::senses::Carried;
 use crate::json::Object;
-use crate::probe::calibration::{Curve, Scale};
+use crate::probe::calibration::Scale;
 use crate::route::policy::Rule;
-use crate::route::{self, Decision, Policy, Probe};
+use crate::route::{self, Decision, Policy, Probe, Shows};
 use crate::takes::Takes;
 use crate::telemetry::{Decided, DecidedFor};
 use attempt::CompletionOrder;
@@ -134,13 +135,18 @@ impl<'a> Completion<'a> {
         raw.is_some_and(|raw| !matches!(raw, "[]" | "\"\""))
     }
 
-    /// What this arm's evidence is worth, where its answer would show any.
-    fn shows(&self, arm: &Arm) -> Option<[Arc<Curve>; 2]> {
+    /// What this arm's evidence is worth, where its answer shows any, or can be asked for it.
+    fn shows(&self, arm: &Arm) -> Option<Shows> {
         let (model, effort) = (&arm.model, arm.effort_or(None));
         let evidence = self.admission.habits.evidence();
-        let tells = effort == Effort::None && self.request.choices == 1 && model.logprobs;
-        (tells && evidence.tells(&model.name)).then(|| {
-            [Scale::Whole, Scale::Parts].map(|scale| evidence.curve(&model.name, effort, scale))
+        let tells = model.logprobs && evidence.tells(&model.name);
+        // What is streamed is not whole when it is asked about.
+        let checks = !tells && !self.request.stream && self.admission.policy.probing.checks;
+        let may = effort == Effort::None && self.request.choices == 1 && (tells || checks);
+        may.then(|| Shows {
+            curves: [Scale::Whole, Scale::Parts]
+                .map(|scale| evidence.curve(&model.name, effort, scale)),
+            calls: if checks { 2 } else { 1 },
         })
     }
 
@@ -266,6 +272,16 @@ impl Work for Routed<'_> {
 
     fn probe(&self) -> Option<&Probe> {
         self.decision.probe.as_ref()
+    }
+
+    fn check(&self, probe: &Probe, answer: &str) -> Option<Check> {
+        let arm = self.verifier(probe);
+        let completion = self.completion;
+        Some(Check {
+            body: completion.checking(&arm, answer)?,
+            place: completion.checking_at(&arm),
+            arm,
+        })
     }
 
     fn told(&self, arm: &Arm) -> Result<Wording, Unserved> {

@@ -1,8 +1,9 @@
 //! What becomes of an answer that was looked at: it stands, or it is kept while a better arm answers, in case that one fails.
 
 use super::returned;
-use super::work::{Reply, Unserved};
+use super::work::{Reply, Unserved, Work};
 use crate::affinity::Evidences;
+use crate::dialect::Answer as Read;
 use crate::ledger::record::Shown;
 use crate::probe::evidence::{Evidence, Sign, Witness};
 use crate::relay::{AnswerBody, Relay, bill_headers};
@@ -10,11 +11,26 @@ use crate::route::Probe;
 use crate::settle::Settlement;
 use http::Response;
 use http::response::Parts as Head;
+use std::sync::Mutex;
 
 /// An answer is to be looked at.
-pub(super) struct Look<'p> {
-    pub(super) probe: &'p Probe,
-    pub(super) witness: Witness,
+pub(super) enum Look<'p> {
+    /// To see whether it stands.
+    Judge {
+        work: &'p dyn Work,
+        probe: &'p Probe,
+        witness: Witness,
+    },
+    /// To hear what it says of another answer.
+    Hear(&'p Mutex<Option<Evidence>>, Witness),
+}
+
+/// A witness that has seen a whole answer.
+pub(super) fn seen(mut witness: Witness, answer: &Read) -> Witness {
+    for event in answer.clone().into_events() {
+        witness.saw(&event);
+    }
+    witness
 }
 
 /// How a probe ended. A closed set: a header and a metric rely on it.

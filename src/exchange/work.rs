@@ -3,7 +3,7 @@
 
 use super::bound::Bound;
 use crate::affinity::{Served, UserTurn};
-use crate::dialect::{Answer as Read, Dialect};
+use crate::dialect::{Answer as Read, Dialect, Place};
 use crate::error::Error;
 use crate::fleet::Arm;
 use crate::ledger::record::Opening;
@@ -104,6 +104,16 @@ impl Wording {
     }
 }
 
+/// The question whether an answer is right, as a request of its own.
+pub(super) struct Check {
+    /// Whom it goes to.
+    pub(super) arm: Arm,
+    /// The request, in the client's dialect.
+    pub(super) body: Bytes,
+    /// Where it is asked.
+    pub(super) place: Place<'static>,
+}
+
 /// One call of one kind.
 pub(super) trait Work: Send + Sync {
     /// The arms to try, in this order.
@@ -111,6 +121,11 @@ pub(super) trait Work: Send + Sync {
 
     /// The cheaper arm that is asked before the first of them, whose answer shows whether that one is needed.
     fn probe(&self) -> Option<&Probe> {
+        None
+    }
+
+    /// The question whether this answer of the cheaper arm is right; `None` where it cannot be asked.
+    fn check(&self, _probe: &Probe, _answer: &str) -> Option<Check> {
         None
     }
 
@@ -147,7 +162,7 @@ pub(super) trait Work: Send + Sync {
 }
 
 /// One attempt that has not gone out yet.
-pub(super) trait Order: Send {
+pub(super) trait Order: Send + Sync {
     /// The most that it may cost; `None` for what is in no book, since it costs nothing.
     fn bound(&mut self) -> Option<Bound>;
 

@@ -146,11 +146,21 @@ impl BySkill {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Defaults {
+    /// No model of so many billions of parameters that nobody has measured is more able: medians of those that were measured, below
+    /// the smallest of them an extrapolation. Smaller ones first.
+    by_size: Vec<BySize>,
     by_tier: BTreeMap<String, BySkill>,
     effort: BTreeMap<String, BTreeMap<String, f64>>,
     reasoning_tokens: BTreeMap<String, u64>,
     #[serde(rename = "source")]
     _source: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BySize {
+    billions: f64,
+    ability: BySkill,
 }
 
 fn file() -> &'static AbilityTable {
@@ -217,6 +227,13 @@ pub fn ability(model: &str, tier: Tier) -> Ability {
     let Some(entry) = found else {
         let usual = file().defaults.by_tier.get(tier.name());
         ability.base = usual.expect("a test finds every tier").row();
+        let billions = size(undated).and_then(|size| size.strip_suffix('b')?.parse::<f64>().ok());
+        let mut sizes = file().defaults.by_size.iter();
+        let most = billions.and_then(|billions| sizes.find(|size| billions <= size.billions));
+        if let Some(most) = most {
+            let own = ability.base.iter_mut().zip(most.ability.row());
+            own.for_each(|(own, most)| *own = own.min(most));
+        }
         return ability;
     };
     ability.base = entry.ability.row();
@@ -268,6 +285,9 @@ mod tests {
             assert!(know(larger) > small + 0.5, "{larger}: {}", know(larger));
         }
         assert!(know("llama3.1-405b") > small + 0.5, "as its tier is");
+        let tiny = know("llama3.2-1b");
+        assert!(tiny < small - 0.5, "no more than its size: {tiny}");
+        assert!(know("mistral-7b-instruct") < know("own-model") - 0.5);
     }
 
     #[test]

@@ -18,6 +18,9 @@ const REPEATS: usize = 8;
 /// Lengths of pieces, in characters, whose repetition is looked for.
 const PIECES: [usize; 5] = [12, 20, 33, 54, 88];
 
+/// The probability that a yes or a no is taken to have whose own is not told.
+const SAID: f64 = 0.95;
+
 /// What was found when an answer was looked at. A closed set: the books, the metrics and headers rely on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Sign {
@@ -218,6 +221,23 @@ impl Witness {
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// What a reply of yes or no says of another answer: how likely that one is right. `None` where it says neither.
+    #[must_use]
+    pub fn confirmed(&self) -> Option<Evidence> {
+        let words = self.text.split(|c: char| !c.is_alphabetic());
+        let word = words.into_iter().find(|word| !word.is_empty())?;
+        let told = self.logprobs.first().map_or(SAID, |logprob| logprob.exp());
+        let right = match word.to_lowercase().as_str() {
+            "yes" => told,
+            "no" => 1.0 - told,
+            _ => return None,
+        };
+        Some(Evidence {
+            sign: Sign::Asked,
+            logprob: Some(right.max(1e-9).ln()),
+        })
     }
 
     /// What the answer shows. `whole`: nothing more of it will come.

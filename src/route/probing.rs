@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// When answers are looked at, and for how long a stream is held back for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probing {
     /// A cheaper arm is asked first wherever that is expected to pay.
     pub where_it_pays: bool,
@@ -21,6 +21,10 @@ pub struct Probing {
     pub hold_tokens: usize,
     /// How long a stream is held back at most, from its first token.
     pub hold_for: Duration,
+    /// A model that tells no probabilities is asked in a second call whether its answer is right.
+    pub checks: bool,
+    /// The model that is asked instead, where one is named.
+    pub verifier: Option<String>,
 }
 
 impl Default for Probing {
@@ -29,8 +33,19 @@ impl Default for Probing {
             where_it_pays: false,
             hold_tokens: 24,
             hold_for: Duration::from_millis(1_500),
+            checks: true,
+            verifier: None,
         }
     }
+}
+
+/// What an arm's evidence is worth.
+#[derive(Clone, Debug)]
+pub struct Shows {
+    /// That of whole answers, and of parts of them.
+    pub curves: [Arc<Curve>; 2],
+    /// How many calls it takes: a second one where the arm has to be asked about its answer.
+    pub calls: u64,
 }
 
 /// An arm that is asked before the one that was chosen.
@@ -102,12 +117,12 @@ pub(super) fn probe(
         if weak >= strong || weighed.chance >= chosen.chance {
             return None;
         }
-        let curves = (asked.shows)(&weighed.arm)?;
+        let Shows { curves, calls } = (asked.shows)(&weighed.arm)?;
         let promise = Promise {
             weak: weighed.chance,
             strong: chosen.chance,
         };
-        let told = forecast(&curves[0], promise, demand, (weak, strong));
+        let told = forecast(&curves[0], promise, demand, (weak.times(calls), strong));
         told.pays.then(|| Probe {
             arm: weighed.arm.clone(),
             promise,

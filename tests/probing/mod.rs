@@ -290,21 +290,104 @@ async fn a_client_that_leaves_while_the_answer_is_held_back_stops_it() {
     flyball.books_are_right().await;
 }
 
+/// A chat answer of these words that tells no probabilities.
+fn plain(words: &str) -> String {
+    let mut body: Value = serde_json::from_str(&chat(40, 8)).expect("JSON");
+    body["choices"][0]["message"]["content"] = words.into();
+    body.to_string()
+}
+
 #[tokio::test]
-async fn a_model_that_refuses_to_tell_probabilities_is_not_asked_again() {
+async fn a_model_that_refuses_to_tell_probabilities_is_asked_whether_its_answer_is_right() {
     let refused =
         r#"{"error":{"message":"logprobs is not supported","type":"invalid_request_error"}}"#;
     let (upstream, flyball) = started(answer(400, refused), answer(200, &chat(40, 8))).await;
-    for wanted in [&["m-small", "m-big"][..], &["m-small", "m-big", "m-big"]] {
+    let got = flyball.chat(&[], ASK).await;
+    assert_eq!(
+        (got.status, got.header("x-flyball-model")),
+        (200, Some("m-big")),
+        "{}",
+        got.body
+    );
+    assert_eq!(models(&upstream), ["m-small", "m-big"]);
+    upstream.next(answer(200, &plain("The Byk")));
+    upstream.next(answer(200, &plain("Yes.")));
+    let got = flyball.chat(&[], ASK).await;
+    assert_eq!(
+        (
+            got.header("x-flyball-probe"),
+            got.header("x-flyball-evidence")
+        ),
+        (Some("stands"), Some("asked 0.950000")),
+        "{}",
+        got.body
+    );
+    assert_eq!(got.json()["choices"][0]["message"]["content"], "The Byk");
+    let seen = upstream.seen();
+    assert_eq!(seen.len(), 4);
+    assert!(!seen[2].body.contains("logprobs"), "{}", seen[2].body);
+    let asked: Value = serde_json::from_str(&seen[3].body).expect("JSON");
+    assert_eq!(
+        asked["messages"][1],
+        json!({"role": "assistant", "content": "The Byk"})
+    );
+    assert!(
+        asked["messages"][2]["content"]
+            .as_str()
+            .is_some_and(|q| q.contains("yes or no"))
+    );
+    let rows = flyball.rows().await;
+    assert_eq!(
+        rows.iter().filter(|row| row["rule"] == "check").count(),
+        1,
+        "{rows:#?}"
+    );
+    flyball.books_are_right().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_its_own_model_takes_for_wrong_is_gone_on_from() {
+    for (reply, probe) in [("No", "escalated"), ("I cannot tell.", "stands")] {
+        let upstream = Upstream::start(answer(200, &plain("The better answer"))).await;
+        upstream.next(answer(200, &plain("The Prut")));
+        upstream.next(answer(200, &plain(reply)));
+        let toml = config(&upstream).replace("\nlogprobs = true", "");
+        let flyball = Flyball::start_in(folder(), &toml).await;
         let got = flyball.chat(&[], ASK).await;
-        assert_eq!(
-            (got.status, got.header("x-flyball-model")),
-            (200, Some("m-big")),
-            "{}",
-            got.body
-        );
-        assert_eq!(models(&upstream), wanted);
+        assert_eq!(got.header("x-flyball-probe"), Some(probe), "{}", got.body);
+        flyball.books_are_right().await;
     }
+}
+
+#[tokio::test]
+async fn a_verifier_that_tells_probabilities_may_be_asked_instead() {
+    let upstream = Upstream::start(answer(200, &plain("The better answer"))).await;
+    upstream.next(answer(200, &plain("The Byk")));
+    upstream.next(answer(200, &likely(&["Yes"], -0.01)));
+    let third = "[[model]]\nname = \"m-check\"\nprovider = \"up\"\ntier = \"small\"\nefforts = []\nlogprobs = true\ninput_usd_per_mtok = 1\noutput_usd_per_mtok = 40\n";
+    let toml = format!(
+        "verifier = \"m-check\"\n{}{third}",
+        config(&upstream).replace("\nlogprobs = true", "")
+    );
+    let flyball = Flyball::start_in(folder(), &toml).await;
+    let got = flyball.chat(&[], ASK).await;
+    assert_eq!(
+        got.header("x-flyball-probe"),
+        Some("stands"),
+        "{}",
+        got.body
+    );
+    assert_eq!(got.header("x-flyball-evidence"), Some("asked 0.990050"));
+    assert_eq!(models(&upstream), ["m-small", "m-check"]);
+}
+
+#[tokio::test]
+async fn a_stream_of_a_model_that_tells_no_probabilities_is_not_probed() {
+    let upstream = Upstream::start(stream_of(&[("The Byk", -0.1)])).await;
+    let toml = config(&upstream).replace("\nlogprobs = true", "");
+    let flyball = Flyball::start_in(folder(), &toml).await;
+    flyball.chat(&[], &streamed()).await;
+    assert_eq!(models(&upstream), ["m-big"]);
 }
 
 #[tokio::test]
@@ -317,8 +400,10 @@ async fn probabilities_that_are_none_are_no_evidence_and_the_answer_stands() {
     ] {
         let mut body: Value = serde_json::from_str(&sure()).expect("JSON");
         body["choices"][0]["logprobs"] = logprobs;
-        let (upstream, flyball) =
-            started(answer(200, &body.to_string()), answer(200, &chat(40, 8))).await;
+        let upstream = Upstream::start(answer(200, &chat(40, 8))).await;
+        upstream.next(answer(200, &body.to_string()));
+        let toml = format!("probe_check = false\n{}", config(&upstream));
+        let flyball = Flyball::start_in(folder(), &toml).await;
         let got = flyball.chat(&[], ASK).await;
         assert_eq!(
             (

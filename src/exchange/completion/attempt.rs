@@ -502,9 +502,10 @@ impl Order for CompletionOrder<'_> {
 
     fn look(&mut self) -> Option<Witness> {
         let completion = self.completion();
-        self.looks = true;
+        let (model, evidence) = (&self.arm.model, completion.admission.habits.evidence());
+        self.looks = model.logprobs && evidence.tells(&model.name);
         let asked = self.told.dialect.ask_logprobs(&self.request.fields);
-        self.hides = !asked.is_empty();
+        self.hides = self.looks && !asked.is_empty();
         Some(Witness::new(completion.request.prompt.structured))
     }
 

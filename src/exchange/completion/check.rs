@@ -1,0 +1,99 @@
+//! The question whether an answer is right, put to a model in the conversation that the answer is from.
+
+use super::{Completion, Routed};
+use crate::arm::Effort;
+use crate::chat::Role;
+use crate::chat::conversation::{Item, Message, Sampling};
+use crate::dialect::{Addressee, Place};
+use crate::fleet::Arm;
+use crate::route::{Decision, Probe};
+use bytes::Bytes;
+use std::sync::{Arc, Mutex};
+
+/// What is asked. The answer is one word, in one language.
+const QUESTION: &str =
+    "Is your last answer correct and complete? Reply in English with one word only: yes or no.";
+/// Tokens of the reply: the word, and what some models put around it.
+const REPLY_TOKENS: u64 = 8;
+/// The rule in the books.
+const RULE: &str = "check";
+
+impl Completion<'_> {
+    /// The conversation with this answer in it and the question after it, in the client's own dialect.
+    pub(super) fn checking(&self, arm: &Arm, answer: &str) -> Option<Bytes> {
+        let dialect = self.admission.dialect;
+        let mut said = dialect.converse(&self.request).ok()?;
+        for (role, text) in [(Role::Assistant, answer), (Role::User, QUESTION)] {
+            let items = vec![Item::Text(text.to_owned())];
+            said.messages.push(Message { role, items });
+        }
+        said.tools.clear();
+        (said.choice, said.format, said.choices) = (None, None, None);
+        (said.logprobs, said.stream) = (None, false);
+        said.stop.clear();
+        said.sampling = Sampling::default();
+        said.limit = Some(REPLY_TOKENS);
+        let addressee = Addressee {
+            model: &arm.model.name,
+            limit: REPLY_TOKENS,
+            thinks: false,
+        };
+        let written = dialect.write(&said, &addressee).ok()?;
+        Some(Bytes::from(written.body))
+    }
+
+    /// Where such a request is asked: the model stands in the path where the dialect has it there.
+    pub(in crate::exchange) fn checking_at(&self, arm: &Arm) -> Place<'static> {
+        let in_path = !self.admission.dialect.model_in_body();
+        Place {
+            model: in_path.then(|| arm.model.name.clone().into()),
+            ..Place::default()
+        }
+    }
+
+    /// Goes to this arm, without thinking.
+    pub(in crate::exchange) fn to(&self, arm: &Arm) -> Routed<'_> {
+        let arm = Arm {
+            model: Arc::clone(&arm.model),
+            effort: Some(Effort::None),
+        };
+        Routed {
+            completion: self,
+            decision: Decision {
+                attempts: vec![arm.clone()],
+                rule: RULE.to_owned(),
+                baseline: arm,
+                untouched: false,
+                considered: Vec::new(),
+                unknown: None,
+                probe: None,
+            },
+            turn: None,
+            stuck: false,
+            said: Mutex::default(),
+            private: self.admission.wishes.private,
+        }
+    }
+}
+
+impl Routed<'_> {
+    /// Whom to ask whether an answer of this probe is right: the verifier, where there is one that may be asked, else the arm itself.
+    pub(super) fn verifier(&self, probe: &Probe) -> Arm {
+        let admission = self.completion.admission;
+        let policy = &admission.policy;
+        let named = policy.probing.verifier.as_deref();
+        let model = named.and_then(|name| policy.fleet.named(name));
+        let may = |model: &&Arc<_>| {
+            let model: &Arc<crate::fleet::Model> = model;
+            admission.caller.may_use(&model.name)
+                && (!self.private || (model.local && !model.simulated))
+        };
+        match model.filter(may) {
+            Some(model) => Arm {
+                model: Arc::clone(model),
+                effort: Some(Effort::None),
+            },
+            None => probe.arm.clone(),
+        }
+    }
+}
