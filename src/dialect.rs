@@ -217,6 +217,11 @@ pub trait Dialect: Send + Sync {
         Vec::new()
     }
 
+    /// Its requests can ask how likely the tokens of an answer were.
+    fn asks_logprobs(&self) -> bool {
+        false
+    }
+
     /// The edits that make an answer tell how likely its tokens were; none where the request asks for it already, or cannot.
     fn ask_logprobs(&self, _request: &Object<'_>) -> Vec<Edit> {
         Vec::new()

@@ -392,8 +392,7 @@ impl<'a> Exchange<'a> {
             // It has failed, or refuses what it was asked for: the better arm answers as if it had never been asked.
             Err(failed) => {
                 if failed.is_refusal() {
-                    let evidence = self.admission.habits.evidence();
-                    evidence.told_nothing(&probe.arm.model.name);
+                    work.tells_nothing(&probe.arm);
                 }
                 self.probing(ProbeOutcome::Failed, Some(probe));
                 None
@@ -416,14 +415,11 @@ impl<'a> Exchange<'a> {
                 if let Some((small, said)) = small.as_ref().zip(said) {
                     probed::compare(self.admission.habits.evidence(), probe, small, said);
                 }
+                let shown = small.as_ref().map(Small::shown);
                 // Dropped, it is booked as what it has used so far, and for nothing.
                 drop(small);
                 self.served(work, strong);
-                Probed::answered(Ok(probed::told(
-                    answer.answer(),
-                    ProbeOutcome::Escalated,
-                    probe,
-                )))
+                Probed::answered(Ok(probed::told(answer.answer(), probe, shown)))
             }
             (Err(_), Some(small)) => {
                 self.probing(ProbeOutcome::StrongFailed, Some(probe));
@@ -692,8 +688,13 @@ impl<'a> Exchange<'a> {
                 };
                 let (head, relay) = self.relay(sent, head, flow, settlement);
                 match look {
-                    Some(Look::Judge { probe, witness, .. }) => {
-                        Ok(self.look_at_stream(head, relay, (probe, witness)).await)
+                    Some(Look::Judge {
+                        work,
+                        probe,
+                        witness,
+                    }) => {
+                        let look = (work, probe, witness);
+                        Ok(self.look_at_stream(head, relay, look).await)
                     }
                     Some(Look::Hear(..)) | None => {
                         Ok(Answered::Stands(streamed(head, relay), None))
@@ -818,7 +819,7 @@ impl<'a> Exchange<'a> {
         &self,
         head: Head,
         mut relay: Relay,
-        (probe, witness): (&Probe, Witness),
+        (work, probe, witness): (&dyn Work, &Probe, Witness),
     ) -> Answered {
         let probing = &self.admission.policy.probing;
         let hold = relay::Hold {
@@ -826,7 +827,11 @@ impl<'a> Exchange<'a> {
             time: probing.hold_for,
         };
         let (witness, whole) = relay.hold(witness, hold).await;
-        let verdict = self.verdict(probe, witness.evidence(whole));
+        let evidence = witness.evidence(whole);
+        if evidence.sign == Sign::Silent && witness.asked() && !witness.calls() {
+            work.tells_nothing(&probe.arm);
+        }
+        let verdict = self.verdict(probe, evidence);
         relay.looked_at(verdict.shown, verdict.goes_on);
         let answer = Small::Stream {
             head: Box::new(head),
@@ -855,8 +860,12 @@ impl<'a> Exchange<'a> {
             Unserved::error(error)
         })?;
         let mut evidence = witness.evidence(true);
-        if evidence.sign == Sign::Silent && self.admission.policy.probing.checks {
-            self.verdict(probe, evidence);
+        // Few tell how likely a call of a tool was, and nobody can be asked about it.
+        let silent = evidence.sign == Sign::Silent && !witness.calls();
+        if silent && witness.asked() {
+            work.tells_nothing(&probe.arm);
+        }
+        if silent && self.admission.policy.probing.checks {
             let asked = self.check(work, probe, witness.text());
             evidence = Box::pin(asked).await.unwrap_or(evidence);
         }

@@ -25,7 +25,16 @@ pub struct Evidences {
 #[derive(Debug, Default)]
 struct Known {
     learned: BTreeMap<(String, Effort, Scale), Learned>,
-    silent: BTreeMap<String, Instant>,
+    silent: BTreeMap<(String, Manner), Instant>,
+}
+
+/// In which manner a model is asked: some servers tell probabilities in one and not in another, llama.cpp none of a stream with tools.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Manner {
+    /// Tools are offered.
+    pub tools: bool,
+    /// The answer is streamed.
+    pub stream: bool,
 }
 
 #[derive(Debug, Default)]
@@ -81,17 +90,21 @@ impl Evidences {
 
     /// Whether an arm gives probabilities, as far as it was seen lately.
     #[must_use]
-    pub fn tells(&self, model: &str) -> bool {
+    pub fn tells(&self, model: &str, manner: Manner) -> bool {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let silent = known.silent.get(model);
+        if known.silent.is_empty() {
+            return true;
+        }
+        let silent = known.silent.get(&(model.to_owned(), manner));
         silent.is_none_or(|since| since.elapsed() > SILENT_FOR)
     }
 
     /// A model was asked for probabilities, and gave none or refused.
-    pub fn told_nothing(&self, model: &str) {
+    pub fn told_nothing(&self, model: &str, manner: Manner) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        if known.silent.len() < ENTRIES_MAX || known.silent.contains_key(model) {
-            known.silent.insert(model.to_owned(), Instant::now());
+        let key = (model.to_owned(), manner);
+        if known.silent.len() < ENTRIES_MAX || known.silent.contains_key(&key) {
+            known.silent.insert(key, Instant::now());
         }
     }
 

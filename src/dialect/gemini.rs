@@ -124,6 +124,10 @@ impl Dialect for Gemini {
     }
 
     /// Its thoughts are always counted apart here.
+    fn asks_logprobs(&self) -> bool {
+        true
+    }
+
     fn ask_logprobs(&self, request: &Object<'_>) -> Vec<Edit> {
         let config = request.some("generationConfig");
         let config = config.and_then(|raw| Object::read_str(raw).ok());

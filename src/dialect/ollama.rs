@@ -102,6 +102,10 @@ impl Dialect for Ollama {
     }
 
     /// No server of this dialect tells its thoughts' tokens apart.
+    fn asks_logprobs(&self) -> bool {
+        true
+    }
+
     fn ask_logprobs(&self, request: &Object<'_>) -> Vec<Edit> {
         match request.some("logprobs") {
             Some("true") => Vec::new(),

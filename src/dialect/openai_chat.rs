@@ -108,10 +108,18 @@ impl Dialect for OpenAiChat {
         Some(Box::new(hide::HideUsage::default()))
     }
 
+    fn asks_logprobs(&self) -> bool {
+        true
+    }
+
     fn ask_logprobs(&self, request: &Object<'_>) -> Vec<Edit> {
         match request.some("logprobs") {
             Some("true") => Vec::new(),
-            _ => vec![Edit::set(&["logprobs"], "true")],
+            // Some servers add twenty alternatives to each token unless they are told how many are wanted.
+            _ => vec![
+                Edit::set(&["logprobs"], "true"),
+                Edit::set(&["top_logprobs"], "1"),
+            ],
         }
     }
 

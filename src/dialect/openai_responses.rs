@@ -100,6 +100,10 @@ impl Dialect for OpenAiResponses {
     }
 
     /// Reasoning is a part of the output here, whoever the vendor is.
+    fn asks_logprobs(&self) -> bool {
+        true
+    }
+
     fn ask_logprobs(&self, request: &Object<'_>) -> Vec<Edit> {
         let asked = request.some("include");
         let mut list: Vec<Value> = asked

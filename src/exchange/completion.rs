@@ -8,7 +8,7 @@ mod translate;
 
 use super::admission::Admission;
 use super::work::{Check, Order, Unserved, Wording, Work};
-use crate::affinity::{SaidEfforts, Served, UserTurn};
+use crate::affinity::{Manner, SaidEfforts, Served, UserTurn};
 use crate::arm::Effort;
 use crate::chat::Part;
 use crate::chat::conversation::MediaKind;
@@ -135,11 +135,19 @@ impl<'a> Completion<'a> {
         raw.is_some_and(|raw| !matches!(raw, "[]" | "\"\""))
     }
 
+    /// In which manner it asks.
+    fn manner(&self) -> Manner {
+        Manner {
+            tools: self.request.prompt.tools > 0,
+            stream: self.request.stream,
+        }
+    }
+
     /// What this arm's evidence is worth, where its answer shows any, or can be asked for it.
     fn shows(&self, arm: &Arm) -> Option<Shows> {
         let (model, effort) = (&arm.model, arm.effort_or(None));
         let evidence = self.admission.habits.evidence();
-        let tells = model.logprobs && evidence.tells(&model.name);
+        let tells = model.logprobs && evidence.tells(&model.name, self.manner());
         // What is streamed is not whole when it is asked about.
         let checks = !tells && !self.request.stream && self.admission.policy.probing.checks;
         let may = effort == Effort::None && self.request.choices == 1 && (tells || checks);
@@ -274,6 +282,11 @@ impl Work for Routed<'_> {
         self.decision.probe.as_ref()
     }
 
+    fn tells_nothing(&self, arm: &Arm) {
+        let evidence = self.completion.admission.habits.evidence();
+        evidence.told_nothing(&arm.model.name, self.completion.manner());
+    }
+
     fn check(&self, probe: &Probe, answer: &str) -> Option<Check> {
         let arm = self.verifier(probe);
         let completion = self.completion;
@@ -287,7 +300,11 @@ impl Work for Routed<'_> {
     fn told(&self, arm: &Arm) -> Result<Wording, Unserved> {
         let untouched = self.decision.untouched;
         let completion = self.completion;
-        let told = completion.translator.told(completion, arm, untouched);
+        let shows = |probe: &Probe| Arc::ptr_eq(&probe.arm.model, &arm.model);
+        let told = match self.decision.probe.as_ref().is_some_and(shows) {
+            true => completion.translator.told_to_show(completion, arm),
+            false => completion.translator.told(completion, arm, untouched),
+        };
         told.map_err(|error| Unserved::next(Err(error)))
     }
 

@@ -5,7 +5,7 @@ use super::work::{Reply, Unserved, Work};
 use crate::affinity::Evidences;
 use crate::dialect::Answer as Read;
 use crate::ledger::record::Shown;
-use crate::probe::evidence::{Evidence, Sign, Witness};
+use crate::probe::evidence::{Evidence, Witness};
 use crate::relay::{AnswerBody, Relay, bill_headers};
 use crate::route::Probe;
 use crate::settle::Settlement;
@@ -139,17 +139,13 @@ fn parts(share: f64, whole: f64) -> u64 {
     (share.clamp(0.0, 1.0) * whole).round() as u64
 }
 
-/// Learns what an arm's answer has shown, or that it shows nothing.
+/// Learns what an arm's answer has shown.
 pub(super) fn learn(evidences: &Evidences, probe: &Probe, verdict: Verdict) {
-    let model = &probe.arm.model.name;
     let Evidence { sign, logprob } = verdict.evidence;
-    match (sign.signal(), logprob) {
-        (Some(signal), Some(logprob)) => {
-            let arm = (model.as_str(), probe.arm.effort_or(None), signal.scale());
-            evidences.saw(arm, logprob, probe.promise);
-        }
-        _ if sign == Sign::Silent => evidences.told_nothing(model),
-        _ => {}
+    if let (Some(signal), Some(logprob)) = (sign.signal(), logprob) {
+        let model = probe.arm.model.name.as_str();
+        let arm = (model, probe.arm.effort_or(None), signal.scale());
+        evidences.saw(arm, logprob, probe.promise);
     }
 }
 
@@ -204,6 +200,13 @@ pub(super) enum Small {
 }
 
 impl Small {
+    /// What it has shown.
+    pub(super) fn shown(&self) -> Shown {
+        match self {
+            Small::Whole { verdict, .. } | Small::Stream { verdict, .. } => verdict.shown,
+        }
+    }
+
     /// Reads on for as long as another arm is asked, so that the answer is there should that one fail.
     pub(super) async fn kept_while(
         mut self,
@@ -273,13 +276,20 @@ pub(super) fn note(answer: &mut Response<AnswerBody>, outcome: ProbeOutcome) {
     returned::set(answer.headers_mut(), "x-flyball-probe", outcome.name());
 }
 
-/// The better arm's answer, with what was asked before it.
+/// The better arm's answer, with what was asked before it and what that has shown, if it has answered.
 pub(super) fn told(
     mut answer: Response<AnswerBody>,
-    outcome: ProbeOutcome,
     probe: &Probe,
+    shown: Option<Shown>,
 ) -> Response<AnswerBody> {
     let headers = answer.headers_mut();
+    let outcome = match shown {
+        Some(shown) => {
+            returned::set(headers, "x-flyball-evidence", &said(&shown));
+            ProbeOutcome::Escalated
+        }
+        None => ProbeOutcome::Failed,
+    };
     let before = format!(
         "{}@{}",
         probe.arm.model.name,

@@ -124,6 +124,9 @@ pub(super) trait Work: Send + Sync {
         None
     }
 
+    /// The arm was asked how likely its tokens were, and tells nothing of it.
+    fn tells_nothing(&self, _arm: &Arm) {}
+
     /// The question whether this answer of the cheaper arm is right; `None` where it cannot be asked.
     fn check(&self, _probe: &Probe, _answer: &str) -> Option<Check> {
         None

@@ -42,6 +42,8 @@ pub enum Sign {
     NotJson,
     /// It calls a tool with what is no JSON.
     BadArguments,
+    /// It was to call a tool, and calls none.
+    NoCall,
     /// It says the same again and again.
     Repeats,
     /// The model's server has failed.
@@ -50,7 +52,7 @@ pub enum Sign {
 
 impl Sign {
     /// Every sign.
-    pub const ALL: [Sign; 11] = [
+    pub const ALL: [Sign; 12] = [
         Sign::Answer,
         Sign::Tokens,
         Sign::Asked,
@@ -60,6 +62,7 @@ impl Sign {
         Sign::CutInThinking,
         Sign::NotJson,
         Sign::BadArguments,
+        Sign::NoCall,
         Sign::Repeats,
         Sign::Failed,
     ];
@@ -77,6 +80,7 @@ impl Sign {
             Sign::CutInThinking => "cut_in_thinking",
             Sign::NotJson => "not_json",
             Sign::BadArguments => "bad_arguments",
+            Sign::NoCall => "no_call",
             Sign::Repeats => "repeats",
             Sign::Failed => "failed",
         }
@@ -124,11 +128,21 @@ impl Evidence {
     }
 }
 
+/// What is wanted of an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// It is to be JSON.
+    pub json: bool,
+    /// It is to call a tool.
+    pub call: bool,
+    /// It is to tell how likely its tokens were.
+    pub logprobs: bool,
+}
+
 /// Looks at an answer as it comes. What it keeps is bounded.
 #[derive(Debug, Default)]
 pub struct Witness {
-    /// The answer is to be JSON.
-    json: bool,
+    wanted: Wanted,
     text: String,
     /// There was more text than is kept.
     more: bool,
@@ -146,13 +160,19 @@ pub struct Witness {
 }
 
 impl Witness {
-    /// Looks at an answer, which is to be JSON or not.
+    /// Looks at an answer of which this is wanted.
     #[must_use]
-    pub fn new(json: bool) -> Witness {
+    pub fn new(wanted: Wanted) -> Witness {
         Witness {
-            json,
+            wanted,
             ..Witness::default()
         }
+    }
+
+    /// It was asked how likely its tokens were.
+    #[must_use]
+    pub fn asked(&self) -> bool {
+        self.wanted.logprobs
     }
 
     /// Takes note of what the answer says.
@@ -280,6 +300,10 @@ impl Witness {
             ),
             (Sign::Empty, whole && says_nothing),
             (Sign::BadArguments, whole && self.has_bad_arguments()),
+            (
+                Sign::NoCall,
+                whole && self.wanted.call && self.arguments.is_empty(),
+            ),
             (Sign::NotJson, whole && self.is_no_json()),
             (Sign::Repeats, self.repeats()),
         ];
@@ -305,7 +329,7 @@ impl Witness {
     /// An answer that calls a tool first, or that is longer than what is kept, is not judged by this.
     fn is_no_json(&self) -> bool {
         let text = self.text.trim();
-        self.json
+        self.wanted.json
             && !self.more
             && self.arguments.is_empty()
             && serde_json::from_str::<serde::de::IgnoredAny>(text).is_err()
@@ -349,7 +373,10 @@ mod tests {
     }
 
     fn seen(json: bool, events: &[Event]) -> Witness {
-        let mut witness = Witness::new(json);
+        let mut witness = Witness::new(Wanted {
+            json,
+            ..Wanted::default()
+        });
         events.iter().for_each(|event| witness.saw(event));
         witness
     }
@@ -426,6 +453,21 @@ mod tests {
         let found = seen(false, &[said.clone(), tokens(&[0.5, 3.0])]).evidence(true);
         assert_eq!((found.sign, found.logprob), (Sign::Silent, None));
         assert_eq!(seen(false, &[said]).evidence(true).sign, Sign::Silent);
+    }
+
+    #[test]
+    fn an_answer_without_the_call_that_was_demanded_is_none() {
+        let mut witness = Witness::new(Wanted {
+            call: true,
+            ..Wanted::default()
+        });
+        witness.saw(&Event::Text("It rains.".into()));
+        assert_eq!(witness.evidence(true).sign, Sign::NoCall);
+        assert_eq!(
+            witness.evidence(false).sign,
+            Sign::Silent,
+            "it may still come"
+        );
     }
 
     #[test]

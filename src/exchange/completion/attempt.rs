@@ -24,7 +24,7 @@ use crate::ledger::balance::{Capped, Requirement};
 use crate::ledger::record::Opening;
 use crate::money::PicoUsd;
 use crate::price::Price;
-use crate::probe::evidence::Witness;
+use crate::probe::evidence::{Wanted, Witness};
 use crate::relay::{AnswerBody, Passes, Reading};
 use crate::route::cost;
 use crate::settle::{self, InConversation, Job, Lesson};
@@ -503,10 +503,16 @@ impl Order for CompletionOrder<'_> {
     fn look(&mut self) -> Option<Witness> {
         let completion = self.completion();
         let (model, evidence) = (&self.arm.model, completion.admission.habits.evidence());
-        self.looks = model.logprobs && evidence.tells(&model.name);
+        let can = model.logprobs && self.told.dialect.asks_logprobs();
+        self.looks = can && evidence.tells(&model.name, completion.manner());
         let asked = self.told.dialect.ask_logprobs(&self.request.fields);
         self.hides = self.looks && !asked.is_empty();
-        Some(Witness::new(completion.request.prompt.structured))
+        let prompt = &completion.request.prompt;
+        Some(Witness::new(Wanted {
+            json: prompt.structured,
+            call: prompt.tools > 0 && completion.must_call(),
+            logprobs: self.looks,
+        }))
     }
 
     fn job(&self) -> Job {

@@ -3,7 +3,7 @@
 use super::{Completion, Routed};
 use crate::arm::Effort;
 use crate::chat::Role;
-use crate::chat::conversation::{Item, Message, Sampling};
+use crate::chat::conversation::{Choice, Item, Message, Sampling};
 use crate::dialect::{Addressee, Place};
 use crate::fleet::Arm;
 use crate::route::{Decision, Probe};
@@ -73,6 +73,15 @@ impl Completion<'_> {
             said: Mutex::default(),
             private: self.admission.wishes.private,
         }
+    }
+}
+
+impl Completion<'_> {
+    /// The answer must call a tool.
+    pub(super) fn must_call(&self) -> bool {
+        let said = self.admission.dialect.converse(&self.request);
+        let choice = said.ok().and_then(|said| said.choice);
+        matches!(choice, Some(Choice::Any | Choice::Named(_)))
     }
 }
 

@@ -48,12 +48,44 @@ impl<'a> Translator<'a> {
         arm: &Arm,
         untouched: bool,
     ) -> Result<Wording, Error> {
-        let (to, plain) = tongue(self.dialect, &asked.request, arm);
+        self.told_in(
+            tongue(self.dialect, &asked.request, arm),
+            asked,
+            arm,
+            untouched,
+        )
+    }
+
+    /// What this arm is told in a dialect in which it can be asked how likely its tokens were, if its provider speaks one.
+    ///
+    /// # Errors
+    /// As of [`Translator::told`].
+    pub(super) fn told_to_show(&self, asked: &Completion<'_>, arm: &Arm) -> Result<Wording, Error> {
+        let usual = tongue(self.dialect, &asked.request, arm);
+        let shows = |dialect: &&'static dyn Dialect| {
+            dialect.asks_logprobs() && arm.model.provider.speaks(dialect.name())
+        };
+        match usual.0.asks_logprobs() {
+            true => self.told_in(usual, asked, arm, false),
+            false => match dialect::ALL.iter().copied().find(shows) {
+                Some(other) => self.told_in((other, other), asked, arm, false),
+                None => self.told_in(usual, asked, arm, false),
+            },
+        }
+    }
+
+    fn told_in(
+        &self,
+        (to, plain): (&'static dyn Dialect, &'static dyn Dialect),
+        asked: &Completion<'_>,
+        arm: &Arm,
+        untouched: bool,
+    ) -> Result<Wording, Error> {
         let same = to.name() == self.dialect.name();
         if same && untouched {
             return Ok(Wording::own(self.dialect, asked.body.clone()));
         }
-        let name = arm.to_string();
+        let name = format!("{arm} {}", to.name());
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, told)) = written.iter().find(|(known, _)| *known == name) {
             return Ok(told.clone());
