@@ -184,7 +184,7 @@ fn decisions(admin: &Admin) -> Response<AnswerBody> {
     let row = |d: &NotedDecision| {
         json!({
             "request": d.request, "at_ms": d.at_ms, "task": d.task.name(), "difficulty": rounded(d.difficulty),
-            "objective": d.objective.map(Objective::name), "rule": d.rule, "stuck": d.stuck, "attempts": d.attempts, "baseline": d.baseline,
+            "objective": d.objective.map(Objective::name), "rule": d.rule, "stuck": d.stuck, "asks_first": d.asks_first, "attempts": d.attempts, "baseline": d.baseline,
             "considered": d.considered.iter().map(considered).collect::<Vec<_>>(), "left_off": d.left_off,
         })
     };

@@ -20,7 +20,7 @@ use crate::ledger::record::{Basis, Closing, Outcome, Shown};
 use crate::money::PicoUsd;
 use crate::provider::OnCancel;
 use crate::route::cost::{self, Stayed};
-use crate::telemetry::{AttemptClosed, Telemetry};
+use crate::telemetry::{AttemptClosed, Loss, Telemetry};
 use crate::tokens;
 use bytes::Bytes;
 use charge::Charged;
@@ -53,6 +53,8 @@ pub struct Job {
     pub lesson: Option<Lesson>,
     /// A cap counts it.
     pub capped: bool,
+    /// Its answer goes to nobody, since it is about another answer: all that it costs is lost.
+    pub aside: bool,
     /// The client's dialect.
     pub dialect: &'static dyn Dialect,
     /// Pictures, sound and documents in it.
@@ -99,6 +101,7 @@ impl Job {
             conversation: None,
             lesson: None,
             capped: false,
+            aside: false,
             dialect,
             held: 0,
             attached: 0,
@@ -768,7 +771,7 @@ impl OpenAttempt {
         let served = (tier, at);
         let baseline = cost::on_baseline(&self.job.baseline, &made, self.job.stayed, served);
         // What another arm answers anew was of no use: all of it is lost.
-        let baseline = match self.escalated {
+        let baseline = match self.escalated || self.job.aside {
             true => PicoUsd::ZERO,
             false => baseline.unwrap_or(cost),
         };
@@ -837,6 +840,15 @@ impl OpenAttempt {
         both.map(|(first, sent)| first - sent)
     }
 
+    fn lost_by(&self, closing: &Closing) -> Loss {
+        match () {
+            () if self.escalated => Loss::Escalated,
+            () if self.job.aside => Loss::Check,
+            () if self.job.stayed.warm > closing.usage.cached => Loss::Cold,
+            () => Loss::Dearer,
+        }
+    }
+
     fn emit(&self, closing: &Closing) {
         let ttft = self.first_token_after();
         let decode = self
@@ -851,6 +863,7 @@ impl OpenAttempt {
         self.around.telemetry.attempt(&AttemptClosed {
             opening: self.reservation.opening(),
             closing,
+            lost_by: self.lost_by(closing),
             effort: self.job.effort,
             capped: self.job.capped,
             stream: self.job.stream,

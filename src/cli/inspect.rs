@@ -252,7 +252,7 @@ fn show(
             .collect();
         println!(
             "{}",
-            json!({"task": difficulty.task.name(), "difficulty": rounded(difficulty.difficulty), "failure": rounded(difficulty.failure), "gain": rounded(difficulty.gain), "confidence": rounded(difficulty.confidence), "rule": found.map(|d| &d.rule), "attempts": attempts, "baseline": found.map(|d| d.baseline.to_string()), "considered": considered, "model_unknown": found.and_then(|d| d.unknown.as_ref()).map(ToString::to_string), "refused": checked.as_ref().err().map(|e| &e.public), "features": signals})
+            json!({"task": difficulty.task.name(), "difficulty": rounded(difficulty.difficulty), "failure": rounded(difficulty.failure), "gain": rounded(difficulty.gain), "confidence": rounded(difficulty.confidence), "rule": found.map(|d| &d.rule), "attempts": attempts, "asks_first": found.and_then(|d| d.probe.as_ref()).map(|p| json!({"arm": p.arm.to_string(), "goes_on": rounded(p.goes_on), "expected_usd": p.expected.usd_text()})), "baseline": found.map(|d| d.baseline.to_string()), "considered": considered, "model_unknown": found.and_then(|d| d.unknown.as_ref()).map(ToString::to_string), "refused": checked.as_ref().err().map(|e| &e.public), "features": signals})
         );
         return;
     }
@@ -283,6 +283,14 @@ fn show(
                 r.file, r.line, r.why
             ))
         );
+        if let Some(probe) = &decision.probe {
+            println!(
+                "asks first  {}; about {:.0} % of such answers are gone on from, and both together cost {} on average",
+                probe.arm,
+                probe.goes_on * 100.0,
+                probe.expected
+            );
+        }
         println!("goes to     {}", attempts.join(", then "));
         println!("baseline    {}", decision.baseline);
         let mut table = super::books::table(&["arm", "chance", "expected cost", "verdict"]);

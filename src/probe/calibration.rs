@@ -315,9 +315,9 @@ impl Calibration {
         let whole = whole.clamp(0.1, 4.0);
         let mut blocks: Vec<(f64, f64, usize)> = Vec::new();
         let priors = self.expected_by_step();
-        for at in 0..BINS {
+        for (at, prior) in priors.iter().enumerate() {
             let n = f64::from(self.judged[at]);
-            let prior = priors[at] * whole;
+            let prior = prior * whole;
             let value = (self.added[at] + LABELS * prior) / (n + LABELS);
             blocks.push((value, n + LABELS, 1));
             while let [.., before, last] = blocks[..] {
@@ -459,3 +459,87 @@ impl Curve {
 
 /// Log-odds that are typical of an answer, before anything was seen of an arm.
 const TYPICAL: f64 = 3.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROMISE: Promise = Promise {
+        weak: 0.7,
+        strong: 0.9,
+    };
+
+    /// An arm that is as sure of its answers as they say.
+    fn arm(says: &[f64]) -> Calibration {
+        let mut arm = Calibration::default();
+        for _ in 0..40 {
+            for p in says {
+                arm.saw(p.ln(), PROMISE);
+            }
+        }
+        arm
+    }
+
+    fn chance(arm: &Calibration, p: f64) -> f64 {
+        arm.curve()
+            .judged(p.ln(), PROMISE)
+            .expect("it is one")
+            .chance
+    }
+
+    #[test]
+    fn surer_evidence_is_never_worth_less_and_the_average_is_a_little_below_what_the_arm_says() {
+        let says = [0.3, 0.5, 0.7, 0.9, 0.99, 0.999];
+        let arm = arm(&says);
+        let rising: Vec<f64> = says.iter().map(|p| chance(&arm, *p)).collect();
+        assert!(rising.is_sorted(), "{rising:?}");
+        let count = as_f64(says.len());
+        let (said, worth) = (
+            says.iter().sum::<f64>() / count,
+            rising.iter().sum::<f64>() / count,
+        );
+        assert!(
+            (worth - said * OVERCONFIDENCE).abs() < 0.03,
+            "{worth} of {said}"
+        );
+    }
+
+    #[test]
+    fn before_anything_was_seen_typical_evidence_is_worth_what_the_prompt_promises() {
+        let none = Calibration::default();
+        let typical = chance_of(TYPICAL);
+        assert!((chance(&none, typical) - PROMISE.weak).abs() < 1e-9);
+        assert!(chance(&none, 0.2) < PROMISE.weak);
+    }
+
+    #[test]
+    fn a_few_labels_hardly_move_it_and_many_do() {
+        let sure = 0.99;
+        let before = chance(&arm(&[0.5, sure]), sure);
+        let after = |labels: usize| {
+            let mut arm = arm(&[0.5, sure]);
+            for _ in 0..labels {
+                arm.judge(sure.ln(), PROMISE, 1.0);
+            }
+            before - chance(&arm, sure)
+        };
+        assert!(after(2) < 0.1, "two: {}", after(2));
+        assert!(after(300) > 0.3, "three hundred: {}", after(300));
+    }
+
+    #[test]
+    fn what_is_no_probability_is_neither_seen_nor_judged() {
+        let mut arm = Calibration::default();
+        for odd in [f64::NAN, 0.5, f64::INFINITY] {
+            arm.saw(odd, PROMISE);
+            arm.judge(odd, PROMISE, 1.0);
+        }
+        assert_eq!(arm, Calibration::default());
+        assert!(arm.curve().judged(f64::NAN, PROMISE).is_none());
+        arm.saw(f64::NEG_INFINITY, PROMISE);
+        assert!(
+            (arm.answers() - 1.0).abs() < 1e-9,
+            "what is impossible is merely very unlikely"
+        );
+    }
+}

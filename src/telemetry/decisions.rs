@@ -29,6 +29,8 @@ pub struct NotedDecision {
     pub rule: String,
     /// The conversation did not get on.
     pub stuck: bool,
+    /// The cheaper arm that was to be asked before them.
+    pub asks_first: Option<String>,
     /// The arms that were to be tried, in this order.
     pub attempts: Vec<String>,
     /// What it is compared with.
@@ -82,6 +84,7 @@ impl Decisions {
             objective: asked.objective,
             rule: decision.rule.clone(),
             stuck: asked.stuck,
+            asks_first: decision.probe.as_ref().map(|p| p.arm.to_string()),
             attempts: decision.attempts.iter().map(ToString::to_string).collect(),
             baseline: decision.baseline.to_string(),
             left_off: decision.considered.len() - kept.len(),

@@ -52,6 +52,7 @@ pub struct Metrics {
     baseline: CounterVec,
     saved: CounterVec,
     lost: CounterVec,
+    losses: CounterVec,
     task_cost: CounterVec,
     rule_cost: CounterVec,
     tokens: IntCounterVec,
@@ -173,6 +174,11 @@ impl Metrics {
                 "flyball_saved_usd_total",
                 "Baseline minus cost, of the attempts where that is positive, in US dollars.",
                 &["tier", "effort"],
+            ),
+            losses: m.dollars(
+                "flyball_losses_usd_total",
+                "Cost minus baseline, of the attempts where that is positive, by its cause, in US dollars.",
+                &["cause"],
             ),
             lost: m.dollars(
                 "flyball_lost_usd_total",
@@ -456,6 +462,9 @@ impl Metrics {
             .inc_by(usd(e.closing.baseline - e.closing.cost));
         self.lost
             .with_label_values(&[tier, effort])
+            .inc_by(usd(e.closing.cost - e.closing.baseline));
+        self.losses
+            .with_label_values(&[e.lost_by.name()])
             .inc_by(usd(e.closing.cost - e.closing.baseline));
         self.task_cost
             .with_label_values(&[e.opening.task.as_str()])

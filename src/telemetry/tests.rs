@@ -49,6 +49,7 @@ fn attempt<'a>(opening: &'a Opening, closing: &'a Closing) -> AttemptClosed<'a> 
         opening,
         closing,
         effort: Effort::Low,
+        lost_by: Loss::Dearer,
         capped: true,
         stream: true,
         status: 200,

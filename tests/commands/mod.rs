@@ -3,6 +3,7 @@
 mod names;
 mod policy;
 mod reading;
+mod replay;
 
 use crate::client;
 use crate::until::{ended, heard, killed, ran, until_asked};

@@ -128,6 +128,13 @@ async fn an_unsure_answer_is_gone_on_from_and_both_attempts_are_told() {
         (&json!("reported"), &json!(0))
     );
     assert!(
+        flyball
+            .metrics()
+            .await
+            .contains("flyball_losses_usd_total{cause=\"escalated\"} 0.00012"),
+        "all of the first attempt is lost"
+    );
+    assert!(
         rows[0]["cost_pico_usd"].as_i64() > Some(0),
         "it is paid, for nothing"
     );

@@ -7,7 +7,7 @@ use super::super::{
     reply,
     returned::{self, ServedBy},
 };
-use super::{Completion, Routed, unix_seconds};
+use super::{Completion, Routed, check, unix_seconds};
 use crate::affinity::Use;
 use crate::arm::Effort;
 use crate::chat::{Manner, Part};
@@ -527,6 +527,7 @@ impl Order for CompletionOrder<'_> {
             conversation: self.conversation(),
             lesson: Some(self.lesson()),
             capped: self.capped.any(),
+            aside: self.routed.decision.rule == check::RULE,
             dialect: completion.admission.dialect,
             attached: self.attached,
             held: self.request.media.len(),

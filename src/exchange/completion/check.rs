@@ -16,7 +16,7 @@ const QUESTION: &str =
 /// Tokens of the reply: the word, and what some models put around it.
 const REPLY_TOKENS: u64 = 8;
 /// The rule in the books.
-const RULE: &str = "check";
+pub(super) const RULE: &str = "check";
 
 impl Completion<'_> {
     /// The conversation with this answer in it and the question after it, in the client's own dialect.
