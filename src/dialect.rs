@@ -222,6 +222,11 @@ pub trait Dialect: Send + Sync {
         Vec::new()
     }
 
+    /// Whether the request itself asks how likely the tokens of the answer were.
+    fn asks_logprobs(&self, _request: &Object<'_>) -> bool {
+        false
+    }
+
     /// Takes out of an answer, or out of one event of a stream, how likely its tokens were.
     fn strip_logprobs(&self, _answer: &mut serde_json::Value) {}
 

@@ -134,6 +134,10 @@ impl Dialect for Gemini {
         }
     }
 
+    fn asks_logprobs(&self, request: &Object<'_>) -> bool {
+        self.ask_logprobs(request).is_empty()
+    }
+
     fn strip_logprobs(&self, answer: &mut Value) {
         let candidates = answer["candidates"].as_array_mut();
         for candidate in candidates.into_iter().flatten() {

@@ -109,6 +109,10 @@ impl Dialect for Ollama {
         }
     }
 
+    fn asks_logprobs(&self, request: &Object<'_>) -> bool {
+        self.ask_logprobs(request).is_empty()
+    }
+
     fn strip_logprobs(&self, answer: &mut serde_json::Value) {
         if let Some(fields) = answer.as_object_mut() {
             fields.remove("logprobs");

@@ -115,6 +115,10 @@ impl Dialect for OpenAiChat {
         }
     }
 
+    fn asks_logprobs(&self, request: &Object<'_>) -> bool {
+        self.ask_logprobs(request).is_empty()
+    }
+
     fn strip_logprobs(&self, answer: &mut serde_json::Value) {
         let choices = answer["choices"].as_array_mut();
         for choice in choices.into_iter().flatten() {

@@ -112,6 +112,10 @@ impl Dialect for OpenAiResponses {
         vec![Edit::set(&["include"], Value::Array(list).to_string())]
     }
 
+    fn asks_logprobs(&self, request: &Object<'_>) -> bool {
+        self.ask_logprobs(request).is_empty()
+    }
+
     fn strip_logprobs(&self, answer: &mut Value) {
         match answer {
             Value::Array(list) => list.iter_mut().for_each(|value| self.strip_logprobs(value)),
