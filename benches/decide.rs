@@ -58,7 +58,8 @@ fn once(policy: &Policy, difficulty: &Difficulty, features: &Features) {
     let asked = Asked {
         dialect: "openai_chat",
         sayable: &|_| Ok(()),
-        takes: &|_| true,
+        asks: Default::default(),
+        doubted: &|_| Default::default(),
         model: "auto",
         effort: None,
         body_effort: None,

@@ -8,12 +8,14 @@ mod evidence;
 mod habits;
 mod items;
 mod makers;
+mod refusals;
 mod warmth;
 
 pub use evidence::{Evidences, LearnedArm, Manner};
 pub use habits::{Habits, Use};
 pub use items::Items;
 pub use makers::Makers;
+pub use refusals::Refusals;
 pub use warmth::{Kept, Reader, Warmth};
 
 use crate::arm::Effort;

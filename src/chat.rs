@@ -22,6 +22,8 @@ pub struct Prompt<'a> {
     pub tools: usize,
     /// A structured answer (JSON schema or JSON mode) is demanded.
     pub structured: bool,
+    /// A JSON schema says which.
+    pub schema: bool,
 }
 
 /// One message.

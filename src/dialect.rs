@@ -218,13 +218,18 @@ pub trait Dialect: Send + Sync {
     }
 
     /// Its requests can ask how likely the tokens of an answer were.
-    fn asks_logprobs(&self) -> bool {
+    fn can_ask_logprobs(&self) -> bool {
         false
     }
 
     /// The edits that make an answer tell how likely its tokens were; none where the request asks for it already, or cannot.
     fn ask_logprobs(&self, _request: &Object<'_>) -> Vec<Edit> {
         Vec::new()
+    }
+
+    /// Whether the request itself asks how likely the tokens of the answer were.
+    fn asks_logprobs(&self, _request: &Object<'_>) -> bool {
+        false
     }
 
     /// Takes out of an answer, or out of one event of a stream, how likely its tokens were.

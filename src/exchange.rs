@@ -6,6 +6,7 @@
 //! called either decides (pure) or does (IO). The only place where an `Error` becomes HTTP.
 
 pub mod admission;
+mod barred;
 mod body;
 mod bound;
 pub mod completion;
@@ -31,9 +32,10 @@ pub use origin::check_head;
 
 use crate::affinity::Affinity;
 use crate::caller::Callers;
+use crate::capability::Capabilities;
 use crate::classify::Plain;
 use crate::counting;
-use crate::dialect::{Answer as Read, Dialect, Place};
+use crate::dialect::{Answer as Read, Dialect, Place, fault};
 use crate::error::{Error, Kind, Retry};
 use crate::fleet::Arm;
 use crate::ledger::balance::Requirement;
@@ -48,6 +50,7 @@ use crate::telemetry::Telemetry;
 use crate::upstream::{Begins, Coding, Failure, In, Upstream};
 use admission::{Admission, Inbound};
 use arc_swap::ArcSwap;
+use barred::{Ended, Tried};
 use bytes::Bytes;
 use completion::{Completion, TurnSoFar};
 use count::CountCall;
@@ -66,7 +69,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
-use work::{Booked, Check, Hold, Longer, Order, Reply, Unserved, Way, Wording, Work};
+use work::{Bar, Booked, Check, Hold, Longer, Order, Reply, Unserved, Way, Wording, Work};
 
 /// What every exchange works with.
 pub struct State {
@@ -304,45 +307,67 @@ impl<'a> Exchange<'a> {
         if let Some(decided) = work.decided() {
             self.state.telemetry.decided(&decided);
         }
-        let mut failed = None;
+        let mut tried = Tried::default();
         let mut arms = work.arms();
-        if let Some(probe) = work.probe() {
-            match self.probe(work, probe).await {
+        if let (Some(probe), [strong, others @ ..]) = (work.probe(), arms) {
+            match self.probe(work, probe, strong).await {
                 Probed::Not => {}
                 Probed::Answered(reply) => return *reply,
-                Probed::Failed(reply) => {
-                    failed = Some(*reply);
-                    arms = arms.get(1..).unwrap_or_default();
+                Probed::Unserved(unserved) => {
+                    if let Some(ended) = tried.note(strong, unserved) {
+                        return self.ended(work, ended).await;
+                    }
+                    arms = others;
                 }
             }
         }
         for arm in arms {
-            let attempt = self.attempt(work, arm).await;
-            match attempt.map_err(|failed| failed.of(arm)) {
-                Ok(answer) => {
-                    self.served(work, arm);
-                    return Ok(answer);
-                }
-                Err(Unserved::Final(reply)) => return *reply,
-                Err(Unserved::NextArm(reply)) => failed = failed.or(Some(*reply)),
-                Err(Unserved::LocalInstead(refusal)) => {
-                    return match work.on_local_models() {
-                        Some(local) => Box::pin(self.run(&*local)).await,
-                        None => Err(refusal),
-                    };
-                }
+            if let Some(reply) = self.tries(work, arm, &mut tried).await {
+                return reply;
             }
         }
-        failed.unwrap_or_else(|| Err(Error::new(Kind::Internal, "no arm was tried")))
+        for arm in work.further() {
+            if !tried.only_barred() {
+                break;
+            }
+            if can_be_asked(work, arm)
+                && let Some(reply) = self.tries(work, arm, &mut tried).await
+            {
+                return reply;
+            }
+        }
+        tried.reply()
+    }
+
+    /// Tries one arm. Gives the end of the exchange, if that is it.
+    async fn tries(&self, work: &dyn Work, arm: &Arm, tried: &mut Tried) -> Option<Reply> {
+        match self.attempt(work, arm).await {
+            Ok(answer) => {
+                self.served(work, arm);
+                Some(Ok(tried.told(answer)))
+            }
+            Err(unserved) => {
+                let ended = tried.note(arm, unserved)?;
+                Some(self.ended(work, ended).await)
+            }
+        }
+    }
+
+    /// The end of an exchange that no arm has answered.
+    async fn ended(&self, work: &dyn Work, ended: Ended) -> Reply {
+        match ended {
+            Ended::With(reply) => *reply,
+            Ended::LocalInstead(refusal) => match work.on_local_models() {
+                Some(local) => Box::pin(self.run(&*local)).await,
+                None => Err(refusal),
+            },
+        }
     }
 
     /// Asks the cheaper arm first, and the arm of the decision only where that one's answer speaks against itself. Both must fit under
     /// the caps before the first goes out.
-    async fn probe(&self, work: &dyn Work, probe: &Probe) -> Probed {
+    async fn probe(&self, work: &dyn Work, probe: &Probe, strong: &Arm) -> Probed {
         let decided = self.admission.arrived.elapsed();
-        let Some(strong) = work.arms().first() else {
-            return Probed::Not;
-        };
         let told = (work.told(&probe.arm), work.told(strong));
         let (Ok(told_first), Ok(told_second)) = told else {
             return Probed::Not;
@@ -376,6 +401,7 @@ impl<'a> Exchange<'a> {
             arm: &probe.arm,
             told: &told_first,
             order: &mut *first,
+            asks: work.asks(),
             decided,
         };
         let looked = self.send(attempt, Some(first_room), Some(look)).await;
@@ -402,6 +428,7 @@ impl<'a> Exchange<'a> {
             arm: strong,
             told: &told_second,
             order: &mut *second,
+            asks: work.asks(),
             decided,
         };
         let answering = self.send(attempt, Some(room), None);
@@ -409,7 +436,7 @@ impl<'a> Exchange<'a> {
             Some(small) => small.kept_while(answering).await,
             None => (answering.await, None),
         };
-        match (answer.map_err(|failed| failed.of(strong)), small) {
+        match (answer, small) {
             (Ok(answer), small) => {
                 let said = answer.text();
                 if let Some((small, said)) = small.as_ref().zip(said) {
@@ -426,9 +453,7 @@ impl<'a> Exchange<'a> {
                 self.served(work, &probe.arm);
                 Probed::answered(Ok(small.delivered(ProbeOutcome::StrongFailed)))
             }
-            (Err(Unserved::NextArm(reply)), None) => Probed::Failed(reply),
-            (Err(Unserved::Final(reply)), None) => Probed::Answered(reply),
-            (Err(Unserved::LocalInstead(refusal)), None) => Probed::answered(Err(refusal)),
+            (Err(unserved), None) => Probed::Unserved(unserved),
         }
     }
 
@@ -452,6 +477,7 @@ impl<'a> Exchange<'a> {
             arm,
             told: &told,
             order: &mut *order,
+            asks: work.asks(),
             decided,
         };
         Ok(self.send(attempt, room, None).await?.answer())
@@ -468,6 +494,7 @@ impl<'a> Exchange<'a> {
             arm,
             told,
             order,
+            asks,
             decided,
         } = attempt;
         let (state, arrived) = (self.state, self.admission.arrived);
@@ -525,6 +552,7 @@ impl<'a> Exchange<'a> {
         let sent = Sent {
             arm,
             told,
+            asks,
             begins: outgoing.begins,
             works: outgoing.method == Method::POST,
             capped,
@@ -615,7 +643,7 @@ impl<'a> Exchange<'a> {
         if full.at_cap == AtCap::Local {
             Unserved::LocalInstead(error)
         } else if scope.by_arm() {
-            Unserved::next(Err(error))
+            Unserved::Barred(Box::new(Err(error)), Bar::Cap)
         } else {
             Unserved::error(error)
         }
@@ -896,6 +924,7 @@ impl<'a> Exchange<'a> {
             told: &told,
             order: &mut *order,
             decided,
+            asks: Capabilities::default(),
         };
         let look = Look::Hear(&heard, witness);
         self.send(attempt, room, Some(look)).await.ok()?;
@@ -977,6 +1006,7 @@ impl<'a> Exchange<'a> {
             Next::End => Unserved::last(outcome),
             Next::OtherArm => Unserved::next(outcome),
         };
+        let model = &sent.arm.model.name;
         if meaning.no_answer {
             settlement.void(Outcome::RefusedUpstream);
             return next(Err(reply::no_answer(&head)));
@@ -987,6 +1017,8 @@ impl<'a> Exchange<'a> {
             reply::HeldAnswer::Whole(bytes) => Some(&bytes[..]),
             reply::HeldAnswer::Longer(..) | reply::HeldAnswer::Broken(_) => None,
         };
+        let incapable =
+            said.and_then(|said| fault::incapable(head.status.as_u16(), said, model, sent.asks));
         match meaning.charge.is_bound(said) {
             false => settlement.void(Outcome::RefusedUpstream),
             true => {
@@ -1009,11 +1041,24 @@ impl<'a> Exchange<'a> {
             }
         };
         let (dialect, id) = (self.admission.dialect, self.admission.id);
-        next(Ok(match sent.told.translated {
+        let answer = Ok(match sent.told.translated {
             true => reply::error_of(head, &bytes, dialect, id),
             false => Response::from_parts(head, AnswerBody::whole(bytes)),
-        }))
+        });
+        match incapable {
+            Some(what) => {
+                self.admission.habits.refusals().note(model, what);
+                Unserved::Barred(Box::new(answer), Bar::Incapable(what))
+            }
+            None => next(answer),
+        }
     }
+}
+
+/// Whether nothing but its provider and its caps can keep an arm from serving: what cannot be said to it is no reason to end.
+fn can_be_asked(work: &dyn Work, arm: &Arm) -> bool {
+    work.told(arm)
+        .is_ok_and(|told| work.order(arm, &told).is_ok())
 }
 
 /// A refusal's body as it reads, should it have come packed.
@@ -1039,6 +1084,7 @@ struct Attempt<'a> {
     arm: &'a Arm,
     told: &'a Wording,
     order: &'a mut dyn Order,
+    asks: Capabilities,
     /// How long it took until it was decided on, from the arrival of the request.
     decided: Duration,
 }
@@ -1055,6 +1101,8 @@ enum NoRoom {
 struct Sent<'a> {
     arm: &'a Arm,
     told: &'a Wording,
+    /// What is asked of the model besides words, where another one may answer if this one cannot.
+    asks: Capabilities,
     begins: Begins,
     /// It makes the provider work. What only looks, or deletes, is free everywhere.
     works: bool,

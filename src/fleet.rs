@@ -49,6 +49,8 @@ pub struct Model {
     pub embeds: bool,
     /// It tells how likely the tokens of an answer were, where it is asked to and does not think.
     pub logprobs: bool,
+    /// What it takes of a request, and what it is known not to be able to do.
+    pub takes: Takes,
 }
 
 impl Model {
@@ -336,6 +338,7 @@ fn unlisted(name: &str, provider: &Arc<Provider>, price: Option<Price>) -> Model
     let simulated = provider.kind.name == SIMULATED;
     let local = provider.local && !is_remote_name(name) && !simulated;
     let tier = if local { Tier::Local } else { Tier::Standard };
+    let takes = Takes::of(provider.kind.name, name);
     Model {
         name: name.to_owned(),
         provider: Arc::clone(provider),
@@ -350,7 +353,8 @@ fn unlisted(name: &str, provider: &Arc<Provider>, price: Option<Price>) -> Model
         senses: senses::senses(provider.kind.name, name),
         ability: ability::ability(name, tier),
         embeds: embeds(name),
-        logprobs: Takes::of(provider.kind.name, name).logprobs,
+        logprobs: takes.logprobs,
+        takes,
     }
 }
 
@@ -389,6 +393,7 @@ mod tests {
             ability: Ability::default(),
             embeds: embeds(name),
             logprobs: false,
+            takes: Takes::default(),
         })
     }
 

@@ -14,6 +14,7 @@ pub mod standing;
 pub mod worth;
 
 use crate::arm::{Effort, Objective};
+use crate::capability::Capabilities;
 use crate::classify::overlay::Overlay;
 use crate::classify::{Difficulty, Features};
 use crate::error::{Error, Kind};
@@ -74,8 +75,10 @@ pub struct Asked<'a> {
     pub dialect: &'static str,
     /// Whether an arm whose provider does not speak the dialect can be told the request all the same.
     pub sayable: &'a dyn Fn(&Arm) -> Result<(), Error>,
-    /// Whether a model takes all that changes the answer, so that nothing of it would have to be let go.
-    pub takes: &'a dyn Fn(&Model) -> bool,
+    /// What it asks for besides words.
+    pub asks: Capabilities,
+    /// What of that a model takes no part of, so that it would have to be let go, or has refused within the last minutes.
+    pub doubted: &'a dyn Fn(&Model) -> Doubted,
     /// The model asked for.
     pub model: &'a str,
     /// An effort that the caller demands.
@@ -112,11 +115,27 @@ pub struct Asked<'a> {
     pub shows: &'a dyn Fn(&Arm) -> Option<Shows>,
 }
 
+/// What speaks against a model for a request, and yields where it speaks against all of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Doubted {
+    /// What would be let go before it.
+    pub loses: Capabilities,
+    /// What its provider has refused lately.
+    pub refused: Capabilities,
+    /// It refuses a token limit as high as the client's.
+    pub limited: bool,
+}
+
 /// Where a request goes.
 #[derive(Clone, Debug)]
 pub struct Decision {
     /// The arms to try, in this order. Never empty.
     pub attempts: Vec<Arm>,
+    /// The arms of the other models within the rule's bounds, best first: tried where a cap has no room for each of the attempts, or it
+    /// turns out that they cannot do what is asked; never because a provider has failed.
+    pub further: Vec<Arm>,
+    /// It was decided here; a model that was asked for by its own name was not.
+    pub routed: bool,
     /// The rule that decided, or `asked`.
     pub rule: String,
     /// What it is compared with.
@@ -322,6 +341,8 @@ fn as_asked(policy: &Policy, asked: &Asked<'_>) -> Result<Decision, Error> {
     Ok(Decision {
         baseline: arm.clone(),
         attempts: vec![arm],
+        further: Vec::new(),
+        routed: false,
         rule: "asked".into(),
         untouched,
         considered,
@@ -350,7 +371,7 @@ fn routed(
     let mut considered = Vec::new();
     let mut eligible = gate::eligible(policy, asked, features, wants, &mut considered);
     gate::leave_out_vetoed(&rule, &mut eligible, &mut considered);
-    gate::prefer_takers(asked, &mut eligible, &mut considered);
+    gate::leave_out_doubted(asked, &mut eligible, &mut considered);
     let job = cost::Forecast {
         features,
         difficulty,
@@ -378,7 +399,7 @@ fn routed(
         let first = ranked.first().map(|w| &w.arm);
         let attempts = rank::with_fallbacks(&rule, first, &eligible, asked, wants, &job);
         let Some(first) = attempts.first() else {
-            return Err(no_arm_of(&rule));
+            return Err(gate::no_arm_of(&rule, &considered));
         };
         if let Err(error) = can_be_told(asked, first) {
             gate::leave_out(&first.model.provider, &mut eligible, &mut considered);
@@ -391,11 +412,18 @@ fn routed(
         };
         // What cannot be told the request cannot be asked first either.
         let probe = probe.filter(|probe| can_be_told(asked, &probe.arm).is_ok());
+        let further = match &serving {
+            Some(_) => &rank::arms(&rule, asked, wants, &eligible, &job, &worth),
+            None => &ranked,
+        };
+        let further = rank::further(further, &attempts);
         let left_out = std::mem::take(&mut considered);
         considered = ranked.iter().map(rank::Weighed::considered).collect();
         considered.extend(left_out);
         return Ok(Decision {
             attempts,
+            further,
+            routed: true,
             rule: match asked.standing.serving {
                 Some((.., own)) if serving.is_some() => own.to_owned(),
                 _ => rule.name.clone(),
@@ -407,7 +435,12 @@ fn routed(
             probe,
         });
     }
-    Err(gate::nothing_eligible(asked, wants, &considered, untold))
+    let tried = gate::Tried {
+        rule: &rule,
+        considered: &considered,
+        untold,
+    };
+    Err(gate::nothing_eligible(asked, wants, tried))
 }
 
 /// The arm that will be tried first is the one that was weighed first.
@@ -474,15 +507,6 @@ fn can_be_told(asked: &Asked<'_>, arm: &Arm) -> Result<(), Error> {
         true => Ok(()),
         false => (asked.sayable)(arm),
     }
-}
-
-/// A strict rule names arms of which none can take the request.
-fn no_arm_of(rule: &Rule) -> Error {
-    let public = format!(
-        "The rule \"{}\" allows only models that cannot take this request.",
-        rule.name
-    );
-    Error::bad_field("model", public)
 }
 
 /// The arm that the answer's cost is compared with.

@@ -2,6 +2,7 @@
 //! ids and names, how long a label, which schemas. Data (`src/data/takes.json`, each row with its source); how a dialect says
 //! these things stands beside the dialect (`dialect::bend`).
 
+use crate::capability::{Capabilities, Capability};
 use crate::pattern::begins;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -39,6 +40,13 @@ struct TakesRow {
     one_sampler: Option<bool>,
     effort_in_band: Option<bool>,
     logprobs: Option<bool>,
+    instructions: Option<bool>,
+    tool_use: Option<bool>,
+    json_mode: Option<bool>,
+    json_schema: Option<bool>,
+    choices: Option<bool>,
+    limit_above_max: Option<bool>,
+    limit_in_context: Option<bool>,
     #[serde(default)]
     refuses: Vec<String>,
     #[serde(default)]
@@ -91,6 +99,12 @@ pub struct Takes {
     pub effort_in_band: bool,
     /// It tells how likely the tokens of its answer were, where it is asked to and does not think.
     pub logprobs: bool,
+    /// What it is known not to be able to do.
+    pub lacks: Capabilities,
+    /// It refuses a token limit above its longest answer.
+    pub refuses_long_limit: bool,
+    /// The prompt and the token limit must fit its context together.
+    pub limit_in_context: bool,
     /// A search of the web, which the provider makes itself, is not to be offered to it. No vendor says so: a cap may.
     pub no_search: bool,
     refuses: &'static [String],
@@ -120,6 +134,9 @@ impl Takes {
         takes.one_sampler = rows.iter().find_map(|row| row.one_sampler) == Some(true);
         takes.effort_in_band = rows.iter().find_map(|row| row.effort_in_band) == Some(true);
         takes.logprobs = rows.iter().find_map(|row| row.logprobs) == Some(true);
+        takes.lacks = lacks(&rows);
+        takes.refuses_long_limit = rows.iter().find_map(|row| row.limit_above_max) == Some(false);
+        takes.limit_in_context = rows.iter().find_map(|row| row.limit_in_context) == Some(true);
         let refusing = rows.iter().find(|row| !row.refuses.is_empty());
         takes.refuses = refusing.map_or(&[], |row| &row.refuses);
         let renaming = rows.iter().find(|row| !row.renames.is_empty());
@@ -138,6 +155,25 @@ impl Takes {
         let pairs = self.renames.into_iter().flatten();
         pairs.map(|(theirs, here)| (theirs.as_str(), here.as_str()))
     }
+}
+
+/// What the rows say that a model cannot do.
+fn lacks(rows: &[&TakesRow]) -> Capabilities {
+    type Field = fn(&TakesRow) -> Option<bool>;
+    let fields: [(Capability, Field); 6] = [
+        (Capability::Instructions, |row| row.instructions),
+        (Capability::Tools, |row| row.tool_use),
+        (Capability::Json, |row| row.json_mode),
+        (Capability::Schema, |row| row.json_schema),
+        (Capability::Choices, |row| row.choices),
+        (Capability::Logprobs, |row| row.logprobs),
+    ];
+    let mut lacks = Capabilities::default();
+    for (capability, field) in fields {
+        let said = rows.iter().find_map(|row| field(row));
+        lacks = lacks.set(capability, said == Some(false));
+    }
+    lacks
 }
 
 /// What an id or a name must look like.
@@ -312,6 +348,33 @@ mod tests {
             ("openai-compatible", "o3", None),
         ] {
             assert_eq!(Takes::of(kind, model).stop, stop, "{kind} {model}");
+        }
+    }
+
+    #[test]
+    fn only_what_a_vendor_says_that_a_model_cannot_do_is_lacking() {
+        use Capability::{Choices, Instructions, Logprobs, Schema, Tools};
+        for (kind, model, lacking) in [
+            (
+                "groq",
+                "llama-3.1-8b-instant",
+                &[Schema, Choices, Logprobs][..],
+            ),
+            ("groq", "openai/gpt-oss-20b", &[Choices, Logprobs]),
+            ("gemini", "gemini-3.1-flash-lite", &[Choices]),
+            ("gemini", "gemini-2.5-flash", &[]),
+            ("gemini", "gemma-3-27b-it", &[Instructions, Tools, Schema]),
+            ("openai", "gpt-4-turbo", &[Schema]),
+            ("openai", "gpt-4.1", &[]),
+            ("anthropic", "claude-sonnet-4-20250514", &[Schema]),
+            ("anthropic", "claude-sonnet-4-5", &[]),
+            ("ollama", "qwen3:8b", &[Choices]),
+            ("openai-compatible", "gpt-4-turbo", &[]),
+        ] {
+            let lacks = Takes::of(kind, model).lacks;
+            let all = Capability::ALL.into_iter();
+            let found: Vec<Capability> = all.filter(|one| lacks.has(*one)).collect();
+            assert_eq!(found, lacking, "{kind} {model}");
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Learned from the usage that providers report, by task; forgotten with the process.
 
-use super::Evidences;
+use super::{Evidences, Refusals};
 use crate::arm::Effort;
 use crate::classify::Task;
 use crate::route::standing::Habit;
@@ -26,6 +26,7 @@ const ODDEST: f64 = 20.0;
 pub struct Habits {
     seen: Arc<RwLock<HashMap<u64, SeenUse>>>,
     evidence: Evidences,
+    refusals: Refusals,
 }
 
 /// Means over answers.
@@ -63,6 +64,12 @@ impl Habits {
     #[must_use]
     pub fn evidence(&self) -> &Evidences {
         &self.evidence
+    }
+
+    /// What the models' providers have refused lately.
+    #[must_use]
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
     }
 
     /// What is known of an arm at a task: drawn from what was expected to what its model uses at all efforts and tasks, and from there

@@ -3,6 +3,7 @@
 
 use super::{Needs, Reading, Source, discover, price, secret};
 use crate::arm::{Effort, Tier};
+use crate::capability::{Capabilities, Capability};
 use crate::chat::ServiceTier;
 use crate::effort::{self, Accepts};
 use crate::fleet::ability::ability;
@@ -212,14 +213,20 @@ impl Building {
         let own_senses = own_senses(&table);
         let own_ability = own_ability(&table);
         let only_embeds = table.flag("embeddings");
-        let own_logprobs = table.flag("logprobs");
+        let own_capabilities = own_capabilities(&table);
         let own_price = price::own(&table, provider.as_ref().map(|p| p.kind));
         self.stray |= provider.is_none() || name.is_none();
         if let Some((provider, name)) = provider.zip(name) {
             let model = self.build(&provider, name, own_price);
+            let mut takes = model.takes;
+            takes.lacks = corrected(takes.lacks, &own_capabilities);
             let model = Model {
                 embeds: only_embeds.unwrap_or(model.embeds),
-                logprobs: own_logprobs.unwrap_or(model.logprobs),
+                logprobs: own_capabilities
+                    .iter()
+                    .find(|(what, _)| *what == Capability::Logprobs)
+                    .map_or(model.logprobs, |(_, can)| *can),
+                takes,
                 ..model
             };
             let tier = tier.or_else(|| usual_tier(&table, &model));
@@ -283,6 +290,7 @@ impl Building {
             let row = (provider.name.clone(), name.clone(), price);
             self.own_prices.push(row);
         }
+        let takes = Takes::of(kind.name, &name);
         Model {
             provider: Arc::clone(provider),
             tier: Tier::Standard,
@@ -296,7 +304,8 @@ impl Building {
             senses: senses::senses(kind.name, &name),
             ability: ability(&name, Tier::Standard),
             embeds: embeds(&name),
-            logprobs: Takes::of(kind.name, &name).logprobs,
+            logprobs: takes.logprobs,
+            takes,
             name,
         }
     }
@@ -509,6 +518,25 @@ fn own_senses(table: &Table<'_>) -> Senses {
         audio: table.flag("audio"),
         documents: table.flag("documents"),
     }
+}
+
+/// What a model can and cannot do, by the operator.
+fn own_capabilities(table: &Table<'_>) -> Vec<(Capability, bool)> {
+    let settings = [
+        ("instructions", Capability::Instructions),
+        ("tool_use", Capability::Tools),
+        ("json_mode", Capability::Json),
+        ("json_schema", Capability::Schema),
+        ("choices", Capability::Choices),
+        ("logprobs", Capability::Logprobs),
+    ];
+    let said = settings.map(|(setting, what)| Some((what, table.flag(setting)?)));
+    said.into_iter().flatten().collect()
+}
+
+fn corrected(known: Capabilities, own: &[(Capability, bool)]) -> Capabilities {
+    own.iter()
+        .fold(known, |lacks, (what, can)| lacks.set(*what, !can))
 }
 
 /// How able a model is, by the operator: so many logits above the reference of `src/data/abilities.json`.

@@ -124,7 +124,7 @@ impl Dialect for Gemini {
     }
 
     /// Its thoughts are always counted apart here.
-    fn asks_logprobs(&self) -> bool {
+    fn can_ask_logprobs(&self) -> bool {
         true
     }
 
@@ -136,6 +136,10 @@ impl Dialect for Gemini {
             Some("true") => Vec::new(),
             _ => vec![Edit::set(&["generationConfig", "responseLogprobs"], "true")],
         }
+    }
+
+    fn asks_logprobs(&self, request: &Object<'_>) -> bool {
+        self.ask_logprobs(request).is_empty()
     }
 
     fn strip_logprobs(&self, answer: &mut Value) {

@@ -102,7 +102,7 @@ impl Dialect for Ollama {
     }
 
     /// No server of this dialect tells its thoughts' tokens apart.
-    fn asks_logprobs(&self) -> bool {
+    fn can_ask_logprobs(&self) -> bool {
         true
     }
 
@@ -111,6 +111,10 @@ impl Dialect for Ollama {
             Some("true") => Vec::new(),
             _ => vec![Edit::set(&["logprobs"], "true")],
         }
+    }
+
+    fn asks_logprobs(&self, request: &Object<'_>) -> bool {
+        self.ask_logprobs(request).is_empty()
     }
 
     fn strip_logprobs(&self, answer: &mut serde_json::Value) {

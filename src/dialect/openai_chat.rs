@@ -108,7 +108,7 @@ impl Dialect for OpenAiChat {
         Some(Box::new(hide::HideUsage::default()))
     }
 
-    fn asks_logprobs(&self) -> bool {
+    fn can_ask_logprobs(&self) -> bool {
         true
     }
 
@@ -121,6 +121,10 @@ impl Dialect for OpenAiChat {
                 Edit::set(&["top_logprobs"], "1"),
             ],
         }
+    }
+
+    fn asks_logprobs(&self, request: &Object<'_>) -> bool {
+        self.ask_logprobs(request).is_empty()
     }
 
     fn strip_logprobs(&self, answer: &mut serde_json::Value) {

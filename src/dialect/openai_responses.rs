@@ -100,7 +100,7 @@ impl Dialect for OpenAiResponses {
     }
 
     /// Reasoning is a part of the output here, whoever the vendor is.
-    fn asks_logprobs(&self) -> bool {
+    fn can_ask_logprobs(&self) -> bool {
         true
     }
 
@@ -114,6 +114,10 @@ impl Dialect for OpenAiResponses {
         }
         list.push(effort::LOGPROBS.into());
         vec![Edit::set(&["include"], Value::Array(list).to_string())]
+    }
+
+    fn asks_logprobs(&self, request: &Object<'_>) -> bool {
+        self.ask_logprobs(request).is_empty()
     }
 
     fn strip_logprobs(&self, answer: &mut Value) {

@@ -10,18 +10,18 @@ use super::admission::Admission;
 use super::work::{Check, Order, Unserved, Wording, Work};
 use crate::affinity::{Manner, SaidEfforts, Served, UserTurn};
 use crate::arm::Effort;
+use crate::capability::{Capabilities, Capability};
 use crate::chat::Part;
 use crate::chat::conversation::MediaKind;
 use crate::classify::{self, Difficulty, Features};
-use crate::dialect::{Place, Request};
+use crate::dialect::{Place, Request, bend};
 use crate::error::Error;
-use crate::fleet::Arm;
 use crate::fleet::senses::Carried;
+use crate::fleet::{Arm, Model};
 use crate::json::Object;
 use crate::probe::calibration::Scale;
 use crate::route::policy::Rule;
-use crate::route::{self, Decision, Policy, Probe, Shows};
-use crate::takes::Takes;
+use crate::route::{self, Decision, Doubted, Policy, Probe, Shows};
 use crate::telemetry::{Decided, DecidedFor};
 use attempt::CompletionOrder;
 use bytes::Bytes;
@@ -42,6 +42,8 @@ pub struct Completion<'a> {
     keeps: OnceLock<bool>,
     /// It does not get on; looked for once, if anybody asks.
     stuck: OnceLock<bool>,
+    /// What it asks of the model besides words; looked for once.
+    asks: OnceLock<Capabilities>,
     /// What was measured.
     pub features: Features,
     /// How hard it is.
@@ -68,6 +70,7 @@ impl<'a> Completion<'a> {
             body,
             keeps: OnceLock::new(),
             stuck: OnceLock::new(),
+            asks: OnceLock::new(),
             request,
             features,
             difficulty,
@@ -91,6 +94,12 @@ impl<'a> Completion<'a> {
         let policy = &self.admission.policy;
         let decision = self.ask(turn.as_ref(), private, |asked| {
             route::decide(policy, asked, &self.difficulty, &self.features)
+        });
+        let decision = decision.map_err(|error| Error {
+            field: error
+                .field
+                .map(|f| bend::called(self.admission.dialect, &f)),
+            ..error
         })?;
         Ok(Routed {
             completion: self,
@@ -143,6 +152,52 @@ impl<'a> Completion<'a> {
         }
     }
 
+    /// What it asks of the model besides words.
+    fn asks(&self) -> Capabilities {
+        *self.asks.get_or_init(|| self.read_asks())
+    }
+
+    fn read_asks(&self) -> Capabilities {
+        let (request, carried) = (&self.request, carried(&self.request));
+        let prompt = &request.prompt;
+        let dialect = self.admission.dialect;
+        let likely = dialect.asks_logprobs(&request.fields);
+        let asked = [
+            (Capability::Images, carried.images),
+            (Capability::Audio, carried.audio),
+            (Capability::Documents, carried.documents),
+            (Capability::Instructions, !prompt.system.is_empty()),
+            (Capability::Tools, prompt.tools > 0),
+            (Capability::Json, prompt.structured && !prompt.schema),
+            (Capability::Schema, prompt.schema),
+            (Capability::Choices, request.choices > 1),
+            (Capability::Stop, self.has_stops()),
+            (Capability::Logprobs, likely),
+        ];
+        let mut asks = Capabilities::default();
+        for (what, there) in asked {
+            asks = asks.set(what, there);
+        }
+        asks
+    }
+
+    /// What speaks against a model, as far as it is known and where it is worse than another one for it.
+    fn doubted(&self, model: &Model) -> Doubted {
+        let takes = &model.takes;
+        let limit = self.request.limit.map_or(0, |limit| limit.tokens);
+        let longest = model.price.and_then(|p| p.output_tokens_max);
+        let context = model.context_tokens.filter(|_| takes.limit_in_context);
+        let both = limit.saturating_add(self.features.prompt_tokens_estimate);
+        Doubted {
+            loses: Capabilities::default()
+                .set(Capability::Stop, takes.stop == Some(0))
+                .set(Capability::Logprobs, takes.lacks.has(Capability::Logprobs)),
+            refused: self.admission.habits.refusals().of(&model.name),
+            limited: takes.refuses_long_limit && longest.is_some_and(|most| limit > most)
+                || limit > 0 && context.is_some_and(|most| both > most),
+        }
+    }
+
     /// What this arm's evidence is worth, where its answer shows any, or can be asked for it.
     fn shows(&self, arm: &Arm) -> Option<Shows> {
         let (model, effort) = (&arm.model, arm.effort_or(None));
@@ -178,14 +233,13 @@ impl<'a> Completion<'a> {
         let habit = |arm: &Arm| habits.of(&arm.model.name, arm.effort_or(None), task);
         let keeps = || self.asks_to_keep();
         let standing = self.standing(turn, &warm, &habit, &keeps);
-        let stops = self.has_stops();
+        let asks = self.asks();
         let shows = |arm: &Arm| self.shows(arm);
         let asked = route::Asked {
             dialect: self.admission.dialect.name(),
             sayable: &|arm| self.translator.told(self, arm, true).map(drop),
-            takes: &|model| {
-                !stops || Takes::of(model.provider.kind.name, &model.name).stop != Some(0)
-            },
+            asks,
+            doubted: &|model| self.doubted(model),
             model: &request.model,
             effort: wishes
                 .effort
@@ -269,6 +323,7 @@ fn carried(request: &Request<'_>) -> Carried {
 fn refused(failed: Unserved) -> Result<(), Error> {
     match failed {
         Unserved::Final(outcome) | Unserved::NextArm(outcome) => outcome.map(drop),
+        Unserved::Barred(outcome, _) => outcome.map(drop),
         Unserved::LocalInstead(error) => Err(error),
     }
 }
@@ -295,6 +350,17 @@ impl Work for Routed<'_> {
             place: completion.checking_at(&arm),
             arm,
         })
+    }
+
+    fn further(&self) -> &[Arm] {
+        &self.decision.further
+    }
+
+    fn asks(&self) -> Capabilities {
+        match self.decision.routed {
+            true => self.completion.asks(),
+            false => Capabilities::default(),
+        }
     }
 
     fn told(&self, arm: &Arm) -> Result<Wording, Unserved> {

@@ -67,8 +67,8 @@ pub(super) enum Probed {
     Not,
     /// The request is answered.
     Answered(Box<Reply>),
-    /// Both arms have failed; further ones may be tried.
-    Failed(Box<Reply>),
+    /// The better arm has not answered either.
+    Unserved(Unserved),
 }
 
 impl Probed {

@@ -18,7 +18,8 @@ pub(super) enum RefusalCharge {
 /// What happens after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// The answer goes to the client: what one provider finds wrong is wrong for the next one too.
+    /// The answer goes to the client: what one provider finds wrong is wrong for the next one too, unless it says that its model cannot do
+    /// it (`dialect::fault::incapable`).
     End,
     /// Another arm is tried, if there is one.
     OtherArm,

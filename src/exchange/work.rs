@@ -3,6 +3,7 @@
 
 use super::bound::Bound;
 use crate::affinity::{Served, UserTurn};
+use crate::capability::{Capabilities, Capability};
 use crate::dialect::{Answer as Read, Dialect, Place};
 use crate::error::Error;
 use crate::fleet::Arm;
@@ -29,8 +30,29 @@ pub(super) enum Unserved {
     Final(Box<Reply>),
     /// Another arm may be tried; this is the answer if there is none.
     NextArm(Box<Reply>),
+    /// This arm has not been tried, or cannot do what is asked: the next best may be; this is the answer if there is none.
+    Barred(Box<Reply>, Bar),
     /// A cap has no room, and says that a local model may answer instead.
     LocalInstead(Error),
+}
+
+/// Why an arm cannot serve a request that another one may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bar {
+    /// A cap of its own has no room.
+    Cap,
+    /// Its provider says that the model cannot do this.
+    Incapable(Capability),
+}
+
+impl Bar {
+    /// The word in the header.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Bar::Cap => "cap",
+            Bar::Incapable(what) => what.name(),
+        }
+    }
 }
 
 impl Unserved {
@@ -43,6 +65,7 @@ impl Unserved {
         match self {
             Unserved::Final(outcome) => Unserved::Final(named(outcome)),
             Unserved::NextArm(outcome) => Unserved::NextArm(named(outcome)),
+            Unserved::Barred(outcome, bar) => Unserved::Barred(named(outcome), bar),
             Unserved::LocalInstead(refusal) => Unserved::LocalInstead(refusal),
         }
     }
@@ -54,7 +77,7 @@ impl Unserved {
                 .as_ref()
                 .as_ref()
                 .is_ok_and(|answer| matches!(answer.status().as_u16(), 400 | 404 | 422)),
-            Unserved::LocalInstead(_) => false,
+            Unserved::Barred(..) | Unserved::LocalInstead(_) => false,
         }
     }
 
@@ -130,6 +153,16 @@ pub(super) trait Work: Send + Sync {
     /// The question whether this answer of the cheaper arm is right; `None` where it cannot be asked.
     fn check(&self, _probe: &Probe, _answer: &str) -> Option<Check> {
         None
+    }
+
+    /// The arms that are tried after all of these, best first, and only where each of them is barred.
+    fn further(&self) -> &[Arm] {
+        &[]
+    }
+
+    /// What is asked of the model besides words, where another one may answer if this one cannot.
+    fn asks(&self) -> Capabilities {
+        Capabilities::default()
     }
 
     /// What this arm is told.

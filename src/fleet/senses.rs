@@ -3,6 +3,7 @@
 //! What is known is data (`src/data/senses.json`); the operator's own word goes before it. What nobody says is not known, and keeps
 //! nothing away from a model.
 
+use crate::capability::Capability;
 use crate::price::without_date;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -46,11 +47,11 @@ impl Senses {
     pub fn lacking(self, carried: Carried) -> Option<&'static str> {
         let lacks = |sense: Option<bool>, there: bool| there && sense == Some(false);
         if lacks(self.images, carried.images) {
-            Some("it sees no pictures")
+            Some(Capability::Images.lacking())
         } else if lacks(self.audio, carried.audio) {
-            Some("it hears no sound")
+            Some(Capability::Audio.lacking())
         } else if lacks(self.documents, carried.documents) {
-            Some("it reads no documents")
+            Some(Capability::Documents.lacking())
         } else {
             None
         }

@@ -5,6 +5,7 @@ use super::policy::{Efforts, Route, Rule, Target};
 use super::worth::{Enough, Worth};
 use super::{AUTO, Asked, Considered, Wants, can_be_told, cost};
 use crate::arm::{Effort, Objective, Tier};
+use crate::capability::Capability;
 use crate::classify::Difficulty;
 use crate::effort;
 use crate::fleet::{self, Arm, Model};
@@ -143,6 +144,10 @@ fn candidates(
     let mut tight = Vec::new();
     for model in models {
         let efforts = efforts_within(route.effort, model);
+        let efforts = match tells_unthinking(asked, model) && efforts.contains(&Effort::None) {
+            true => vec![Effort::None],
+            false => efforts,
+        };
         let fits = |e: &Effort| cost::leaves_room(*e, job);
         match efforts.iter().any(fits) {
             true => roomy.extend(efforts.into_iter().filter(fits).map(|e| arm(model, e))),
@@ -158,6 +163,12 @@ fn candidates(
     }
     // An arm that would think the client's whole limit away answers only where there is no other.
     if roomy.is_empty() { tight } else { roomy }
+}
+
+/// The client asks for probabilities, and the model tells them where it does not think: OpenAI's.
+fn tells_unthinking(asked: &Asked<'_>, model: &Model) -> bool {
+    let openai = model.provider.kind.family == effort::Family::OpenAi;
+    openai && model.logprobs && asked.asks.has(Capability::Logprobs)
 }
 
 /// The efforts of a model within a rule's range, weakest first; the nearest one where there is none in it. Never empty.
@@ -390,7 +401,7 @@ fn named_arm(target: &Target, eligible: &[Arc<Model>]) -> Option<(Arc<Model>, Op
     }
 }
 
-fn names(target: &Target, model: &Model) -> bool {
+pub(super) fn names(target: &Target, model: &Model) -> bool {
     match target {
         Target::Tier(tier) => model.tier == *tier,
         Target::Within(least, most) => (least..=most).contains(&&model.tier),
@@ -480,8 +491,11 @@ pub(super) fn ceiling(
     job: &cost::Forecast<'_>,
 ) -> Option<PicoUsd> {
     let auto = asked.model == AUTO || asked.model.starts_with("auto:");
-    // A model that does not take the request's pictures is no better for having been asked for.
-    let takes = baseline.model.senses.lacking(asked.carried).is_none();
+    // A model that does not take what the request carries, or cannot do what it asks, is no better for having been asked for.
+    let model = &baseline.model;
+    let refused = (asked.doubted)(model).refused;
+    let lacks = [model.takes.lacks, refused].map(|lacks| asked.asks.first_of(lacks));
+    let takes = model.senses.lacking(asked.carried).is_none() && lacks == [None; 2];
     let asked_for = takes
         && (eligible.iter().any(|m| m.name == baseline.model.name)
             || can_be_told(asked, baseline).is_ok());
@@ -530,6 +544,23 @@ pub(super) fn hold_to_baseline(
         let verdict = "chosen: what the rule wants would cost more than what was asked for";
         ranked.insert(0, Weighed { verdict, ..own });
     }
+}
+
+/// The best arm of every other model that the rule allows, in the order in which they were weighed.
+pub(super) fn further(ranked: &[Weighed], attempts: &[Arm]) -> Vec<Arm> {
+    let mut further: Vec<Arm> = Vec::new();
+    for weighed in ranked {
+        let arm = &weighed.arm;
+        let known = |other: &Arm| Arc::ptr_eq(&other.model, &arm.model);
+        // No simulated model stands in for a real one.
+        if arm.model.simulated && attempts.iter().any(|first| !first.model.simulated) {
+            continue;
+        }
+        if !attempts.iter().any(known) && !further.iter().any(known) {
+            further.push(arm.clone());
+        }
+    }
+    further
 }
 
 /// The first arm, then what the rule names as its fallback. A paid fallback is never silent: without a word in the rule there is none.

@@ -1,5 +1,6 @@
 //! Caps that hold.
 
+mod arms;
 mod inside;
 mod limits;
 mod media;

@@ -313,6 +313,27 @@ window = "day"
 }
 
 #[test]
+fn explain_shows_what_keeps_a_model_out() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let model = |name: &str, tier: &str, more: &str| {
+        format!(
+            "[[model]]\nname = \"{name}\"\ntier = \"{tier}\"\nefforts = []\ninput_usd_per_mtok = 1\noutput_usd_per_mtok = 2\n{more}\n"
+        )
+    };
+    let config = format!(
+        "[[provider]]\nname = \"a\"\nkind = \"openai-compatible\"\nbase_url = \"http://127.0.0.1:1\"\n{}{}",
+        model("m-small", "small", "tool_use = false"),
+        model("m-big", "reasoning", "")
+    );
+    let file = dir.path().join("flyball.toml");
+    std::fs::write(&file, config).expect("a file");
+    let body = r#"{"messages":[{"role":"user","content":"hi"}],"tools":[{"type":"function","function":{"name":"f"}}]}"#;
+    let file = file.to_str().expect("a path");
+    let (ok, text, err) = out(flyball(dir.path()).args(["--config", file, "explain", body]));
+    assert!(ok && text.contains("it calls no tools"), "{text} {err}");
+}
+
+#[test]
 fn prices_can_be_refreshed_from_litellms_file() {
     let dir = tempfile::tempdir().expect("a folder");
     let row = r#"{"m-1":{"litellm_provider":"openai","mode":"chat","input_cost_per_token":4e-06,"output_cost_per_token":2e-05}}"#;

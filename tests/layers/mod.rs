@@ -10,8 +10,19 @@ use std::collections::BTreeSet;
 /// Lower first. A module may use its own layer and those below it.
 const LAYERS: [&[&str]; 5] = [
     &[
-        "arm", "chat", "effort", "error", "json", "limits", "money", "pattern", "price", "reader",
-        "takes", "tls",
+        "arm",
+        "capability",
+        "chat",
+        "effort",
+        "error",
+        "json",
+        "limits",
+        "money",
+        "pattern",
+        "price",
+        "reader",
+        "takes",
+        "tls",
     ],
     &[
         "dialect",

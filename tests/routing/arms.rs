@@ -70,7 +70,7 @@ async fn a_picture_that_no_model_sees_is_refused_before_anything_goes_out() {
     for (path, body) in with_picture() {
         let got = post(flyball.at(), path, &[], &body.to_string()).await;
         assert_eq!(got.status, 400, "{path}: {}", got.body);
-        assert!(got.body.contains("no configured model"), "{}", got.body);
+        assert!(got.body.contains("No configured model"), "{}", got.body);
     }
     assert_eq!(upstream.count(), 0);
 }

@@ -3,6 +3,7 @@
 mod arms;
 mod conversation;
 mod effort;
+mod gates;
 mod saved;
 
 use crate::client::{get, post};

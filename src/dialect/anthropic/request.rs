@@ -143,6 +143,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
     reading.unbounded_fields(&fields, &tools);
     reading.prompt.tools = tools.len();
     reading.prompt.structured = structured(&fields);
+    reading.prompt.schema = reading.prompt.structured;
     reading.add_system(&fields)?;
     body::messages(&fields, |i, message| reading.add_message(message, i))?;
     Ok(Request {

@@ -66,6 +66,7 @@ struct CoherePart<'a> {
 struct CohereFormat<'a> {
     #[serde(default, borrow, rename = "type")]
     kind: Text<'a>,
+    json_schema: Option<IgnoredAny>,
 }
 
 /// Reads a request.
@@ -83,7 +84,10 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
         format.and_then(|raw| serde_json::from_str::<Maybe<CohereFormat<'_>>>(raw).ok()?.0);
     let mut prompt = Prompt {
         tools: tools.len(),
-        structured: format.is_some_and(|f| f.kind.text() == Some("json_object")),
+        structured: format
+            .as_ref()
+            .is_some_and(|f| f.kind.text() == Some("json_object")),
+        schema: format.is_some_and(|f| f.json_schema.is_some()),
         ..Prompt::default()
     };
     body::messages(&fields, |i, message| {

@@ -125,6 +125,7 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
     let mut prompt = Prompt {
         tools,
         structured: config.as_ref().is_some_and(structured),
+        schema: config.as_ref().is_some_and(schema),
         ..Prompt::default()
     };
     prompt.system = system(&fields, &mut costs)?;
@@ -232,9 +233,11 @@ fn limit(fields: &Object<'_>, config: Option<&Object<'_>>) -> Result<Option<Limi
 
 fn structured(config: &Object<'_>) -> bool {
     let json = either(config, "responseMimeType").and_then(json::text);
-    json.is_some_and(|mime| mime == "application/json")
-        || either(config, "responseSchema").is_some()
-        || either(config, "responseJsonSchema").is_some()
+    json.is_some_and(|mime| mime == "application/json") || schema(config)
+}
+
+fn schema(config: &Object<'_>) -> bool {
+    either(config, "responseSchema").is_some() || either(config, "responseJsonSchema").is_some()
 }
 
 fn name_unbounded(fields: &Object<'_>, config: Option<&Object<'_>>, list: &mut Vec<String>) {

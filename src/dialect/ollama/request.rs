@@ -64,6 +64,9 @@ pub(super) fn decode<'a>(
     let mut prompt = Prompt {
         tools: tools.len(),
         structured: fields.some("format").is_some_and(|raw| raw != "\"\""),
+        schema: fields
+            .some("format")
+            .is_some_and(|raw| raw.starts_with('{')),
         ..Prompt::default()
     };
     match api {

@@ -87,9 +87,12 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
     body::unbounded_tools(&tools, &mut costs);
     let functions: Option<Vec<IgnoredAny>> = body::list(&fields, "functions")?;
     let old_calls = functions.is_some();
+    let format = response_format(&fields);
+    let format = format.as_ref().and_then(|format| format.kind.text());
     let mut prompt = Prompt {
         tools: tools.len() + functions.map_or(0, |f| f.len()),
-        structured: structured(&fields),
+        structured: matches!(format, Some("json_schema" | "json_object")),
+        schema: format == Some("json_schema"),
         ..Prompt::default()
     };
     body::messages(&fields, |i, message| {
@@ -145,12 +148,11 @@ fn limit(fields: &Object<'_>) -> Result<Option<Limit>, Error> {
     }
 }
 
-fn structured(fields: &Object<'_>) -> bool {
-    fields
-        .some("response_format")
-        .and_then(|raw| serde_json::from_str::<Maybe<ResponseFormat<'_>>>(raw).ok())
-        .and_then(|format| format.0)
-        .is_some_and(|format| matches!(format.kind.text(), Some("json_schema" | "json_object")))
+fn response_format<'a>(fields: &Object<'a>) -> Option<ResponseFormat<'a>> {
+    let raw = fields.some("response_format")?;
+    serde_json::from_str::<Maybe<ResponseFormat<'_>>>(raw)
+        .ok()?
+        .0
 }
 
 fn add<'a>(

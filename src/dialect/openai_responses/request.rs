@@ -124,9 +124,11 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: &Place<'a>) -> Result<Request<'
     name_unbounded(&fields, &mut costs.unbounded);
     let tools: Vec<Maybe<ResponsesTool<'_>>> = body::list(&fields, "tools")?.unwrap_or_default();
     offered(&tools, "", &mut costs);
+    let format = format(&fields);
     let mut prompt = Prompt {
         tools: tools.len(),
-        structured: structured(&fields),
+        structured: format.as_ref().is_some_and(|kind| kind != "text"),
+        schema: format.as_ref().is_some_and(|kind| kind == "json_schema"),
         ..Prompt::default()
     };
     if let Some(raw) = fields.some("instructions") {
@@ -181,13 +183,13 @@ fn name_unbounded(fields: &Object<'_>, list: &mut Vec<String>) {
     }
 }
 
-fn structured(fields: &Object<'_>) -> bool {
+/// The kind of answer that is asked for, `text`, `json_object` or `json_schema`.
+fn format<'a>(fields: &Object<'a>) -> Option<std::borrow::Cow<'a, str>> {
     let text = fields
         .some("text")
         .and_then(|raw| Object::read_str(raw).ok());
     let format = text.and_then(|t| Object::read_str(t.some("format")?).ok());
-    let kind = format.and_then(|f| json::text(f.some("type")?));
-    kind.is_some_and(|kind| kind != "text")
+    format.and_then(|f| json::text(f.some("type")?))
 }
 
 fn input<'a>(

@@ -503,7 +503,7 @@ impl Order for CompletionOrder<'_> {
     fn look(&mut self) -> Option<Witness> {
         let completion = self.completion();
         let (model, evidence) = (&self.arm.model, completion.admission.habits.evidence());
-        let can = model.logprobs && self.told.dialect.asks_logprobs();
+        let can = model.logprobs && self.told.dialect.can_ask_logprobs();
         self.looks = can && evidence.tells(&model.name, completion.manner());
         let asked = self.told.dialect.ask_logprobs(&self.request.fields);
         self.hides = self.looks && !asked.is_empty();

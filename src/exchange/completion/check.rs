@@ -61,6 +61,8 @@ impl Completion<'_> {
             completion: self,
             decision: Decision {
                 attempts: vec![arm.clone()],
+                further: Vec::new(),
+                routed: true,
                 rule: RULE.to_owned(),
                 baseline: arm,
                 untouched: false,

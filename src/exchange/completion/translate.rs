@@ -63,9 +63,9 @@ impl<'a> Translator<'a> {
     pub(super) fn told_to_show(&self, asked: &Completion<'_>, arm: &Arm) -> Result<Wording, Error> {
         let usual = tongue(self.dialect, &asked.request, arm);
         let shows = |dialect: &&'static dyn Dialect| {
-            dialect.asks_logprobs() && arm.model.provider.speaks(dialect.name())
+            dialect.can_ask_logprobs() && arm.model.provider.speaks(dialect.name())
         };
-        match usual.0.asks_logprobs() {
+        match usual.0.can_ask_logprobs() {
             true => self.told_in(usual, asked, arm, false),
             false => match dialect::ALL.iter().copied().find(shows) {
                 Some(other) => self.told_in((other, other), asked, arm, false),

@@ -361,6 +361,7 @@ mod tests {
             ability: Default::default(),
             embeds: false,
             logprobs: false,
+            takes: Default::default(),
         };
         Fleet {
             models: vec![Arc::new(model)],
