@@ -361,7 +361,15 @@ impl<'a> Exchange<'a> {
             self.room(&mut *first, Duration::ZERO).await,
             self.room(&mut *second, Duration::ZERO).await,
         );
-        let (Ok(Some(first_room)), Ok(Some(mut room))) = room else {
+        let fits = |both: &(HeldRoom, HeldRoom)| {
+            let most = self.admission.wishes.max_cost;
+            most.is_none_or(|most| both.0.amount() + both.1.amount() <= most)
+        };
+        let both = match room {
+            (Ok(Some(first)), Ok(Some(second))) => Some((first, second)).filter(fits),
+            _ => None,
+        };
+        let Some((first_room, mut room)) = both else {
             self.no_room.store(true, Ordering::Relaxed);
             self.probing(ProbeOutcome::NoRoom, Some(probe));
             return Probed::Not;
@@ -375,6 +383,7 @@ impl<'a> Exchange<'a> {
             decided,
         };
         let looked = self.send(attempt, Some(first_room), Some(look)).await;
+        let mut refused = false;
         let small = match looked {
             Ok(Answered::Stands(answer, _)) => {
                 drop(room);
@@ -387,10 +396,10 @@ impl<'a> Exchange<'a> {
             }
             // It has failed, or refuses what it was asked for: the better arm answers as if it had never been asked.
             Err(failed) => {
-                if failed.is_refusal() {
-                    let evidence = self.admission.habits.evidence();
-                    evidence.told_nothing(&probe.arm.model.name);
+                if *self.state.closing.borrow() {
+                    return Probed::answered(failed.of(&probe.arm).reply());
                 }
+                refused = failed.is_refusal();
                 self.probing(ProbeOutcome::Failed, Some(probe));
                 None
             }
@@ -406,20 +415,27 @@ impl<'a> Exchange<'a> {
             Some(small) => small.kept_while(answering).await,
             None => (answering.await, None),
         };
+        // What broke off while the other one was asked is no answer.
+        let small = small.filter(|small| answer.is_ok() || !small.is_cut());
         match (answer.map_err(|failed| failed.of(strong)), small) {
             (Ok(answer), small) => {
+                // The request itself was fine: what was refused are the probabilities that it asked for.
+                if refused {
+                    let evidence = self.admission.habits.evidence();
+                    evidence.told_nothing(&probe.arm.model.name);
+                }
                 let said = answer.text();
                 if let Some((small, said)) = small.as_ref().zip(said) {
                     probed::compare(self.admission.habits.evidence(), probe, small, said);
                 }
+                let outcome = match small {
+                    Some(_) => ProbeOutcome::Escalated,
+                    None => ProbeOutcome::Failed,
+                };
                 // Dropped, it is booked as what it has used so far, and for nothing.
                 drop(small);
                 self.served(work, strong);
-                Probed::answered(Ok(probed::told(
-                    answer.answer(),
-                    ProbeOutcome::Escalated,
-                    probe,
-                )))
+                Probed::answered(Ok(probed::told(answer.answer(), outcome, probe)))
             }
             (Err(_), Some(small)) => {
                 self.probing(ProbeOutcome::StrongFailed, Some(probe));
@@ -688,7 +704,7 @@ impl<'a> Exchange<'a> {
                 };
                 let (head, relay) = self.relay(sent, head, flow, settlement);
                 match look {
-                    Some(look) => Ok(self.look_at_stream(head, relay, look).await),
+                    Some(look) => self.look_at_stream(sent, head, relay, look).await,
                     None => Ok(Answered::Stands(streamed(head, relay), None)),
                 }
             }
@@ -730,7 +746,8 @@ impl<'a> Exchange<'a> {
                     head.headers.remove(CONTENT_ENCODING);
                     bytes = plain;
                 }
-                if let Some(look) = look {
+                // What is made in the background has nothing to show yet.
+                if let Some(look) = look.filter(|_| !answer.goes_on) {
                     settlement.arrived();
                     self.remember_makers(sent.arm, &answer);
                     return self.look_at_whole(order, head, (bytes, answer), (settlement, look));
@@ -745,8 +762,13 @@ impl<'a> Exchange<'a> {
                 };
                 head.headers
                     .extend(bill.map(bill_headers).unwrap_or_default());
-                let text = self.compares.load(Ordering::Relaxed).then(|| answer.text());
+                let second = self.compares.load(Ordering::Relaxed);
+                let text = second.then(|| answer.text());
+                let worthless = second && answer.is_unread();
                 let answer = order.answer(head, bytes, answer);
+                if worthless {
+                    return Err(Unserved::last(answer));
+                }
                 answer
                     .map(|answer| Answered::Stands(answer, text))
                     .map_err(|error| {
@@ -776,7 +798,12 @@ impl<'a> Exchange<'a> {
                     coding,
                 };
                 let (head, relay) = self.relay(sent, head, flow, settlement);
-                Ok(Answered::Stands(streamed(head, relay), None))
+                let mut answer = streamed(head, relay);
+                if let Some(Look { probe, .. }) = look {
+                    self.probing(ProbeOutcome::Stands, Some(probe));
+                    probed::note(&mut answer, ProbeOutcome::Stands);
+                }
+                Ok(Answered::Stands(answer, None))
             }
             reply::HeldAnswer::Broken(error) => {
                 settlement.unknown(Outcome::StreamCut);
@@ -793,7 +820,13 @@ impl<'a> Exchange<'a> {
     }
 
     /// A stream that is held back until enough of it is here to be looked at.
-    async fn look_at_stream(&self, head: Head, mut relay: Relay, look: Look<'_>) -> Answered {
+    async fn look_at_stream(
+        &self,
+        sent: &Sent<'_>,
+        head: Head,
+        mut relay: Relay,
+        look: Look<'_>,
+    ) -> Result<Answered, Unserved> {
         let Look { probe, witness } = look;
         let probing = &self.admission.policy.probing;
         let hold = relay::Hold {
@@ -801,6 +834,15 @@ impl<'a> Exchange<'a> {
             time: probing.hold_for,
         };
         let (witness, whole) = relay.hold(witness, hold).await;
+        if relay.is_cut() {
+            if sent.works {
+                self.may_be_billed();
+            }
+            // Nobody has seen any of it, so the other arm can answer in its place.
+            relay.broke_off();
+            let why = "the provider broke off before the answer could be looked at";
+            return Err(Unserved::next(Err(Error::new(Kind::UpstreamFailed, why))));
+        }
         let verdict = self.verdict(probe, &witness, whole);
         relay.looked_at(verdict.shown, verdict.goes_on);
         let answer = Small::Stream {
@@ -812,7 +854,7 @@ impl<'a> Exchange<'a> {
                 false => String::new(),
             },
         };
-        self.by(verdict, probe, answer)
+        Ok(self.by(verdict, probe, answer))
     }
 
     /// A whole answer that is looked at. It is booked when it is known whether it is delivered.
@@ -824,6 +866,12 @@ impl<'a> Exchange<'a> {
         (mut settlement, look): (Settlement, Look<'_>),
     ) -> Result<Answered, Unserved> {
         let Look { probe, mut witness } = look;
+        if answer.is_unread() {
+            let _ = settlement.answered(&answer);
+            self.may_be_billed();
+            let why = "the provider's answer cannot be read";
+            return Err(Unserved::next(Err(Error::new(Kind::UpstreamFailed, why))));
+        }
         for event in answer.clone().into_events() {
             witness.saw(&event);
         }

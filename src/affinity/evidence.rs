@@ -15,6 +15,8 @@ const ENTRIES_MAX: usize = 2_000;
 const CURVE_EVERY: u32 = 16;
 /// An arm that was asked for probabilities and gave none is not asked again for so long.
 const SILENT_FOR: Duration = Duration::from_secs(3_600);
+/// One that has given some before has to give none so often in a row.
+const SILENT_AFTER: u32 = 3;
 
 /// What is known of all arms.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +27,24 @@ pub struct Evidences {
 #[derive(Debug, Default)]
 struct Known {
     learned: BTreeMap<(String, Effort, Scale), Learned>,
-    silent: BTreeMap<String, Instant>,
+    silent: BTreeMap<String, Silence>,
+}
+
+/// A model that was asked for probabilities and has given none since.
+#[derive(Clone, Copy, Debug)]
+struct Silence {
+    since: Instant,
+    /// So often in a row.
+    times: u32,
+    /// It has given some before.
+    told_before: bool,
+}
+
+impl Silence {
+    fn lasts(&self) -> bool {
+        let enough = !self.told_before || self.times >= SILENT_AFTER;
+        enough && self.since.elapsed() <= SILENT_FOR
+    }
 }
 
 #[derive(Debug, Default)]
@@ -84,15 +103,23 @@ impl Evidences {
     pub fn tells(&self, model: &str) -> bool {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let silent = known.silent.get(model);
-        silent.is_none_or(|since| since.elapsed() > SILENT_FOR)
+        silent.is_none_or(|silence| !silence.lasts())
     }
 
     /// A model was asked for probabilities, and gave none or refused.
     pub fn told_nothing(&self, model: &str) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        if known.silent.len() < ENTRIES_MAX || known.silent.contains_key(model) {
-            known.silent.insert(model.to_owned(), Instant::now());
+        if known.silent.len() >= ENTRIES_MAX && !known.silent.contains_key(model) {
+            return;
         }
+        let told_before = known.learned.keys().any(|(name, ..)| name == model);
+        let times = known.silent.get(model).map_or(0, |silence| silence.times);
+        let silence = Silence {
+            since: Instant::now(),
+            times: times.saturating_add(1),
+            told_before,
+        };
+        known.silent.insert(model.to_owned(), silence);
     }
 
     /// An answer has shown this.
@@ -102,6 +129,11 @@ impl Evidences {
         logprob: f64,
         promise: Promise,
     ) {
+        self.known
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .silent
+            .remove(model);
         self.learn((model, effort, scale), |learned| {
             learned.calibration.saw(logprob, promise);
             learned.since += 1;

@@ -1,7 +1,7 @@
 //! `flyball train`, `fit` and `eval`: the grader from outcomes, an operator's overlay, and how good both are.
 
-mod replay;
 mod policy;
+mod replay;
 mod tables;
 
 use super::Common;

@@ -188,6 +188,14 @@ pub(super) enum Small {
 }
 
 impl Small {
+    /// It has broken off before it was complete.
+    pub(super) fn is_cut(&self) -> bool {
+        match self {
+            Small::Whole { .. } => false,
+            Small::Stream { relay, .. } => relay.is_cut(),
+        }
+    }
+
     /// Reads on for as long as another arm is asked, so that the answer is there should that one fail.
     pub(super) async fn kept_while(
         mut self,

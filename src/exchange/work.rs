@@ -58,6 +58,14 @@ impl Unserved {
         }
     }
 
+    /// What the client is told of it.
+    pub(super) fn reply(self) -> Reply {
+        match self {
+            Unserved::Final(reply) | Unserved::NextArm(reply) => *reply,
+            Unserved::LocalInstead(refusal) => Err(refusal),
+        }
+    }
+
     /// An error that no other arm can mend.
     pub(super) fn error(error: Error) -> Unserved {
         Unserved::last(Err(error))

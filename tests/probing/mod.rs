@@ -1,5 +1,7 @@
 //! The cheap model is asked first, its answer is looked at, and the dearer one is asked where that speaks against it.
 
+mod faults;
+
 use crate::client::post;
 use crate::flyball::{Flyball, compatible};
 use crate::scripted::{Step, Upstream, answer, chat, end, piece, stream_head};
