@@ -326,7 +326,10 @@ impl Relay {
                 }
             }
         }
-        (self.witness.take().unwrap_or_default(), self.is_over())
+        let witness = self.witness.take().unwrap_or_default();
+        // Its last word has come; what may follow is the usage.
+        let whole = self.is_over() || witness.has_ended();
+        (witness, whole)
     }
 
     /// Reads on while nobody takes anything of the answer, as far as there is room.

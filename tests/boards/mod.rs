@@ -116,6 +116,7 @@ fn told() -> String {
     });
     telemetry.cap_refused("global", false);
     telemetry.dropped("openai_chat", "anthropic_messages", 1);
+    telemetry.probed("m", "stands");
     telemetry.caps(&[CapFigures {
         scope: "global",
         window: "day",

@@ -1,6 +1,7 @@
 //! The cheap model is asked first, its answer is looked at, and the dearer one is asked where that speaks against it.
 
 mod faults;
+mod holding;
 
 use crate::client::post;
 use crate::flyball::{Flyball, compatible};
