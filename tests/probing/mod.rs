@@ -1,5 +1,6 @@
 //! The cheap model is asked first, its answer is looked at, and the dearer one is asked where that speaks against it.
 
+mod day;
 mod faults;
 mod holding;
 
