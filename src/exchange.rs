@@ -386,7 +386,15 @@ impl<'a> Exchange<'a> {
             self.room(&mut *first, Duration::ZERO).await,
             self.room(&mut *second, Duration::ZERO).await,
         );
-        let (Ok(Some(first_room)), Ok(Some(mut room))) = room else {
+        let fits = |both: &(HeldRoom, HeldRoom)| {
+            let most = self.admission.wishes.max_cost;
+            most.is_none_or(|most| both.0.amount() + both.1.amount() <= most)
+        };
+        let both = match room {
+            (Ok(Some(first)), Ok(Some(second))) => Some((first, second)).filter(fits),
+            _ => None,
+        };
+        let Some((first_room, mut room)) = both else {
             self.no_room.store(true, Ordering::Relaxed);
             self.probing(ProbeOutcome::NoRoom, Some(probe));
             return Probed::Not;
@@ -405,6 +413,7 @@ impl<'a> Exchange<'a> {
             decided,
         };
         let looked = self.send(attempt, Some(first_room), Some(look)).await;
+        let mut refused = false;
         let small = match looked {
             Ok(Answered::Stands(answer, _)) => {
                 drop(room);
@@ -417,9 +426,10 @@ impl<'a> Exchange<'a> {
             }
             // It has failed, or refuses what it was asked for: the better arm answers as if it had never been asked.
             Err(failed) => {
-                if failed.is_refusal() {
-                    work.tells_nothing(&probe.arm);
+                if *self.state.closing.borrow() {
+                    return Probed::answered(failed.of(&probe.arm).reply());
                 }
+                refused = failed.is_refusal();
                 self.probing(ProbeOutcome::Failed, Some(probe));
                 None
             }
@@ -436,8 +446,14 @@ impl<'a> Exchange<'a> {
             Some(small) => small.kept_while(answering).await,
             None => (answering.await, None),
         };
+        // What broke off while the other one was asked is no answer.
+        let small = small.filter(|small| answer.is_ok() || !small.is_cut());
         match (answer, small) {
             (Ok(answer), small) => {
+                // The request itself was fine: what was refused are the probabilities that it asked for.
+                if refused {
+                    work.tells(&probe.arm, false);
+                }
                 let said = answer.text();
                 if let Some((small, said)) = small.as_ref().zip(said) {
                     probed::compare(self.admission.habits.evidence(), probe, small, said);
@@ -722,7 +738,7 @@ impl<'a> Exchange<'a> {
                         witness,
                     }) => {
                         let look = (work, probe, witness);
-                        Ok(self.look_at_stream(head, relay, look).await)
+                        self.look_at_stream(sent, head, relay, look).await
                     }
                     Some(Look::Hear(..)) | None => {
                         Ok(Answered::Stands(streamed(head, relay), None))
@@ -768,11 +784,12 @@ impl<'a> Exchange<'a> {
                     bytes = plain;
                 }
                 match look {
+                    // What is made in the background has nothing to show yet.
                     Some(Look::Judge {
                         work,
                         probe,
                         witness,
-                    }) => {
+                    }) if !answer.goes_on => {
                         settlement.arrived();
                         self.remember_makers(sent.arm, &answer);
                         let look = (work, probe, witness);
@@ -783,7 +800,7 @@ impl<'a> Exchange<'a> {
                         let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
                         *heard = probed::seen(witness, &answer).confirmed();
                     }
-                    None => {}
+                    Some(Look::Judge { .. }) | None => {}
                 }
                 let bill = match hold.books {
                     Booked::Passed => settlement.passed(&answer, true),
@@ -795,8 +812,13 @@ impl<'a> Exchange<'a> {
                 };
                 head.headers
                     .extend(bill.map(bill_headers).unwrap_or_default());
-                let text = self.compares.load(Ordering::Relaxed).then(|| answer.text());
+                let second = self.compares.load(Ordering::Relaxed);
+                let text = second.then(|| answer.text());
+                let worthless = second && answer.is_unread();
                 let answer = order.answer(head, bytes, answer);
+                if worthless {
+                    return Err(Unserved::last(answer));
+                }
                 answer
                     .map(|answer| Answered::Stands(answer, text))
                     .map_err(|error| {
@@ -826,7 +848,12 @@ impl<'a> Exchange<'a> {
                     coding,
                 };
                 let (head, relay) = self.relay(sent, head, flow, settlement);
-                Ok(Answered::Stands(streamed(head, relay), None))
+                let mut answer = streamed(head, relay);
+                if let Some(Look::Judge { probe, .. }) = look {
+                    self.probing(ProbeOutcome::Stands, Some(probe));
+                    probed::note(&mut answer, ProbeOutcome::Stands);
+                }
+                Ok(Answered::Stands(answer, None))
             }
             reply::HeldAnswer::Broken(error) => {
                 settlement.unknown(Outcome::StreamCut);
@@ -845,19 +872,29 @@ impl<'a> Exchange<'a> {
     /// A stream that is held back until enough of it is here to be looked at.
     async fn look_at_stream(
         &self,
+        sent: &Sent<'_>,
         head: Head,
         mut relay: Relay,
         (work, probe, witness): (&dyn Work, &Probe, Witness),
-    ) -> Answered {
+    ) -> Result<Answered, Unserved> {
         let probing = &self.admission.policy.probing;
         let hold = relay::Hold {
             tokens: probing.hold_tokens,
             time: probing.hold_for,
         };
         let (witness, whole) = relay.hold(witness, hold).await;
+        if relay.is_cut() {
+            if sent.works {
+                self.may_be_billed();
+            }
+            // Nobody has seen any of it, so the other arm can answer in its place.
+            relay.broke_off();
+            let why = "the provider broke off before the answer could be looked at";
+            return Err(Unserved::next(Err(Error::new(Kind::UpstreamFailed, why))));
+        }
         let evidence = witness.evidence(whole);
-        if evidence.sign == Sign::Silent && witness.asked() && !witness.calls() {
-            work.tells_nothing(&probe.arm);
+        if witness.asked() && !witness.calls() {
+            work.tells(&probe.arm, evidence.sign != Sign::Silent);
         }
         let verdict = self.verdict(probe, evidence);
         relay.looked_at(verdict.shown, verdict.goes_on);
@@ -870,7 +907,7 @@ impl<'a> Exchange<'a> {
                 false => String::new(),
             },
         };
-        self.by(verdict, probe, answer)
+        Ok(self.by(verdict, probe, answer))
     }
 
     /// A whole answer that is looked at. It is booked when it is known whether it is delivered.
@@ -881,6 +918,12 @@ impl<'a> Exchange<'a> {
         (bytes, answer, mut settlement): (Bytes, Read, Settlement),
         (work, probe, witness): (&dyn Work, &Probe, Witness),
     ) -> Result<Answered, Unserved> {
+        if answer.is_unread() {
+            let _ = settlement.answered(&answer);
+            self.may_be_billed();
+            let why = "the provider's answer cannot be read";
+            return Err(Unserved::next(Err(Error::new(Kind::UpstreamFailed, why))));
+        }
         let witness = probed::seen(witness, &answer);
         settlement.heard(&answer);
         let answer = order.answer(head, bytes, answer).map_err(|error| {
@@ -890,8 +933,8 @@ impl<'a> Exchange<'a> {
         let mut evidence = witness.evidence(true);
         // Few tell how likely a call of a tool was, and nobody can be asked about it.
         let silent = evidence.sign == Sign::Silent && !witness.calls();
-        if silent && witness.asked() {
-            work.tells_nothing(&probe.arm);
+        if witness.asked() && !witness.calls() {
+            work.tells(&probe.arm, !silent);
         }
         if silent && self.admission.policy.probing.checks {
             let asked = self.check(work, probe, witness.text());

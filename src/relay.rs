@@ -19,6 +19,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use patience::{Over, Patience};
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -157,7 +158,9 @@ pub struct Relay {
     upstream: Option<In>,
     settlement: Option<Settlement>,
     reading: Reading,
-    ready: Vec<Bytes>,
+    ready: VecDeque<Bytes>,
+    /// What those take up.
+    ready_bytes: usize,
     trailers: Option<HeaderMap>,
     // A JSON answer that was cut: the connection must not end as if the answer were whole.
     broken: Option<String>,
@@ -182,8 +185,10 @@ pub struct Hold {
     pub time: Duration,
 }
 
-/// Bytes that are held back at most.
+/// Bytes that are held back at most; what comes in one piece may go beyond.
 const HELD_MAX: usize = 1024 * 1024;
+/// A piece takes up so many bytes beside its own.
+const PIECE: usize = 64;
 
 /// What a relay needs besides the bytes.
 pub struct RelayTerms<'a> {
@@ -215,11 +220,12 @@ impl Relay {
         settlement: Settlement,
         terms: RelayTerms<'_>,
     ) -> Relay {
-        Relay {
+        let mut relay = Relay {
             upstream: Some(upstream),
             settlement: Some(settlement),
             reading,
-            ready: first.into_iter().filter(|b| !b.is_empty()).collect(),
+            ready: VecDeque::new(),
+            ready_bytes: 0,
             trailers: None,
             broken: None,
             wants_trailers: terms.wants_trailers,
@@ -235,13 +241,16 @@ impl Relay {
             ),
             witness: None,
             over: false,
-        }
+        };
+        relay.push(first.unwrap_or_default());
+        relay
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         loop {
-            if !self.ready.is_empty() {
-                return Poll::Ready(Some(Ok(Frame::data(self.ready.remove(0)))));
+            if let Some(bytes) = self.ready.pop_front() {
+                self.ready_bytes -= bytes.len() + PIECE;
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
             if std::mem::take(&mut self.over) {
                 self.end();
@@ -301,8 +310,7 @@ impl Relay {
             let witness = self.witness.as_ref();
             let (tokens, calls, ended) =
                 witness.map_or((0, false, true), |w| (w.tokens(), w.calls(), w.has_ended()));
-            let full = self.ready.iter().map(Bytes::len).sum::<usize>() > HELD_MAX;
-            if full || ended || (tokens >= hold.tokens && !calls) {
+            if self.is_full() || ended || (tokens >= hold.tokens && !calls) {
                 break;
             }
             if tokens > 0 {
@@ -318,15 +326,40 @@ impl Relay {
                 }
             }
         }
-        (self.witness.take().unwrap_or_default(), self.is_over())
+        let witness = self.witness.take().unwrap_or_default();
+        // Its last word has come; what may follow is the usage.
+        let whole = self.is_over() || witness.has_ended();
+        (witness, whole)
     }
 
     /// Reads on while nobody takes anything of the answer, as far as there is room.
     pub async fn keep_reading(&mut self) {
-        while !self.is_over() && self.ready.iter().map(Bytes::len).sum::<usize>() <= HELD_MAX {
+        while !self.is_over() && !self.is_full() {
             self.read_on().await;
         }
         std::future::pending().await
+    }
+
+    /// As much is held back as may be.
+    fn is_full(&self) -> bool {
+        self.ready_bytes > HELD_MAX
+    }
+
+    /// The answer broke off, or has ended before it was complete, while it was held back.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        match &self.settlement {
+            None => true,
+            Some(settlement) => self.over && !settlement.complete(),
+        }
+    }
+
+    /// An answer that was cut is not delivered: what is open of it is booked as broken off.
+    pub fn broke_off(mut self) {
+        self.upstream = None;
+        if let Some(settlement) = self.settlement.take() {
+            settlement.unknown(Outcome::StreamCut);
+        }
     }
 
     /// Nothing more will come, whether the answer is complete or not.
@@ -516,7 +549,8 @@ impl Relay {
 
     fn push(&mut self, bytes: Bytes) {
         if !bytes.is_empty() {
-            self.ready.push(bytes);
+            self.ready_bytes += bytes.len() + PIECE;
+            self.ready.push_back(bytes);
         }
     }
 }

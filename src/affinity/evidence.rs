@@ -15,6 +15,8 @@ const ENTRIES_MAX: usize = 2_000;
 const CURVE_EVERY: u32 = 16;
 /// An arm that was asked for probabilities and gave none is not asked again for so long.
 const SILENT_FOR: Duration = Duration::from_secs(3_600);
+/// One that has given some before has to give none so often in a row.
+const SILENT_AFTER: u32 = 3;
 
 /// What is known of all arms.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +27,7 @@ pub struct Evidences {
 #[derive(Debug, Default)]
 struct Known {
     learned: BTreeMap<(String, Effort, Scale), Learned>,
-    silent: BTreeMap<(String, Manner), Instant>,
+    silent: BTreeMap<(String, Manner), Silence>,
 }
 
 /// In which manner a model is asked: some servers tell probabilities in one and not in another, llama.cpp none of a stream with tools.
@@ -35,6 +37,23 @@ pub struct Manner {
     pub tools: bool,
     /// The answer is streamed.
     pub stream: bool,
+}
+
+/// A model that was asked for probabilities and has given none since.
+#[derive(Clone, Copy, Debug)]
+struct Silence {
+    since: Instant,
+    /// So often in a row.
+    times: u32,
+    /// It has given some before.
+    told_before: bool,
+}
+
+impl Silence {
+    fn lasts(&self) -> bool {
+        let enough = !self.told_before || self.times >= SILENT_AFTER;
+        enough && self.since.elapsed() <= SILENT_FOR
+    }
 }
 
 #[derive(Debug, Default)]
@@ -96,15 +115,36 @@ impl Evidences {
             return true;
         }
         let silent = known.silent.get(&(model.to_owned(), manner));
-        silent.is_none_or(|since| since.elapsed() > SILENT_FOR)
+        silent.is_none_or(|silence| !silence.lasts())
     }
 
     /// A model was asked for probabilities, and gave none or refused.
     pub fn told_nothing(&self, model: &str, manner: Manner) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let key = (model.to_owned(), manner);
-        if known.silent.len() < ENTRIES_MAX || known.silent.contains_key(&key) {
-            known.silent.insert(key, Instant::now());
+        if known.silent.len() >= ENTRIES_MAX && !known.silent.contains_key(&key) {
+            return;
+        }
+        let told_before = known.learned.keys().any(|(name, ..)| name == model);
+        let times = known.silent.get(&key).map_or(0, |silence| silence.times);
+        let silence = Silence {
+            since: Instant::now(),
+            times: times.saturating_add(1),
+            told_before,
+        };
+        known.silent.insert(key, silence);
+    }
+
+    /// A model that was asked for probabilities has given some.
+    pub fn told(&self, model: &str, manner: Manner) {
+        let key = (model.to_owned(), manner);
+        let kept = {
+            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+            known.silent.contains_key(&key)
+        };
+        if kept {
+            let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+            known.silent.remove(&key);
         }
     }
 

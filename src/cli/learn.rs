@@ -51,7 +51,7 @@ fn status(books: &mut dyn Store, as_json: bool) -> Result<(), String> {
         return Ok(());
     }
     let mut shown = table(&[
-        "model", "effort", "evidence", "answers", "labels", "it says", "shift",
+        "model", "effort", "evidence", "answers", "labels", "it says", "shift", "drifts",
     ]);
     for arm in &arms {
         let calibration = &arm.calibration;
@@ -63,11 +63,12 @@ fn status(books: &mut dyn Store, as_json: bool) -> Result<(), String> {
             calibration.labels().to_string(),
             format!("{:.1} %", calibration.said() * 100.0),
             format!("{:+.2}", calibration.curve().shift()),
+            calibration.drifts().to_string(),
         ]);
     }
     println!("{shown}");
     println!(
-        "It says: how likely the model takes its own answers to be right, on average. Shift: what is added to the log-odds that are left of it. Labels: answers that a better model's answer was compared with."
+        "It says: how likely the model takes its own answers to be right, on average. Shift: what is added to the log-odds that are left of it. Labels: answers that a better model's answer was compared with. Drifts: how often its answers were found to have become those of another model, and it was learned anew."
     );
     Ok(())
 }
@@ -78,5 +79,6 @@ fn one(arm: &LearnedArm) -> Value {
         "model": arm.model, "effort": arm.effort, "evidence": arm.scale.name(),
         "answers": calibration.answers().round(), "labels": calibration.labels(),
         "says": calibration.said(), "shift": calibration.curve().shift(),
+        "drifts": calibration.drifts(),
     })
 }

@@ -337,9 +337,13 @@ impl Work for Routed<'_> {
         self.decision.probe.as_ref()
     }
 
-    fn tells_nothing(&self, arm: &Arm) {
+    fn tells(&self, arm: &Arm, told: bool) {
         let evidence = self.completion.admission.habits.evidence();
-        evidence.told_nothing(&arm.model.name, self.completion.manner());
+        let (model, manner) = (&arm.model.name, self.completion.manner());
+        match told {
+            true => evidence.told(model, manner),
+            false => evidence.told_nothing(model, manner),
+        }
     }
 
     fn check(&self, probe: &Probe, answer: &str) -> Option<Check> {

@@ -151,8 +151,6 @@ pub(super) fn learn(evidences: &Evidences, probe: &Probe, verdict: Verdict) {
 
 /// A text of no more characters is an answer that can be compared with another one's word for word.
 const COMPARED_MAX: usize = 80;
-/// Two short answers differ: so much the better arm's is worth above the other one on average, since seldom are both right.
-const DIFFERS: f64 = 0.8;
 
 /// What a short answer comes to: its letters and digits, in lower case.
 fn gist(text: &str) -> Option<String> {
@@ -170,13 +168,14 @@ pub(super) fn compare(evidences: &Evidences, probe: &Probe, small: &Small, bette
     let (Some(first), Some(better)) = (gist(first), gist(better)) else {
         return;
     };
-    if let (Some(signal), Some(logprob)) = (sign.signal(), logprob) {
+    let stands = probe.judged(verdict.evidence);
+    if let (Some(signal), Some(logprob), Some(stands)) = (sign.signal(), logprob, stands) {
         let arm = (
             probe.arm.model.name.as_str(),
             probe.arm.effort_or(None),
             signal.scale(),
         );
-        let added = if first == better { 0.0 } else { DIFFERS };
+        let added = stands.added_where(first != better);
         evidences.judge(arm, logprob, probe.promise, added);
     }
 }
@@ -204,6 +203,14 @@ impl Small {
     pub(super) fn shown(&self) -> Shown {
         match self {
             Small::Whole { verdict, .. } | Small::Stream { verdict, .. } => verdict.shown,
+        }
+    }
+
+    /// It has broken off before it was complete.
+    pub(super) fn is_cut(&self) -> bool {
+        match self {
+            Small::Whole { .. } => false,
+            Small::Stream { relay, .. } => relay.is_cut(),
         }
     }
 

@@ -81,6 +81,16 @@ impl Unserved {
         }
     }
 
+    /// What the client is told of it.
+    pub(super) fn reply(self) -> Reply {
+        match self {
+            Unserved::Final(reply) | Unserved::NextArm(reply) | Unserved::Barred(reply, _) => {
+                *reply
+            }
+            Unserved::LocalInstead(refusal) => Err(refusal),
+        }
+    }
+
     /// An error that no other arm can mend.
     pub(super) fn error(error: Error) -> Unserved {
         Unserved::last(Err(error))
@@ -147,8 +157,8 @@ pub(super) trait Work: Send + Sync {
         None
     }
 
-    /// The arm was asked how likely its tokens were, and tells nothing of it.
-    fn tells_nothing(&self, _arm: &Arm) {}
+    /// The arm was asked how likely its tokens were, and tells it or not.
+    fn tells(&self, _arm: &Arm, _told: bool) {}
 
     /// The question whether this answer of the cheaper arm is right; `None` where it cannot be asked.
     fn check(&self, _probe: &Probe, _answer: &str) -> Option<Check> {

@@ -36,6 +36,13 @@ impl HeldRoom {
         self.reservation.as_ref().map_or(0, Reservation::tokens)
     }
 
+    /// The upper bound of its cost.
+    #[must_use]
+    pub fn amount(&self) -> PicoUsd {
+        let row = self.reservation.as_ref();
+        row.map_or(PicoUsd::ZERO, Reservation::amount)
+    }
+
     /// The attempt's id.
     #[must_use]
     pub fn attempt(&self) -> &str {

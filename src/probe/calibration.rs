@@ -100,10 +100,21 @@ const LABELS: f64 = 30.0;
 const LABELS_ALL: f64 = 60.0;
 /// Observations of which the last so many count; older ones fade.
 const LAST: f64 = 2_000.0;
-/// Labels of which the last so many count.
-const LAST_LABELS: f64 = 1_000.0;
+/// Labels of which the last so many count, in each step: most come from answers that were gone on from, and must not let those be
+/// forgotten that tell of the others.
+const LAST_LABELS: f64 = 200.0;
 
-/// What was seen of one arm at one kind of evidence. About 500 bytes.
+/// The last so many observations tell whether the model is still the one that was learned.
+const RECENT: f64 = 200.0;
+/// They are held against the others once there are so many.
+const LEARNED: f64 = 600.0;
+/// They are of another model if they differ by so much (chi-squared). What comes by chance alone stays below 30: of so many that fade, in
+/// some twenty steps, about 10 are expected.
+const DRIFTED: f64 = 45.0;
+/// What labels of before are worth after that.
+const STALE: f64 = 0.05;
+
+/// What was seen of one arm at one kind of evidence. About 700 bytes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Calibration {
@@ -113,6 +124,11 @@ pub struct Calibration {
     said: f64,
     /// The sums of what the grades of their prompts promised of the arm and of the better one, in log-odds; faded alike.
     promised: (f64, f64),
+    /// The last answers alone, and the sum of their probabilities.
+    recent: [f32; BINS],
+    recent_said: f64,
+    /// How often the model was found to be another one.
+    drifts: u64,
     /// How many answers were judged, faded.
     judged: [f32; BINS],
     /// What a better arm would have added to them, 0 to 1 each, faded alike.
@@ -165,6 +181,12 @@ pub fn odds_of(chance: f64) -> f64 {
     (chance / (1.0 - chance)).ln()
 }
 
+/// A better arm is taken to be right at least so often where its answer is held against another one: what is believed of it hangs on what
+/// the weaker arm says of itself, and two that agree would else make it look no better.
+const BETTER_LEAST: f64 = 0.85;
+/// Two wrong answers differ so often.
+const MISTAKES_DIFFER: f64 = 0.7;
+
 /// How likely an answer is right, and how likely a better arm's would be.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Standing {
@@ -179,6 +201,18 @@ impl Standing {
     #[must_use]
     pub fn gain(&self) -> f64 {
         (self.better - self.chance).max(0.0)
+    }
+
+    /// What the better arm's answer was most likely worth above this one, where both are known and differ, or say the same.
+    #[must_use]
+    pub fn added_where(&self, differ: bool) -> f64 {
+        let (own, better) = (self.chance, self.better.max(BETTER_LEAST));
+        let one = better * (1.0 - own) + own * (1.0 - better);
+        let none = (1.0 - better) * (1.0 - own);
+        match differ {
+            true => (better - own) / (one + MISTAKES_DIFFER * none).max(0.01),
+            false => 0.0,
+        }
     }
 }
 
@@ -210,6 +244,49 @@ impl Calibration {
         self.said += logprob.min(0.0).exp();
         self.promised.0 += odds_of(promise.weak);
         self.promised.1 += odds_of(promise.strong);
+        self.saw_last(bin(odds), logprob.min(0.0).exp());
+    }
+
+    /// Holds the last answers against all: a model that was replaced, or whose probabilities are told in another way, is learned anew.
+    fn saw_last(&mut self, at: usize, said: f64) {
+        let recent: f32 = self.recent.iter().sum();
+        if f64::from(recent) >= RECENT {
+            let fade = 1.0 - 1.0 / RECENT;
+            #[allow(clippy::cast_possible_truncation, reason = "it is a factor below 1")]
+            self.recent.iter_mut().for_each(|n| *n *= fade as f32);
+            self.recent_said *= fade;
+        }
+        self.recent[at] += 1.0;
+        self.recent_said += said;
+        if self.answers() < LEARNED || self.apart() < DRIFTED {
+            return;
+        }
+        let left = f64::from(self.recent.iter().sum::<f32>()) / self.answers();
+        self.seen = self.recent;
+        self.said = self.recent_said;
+        self.promised.0 *= left;
+        self.promised.1 *= left;
+        for at in 0..BINS {
+            #[allow(clippy::cast_possible_truncation, reason = "it is a factor below 1")]
+            let stale = STALE as f32;
+            self.judged[at] *= stale;
+            self.added[at] *= STALE;
+            self.expected[at] *= STALE;
+        }
+        self.drifts += 1;
+    }
+
+    /// By how much the last answers differ from all.
+    fn apart(&self) -> f64 {
+        let last: f64 = self.recent.iter().map(|n| f64::from(*n)).sum();
+        let part = last / self.answers();
+        let steps = self.recent.iter().zip(self.seen);
+        steps
+            .map(|(last, all)| {
+                let usual = f64::from(all) * part;
+                (f64::from(*last) - usual).powi(2) / (usual + 1.0)
+            })
+            .sum()
     }
 
     /// An answer with this evidence was judged: `added` is what the better arm's answer was worth above it, from -1 (the better arm was
@@ -219,15 +296,15 @@ impl Calibration {
             return;
         };
         let expected = self.fitted().standing(odds, promise).gain();
-        let total: f32 = self.judged.iter().sum();
-        if f64::from(total) >= LAST_LABELS {
+        let at = bin(odds);
+        if f64::from(self.judged[at]) >= LAST_LABELS {
             let fade = 1.0 - 1.0 / LAST_LABELS;
             #[allow(clippy::cast_possible_truncation, reason = "it is a factor below 1")]
-            self.judged.iter_mut().for_each(|n| *n *= fade as f32);
-            self.added.iter_mut().for_each(|n| *n *= fade);
-            self.expected.iter_mut().for_each(|n| *n *= fade);
+            let fade_count = fade as f32;
+            self.judged[at] *= fade_count;
+            self.added[at] *= fade;
+            self.expected[at] *= fade;
         }
-        let at = bin(odds);
         self.judged[at] += 1.0;
         self.added[at] += if added.is_finite() {
             added.clamp(-1.0, 1.0)
@@ -256,11 +333,17 @@ impl Calibration {
         self.labels
     }
 
+    /// How often the model was found to be another one, and was learned anew.
+    #[must_use]
+    pub fn drifts(&self) -> u64 {
+        self.drifts
+    }
+
     /// What it comes to now.
     #[must_use]
     pub fn curve(&self) -> Curve {
         let fitted = self.fitted();
-        let factors = self.factors();
+        let factors = self.factors(&fitted);
         Curve {
             factors,
             seen: self.seen,
@@ -302,7 +385,7 @@ impl Calibration {
     }
 
     /// By how much labels have shown the expected gain to be wrong, in each step: the surer the evidence, the less is gained.
-    fn factors(&self) -> [f64; BINS] {
+    fn factors(&self, fitted: &Curve) -> [f64; BINS] {
         let mut factors = [1.0; BINS];
         let judged: f64 = self.judged.iter().map(|n| f64::from(*n)).sum();
         if judged <= 0.0 {
@@ -314,7 +397,7 @@ impl Calibration {
         let whole = (added + LABELS_ALL * mean) / (expected + LABELS_ALL * mean).max(1e-6);
         let whole = whole.clamp(0.1, 4.0);
         let mut blocks: Vec<(f64, f64, usize)> = Vec::new();
-        let priors = self.expected_by_step();
+        let priors = self.expected_by_step(fitted);
         for (at, prior) in priors.iter().enumerate() {
             let n = f64::from(self.judged[at]);
             let prior = prior * whole;
@@ -340,9 +423,8 @@ impl Calibration {
     }
 
     /// What the default expects to be gained in each step, for the average prompt.
-    fn expected_by_step(&self) -> [f64; BINS] {
+    fn expected_by_step(&self, fitted: &Curve) -> [f64; BINS] {
         let judged: f64 = self.judged.iter().map(|n| f64::from(*n)).sum();
-        let fitted = self.fitted();
         // The better arm of the average label: what was expected in the steps that were judged tells how much better it is.
         let total: f64 = self.expected.iter().sum();
         let gain_at = |lead: f64| -> [f64; BINS] {

@@ -1,5 +1,9 @@
 //! The cheap model is asked first, its answer is looked at, and the dearer one is asked where that speaks against it.
 
+mod day;
+mod faults;
+mod holding;
+
 use crate::client::post;
 use crate::flyball::{Flyball, compatible};
 use crate::scripted::{Step, Upstream, answer, chat, end, piece, stream_head};
