@@ -382,18 +382,7 @@ impl<'a> Exchange<'a> {
         let Some(witness) = first.look() else {
             return Probed::Not;
         };
-        let room = (
-            self.room(&mut *first, Duration::ZERO).await,
-            self.room(&mut *second, Duration::ZERO).await,
-        );
-        let fits = |both: &(HeldRoom, HeldRoom)| {
-            let most = self.admission.wishes.max_cost;
-            most.is_none_or(|most| both.0.amount() + both.1.amount() <= most)
-        };
-        let both = match room {
-            (Ok(Some(first)), Ok(Some(second))) => Some((first, second)).filter(fits),
-            _ => None,
-        };
+        let both = self.room_for_both(&mut *first, &mut *second).await;
         let Some((first_room, mut room)) = both else {
             self.no_room.store(true, Ordering::Relaxed);
             self.probing(ProbeOutcome::NoRoom, Some(probe));
@@ -471,6 +460,19 @@ impl<'a> Exchange<'a> {
             }
             (Err(unserved), None) => Probed::Unserved(unserved),
         }
+    }
+
+    /// Keeps room for two attempts at once, if there is some under every cap and under what the caller wants to spend.
+    async fn room_for_both(
+        &self,
+        first: &mut dyn Order,
+        second: &mut dyn Order,
+    ) -> Option<(HeldRoom, HeldRoom)> {
+        let first = self.room(first, Duration::ZERO).await.ok()??;
+        let second = self.room(second, Duration::ZERO).await.ok()??;
+        let most = self.admission.wishes.max_cost;
+        let fits = most.is_none_or(|most| first.amount() + second.amount() <= most);
+        fits.then_some((first, second))
     }
 
     /// An arm has answered: the turn remembers it.
@@ -954,6 +956,10 @@ impl<'a> Exchange<'a> {
     /// Asks whether an answer is right, in one more call; `None` where that cannot be asked, or says neither yes nor no.
     async fn check(&self, work: &dyn Work, probe: &Probe, answer: &str) -> Option<Evidence> {
         let decided = self.admission.arrived.elapsed();
+        // What the caller wants to spend at most is kept for the two answers.
+        if self.admission.wishes.max_cost.is_some() {
+            return None;
+        }
         let Check { arm, body, place } = work.check(probe, answer)?;
         let completion = Completion::read(self.admission, &body, &place).ok()?;
         let routed = completion.to(&arm);
