@@ -92,6 +92,7 @@ fn closing() -> Closing {
         excess: PicoUsd::ZERO,
         service_tier: Some(flyball::chat::ServiceTier::Standard),
         tokens: 50,
+        shown: None,
     }
 }
 

@@ -10,7 +10,7 @@ mod items;
 mod makers;
 mod warmth;
 
-pub use evidence::{Evidences, LearnedArm};
+pub use evidence::{DeliveredAnswer, Evidences, LearnedArm};
 pub use habits::{Habits, Use};
 pub use items::Items;
 pub use makers::Makers;

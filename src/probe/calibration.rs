@@ -398,9 +398,9 @@ impl Calibration {
         let whole = whole.clamp(0.1, 4.0);
         let mut blocks: Vec<(f64, f64, usize)> = Vec::new();
         let priors = self.expected_by_step(fitted);
-        for at in 0..BINS {
+        for (at, prior) in priors.iter().enumerate() {
             let n = f64::from(self.judged[at]);
-            let prior = priors[at] * whole;
+            let prior = prior * whole;
             let value = (self.added[at] + LABELS * prior) / (n + LABELS);
             blocks.push((value, n + LABELS, 1));
             while let [.., before, last] = blocks[..] {

@@ -21,6 +21,8 @@ pub struct Probing {
     pub hold_tokens: usize,
     /// How long a stream is held back at most, from its first token.
     pub hold_for: Duration,
+    /// So many of a million whole answers that stand are compared with the chosen arm's all the same.
+    pub explore_ppm: u32,
 }
 
 impl Default for Probing {
@@ -29,6 +31,7 @@ impl Default for Probing {
             where_it_pays: false,
             hold_tokens: 24,
             hold_for: Duration::from_millis(1_500),
+            explore_ppm: 0,
         }
     }
 }
