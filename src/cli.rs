@@ -97,7 +97,7 @@ enum Command {
     )]
     Eval(grader::EvalArgs),
     /// Show or forget what was learned of the models that are asked first
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  flyball learn status")]
     Learn(learn::LearnCommand),
     /// Export or verify the ledger
     #[command(

@@ -18,6 +18,7 @@ pub(super) enum LearnCommand {
         json: bool,
     },
     /// Forget all of it; a flyball that runs goes on with what it knows until it is started anew
+    #[command(after_help = "Example:\n  flyball learn forget")]
     Forget,
 }
 
