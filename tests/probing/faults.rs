@@ -240,7 +240,8 @@ impl Made {
             Fate::Garbage if at > 0 => {
                 [json!("low"), json!(7.5), json!(null), json!(1e300)][at % 4].clone()
             }
-            Fate::Sure | Fate::Garbage => json!(-0.001),
+            // What breaks off may have been sure so far.
+            Fate::Sure | Fate::Garbage | Fate::Reset | Fate::Truncated => json!(-0.001),
             _ => json!(-1.6),
         }
     }
