@@ -11,7 +11,7 @@ mod makers;
 mod refusals;
 mod warmth;
 
-pub use evidence::{Evidences, LearnedArm, Manner};
+pub use evidence::{DeliveredAnswer, Evidences, LearnedArm, Manner};
 pub use habits::{Habits, Use};
 pub use items::Items;
 pub use makers::Makers;

@@ -526,6 +526,7 @@ fn probing(top: &Table<'_>, fleet: Option<&Fleet>) -> Probing {
             .unwrap_or(usual.where_it_pays),
         hold_tokens: usize::try_from(hold).unwrap_or(usual.hold_tokens),
         hold_for: top.duration("probe_hold").unwrap_or(usual.hold_for),
+        explore_ppm: explored(top),
         checks: top.flag("probe_check").unwrap_or(usual.checks),
         verifier: verifier(top, fleet),
     }
@@ -545,6 +546,23 @@ fn verifier(top: &Table<'_>, fleet: Option<&Fleet>) -> Option<String> {
         );
     }
     Some(name.to_owned())
+}
+
+/// The share of answers that are compared although they stand, in millionths.
+fn explored(top: &Table<'_>) -> u32 {
+    let share = top.number("probe_explore").unwrap_or(0.0);
+    if !(0.0..=0.1).contains(&share) {
+        let text = format_args!("probe_explore {share} is not from 0 to 0.1");
+        top.complain("probe_explore", text, None);
+        return 0;
+    }
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is from 0 to a hundred thousand"
+    )]
+    let ppm = (share * 1e6).round() as u32;
+    ppm
 }
 
 /// A count up to `most`.

@@ -161,6 +161,7 @@ async fn serve(
     let whole = |body| body::read_body(head, body, &state.limits);
     match call {
         CallKind::Look => lookup::get(&inbound, &state.ledger).await,
+        CallKind::Judge(id) => lookup::judge(&inbound, id, &whole(body).await?),
         CallKind::Describe => models::named(&inbound, &whole(body).await?),
         CallKind::Complete(place) => {
             let body = whole(body).await?;
@@ -223,7 +224,12 @@ struct Exchange<'a> {
     compares: AtomicBool,
     /// A cap had no room for a probe.
     no_room: AtomicBool,
+    /// The answer that comes next is for that alone.
+    unwanted: AtomicBool,
 }
+
+/// So long the client waits at most for an answer of its own to be held against the better arm's.
+const CHECKS_FOR: Duration = Duration::from_secs(10);
 
 impl<'a> Exchange<'a> {
     fn of(state: &'a Arc<State>, admission: &'a Admission<'a>) -> Exchange<'a> {
@@ -234,6 +240,7 @@ impl<'a> Exchange<'a> {
             billed: AtomicBool::new(false),
             compares: AtomicBool::new(false),
             no_room: AtomicBool::new(false),
+            unwanted: AtomicBool::new(false),
         }
     }
 
@@ -409,6 +416,26 @@ impl<'a> Exchange<'a> {
                 self.served(work, &probe.arm);
                 return Probed::answered(Ok(answer));
             }
+            Ok(Answered::Checked(small)) => {
+                self.compares.store(true, Ordering::Relaxed);
+                self.unwanted.store(true, Ordering::Relaxed);
+                let attempt = Attempt {
+                    arm: strong,
+                    told: &told_second,
+                    order: &mut *second,
+                    asks: work.asks(),
+                    decided,
+                };
+                let checking = self.send(attempt, Some(room), None);
+                // Whatever becomes of it, and of its bill, the answer is there.
+                if let Ok(Ok(better)) = tokio::time::timeout(CHECKS_FOR, checking).await
+                    && let Some(said) = better.text()
+                {
+                    probed::compare(self.admission.habits.evidence(), probe, &small, said);
+                }
+                self.served(work, &probe.arm);
+                return Probed::answered(Ok(small.delivered(ProbeOutcome::Stands)));
+            }
             Ok(Answered::GoesOn(small)) => {
                 self.compares.store(true, Ordering::Relaxed);
                 Some(small)
@@ -546,7 +573,11 @@ impl<'a> Exchange<'a> {
                     phases,
                     alive: Arc::clone(&state.alive),
                 };
-                Settlement::new(job, around, reservation)
+                let mut settlement = Settlement::new(job, around, reservation);
+                if self.unwanted.load(Ordering::Relaxed) {
+                    settlement.for_nothing();
+                }
+                settlement
             }
             None => Settlement::unbooked(),
         };
@@ -994,7 +1025,18 @@ impl<'a> Exchange<'a> {
             return Answered::GoesOn(answer);
         }
         self.probing(ProbeOutcome::Stands, Some(probe));
-        Answered::Stands(answer.delivered(ProbeOutcome::Stands), None)
+        let explore = self.admission.policy.probing.explore_ppm;
+        match answer {
+            Small::Whole { .. } if probed::explores(self.admission.id, explore) => {
+                Answered::Checked(answer)
+            }
+            answer => {
+                let key = self.admission.caller.key.as_ref().map(|key| key.id);
+                let evidence = self.admission.habits.evidence();
+                probed::remember(evidence, probe, verdict, (self.admission.id, key));
+                Answered::Stands(answer.delivered(ProbeOutcome::Stands), None)
+            }
+        }
     }
 
     /// Counts what became of a probe.

@@ -166,7 +166,7 @@ struct OpenAttempt {
     seen: SeenAnswer,
     /// What its answer has shown of itself.
     shown: Option<Shown>,
-    /// Another arm answers in its place.
+    /// Another arm's answer is delivered in its place.
     escalated: bool,
 }
 
@@ -254,6 +254,13 @@ impl Settlement {
         if let Some(open) = &mut self.open {
             open.shown = Some(shown);
             open.escalated = escalated;
+        }
+    }
+
+    /// Its answer is only held against another one, and goes to nobody.
+    pub fn for_nothing(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.escalated = true;
         }
     }
 

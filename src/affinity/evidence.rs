@@ -5,7 +5,7 @@
 use crate::arm::Effort;
 use crate::probe::calibration::{Calibration, Curve, Promise, Scale};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,8 @@ const ENTRIES_MAX: usize = 2_000;
 const CURVE_EVERY: u32 = 16;
 /// An arm that was asked for probabilities and gave none is not asked again for so long.
 const SILENT_FOR: Duration = Duration::from_secs(3_600);
+/// Answers that their callers may still judge; an entry is about 300 bytes.
+const DELIVERED_MAX: usize = 10_000;
 /// One that has given some before has to give none so often in a row.
 const SILENT_AFTER: u32 = 3;
 
@@ -28,6 +30,11 @@ pub struct Evidences {
 struct Known {
     learned: BTreeMap<(String, Effort, Scale), Learned>,
     silent: BTreeMap<(String, Manner), Silence>,
+    /// Models that have told probabilities in this manner.
+    spoken: BTreeSet<(String, Manner)>,
+    /// Answers that stood and that their callers may judge, by request; and the requests, the oldest first.
+    delivered: HashMap<String, DeliveredAnswer>,
+    order: VecDeque<String>,
 }
 
 /// In which manner a model is asked: some servers tell probabilities in one and not in another, llama.cpp none of a stream with tools.
@@ -37,6 +44,21 @@ pub struct Manner {
     pub tools: bool,
     /// The answer is streamed.
     pub stream: bool,
+}
+
+/// An answer of an arm that was asked first, and was delivered.
+#[derive(Clone, Debug)]
+pub struct DeliveredAnswer {
+    /// The row of the key that asked; none in open mode.
+    pub key: Option<i64>,
+    /// The model, at its effort.
+    pub arm: (String, Effort, Scale),
+    /// The evidence.
+    pub logprob: f64,
+    /// What the prompt promised.
+    pub promise: Promise,
+    /// How likely the better arm's answer would have been good.
+    pub better: f64,
 }
 
 /// A model that was asked for probabilities and has given none since.
@@ -125,7 +147,7 @@ impl Evidences {
         if known.silent.len() >= ENTRIES_MAX && !known.silent.contains_key(&key) {
             return;
         }
-        let told_before = known.learned.keys().any(|(name, ..)| name == model);
+        let told_before = known.spoken.contains(&key);
         let times = known.silent.get(&key).map_or(0, |silence| silence.times);
         let silence = Silence {
             since: Instant::now(),
@@ -138,13 +160,16 @@ impl Evidences {
     /// A model that was asked for probabilities has given some.
     pub fn told(&self, model: &str, manner: Manner) {
         let key = (model.to_owned(), manner);
-        let kept = {
+        {
             let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-            known.silent.contains_key(&key)
-        };
-        if kept {
-            let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-            known.silent.remove(&key);
+            if known.spoken.contains(&key) && !known.silent.contains_key(&key) {
+                return;
+            }
+        }
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.silent.remove(&key);
+        if known.spoken.len() < ENTRIES_MAX {
+            known.spoken.insert(key);
         }
     }
 
@@ -176,6 +201,37 @@ impl Evidences {
             learned.calibration.judge(logprob, promise, added);
             learned.curve = None;
         });
+    }
+
+    /// An answer was delivered, and its caller may say whether it was good.
+    pub fn delivered(&self, request: &str, answer: DeliveredAnswer) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if known.order.len() >= DELIVERED_MAX
+            && let Some(oldest) = known.order.pop_front()
+        {
+            known.delivered.remove(&oldest);
+        }
+        known.order.push_back(request.to_owned());
+        known.delivered.insert(request.to_owned(), answer);
+    }
+
+    /// The caller says whether the answer to a request was good. False where there is none of this key to judge, or it was judged before.
+    #[must_use]
+    pub fn judged_by_caller(&self, request: &str, key: Option<i64>, good: bool) -> bool {
+        let found = {
+            let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+            let own = known.delivered.get(request).filter(|d| d.key == key);
+            own.cloned()
+                .inspect(|_| drop(known.delivered.remove(request)))
+        };
+        let Some(answer) = found else {
+            return false;
+        };
+        let (model, effort, scale) = &answer.arm;
+        let added = if good { 0.0 } else { answer.better };
+        let arm = (model.as_str(), *effort, *scale);
+        self.judge(arm, answer.logprob, answer.promise, added);
+        true
     }
 
     fn learn(
@@ -227,5 +283,57 @@ impl Evidences {
                 .learned
                 .insert((arm.model, effort, arm.scale), learned);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROMISE: Promise = Promise {
+        weak: 0.6,
+        strong: 0.8,
+    };
+
+    #[test]
+    fn a_model_that_has_told_before_is_left_alone_only_after_three_silent_answers_in_a_row() {
+        let evidences = Evidences::default();
+        let plain = Manner {
+            tools: false,
+            stream: false,
+        };
+        let tools = Manner {
+            tools: true,
+            stream: true,
+        };
+        evidences.told("m", plain);
+        evidences.told_nothing("m", tools);
+        assert!(!evidences.tells("m", tools), "it never told any so");
+        for tells in [true, true, false] {
+            evidences.told_nothing("m", plain);
+            assert_eq!(evidences.tells("m", plain), tells);
+        }
+        evidences.told("m", plain);
+        evidences.told_nothing("m", plain);
+        assert!(evidences.tells("m", plain));
+    }
+
+    #[test]
+    fn only_so_many_delivered_answers_are_kept_and_the_oldest_goes_first() {
+        let evidences = Evidences::default();
+        let answer = DeliveredAnswer {
+            key: Some(1),
+            arm: ("m".into(), Effort::None, Scale::Whole),
+            logprob: -0.1,
+            promise: PROMISE,
+            better: 0.8,
+        };
+        for n in 0..=DELIVERED_MAX {
+            evidences.delivered(&n.to_string(), answer.clone());
+        }
+        assert!(!evidences.judged_by_caller("0", Some(1), true));
+        assert!(!evidences.judged_by_caller("1", Some(2), true));
+        assert!(evidences.judged_by_caller("1", Some(1), true));
+        assert!(!evidences.judged_by_caller("1", Some(1), true));
     }
 }

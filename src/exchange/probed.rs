@@ -2,7 +2,7 @@
 
 use super::returned;
 use super::work::{Reply, Unserved, Work};
-use crate::affinity::Evidences;
+use crate::affinity::{DeliveredAnswer, Evidences};
 use crate::dialect::Answer as Read;
 use crate::ledger::record::Shown;
 use crate::probe::evidence::{Evidence, Witness};
@@ -83,6 +83,8 @@ pub(super) enum Answered {
     Stands(Response<AnswerBody>, Option<String>),
     /// An answer that speaks against itself.
     GoesOn(Small),
+    /// A whole answer that stands, and is held against the better arm's all the same.
+    Checked(Small),
 }
 
 impl Answered {
@@ -90,7 +92,7 @@ impl Answered {
     pub(super) fn text(&self) -> Option<&str> {
         match self {
             Answered::Stands(_, text) => text.as_deref(),
-            Answered::GoesOn(_) => None,
+            Answered::GoesOn(_) | Answered::Checked(_) => None,
         }
     }
 
@@ -99,6 +101,7 @@ impl Answered {
         match self {
             Answered::Stands(answer, _) => answer,
             Answered::GoesOn(small) => small.delivered(ProbeOutcome::StrongFailed),
+            Answered::Checked(small) => small.delivered(ProbeOutcome::Stands),
         }
     }
 }
@@ -147,6 +150,35 @@ pub(super) fn learn(evidences: &Evidences, probe: &Probe, verdict: Verdict) {
         let arm = (model, probe.arm.effort_or(None), signal.scale());
         evidences.saw(arm, logprob, probe.promise);
     }
+}
+
+/// Keeps what the caller may judge: an answer with a probability, that is delivered to the key of this row.
+pub(super) fn remember(
+    evidences: &Evidences,
+    probe: &Probe,
+    verdict: Verdict,
+    (request, key): (&str, Option<i64>),
+) {
+    let Evidence { sign, logprob } = verdict.evidence;
+    let stands = probe.judged(verdict.evidence);
+    if let (Some(signal), Some(logprob), Some(stands)) = (sign.signal(), logprob, stands) {
+        let effort = probe.arm.effort_or(None);
+        let answer = DeliveredAnswer {
+            key,
+            arm: (probe.arm.model.name.clone(), effort, signal.scale()),
+            logprob,
+            promise: probe.promise,
+            better: stands.better,
+        };
+        evidences.delivered(request, answer);
+    }
+}
+
+/// Whether this request is among the so many of a million that are explored, by its id, whose end is random.
+pub(super) fn explores(id: &str, ppm: u32) -> bool {
+    let end = id.get(id.len().saturating_sub(8)..).unwrap_or_default();
+    let drawn = u32::from_str_radix(end, 16).unwrap_or(u32::MAX);
+    u64::from(drawn) * 1_000_000 < u64::from(ppm) << 32
 }
 
 /// A text of no more characters is an answer that can be compared with another one's word for word.

@@ -26,6 +26,8 @@ pub(super) enum CallKind<'p> {
     Look,
     /// The model that the body names: what it can do.
     Describe,
+    /// Whether the answer to the request of this id was good.
+    Judge(&'p str),
 }
 
 /// Files or batches: a path that asks for them to be kept, and what follows it there.
@@ -81,6 +83,9 @@ pub(super) fn asked(head: &Parts) -> (&'static dyn Dialect, Result<CallKind<'_>,
         CallKind::Look if matches!(*method, Method::GET | Method::HEAD) => Ok(CallKind::Look),
         CallKind::Look if method == Method::POST && is_named(dialect, path) => {
             Ok(CallKind::Describe)
+        }
+        CallKind::Look if method == Method::POST && judged(path).is_some() => {
+            Ok(CallKind::Judge(judged(path).unwrap_or_default()))
         }
         CallKind::Look => Err(no_path(path)),
         call => Ok(call),
@@ -163,6 +168,12 @@ fn by_path(head: &Parts) -> (&'static dyn Dialect, CallKind<'_>) {
         (None, None) => CallKind::Look,
     };
     (client, call)
+}
+
+/// The request whose answer is judged at this path.
+fn judged(path: &str) -> Option<&str> {
+    path.strip_prefix("/flyball/requests/")?
+        .strip_suffix("/feedback")
 }
 
 /// Whether it is for the body to name the model that is asked about.

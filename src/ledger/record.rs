@@ -224,7 +224,7 @@ pub enum Outcome {
     UpstreamTimeout,
     /// The provider refused the request.
     RefusedUpstream,
-    /// Its own evidence was against it, and another arm was asked.
+    /// Its own evidence was against it, and another arm answered; or it was asked for a comparison alone.
     Escalated,
     /// It never reached a provider.
     NotSent,

@@ -25,6 +25,8 @@ pub struct Probing {
     pub checks: bool,
     /// The model that is asked instead, where one is named.
     pub verifier: Option<String>,
+    /// So many of a million whole answers that stand are compared with the chosen arm's all the same.
+    pub explore_ppm: u32,
 }
 
 impl Default for Probing {
@@ -35,6 +37,7 @@ impl Default for Probing {
             hold_for: Duration::from_millis(1_500),
             checks: true,
             verifier: None,
+            explore_ppm: 0,
         }
     }
 }

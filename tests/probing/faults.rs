@@ -239,7 +239,8 @@ impl Made {
             Fate::Garbage if at > 0 => {
                 [json!("low"), json!(7.5), json!(null), json!(1e300)][at % 4].clone()
             }
-            Fate::Sure | Fate::Garbage => json!(-0.001),
+            // What breaks off may have been sure so far.
+            Fate::Sure | Fate::Garbage | Fate::Reset | Fate::Truncated => json!(-0.001),
             _ => json!(-1.6),
         }
     }
@@ -473,7 +474,7 @@ async fn whatever_fails_in_either_attempt_caps_hold_and_every_attempt_is_in_the_
         caps.push(cap.map(|dollars| PicoUsd(i128::from(dollars) * 1_000_000_000_000)));
     }
     let toml = format!(
-        "probe = \"pays\"\nprobe_hold = \"10m\"\nanswer_tokens_min = 32\n{}",
+        "probe = \"pays\"\nprobe_explore = 0.1\nprobe_hold = \"10m\"\nanswer_tokens_min = 32\n{}",
         provider(&cast, "up", false)
     );
     let flyball = Flyball::start_in(dir, &toml).await;

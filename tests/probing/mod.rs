@@ -539,3 +539,69 @@ async fn what_was_learned_is_there_after_a_new_start() {
     assert!((before[0].calibration.answers() - 3.0).abs() < 1e-6);
     assert_eq!(after[0].calibration, before[0].calibration);
 }
+
+#[tokio::test]
+async fn an_explored_answer_stands_and_is_held_against_the_better_arms_which_is_booked_as_lost() {
+    let upstream = Upstream::start(answer(200, &sure())).await;
+    let toml = format!("probe_explore = 0.1\n{}", config(&upstream));
+    let flyball = Flyball::start_in(folder(), &toml).await;
+    for _ in 0..100 {
+        let got = flyball.chat(&[], ASK).await;
+        assert_eq!(
+            (got.header("x-flyball-probe"), got.header("x-flyball-model")),
+            (Some("stands"), Some("m-small"))
+        );
+    }
+    let rows = flyball.rows().await;
+    let explored: Vec<&Value> = rows.iter().filter(|row| row["model"] == "m-big").collect();
+    assert!((1..=35).contains(&explored.len()), "{}", explored.len());
+    for row in &explored {
+        assert_eq!(
+            (&row["outcome"], &row["baseline_pico_usd"]),
+            (&json!("escalated"), &json!(0))
+        );
+        let mut all = rows.iter();
+        let from = all.find(|from| from["attempt"] == row["escalated_from"]);
+        assert_eq!(from.expect("it names one")["outcome"], "ok");
+    }
+    let evidence = flyball.running.state.affinity.habits().evidence();
+    let labels = evidence.learned(false)[0].calibration.labels();
+    assert_eq!(labels, explored.len() as u64);
+    flyball.books_are_right().await;
+}
+
+#[tokio::test]
+async fn the_key_that_asked_may_judge_an_answer_that_stood_and_only_once() {
+    let upstream = Upstream::start(answer(200, &sure())).await;
+    let dir = folder();
+    for name in ["app", "other"] {
+        crate::flyball::make_key(&dir, name, None, |_| {});
+    }
+    let flyball = Flyball::start_in(dir, &config(&upstream)).await;
+    let (app, other) = (
+        [("authorization", "Bearer fb_app")],
+        [("authorization", "Bearer fb_other")],
+    );
+    let got = flyball.chat(&app, ASK).await;
+    let id = got
+        .header("x-flyball-request-id")
+        .expect("an id")
+        .to_owned();
+    let path = format!("/flyball/requests/{id}/feedback");
+    let labels = || {
+        let evidence = flyball.running.state.affinity.habits().evidence();
+        evidence.learned(false)[0].calibration.labels()
+    };
+    for (key, body, status, labelled) in [
+        (&app, "{}", 400, 0),
+        (&app, "nonsense", 400, 0),
+        (&other, r#"{"good":false}"#, 404, 0),
+        (&app, r#"{"good":false}"#, 200, 1),
+        (&app, r#"{"good":false}"#, 404, 1),
+    ] {
+        let got = post(flyball.at(), &path, key, body).await;
+        assert_eq!((got.status, labels()), (status, labelled), "{}", got.body);
+    }
+    let nobody = post(flyball.at(), &path, &[], r#"{"good":true}"#).await;
+    assert_eq!(nobody.status, 401);
+}
