@@ -163,6 +163,7 @@ fn every_label_has_values_from_a_closed_set_whatever_clients_send() {
         ),
         ("outcome", open(&Outcome::ALL.map(Outcome::name))),
         ("basis", open(&Basis::ALL.map(Basis::name))),
+        ("cause", open(&["escalated", "check", "cold", "dearer"])),
         (
             "class",
             open(&["input", "cached", "cache_write", "output", "reasoning"]),
@@ -226,7 +227,7 @@ fn the_exposition_says_of_every_family_what_it_is() {
         }
     }
     let ours = kinds.keys().filter(|n| n.starts_with("flyball_")).count();
-    assert_eq!(ours, 33, "{kinds:?}");
+    assert_eq!(ours, 34, "{kinds:?}");
 }
 
 #[test]
