@@ -30,6 +30,9 @@ pub enum Loss {
 }
 
 impl Loss {
+    /// Every cause.
+    pub const ALL: [Loss; 4] = [Loss::Escalated, Loss::Check, Loss::Cold, Loss::Dearer];
+
     /// The name in metrics.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -3,7 +3,7 @@
 //!
 //! The only place where money becomes a float; metrics are not the books.
 
-use super::{AttemptClosed, CapFigures, Decided, KINDS, KnownArm, kind_name};
+use super::{AttemptClosed, CapFigures, Decided, KINDS, KnownArm, Loss, kind_name};
 use crate::arm::{Effort, Tier};
 use crate::chat::Usage;
 use crate::classify::Task;
@@ -341,6 +341,9 @@ impl Metrics {
                 self.lost.with_label_values(&[tier, effort]);
             }
         }
+        for loss in Loss::ALL {
+            self.losses.with_label_values(&[loss.name()]);
+        }
         for reason in ["full", "reserved"] {
             for scope in ["global", "keys", "other"] {
                 self.cap_refusals.with_label_values(&[scope, reason]);
@@ -377,6 +380,9 @@ impl Metrics {
     pub(super) fn known(&self, models: Vec<String>, rules: Vec<String>, providers: Vec<String>) {
         for model in &models {
             self.decode.with_label_values(&[model]);
+            for outcome in ["stands", "escalated"] {
+                self.probes.with_label_values(&[model, outcome]);
+            }
             for class in CLASSES {
                 self.tokens.with_label_values(&[model, class]);
             }
