@@ -317,7 +317,8 @@ impl<'a> Exchange<'a> {
         let mut tried = Tried::default();
         let mut arms = work.arms();
         if let (Some(probe), [strong, others @ ..]) = (work.probe(), arms) {
-            match self.probe(work, probe, strong).await {
+            // On the heap: what a probe needs would make every request's own state larger.
+            match Box::pin(self.probe(work, probe, strong)).await {
                 Probed::Not => {}
                 Probed::Answered(reply) => return *reply,
                 Probed::Unserved(unserved) => {
@@ -771,7 +772,7 @@ impl<'a> Exchange<'a> {
                         witness,
                     }) => {
                         let look = (work, probe, witness);
-                        self.look_at_stream(sent, head, relay, look).await
+                        Box::pin(self.look_at_stream(sent, head, relay, look)).await
                     }
                     Some(Look::Hear(..)) | None => {
                         Ok(Answered::Stands(streamed(head, relay), None))
@@ -827,7 +828,7 @@ impl<'a> Exchange<'a> {
                         self.remember_makers(sent.arm, &answer);
                         let look = (work, probe, witness);
                         let held = (bytes, answer, settlement);
-                        return self.look_at_whole(order, head, held, look).await;
+                        return Box::pin(self.look_at_whole(order, head, held, look)).await;
                     }
                     Some(Look::Hear(heard, witness)) => {
                         let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
