@@ -370,7 +370,9 @@ impl Work for Routed<'_> {
     fn told(&self, arm: &Arm) -> Result<Wording, Unserved> {
         let untouched = self.decision.untouched;
         let completion = self.completion;
-        let shows = |probe: &Probe| Arc::ptr_eq(&probe.arm.model, &arm.model);
+        let shows = |probe: &Probe| {
+            Arc::ptr_eq(&probe.arm.model, &arm.model) && probe.arm.effort == arm.effort
+        };
         let told = match self.decision.probe.as_ref().is_some_and(shows) {
             true => completion.translator.told_to_show(completion, arm),
             false => completion.translator.told(completion, arm, untouched),
