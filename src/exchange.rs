@@ -1,7 +1,8 @@
 //! One request, top to bottom. Whoever reads this file knows the program.
 //!
 //! accept → authenticate → read the body → decode → measure and grade → decide → for each attempt:
-//! reserve → send → relay while metering → settle. All control flow is here, and it is the same for every kind of call: each makes a
+//! reserve → send → relay while metering → settle. Where a cheaper arm is asked first, its answer is looked at between send and relay, and the
+//! arm of the decision is sent only where that speaks against it. All control flow is here, and it is the same for every kind of call: each makes a
 //! [`work::Work`], which says which arms may serve it, what each is told, what that costs at most and how its answer is read. What is
 //! called either decides (pure) or does (IO). The only place where an `Error` becomes HTTP.
 
