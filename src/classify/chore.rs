@@ -84,7 +84,8 @@ fn is_of_agent(prompt: &Prompt<'_>, text: &str) -> bool {
 
 /// Whether a text is nothing but a hole with what stands around it.
 fn has_hole(text: &str) -> bool {
-    HOLES.iter().any(|mark| text.trim_start().starts_with(mark))
+    let start = text.trim_ascii_start();
+    HOLES.iter().any(|mark| start.starts_with(mark))
 }
 
 /// A short system prompt that sets the model this task alone: it begins with it, or says so, or is given one text to do it with.
