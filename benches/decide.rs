@@ -3,7 +3,7 @@
 //! The bars: 3 µs for 10 arms and 20 rules, 15 µs for 40 arms and 100 rules.
 
 use flyball::chat::{Part, Prompt, Role, Turn};
-use flyball::classify::{self, Difficulty, Features};
+use flyball::classify::{self, Graded};
 use flyball::config::{self, Needs, Overrides};
 use flyball::fleet::Arm;
 use flyball::fleet::senses::Carried;
@@ -46,7 +46,7 @@ fn policy(models: usize, rules: usize) -> Policy {
     policy_of(&config::load(&overrides).unwrap_or_else(|all| panic!("{all:?}")))
 }
 
-fn once(policy: &Policy, difficulty: &Difficulty, features: &Features) {
+fn once(policy: &Policy, graded: &Graded) {
     let habit = |_: &Arm| {
         Some(Habit {
             weight: 0.5,
@@ -86,7 +86,7 @@ fn once(policy: &Policy, difficulty: &Difficulty, features: &Features) {
             habit: &habit,
         },
     };
-    black_box(decide(policy, black_box(&asked), difficulty, features).expect("an arm"));
+    black_box(decide(policy, black_box(&asked), || graded).expect("an arm"));
 }
 
 fn main() {
@@ -101,14 +101,17 @@ fn main() {
         ..Prompt::default()
     };
     let features = classify::measure(&prompt);
-    let difficulty = classify::grade(&features, None);
+    let graded = Graded {
+        difficulty: classify::grade(&features, None),
+        features,
+    };
     // A model at five efforts is five arms.
     for (models, rules, bar) in [(2, 20, 3.0), (8, 100, 15.0), (40, 100, f64::INFINITY)] {
         let policy = policy(models, rules);
         let mut rounds: Vec<f64> = (0..200)
             .map(|_| {
                 let began = Instant::now();
-                (0..50).for_each(|_| once(&policy, &difficulty, &features));
+                (0..50).for_each(|_| once(&policy, &graded));
                 began.elapsed().as_secs_f64() * 1e6 / 50.0
             })
             .collect();

@@ -19,7 +19,7 @@ pub mod signals;
 pub mod stuck;
 
 pub use ask::Ask;
-pub use ask::own_words;
+pub use ask::{own_words, tokens_estimate};
 pub use grade::{grade, grade_by};
 pub use plain::Plain;
 pub use scan::{GRAM_BUCKETS, Grams};
@@ -127,6 +127,15 @@ impl Default for Difficulty {
             reasoning_factor: 1.0,
         }
     }
+}
+
+/// What was measured of a prompt, and what that was judged to be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Graded {
+    /// What was measured.
+    pub features: Features,
+    /// How hard it is.
+    pub difficulty: Difficulty,
 }
 
 /// What was measured of a prompt.

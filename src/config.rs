@@ -110,6 +110,8 @@ pub struct Config {
     pub answer_tokens_min: u64,
     /// A request whose bound does not fit a cap gets a lower token limit instead of a refusal.
     pub lower_limits: bool,
+    /// Requests for a model by its own name are graded too.
+    pub grade_asked: bool,
     /// Patterns (see [`crate::pattern::like`]) of the fields that a translation into another dialect may let go.
     pub may_drop: Vec<String>,
     /// When a cheaper arm is asked first, and how long its stream is held back.
@@ -361,6 +363,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
     };
     let tokens = answer_tokens(top);
     let lower_limits = top.flag("lower_limits").unwrap_or(true);
+    let grade_asked = top.flag("grade_asked").unwrap_or(false);
     let may_drop: Option<Vec<String>> = top
         .words("may_drop")
         .map(|words| words.into_iter().map(|w| w.text).collect());
@@ -423,6 +426,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
         answer_tokens_max: tokens.0,
         answer_tokens_min: tokens.1,
         lower_limits,
+        grade_asked,
         may_drop: may_drop.unwrap_or_else(|| vec!["*".into()]),
         overlay,
         probing,

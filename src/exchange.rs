@@ -34,7 +34,6 @@ pub use origin::check_head;
 use crate::affinity::Affinity;
 use crate::caller::Callers;
 use crate::capability::Capabilities;
-use crate::classify::Plain;
 use crate::counting;
 use crate::dialect::{Answer as Read, Dialect, Place, fault};
 use crate::error::{Error, Kind, Retry};
@@ -264,7 +263,7 @@ impl<'a> Exchange<'a> {
         let completion = Completion::read(self.admission, body, place)?;
         let (affinity, caller) = (&self.state.affinity, self.admission.caller.name());
         // What an app asks for behind its user's back is no part of the user's turn: it takes no arm from it and gives it none.
-        let turn = (completion.features.plain != Some(Plain::Chore)).then(|| {
+        let turn = (!completion.is_routed() || !completion.is_chore()).then(|| {
             let turn = affinity.turn(caller, completion.session(), &completion.request.prompt);
             TurnSoFar {
                 turn,
@@ -749,7 +748,7 @@ impl<'a> Exchange<'a> {
         returned::clean(&mut head.headers);
         order.announce(&mut head.headers);
         if !head.status.is_success() {
-            return Err(self.refused(sent, head, body, settlement).await);
+            return Err(Box::pin(self.refused(sent, head, body, settlement)).await);
         }
         let coding = returned::coding(&head.headers);
         match order.reading(&mut head, body.is_end_stream()) {

@@ -10,6 +10,10 @@ use std::ops::{Add, AddAssign, Sub};
 
 /// Pico-dollars in one dollar.
 pub const PICO_PER_USD: i128 = 1_000_000_000_000;
+/// The same where 64 bits are enough.
+const PICO_64: u64 = 1_000_000_000_000;
+/// Digits behind the point of a pico-dollar.
+const DECIMALS: usize = 12;
 
 /// An amount of money in pico-dollars (1e-12 USD). May be negative (a loss against the baseline).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,15 +90,32 @@ impl PicoUsd {
     /// Plain decimal dollars without a sign or trailing zeros: `0.000042`, `12`, `-3.5`. For headers and JSON.
     #[must_use]
     pub fn usd_text(self) -> String {
-        let (sign, abs) = (if self.0 < 0 { "-" } else { "" }, self.0.unsigned_abs());
-        let unit = PICO_PER_USD.unsigned_abs();
-        let fraction = format!("{:012}", abs % unit);
-        let fraction = fraction.trim_end_matches('0');
-        if fraction.is_empty() {
-            format!("{sign}{}", abs / unit)
-        } else {
-            format!("{sign}{}.{fraction}", abs / unit)
+        let (abs, unit) = (self.0.unsigned_abs(), PICO_PER_USD.unsigned_abs());
+        // Nearly every amount is below 18 million dollars, and 64 bits are divided by hardware.
+        let (whole, mut fraction) = match u64::try_from(abs) {
+            Ok(abs) => (u128::from(abs / PICO_64), abs % PICO_64),
+            Err(_) => (abs / unit, u64::try_from(abs % unit).unwrap_or(0)),
+        };
+        let mut digits = [b'0'; DECIMALS];
+        for digit in digits.iter_mut().rev() {
+            *digit = b"0123456789"[usize::try_from(fraction % 10).unwrap_or(0)];
+            fraction /= 10;
         }
+        let digits = std::str::from_utf8(&digits).unwrap_or_default();
+        let mut text = String::with_capacity(DECIMALS + 8);
+        if self.0 < 0 {
+            text.push('-');
+        }
+        match u64::try_from(whole) {
+            Ok(0) => text.push('0'),
+            _ => text.push_str(&whole.to_string()),
+        }
+        let digits = digits.trim_end_matches('0');
+        if !digits.is_empty() {
+            text.push('.');
+            text.push_str(digits);
+        }
+        text
     }
 }
 

@@ -214,6 +214,7 @@ pub fn policy_of(config: &Config) -> Policy {
         answer_tokens_max: config.answer_tokens_max,
         answer_tokens_min: config.answer_tokens_min,
         lower_limits: config.lower_limits,
+        grade_asked: config.grade_asked,
         may_drop: config.may_drop.clone(),
         cap_wait: config.cap_wait,
         cap_webhook: config.cap_webhook.clone(),

@@ -15,8 +15,8 @@ pub mod worth;
 
 use crate::arm::{Effort, Objective};
 use crate::capability::Capabilities;
+use crate::classify::Graded;
 use crate::classify::overlay::Overlay;
-use crate::classify::{Difficulty, Features};
 use crate::error::{Error, Kind};
 use crate::fleet::senses::Carried;
 use crate::fleet::{Arm, Fleet, Model, Unresolved};
@@ -55,6 +55,8 @@ pub struct Policy {
     pub answer_tokens_min: u64,
     /// A token limit may be lowered to what a cap has left.
     pub lower_limits: bool,
+    /// Requests for a model by its own name are graded too, for whoever looks at what was asked; it decides nothing of them.
+    pub grade_asked: bool,
     /// Patterns of the fields that may be let go where a model's dialect has none for them.
     pub may_drop: Vec<String>,
     /// How long a request waits that only open reservations keep from its cap's room.
@@ -197,22 +199,22 @@ pub struct Considered {
 /// The model names that are routed.
 const AUTO: &str = "auto";
 
-/// Decides.
+/// Decides. `graded` is asked for the prompt's grade only where it matters: a model that was asked for by its own name answers however
+/// hard the prompt is.
 ///
 /// # Errors
 /// No model of this name, none that the key may use, none that speaks the dialect, or none that is local for a private request.
-pub fn decide(
+pub fn decide<'g>(
     policy: &Policy,
     asked: &Asked<'_>,
-    difficulty: &Difficulty,
-    features: &Features,
+    graded: impl FnOnce() -> &'g Graded,
 ) -> Result<Decision, Error> {
     let variant = auto_variant(asked.model)?;
     if !is_routed(policy, asked.model) {
         return as_asked(policy, asked);
     }
     let wants = wanted(policy, asked, variant.unwrap_or_default());
-    routed(policy, asked, difficulty, features, &wants)
+    routed(policy, asked, graded(), &wants)
 }
 
 /// Whether a request for this name is routed: `auto`, a name that is intercepted, or any where all models are simulated.
@@ -362,12 +364,15 @@ fn private_only() -> Error {
 fn routed(
     policy: &Policy,
     asked: &Asked<'_>,
-    difficulty: &Difficulty,
-    features: &Features,
+    graded: &Graded,
     wants: &Wants,
 ) -> Result<Decision, Error> {
+    let Graded {
+        features,
+        difficulty,
+    } = graded;
     let baseline = baseline(policy, asked)?;
-    let rule = rule(policy, asked, difficulty, features, wants);
+    let rule = rule(policy, asked, graded, wants);
     let mut considered = Vec::new();
     let mut eligible = gate::eligible(policy, asked, features, wants, &mut considered);
     gate::leave_out_vetoed(&rule, &mut eligible, &mut considered);
@@ -450,16 +455,10 @@ fn can_be_probed(ranked: &[rank::Weighed], first: &Arm) -> bool {
 }
 
 /// The first rule that holds.
-fn rule(
-    policy: &Policy,
-    asked: &Asked<'_>,
-    difficulty: &Difficulty,
-    features: &Features,
-    wants: &Wants,
-) -> Arc<Rule> {
+fn rule(policy: &Policy, asked: &Asked<'_>, graded: &Graded, wants: &Wants) -> Arc<Rule> {
     let facts = Facts {
-        difficulty,
-        tokens: features.prompt_tokens_estimate,
+        difficulty: &graded.difficulty,
+        tokens: graded.features.prompt_tokens_estimate,
         tools: asked.tools,
         structured: asked.structured,
         images: asked.carried.images,
@@ -479,15 +478,10 @@ fn rule(
 
 /// The rule that would decide a request that is routed.
 #[must_use]
-pub fn rule_for(
-    policy: &Policy,
-    asked: &Asked<'_>,
-    difficulty: &Difficulty,
-    features: &Features,
-) -> Arc<Rule> {
+pub fn rule_for(policy: &Policy, asked: &Asked<'_>, graded: &Graded) -> Arc<Rule> {
     let variant = auto_variant(asked.model).ok().flatten();
     let wants = wanted(policy, asked, variant.unwrap_or_default());
-    rule(policy, asked, difficulty, features, &wants)
+    rule(policy, asked, graded, &wants)
 }
 
 fn wanted(policy: &Policy, asked: &Asked<'_>, variant: Variant) -> Wants {

@@ -170,7 +170,8 @@ async fn serve<H, F, B>(
     let service = service_fn(|request: Request<Incoming>| {
         let has_body = !request.body().is_end_stream();
         let unread = unread.clone();
-        let answer = handle(request);
+        // On the heap, so that a connection that waits for its next request is small.
+        let answer = Box::pin(handle(request));
         async move {
             let answer = answer.await;
             // What refuses a request may have read none of its body, of which much may still be on its way.

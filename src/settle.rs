@@ -147,9 +147,9 @@ impl Input {
     }
 }
 
-/// One attempt from its reservation to its end.
+/// One attempt from its reservation to its end. It is handed from one stage to the next, so it is small.
 pub struct Settlement {
-    open: Option<OpenAttempt>,
+    open: Option<Box<OpenAttempt>>,
 }
 
 struct OpenAttempt {
@@ -219,7 +219,9 @@ impl Settlement {
             shown: None,
             escalated: false,
         };
-        Settlement { open: Some(open) }
+        Settlement {
+            open: Some(Box::new(open)),
+        }
     }
 
     /// A call that costs nothing and stands in no book.

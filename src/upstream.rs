@@ -1,6 +1,7 @@
 //! The only outbound sockets: one attempt, with deadlines. Never retries on its own, never follows a redirect.
 
 mod inward;
+mod pool;
 mod tls;
 
 pub use inward::{Coding, In};
@@ -12,8 +13,7 @@ use http::{HeaderMap, Method, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use pool::{NoAnswer, Pool};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -22,7 +22,7 @@ use tokio::time::{Sleep, sleep};
 /// A pool of connections to every provider.
 #[derive(Debug)]
 pub struct Upstream {
-    client: Client<tls::Connector, Out>,
+    pool: Pool,
     first_byte: Duration,
     total: Duration,
 }
@@ -130,17 +130,8 @@ impl Upstream {
     /// Makes the pool. TLS uses the machine's certificates, or Mozilla's where it has none.
     #[must_use]
     pub fn new(limits: &Limits) -> Upstream {
-        let client = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(Duration::from_secs(60))
-            .pool_max_idle_per_host(256)
-            .pool_timer(TokioTimer::new())
-            .timer(TokioTimer::new())
-            // An answer's head is a few KB; a larger one is a fault of the server. What was read and not taken yet by the client is in such
-            // buffers too, so that they are most of what a client costs that reads nothing.
-            .http1_max_buf_size(64 * 1024)
-            .build(tls::connector(limits.connect));
         Upstream {
-            client,
+            pool: Pool::new(limits.connect),
             first_byte: limits.first_byte,
             total: limits.total,
         }
@@ -186,8 +177,8 @@ impl Upstream {
             Begins::AtOnce => (self.first_byte, "limits.first_byte"),
             Begins::AtItsEnd => (self.total, "limits.total"),
         };
-        match tokio::time::timeout(within, self.client.request(request)).await {
-            Ok(Ok(response)) => Ok(response.map(In::from)),
+        match tokio::time::timeout(within, self.pool.request(request)).await {
+            Ok(Ok(response)) => Ok(response),
             Ok(Err(e)) => Err(failure(url, &e)),
             Err(_) => Err(Failure {
                 error: Error::new(
@@ -201,42 +192,45 @@ impl Upstream {
     }
 }
 
-fn failure(url: &str, e: &hyper_util::client::legacy::Error) -> Failure {
-    let mut why = e.to_string();
-    let mut cause = std::error::Error::source(e);
-    while let Some(next) = cause {
+fn failure(url: &str, no_answer: &NoAnswer) -> Failure {
+    let NoAnswer { cause, unconnected } = no_answer;
+    let mut why = String::new();
+    for next in chain(&**cause) {
         if let Some(error) = clients_own(next) {
             return Failure {
                 error,
                 not_sent: false,
             };
         }
-        why = format!("{why}: {next}");
-        cause = next.source();
+        if !why.is_empty() {
+            why.push_str(": ");
+        }
+        why.push_str(&next.to_string());
     }
-    let cause = cause_of(e, &why);
-    let public = match e.is_connect() {
+    let cause = cause_of(no_answer, &why);
+    let public = match unconnected {
         true => format!("the model's server cannot be reached: {cause}"),
         false => format!("the model's server broke off before it answered: {cause}"),
     };
     Failure {
         error: Error::new(Kind::UpstreamFailed, public).detail(format!("{url}: {why}")),
-        not_sent: e.is_connect(),
+        not_sent: *unconnected,
     }
 }
 
+/// An error and what has caused it, and so on.
+fn chain<'e>(
+    error: &'e (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'e (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
+}
+
 /// Why no answer came, in words for a client: without the address, which the whole chain of causes may hold.
-fn cause_of(e: &hyper_util::client::legacy::Error, why: &str) -> &'static str {
+fn cause_of(no_answer: &NoAnswer, why: &str) -> &'static str {
     use std::io::ErrorKind;
-    let mut next = std::error::Error::source(e);
-    let mut kinds = std::iter::from_fn(|| {
-        let cause = next?;
-        next = cause.source();
-        Some(
-            cause
-                .downcast_ref::<std::io::Error>()
-                .map(std::io::Error::kind),
-        )
+    let mut kinds = chain(&*no_answer.cause).map(|cause| {
+        let cause = cause.downcast_ref::<std::io::Error>();
+        cause.map(std::io::Error::kind)
     });
     let told = kinds.find_map(|kind| {
         Some(match kind? {
@@ -258,7 +252,7 @@ fn cause_of(e: &hyper_util::client::legacy::Error, why: &str) -> &'static str {
             "no secure connection came about"
         }
         None if says("deadline") || says("timed out") || says("in time") => "it took too long",
-        None if e.is_connect() => "no connection came about",
+        None if no_answer.unconnected => "no connection came about",
         None if says("closed") || says("end of file") || says("IncompleteMessage") => {
             "it closed the connection"
         }

@@ -352,7 +352,12 @@ pub fn run(fleet: &Fleet, conversations: usize, seed: u64, floor: Option<f64>) -
             let noise = 0.6 + dice.share();
             // What flyball decides, pays and learns.
             let asked = decide(&knowing, &body, arrived, |completion, turn, routed| {
-                let asked = asked_of(&completion.features, completion.difficulty, &step, noise);
+                let asked = asked_of(
+                    &completion.graded().features,
+                    completion.graded().difficulty,
+                    &step,
+                    noise,
+                );
                 let arm = routed.decision.attempts[0].clone();
                 let effort = arm.effort_or(None);
                 let usage = caches.read(&arm, &asked, asked.thinks(&arm));
@@ -374,7 +379,7 @@ pub fn run(fleet: &Fleet, conversations: usize, seed: u64, floor: Option<f64>) -
                     .warmth()
                     .note(turn, (&arm.model.name, effort), tokens, arrived);
                 let expected = Use {
-                    answer: cost::answer_tokens(&completion.features, &asked.difficulty),
+                    answer: cost::answer_tokens(&completion.graded().features, &asked.difficulty),
                     reasoning: cost::reasoning_tokens(&arm.model, effort, &asked.difficulty),
                 };
                 let used = Use {

@@ -399,6 +399,12 @@ fn has_result(turn: &Turn<'_>) -> bool {
     turn.parts.iter().any(|p| matches!(p, Part::ToolResult(_)))
 }
 
+/// Tokens of the whole conversation, by bytes / 4: all that is known of it where nothing is measured.
+#[must_use]
+pub fn tokens_estimate(prompt: &Prompt<'_>) -> u64 {
+    bytes_of(prompt) / 4
+}
+
 fn bytes_of(prompt: &Prompt<'_>) -> u64 {
     let parts = prompt.turns.iter().flat_map(|t| &t.parts).map(|p| match p {
         Part::Text(text) | Part::ToolResult(text) => text.len(),

@@ -5,7 +5,7 @@ use super::{Common, ServeArgs, joined};
 use crate::arm::Objective;
 use crate::classify::model::{Grader, embedded};
 use crate::classify::overlay::Overlay;
-use crate::classify::{self, Difficulty, Features, grade_by};
+use crate::classify::{self, Difficulty, Features, Graded, grade_by};
 use crate::config::{self, Config, Needs, Overrides};
 use crate::dialect::{self, Dialect, Place};
 use crate::error::Error;
@@ -182,7 +182,7 @@ pub(super) fn explain(common: &Common, args: &ExplainArgs) -> Result<(), String>
         // What the first arm would be told, and whether a cap could bound it, is part of the answer: `serve` refuses there too.
         let checked = decided.as_ref().map_or(Ok(()), |routed| routed.check());
         let found = decided.as_ref().ok().map(|routed| &routed.decision);
-        let graded = (&completion.features, &completion.difficulty);
+        let graded = completion.graded();
         show(args.json, graded, &house.policy, found, &checked);
         decided.map(drop).and(checked)
     });
@@ -232,7 +232,10 @@ fn body_of<'a>(
 
 fn show(
     as_json: bool,
-    (features, difficulty): (&Features, &Difficulty),
+    Graded {
+        features,
+        difficulty,
+    }: &Graded,
     policy: &Policy,
     found: Option<&Decision>,
     checked: &Result<(), Error>,

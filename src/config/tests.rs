@@ -95,6 +95,7 @@ baseline = "big@high"
 answer_tokens_max = 1000
 answer_tokens_min = 10
 lower_limits = false
+grade_asked = true
 may_drop = ["metadata", "options.*"]
 log = "json"
 
@@ -136,7 +137,12 @@ total = "2m"
     assert_eq!(config.listen.to_string(), "0.0.0.0:1");
     assert_eq!(config.admin_listen.to_string(), "127.0.0.1:2");
     assert_eq!(config.data_dir, Path::new("/home/a/ledger"));
-    assert!(config.admin_token.is_some() && config.log_json && !config.lower_limits);
+    assert!(
+        config.admin_token.is_some()
+            && config.log_json
+            && !config.lower_limits
+            && config.grade_asked
+    );
     assert_eq!(config.may_drop, ["metadata", "options.*"]);
     assert_eq!(config.objective, Objective::Fast);
     assert_eq!(config.intercept, ["gpt-*", "claude-*"]);

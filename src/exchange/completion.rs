@@ -13,7 +13,7 @@ use crate::arm::Effort;
 use crate::capability::{Capabilities, Capability};
 use crate::chat::Part;
 use crate::chat::conversation::MediaKind;
-use crate::classify::{self, Difficulty, Features};
+use crate::classify::{self, Difficulty, Graded, Plain};
 use crate::dialect::{Place, Request, bend};
 use crate::error::Error;
 use crate::fleet::senses::Carried;
@@ -30,7 +30,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 use translate::Translator;
 
-/// A request for an answer, measured and graded.
+/// The task of a request whose difficulty decides nothing.
+pub const UNGRADED: &str = "ungraded";
+
+/// A request for an answer.
 pub struct Completion<'a> {
     admission: &'a Admission<'a>,
     place: &'a Place<'a>,
@@ -44,14 +47,12 @@ pub struct Completion<'a> {
     stuck: OnceLock<bool>,
     /// What it asks of the model besides words; looked for once.
     asks: OnceLock<Capabilities>,
-    /// What was measured.
-    pub features: Features,
-    /// How hard it is.
-    pub difficulty: Difficulty,
+    /// How hard it is; measured and graded once, if anybody asks.
+    graded: OnceLock<Box<Graded>>,
 }
 
 impl<'a> Completion<'a> {
-    /// Reads, measures and grades it.
+    /// Reads it.
     ///
     /// # Errors
     /// It is no request of the client's dialect.
@@ -61,8 +62,6 @@ impl<'a> Completion<'a> {
         place: &'a Place<'a>,
     ) -> Result<Completion<'a>, Error> {
         let request = admission.dialect.decode_at(body, place)?;
-        let features = classify::measure(&request.prompt);
-        let difficulty = classify::grade(&features, admission.policy.overlay.as_deref());
         Ok(Completion {
             translator: Translator::new(admission.dialect, &admission.policy.may_drop),
             admission,
@@ -71,10 +70,45 @@ impl<'a> Completion<'a> {
             keeps: OnceLock::new(),
             stuck: OnceLock::new(),
             asks: OnceLock::new(),
+            graded: OnceLock::new(),
             request,
-            features,
-            difficulty,
         })
+    }
+
+    /// What was measured, and how hard it is. The first to ask has it measured and graded.
+    pub fn graded(&self) -> &Graded {
+        self.graded.get_or_init(|| {
+            let features = classify::measure(&self.request.prompt);
+            let difficulty = classify::grade(&features, self.admission.policy.overlay.as_deref());
+            Box::new(Graded {
+                features,
+                difficulty,
+            })
+        })
+    }
+
+    /// How hard it is, where somebody needs to know that: where it decides something, and where the operator wants to see it.
+    fn noted_difficulty(&self) -> Option<&Difficulty> {
+        match self.admission.policy.grade_asked {
+            true => Some(&self.graded().difficulty),
+            false => self.graded.get().map(|graded| &graded.difficulty),
+        }
+    }
+
+    /// The task that it was graded as.
+    fn task_name(&self) -> &'static str {
+        self.noted_difficulty()
+            .map_or(UNGRADED, |difficulty| difficulty.task.name())
+    }
+
+    /// It goes where flyball decides, and not to the model that it names.
+    pub(super) fn is_routed(&self) -> bool {
+        route::is_routed(&self.admission.policy, &self.request.model)
+    }
+
+    /// An app asks it behind its user's back.
+    pub(super) fn is_chore(&self) -> bool {
+        self.graded().features.plain == Some(Plain::Chore)
     }
 
     /// The session that the caller names, if it names one.
@@ -93,7 +127,7 @@ impl<'a> Completion<'a> {
     fn decide_on(&self, turn: Option<TurnSoFar>, private: bool) -> Result<Routed<'_>, Error> {
         let policy = &self.admission.policy;
         let decision = self.ask(turn.as_ref(), private, |asked| {
-            route::decide(policy, asked, &self.difficulty, &self.features)
+            route::decide(policy, asked, || self.graded())
         });
         let decision = decision.map_err(|error| Error {
             field: error
@@ -103,8 +137,8 @@ impl<'a> Completion<'a> {
         })?;
         Ok(Routed {
             completion: self,
+            stuck: decision.routed && turn.is_some() && self.is_stuck(),
             decision,
-            stuck: turn.is_some() && self.is_stuck(),
             said: Mutex::default(),
             turn,
             private,
@@ -117,7 +151,7 @@ impl<'a> Completion<'a> {
     /// No arm may answer; the error says why.
     pub fn decide_by(&self, policy: &Policy) -> Result<Decision, Error> {
         self.ask(None, self.admission.wishes.private, |asked| {
-            route::decide(policy, asked, &self.difficulty, &self.features)
+            route::decide(policy, asked, || self.graded())
         })
     }
 
@@ -126,7 +160,7 @@ impl<'a> Completion<'a> {
     pub fn rule(&self) -> Arc<Rule> {
         let policy = &self.admission.policy;
         self.ask(None, self.admission.wishes.private, |asked| {
-            route::rule_for(policy, asked, &self.difficulty, &self.features)
+            route::rule_for(policy, asked, self.graded())
         })
     }
 
@@ -187,7 +221,7 @@ impl<'a> Completion<'a> {
         let limit = self.request.limit.map_or(0, |limit| limit.tokens);
         let longest = model.price.and_then(|p| p.output_tokens_max);
         let context = model.context_tokens.filter(|_| takes.limit_in_context);
-        let both = limit.saturating_add(self.features.prompt_tokens_estimate);
+        let both = limit.saturating_add(classify::tokens_estimate(&self.request.prompt));
         Doubted {
             loses: Capabilities::default()
                 .set(Capability::Stop, takes.stop == Some(0))
@@ -228,9 +262,11 @@ impl<'a> Completion<'a> {
         } = self.admission;
         let request = &self.request;
         let warm = |arm: &Arm| self.warm(turn, arm);
-        let task = self.difficulty.task;
         let habits = self.admission.habits;
-        let habit = |arm: &Arm| habits.of(&arm.model.name, arm.effort_or(None), task);
+        let habit = |arm: &Arm| {
+            let task = self.graded().difficulty.task;
+            habits.of(&arm.model.name, arm.effort_or(None), task)
+        };
         let keeps = || self.asks_to_keep();
         let standing = self.standing(turn, &warm, &habit, &keeps);
         let asks = self.asks();
@@ -397,13 +433,13 @@ impl Work for Routed<'_> {
     fn decided(&self) -> Option<Decided<'_>> {
         Some(Decided {
             rule: &self.decision.rule,
-            task: self.completion.difficulty.task.name(),
+            task: self.completion.task_name(),
             tier: self.decision.attempts[0].model.tier,
             unknown: self.decision.unknown.as_ref().map(ToString::to_string),
-            noted: (!self.decision.untouched).then_some(DecidedFor {
+            noted: (!self.decision.untouched).then(|| DecidedFor {
                 request: self.completion.admission.id,
-                task: self.completion.difficulty.task,
-                difficulty: self.completion.difficulty.difficulty,
+                task: self.completion.graded().difficulty.task,
+                difficulty: self.completion.graded().difficulty.difficulty,
                 objective: self.completion.admission.wishes.objective,
                 stuck: self.stuck,
                 decision: &self.decision,

@@ -12,8 +12,8 @@ mod terms;
 use super::cap::{Cap, Counter, Dim, Dims, Measure, Pick, Scope, covered};
 use crate::money::PicoUsd;
 use find::{Definition, Match};
+use foldhash::{HashMap, HashMapExt};
 use slot::Slot;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use terms::Held;

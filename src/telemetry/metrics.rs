@@ -10,12 +10,12 @@ use crate::classify::Task;
 use crate::dialect;
 use crate::ledger::record::{Basis, Compared, Outcome};
 use crate::money::{PICO_PER_USD, PicoUsd};
+use foldhash::HashSet;
 use prometheus::core::Collector;
 use prometheus::{
     Counter, CounterVec, Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
     IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
-use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError, RwLock};
 
 /// Buckets for the first token and whole answers: those of the OpenTelemetry GenAI conventions, and two
@@ -367,7 +367,9 @@ impl Metrics {
         for task in Task::ALL {
             self.task_cost.with_label_values(&[task.name()]);
         }
-        self.task_cost.with_label_values(&["embed"]);
+        for task in ["embed", "ungraded"] {
+            self.task_cost.with_label_values(&[task]);
+        }
         for kind in KINDS {
             self.refusals.with_label_values(&[kind_name(kind)]);
         }

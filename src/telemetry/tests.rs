@@ -159,7 +159,7 @@ fn every_label_has_values_from_a_closed_set_whatever_clients_send() {
         ("effort", Effort::ALL.map(|e| e.name().to_owned()).into()),
         (
             "task",
-            open(&[&Task::ALL.map(Task::name)[..], &["embed"]].concat()),
+            open(&[&Task::ALL.map(Task::name)[..], &["embed", "ungraded"]].concat()),
         ),
         (
             "outcome",

@@ -2,6 +2,7 @@
 //!
 //! What nobody unpacks cannot be metered, filtered or translated. Unpacking is bounded: a small body may be made to swell to any size.
 
+use super::pool::{InUse, poll_body};
 use bytes::Bytes;
 use flate2::write::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use http_body::{Body, Frame, SizeHint};
@@ -65,6 +66,10 @@ impl Coding {
 #[derive(Debug)]
 pub struct In {
     body: Incoming,
+    /// The connection on which it comes.
+    connection: InUse,
+    /// It has been read to its end.
+    read: bool,
     packed: Option<Box<Packed>>,
 }
 
@@ -78,26 +83,33 @@ struct Packed {
     finished: bool,
 }
 
-impl From<Incoming> for In {
-    fn from(body: Incoming) -> In {
-        In { body, packed: None }
+impl Drop for In {
+    fn drop(&mut self) {
+        self.connection.over(self.read || self.body.is_end_stream());
     }
 }
 
 impl In {
+    pub(super) fn new(body: Incoming, connection: InUse) -> In {
+        In {
+            body,
+            connection,
+            read: false,
+            packed: None,
+        }
+    }
+
     /// Unpacks what comes, after `first` bytes that were read already.
     #[must_use]
-    pub fn unpacked(self, coding: Coding, first: Bytes) -> In {
+    pub fn unpacked(mut self, coding: Coding, first: Bytes) -> In {
         let packed = Packed {
             unpacker: Unpacker::new(coding),
             waiting: first,
             unpacked: 0,
             finished: false,
         };
-        In {
-            packed: Some(Box::new(packed)),
-            ..self
-        }
+        self.packed = Some(Box::new(packed));
+        self
     }
 }
 
@@ -139,7 +151,8 @@ impl Body for In {
                     return Poll::Ready(Some(Ok(Frame::data(out))));
                 }
             }
-            let frame = ready!(Pin::new(&mut inward.body).poll_frame(cx));
+            let frame = ready!(poll_body(&mut inward.body, &mut inward.connection, cx));
+            inward.read |= frame.is_none();
             let frame = frame.transpose().map_err(io::Error::other)?;
             match (&mut inward.packed, frame) {
                 (None, frame) => return Poll::Ready(frame.map(Ok)),

@@ -479,8 +479,8 @@ impl Weighed<'_> {
             habit: &|_| None,
         };
         let job = Forecast {
-            features: &self.completion.features,
-            difficulty: &self.completion.difficulty,
+            features: &self.completion.graded().features,
+            difficulty: &self.completion.graded().difficulty,
             limit: None,
             standing,
         };

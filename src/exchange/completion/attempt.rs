@@ -11,6 +11,7 @@ use super::{Completion, Routed, check, unix_seconds};
 use crate::affinity::Use;
 use crate::arm::Effort;
 use crate::chat::{Manner, Part};
+use crate::classify;
 use crate::dialect::keep::Keeper;
 use crate::dialect::unasked::{self, Filters, HideLogprobs, WithoutLogprobs};
 use crate::dialect::{
@@ -364,7 +365,7 @@ impl<'a> CompletionOrder<'a> {
             array: completion.place.array,
             old_calls: completion.request.old_calls,
             renamed: completion.admission.dialect.renamed(&completion.request),
-            input_estimate: completion.features.prompt_tokens_estimate,
+            input_estimate: classify::tokens_estimate(&completion.request.prompt),
             keeper: match completion.admission.dialect.is_kept(&completion.request) {
                 true => {
                     let admission = completion.admission;
@@ -385,22 +386,19 @@ impl<'a> CompletionOrder<'a> {
         })
     }
 
-    /// What is learned from the usage of its answer.
-    fn lesson(&self) -> Lesson {
-        let Completion {
-            features,
-            difficulty,
-            admission,
-            ..
-        } = self.completion();
-        Lesson {
-            habits: admission.habits.clone(),
+    /// What is learned from the usage of its answer, where it is known what was expected.
+    fn lesson(&self) -> Option<Lesson> {
+        let completion = self.completion();
+        let difficulty = completion.noted_difficulty()?;
+        let features = &completion.graded().features;
+        Some(Lesson {
+            habits: completion.admission.habits.clone(),
             task: difficulty.task,
             expected: Use {
                 answer: cost::answer_tokens(features, difficulty),
                 reasoning: cost::reasoning_tokens(&self.arm.model, self.effort, difficulty),
             },
-        }
+        })
     }
 
     /// What of the provider's stream goes on to the client.
@@ -451,9 +449,9 @@ impl Order for CompletionOrder<'_> {
         completion.admission.opening(&AttemptLabel {
             arm: self.arm,
             effort: self.effort,
-            task: completion.difficulty.task.name(),
+            task: completion.task_name(),
             rule: &self.routed.decision.rule,
-            difficulty: Some(completion.difficulty.difficulty),
+            difficulty: completion.noted_difficulty().map(|d| d.difficulty),
             dialect: completion.admission.dialect,
         })
     }
@@ -525,7 +523,7 @@ impl Order for CompletionOrder<'_> {
             baseline: self.routed.decision.baseline.clone(),
             stayed: self.routed.stayed(self.arm, self.effort),
             conversation: self.conversation(),
-            lesson: Some(self.lesson()),
+            lesson: self.lesson(),
             capped: self.capped.any(),
             aside: self.routed.decision.rule == check::RULE,
             dialect: completion.admission.dialect,
@@ -537,12 +535,14 @@ impl Order for CompletionOrder<'_> {
     }
 
     fn announce(&self, headers: &mut HeaderMap) {
-        let difficulty = &self.completion().difficulty;
+        let completion = self.completion();
         let mut set = |name: &'static str, text: &str| returned::set(headers, name, text);
-        set(
-            "x-flyball-difficulty",
-            &format!("{:.2}", difficulty.difficulty),
-        );
+        if let Some(difficulty) = completion.noted_difficulty() {
+            set(
+                "x-flyball-difficulty",
+                &format!("{:.2}", difficulty.difficulty),
+            );
+        }
         if let Some(weighed) = self.routed.decision.weighed(self.arm) {
             if let Some(chance) = weighed.chance {
                 set("x-flyball-chance", &format!("{chance:.2}"));
@@ -564,7 +564,7 @@ impl Order for CompletionOrder<'_> {
         let served = ServedBy {
             model: &self.arm.model,
             effort: self.effort,
-            task: difficulty.task.name(),
+            task: completion.task_name(),
             rule: &self.routed.decision.rule,
         };
         returned::served(headers, &served);

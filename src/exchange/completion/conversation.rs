@@ -59,7 +59,7 @@ impl Completion<'_> {
                 0 => answers.min(AHEAD_MAX),
                 _ => answers.clamp(LOOP_STEPS, AHEAD_MAX),
             },
-            stuck: turn.is_some() && self.is_stuck(),
+            stuck: turn.is_some() && self.is_routed() && self.is_stuck(),
             habit,
         }
     }
@@ -183,12 +183,12 @@ impl Routed<'_> {
         let completion = self.completion;
         let baseline = &self.decision.baseline;
         let usual = baseline.effort_or(None);
-        let task = completion.difficulty.task;
         let answers = baseline.model.name == arm.model.name && usual == effort;
         let thinking = (!answers && !self.decision.untouched).then(|| {
             let habits = completion.admission.habits;
-            let habit = habits.of(&baseline.model.name, usual, task);
-            cost::baseline_thinking(baseline, &completion.difficulty, habit)
+            let difficulty = &completion.graded().difficulty;
+            let habit = habits.of(&baseline.model.name, usual, difficulty.task);
+            cost::baseline_thinking(baseline, difficulty, habit)
         });
         let elsewhere = baseline.model.name != arm.model.name;
         let asks = || completion.asks_to_keep();

@@ -3,7 +3,7 @@
 use super::Balances;
 use super::slot::Slot;
 use crate::ledger::cap::{AtCap, Cap, Counter, Dim, Dims, Pick};
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::sync::Arc;
 
 /// A cap, or a counter that is kept without one, with the names of its counters found so far.

@@ -7,6 +7,7 @@ use crate::ledger::balance::{Posting, Want};
 use crate::ledger::cap::{Counter, covered};
 use crate::ledger::record::{Closing, Correction, Opening, Sum, TrueUp, crashed};
 use crate::ledger::replay::{Replay, corrections, counts};
+use foldhash::{HashMap, HashSet};
 use rusqlite::types::{Null, ToSql, ToSqlOutput};
 use rusqlite::{Connection, OptionalExtension, Transaction, params, params_from_iter};
 use std::borrow::Cow;
@@ -28,24 +29,63 @@ pub(super) fn write(
     let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     let mut changes = Changes::new();
     let mut answers = Vec::with_capacity(works.len());
+    let mut short = ShortAttempts::of(works);
     for work in works {
-        answers.push(one(&tx, work, &mut changes)?);
+        answers.push(one(&tx, work, &mut short, &mut changes)?);
     }
     apply(&tx, &mut changes)?;
     tx.commit()?;
     Ok(answers)
 }
 
-fn one(
+/// Attempts that open and close in one batch: they become one row with one INSERT, where the close stands.
+#[derive(Default)]
+struct ShortAttempts<'w> {
+    closing: HashSet<&'w str>,
+    open: HashMap<&'w str, &'w Opening>,
+}
+
+impl<'w> ShortAttempts<'w> {
+    fn of(works: &[&'w StoreWork]) -> ShortAttempts<'w> {
+        let closing = works.iter().filter_map(|work| match work {
+            StoreWork::Close(closing, _) => Some(&*closing.attempt),
+            _ => None,
+        });
+        ShortAttempts {
+            closing: closing.collect(),
+            open: HashMap::default(),
+        }
+    }
+
+    /// Keeps an opening until its close comes, if that is in the batch.
+    fn keep(&mut self, opening: &'w Opening) -> bool {
+        let closes = self.closing.contains(&*opening.attempt);
+        if closes {
+            self.open.insert(&opening.attempt, opening);
+        }
+        closes
+    }
+}
+
+fn one<'w>(
     tx: &Transaction<'_>,
-    work: &StoreWork,
+    work: &'w StoreWork,
+    short: &mut ShortAttempts<'w>,
     changes: &mut Changes,
 ) -> rusqlite::Result<StoreAnswer> {
     match work {
-        StoreWork::Open(opening) => insert(tx, opening)?,
+        StoreWork::Open(opening) => {
+            if !short.keep(opening) {
+                insert(tx, opening)?;
+            }
+        }
         StoreWork::Close(closing, postings) => {
+            let written = match short.open.remove(&*closing.attempt) {
+                Some(opening) => insert_closed(tx, opening, closing)?,
+                None => 0,
+            };
             // Only an open row can be closed: a second close changes nothing and spends nothing.
-            if close(tx, closing)? == 1 {
+            if written == 1 || close(tx, closing)? == 1 {
                 note(changes, postings);
             }
         }
@@ -186,6 +226,17 @@ static INSERT: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
+static INSERT_CLOSED: LazyLock<String> = LazyLock::new(|| {
+    let closing = |n: usize, _| format!("?{}", n + OPENING.len());
+    format!(
+        "INSERT INTO attempt ({}, {}) VALUES ({}, {}) ON CONFLICT DO NOTHING",
+        columns::names(&OPENING),
+        columns::names(&CLOSING),
+        columns::places(&OPENING, |n, _| format!("?{n}")),
+        columns::places(&CLOSING, closing)
+    )
+});
+
 static CLOSE: LazyLock<String> = LazyLock::new(|| {
     format!(
         "UPDATE attempt SET {} WHERE attempt = ?{} AND outcome IS NULL",
@@ -199,6 +250,18 @@ fn insert(tx: &Transaction<'_>, opening: &Opening) -> rusqlite::Result<()> {
     tx.prepare_cached(&INSERT)?
         .execute(params_from_iter(values))
         .map(drop)
+}
+
+/// Writes an attempt that has closed already; 0 where its row is there.
+fn insert_closed(
+    tx: &Transaction<'_>,
+    opening: &Opening,
+    closing: &Closing,
+) -> rusqlite::Result<usize> {
+    let opening = OPENING.iter().map(|column| (column.write)(opening));
+    let closing = CLOSING.iter().map(|column| (column.write)(closing));
+    tx.prepare_cached(&INSERT_CLOSED)?
+        .execute(params_from_iter(opening.chain(closing)))
 }
 
 fn close(tx: &Transaction<'_>, closing: &Closing) -> rusqlite::Result<usize> {
