@@ -3,9 +3,12 @@
 //! Nothing is re-serialised: unknown fields, key order, white space and number spelling survive.
 
 mod edit;
+mod reader;
 
 pub use edit::{Change, Edit};
+pub use reader::{from_slice, from_str, try_from_str};
 
+use reader::Key;
 use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -48,10 +51,22 @@ impl<'a> Object<'a> {
     pub fn read(bytes: &'a [u8]) -> Result<Object<'a>, Flaw> {
         let text =
             std::str::from_utf8(bytes).map_err(|_| Flaw::Invalid("it is not UTF-8".into()))?;
+        if let Some(object) = Object::quickly(text, DEPTH_MAX) {
+            return Ok(object);
+        }
         if too_deep(bytes) {
             return Err(Flaw::TooDeep);
         }
-        Object::read_str(text)
+        Object::slowly(text)
+    }
+
+    fn quickly(text: &'a str, depth: usize) -> Option<Object<'a>> {
+        let read = |(key, at): (Key<'a>, Range<usize>)| Some((key.text()?, at));
+        let fields = reader::fields(text, depth)?.into_iter().map(read);
+        Some(Object {
+            text,
+            fields: fields.collect::<Option<_>>()?,
+        })
     }
 
     /// As [`Object::read`], for a value inside a text that was checked before.
@@ -59,6 +74,13 @@ impl<'a> Object<'a> {
     /// # Errors
     /// See [`Flaw`].
     pub fn read_str(text: &'a str) -> Result<Object<'a>, Flaw> {
+        match Object::quickly(text, usize::MAX) {
+            Some(object) => Ok(object),
+            None => Object::slowly(text),
+        }
+    }
+
+    fn slowly(text: &'a str) -> Result<Object<'a>, Flaw> {
         let mut reader = serde_json::Deserializer::from_str(text);
         let fields = reader
             .deserialize_map(FieldsVisitor { text })
@@ -163,7 +185,7 @@ impl<'a> serde::Deserialize<'a> for FieldName<'a> {
 /// A string of JSON, borrowed where it has no escapes.
 #[must_use]
 pub fn text(raw: &str) -> Option<Cow<'_, str>> {
-    serde_json::from_str::<FieldName<'_>>(raw)
+    from_str::<FieldName<'_>>(raw)
         .ok()
         .map(|FieldName(text)| text)
 }
@@ -171,7 +193,7 @@ pub fn text(raw: &str) -> Option<Cow<'_, str>> {
 /// The places of an array's entries in its text; `None` where it is no array.
 #[must_use]
 pub fn entries(raw: &str) -> Option<Vec<Range<usize>>> {
-    let entries: Vec<&RawValue> = serde_json::from_str(raw).ok()?;
+    let entries: Vec<&RawValue> = from_str(raw).ok()?;
     let place = |entry: &RawValue| {
         // As for fields: a borrowed RawValue is a slice of the text.
         let start = entry.get().as_ptr().addr() - raw.as_ptr().addr();

@@ -189,6 +189,10 @@ pub(super) fn list<'a, T: Deserialize<'a>>(
     if !raw.starts_with('[') {
         return Err(wrong(key, "an array", found(raw)));
     }
+    if let Some(list) = json::try_from_str(raw) {
+        return Ok(Some(list));
+    }
+    // Where it goes wrong is told by the reader that says why.
     let mut reader = serde_json::Deserializer::from_str(raw);
     let mut read = 0;
     let elements = Elements {

@@ -8,6 +8,7 @@ use crate::dialect::framed::{ReadsFrames, ToldModel};
 use crate::dialect::lenient::{Content, Count, Maybe, Text};
 use crate::dialect::sse::{SseEvent, SseReader};
 use crate::dialect::{Answer, Citation, Event, Finish, body, fault};
+use crate::json;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -239,7 +240,7 @@ impl ReadsFrames for AnthropicStream {
     type Frames = SseReader;
 
     fn read(&mut self, frame: SseEvent<'_>, on: &mut dyn FnMut(Event)) {
-        let said = serde_json::from_slice::<AnthropicEvent<'_>>(frame.data).ok();
+        let said = json::from_slice::<AnthropicEvent<'_>>(frame.data).ok();
         let kind = said.as_ref().and_then(|said| said.kind.text());
         if frame.name == b"error" || kind == Some("error") {
             let fault = said.as_ref().and_then(|said| said.error.0.as_ref());
@@ -288,7 +289,7 @@ impl AnthropicStream {
 }
 
 fn take_usage(raw: &RawValue, seen: &mut SeenUsage) {
-    match serde_json::from_str::<Maybe<AnthropicUsage<'_>>>(raw.get()) {
+    match json::from_str::<Maybe<AnthropicUsage<'_>>>(raw.get()) {
         Ok(Maybe(Some(wire))) => seen.take(&wire),
         _ => seen.spoil(),
     }
@@ -296,8 +297,7 @@ fn take_usage(raw: &RawValue, seen: &mut SeenUsage) {
 
 /// Reads a whole answer. One object can say each count once only, so a wrong count leaves no usage at all.
 pub(super) fn whole(bytes: &[u8]) -> Answer {
-    let Ok(Maybe(Some(message))) = serde_json::from_slice::<Maybe<AnthropicMessage<'_>>>(bytes)
-    else {
+    let Ok(Maybe(Some(message))) = json::from_slice::<Maybe<AnthropicMessage<'_>>>(bytes) else {
         return Answer::default();
     };
     let mut answer = Answer::default();

@@ -6,6 +6,7 @@ use crate::dialect::framed::ReadsFrames;
 use crate::dialect::lenient::{Content, Count, Maybe, Text};
 use crate::dialect::sse::{SseEvent, SseReader};
 use crate::dialect::{Answer, Citation, Event, Finish, body, fault};
+use crate::json;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Number, Value};
@@ -146,7 +147,7 @@ impl ReadsFrames for CohereStream {
     type Frames = SseReader;
 
     fn read(&mut self, frame: SseEvent<'_>, on: &mut dyn FnMut(Event)) {
-        let told = serde_json::from_slice::<CohereEvent<'_>>(frame.data).ok();
+        let told = json::from_slice::<CohereEvent<'_>>(frame.data).ok();
         let failed = told.as_ref().is_some_and(CohereEvent::is_error);
         if failed || frame.name == b"error" {
             return on(Event::Error(fault::told(frame.data)));
@@ -330,7 +331,7 @@ fn likely(told: Option<&CohereLogprobs<'_>>, on: &mut dyn FnMut(Event)) {
 /// Reads a whole answer.
 pub(super) fn whole(bytes: &[u8]) -> Answer {
     let mut answer = Answer::default();
-    let Ok(whole) = serde_json::from_slice::<CohereAnswer<'_>>(bytes) else {
+    let Ok(whole) = json::from_slice::<CohereAnswer<'_>>(bytes) else {
         return answer;
     };
     let mut on = |event| answer.add(event);

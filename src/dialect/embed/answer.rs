@@ -87,7 +87,7 @@ pub fn meter(call: Call, body: &[u8], rule: UsageRule) -> Answer {
         Shape::OpenAi => OpenAiChat.answer(body, rule),
         Shape::Ollama | Shape::Gemini => Answer::default(),
     };
-    let Ok(spent) = serde_json::from_slice::<Spent>(body) else {
+    let Ok(spent) = json::from_slice::<Spent>(body) else {
         return answer;
     };
     if answer.usage.is_none() {
@@ -108,7 +108,7 @@ pub fn meter(call: Call, body: &[u8], rule: UsageRule) -> Answer {
 /// The vectors of an answer; `None` where it holds none that can be read.
 #[must_use]
 pub fn vectors(call: Call, body: &[u8]) -> Option<Vectors> {
-    let wire: EmbedAnswer<'_> = serde_json::from_slice(body).ok()?;
+    let wire: EmbedAnswer<'_> = json::from_slice(body).ok()?;
     let all: Option<Vec<_>> = match (wire.data, wire.embeddings, wire.embedding) {
         (Some(mut data), ..) => {
             data.sort_by_key(|datum| datum.index);

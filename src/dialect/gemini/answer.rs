@@ -7,6 +7,7 @@ use crate::dialect::framed::{ReadsFrames, ToldModel, ToldUsage};
 use crate::dialect::lenient::{Content, Count, Maybe, Text};
 use crate::dialect::sse::{SseEvent, SseReader};
 use crate::dialect::{Answer, Citation, Event, Finish, fault};
+use crate::json;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -194,7 +195,7 @@ impl ReadsFrames for GeminiStream {
     type Frames = SseReader;
 
     fn read(&mut self, frame: SseEvent<'_>, on: &mut dyn FnMut(Event)) {
-        match serde_json::from_slice::<GeminiChunk<'_>>(frame.data) {
+        match json::from_slice::<GeminiChunk<'_>>(frame.data) {
             Ok(said) => self.tell(&said, frame.data, on),
             Err(_) if frame.name == b"error" => on(Event::Error(fault::told(frame.data))),
             Err(_) => {}
@@ -344,7 +345,7 @@ impl GeminiStream {
     }
 
     fn tell_usage(&mut self, raw: &RawValue, on: &mut dyn FnMut(Event)) {
-        let read = serde_json::from_str::<Maybe<GeminiUsage<'_>>>(raw.get()).ok();
+        let read = json::from_str::<Maybe<GeminiUsage<'_>>>(raw.get()).ok();
         let read = read.and_then(|wire| wire.0?.read());
         self.usage.tell(read, on);
     }
@@ -373,7 +374,7 @@ pub(super) fn whole(bytes: &[u8]) -> Answer {
             .unwrap_or_default(),
     };
     for piece in pieces {
-        if let Ok(said) = serde_json::from_str::<GeminiChunk<'_>>(piece.get()) {
+        if let Ok(said) = json::from_str::<GeminiChunk<'_>>(piece.get()) {
             state.tell(&said, piece.get().as_bytes(), &mut |event| {
                 answer.add(event)
             });

@@ -278,8 +278,7 @@ fn tools(fields: &Object<'_>, list: &mut Vec<String>) -> Result<usize, Error> {
         for (key, raw) in tool.iter().filter(|(_, raw)| *raw != "null") {
             match key {
                 "functionDeclarations" | "function_declarations" => {
-                    let all: Vec<serde::de::IgnoredAny> =
-                        serde_json::from_str(raw).unwrap_or_default();
+                    let all: Vec<serde::de::IgnoredAny> = json::from_str(raw).unwrap_or_default();
                     count += all.len().max(usize::from(raw.starts_with('{')));
                 }
                 _ => body::unbounded(list, || format!("tools[{i}].{}", body::shown(key))),
@@ -295,8 +294,8 @@ fn system<'a>(fields: &Object<'a>, costs: &mut Costs<'a>) -> Result<Vec<Cow<'a, 
         return Ok(Vec::new());
     };
     // What cannot be read could hold what has no bound.
-    let said: Maybe<GeminiTurn<'_>> = serde_json::from_str(raw)
-        .map_err(|_| body::wrong(AT, "a content", "one that cannot be read"))?;
+    let said: Maybe<GeminiTurn<'_>> =
+        json::from_str(raw).map_err(|_| body::wrong(AT, "a content", "one that cannot be read"))?;
     let parts = said.0.map(|turn| parts(turn, AT, costs)).transpose()?;
     let texts = parts.into_iter().flatten().filter_map(|part| match part {
         Part::Text(text) => Some(text),

@@ -5,6 +5,7 @@ use crate::dialect::framed::{ReadsFrames, ToldModel};
 use crate::dialect::lenient::{Content, Count, Maybe, Text};
 use crate::dialect::ndjson::Lines;
 use crate::dialect::{Answer, Event, Finish, fault, logprobs};
+use crate::json;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -71,7 +72,7 @@ impl ReadsFrames for OllamaStream {
     type Frames = Lines;
 
     fn read(&mut self, line: &[u8], on: &mut dyn FnMut(Event)) {
-        let Ok(said) = serde_json::from_slice::<OllamaLine<'_>>(line) else {
+        let Ok(said) = json::from_slice::<OllamaLine<'_>>(line) else {
             return;
         };
         self.model.tell(&said.model, on);

@@ -8,6 +8,7 @@ use crate::dialect::framed::{ReadsFrames, ToldModel, ToldUsage};
 use crate::dialect::lenient::{Content, Count, Maybe, Text};
 use crate::dialect::sse::{SseEvent, SseReader};
 use crate::dialect::{Answer, Event, Finish, UsageRule, body, logprobs};
+use crate::json;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -273,7 +274,7 @@ impl ReadsFrames for ChatStream {
         if frame.data.trim_ascii() == b"[DONE]" {
             return on(Event::End);
         }
-        let chunk = serde_json::from_slice::<ChatChunk<'_>>(frame.data).ok();
+        let chunk = json::from_slice::<ChatChunk<'_>>(frame.data).ok();
         let error = chunk.as_ref().and_then(|chunk| {
             let said = chunk.error.and_then(|raw| fault(raw.get()));
             said.or_else(|| match chunk.object.text() {
@@ -329,7 +330,7 @@ impl ChatStream {
 }
 
 fn read_usage(raw: &RawValue, rule: UsageRule, tier: Option<ServiceTier>) -> Option<Usage> {
-    serde_json::from_str::<Maybe<ChatUsage<'_>>>(raw.get())
+    json::from_str::<Maybe<ChatUsage<'_>>>(raw.get())
         .ok()?
         .0?
         .read(rule, tier)
@@ -337,7 +338,7 @@ fn read_usage(raw: &RawValue, rule: UsageRule, tier: Option<ServiceTier>) -> Opt
 
 /// Reads a whole answer.
 pub(super) fn whole(bytes: &[u8], rule: UsageRule) -> Answer {
-    let Ok(chunk) = serde_json::from_slice::<ChatChunk<'_>>(bytes) else {
+    let Ok(chunk) = json::from_slice::<ChatChunk<'_>>(bytes) else {
         return Answer::default();
     };
     let groq = chunk.x_groq.0.as_ref().and_then(|x| x.usage);

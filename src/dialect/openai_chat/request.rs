@@ -9,7 +9,7 @@ use crate::dialect::lenient::{Content, Maybe, Text};
 use crate::dialect::{Limit, Place, Request};
 use crate::effort::Words as _;
 use crate::error::Error;
-use crate::json::Object;
+use crate::json::{self, Object};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
@@ -150,9 +150,7 @@ fn limit(fields: &Object<'_>) -> Result<Option<Limit>, Error> {
 
 fn response_format<'a>(fields: &Object<'a>) -> Option<ResponseFormat<'a>> {
     let raw = fields.some("response_format")?;
-    serde_json::from_str::<Maybe<ResponseFormat<'_>>>(raw)
-        .ok()?
-        .0
+    json::from_str::<Maybe<ResponseFormat<'_>>>(raw).ok()?.0
 }
 
 fn add<'a>(

@@ -8,6 +8,7 @@ use crate::dialect::lenient::{Content, Count, Maybe, Text};
 use crate::dialect::openai_chat::reported_cost;
 use crate::dialect::sse::{SseEvent, SseReader};
 use crate::dialect::{Answer, Event, Finish, body, logprobs};
+use crate::json;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -207,7 +208,7 @@ impl ReadsFrames for ResponsesStream {
         if frame.data.trim_ascii() == b"[DONE]" {
             return;
         }
-        let Ok(said) = serde_json::from_slice::<ResponsesEvent<'_>>(frame.data) else {
+        let Ok(said) = json::from_slice::<ResponsesEvent<'_>>(frame.data) else {
             if frame.name == b"error" {
                 on(Event::Error(body::error_bytes(frame.data).into()));
             }
@@ -250,8 +251,7 @@ impl ReadsFrames for ResponsesStream {
 impl ResponsesStream {
     fn tell_item(&mut self, said: &ResponsesEvent<'_>, done: bool, on: &mut dyn FnMut(Event)) {
         let Some(raw) = said.item else { return };
-        let Ok(Maybe(Some(item))) = serde_json::from_str::<Maybe<ResponsesItem<'_>>>(raw.get())
-        else {
+        let Ok(Maybe(Some(item))) = json::from_str::<Maybe<ResponsesItem<'_>>>(raw.get()) else {
             return;
         };
         let at = said.output_index.get();
@@ -282,7 +282,7 @@ impl ResponsesStream {
         on: &mut dyn FnMut(Event),
     ) {
         let Some(raw) = said.response else { return };
-        let Ok(Maybe(Some(response))) = serde_json::from_str::<Maybe<ResponsesBody<'_>>>(raw.get())
+        let Ok(Maybe(Some(response))) = json::from_str::<Maybe<ResponsesBody<'_>>>(raw.get())
         else {
             return;
         };
@@ -399,7 +399,7 @@ struct ResponsesOutputDetails {
 
 /// What was used; `None` where the counts cannot be believed at all.
 fn read_usage(raw: &RawValue, tier: Option<ServiceTier>) -> Option<Usage> {
-    let wire = serde_json::from_str::<Maybe<ResponsesUsage<'_>>>(raw.get())
+    let wire = json::from_str::<Maybe<ResponsesUsage<'_>>>(raw.get())
         .ok()?
         .0?;
     let details = wire.input_tokens_details.0.as_ref();
@@ -442,8 +442,7 @@ fn read_usage(raw: &RawValue, tier: Option<ServiceTier>) -> Option<Usage> {
 
 /// Reads a whole answer.
 pub(super) fn whole(bytes: &[u8]) -> Answer {
-    let Ok(Maybe(Some(response))) = serde_json::from_slice::<Maybe<ResponsesBody<'_>>>(bytes)
-    else {
+    let Ok(Maybe(Some(response))) = json::from_slice::<Maybe<ResponsesBody<'_>>>(bytes) else {
         return Answer::default();
     };
     let mut answer = Answer {
@@ -461,7 +460,7 @@ pub(super) fn whole(bytes: &[u8]) -> Answer {
     };
     let mut calls = ItemCalls::default();
     for raw in response.output.list() {
-        if let Ok(Maybe(Some(item))) = serde_json::from_str::<Maybe<ResponsesItem<'_>>>(raw.get()) {
+        if let Ok(Maybe(Some(item))) = json::from_str::<Maybe<ResponsesItem<'_>>>(raw.get()) {
             item.tell(raw.get(), &mut calls, &mut |event| answer.add(event));
         }
     }
