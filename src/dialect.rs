@@ -29,6 +29,7 @@ pub mod ollama;
 mod open;
 pub mod openai_chat;
 pub mod openai_responses;
+mod repeated;
 mod schema;
 pub mod sse;
 pub mod steps;

@@ -15,7 +15,7 @@ use crate::probe::evidence::Witness;
 use crate::settle::{Bill, Settlement};
 use crate::upstream::In;
 use bytes::Bytes;
-use http::HeaderMap;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use patience::{Over, Patience};
@@ -164,6 +164,8 @@ pub struct Relay {
     trailers: Option<HeaderMap>,
     // A JSON answer that was cut: the connection must not end as if the answer were whole.
     broken: Option<String>,
+    /// What came before that was given the time to go out.
+    written: bool,
     wants_trailers: bool,
     dialect: &'static dyn Dialect,
     request: String,
@@ -228,6 +230,7 @@ impl Relay {
             ready_bytes: 0,
             trailers: None,
             broken: None,
+            written: false,
             wants_trailers: terms.wants_trailers,
             dialect: terms.dialect,
             request: terms.request,
@@ -257,6 +260,11 @@ impl Relay {
                 continue;
             }
             if self.upstream.is_none() {
+                // An error ends the client's connection at once, with all that was not yet written to it: that goes first.
+                if self.broken.is_some() && !std::mem::replace(&mut self.written, true) {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 return Poll::Ready(match self.broken.take() {
                     Some(why) => Some(Err(io::Error::other(why))),
                     None => self.trailers.take().map(|t| Ok(Frame::trailers(t))),
@@ -604,21 +612,17 @@ fn keep(kept: &mut Option<Vec<u8>>, data: &[u8]) {
     }
 }
 
+const COST: HeaderName = HeaderName::from_static("x-flyball-cost-usd");
+const BASELINE: HeaderName = HeaderName::from_static("x-flyball-baseline-usd");
+
 /// The cost headers of a finished attempt.
 #[must_use]
 pub fn bill_headers(bill: Bill) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    for (name, amount) in [
-        ("x-flyball-cost-usd", bill.cost),
-        ("x-flyball-baseline-usd", bill.baseline),
-    ] {
-        headers.insert(
-            name,
-            amount
-                .usd_text()
-                .parse()
-                .expect("digits are a header value"),
-        );
+    for (name, amount) in [(COST, bill.cost), (BASELINE, bill.baseline)] {
+        let text = Bytes::from(amount.usd_text());
+        let value = HeaderValue::from_maybe_shared(text).expect("digits are a header value");
+        headers.insert(name, value);
     }
     headers
 }

@@ -178,7 +178,7 @@ impl Upstream {
             Begins::AtItsEnd => (self.total, "limits.total"),
         };
         match tokio::time::timeout(within, self.pool.request(request)).await {
-            Ok(Ok(response)) => Ok(response),
+            Ok(Ok((answer, connection))) => Ok(answer.map(|body| In::new(body, connection))),
             Ok(Err(e)) => Err(failure(url, &e)),
             Err(_) => Err(Failure {
                 error: Error::new(

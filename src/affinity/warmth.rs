@@ -5,7 +5,7 @@
 use super::{IDLE, TURNS_MAX, UserTurn};
 use crate::arm::Effort;
 use crate::route::cost::PREFIX_MIN;
-use foldhash::fast::FixedState;
+use foldhash::fast::{FixedState, RandomState};
 use moka::sync::Cache;
 use std::hash::BuildHasher;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ const ARMS_MAX: usize = 4;
 /// What was read, by the turns of users.
 #[derive(Clone, Debug)]
 pub struct Warmth {
-    read: Cache<u64, ReadBefore>,
+    read: Cache<u64, ReadBefore, RandomState>,
 }
 
 /// The arms that have read a conversation, the last one first.
@@ -58,7 +58,7 @@ impl Default for Warmth {
             read: Cache::builder()
                 .max_capacity(TURNS_MAX)
                 .time_to_idle(IDLE)
-                .build(),
+                .build_with_hasher(RandomState::default()),
         }
     }
 }
@@ -105,6 +105,10 @@ impl Warmth {
         };
         let known = self.read.get(&turn.hash);
         let known = known.or_else(|| self.read.get(&turn.before?));
+        // So little is kept by nobody, and of the conversation nothing else is known.
+        if known.is_none() && tokens < PREFIX_MIN {
+            return;
+        }
         let others = known.unwrap_or_default().by.into_iter().flatten();
         let others = others.filter(|read| (read.model, read.effort) != (now.model, effort));
         let mut by = [None; ARMS_MAX];

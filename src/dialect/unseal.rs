@@ -3,8 +3,9 @@
 
 use super::carry::{self, MARK, REDACTED};
 use aho_corasick::AhoCorasick;
+use memchr::memmem::Finder;
 use serde_json::Value;
-use std::sync::OnceLock;
+use std::sync::LazyLock;
 
 /// The mark in base64, as Gemini's clients send it.
 const MARK_BASE64: &str = "Zmx5YmFsbDEu";
@@ -55,14 +56,11 @@ const NATIVE: [&str; 5] = [
 /// Whether a body can hold anything of this kind at all; `marked` asks only for what came from another dialect.
 #[must_use]
 pub fn may_hold(body: &str, marked: bool) -> bool {
-    let finder = |texts: &[&str]| AhoCorasick::new(texts).expect("a few short texts");
-    static OTHERS: OnceLock<AhoCorasick> = OnceLock::new();
-    static ANY: OnceLock<AhoCorasick> = OnceLock::new();
-    let found = match marked {
-        true => OTHERS.get_or_init(|| finder(&MARKED)),
-        false => ANY.get_or_init(|| finder(&[&MARKED[..], &NATIVE].concat())),
-    };
-    found.is_match(body)
+    static MARKS: LazyLock<[Finder<'static>; 2]> = LazyLock::new(|| MARKED.map(Finder::new));
+    static OWN: LazyLock<AhoCorasick> =
+        LazyLock::new(|| AhoCorasick::new(NATIVE).expect("a few short texts"));
+    let holds = |mark: &Finder<'_>| mark.find(body.as_bytes()).is_some();
+    MARKS.iter().any(holds) || (!marked && OWN.is_match(body))
 }
 
 /// What a remembered signature is known by, whatever stands around it.

@@ -1,6 +1,6 @@
 //! Answers of our own: errors in the caller's dialect, small JSON, and answers that are held back until they are whole.
 
-use super::returned::set_type;
+use super::returned::{name, set_type};
 use crate::dialect::{self, Answer as Said, Dialect, Frame};
 use crate::error::{Error, Kind, Retry};
 use crate::provider::Provider;
@@ -65,7 +65,7 @@ pub(super) fn error_of(
 /// Puts the request id on an answer.
 pub(super) fn identified(mut answer: Response<AnswerBody>, id: &str) -> Response<AnswerBody> {
     if let Ok(value) = HeaderValue::from_str(id) {
-        answer.headers_mut().insert("x-flyball-request-id", value);
+        answer.headers_mut().insert(name::REQUEST, value);
     }
     answer
 }

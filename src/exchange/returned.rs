@@ -11,8 +11,7 @@ use http::request::Parts;
 
 /// Takes out of an answer's head what belongs to the provider's connection, or could pass for flyball's own.
 pub(super) fn clean(headers: &mut HeaderMap) {
-    let names: Vec<HeaderName> = headers.keys().cloned().collect();
-    for name in names {
+    let leaves = |name: &HeaderName| {
         let text = name.as_str();
         let own = text.starts_with("x-flyball-");
         let hop = matches!(
@@ -29,9 +28,11 @@ pub(super) fn clean(headers: &mut HeaderMap) {
                 | "set-cookie"
                 | "alt-svc"
         );
-        if own || hop {
-            headers.remove(&name);
-        }
+        own || hop
+    };
+    let leaving: Vec<HeaderName> = headers.keys().filter(|n| leaves(n)).cloned().collect();
+    for name in leaving {
+        headers.remove(&name);
     }
 }
 
@@ -43,28 +44,61 @@ pub(super) struct ServedBy<'a> {
     pub(super) rule: &'a str,
 }
 
+/// The names of what nearly every answer says, so that they are not read anew for each.
+pub(super) mod name {
+    use http::header::HeaderName;
+
+    pub(in crate::exchange) const MODEL: HeaderName = HeaderName::from_static("x-flyball-model");
+    pub(in crate::exchange) const PROVIDER: HeaderName =
+        HeaderName::from_static("x-flyball-provider");
+    pub(in crate::exchange) const EFFORT: HeaderName = HeaderName::from_static("x-flyball-effort");
+    pub(in crate::exchange) const TIER: HeaderName = HeaderName::from_static("x-flyball-tier");
+    pub(in crate::exchange) const TASK: HeaderName = HeaderName::from_static("x-flyball-task");
+    pub(in crate::exchange) const RULE: HeaderName = HeaderName::from_static("x-flyball-rule");
+    pub(in crate::exchange) const REQUEST: HeaderName =
+        HeaderName::from_static("x-flyball-request-id");
+    pub(in crate::exchange) const DIFFICULTY: HeaderName =
+        HeaderName::from_static("x-flyball-difficulty");
+    pub(in crate::exchange) const CHANCE: HeaderName = HeaderName::from_static("x-flyball-chance");
+    pub(in crate::exchange) const EXPECTED: HeaderName =
+        HeaderName::from_static("x-flyball-expected-usd");
+}
+
+/// How many headers flyball adds to an answer, about.
+const OWN: usize = 16;
+
 /// Says who serves the request, and why.
 pub(super) fn served(headers: &mut HeaderMap, by: &ServedBy<'_>) {
     for (name, text) in [
-        ("x-flyball-model", by.model.name.as_str()),
-        ("x-flyball-provider", &by.model.provider.name),
-        ("x-flyball-effort", by.effort.name()),
-        ("x-flyball-tier", by.model.tier.name()),
-        ("x-flyball-task", by.task),
-        ("x-flyball-rule", by.rule),
+        (name::MODEL, by.model.name.as_str()),
+        (name::PROVIDER, &by.model.provider.name),
+        (name::EFFORT, by.effort.name()),
+        (name::TIER, by.model.tier.name()),
+        (name::TASK, by.task),
+        (name::RULE, by.rule),
     ] {
-        set(headers, name, text);
+        say(headers, name, text);
     }
     if by.model.simulated {
         headers.insert("x-flyball-simulated", HeaderValue::from_static("1"));
     }
 }
 
-/// Sets one header; what cannot stand in one is left out.
-pub(super) fn set(headers: &mut HeaderMap, name: &'static str, text: &str) {
+/// Makes room for all that will be said.
+pub(super) fn make_room(headers: &mut HeaderMap) {
+    headers.reserve(OWN);
+}
+
+/// Sets one header of those that nearly every answer has; what cannot stand in one is left out.
+pub(super) fn say(headers: &mut HeaderMap, name: HeaderName, text: &str) {
     if let Ok(value) = HeaderValue::from_str(text) {
         headers.insert(name, value);
     }
+}
+
+/// Sets one header; what cannot stand in one is left out.
+pub(super) fn set(headers: &mut HeaderMap, name: &'static str, text: &str) {
+    say(headers, HeaderName::from_static(name), text);
 }
 
 /// Names the client's fields that were let go.

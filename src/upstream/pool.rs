@@ -3,8 +3,8 @@
 //! A connection has no task of its own: whoever waits for its answer drives it, so that a request and its answer wake one task and not
 //! two. A connection that nobody uses is looked at when it is taken, which tells whether the server has closed it by then.
 
+use super::Out;
 use super::tls::{self, Connector};
-use super::{In, Out};
 use foldhash::HashMap;
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -97,7 +97,7 @@ impl Pool {
     pub(super) async fn request(
         &self,
         mut request: Request<Out>,
-    ) -> Result<Response<In>, NoAnswer> {
+    ) -> Result<(Response<Incoming>, InUse), NoAnswer> {
         let server = Server::of(request.uri()).ok_or_else(|| NoAnswer {
             cause: "the address has no host".into(),
             unconnected: true,
@@ -120,7 +120,7 @@ impl Pool {
                         server,
                         kept: Arc::downgrade(&self.kept),
                     };
-                    return Ok(answer.map(|body| In::new(body, in_use)));
+                    return Ok((answer, in_use));
                 }
                 Err((Some(unsent), _)) if reused => request = *unsent,
                 Err((_, error)) => {

@@ -6,6 +6,7 @@ use crate::chat::conversation::State as Sealed;
 use crate::dialect::carry::REDACTED;
 use crate::dialect::framed::{ReadsFrames, ToldModel};
 use crate::dialect::lenient::{Content, Count, Maybe, Text};
+use crate::dialect::repeated::Repeated;
 use crate::dialect::sse::{SseEvent, SseReader};
 use crate::dialect::{Answer, Citation, Event, Finish, body, fault};
 use crate::json;
@@ -234,12 +235,21 @@ pub(super) struct AnthropicStream {
     model: ToldModel,
     seen: SeenUsage,
     calls: BlockCalls,
+    repeated: Repeated,
 }
 
 impl ReadsFrames for AnthropicStream {
     type Frames = SseReader;
 
     fn read(&mut self, frame: SseEvent<'_>, on: &mut dyn FnMut(Event)) {
+        let mut repeated = std::mem::take(&mut self.repeated);
+        repeated.read(frame, on, |frame, on| self.read_in_full(frame, on));
+        self.repeated = repeated;
+    }
+}
+
+impl AnthropicStream {
+    fn read_in_full(&mut self, frame: SseEvent<'_>, on: &mut dyn FnMut(Event)) {
         let said = json::from_slice::<AnthropicEvent<'_>>(frame.data).ok();
         let kind = said.as_ref().and_then(|said| said.kind.text());
         if frame.name == b"error" || kind == Some("error") {
@@ -269,9 +279,7 @@ impl ReadsFrames for AnthropicStream {
             on(Event::End);
         }
     }
-}
 
-impl AnthropicStream {
     fn tell_start(&mut self, message: &AnthropicMessage<'_>, on: &mut dyn FnMut(Event)) {
         self.model.tell(&message.model, on);
         if let Some(raw) = message.usage {

@@ -6,6 +6,7 @@ use crate::chat::{ServiceTier, Usage};
 use crate::dialect::cited::UrlCitation;
 use crate::dialect::framed::{ReadsFrames, ToldModel, ToldUsage};
 use crate::dialect::lenient::{Content, Count, Maybe, Text};
+use crate::dialect::repeated::Repeated;
 use crate::dialect::sse::{SseEvent, SseReader};
 use crate::dialect::{Answer, Event, Finish, UsageRule, body, logprobs};
 use crate::json;
@@ -252,6 +253,7 @@ pub(super) struct ChatStream {
     calls: ChatCalls,
     /// Which of several answers was told last.
     choice: u64,
+    repeated: Repeated,
 }
 
 impl ChatStream {
@@ -263,6 +265,7 @@ impl ChatStream {
             usage: ToldUsage::default(),
             calls: ChatCalls::default(),
             choice: 0,
+            repeated: Repeated::default(),
         }
     }
 }
@@ -271,6 +274,14 @@ impl ReadsFrames for ChatStream {
     type Frames = SseReader;
 
     fn read(&mut self, frame: SseEvent<'_>, on: &mut dyn FnMut(Event)) {
+        let mut repeated = std::mem::take(&mut self.repeated);
+        repeated.read(frame, on, |frame, on| self.read_in_full(frame, on));
+        self.repeated = repeated;
+    }
+}
+
+impl ChatStream {
+    fn read_in_full(&mut self, frame: SseEvent<'_>, on: &mut dyn FnMut(Event)) {
         if frame.data.trim_ascii() == b"[DONE]" {
             return on(Event::End);
         }
@@ -298,9 +309,7 @@ impl ReadsFrames for ChatStream {
             on(Event::Error(crate::dialect::fault::of(frame.data, error)));
         }
     }
-}
 
-impl ChatStream {
     fn tell_chunk(&mut self, chunk: &ChatChunk<'_>, on: &mut dyn FnMut(Event)) {
         self.model.tell(&chunk.model, on);
         for choice in chunk.choices.list().iter().filter_map(|c| c.0.as_ref()) {

@@ -536,30 +536,29 @@ impl Order for CompletionOrder<'_> {
 
     fn announce(&self, headers: &mut HeaderMap) {
         let completion = self.completion();
-        let mut set = |name: &'static str, text: &str| returned::set(headers, name, text);
+        returned::make_room(headers);
         if let Some(difficulty) = completion.noted_difficulty() {
-            set(
-                "x-flyball-difficulty",
-                &format!("{:.2}", difficulty.difficulty),
-            );
+            let difficulty = format!("{:.2}", difficulty.difficulty);
+            returned::say(headers, returned::name::DIFFICULTY, &difficulty);
         }
         if let Some(weighed) = self.routed.decision.weighed(self.arm) {
             if let Some(chance) = weighed.chance {
-                set("x-flyball-chance", &format!("{chance:.2}"));
+                returned::say(headers, returned::name::CHANCE, &format!("{chance:.2}"));
             }
             if let Some(expected) = weighed.expected {
-                set("x-flyball-expected-usd", &expected.now.usd_text());
+                let expected = expected.now.usd_text();
+                returned::say(headers, returned::name::EXPECTED, &expected);
             }
         }
         if let Some(limit) = self.limit {
-            set("x-flyball-limit-tokens", &limit.to_string());
+            returned::set(headers, "x-flyball-limit-tokens", &limit.to_string());
         }
         if let Some(unknown) = &self.routed.decision.unknown {
-            set("x-flyball-model-unknown", &unknown.to_string());
+            returned::set(headers, "x-flyball-model-unknown", &unknown.to_string());
         }
         // Parameters that the arm rejects and that were taken out.
         if let Some(written) = self.written.as_ref().filter(|w| !w.removed.is_empty()) {
-            set("x-flyball-removed", &written.removed.join(", "));
+            returned::set(headers, "x-flyball-removed", &written.removed.join(", "));
         }
         let served = ServedBy {
             model: &self.arm.model,

@@ -9,7 +9,9 @@ use crate::ledger::record::{Closing, Correction, Opening, Sum, TrueUp, crashed};
 use crate::ledger::replay::{Replay, corrections, counts};
 use foldhash::{HashMap, HashSet};
 use rusqlite::types::{Null, ToSql, ToSqlOutput};
-use rusqlite::{Connection, OptionalExtension, Transaction, params, params_from_iter};
+use rusqlite::{
+    CachedStatement, Connection, OptionalExtension, Transaction, params, params_from_iter,
+};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -30,9 +32,11 @@ pub(super) fn write(
     let mut changes = Changes::new();
     let mut answers = Vec::with_capacity(works.len());
     let mut short = ShortAttempts::of(works);
+    let mut rows = Rows::of(&tx)?;
     for work in works {
-        answers.push(one(&tx, work, &mut short, &mut changes)?);
+        answers.push(one(&tx, &mut rows, work, &mut short, &mut changes)?);
     }
+    drop(rows);
     apply(&tx, &mut changes)?;
     tx.commit()?;
     Ok(answers)
@@ -69,6 +73,7 @@ impl<'w> ShortAttempts<'w> {
 
 fn one<'w>(
     tx: &Transaction<'_>,
+    rows: &mut Rows<'_>,
     work: &'w StoreWork,
     short: &mut ShortAttempts<'w>,
     changes: &mut Changes,
@@ -76,16 +81,16 @@ fn one<'w>(
     match work {
         StoreWork::Open(opening) => {
             if !short.keep(opening) {
-                insert(tx, opening)?;
+                rows.insert(opening)?;
             }
         }
         StoreWork::Close(closing, postings) => {
             let written = match short.open.remove(&*closing.attempt) {
-                Some(opening) => insert_closed(tx, opening, closing)?,
+                Some(opening) => rows.insert_closed(opening, closing)?,
                 None => 0,
             };
             // Only an open row can be closed: a second close changes nothing and spends nothing.
-            if written == 1 || close(tx, closing)? == 1 {
+            if written == 1 || rows.close(closing)? == 1 {
                 note(changes, postings);
             }
         }
@@ -245,30 +250,41 @@ static CLOSE: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-fn insert(tx: &Transaction<'_>, opening: &Opening) -> rusqlite::Result<()> {
-    let values = OPENING.iter().map(|column| (column.write)(opening));
-    tx.prepare_cached(&INSERT)?
-        .execute(params_from_iter(values))
-        .map(drop)
+/// What writes the rows of attempts; found once for a batch.
+struct Rows<'t> {
+    insert: CachedStatement<'t>,
+    insert_closed: CachedStatement<'t>,
+    close: CachedStatement<'t>,
 }
 
-/// Writes an attempt that has closed already; 0 where its row is there.
-fn insert_closed(
-    tx: &Transaction<'_>,
-    opening: &Opening,
-    closing: &Closing,
-) -> rusqlite::Result<usize> {
-    let opening = OPENING.iter().map(|column| (column.write)(opening));
-    let closing = CLOSING.iter().map(|column| (column.write)(closing));
-    tx.prepare_cached(&INSERT_CLOSED)?
-        .execute(params_from_iter(opening.chain(closing)))
-}
+impl<'t> Rows<'t> {
+    fn of(tx: &'t Transaction<'_>) -> rusqlite::Result<Rows<'t>> {
+        Ok(Rows {
+            insert: tx.prepare_cached(&INSERT)?,
+            insert_closed: tx.prepare_cached(&INSERT_CLOSED)?,
+            close: tx.prepare_cached(&CLOSE)?,
+        })
+    }
 
-fn close(tx: &Transaction<'_>, closing: &Closing) -> rusqlite::Result<usize> {
-    let values = CLOSING.iter().map(|column| (column.write)(closing));
-    let which = ColumnValue::Text(Cow::Borrowed(&closing.attempt));
-    tx.prepare_cached(&CLOSE)?
-        .execute(params_from_iter(values.chain([which])))
+    fn insert(&mut self, opening: &Opening) -> rusqlite::Result<()> {
+        let values = OPENING.iter().map(|column| (column.write)(opening));
+        self.insert.execute(params_from_iter(values)).map(drop)
+    }
+
+    /// Writes an attempt that has closed already; 0 where its row is there.
+    fn insert_closed(&mut self, opening: &Opening, closing: &Closing) -> rusqlite::Result<usize> {
+        let opening = OPENING.iter().map(|column| (column.write)(opening));
+        let closing = CLOSING.iter().map(|column| (column.write)(closing));
+        self.insert_closed
+            .execute(params_from_iter(opening.chain(closing)))
+    }
+
+    /// Closes an open row; 0 where there is none.
+    fn close(&mut self, closing: &Closing) -> rusqlite::Result<usize> {
+        let values = CLOSING.iter().map(|column| (column.write)(closing));
+        let which = ColumnValue::Text(Cow::Borrowed(&closing.attempt));
+        self.close.execute(params_from_iter(values.chain([which])))
+    }
 }
 
 impl ToSql for ColumnValue<'_> {
@@ -305,9 +321,10 @@ pub(super) fn sweep(db: &mut Connection, now_ms: i64) -> rusqlite::Result<usize>
     let open = read::open_attempts(&tx)?;
     let mut leases = read::leases(&tx)?;
     let mut changes = Changes::new();
+    let mut rows = Rows::of(&tx)?;
     for opening in &open {
         let closing = crashed(opening);
-        close(&tx, &closing)?;
+        rows.close(&closing)?;
         for (name, id, amount) in counts(&counters, opening, &closing) {
             let change = changes.entry((name.as_str().into(), id)).or_default();
             change.0 += amount;
@@ -316,6 +333,7 @@ pub(super) fn sweep(db: &mut Connection, now_ms: i64) -> rusqlite::Result<usize>
             }
         }
     }
+    drop(rows);
     for ((name, id), amount) in &leases {
         if *amount > 0 {
             changes.entry((name.as_str().into(), *id)).or_default().0 += amount;
