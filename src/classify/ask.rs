@@ -1,9 +1,10 @@
 //! The user's ask in its context: what was really asked, without an app's boilerplate, read once and within bounds.
 
 use super::context::{self, BOILERPLATE_MAX};
+use super::letters::{trim_end, trim_start};
 use super::lexicon::Class;
 use super::plain::{self, Plain};
-use super::scan::{Scan, Scanner};
+use super::scan::{Pass, Scan, Scanner};
 use crate::chat::{Part, Prompt, Role, Turn};
 
 /// Bytes of an ask that are read in full; of a longer one its beginning, its end and what looks like an instruction between.
@@ -14,6 +15,8 @@ const WINDOW: usize = LOOK_MAX / 2 - 512;
 const SEARCH_MAX: usize = 12 * 1024;
 /// An instruction inside a document is a short paragraph.
 const INSTRUCTION_MAX: usize = 280;
+/// What stands between paragraphs.
+const GAP: &[u8] = b"\n\n";
 /// Pieces that an ask may be made of: parts of a turn, and what is left of them without boilerplate.
 const PIECES_MAX: usize = 24;
 /// Tags of another kind after which it is looked for no more.
@@ -108,15 +111,16 @@ impl<'a> Ask<'a> {
             pieces,
             ..Ask::default()
         };
-        let mut scanner = Scanner::default();
+        let mut pass = Pass::default();
+        let mut scanner = Scanner::new(&mut ask.scan, &mut pass);
         if bytes <= LOOK_MAX {
-            for piece in ask.pieces.iter() {
+            for piece in pieces.iter() {
                 scanner.feed(piece);
             }
         } else {
-            ask.pieces.read_sampled(&mut scanner);
+            pieces.read_sampled(&mut scanner);
         }
-        ask.scan = scanner.close();
+        scanner.close();
         if let ([only], true) = (&ask.pieces.all[..ask.pieces.len], bytes <= LOOK_MAX) {
             ask.plain = plain::of(only, ask.has_code());
         }
@@ -234,19 +238,19 @@ const CLOSINGS: [&str; 14] = [
 fn unframed(text: &str) -> &str {
     let mut text = text;
     let head = &text[..text.floor_char_boundary(COURTESY_MAX)];
-    if let Some(end) = head
-        .trim_start()
-        .find("\n\n")
-        .map(|at| at + head.len() - head.trim_start().len())
+    let greeting = head.trim_start();
+    if let Some(end) =
+        memchr::memmem::find(greeting.as_bytes(), GAP).map(|at| at + head.len() - greeting.len())
     {
-        let rest = text[end..].trim_start();
+        let rest = trim_start(&text[end..]);
         if !rest.is_empty() && begins(&text[..end], &OPENINGS) {
             text = rest;
         }
     }
-    let trimmed = text.trim_end();
+    let trimmed = trim_end(text);
     let tail = &trimmed[trimmed.ceil_char_boundary(trimmed.len().saturating_sub(COURTESY_MAX))..];
-    let last = tail.rfind("\n\n").map(|at| at + trimmed.len() - tail.len());
+    let last = memchr::memmem::rfind(tail.as_bytes(), GAP);
+    let last = last.map(|at| at + trimmed.len() - tail.len());
     match last {
         Some(at) if at > 0 && begins(&trimmed[at..], &CLOSINGS) => &trimmed[..at],
         _ => text,
@@ -297,7 +301,7 @@ impl<'a> Pieces<'a> {
     }
 
     /// The beginning, what looks like an instruction, and the end.
-    fn read_sampled(&self, scanner: &mut Scanner) {
+    fn read_sampled(&self, scanner: &mut Scanner<'_>) {
         let mut left = WINDOW;
         for piece in self.iter() {
             let head = &piece[..piece.floor_char_boundary(left)];
@@ -382,17 +386,31 @@ fn instruction_in(middle: &str) -> Option<&str> {
     let head = &middle[..middle.floor_char_boundary(SEARCH_MAX)];
     let tail = &middle
         [middle.ceil_char_boundary(middle.len().saturating_sub(SEARCH_MAX).max(head.len()))..];
-    head.split("\n\n")
-        .chain(tail.rsplit("\n\n"))
-        .find(|paragraph| {
-            (8..=INSTRUCTION_MAX).contains(&paragraph.len()) && {
-                let mut scanner = Scanner::default();
-                scanner.feed(paragraph);
-                scanner.first[..=Class::MultiStep.index()]
-                    .iter()
-                    .any(|cue| *cue)
-            }
-        })
+    let (mut scan, mut pass) = (Scan::default(), Pass::default());
+    let mut scanner = Scanner::new(&mut scan, &mut pass);
+    paragraphs(head)
+        .chain(paragraphs_backwards(tail))
+        .filter(|paragraph| (8..=INSTRUCTION_MAX).contains(&paragraph.len()))
+        .find(|paragraph| scanner.begins_with_task(paragraph))
+}
+
+/// The paragraphs of a text.
+fn paragraphs(text: &str) -> impl Iterator<Item = &str> {
+    let gaps = memchr::memmem::find_iter(text.as_bytes(), GAP);
+    let mut from = 0;
+    let starts = gaps.map(|at| (at, at + GAP.len()));
+    starts
+        .chain([(text.len(), text.len())])
+        .map(move |(to, next)| &text[std::mem::replace(&mut from, next)..to])
+}
+
+/// The same from the last to the first, and cut from there.
+fn paragraphs_backwards(text: &str) -> impl Iterator<Item = &str> {
+    let gaps = memchr::memmem::rfind_iter(text.as_bytes(), GAP);
+    let mut to = text.len();
+    let ends = gaps.map(|at| (at + GAP.len(), at));
+    ends.chain([(0, 0)])
+        .map(move |(from, next)| &text[from..std::mem::replace(&mut to, next)])
 }
 
 fn has_result(turn: &Turn<'_>) -> bool {

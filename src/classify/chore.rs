@@ -7,9 +7,10 @@
 
 mod words;
 
+use super::letters::{is_space, trim_end, trim_start};
 use super::lexicon::Class;
 use super::said::Said;
-use super::scan::Scanner;
+use super::scan::{Pass, Scan, Scanner};
 use crate::chat::{Part, Prompt, Role};
 use words::{
     ALWAYS, BARE, BUILT, CHANGES, CHATS, COMMAND_FACTS, COMMANDS, COMMITS, COMPLETERS, HOLDERS,
@@ -36,7 +37,7 @@ pub(super) fn is_chore(prompt: &Prompt<'_>) -> bool {
         return false;
     };
     let texts = turn.parts.iter().filter_map(|part| match part {
-        Part::Text(text) if !text.trim_ascii().is_empty() => Some(text.as_ref()),
+        Part::Text(text) if !is_space(text) => Some(text.as_ref()),
         _ => None,
     });
     let texts: Vec<&str> = texts.collect();
@@ -226,9 +227,10 @@ impl Work {
 const ABOUT_CODE: f32 = 3.0;
 
 fn work_in(text: &str) -> Work {
-    let mut scanner = Scanner::default();
+    let (mut scan, mut pass) = (Scan::default(), Pass::default());
+    let mut scanner = Scanner::new(&mut scan, &mut pass);
     scanner.feed(text);
-    let scan = scanner.close();
+    scanner.close();
     let of = |class: Class| scan.near[class.index()];
     Work {
         code: of(Class::Code),
@@ -237,12 +239,12 @@ fn work_in(text: &str) -> Work {
 }
 
 fn head(text: &str) -> &str {
-    let text = text.trim_start();
+    let text = trim_start(text);
     &text[..text.floor_char_boundary(HEAD)]
 }
 
 fn tail(text: &str) -> &str {
-    let text = text.trim_end();
+    let text = trim_end(text);
     &text[text.ceil_char_boundary(text.len().saturating_sub(TAIL))..]
 }
 
@@ -251,9 +253,11 @@ fn quote_in(text: &str) -> Option<(&str, &str)> {
     let read = &text[..text.floor_char_boundary(QUOTE_MAX)];
     let (mut begins, mut ends, mut spoken) = (None, 0, 0);
     let mut at = 0;
-    for line in read.split_inclusive('\n') {
+    let ends_of_lines = memchr::memchr_iter(b'\n', read.as_bytes()).map(|at| at + 1);
+    for end in ends_of_lines.chain([read.len()]) {
+        let line = &read[at..end];
         let said = line.trim_start_matches([' ', '\t', '*', '#', '-', '[', '>', '"', '{']);
-        if holds_chat(line.trim()) {
+        if holds_chat(line) {
             let close = text[at + line.len()..].rfind("</");
             let end = close.map_or(text.len(), |c| at + line.len() + c);
             return Some((&text[..at], &text[end..]));
@@ -272,8 +276,9 @@ fn quote_in(text: &str) -> Option<(&str, &str)> {
 /// Whether a line opens a tag that holds a conversation.
 fn holds_chat(line: &str) -> bool {
     let name = line
+        .trim_start()
         .strip_prefix('<')
-        .and_then(|l| l.split(['>', ' ']).next());
+        .and_then(|l| l.trim_end().split(['>', ' ']).next());
     name.is_some_and(|name| {
         let mut words = name.split(['_', '-']);
         words.any(|word| HOLDERS.iter().any(|h| h.eq_ignore_ascii_case(word)))
@@ -283,12 +288,19 @@ fn holds_chat(line: &str) -> bool {
 /// Whether a line begins with who speaks, as a label or as a role in JSON.
 fn is_speaker(line: &str) -> bool {
     let line = &line[..line.floor_char_boundary(40)];
+    // What ends a label: one of these marks, or a mark of Chinese whose first byte this is.
+    if memchr::memchr3(b':', b']', 0xef, line.as_bytes()).is_none() {
+        return false;
+    }
     if let Some(rest) = line.strip_prefix("role\"") {
         return rest.trim_start().starts_with(':');
     }
     let Some((label, _)) = line.split_once([':', '：', ']']) else {
         return false;
     };
-    let label = label.trim_matches(['*', ' ', '_']).to_lowercase();
-    SPEAKERS.contains(&label.as_str())
+    let label = label.trim_matches(['*', ' ', '_']);
+    match label.is_ascii() {
+        true => SPEAKERS.iter().any(|s| s.eq_ignore_ascii_case(label)),
+        false => SPEAKERS.contains(&label.to_lowercase().as_str()),
+    }
 }

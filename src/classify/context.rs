@@ -4,6 +4,8 @@
 //! Blocks are known by the words that their names are made of, not by a list of names: `session_context`, `open-files` and
 //! `reminderInstructions` are as good as any that somebody has seen.
 
+use super::letters::{trim_end, trim_start};
+
 /// Bytes of a text in which blocks are looked for.
 pub(super) const BOILERPLATE_MAX: usize = 48 * 1024;
 
@@ -131,8 +133,8 @@ pub(super) fn block_at(text: &str, at: usize) -> Option<usize> {
         return Some(end_of(from, tag).map_or(from.len(), |(_, end)| end));
     }
     // What is written inside a sentence is a word of it.
-    let before = text[..at].rsplit('\n').next().unwrap_or_default();
-    if !before.trim().is_empty() {
+    let before = text[..at].trim_end_matches(|c: char| c.is_whitespace() && c != '\n');
+    if !before.is_empty() && !before.ends_with('\n') {
         return None;
     }
     let name = name_of(inside)?;
@@ -216,7 +218,7 @@ fn lone(name: &str) -> bool {
 
 /// The text without a heading at its end that only names the block that follows.
 pub(super) fn without_heading(text: &str) -> &str {
-    let trimmed = text.trim_end();
+    let trimmed = trim_end(text);
     let last = trimmed.rfind('\n').map_or(0, |at| at + 1);
     match trimmed[last..].starts_with('#') {
         true => &text[..last],
@@ -265,7 +267,7 @@ pub(super) fn is_state(text: &str) -> bool {
 /// The request at the end of a text that begins with headings of context, as editors write it: what stands below the last
 /// heading that calls it the request.
 pub(super) fn request_in(text: &str) -> &str {
-    let head = text.trim_start();
+    let head = trim_start(text);
     if !head.starts_with('#') {
         return text;
     }

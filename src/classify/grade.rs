@@ -1,6 +1,6 @@
 //! The judgement: what the learned weights make of the signals, and how far they are to be believed.
 
-use super::model::{Grader, embedded};
+use super::model::{Grader, embedded, task_of};
 use super::overlay::Overlay;
 use super::{Difficulty, Features, Plain, Task};
 
@@ -96,9 +96,10 @@ const SMALL_TALK: f64 = 0.1;
 
 /// What the learned weights say of an ask.
 fn learned(grader: &Grader, features: &Features, overlay: Option<&Overlay>) -> Difficulty {
-    let raw = grader.scores.raw(features);
+    let told = grader.told(features);
+    let raw = told.raw;
     let familiar = (1.0 - grader.strangeness(features) / STRANGE).clamp(0.0, 1.0);
-    let (task, clear) = grader.task(features);
+    let (task, clear) = task_of(&told.tasks);
     let difficulty = grader
         .difficulty
         .chance(f64::from(grader.blend.score(&raw, task)));
@@ -121,8 +122,8 @@ fn learned(grader: &Grader, features: &Features, overlay: Option<&Overlay>) -> D
         plain if features.work && is_plain(plain) && difficulty < PLAIN_BELOW => Task::Unknown,
         other => other,
     };
-    let answer = f64::from(grader.answer.predict(features.values())).exp();
-    let reasoning = f64::from(grader.reasoning.predict(features.values())).exp();
+    let answer = f64::from(told.answer).exp();
+    let reasoning = f64::from(told.reasoning).exp();
     Difficulty {
         difficulty,
         failure,

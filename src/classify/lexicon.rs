@@ -345,6 +345,8 @@ struct Lexicon {
     words: CueTable,
     stems: CueTable,
     pieces: CueTable,
+    /// One bit for each length of the stems that begin with the same three letters of ASCII.
+    stem_lengths: Vec<u16>,
     /// One bit for each last character of a piece, by its low 16 bits.
     piece_ends: Vec<u64>,
     all: Vec<(Class, f32)>,
@@ -355,6 +357,7 @@ fn lexicon() -> &'static Lexicon {
     LEXICON.get_or_init(|| {
         let (mut words, mut stems, mut pieces) = (Vec::new(), Vec::new(), Vec::new());
         let mut endings = Vec::new();
+        let mut stem_lengths = vec![0; BEGINNINGS];
         let mut piece_ends = vec![0; 1024];
         for (class, list) in WORDS {
             for entry in list.split_whitespace() {
@@ -367,6 +370,12 @@ fn lexicon() -> &'static Lexicon {
                         .extend((1..entry.chars().count()).map(|n| hash_of(backwards().take(n))));
                     pieces.push((hash_of(backwards()), class, weight));
                 } else if let Some(stem) = entry.strip_suffix('*') {
+                    // Of longer stems no beginning is looked up.
+                    if let [a, b, c, ..] = stem.as_bytes()
+                        && stem.len() <= STEM_MAX as usize
+                    {
+                        stem_lengths[place_of_beginning([*a, *b, *c])] |= 1 << stem.len();
+                    }
                     stems.push((hash_of(stem.chars()), class, weight));
                 } else {
                     words.push((hash_of(entry.chars()), class, weight));
@@ -378,6 +387,7 @@ fn lexicon() -> &'static Lexicon {
             words: CueTable::of(words, &[], &mut all),
             stems: CueTable::of(stems, &[], &mut all),
             pieces: CueTable::of(pieces, &endings, &mut all),
+            stem_lengths,
             piece_ends,
             all,
         }
@@ -421,6 +431,20 @@ pub(super) fn stems() -> Cues {
         table: &lexicon.stems,
         all: &lexicon.all,
     }
+}
+
+/// The lengths that a stem may have which begins with these letters of ASCII, small or capital: one bit each.
+pub(super) fn stem_lengths(letters: [u8; 3]) -> u16 {
+    lexicon().stem_lengths[place_of_beginning(letters)]
+}
+
+/// Places for ways to begin. Two may share one, so that some lengths are looked up in vain.
+const BEGINNINGS: usize = 2_048;
+
+fn place_of_beginning(letters: [u8; 3]) -> usize {
+    // The low five bits of a letter are the same for its capital.
+    let [a, b, c] = letters.map(|letter| usize::from(letter & 31));
+    (a << 10 | b << 5 | c) * 0x9e37 / 64 % BEGINNINGS
 }
 
 /// What a run of characters speaks for; hashed from its end. `None`: neither it nor any longer one that ends so is a piece.

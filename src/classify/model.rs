@@ -4,10 +4,12 @@
 //! new ones may be added without a new training.
 
 mod file;
+mod trees;
 
 use super::scan::GRAM_BUCKETS;
 use super::{Features, Task};
 use std::sync::OnceLock;
+pub use trees::Trees;
 
 /// The signal of a node that is a leaf.
 const LEAF: u16 = u16::MAX;
@@ -45,6 +47,10 @@ pub struct Grader {
     pub failure: Curve,
     /// From the score of gain to points of quality.
     pub gain: Line,
+    /// All trees in one table: what [`Grader::lay_out`] makes of them.
+    pub trees: Trees,
+    /// The middle value of each signal in training.
+    pub typical: Vec<f32>,
     /// Between which values each signal lies for 98 of 100 prompts that it was trained on.
     pub usual: Vec<(f32, f32)>,
     /// Mean and standard deviation of each signal in training.
@@ -87,10 +93,14 @@ pub struct Everyday {
 impl Everyday {
     /// The score.
     #[must_use]
-    #[allow(clippy::cast_possible_truncation, reason = "scores have seven digits")]
     pub fn score(&self, features: &Features) -> f32 {
-        let sum =
-            self.trees.predict(features.values()) + self.words.predict(&features.grams().told());
+        self.standardised(
+            self.trees.predict(features.values()) + self.words.predict(&features.grams().told()),
+        )
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "scores have seven digits")]
+    fn standardised(&self, sum: f32) -> f32 {
         self.standard.at(f64::from(sum)) as f32
     }
 }
@@ -291,7 +301,11 @@ impl WordWeights {
             .flatten()
             .map(|id| i32::from(self.weights[usize::from(*id)]))
             .sum();
-        sum as f32 * self.scale * gram_norm(grams.iter().map(|g| g.len()).sum())
+        self.worth(sum, grams.iter().map(|g| g.len()).sum())
+    }
+
+    fn worth(&self, sum: i32, grams: usize) -> f32 {
+        sum as f32 * self.scale * gram_norm(grams)
     }
 }
 
@@ -307,12 +321,18 @@ pub struct TaskWords {
     /// What a weight of 1 is worth, by task.
     pub scales: [f32; TASKS],
     /// The weights, by bucket, then by task.
-    pub weights: Vec<TaskRow>,
+    pub weights: Vec<WordRow>,
 }
 
 const TASKS: usize = Task::ALL.len();
-/// A weight for each task, and nothing for the places that fill the row, so that it is added at once.
-pub type TaskRow = [i8; 16];
+/// A bucket's weight for each task, and after them what [`Grader::lay_out`] puts beside.
+pub type WordRow = [i8; 16];
+/// The place of what people call hard in a row.
+const EVERYDAY: usize = TASKS;
+/// The place of what is gained.
+const GAIN: usize = TASKS + 1;
+/// The place of what fails.
+const FAIL: usize = TASKS + 2;
 /// So many rows add up within 16 bits.
 const ROWS_MAX: usize = 256;
 
@@ -322,21 +342,26 @@ impl TaskWords {
     pub fn of(tables: &[WordWeights]) -> TaskWords {
         let mut all = TaskWords {
             scales: [0.0; TASKS],
-            weights: vec![TaskRow::default(); GRAM_BUCKETS as usize],
+            weights: vec![WordRow::default(); GRAM_BUCKETS as usize],
         };
         for (task, table) in tables.iter().enumerate().take(TASKS) {
             all.scales[task] = table.scale;
-            for (row, weight) in all.weights.iter_mut().zip(&table.weights) {
-                row[task] = *weight;
-            }
+            all.put(task, table);
         }
         all
     }
 
-    fn predict(&self, grams: &[&[u16]]) -> [f32; TASKS] {
-        let mut sums = [0_i32; TASKS];
-        for ids in grams.iter().flat_map(|ids| ids.chunks(ROWS_MAX)) {
-            let mut part = [0_i16; size_of::<TaskRow>()];
+    fn put(&mut self, place: usize, table: &WordWeights) {
+        for (row, weight) in self.weights.iter_mut().zip(&table.weights) {
+            row[place] = *weight;
+        }
+    }
+
+    /// The sums of these buckets' rows.
+    fn sums(&self, ids: &[u16]) -> [i32; size_of::<WordRow>()] {
+        let mut sums = [0; size_of::<WordRow>()];
+        for ids in ids.chunks(ROWS_MAX) {
+            let mut part = [0_i16; size_of::<WordRow>()];
             for id in ids {
                 for (sum, weight) in part.iter_mut().zip(&self.weights[usize::from(*id)]) {
                     *sum += i16::from(*weight);
@@ -346,9 +371,25 @@ impl TaskWords {
                 *sum += i32::from(part);
             }
         }
-        let norm = gram_norm(grams.iter().map(|g| g.len()).sum());
+        sums
+    }
+
+    fn worth(&self, sums: &[i32], grams: usize) -> [f32; TASKS] {
+        let norm = gram_norm(grams);
         std::array::from_fn(|task| sums[task] as f32 * self.scales[task] * norm)
     }
+
+    fn predict(&self, [said, hints]: [&[u16]; 2]) -> [f32; TASKS] {
+        let sums = added(self.sums(said), self.sums(hints));
+        self.worth(&sums, said.len() + hints.len())
+    }
+}
+
+fn added<const N: usize>(mut sums: [i32; N], more: [i32; N]) -> [i32; N] {
+    for (sum, more) in sums.iter_mut().zip(more) {
+        *sum += more;
+    }
+    sums
 }
 
 /// Below this share of what speaks for all tasks the best one is a guess, and a guess is "unknown".
@@ -361,7 +402,7 @@ pub fn task_scores(
     words: &TaskWords,
     features: &Features,
 ) -> [f32; Task::ALL.len()] {
-    let mut scores = words.predict(&features.grams().told());
+    let mut scores = words.predict(features.grams().told());
     for (score, forest) in scores.iter_mut().zip(forests) {
         *score += forest.predict(features.values());
     }
@@ -446,7 +487,77 @@ impl Line {
     }
 }
 
+/// What all heads of a grader say of a prompt.
+pub(super) struct Told {
+    /// The scores that order prompts.
+    pub(super) raw: Raw,
+    /// How much speaks for each task.
+    pub(super) tasks: [f32; TASKS],
+    /// Characters of the visible answer, as a logarithm.
+    pub(super) answer: f32,
+    /// Characters of written-out reasoning, as a logarithm.
+    pub(super) reasoning: f32,
+}
+
+/// Forests of a grader: those of scores, those of lengths, and one a task.
+const FORESTS: usize = 6 + TASKS;
+
 impl Grader {
+    /// Puts all trees into one table, and the words of all heads into one row a bucket.
+    ///
+    /// # Errors
+    /// There are too many trees.
+    pub fn lay_out(mut self) -> Result<Grader, String> {
+        self.trees = Trees::of(self.forests(), &self.typical)?;
+        let scores = &self.scores;
+        for (place, table) in [
+            (EVERYDAY, &scores.everyday.words),
+            (GAIN, &scores.gain_words),
+            (FAIL, &scores.fail_words),
+        ] {
+            self.task_words.put(place, table);
+        }
+        Ok(self)
+    }
+
+    /// What all heads say: the same as each by itself, at once.
+    pub(super) fn told(&self, features: &Features) -> Told {
+        let [
+            gain_pair,
+            gain_group,
+            fail,
+            everyday,
+            answer,
+            reasoning,
+            trees @ ..,
+        ]: [f32; FORESTS] = self.trees.predict(features.values());
+        let ids = features.grams().ids();
+        let [said, hints] = features.grams().told();
+        let words = self.task_words.sums(said);
+        let all = added(words, self.task_words.sums(&ids[said.len()..]));
+        let told = added(words, self.task_words.sums(hints));
+        let told_grams = said.len() + hints.len();
+        let scores = &self.scores;
+        let mut tasks = self.task_words.worth(&told, told_grams);
+        for (score, trees) in tasks.iter_mut().zip(trees) {
+            *score += trees;
+        }
+        let everyday = everyday + scores.everyday.words.worth(told[EVERYDAY], told_grams);
+        Told {
+            raw: Raw {
+                gain_pair,
+                gain_group,
+                gain_words: scores.gain_words.worth(all[GAIN], ids.len()),
+                fail,
+                fail_words: scores.fail_words.worth(all[FAIL], ids.len()),
+                everyday: scores.everyday.standardised(everyday),
+            },
+            tasks,
+            answer,
+            reasoning,
+        }
+    }
+
     /// What is to be done, and how clearly that is said.
     #[must_use]
     pub fn task(&self, features: &Features) -> (Task, f64) {

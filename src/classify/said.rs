@@ -112,6 +112,8 @@ impl Beginnings {
         AhoCorasick::builder()
             .ascii_case_insensitive(true)
             .kind(Some(AhoCorasickKind::DFA))
+            // A few hundred bytes are read sooner than what would look ahead is made ready.
+            .prefilter(false)
             .build(stems.filter(|stem| stem.is_ascii()))
             .expect("a few short words make a small automaton")
     }

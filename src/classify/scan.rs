@@ -1,22 +1,26 @@
-//! One pass over a bounded text: everything that is counted, none of it kept. No allocation.
+//! A bounded text, read line by line: everything that is counted, none of it kept. No allocation.
 //!
-//! A scanner is fed with the windows of an ask, one after the other, and closed once. What it counts is plain
-//! arithmetic over bytes; what a word means is looked up in the [`lexicon`].
+//! A scanner is fed with the windows of an ask, one after the other, and closed once. Of each line first the characters are counted,
+//! then the words are read: a word of ASCII letters and digits as a whole, whatever else character by character. What a word
+//! means is looked up in the [`lexicon`].
 
+mod chars;
 mod cues;
 mod grams;
 mod lines;
 mod quotes;
-mod runs;
+mod words;
 
-use super::letters::{EMPTY, FNV, hashed, hashed_code, letter, unspaced};
-use super::lexicon::{self, CLASSES};
+use super::letters::{EMPTY, FNV, hashed, hashed_code, letter, sign, unspaced};
+use super::lexicon::{self, CLASSES, Class};
+use chars::Pairs;
 use cues::Hits;
-use grams::{FIRST_WORDS, GramSet, STEM, Seen, mix};
+use grams::{FIRST_WORDS, GramSet, Seen, mix};
 pub use grams::{GRAM_BUCKETS, Grams};
-use lines::{Line, is_fault};
+use lines::Line;
 use quotes::Quotes;
 use std::ops::{Deref, DerefMut};
+use words::Word;
 
 /// What was counted. Plain numbers; the signals make sense of them.
 #[derive(Clone, Debug)]
@@ -147,43 +151,46 @@ pub struct Scan {
     pub grams: Grams,
 }
 
-/// Reads a text: what was counted so far, and what is only needed while reading.
-#[derive(Debug, Default)]
-pub struct Scanner {
-    scan: Scan,
-    pass: Pass,
+/// Reads a text: what was counted so far, and what is only needed while reading. Both are large, so they stay where they are.
+#[derive(Debug)]
+pub struct Scanner<'s> {
+    scan: &'s mut Scan,
+    pass: &'s mut Pass,
 }
 
-impl Deref for Scanner {
+impl Deref for Scanner<'_> {
     type Target = Scan;
 
     fn deref(&self) -> &Scan {
-        &self.scan
+        self.scan
     }
 }
 
-impl DerefMut for Scanner {
+impl DerefMut for Scanner<'_> {
     fn deref_mut(&mut self) -> &mut Scan {
-        &mut self.scan
+        self.scan
     }
 }
 
 /// What is only needed while reading.
-#[derive(Clone, Debug)]
-struct Pass {
+#[derive(Clone, Debug, Default)]
+pub struct Pass {
     grams: GramSet,
     words: Seen,
     lines: Seen,
     names: Seen,
     numbers: Seen,
-    pairs: Seen,
+    pairs: Pairs,
     hits: Hits,
     quotes: Quotes,
+    /// The word that is being read character by character.
     word: Word,
     line: Line,
-    sentence_chars: u32,
+    /// Characters before the sentence.
+    sentence_from: u32,
     sentence_words: u32,
-    sentence_start: bool,
+    /// A word of the sentence was read.
+    sentence_begun: bool,
     fenced: bool,
     last_hash: u64,
     said_words: u32,
@@ -198,54 +205,6 @@ struct Pass {
     recent_len: usize,
     gap_open: bool,
     fault: bool,
-}
-
-impl Default for Pass {
-    fn default() -> Pass {
-        Pass {
-            grams: GramSet::default(),
-            words: Seen::default(),
-            lines: Seen::default(),
-            names: Seen::default(),
-            numbers: Seen::default(),
-            pairs: Seen::default(),
-            hits: Hits::default(),
-            quotes: Quotes::default(),
-            word: Word::default(),
-            line: Line::default(),
-            sentence_chars: 0,
-            sentence_words: 0,
-            sentence_start: true,
-            fenced: false,
-            last_hash: 0,
-            said_words: 0,
-            last_said: [0; 2],
-            last_line_chars: 0,
-            last_line_first: 0,
-            last: '\0',
-            last_solid: '\0',
-            brackets: 0,
-            recent: 0,
-            recent_len: 0,
-            gap_open: false,
-            fault: false,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Word {
-    hash: u64,
-    len: u32,
-    digits: u32,
-    upper: u32,
-    first_upper: bool,
-    humps: u32,
-    point: bool,
-    /// The hash of its first characters.
-    stem: u64,
-    /// Its last eight characters, as far as they are ASCII.
-    tail: u64,
 }
 
 impl Default for Scan {
@@ -317,67 +276,75 @@ impl Default for Scan {
     }
 }
 
-/// Characters of which pairs are counted.
-const PAIRED_CHARS: u32 = 2_000;
 /// Bits of a character in [`Pass::recent`].
 const RECENT_BITS: usize = 21;
 
-impl Scanner {
+impl<'s> Scanner<'s> {
+    /// Counts into what is empty yet.
+    pub fn new(scan: &'s mut Scan, pass: &'s mut Pass) -> Scanner<'s> {
+        Scanner { scan, pass }
+    }
+
+    /// Whether the first word of a text is one of a task. Nothing else of what it counts means anything afterwards.
+    pub fn begins_with_task(&mut self, text: &str) -> bool {
+        self.words = 0;
+        self.unspaced = 0;
+        self.first = [false; CLASSES];
+        self.pass.word = Word::default();
+        self.pass.recent_len = 0;
+        for c in text.chars() {
+            self.take(c);
+            if self.words > 0 {
+                break;
+            }
+        }
+        self.end_word();
+        self.first[..=Class::MultiStep.index()].contains(&true)
+    }
+
     /// Reads a window of the text.
     pub fn feed(&mut self, text: &str) {
         let mut rest = text;
-        while let Some(c) = rest.chars().next() {
-            let mut read = self.take_run(rest.as_bytes());
-            if read == 0 {
-                self.take(c);
-                read = c.len_utf8();
-            }
-            rest = &rest[read..];
+        while let Some(end) = memchr::memchr(b'\n', rest.as_bytes()) {
+            self.read_line(&rest[..end], true);
+            rest = &rest[end + 1..];
         }
         // Windows do not run into each other.
-        self.end_word();
-        if self.pass.line.chars > 0 {
-            self.end_line();
+        if !rest.is_empty() {
+            self.read_line(rest, false);
         }
         self.end_quote();
+        if let Some(solid) = text.trim_end().chars().next_back() {
+            self.pass.last_solid = solid;
+        }
     }
 
     /// Nothing more comes.
-    #[must_use]
-    pub fn close(mut self) -> Scan {
+    pub fn close(mut self) {
         self.end_sentence();
         self.distinct_words = self.pass.words.distinct;
         self.distinct_lines = self.pass.lines.distinct;
         self.distinct_names = self.pass.names.distinct;
         self.distinct_numbers = self.pass.numbers.distinct;
-        self.distinct_pairs = self.pass.pairs.distinct;
+        self.distinct_pairs = self.pass.pairs.distinct();
         self.ends_asking = matches!(self.pass.last_solid, '?' | '？' | '؟');
         self.ends_open = matches!(self.pass.last_solid, ':' | '=' | '：');
         self.last_hints();
         self.count_quotes();
         self.weigh_tail();
-        self.scan
     }
 
-    /// Reads a character that is no letter or digit of ASCII.
+    /// Reads one character, whatever it is.
     fn take(&mut self, c: char) {
         self.chars += 1;
-        self.pass.sentence_chars += 1;
         let in_words = if c.is_ascii() {
-            // An ASCII character is below 128, the table's length.
-            self.ascii[c as usize & 127] += 1;
-            false
+            c.is_ascii_alphanumeric()
         } else {
-            let letter = letter(c);
+            let sign = sign(c);
+            let letter = !sign && letter(c);
             self.take_foreign(c, letter);
-            letter || c.is_numeric()
+            letter || (!sign && c.is_numeric())
         };
-        self.runs += u32::from(c == self.pass.last && !c.is_whitespace());
-        if self.chars <= PAIRED_CHARS {
-            self.pass
-                .pairs
-                .note(u64::from(u32::from(self.pass.last)) << 21 | u64::from(u32::from(c)));
-        }
         if in_words {
             self.in_word(c);
         } else if self.pass.word.len > 0 && self.joins(c) {
@@ -391,10 +358,9 @@ impl Scanner {
             }
             self.mark(c);
         }
-        self.in_line(c);
-        if !c.is_whitespace() {
-            self.pass.last_solid = c;
-        }
+        // Right after a word of failure stands what failed.
+        self.pass.line.trace |=
+            self.pass.fault && matches!(c, ':' | '[') && self.pass.last.is_ascii_alphanumeric();
         self.pass.last = c;
     }
 
@@ -435,40 +401,6 @@ impl Scanner {
         }
     }
 
-    fn in_word(&mut self, c: char) {
-        let glued = lexicon::in_pieces(c);
-        let lower = match glued {
-            true => c,
-            false => c.to_lowercase().next().unwrap_or(c),
-        };
-        let word = &mut self.pass.word;
-        if word.len == 0 {
-            *word = Word {
-                hash: EMPTY,
-                first_upper: c.is_uppercase(),
-                ..Word::default()
-            };
-        }
-        let upper = c != lower;
-        word.humps += u32::from(upper && word.len > 0 && self.pass.last.is_lowercase());
-        word.hash = hashed(word.hash, lower);
-        word.len += 1;
-        if word.len == STEM {
-            word.stem = word.hash;
-        }
-        word.upper += u32::from(upper);
-        word.tail = word.tail << 8 | u64::from(u32::from(lower) & 0x7f);
-        let (hash, len) = (word.hash, word.len);
-        if glued {
-            self.pieces(c);
-            return;
-        }
-        self.pass.recent_len = 0;
-        if (lexicon::STEM_MIN..=lexicon::STEM_MAX).contains(&len) {
-            self.found(lexicon::stems().cues(hash));
-        }
-    }
-
     /// Scripts without spaces, and those that glue articles to words: any run of characters may be a cue.
     fn pieces(&mut self, c: char) {
         self.pass.recent = self.pass.recent << RECENT_BITS | u128::from(u32::from(c));
@@ -495,12 +427,12 @@ impl Scanner {
                     self.pass.last_said = [mix(pair), self.pass.last_said[0]];
                     if self.pass.said_words < FIRST_WORDS {
                         self.pass.said_words += 1;
-                        self.grams.hint(mix(pair ^ FNV));
+                        self.grams.hint(pair ^ FNV);
                     }
                 }
             }
             if !self.pass.quotes.open() {
-                self.grams.hint(mix(hashed(EMPTY, c)));
+                self.grams.hint(hashed(EMPTY, c));
             }
             // Two characters are about a word.
             if self.unspaced.is_multiple_of(2) {
@@ -514,55 +446,6 @@ impl Scanner {
     fn recent(&self, back: usize) -> u64 {
         let low = self.pass.recent >> (back * RECENT_BITS);
         u64::try_from(low & ((1 << RECENT_BITS) - 1)).unwrap_or(0)
-    }
-
-    fn end_word(&mut self) {
-        let word = std::mem::take(&mut self.pass.word);
-        if word.len == 0 {
-            return;
-        }
-        self.pass.recent_len = 0;
-        self.pass.fault = is_fault(word.tail);
-        self.found(lexicon::whole_words().cues(word.hash));
-        if word.digits == word.len {
-            self.end_number(&word);
-        } else {
-            self.end_name(&word);
-        }
-        self.words += 1;
-        self.word_chars += word.len;
-        self.longest_word = self.longest_word.max(word.len);
-        self.long_words += u32::from(word.len >= 7 && word.digits == 0);
-        self.single_words += u32::from(word.len == 1);
-        self.mixed_words += u32::from(word.digits > 0 && word.digits < word.len);
-        self.identifiers += u32::from(word.humps > 0 && word.upper < word.len);
-        self.pass.words.note(word.hash);
-        let line = &mut self.pass.line;
-        line.words += 1;
-        line.short_words += u32::from(word.len <= 2);
-        if line.words == 1 {
-            line.first_word = word.hash;
-        }
-        self.pass.sentence_words += 1;
-        self.gram(&word);
-        self.pass.sentence_start = false;
-    }
-
-    fn end_number(&mut self, word: &Word) {
-        self.numbers += 1;
-        self.decimals += u32::from(word.point);
-        self.longest_number = self.longest_number.max(word.digits);
-        self.big_numbers += u32::from(word.digits >= 3);
-        self.pass.numbers.note(word.hash);
-    }
-
-    fn end_name(&mut self, word: &Word) {
-        let caps = word.upper == word.len && word.len >= 2;
-        self.caps_words += u32::from(caps);
-        if word.first_upper && !caps && word.len >= 2 && !self.pass.sentence_start {
-            self.names += 1;
-            self.pass.names.note(word.hash);
-        }
     }
 
     fn mark(&mut self, c: char) {
@@ -588,7 +471,7 @@ impl Scanner {
         match c {
             '?' | '？' | '؟' => {
                 self.questions += u32::from(c == '?');
-                self.question_chars = self.pass.sentence_chars;
+                self.question_chars = self.chars - self.pass.sentence_from;
                 self.end_sentence();
             }
             '.' | '!' | '。' | '！' => self.end_sentence(),
@@ -601,15 +484,16 @@ impl Scanner {
     }
 
     fn end_sentence(&mut self) {
-        let (chars, words) = (self.pass.sentence_chars, self.pass.sentence_words);
+        let words = self.pass.sentence_words;
         if words > 0 {
             self.sentences += 1;
+            let chars = self.chars - self.pass.sentence_from;
             self.longest_sentence = self.longest_sentence.max(chars);
             self.longest_sentence_words = self.longest_sentence_words.max(words);
-            self.pass.sentence_start = true;
+            self.pass.sentence_begun = false;
             self.pass.last_hash = 0;
         }
-        self.pass.sentence_chars = 0;
+        self.pass.sentence_from = self.chars;
         self.pass.sentence_words = 0;
     }
 }

@@ -7,8 +7,8 @@ use super::recipe::{Labelled, Recipe};
 use super::words;
 use super::{mean, moments};
 use crate::classify::model::{
-    Curve, Everyday, Forest, Grader, Line, Logistic, RARITY_ONE, Raw, Scores, TaskWords, task_of,
-    task_scores,
+    Curve, Everyday, Forest, Grader, Line, Logistic, RARITY_ONE, Raw, Scores, TaskWords, Trees,
+    task_of, task_scores,
 };
 use crate::classify::{Features, Task, signals};
 use std::collections::BTreeMap;
@@ -367,9 +367,12 @@ pub fn grader(recipe: &Recipe, rows: &[Labelled], asks: &[JudgedAsk], card: Stri
         .map(|r| &r.features)
         .chain(asks.iter().map(|a| &a.features))
         .collect();
-    Grader {
+    let spans = spans(&features);
+    let grader = Grader {
         card,
-        usual: usual(&features),
+        trees: Trees::default(),
+        typical: spans.iter().map(|[_, middle, _]| *middle).collect(),
+        usual: spans.iter().map(|[low, _, high]| (*low, *high)).collect(),
         moments: spreads(&features),
         rarity: words::rarity(&grams(&features))
             .iter()
@@ -384,7 +387,10 @@ pub fn grader(recipe: &Recipe, rows: &[Labelled], asks: &[JudgedAsk], card: Stri
         difficulty: calibrated.difficulty,
         failure: calibrated.failure,
         gain: calibrated.gain,
-    }
+    };
+    grader
+        .lay_out()
+        .expect("forests are grown as large as a grader may have them")
 }
 
 fn lengths(rows: &[&Labelled], chars: impl Fn(&Labelled) -> Option<f64>, seed: u64) -> Forest {
@@ -516,13 +522,12 @@ fn spreads(rows: &[&Features]) -> Vec<(f32, f32)> {
     clippy::cast_possible_truncation,
     reason = "signals are kept with seven digits"
 )]
-fn usual(rows: &[&Features]) -> Vec<(f32, f32)> {
+fn spans(rows: &[&Features]) -> Vec<[f32; 3]> {
     (0..signals::COUNT)
         .map(|signal| {
             let mut sorted: Vec<f64> = rows.iter().map(|r| f64::from(r.values()[signal])).collect();
             sorted.sort_by(f64::total_cmp);
-            let at = |share| super::metrics::quantile(&sorted, share) as f32;
-            (at(USUAL.0), at(USUAL.1))
+            [USUAL.0, 0.5, USUAL.1].map(|share| super::metrics::quantile(&sorted, share) as f32)
         })
         .collect()
 }

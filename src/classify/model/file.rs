@@ -1,15 +1,15 @@
 //! The grader's file: how the weights are written and read.
 
 use super::{
-    Blend, Curve, Everyday, Forest, Grader, LEAF, Line, Node, Scores, TASKS, TaskRow, TaskWords,
-    WordWeights,
+    Blend, Curve, Everyday, Forest, Grader, LEAF, Line, Node, Scores, TASKS, TaskWords, Trees,
+    WordRow, WordWeights,
 };
 use crate::classify::{GRAM_BUCKETS, Task, signals};
 
 /// What the file begins with.
 const MAGIC: &[u8; 8] = b"flyballG";
 /// The version of the file's layout.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 impl Grader {
     /// Writes the file.
@@ -23,6 +23,9 @@ impl Grader {
         for (a, b) in self.usual.iter().chain(&self.moments) {
             out.extend(a.to_le_bytes());
             out.extend(b.to_le_bytes());
+        }
+        for value in &self.typical {
+            out.extend(value.to_le_bytes());
         }
         out.extend(&self.rarity);
         for weight in self.blend.weights.as_flattened() {
@@ -63,7 +66,7 @@ impl Grader {
         out
     }
 
-    fn forests(&self) -> impl Iterator<Item = &Forest> {
+    pub(super) fn forests(&self) -> impl Iterator<Item = &Forest> {
         [
             &self.scores.gain_pair,
             &self.scores.gain_group,
@@ -102,6 +105,10 @@ impl Grader {
         for place in &places {
             moments[usize::from(*place)] = (from.f32()?, from.f32()?);
         }
+        let mut typical = vec![0.0; signals::COUNT];
+        for place in &places {
+            typical[usize::from(*place)] = from.f32()?;
+        }
         let rarity = from.take(GRAM_BUCKETS as usize)?.to_vec();
         let mut blend = Blend::default();
         for weight in blend.weights.as_flattened_mut() {
@@ -130,6 +137,8 @@ impl Grader {
             difficulty,
             failure,
             gain,
+            trees: Trees::default(),
+            typical,
             usual,
             moments,
             rarity,
@@ -144,7 +153,7 @@ impl Grader {
         if !from.rest.is_empty() {
             return Err("the grader's file is longer than it should be".into());
         }
-        Ok(grader)
+        grader.lay_out()
     }
 }
 
@@ -273,7 +282,7 @@ impl<'a> GraderReader<'a> {
         }
         let weights = (0..GRAM_BUCKETS)
             .map(|_| {
-                let mut row = TaskRow::default();
+                let mut row = WordRow::default();
                 row[..TASKS].copy_from_slice(&self.array::<TASKS>()?.map(u8::cast_signed));
                 Ok(row)
             })

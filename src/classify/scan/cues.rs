@@ -30,7 +30,7 @@ impl Default for Hits {
         Hits {
             ring: [Hit {
                 at: 0,
-                class: Class::Negation,
+                class: Class::Summarise,
                 weight: 0.0,
                 quotation: 0,
             }; TAIL_HITS],
@@ -39,8 +39,16 @@ impl Default for Hits {
     }
 }
 
-impl Scanner {
+impl Scanner<'_> {
+    #[inline]
     pub(super) fn found(&mut self, cues: &'static [(Class, f32)]) {
+        if !cues.is_empty() {
+            self.add_cues(cues);
+        }
+    }
+
+    #[inline(never)]
+    fn add_cues(&mut self, cues: &'static [(Class, f32)]) {
         let at = self.words;
         for (class, weight) in cues {
             let index = class.index();

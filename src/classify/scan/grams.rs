@@ -12,11 +12,11 @@ const HINTS_MAX: usize = 96;
 /// Hints of how an ask ends.
 const LAST_HINTS: usize = 2;
 /// Characters of a word's beginning.
-pub(super) const STEM: u32 = 5;
+pub(super) const STEM: usize = 5;
 /// Words whose place at the beginning says something.
 pub(super) const FIRST_WORDS: u32 = 2;
-/// Bits of the set that tells words seen from new ones.
-const SEEN_BITS: usize = 4096;
+/// Places of the sets that tell words seen from new ones.
+pub(super) const SEEN_MAX: usize = 4096;
 
 /// Buckets of words and word pairs, each at most once.
 #[derive(Clone, Copy)]
@@ -108,16 +108,24 @@ impl Grams {
     /// One of the last hints.
     pub(super) fn last_hint(&mut self, hash: u64) {
         if self.hints_len < HINTS_MAX {
-            self.hints[self.hints_len] = bucket(hash);
+            self.hints[self.hints_len] = bucket(mix(hash));
             self.hints_len += 1;
         }
     }
 
-    pub(super) fn push(&mut self, hash: u64, quoted: bool, seen: &mut GramSet) {
-        let id = bucket(hash);
-        if self.len < GRAMS_MAX && seen.note(id) {
+    /// No more n-grams are kept.
+    pub(super) fn is_full(&self) -> bool {
+        self.len >= GRAMS_MAX
+    }
+
+    /// Keeps the n-gram of a mixed hash, if it is new.
+    pub(super) fn push(&mut self, mixed: u64, quoted: bool, seen: &mut GramSet) {
+        let id = bucket(mixed);
+        if !self.is_full() && seen.note(id) {
             self.ids[self.len] = id;
-            self.quoted[self.len / 64] |= u64::from(quoted) << (self.len % 64);
+            if quoted {
+                self.quoted[self.len / 64] |= 1 << (self.len % 64);
+            }
             self.len += 1;
         }
     }
@@ -166,45 +174,53 @@ impl GramSet {
 /// A small set of hashes: whether one was seen before. It forgets nothing and may take a new one for an old one.
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
-    bits: [u64; SEEN_BITS / 64],
+    bits: [u64; SEEN_MAX / 64],
     pub(super) distinct: u32,
 }
 
 impl Default for Seen {
     fn default() -> Seen {
         Seen {
-            bits: [0; SEEN_BITS / 64],
+            bits: [0; SEEN_MAX / 64],
             distinct: 0,
         }
     }
 }
 
 impl Seen {
-    pub(super) fn note(&mut self, hash: u64) -> bool {
-        let mixed = mix(hash);
-        let at = usize::try_from(mixed % (SEEN_BITS as u64)).unwrap_or(0);
+    /// Notes a hash that is [`mix`]ed.
+    pub(super) fn note(&mut self, mixed: u64) {
+        let at = place(mixed);
         let bit = 1_u64 << (at % 64);
         let new = self.bits[at / 64] & bit == 0;
         self.bits[at / 64] |= bit;
         self.distinct += u32::from(new);
-        new
     }
 }
 
+/// The place of a mixed hash in a small set.
+pub(super) fn place(mixed: u64) -> usize {
+    usize::try_from(mixed % (SEEN_MAX as u64)).unwrap_or(0)
+}
+
+/// The factor of [`mix`].
+pub(super) const SPREAD: u64 = 0xbf58_476d_1ce4_e5b9;
+
+/// Spreads a hash over all its bits.
 pub(super) fn mix(hash: u64) -> u64 {
-    let h = (hash ^ (hash >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let h = (hash ^ (hash >> 29)).wrapping_mul(SPREAD);
     h ^ (h >> 32)
 }
 
-impl Scanner {
+impl Scanner<'_> {
     /// Beginnings of long words, which are alike where endings change; and where an ask begins.
     fn hints(&mut self, word: &Word, hash: u64) {
         if self.pass.said_words < FIRST_WORDS {
             let place = u64::from(self.pass.said_words) + 1;
-            self.grams.hint(mix(hash ^ place.wrapping_mul(FNV)));
+            self.grams.hint(hash ^ place.wrapping_mul(FNV));
         }
-        if word.len > STEM {
-            self.grams.hint(mix(word.stem ^ FNV_PRIME));
+        if word.len as usize > STEM {
+            self.grams.hint(word.stem ^ FNV_PRIME);
         }
         self.pass.said_words += 1;
         self.pass.last_said = [hash, self.pass.last_said[0]];
@@ -215,23 +231,25 @@ impl Scanner {
         for (place, hash) in self.pass.last_said.into_iter().enumerate() {
             if hash != 0 {
                 self.grams
-                    .last_hint(mix(hash ^ (place as u64 + 8).wrapping_mul(FNV)));
+                    .last_hint(hash ^ (place as u64 + 8).wrapping_mul(FNV));
             }
         }
     }
 
-    /// Numbers are one gram, whatever their value: which number it is says nothing.
-    pub(super) fn gram(&mut self, word: &Word) {
-        let hash = if word.digits == word.len {
-            mix(u64::from(word.digits.min(6)) + 11)
-        } else {
-            mix(word.hash)
+    /// Numbers are one gram, whatever their value: which number it is says nothing. `mixed` is the word's hash.
+    pub(super) fn gram(&mut self, word: &Word, mixed: u64) {
+        let hash = match word.digits == word.len {
+            true => mix(u64::from(word.digits.min(6)) + 11),
+            false => mixed,
         };
         let quoted = self.pass.quotes.open();
-        self.scan.grams.push(hash, quoted, &mut self.pass.grams);
         if !quoted {
             self.hints(word, hash);
         }
+        if self.scan.grams.is_full() {
+            return;
+        }
+        self.scan.grams.push(hash, quoted, &mut self.pass.grams);
         if self.pass.last_hash != 0 {
             let pair = mix(self.pass.last_hash.rotate_left(7) ^ hash);
             self.scan.grams.push(pair, quoted, &mut self.pass.grams);

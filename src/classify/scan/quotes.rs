@@ -61,7 +61,7 @@ fn end_of(begin: char) -> Option<char> {
     }
 }
 
-impl Scanner {
+impl Scanner<'_> {
     /// A mark between words: does a quotation begin or end here?
     pub(super) fn quote(&mut self, c: char) {
         let Scanner { scan, pass } = self;
