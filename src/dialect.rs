@@ -190,6 +190,11 @@ pub trait Dialect: Send + Sync {
         false
     }
 
+    /// The client of this request is not shown what a model thinks.
+    fn hides_thoughts(&self, _request: &Request<'_>) -> bool {
+        false
+    }
+
     /// The tools of a request that have another name for a model of another dialect.
     fn renamed(&self, _request: &Request<'_>) -> Vec<Renamed> {
         Vec::new()
@@ -318,6 +323,8 @@ pub struct Frame {
     pub usage: bool,
     /// The stream is to be one JSON array.
     pub array: bool,
+    /// The client is not shown what the model thinks.
+    pub hides_thoughts: bool,
     /// The client calls tools in the old way (`functions`).
     pub old_calls: bool,
     /// The client's tools that have another name in the model's dialect.

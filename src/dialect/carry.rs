@@ -4,12 +4,17 @@
 use super::Frame;
 use crate::chat::conversation::State;
 use crate::price::without_date;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// Begins every such text; no vendor's own begin so.
 pub(super) const MARK: &str = "flyball1.";
 
 /// The value of reasoning of which the words alone were told: it is no signature.
 pub(super) const WORDS_ONLY: &str = "text";
+
+/// Begins a value with which the words travel that it seals, since the client is not shown them: `hidden:WORDS:VALUE`, the words in base64.
+const HIDDEN: &str = "hidden:";
 
 /// Begins the value of Anthropic's redacted thinking, to tell it from a signature.
 pub(super) const REDACTED: &str = "redacted:";
@@ -42,6 +47,31 @@ pub(super) fn unpack(text: &str, own: &str) -> State {
         model: String::new(),
         value: text.to_owned(),
     })
+}
+
+/// A state with the words that the client is not shown in it.
+pub(super) fn with_words(state: State, words: &str) -> State {
+    if words.is_empty() {
+        return state;
+    }
+    let words = URL_SAFE_NO_PAD.encode(words);
+    State {
+        value: format!("{HIDDEN}{words}:{}", state.value),
+        ..state
+    }
+}
+
+/// The words that were not shown, and the state without them.
+pub(super) fn words_of(state: State) -> (String, State) {
+    let split = state.value.strip_prefix(HIDDEN).and_then(|rest| {
+        let (words, value) = rest.split_once(':')?;
+        let words = String::from_utf8(URL_SAFE_NO_PAD.decode(words).ok()?).ok()?;
+        Some((words, value.to_owned()))
+    });
+    match split {
+        Some((words, value)) => (words, State { value, ..state }),
+        None => (String::new(), state),
+    }
 }
 
 /// What a model of this dialect may get back: its own.
@@ -94,6 +124,9 @@ mod tests {
             fits(Some(&back), "anthropic_messages", "gemini-3.8~x"),
             None
         );
+        let hidden = with_words(state.clone(), "hm, so?");
+        assert_eq!(words_of(hidden), ("hm, so?".to_owned(), state.clone()));
+        assert_eq!(words_of(state.clone()), (String::new(), state));
         let own = unpack("plain", "anthropic_messages");
         assert_eq!(fits(Some(&own), "anthropic_messages", "any"), Some("plain"));
     }

@@ -123,6 +123,11 @@ impl Dialect for Gemini {
         write::write(said, to)
     }
 
+    /// Thoughts are shown to who asks for them alone (<https://ai.google.dev/gemini-api/docs/thinking>, thought summaries).
+    fn hides_thoughts(&self, request: &Request<'_>) -> bool {
+        !request::shows_thoughts(&request.fields)
+    }
+
     /// Its thoughts are always counted apart here.
     fn can_ask_logprobs(&self) -> bool {
         true

@@ -239,6 +239,8 @@ async fn the_seal_comes_back_though_the_answer_calls_the_model_by_its_full_name(
                     .collect();
                 let expected: Vec<_> = (0..n).map(|n| json!(format!("SIG{n}"))).collect();
                 assert_eq!(signed, expected, "{path} {n}, streamed: {stream}");
+                let thoughts = sent.to_string().matches("\"thinking\":\"hm\"").count();
+                assert_eq!(thoughts, n, "{path} {n}, streamed: {stream}: {sent}");
                 let turns = asked[client.turns].as_array_mut().expect("turns");
                 turns.extend((client.back)(&got, stream));
             }
@@ -637,5 +639,51 @@ async fn what_flyball_answered_with_lately_may_be_named_by_its_id_and_by_nobody_
         assert_eq!((refused.status, &error["param"]), (400, &json!(field)));
         let text = error["message"].as_str().expect("a sentence");
         assert!(text.contains("\"store\": false"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_gemini_client_sees_thoughts_only_where_it_asks_for_them_and_brings_them_back_all_the_same()
+ {
+    let upstream = Upstream::start(Vec::new()).await;
+    let flyball = Flyball::start(&config("anthropic", &upstream, &[CLAUDE])).await;
+    let all = clients(CLAUDE);
+    let gemini = all
+        .iter()
+        .find(|client| client.turns == "contents")
+        .expect("one");
+    for (asks, shown) in [(json!(null), 0), (json!(false), 0), (json!(true), 1)] {
+        for stream in [false, true] {
+            let mut asked = (gemini.asked)(CLAUDE);
+            if !asks.is_null() {
+                asked["generationConfig"]["thinkingConfig"]["includeThoughts"] = asks.clone();
+            }
+            let path = match stream {
+                true => {
+                    gemini
+                        .path
+                        .replace(":generateContent", ":streamGenerateContent")
+                        + "?alt=sse"
+                }
+                false => gemini.path.to_owned(),
+            };
+            upstream.next(claude(0, stream));
+            let got = post(&flyball, &path, &asked).await;
+            let thoughts = got.body.matches("\"thought\":true").count();
+            assert_eq!(
+                (got.status, thoughts),
+                (200, shown),
+                "{asks} {stream}: {}",
+                got.body
+            );
+            assert_eq!(got.body.contains("\"hm\""), shown == 1, "{}", got.body);
+            let turns = asked[gemini.turns].as_array_mut().expect("turns");
+            turns.extend((gemini.back)(&got, stream));
+            upstream.next(claude(1, false));
+            post(&flyball, gemini.path, &asked).await;
+            let (_, sent) = last(&upstream);
+            let block = json!({"type": "thinking", "thinking": "hm", "signature": "SIG0"});
+            assert_eq!(sent["messages"][1]["content"][0], block, "{asks} {stream}");
+        }
     }
 }

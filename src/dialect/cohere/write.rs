@@ -87,7 +87,7 @@ fn tools(
     let strict = |tool: &Tool| tool.strict == Some(true);
     match said.tools.iter().all(strict) {
         true => drop(body.insert("strict_tools".into(), true.into())),
-        false if said.tools.iter().any(strict) => lost.push("strict".into()),
+        false if said.tools.iter().any(strict) => lost.push("tools.strict".into()),
         false => {}
     }
     if said.parallel_calls == Some(false) {

@@ -288,14 +288,12 @@ fn add(mut content: Fields, ids: &mut Ids, said: &mut Conversation) -> Result<()
 
 fn piece(mut part: Fields, ids: &mut Ids, items: &mut Vec<Item>) -> Result<(), Error> {
     if let Some(Value::String(signature)) = take(&mut part, "thoughtSignature") {
-        let state = Some(opened(signature));
+        let (text, state) = carry::words_of(opened(signature));
+        let state = Some(state);
         match items.last_mut() {
             // It seals the thoughts before it.
             Some(Item::Reasoning(thought)) if thought.state.is_none() => thought.state = state,
-            _ => items.push(Item::Reasoning(Reasoning {
-                text: String::new(),
-                state,
-            })),
+            _ => items.push(Item::Reasoning(Reasoning { text, state })),
         }
     }
     let thought = part.flag("thought")?.unwrap_or(false);

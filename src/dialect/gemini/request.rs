@@ -236,6 +236,18 @@ fn structured(config: &Object<'_>) -> bool {
     json.is_some_and(|mime| mime == "application/json") || schema(config)
 }
 
+/// The client asks to see what the model thinks.
+pub(super) fn shows_thoughts(fields: &Object<'_>) -> bool {
+    let within = |raw: &str, key: &str| {
+        let object = Object::read_str(raw).ok();
+        object.and_then(|object| either(&object, key).map(str::to_owned))
+    };
+    either(fields, "generationConfig")
+        .and_then(|config| within(config, "thinkingConfig"))
+        .and_then(|thinking| within(&thinking, "includeThoughts"))
+        .is_some_and(|shown| shown == "true")
+}
+
 fn schema(config: &Object<'_>) -> bool {
     either(config, "responseSchema").is_some() || either(config, "responseJsonSchema").is_some()
 }

@@ -50,11 +50,14 @@ fn candidate(index: u64, spoken: Spoken, frame: &Frame, calls: &mut usize) -> Va
             }
             Item::Reasoning(reasoning) => {
                 // Each seal has a part of its own to ride on.
-                if let Some(before) = waiting.sealed.take() {
-                    parts.push(signed(json!({"text": ""}), Some(before), frame));
+                if waiting.sealed.is_some() {
+                    parts.push(signed(json!({"text": ""}), waiting.take(), frame));
                 }
                 if !reasoning.text.is_empty() {
-                    parts.push(json!({"text": reasoning.text, "thought": true}));
+                    match frame.hides_thoughts {
+                        true => waiting.hide(&reasoning.text),
+                        false => parts.push(json!({"text": reasoning.text, "thought": true})),
+                    }
                     waiting.thought = true;
                 }
                 waiting.sealed = reasoning.state;
@@ -87,16 +90,29 @@ fn candidate(index: u64, spoken: Spoken, frame: &Frame, calls: &mut usize) -> Va
 struct Waiting {
     sealed: Option<State>,
     thought: bool,
+    /// The words, where the client is not shown them: they travel with the seal.
+    hidden: String,
 }
 
+/// Bytes of thoughts that travel with their seal.
+const HIDDEN_BYTES_MAX: usize = 256 * 1024;
+
 impl Waiting {
+    fn hide(&mut self, words: &str) {
+        if self.hidden.len() + words.len() <= HIDDEN_BYTES_MAX {
+            self.hidden.push_str(words);
+        }
+    }
+
     fn take(&mut self) -> Option<State> {
         let words = std::mem::take(&mut self.thought).then(|| State {
             dialect: String::new(),
             model: String::new(),
             value: carry::WORDS_ONLY.into(),
         });
-        self.sealed.take().or(words)
+        let hidden = std::mem::take(&mut self.hidden);
+        let state = self.sealed.take().or(words);
+        state.map(|state| carry::with_words(state, &hidden))
     }
 }
 
@@ -349,8 +365,13 @@ impl StreamWriter for GeminiWriter {
             }
             Event::Reasoning(text) => {
                 self.let_out(out);
-                self.choice().waiting.thought = true;
-                self.piece(json!({"text": text, "thought": true}), None, out);
+                let hides = self.frame.hides_thoughts;
+                let waiting = &mut self.choice().waiting;
+                waiting.thought = true;
+                match hides {
+                    true => waiting.hide(&text),
+                    false => self.piece(json!({"text": text, "thought": true}), None, out),
+                }
             }
             Event::State(state) => {
                 self.let_out(out);

@@ -378,6 +378,10 @@ impl<'a> CompletionOrder<'a> {
         }
     }
 
+            hides_thoughts: completion
+                .admission
+                .dialect
+                .hides_thoughts(&completion.request),
     /// The conversation that it is in.
     fn conversation(&self) -> Option<InConversation> {
         Some(InConversation {
