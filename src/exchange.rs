@@ -46,6 +46,7 @@ use crate::probe::evidence::{Evidence, Sign, Witness};
 use crate::relay::{self, AnswerBody, Reading, Relay, RelayTerms, Watch, bill_headers};
 use crate::route::{Policy, Probe};
 use crate::settle::{Around, Settlement};
+use crate::settle::jobs::Jobs;
 use crate::telemetry::Telemetry;
 use crate::upstream::{Begins, Coding, Failure, In, Upstream};
 use admission::{Admission, Inbound};
@@ -90,6 +91,8 @@ pub struct State {
     /// The traffic listener is loopback.
     pub loopback: bool,
     /// Alive as long as anything is unsettled.
+    /// Jobs in the background.
+    pub jobs: Arc<Jobs>,
     pub alive: Arc<()>,
     /// Turns true when what is still open must end, since the process does.
     pub closing: watch::Receiver<bool>,
@@ -195,7 +198,8 @@ async fn serve(
         CallKind::Keep(place) => {
             let admission = Admission::keeping(inbound)?;
             let exchange = Exchange::of(state, &admission);
-            exchange.run(&Keeping::new(&admission, body, place)?).await
+            let keeping = Keeping::new(&admission, body, place, &state.jobs)?;
+            exchange.run(&keeping).await
         }
         CallKind::Count(place) => {
             let body = whole(body).await?;
@@ -841,7 +845,14 @@ impl<'a> Exchange<'a> {
                     Booked::Answered => {
                         settlement.arrived();
                         self.remember_makers(sent.arm, &answer);
-                        settlement.answered(&answer)
+                        match &answer.job {
+                            Some(id) if answer.usage.is_none() => {
+                                let provider = &sent.arm.model.provider.name;
+                                self.state.jobs.begun(provider, id, settlement);
+                                None
+                            }
+                            _ => settlement.answered(&answer),
+                        }
                     }
                 };
                 head.headers

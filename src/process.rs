@@ -18,6 +18,7 @@ use crate::ledger::{Address, Ledger, Settings, books};
 use crate::provider::simulated::EMBEDDER;
 use crate::route::Policy;
 use crate::server;
+use crate::settle::jobs::Jobs;
 use crate::simulate::{self, Simulated};
 use crate::telemetry::{KnownArm, Telemetry};
 use crate::upstream::Upstream;
@@ -87,6 +88,7 @@ pub async fn start(mut config: Config, overrides: Overrides) -> Result<Running, 
     let state = Arc::new(State {
         ledger,
         upstream: Upstream::new(&config.limits),
+        jobs: Arc::new(Jobs::new(Arc::clone(&telemetry))),
         telemetry,
         callers: ArcSwap::default(),
         affinity: Affinity::default(),
@@ -379,6 +381,7 @@ impl Running {
         }
         let follower = self.follower.clone();
         let _ = tokio::task::spawn_blocking(move || follower.stop()).await;
+        self.state.jobs.end_all();
         // Tokens that are being counted off the I/O threads still close their reservations.
         let settled = async {
             while Arc::strong_count(&self.state.alive) > 1 {

@@ -4,6 +4,7 @@
 //! because hyper drops the answer (or the exchange) of a connection that its client has closed.
 
 mod charge;
+pub mod jobs;
 mod trust;
 
 use crate::affinity::{Habits, Use, UserTurn, Warmth};
@@ -29,6 +30,8 @@ use std::time::{Duration, Instant};
 
 /// Answer text kept for counting; beyond it every byte counts as a token, which is an upper bound.
 const TEXT_MAX: usize = 256 * 1024;
+/// Bytes of a request that are kept while a job in the background is waited for.
+const INPUT_KEPT_MAX: usize = 64 * 1024;
 /// Output tokens added to what arrived when a provider that stops on close is cut: those in flight.
 const MARGIN: u64 = 16;
 
@@ -372,6 +375,28 @@ impl Settlement {
 
     /// The answer to a call that was only passed on is over. It is booked by what it told of its usage, else by the words that were
     /// read; where there were none, as a row without cost. `complete`: it has come to an end of its own.
+    /// A job in the background is waited for, which may be long: what it was asked is kept only where that is short.
+    fn forget_input(&mut self) {
+        if let Some(open) = &mut self.open
+            && open.job.input.bytes() > INPUT_KEPT_MAX
+        {
+            open.job.input = Input::Unknown;
+        }
+    }
+
+    /// A job in the background is over, and this is its answer. What was cancelled may tell nothing, and have cost something.
+    fn job_is_over(self, answer: &Answer) {
+        match answer.usage.is_none() && answer.error.is_none() {
+            true => self.unknown(Outcome::Ok),
+            false => drop(self.answered(answer)),
+        }
+    }
+
+    /// Nobody will hear of a job in the background any more.
+    fn job_is_lost(self) {
+        self.unknown(Outcome::Ok);
+    }
+
     #[must_use]
     pub fn passed(mut self, answer: &Answer, complete: bool) -> Option<Bill> {
         let mut open = self.open.take()?;

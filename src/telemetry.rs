@@ -16,6 +16,32 @@ use metrics::Metrics;
 use std::time::Duration;
 use tracing::field::display;
 
+/// What has become of a job in the background. A closed set: a metric's label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobEnd {
+    /// It was taken up, and its reservation stays open.
+    Begun,
+    /// It is over, and its provider has told what it used.
+    Settled,
+    /// Nobody has heard of its end: it is charged at its bound.
+    AtBound,
+}
+
+impl JobEnd {
+    /// Every one.
+    pub const ALL: [JobEnd; 3] = [JobEnd::Begun, JobEnd::Settled, JobEnd::AtBound];
+
+    /// The name in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            JobEnd::Begun => "begun",
+            JobEnd::Settled => "settled",
+            JobEnd::AtBound => "at_bound",
+        }
+    }
+}
+
 /// Why an attempt cost more than its baseline would have. A closed set: a metric's label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
@@ -271,6 +297,11 @@ impl Telemetry {
     /// A cheap arm was to be asked first, and this became of it.
     pub fn probed(&self, model: &str, outcome: &'static str) {
         self.metrics.probed(model, outcome);
+    }
+
+    /// A job in the background has begun, or this has become of it.
+    pub fn job(&self, provider: &str, event: JobEnd) {
+        self.metrics.job(provider, event.name());
     }
 
     /// A call was passed on whose answer told nothing of what it used.

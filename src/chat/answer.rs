@@ -158,6 +158,8 @@ pub struct Answer {
     pub error: Option<Fault>,
     /// The work goes on after this answer (a job in the background): what it will have used is told later, elsewhere.
     pub goes_on: bool,
+    /// What the provider calls such a job.
+    pub job: Option<String>,
     /// Which of several answers is being told.
     pub choice: u64,
 }

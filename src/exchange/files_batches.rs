@@ -7,13 +7,14 @@ use super::passthrough::{self, Passed, check_path, with_query};
 use super::router::Collection;
 use super::work::{Booked, Hold, Longer, Order, Outgoing, Reply, Unserved, Way, Wording, Work};
 use super::{reply, returned};
-use crate::dialect::Answer as Read;
+use crate::dialect::{self, Answer as Read, Dialect, Event, StreamDecoder};
 use crate::error::{Error, Kind};
 use crate::fleet::Arm;
 use crate::ledger::record::Opening;
-use crate::provider::Provider;
+use crate::provider::{Provider, Side};
 use crate::relay::{AnswerBody, Reading, Watch};
 use crate::route::Policy;
+use crate::settle::jobs::Jobs;
 use crate::settle::{Input, Job};
 use crate::upstream::{Begins, Out, Upload};
 use bytes::Bytes;
@@ -26,6 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(super) struct Keeping<'a> {
     admission: &'a Admission<'a>,
     place: Collection<'a>,
+    jobs: &'a Arc<Jobs>,
     arms: [Arm; 1],
     /// The client's body, until it goes out.
     body: Mutex<Option<Incoming>>,
@@ -38,12 +40,13 @@ impl<'a> Keeping<'a> {
         admission: &'a Admission<'a>,
         body: Incoming,
         place: Collection<'a>,
+        jobs: &'a Arc<Jobs>,
     ) -> Result<Keeping<'a>, Error> {
         if admission.wishes.private {
             let public = "This request is confidential and must stay on local models, and files and batches are kept by their provider.";
             return Err(Error::new(Kind::PrivateOnly, public).code("flyball_private"));
         }
-        if admission.caller.is_limited() {
+        if admission.caller.is_limited() && !place.is_free() {
             let public =
                 "This key may use only some models, and which ones a batch uses cannot be told.";
             return Err(Error::new(Kind::Forbidden, public).code("model_not_allowed"));
@@ -55,6 +58,7 @@ impl<'a> Keeping<'a> {
             arms: [passthrough::unnamed(&admission.policy, &provider)],
             admission,
             place,
+            jobs,
             body: Mutex::new(Some(body)),
         })
     }
@@ -75,8 +79,10 @@ impl Work for Keeping<'_> {
         _told: &'o Wording,
     ) -> Result<Box<dyn Order + 'o>, Unserved> {
         let models = passthrough::NamedModels::Perhaps(&[]);
-        passthrough::check_uncapped(self.admission, arm, models, self.place.name)
-            .map_err(Unserved::error)?;
+        if !self.place.is_free() {
+            passthrough::check_uncapped(self.admission, arm, models, self.place.name)
+                .map_err(Unserved::error)?;
+        }
         Ok(Box::new(KeepOrder {
             keeping: self,
             passed: Passed {
@@ -92,6 +98,70 @@ impl Work for Keeping<'_> {
 struct KeepOrder<'a> {
     keeping: &'a Keeping<'a>,
     passed: Passed<'a>,
+}
+
+impl KeepOrder<'_> {
+    /// The answer that is fetched or cancelled here, by its id, and the dialect that it is in.
+    fn fetched(&self) -> Option<(&'static dyn Dialect, &str)> {
+        let place = &self.keeping.place;
+        let Side::Answers(dialect) = place.side else {
+            return None;
+        };
+        let id = place.rest.strip_prefix('/')?;
+        let id = id.strip_suffix("/cancel").unwrap_or(id);
+        let deleted = self.keeping.admission.head.method == Method::DELETE;
+        let one = !id.is_empty() && !id.contains('/') && !deleted;
+        Some((dialect::named(dialect)?, id)).filter(|_| one)
+    }
+}
+
+/// A job in the background that is fetched as a stream. What it tells is the job's, and nothing of it that of the call which fetches it.
+struct JobWatch {
+    decoder: Box<dyn StreamDecoder>,
+    jobs: Arc<Jobs>,
+    provider: String,
+    id: String,
+    answer: Read,
+}
+
+impl JobWatch {
+    fn new(
+        decoder: Box<dyn StreamDecoder>,
+        jobs: Arc<Jobs>,
+        (provider, id): (&str, &str),
+    ) -> JobWatch {
+        JobWatch {
+            decoder,
+            jobs,
+            provider: provider.to_owned(),
+            id: id.to_owned(),
+            answer: Read::default(),
+        }
+    }
+
+    fn read(&mut self, read: impl FnOnce(&mut dyn StreamDecoder, &mut dyn FnMut(Event))) {
+        let answer = &mut self.answer;
+        read(&mut *self.decoder, &mut |event| match event {
+            // What a stream says is counted by its usage alone, and may be long.
+            Event::Usage(_) | Event::Finish(_) | Event::Error(_) => answer.add(event),
+            _ => {}
+        });
+        if self.answer.first.finish.is_some() || self.answer.error.is_some() {
+            self.jobs.told(&self.provider, &self.id, &self.answer);
+        }
+    }
+}
+
+impl StreamDecoder for JobWatch {
+    fn feed(&mut self, bytes: &[u8], _on: &mut dyn FnMut(Event)) {
+        self.read(|decoder, on| decoder.feed(bytes, on));
+    }
+
+    fn finish(&mut self, on: &mut dyn FnMut(Event)) {
+        self.read(|decoder, on| decoder.finish(on));
+        // The call itself is complete, however far the job has come.
+        on(Event::End);
+    }
 }
 
 impl Order for KeepOrder<'_> {
@@ -136,6 +206,25 @@ impl Order for KeepOrder<'_> {
     }
 
     fn reading(&mut self, head: &mut Parts, _ended: bool) -> Way {
+        let rule = self.passed.arm.model.provider.kind.usage;
+        let json = returned::is_json(&head.headers);
+        match self.fetched() {
+            Some(_) if json => {
+                return Way::Held(Hold {
+                    bytes_max: reply::TRANSLATED_MAX,
+                    read: Box::new(|_| Read::default()),
+                    books: Booked::Passed,
+                    longer: Longer::Unread,
+                });
+            }
+            Some((dialect, id)) if returned::is_event_stream(&head.headers) => {
+                let jobs = Arc::clone(self.keeping.jobs);
+                let provider = &self.passed.arm.model.provider.name;
+                let watch = JobWatch::new(dialect.stream(rule), jobs, (provider, id));
+                return Way::Relayed(Reading::Passed(Watch::Events(Box::new(watch))));
+            }
+            _ => {}
+        }
         match self.keeping.place.here {
             Some(_) if returned::is_json(&head.headers) => Way::Held(Hold {
                 bytes_max: reply::LISTED_MAX,
@@ -148,6 +237,11 @@ impl Order for KeepOrder<'_> {
     }
 
     fn answer(&self, head: Parts, bytes: Bytes, _read: Read) -> Reply {
+        if let Some((dialect, id)) = self.fetched() {
+            let provider = &self.passed.arm.model.provider;
+            let answer = dialect.answer(&bytes, provider.kind.usage);
+            self.keeping.jobs.told(&provider.name, id, &answer);
+        }
         let here = self.keeping.place.here;
         let bytes = here.map_or(bytes.clone(), |here| here(bytes));
         Ok(Response::from_parts(head, AnswerBody::whole(bytes)))

@@ -42,6 +42,11 @@ pub(super) struct Collection<'p> {
 }
 
 impl Collection<'_> {
+    /// Nothing is made there that would cost anything: answers are kept that were paid for when they were made.
+    pub(super) fn is_free(&self) -> bool {
+        matches!(self.side, Side::Answers(_))
+    }
+
     /// A kept answer is fetched, deleted or cancelled; nothing else below it is known to be no work of a model
     /// (<https://developers.openai.com/api/reference/resources/responses.md>).
     fn takes(&self, method: &Method) -> bool {

@@ -13,7 +13,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 /// How often keys made by another process are looked for; they must work, or stop working, within 5 s.
@@ -155,6 +155,7 @@ impl Follower {
                 std::thread::park_timeout(EVERY);
                 keys.state.ledger.tick();
                 kept.keep(&keys.state);
+                keys.state.jobs.tidy(Instant::now());
                 notices::tell(&keys.state, &runtime);
                 books.look(&keys);
                 keys.settle_aside(&runtime);

@@ -3,7 +3,7 @@
 //!
 //! The only place where money becomes a float; metrics are not the books.
 
-use super::{AttemptClosed, CapFigures, Decided, KINDS, KnownArm, Loss, kind_name};
+use super::{AttemptClosed, CapFigures, Decided, JobEnd, KINDS, KnownArm, Loss, kind_name};
 use crate::arm::{Effort, Tier};
 use crate::chat::Usage;
 use crate::classify::Task;
@@ -69,6 +69,7 @@ pub struct Metrics {
     probes: IntCounterVec,
     anomalies: IntCounterVec,
     unmetered: IntCounterVec,
+    jobs: IntCounterVec,
     excess: Counter,
     compared: IntCounterVec,
     unpriced_tiers: IntCounterVec,
@@ -275,6 +276,11 @@ impl Metrics {
                 "Answers whose reported usage contradicts itself.",
                 &["provider"],
             ),
+            jobs: m.counts(
+                "flyball_background_jobs_total",
+                "Jobs in the background that were begun, and what has become of them.",
+                &["provider", "event"],
+            ),
             unmetered: m.counts(
                 "flyball_unmetered_total",
                 "Calls that were only passed on and whose answers told nothing of what they used.",
@@ -395,6 +401,10 @@ impl Metrics {
         for provider in &providers {
             self.anomalies.with_label_values(&[provider]);
             self.unmetered.with_label_values(&[provider]);
+            for event in JobEnd::ALL {
+                self.jobs
+                    .with_label_values(&[provider.as_str(), event.name()]);
+            }
             self.unpriced_tiers.with_label_values(&[provider]);
             for compared in Compared::ALL {
                 let labels = [provider.as_str(), compared.name()];
@@ -523,6 +533,12 @@ impl Metrics {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let provider = among(&known.providers, provider);
         self.unmetered.with_label_values(&[provider]).inc();
+    }
+
+    pub(super) fn job(&self, provider: &str, event: &str) {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let provider = among(&known.providers, provider);
+        self.jobs.with_label_values(&[provider, event]).inc();
     }
 
     pub(super) fn probed(&self, model: &str, outcome: &str) {

@@ -196,6 +196,7 @@ fn every_label_has_values_from_a_closed_set_whatever_clients_send() {
         ),
         ("kind", open(&[&kinds[..], &["429", "4xx", "5xx"]].concat())),
         ("result", open(&["ok", "refused"])),
+        ("event", open(&["begun", "settled", "at_bound"])),
         ("version", open(&[env!("CARGO_PKG_VERSION")])),
         ("prices", open(&["2026-11"])),
     ]);
@@ -236,7 +237,7 @@ fn the_exposition_says_of_every_family_what_it_is() {
         }
     }
     let ours = kinds.keys().filter(|n| n.starts_with("flyball_")).count();
-    assert_eq!(ours, 35, "{kinds:?}");
+    assert_eq!(ours, 36, "{kinds:?}");
 }
 
 #[test]

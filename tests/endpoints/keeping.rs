@@ -227,7 +227,7 @@ async fn a_client_that_does_not_send_its_whole_file_is_told_so_and_not_waited_fo
 }
 
 #[tokio::test]
-async fn a_job_in_the_background_is_unmetered_and_its_answer_is_fetched_where_it_was_started() {
+async fn the_answer_to_a_job_in_the_background_is_fetched_where_it_was_started() {
     let queued = r#"{"id":"resp_1","object":"response","status":"queued","background":true,"model":"m-o","output":[],"usage":null,"error":null}"#;
     let done = r#"{"id":"resp_1","object":"response","status":"completed","model":"m-o","output":[],"usage":{"input_tokens":1000,"output_tokens":50000,"total_tokens":51000}}"#;
     let upstream = Upstream::start(answer(200, done)).await;
@@ -277,18 +277,16 @@ async fn a_job_in_the_background_is_unmetered_and_its_answer_is_fetched_where_it
     assert!(rows.iter().all(|row| row["cost_pico_usd"] == 0), "{rows:?}");
     let metrics = flyball.metrics().await;
     assert!(
-        metrics.contains("flyball_unmetered_total{provider=\"o\"} 7"),
-        "{metrics}"
+        metrics.contains("flyball_unmetered_total{provider=\"o\"} 6"),
+        "the calls that ask for it cost nothing: {metrics}"
     );
     let capped = [("authorization", "Bearer fb_capped")];
     let got = post(flyball.at(), "/v1/responses", &capped, body).await;
-    assert_eq!(got.status, 400, "{}", got.body);
-    assert_eq!(
-        get(flyball.at(), "/v1/responses/resp_1", &capped)
-            .await
-            .status,
-        400
-    );
+    assert_eq!(got.status, 400, "the model has no price: {}", got.body);
+    let got = get(flyball.at(), "/v1/responses/resp_1", &capped).await;
+    assert_eq!(got.status, 200, "it was paid for when it was made");
+    let got = get(flyball.at(), "/p/o/v1/responses/resp_1", &capped).await;
+    assert_eq!(got.status, 400, "what is only passed on has no bound");
 }
 
 #[tokio::test]

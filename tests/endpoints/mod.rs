@@ -1,5 +1,6 @@
 //! Endpoints besides completions.
 
+mod background;
 mod counting;
 mod embeddings;
 mod hints;

@@ -47,6 +47,8 @@ struct ResponsesFault<'a> {
 #[derive(Deserialize)]
 struct ResponsesBody<'a> {
     #[serde(default, borrow)]
+    id: Text<'a>,
+    #[serde(default, borrow)]
     model: Text<'a>,
     #[serde(default, borrow)]
     status: Text<'a>,
@@ -466,6 +468,9 @@ pub(super) fn whole(bytes: &[u8]) -> Answer {
     }
     // A job in the background (https://developers.openai.com/api/docs/guides/background).
     answer.goes_on = matches!(response.status.text(), Some("queued" | "in_progress"));
+    if answer.goes_on {
+        answer.job = response.id.words().map(str::to_owned);
+    }
     if response.status.text().is_some() {
         answer.first.finish = Some(response.finish(!calls.0.is_empty()));
     }

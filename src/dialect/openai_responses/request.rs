@@ -172,7 +172,8 @@ fn name_unbounded(fields: &Object<'_>, list: &mut Vec<String>) {
         let bounded = match key {
             // Checked against the prices that there are.
             "service_tier" => true,
-            "background" => raw == "false",
+            // It costs what it would cost in the foreground, and is reserved so.
+            "background" => matches!(raw, "true" | "false"),
             // The default. As in Chat Completions 24h is another price, which the answer does not tell apart.
             "prompt_cache_retention" => body::is_one_of(raw, &["in_memory", "in-memory"]),
             _ => BOUNDED.binary_search(&key).is_ok(),
