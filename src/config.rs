@@ -397,8 +397,10 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
         teams: &teams,
         found: stock.found,
     });
+    let mut shared = caps::caps(reading, top, &zone, known.as_ref());
+    shared.extend(caps::of_exploring(top, &zone));
     let caps = Shared {
-        caps: caps::caps(reading, top, &zone, known.as_ref()),
+        caps: shared,
         each_key: caps::of_each_key(reading, top, &zone, known.as_ref()),
     };
     if let Some(known) = &known {

@@ -42,11 +42,12 @@ use crate::ledger::balance::Requirement;
 use crate::ledger::record::Outcome;
 use crate::ledger::{HeldRoom, Ledger, Refused, Reservation, cap::AtCap, now};
 use crate::limits::Limits;
+use crate::money::PicoUsd;
 use crate::probe::evidence::{Evidence, Sign, Witness};
 use crate::relay::{self, AnswerBody, Reading, Relay, RelayTerms, Watch, bill_headers};
 use crate::route::{Policy, Probe};
-use crate::settle::{Around, Settlement};
 use crate::settle::jobs::Jobs;
+use crate::settle::{Around, Settlement};
 use crate::telemetry::Telemetry;
 use crate::upstream::{Begins, Coding, Failure, In, Upstream};
 use admission::{Admission, Inbound};
@@ -90,9 +91,9 @@ pub struct State {
     pub limits: Limits,
     /// The traffic listener is loopback.
     pub loopback: bool,
-    /// Alive as long as anything is unsettled.
     /// Jobs in the background.
     pub jobs: Arc<Jobs>,
+    /// Alive as long as anything is unsettled.
     pub alive: Arc<()>,
     /// Turns true when what is still open must end, since the process does.
     pub closing: watch::Receiver<bool>,
@@ -401,6 +402,7 @@ impl<'a> Exchange<'a> {
             return Probed::Not;
         };
         room.escalates(first_room.attempt());
+        let small = (first_room.attempt().to_owned(), first_room.amount());
         let look = Look::Judge {
             work,
             probe,
@@ -421,25 +423,18 @@ impl<'a> Exchange<'a> {
                 self.served(work, &probe.arm);
                 return Probed::answered(Ok(answer));
             }
-            Ok(Answered::Checked(small)) => {
-                self.compares.store(true, Ordering::Relaxed);
-                self.unwanted.store(true, Ordering::Relaxed);
-                let attempt = Attempt {
-                    arm: strong,
-                    told: &told_second,
-                    order: &mut *second,
-                    asks: work.asks(),
-                    decided,
-                };
-                let checking = self.send(attempt, Some(room), None);
-                // Whatever becomes of it, and of its bill, the answer is there.
-                if let Ok(Ok(better)) = tokio::time::timeout(CHECKS_FOR, checking).await
-                    && let Some(said) = better.text()
-                {
-                    probed::compare(self.admission.habits.evidence(), probe, &small, said);
+            Ok(Answered::Checked(answer)) => {
+                // What explores needs room under a cap of its own, too.
+                drop(room);
+                match self.explore(work, (strong, &told_second), small).await {
+                    Some(said) => {
+                        let evidence = self.admission.habits.evidence();
+                        probed::compare(evidence, probe, &answer, &said);
+                    }
+                    None => self.may_be_judged(probe, answer.verdict()),
                 }
                 self.served(work, &probe.arm);
-                return Probed::answered(Ok(small.delivered(ProbeOutcome::Stands)));
+                return Probed::answered(Ok(answer.delivered(ProbeOutcome::Stands)));
             }
             Ok(Answered::GoesOn(small)) => {
                 self.compares.store(true, Ordering::Relaxed);
@@ -492,6 +487,38 @@ impl<'a> Exchange<'a> {
             }
             (Err(unserved), None) => Probed::Unserved(unserved),
         }
+    }
+
+    /// Asks the better arm for a comparison with an answer that stands, if every cap has room for that; `None` where it was not asked.
+    /// Gives what it says, which is nothing where it fails: whatever becomes of it, and of its bill, the answer is there.
+    async fn explore(
+        &self,
+        work: &dyn Work,
+        (strong, told): (&Arm, &Wording),
+        (attempt, cost): (String, PicoUsd),
+    ) -> Option<String> {
+        let decided = self.admission.arrived.elapsed();
+        let mut order = work.order_to_explore(strong, told)?;
+        let mut room = self.room(&mut *order, Duration::ZERO).await.ok()??;
+        let most = self.admission.wishes.max_cost;
+        if most.is_some_and(|most| cost + room.amount() > most) {
+            return None;
+        }
+        room.escalates(&attempt);
+        self.compares.store(true, Ordering::Relaxed);
+        self.unwanted.store(true, Ordering::Relaxed);
+        let attempt = Attempt {
+            arm: strong,
+            told,
+            order: &mut *order,
+            asks: work.asks(),
+            decided,
+        };
+        let checking = self.send(attempt, Some(room), None);
+        let better = tokio::time::timeout(CHECKS_FOR, checking).await;
+        let said = better.ok().and_then(Result::ok);
+        let said = said.and_then(|better| better.text().map(str::to_owned));
+        Some(said.unwrap_or_default())
     }
 
     /// Keeps room for two attempts at once, if there is some under every cap and under what the caller wants to spend.
@@ -778,6 +805,11 @@ impl<'a> Exchange<'a> {
                         let look = (work, probe, witness);
                         Box::pin(self.look_at_stream(sent, head, relay, look)).await
                     }
+                    // What the cheap arm has answered is kept for the case that this one comes to nothing.
+                    Some(Look::Hear(..)) | None if self.compares.load(Ordering::Relaxed) => {
+                        let relay = Box::pin(self.begun(sent, relay)).await?;
+                        Ok(Answered::Stands(streamed(head, relay), None))
+                    }
                     Some(Look::Hear(..)) | None => {
                         Ok(Answered::Stands(streamed(head, relay), None))
                     }
@@ -914,6 +946,19 @@ impl<'a> Exchange<'a> {
         }
     }
 
+    /// A stream that is held back until its first word, since another answer can be delivered in its place until then.
+    async fn begun(&self, sent: &Sent<'_>, mut relay: Relay) -> Result<Relay, Unserved> {
+        if relay.begins(self.admission.policy.probing.hold_for).await {
+            return Ok(relay);
+        }
+        if sent.works {
+            self.may_be_billed();
+        }
+        relay.broke_off();
+        let why = "the provider broke off before its first word";
+        Err(Unserved::next(Err(Error::new(Kind::UpstreamFailed, why))))
+    }
+
     /// A stream that is held back until enough of it is here to be looked at.
     async fn look_at_stream(
         &self,
@@ -1043,12 +1088,17 @@ impl<'a> Exchange<'a> {
                 Answered::Checked(answer)
             }
             answer => {
-                let key = self.admission.caller.key.as_ref().map(|key| key.id);
-                let evidence = self.admission.habits.evidence();
-                probed::remember(evidence, probe, verdict, (self.admission.id, key));
+                self.may_be_judged(probe, verdict);
                 Answered::Stands(answer.delivered(ProbeOutcome::Stands), None)
             }
         }
+    }
+
+    /// The caller may say later whether an answer that is delivered was good.
+    fn may_be_judged(&self, probe: &Probe, verdict: Verdict) {
+        let key = self.admission.caller.key.as_ref().map(|key| key.id);
+        let evidence = self.admission.habits.evidence();
+        probed::remember(evidence, probe, verdict, (self.admission.id, key));
     }
 
     /// Counts what became of a probe.

@@ -3,9 +3,11 @@
 //! Nothing is re-serialised: unknown fields, key order, white space and number spelling survive.
 
 mod edit;
+mod follows;
 mod reader;
 
 pub use edit::{Change, Edit};
+pub use follows::breaks;
 pub use reader::{from_slice, from_str, try_from_str};
 
 use reader::Key;

@@ -340,6 +340,35 @@ impl Relay {
         (witness, whole)
     }
 
+    /// Reads on until the model has said something, no more of it will come, or so much time has passed since the first of its bytes.
+    /// False where it ends in failure before a word: nobody has seen any of it.
+    pub async fn begins(&mut self, patience: Duration) -> bool {
+        let mut deadline = None;
+        while !self.is_over() && !self.is_full() {
+            if self
+                .settlement
+                .as_ref()
+                .is_none_or(Settlement::is_under_way)
+            {
+                break;
+            }
+            if !self.ready.is_empty() {
+                deadline.get_or_insert_with(|| Instant::now() + patience);
+            }
+            let reading = self.read_on();
+            match deadline {
+                None => reading.await,
+                Some(deadline) => {
+                    if tokio::time::timeout_at(deadline, reading).await.is_err() {
+                        break;
+                    }
+                }
+            }
+        }
+        let failed = self.settlement.as_ref().is_some_and(Settlement::has_failed);
+        !(failed || self.is_cut())
+    }
+
     /// Reads on while nobody takes anything of the answer, as far as there is room.
     pub async fn keep_reading(&mut self) {
         while !self.is_over() && !self.is_full() {
@@ -362,11 +391,13 @@ impl Relay {
         }
     }
 
-    /// An answer that was cut is not delivered: what is open of it is booked as broken off.
+    /// An answer that was cut, or is an error, is not delivered: what is open of it is booked as that.
     pub fn broke_off(mut self) {
         self.upstream = None;
-        if let Some(settlement) = self.settlement.take() {
-            settlement.unknown(Outcome::StreamCut);
+        match self.settlement.take() {
+            Some(settlement) if settlement.has_failed() => drop(settlement.ended()),
+            Some(settlement) => settlement.unknown(Outcome::StreamCut),
+            None => {}
         }
     }
 

@@ -25,7 +25,7 @@ use crate::price::Catalogue;
 use crate::reader::suggest;
 pub use doubts::doubts;
 use policy::{Facts, Rule};
-pub use probing::{Probe, Probing, Shows};
+pub use probing::{EXPLORING, Probe, Probing, Shows};
 pub use reference::starter_tier;
 use secrecy::SecretString;
 use standing::Standing;

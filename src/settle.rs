@@ -325,6 +325,19 @@ impl Settlement {
             .is_none_or(|o| o.seen.ended || o.seen.finish.is_some() || o.seen.error)
     }
 
+    /// The model has said something, or its server that it has failed.
+    #[must_use]
+    pub fn is_under_way(&self) -> bool {
+        let open = self.open.as_ref();
+        open.is_none_or(|open| open.first_token.is_some() || open.seen.error)
+    }
+
+    /// The model's server has said that it has failed.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.seen.error)
+    }
+
     /// Takes note of a whole answer that may not be delivered.
     pub fn heard(&mut self, answer: &Answer) {
         if let Some(open) = &mut self.open {
@@ -362,19 +375,6 @@ impl Settlement {
         open.end(outcome)
     }
 
-    /// The work goes on in the background, and nobody reads here what it will have used: a row without cost that is counted as unmetered,
-    /// under a cap the bound.
-    fn goes_on(mut self) -> Option<Bill> {
-        let open = self.open.take()?;
-        match open.job.capped {
-            true => open.count_then_close(Charge::Bound, Outcome::Ok),
-            false => open.unmetered(Outcome::Ok),
-        }
-        None
-    }
-
-    /// The answer to a call that was only passed on is over. It is booked by what it told of its usage, else by the words that were
-    /// read; where there were none, as a row without cost. `complete`: it has come to an end of its own.
     /// A job in the background is waited for, which may be long: what it was asked is kept only where that is short.
     fn forget_input(&mut self) {
         if let Some(open) = &mut self.open
@@ -397,6 +397,19 @@ impl Settlement {
         self.unknown(Outcome::Ok);
     }
 
+    /// The work goes on in the background, and nobody reads here what it will have used: a row without cost that is counted as unmetered,
+    /// under a cap the bound.
+    fn goes_on(mut self) -> Option<Bill> {
+        let open = self.open.take()?;
+        match open.job.capped {
+            true => open.count_then_close(Charge::Bound, Outcome::Ok),
+            false => open.unmetered(Outcome::Ok),
+        }
+        None
+    }
+
+    /// The answer to a call that was only passed on is over. It is booked by what it told of its usage, else by the words that were
+    /// read; where there were none, as a row without cost. `complete`: it has come to an end of its own.
     #[must_use]
     pub fn passed(mut self, answer: &Answer, complete: bool) -> Option<Bill> {
         let mut open = self.open.take()?;

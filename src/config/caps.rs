@@ -6,6 +6,7 @@ use crate::ledger::cap::{AtCap, Cap, Counter, Dim, Measure, Pick, SOFT_PERCENT, 
 use crate::ledger::window::{Window, Zone};
 use crate::money::PicoUsd;
 use crate::reader::Table;
+use crate::route::EXPLORING;
 use std::collections::BTreeMap;
 
 /// The time zone of windows that name none.
@@ -62,6 +63,19 @@ pub(super) fn caps(
         table.finish();
     }
     caps
+}
+
+/// The most that exploring may cost a day, where the operator says one.
+pub(super) fn of_exploring(top: &Table<'_>, zone: &Zone) -> Option<Cap> {
+    let most = money(top, "probe_explore_usd")?;
+    let (tag, value) = EXPLORING;
+    let counter = Counter {
+        scope: Scope::all().tagged(tag, value),
+        measure: Measure::Usd,
+        window: Window::Day,
+        zone: zone.clone(),
+    };
+    Some(Cap::new(counter, most.0))
 }
 
 /// Complains of names that nobody has, and notes the keys and tags that only the ledger knows.

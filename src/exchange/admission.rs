@@ -14,9 +14,9 @@ use crate::ledger::record::Opening;
 use crate::ledger::{Ledger, now_ms};
 use crate::limits::Limits;
 use crate::provider::Provider;
-use crate::route::Policy;
+use crate::route::{EXPLORING, Policy};
 use http::request::Parts;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 /// What the books say before anything is written into them.
@@ -94,6 +94,8 @@ pub struct Admission<'a> {
     pub(super) wishes: Wishes,
     /// The tags that caps count.
     pub(super) tags: Vec<(String, String)>,
+    /// The same of an attempt that is made for a comparison alone; made once, if anybody asks.
+    tags_of_exploring: OnceLock<Vec<(String, String)>>,
 }
 
 /// What the books say of an attempt besides who asked for it.
@@ -154,6 +156,7 @@ impl<'a> Admission<'a> {
             warmth: inbound.warmth,
             habits: inbound.habits,
             tags: Vec::new(),
+            tags_of_exploring: OnceLock::new(),
         })
     }
 
@@ -177,8 +180,32 @@ impl<'a> Admission<'a> {
     /// # Errors
     /// A cap counts it, and its model is not used under one for now.
     pub(super) fn capped(&self, arm: &Arm) -> Result<Capped, Error> {
-        let dims = self.dims(Some(arm));
-        let mut capped = self.books.capped(&dims);
+        self.capped_as(&self.dims(Some(arm)))
+    }
+
+    /// The same of an attempt that is made for a comparison alone, which a cap of its own counts.
+    ///
+    /// # Errors
+    /// As [`Admission::capped`].
+    pub(super) fn capped_to_explore(&self, arm: &Arm) -> Result<Capped, Error> {
+        let tags = self.tags_of_exploring();
+        self.capped_as(&Dims {
+            tags,
+            ..self.dims(Some(arm))
+        })
+    }
+
+    /// The tags of an attempt that is made for a comparison alone.
+    pub(super) fn tags_of_exploring(&self) -> &[(String, String)] {
+        self.tags_of_exploring.get_or_init(|| {
+            let (name, value) = EXPLORING;
+            let own = (name.to_owned(), value.to_owned());
+            self.tags.iter().cloned().chain([own]).collect()
+        })
+    }
+
+    fn capped_as(&self, dims: &Dims<'_>) -> Result<Capped, Error> {
+        let mut capped = self.books.capped(dims);
         if capped.any() && self.books.is_frozen(dims.provider, dims.model) {
             return Err(frozen(dims.model));
         }

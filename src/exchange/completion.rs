@@ -23,7 +23,7 @@ use crate::probe::calibration::Scale;
 use crate::route::policy::Rule;
 use crate::route::{self, Decision, Doubted, Policy, Probe, Shows};
 use crate::telemetry::{Decided, DecidedFor};
-use attempt::CompletionOrder;
+use attempt::{CompletionOrder, Purpose};
 use bytes::Bytes;
 pub use conversation::TurnSoFar;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -421,13 +421,22 @@ impl Work for Routed<'_> {
         arm: &'o Arm,
         told: &'o Wording,
     ) -> Result<Box<dyn Order + 'o>, Unserved> {
-        let attempt = CompletionOrder::new(self, arm, told);
+        let attempt = CompletionOrder::new(self, arm, told, Purpose::Answer);
         // Another arm may take the place of a frozen model, and of one for which a picture has no bound.
         let attempt = attempt.map_err(|error| match error.code {
             Some("flyball_frozen" | "flyball_unbounded") => Unserved::next(Err(error)),
             _ => Unserved::error(error),
         })?;
         Ok(Box::new(attempt))
+    }
+
+    fn order_to_explore<'o>(
+        &'o self,
+        arm: &'o Arm,
+        told: &'o Wording,
+    ) -> Option<Box<dyn Order + 'o>> {
+        let order = CompletionOrder::new(self, arm, told, Purpose::Exploring).ok()?;
+        Some(Box::new(order))
     }
 
     fn decided(&self) -> Option<Decided<'_>> {

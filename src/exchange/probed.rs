@@ -231,11 +231,16 @@ pub(super) enum Small {
 }
 
 impl Small {
+    /// What was found when it was looked at.
+    pub(super) fn verdict(&self) -> Verdict {
+        match self {
+            Small::Whole { verdict, .. } | Small::Stream { verdict, .. } => *verdict,
+        }
+    }
+
     /// What it has shown.
     pub(super) fn shown(&self) -> Shown {
-        match self {
-            Small::Whole { verdict, .. } | Small::Stream { verdict, .. } => verdict.shown,
-        }
+        self.verdict().shown
     }
 
     /// It has broken off before it was complete.

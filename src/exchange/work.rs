@@ -191,6 +191,15 @@ pub(super) trait Work: Send + Sync {
         told: &'o Wording,
     ) -> Result<Box<dyn Order + 'o>, Unserved>;
 
+    /// The same for a comparison with an answer that stands, which a cap of its own counts; `None` where that cannot be.
+    fn order_to_explore<'o>(
+        &'o self,
+        _arm: &'o Arm,
+        _told: &'o Wording,
+    ) -> Option<Box<dyn Order + 'o>> {
+        None
+    }
+
     /// The decision that led to these arms, where one was made.
     fn decided(&self) -> Option<Decided<'_>> {
         None

@@ -1,10 +1,16 @@
 //! What an answer shows of itself: first what is plainly wrong with it, then how likely its own tokens were.
 
 use super::calibration::Signal;
+use super::error_text;
 use crate::chat::answer::{Event, Finish, Token};
+use crate::json;
+use bytes::Bytes;
+use serde_json::Value;
 
 /// Text of an answer that is looked at; what comes after is not.
 const TEXT_MAX: usize = 64 * 1024;
+/// Calls of tools that are looked at; what comes after is not.
+const CALLS_MAX: usize = 128;
 /// Tokens whose probabilities are looked at.
 const TOKENS_MAX: usize = 4_096;
 /// An answer of no more tokens is judged as a whole: by the probability of all of them together.
@@ -34,13 +40,17 @@ pub enum Sign {
     Silent,
     /// It says nothing.
     Empty,
+    /// All that it says is that a server has failed.
+    ErrorText,
     /// The model declines, or a filter ended it.
     Refused,
     /// Its limit of tokens was used up before a word was said.
     CutInThinking,
     /// It is no JSON, and was to be.
     NotJson,
-    /// It calls a tool with what is no JSON.
+    /// It is JSON, but not by the schema that was demanded.
+    OffSchema,
+    /// It calls a tool with what is no JSON, or not by the tool's schema.
     BadArguments,
     /// It was to call a tool, and calls none.
     NoCall,
@@ -52,15 +62,17 @@ pub enum Sign {
 
 impl Sign {
     /// Every sign.
-    pub const ALL: [Sign; 12] = [
+    pub const ALL: [Sign; 14] = [
         Sign::Answer,
         Sign::Tokens,
         Sign::Asked,
         Sign::Silent,
         Sign::Empty,
+        Sign::ErrorText,
         Sign::Refused,
         Sign::CutInThinking,
         Sign::NotJson,
+        Sign::OffSchema,
         Sign::BadArguments,
         Sign::NoCall,
         Sign::Repeats,
@@ -76,9 +88,11 @@ impl Sign {
             Sign::Asked => "asked",
             Sign::Silent => "silent",
             Sign::Empty => "empty",
+            Sign::ErrorText => "error_text",
             Sign::Refused => "refused",
             Sign::CutInThinking => "cut_in_thinking",
             Sign::NotJson => "not_json",
+            Sign::OffSchema => "off_schema",
             Sign::BadArguments => "bad_arguments",
             Sign::NoCall => "no_call",
             Sign::Repeats => "repeats",
@@ -129,14 +143,50 @@ impl Evidence {
 }
 
 /// What is wanted of an answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Wanted {
     /// It is to be JSON.
     pub json: bool,
+    /// By this schema, where one was given.
+    pub schema: Option<Value>,
+    /// The tools that it may call.
+    pub tools: Vec<Offered>,
     /// It is to call a tool.
     pub call: bool,
+    /// What is asked may be answered with a server's error.
+    pub about_errors: bool,
+    /// The request as the client sent it.
+    pub request: Bytes,
     /// It is to tell how likely its tokens were.
     pub logprobs: bool,
+}
+
+/// A tool that an answer may call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Offered {
+    /// What the model calls it.
+    pub name: String,
+    /// What its arguments are to be.
+    pub arguments: Arguments,
+}
+
+/// What the arguments of a tool are to be.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Arguments {
+    /// JSON by this schema.
+    Schema(Value),
+    /// Any words.
+    Words,
+}
+
+/// A call of a tool, as far as it has come.
+#[derive(Debug)]
+struct CallSoFar {
+    index: u64,
+    tool: String,
+    arguments: String,
+    /// There was more of them than is kept.
+    more: bool,
 }
 
 /// Looks at an answer as it comes. What it keeps is bounded.
@@ -149,7 +199,7 @@ pub struct Witness {
     logprobs: Vec<f64>,
     /// Pieces of text that have come.
     pieces: usize,
-    arguments: Vec<(u64, String)>,
+    calls: Vec<CallSoFar>,
     thoughts: bool,
     refused: bool,
     failed: bool,
@@ -193,11 +243,21 @@ impl Witness {
             }
             Event::Reasoning(text) => self.thoughts |= !text.is_empty(),
             Event::Refusal(_) => self.refused = true,
-            Event::Call { index, .. } => self.arguments.push((*index, String::new())),
+            Event::Call { index, name, .. } if self.calls.len() < CALLS_MAX => {
+                self.calls.push(CallSoFar {
+                    index: *index,
+                    tool: name.clone(),
+                    arguments: String::new(),
+                    more: false,
+                });
+            }
             Event::Arguments { index, text } => {
-                let call = self.arguments.iter_mut().find(|(at, _)| at == index);
-                if let Some((_, whole)) = call.filter(|(_, w)| w.len() + text.len() <= TEXT_MAX) {
-                    whole.push_str(text);
+                let mut calls = self.calls.iter_mut();
+                if let Some(call) = calls.find(|call| call.index == *index) {
+                    match call.arguments.len() + text.len() <= TEXT_MAX {
+                        true => call.arguments.push_str(text),
+                        false => call.more = true,
+                    }
                 }
             }
             Event::Logprobs(tokens) => {
@@ -209,6 +269,7 @@ impl Witness {
             Event::Error(_) => self.failed = true,
             Event::End => self.ended = true,
             Event::Choice(_)
+            | Event::Call { .. }
             | Event::State(_)
             | Event::Citation(_)
             | Event::Usage(_)
@@ -228,7 +289,7 @@ impl Witness {
     /// The model calls a tool.
     #[must_use]
     pub fn calls(&self) -> bool {
-        !self.arguments.is_empty()
+        !self.calls.is_empty()
     }
 
     /// The answer has come to its end.
@@ -290,7 +351,8 @@ impl Witness {
     }
 
     fn fault(&self, whole: bool) -> Option<Sign> {
-        let says_nothing = self.text.trim().is_empty() && self.arguments.is_empty();
+        let says_nothing = self.text.trim().is_empty() && self.calls.is_empty();
+        let form = whole.then(|| self.flaw_of_form()).flatten();
         let found = [
             (Sign::Failed, self.failed),
             (Sign::Refused, self.refused || self.declined()),
@@ -299,12 +361,14 @@ impl Witness {
                 whole && says_nothing && self.thoughts | self.is_cut(),
             ),
             (Sign::Empty, whole && says_nothing),
+            (Sign::ErrorText, whole && self.is_error_text()),
             (Sign::BadArguments, whole && self.has_bad_arguments()),
             (
                 Sign::NoCall,
-                whole && self.wanted.call && self.arguments.is_empty(),
+                whole && self.wanted.call && self.calls.is_empty(),
             ),
-            (Sign::NotJson, whole && self.is_no_json()),
+            (Sign::NotJson, form == Some(Sign::NotJson)),
+            (Sign::OffSchema, form == Some(Sign::OffSchema)),
             (Sign::Repeats, self.repeats()),
         ];
         let found = found.into_iter().find(|(_, holds)| *holds);
@@ -319,20 +383,45 @@ impl Witness {
         matches!(self.finish, Some(Finish::Refused | Finish::Filtered))
     }
 
-    /// A tool without parameters is called with nothing.
-    fn has_bad_arguments(&self) -> bool {
-        let is_json = |text: &str| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
-        let mut calls = self.arguments.iter();
-        calls.any(|(_, text)| !text.trim().is_empty() && !is_json(text))
+    fn is_error_text(&self) -> bool {
+        let judged = !self.wanted.about_errors && !self.more && self.calls.is_empty();
+        judged && error_text::is_error(&self.text, &self.wanted.request)
     }
 
-    /// An answer that calls a tool first, or that is longer than what is kept, is not judged by this.
-    fn is_no_json(&self) -> bool {
+    /// A tool without parameters is called with nothing. Several tools may have one name, in groups of their own.
+    fn has_bad_arguments(&self) -> bool {
+        let mut calls = self.calls.iter().filter(|call| !call.more);
+        calls.any(|call| {
+            let text = match call.arguments.trim() {
+                "" => "{}",
+                text => text,
+            };
+            let tools = self.wanted.tools.iter();
+            let mut offered = tools.filter(|tool| tool.name == call.tool).peekable();
+            match (offered.peek(), serde_json::from_str(text)) {
+                (None, read) => read.is_err(),
+                (Some(_), read) => offered.all(|tool| match (&tool.arguments, &read) {
+                    (Arguments::Words, _) => false,
+                    (Arguments::Schema(_), Err(_)) => true,
+                    (Arguments::Schema(schema), Ok(value)) => json::breaks(schema, value),
+                }),
+            }
+        })
+    }
+
+    /// What is wrong with an answer that was to be JSON. One that calls a tool first, or is longer than what is kept, is not judged by this.
+    fn flaw_of_form(&self) -> Option<Sign> {
         let text = self.text.trim();
-        self.wanted.json
-            && !self.more
-            && self.arguments.is_empty()
-            && serde_json::from_str::<serde::de::IgnoredAny>(text).is_err()
+        if !self.wanted.json || self.more || !self.calls.is_empty() {
+            return None;
+        }
+        match &self.wanted.schema {
+            None => (!is_json(text)).then_some(Sign::NotJson),
+            Some(schema) => match serde_json::from_str(text) {
+                Err(_) => Some(Sign::NotJson),
+                Ok(value) => json::breaks(schema, &value).then_some(Sign::OffSchema),
+            },
+        }
     }
 
     /// The text ends in a piece that comes again and again.
@@ -350,6 +439,10 @@ impl Witness {
                 enough && (length..length * REPEATS).all(|at| end[at] == end[at - length])
             })
     }
+}
+
+fn is_json(text: &str) -> bool {
+    serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
 }
 
 /// A token's log-probability, where that is one. Some servers tell 0 or a positive number for what they do not know.

@@ -42,6 +42,10 @@ impl Default for Probing {
     }
 }
 
+/// The tag of an attempt that is made for a comparison alone, by which the cap of exploring counts it. No request can bring it: caps count
+/// the tags of keys only.
+pub const EXPLORING: (&str, &str) = ("flyball.exploring", "yes");
+
 /// What an arm's evidence is worth.
 #[derive(Clone, Debug)]
 pub struct Shows {

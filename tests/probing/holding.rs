@@ -1,7 +1,7 @@
 //! How long and how much of a stream is held back before it is looked at.
 
-use super::{config, folder, models, started, streamed, token};
-use crate::client::send;
+use super::{config, folder, models, started, stream_of, streamed, token};
+use crate::client::{post, send};
 use crate::flyball::Flyball;
 use crate::scripted::{Step, Upstream, answer, end, finish, piece, stream_head};
 use serde_json::json;
@@ -49,9 +49,13 @@ async fn an_answer_that_is_kept_while_the_better_arm_is_asked_does_not_fill_the_
     let mut small = vec![stream_head()];
     small.extend((0..30).map(|n| token(&format!("word {n}, "), -2.5)));
     // More than the sockets between the two hold; whoever reads it all meets the cut behind it.
-    small.extend((0..600).map(|_| thought(100_000)));
+    let Step::Send(thoughts) = thought(100_000) else {
+        unreachable!("a piece is sent");
+    };
+    small.push(Step::Flood(thoughts, 600));
     small.push(Step::Reset);
-    let mut better = vec![stream_head(), Step::Gap(Duration::from_millis(400))];
+    // It answers when no more is taken of the other one, or all was.
+    let mut better = vec![stream_head(), Step::Gate];
     better.push(token("The Byk", -0.1));
     let (upstream, flyball) = started(small, ended(better)).await;
     let got = flyball.chat(&[], &streamed()).await;
@@ -140,4 +144,103 @@ async fn a_held_stream_is_released_after_so_many_tokens_or_so_much_time() {
         let tokens = tokens.map_or("no probe".to_owned(), |n| n.to_string());
         println!("| {tokens} | {hold} | {} ms |", took[2].as_millis());
     }
+}
+
+#[tokio::test]
+async fn a_better_arm_that_breaks_off_before_its_first_word_is_replaced_by_the_small_answer() {
+    let role = "data: {\"id\":\"c\",\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":null}]}\n\n";
+    let error =
+        "data: {\"error\":{\"message\":\"the model crashed\",\"type\":\"server_error\"}}\n\n";
+    let ask = "Which river flows through the capital of Moldova?";
+    let messages = json!({"model": "auto", "stream": true, "max_tokens": 3000, "messages": [{"role": "user", "content": ask}]});
+    let turns = json!({"contents": [{"role": "user", "parts": [{"text": ask}]}]});
+    for (path, body, done) in [
+        ("/v1/chat/completions", streamed(), "data: [DONE]"),
+        ("/v1/messages", messages.to_string(), "message_stop"),
+        (
+            "/v1beta/models/auto:streamGenerateContent?alt=sse",
+            turns.to_string(),
+            "STOP",
+        ),
+    ] {
+        for (broken, outcome) in [
+            (vec![stream_head(), Step::Reset], "stream_cut"),
+            (vec![stream_head(), end()], "stream_cut"),
+            (
+                vec![stream_head(), piece(": alive\n\n"), Step::Reset],
+                "stream_cut",
+            ),
+            (vec![stream_head(), piece(role), Step::Reset], "stream_cut"),
+            (vec![stream_head(), piece(role), end()], "stream_cut"),
+            (vec![stream_head(), piece(error), end()], "upstream_error"),
+            (
+                vec![stream_head(), piece(error), Step::Stall],
+                "upstream_error",
+            ),
+        ] {
+            let small = stream_of(&[("The ", -1.6), ("Prut", -1.6)]);
+            let (upstream, flyball) = started(small, broken.clone()).await;
+            let got = post(flyball.at(), path, &[], &body).await;
+            let told = format!("{path} {broken:?}: {} {}", got.head, got.body);
+            assert_eq!(models(&upstream), ["m-small", "m-big"], "{told}");
+            assert_eq!(
+                got.header("x-flyball-probe"),
+                Some("strong_failed"),
+                "{told}"
+            );
+            assert_eq!(got.header("x-flyball-model"), Some("m-small"), "{told}");
+            assert!(
+                got.body.contains("Prut") && got.body.contains(done),
+                "{told}"
+            );
+            assert!(!got.body.contains("error"), "{told}");
+            let rows = flyball.rows().await;
+            let outcomes = [&rows[0]["outcome"], &rows[1]["outcome"]];
+            assert_eq!(outcomes, [&json!("ok"), &json!(outcome)], "{told}");
+            flyball.books_are_right().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_better_arm_that_breaks_off_after_its_first_word_ends_with_an_error() {
+    let small = stream_of(&[("The ", -1.6), ("Prut", -1.6)]);
+    let broken = vec![stream_head(), token("The Byk", -0.1), Step::Reset];
+    let (_upstream, flyball) = started(small, broken).await;
+    let got = flyball.chat(&[], &streamed()).await;
+    assert_eq!(got.header("x-flyball-probe"), Some("escalated"));
+    assert!(
+        got.body.contains("Byk") && !got.body.contains("Prut"),
+        "{}",
+        got.body
+    );
+    assert!(
+        got.body.contains("error") && !got.body.contains("[DONE]"),
+        "{}",
+        got.body
+    );
+    flyball.books_are_right().await;
+}
+
+#[tokio::test]
+async fn a_better_arm_that_says_nothing_for_long_is_released_all_the_same() {
+    let small = stream_of(&[("The ", -1.6), ("Prut", -1.6)]);
+    let mut quiet = vec![
+        stream_head(),
+        piece(": alive\n\n"),
+        Step::Gate,
+        token("The Byk", -0.1),
+    ];
+    quiet = ended(quiet);
+    let upstream = Upstream::start(quiet).await;
+    upstream.next(small);
+    let toml = format!("probe_hold = \"20ms\"\n{}", config(&upstream));
+    let flyball = Flyball::start_in(folder(), &toml).await;
+    let mut call = send(flyball.at(), "/v1/chat/completions", &[], &streamed()).await;
+    // The provider waits for the client, which must have the head and the sign of life before.
+    call.until(": alive").await;
+    upstream.open_gate();
+    let got = call.answer().await;
+    assert_eq!(got.header("x-flyball-probe"), Some("escalated"));
+    assert!(got.body.contains("Byk"), "{}", got.body);
 }

@@ -1,7 +1,9 @@
 //! The cheap model is asked first, its answer is looked at, and the dearer one is asked where that speaks against it.
 
 mod day;
+mod exploring;
 mod faults;
+mod forms;
 mod holding;
 
 use crate::client::post;
@@ -256,7 +258,9 @@ async fn a_long_stream_is_released_when_enough_of_it_is_here() {
     steps.push(Step::Gate);
     steps.extend(crate::scripted::finish(40, 8).iter().map(|e| piece(e)));
     steps.push(end());
-    let (upstream, flyball) = started(steps, answer(500, "{}")).await;
+    let upstream = Upstream::start(steps).await;
+    let toml = format!("probe_hold = \"10m\"\n{}", config(&upstream));
+    let flyball = Flyball::start_in(folder(), &toml).await;
     let mut call =
         crate::client::send(flyball.at(), "/v1/chat/completions", &[], &streamed()).await;
     // The upstream waits for the client, which must have seen something before.

@@ -22,6 +22,8 @@ pub enum Step {
     Reset,
     /// Wait until the test opens the gate.
     Gate,
+    /// Send these bytes so many times; the gate opens when the peer takes no more of them, or has taken all.
+    Flood(Vec<u8>, usize),
     /// Close the connection cleanly, whether or not the answer is whole.
     Close,
 }
@@ -48,6 +50,8 @@ struct Shared {
     seen: Mutex<Vec<Seen>>,
     scripts: Mutex<VecDeque<Vec<Step>>>,
     default: Mutex<Vec<Step>>,
+    /// What a request is answered with whose body names this model.
+    by_model: Mutex<Vec<(String, Vec<Step>)>>,
     cut: Mutex<usize>,
     stalling: watch::Sender<bool>,
 }
@@ -110,6 +114,25 @@ impl Upstream {
         self.shared.scripts.lock().unwrap().push_back(steps);
     }
 
+    /// Answers requests for this model with these steps, where nothing else is said of the next one.
+    pub fn answers(&self, model: &str, steps: Vec<Step>) {
+        let named = format!("\"{model}\"");
+        self.shared.by_model.lock().unwrap().push((named, steps));
+    }
+
+    /// What a request is answered with.
+    fn script(&self, seen: &Seen) -> Vec<Step> {
+        if let Some(next) = self.shared.scripts.lock().unwrap().pop_front() {
+            return next;
+        }
+        let by_model = self.shared.by_model.lock().unwrap();
+        let named = by_model.iter().find(|(named, _)| seen.body.contains(named));
+        match named {
+            Some((_, steps)) => steps.clone(),
+            None => self.shared.default.lock().unwrap().clone(),
+        }
+    }
+
     /// Answers the next request with these steps and with none that were left over.
     pub fn only(&self, steps: Vec<Step>) {
         *self.shared.scripts.lock().unwrap() = VecDeque::from([steps]);
@@ -160,14 +183,8 @@ impl Upstream {
             let Some(seen) = read_request(&mut stream, &mut buffer).await else {
                 return;
             };
+            let steps = self.script(&seen);
             self.shared.seen.lock().unwrap().push(seen);
-            let steps = self
-                .shared
-                .scripts
-                .lock()
-                .unwrap()
-                .pop_front()
-                .unwrap_or_else(|| self.shared.default.lock().unwrap().clone());
             for step in steps {
                 let going = match step {
                     Step::Send(bytes) => stream.write_all(&bytes).await.is_ok(),
@@ -178,6 +195,15 @@ impl Upstream {
                     Step::Gate => {
                         let mut gate = self.gate.subscribe();
                         gate.wait_for(|open| *open).await.is_ok()
+                    }
+                    Step::Flood(bytes, times) => {
+                        let taken = flood(&mut stream, &bytes, times).await;
+                        self.open_gate();
+                        if !taken {
+                            let _ = stream.read(&mut [0]).await;
+                            return;
+                        }
+                        true
                     }
                     Step::Stall => {
                         self.shared.stalling.send_replace(true);
@@ -203,6 +229,17 @@ impl Upstream {
             }
         }
     }
+}
+
+/// Sends it all, unless the peer takes nothing for a while.
+async fn flood(stream: &mut TcpStream, bytes: &[u8], times: usize) -> bool {
+    for _ in 0..times {
+        let sent = tokio::time::timeout(Duration::from_millis(500), stream.write_all(bytes));
+        if !matches!(sent.await, Ok(Ok(()))) {
+            return false;
+        }
+    }
+    true
 }
 
 /// The next request on a connection; `None` where that has ended.

@@ -25,7 +25,7 @@ use crate::ledger::balance::{Capped, Requirement};
 use crate::ledger::record::Opening;
 use crate::money::PicoUsd;
 use crate::price::Price;
-use crate::probe::evidence::{Wanted, Witness};
+use crate::probe::evidence::Witness;
 use crate::relay::{AnswerBody, Passes, Reading};
 use crate::route::cost;
 use crate::settle::{self, InConversation, Job, Lesson};
@@ -37,8 +37,18 @@ use http::{HeaderMap, Method, Response};
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
+/// What an attempt is made for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To answer.
+    Answer,
+    /// To be compared with an answer that stands.
+    Exploring,
+}
+
 /// One attempt before it goes out.
 pub(super) struct CompletionOrder<'a> {
+    purpose: Purpose,
     routed: &'a Routed<'a>,
     arm: &'a Arm,
     told: &'a Wording,
@@ -86,12 +96,16 @@ impl<'a> CompletionOrder<'a> {
         routed: &'a Routed<'a>,
         arm: &'a Arm,
         told: &'a Wording,
+        purpose: Purpose,
     ) -> Result<CompletionOrder<'a>, Error> {
         let completion = routed.completion;
         let admission = completion.admission;
         let request = read(completion, told)?;
         let price = arm.model.price.as_ref();
-        let capped = admission.capped(arm)?;
+        let capped = match purpose {
+            Purpose::Answer => admission.capped(arm)?,
+            Purpose::Exploring => admission.capped_to_explore(arm)?,
+        };
         bound::check_bounded(&request.unbounded, &arm.model, capped)?;
         if admission.caller.is_limited() || admission.perhaps_capped(arm).any() {
             bound::check_others(request.unbounded.iter().map(String::as_str))?;
@@ -110,6 +124,7 @@ impl<'a> CompletionOrder<'a> {
         check_tier(request.tier, arm, capped)?;
         check_manner(request.manner, arm, capped)?;
         let mut attempt = CompletionOrder {
+            purpose,
             routed,
             arm,
             told,
@@ -363,6 +378,10 @@ impl<'a> CompletionOrder<'a> {
             created: unix_seconds(),
             usage: completion.request.usage_asked,
             array: completion.place.array,
+            hides_thoughts: completion
+                .admission
+                .dialect
+                .hides_thoughts(&completion.request),
             old_calls: completion.request.old_calls,
             renamed: completion.admission.dialect.renamed(&completion.request),
             input_estimate: classify::tokens_estimate(&completion.request.prompt),
@@ -378,10 +397,6 @@ impl<'a> CompletionOrder<'a> {
         }
     }
 
-            hides_thoughts: completion
-                .admission
-                .dialect
-                .hides_thoughts(&completion.request),
     /// The conversation that it is in.
     fn conversation(&self) -> Option<InConversation> {
         Some(InConversation {
@@ -450,14 +465,21 @@ impl Order for CompletionOrder<'_> {
 
     fn opening(&self) -> Opening {
         let completion = self.completion();
-        completion.admission.opening(&AttemptLabel {
+        let opening = completion.admission.opening(&AttemptLabel {
             arm: self.arm,
             effort: self.effort,
             task: completion.task_name(),
             rule: &self.routed.decision.rule,
             difficulty: completion.noted_difficulty().map(|d| d.difficulty),
             dialect: completion.admission.dialect,
-        })
+        });
+        match self.purpose {
+            Purpose::Answer => opening,
+            Purpose::Exploring => Opening {
+                tags: completion.admission.tags_of_exploring().to_vec(),
+                ..opening
+            },
+        }
     }
 
     fn outgoing(&mut self, granted: u64) -> Result<Outgoing, Error> {
@@ -509,12 +531,7 @@ impl Order for CompletionOrder<'_> {
         self.looks = can && evidence.tells(&model.name, completion.manner());
         let asked = self.told.dialect.ask_logprobs(&self.request.fields);
         self.hides = self.looks && !asked.is_empty();
-        let prompt = &completion.request.prompt;
-        Some(Witness::new(Wanted {
-            json: prompt.structured,
-            call: prompt.tools > 0 && completion.must_call(),
-            logprobs: self.looks,
-        }))
+        Some(Witness::new(completion.wanted(self.told, self.looks)))
     }
 
     fn job(&self) -> Job {

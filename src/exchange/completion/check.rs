@@ -1,11 +1,14 @@
-//! The question whether an answer is right, put to a model in the conversation that the answer is from.
+//! What is wanted of an answer that is looked at; and the question whether it is right, put to a model in the conversation that it is from.
 
+use super::super::work::Wording;
 use super::{Completion, Routed};
 use crate::arm::Effort;
-use crate::chat::Role;
-use crate::chat::conversation::{Choice, Item, Message, Sampling};
+use crate::chat::conversation::{Choice, Format, Item, Message, Sampling, Tool};
+use crate::chat::{Part, Role};
 use crate::dialect::{Addressee, Place};
 use crate::fleet::Arm;
+use crate::probe::error_text;
+use crate::probe::evidence::{Arguments, Offered, Wanted};
 use crate::route::{Decision, Probe};
 use bytes::Bytes;
 use std::sync::{Arc, Mutex};
@@ -79,11 +82,56 @@ impl Completion<'_> {
 }
 
 impl Completion<'_> {
-    /// The answer must call a tool.
-    pub(super) fn must_call(&self) -> bool {
-        let said = self.admission.dialect.converse(&self.request);
-        let choice = said.ok().and_then(|said| said.choice);
-        matches!(choice, Some(Choice::Any | Choice::Named(_)))
+    /// What is wanted of an answer, from a model that is told this. Where another field keeps the request from being said in no vendor's
+    /// words, its schemas are not known.
+    pub(super) fn wanted(&self, told: &Wording, logprobs: bool) -> Wanted {
+        let prompt = &self.request.prompt;
+        let mut wanted = Wanted {
+            json: prompt.structured,
+            logprobs,
+            about_errors: error_text::may_be_about(self.last_asked()),
+            request: self.body.clone(),
+            ..Wanted::default()
+        };
+        if !prompt.schema && prompt.tools == 0 {
+            return wanted;
+        }
+        let Some(said) = self.translator.conversation(self) else {
+            return wanted;
+        };
+        wanted.call = matches!(said.choice, Some(Choice::Any | Choice::Named(_)));
+        if let Some(Format::Schema { schema, .. }) = &said.format {
+            wanted.schema = Some(schema.clone());
+        }
+        let renamed = self.admission.dialect.renamed(&self.request);
+        let offered = |tool: &Tool| {
+            let own = renamed.iter().find(|own| own.told == tool.name);
+            let other = told.renamed.iter().find(|(_, name)| *name == tool.name);
+            Offered {
+                name: match (other, own) {
+                    (Some((there, _)), _) => there.clone(),
+                    (None, Some(own)) if !told.translated => own.name.clone(),
+                    (None, _) => tool.name.clone(),
+                },
+                arguments: match own.is_some_and(|own| own.free) {
+                    true => Arguments::Words,
+                    false => Arguments::Schema(tool.schema.clone()),
+                },
+            }
+        };
+        wanted.tools = said.tools.iter().map(offered).collect();
+        wanted
+    }
+
+    /// The texts of the user's last turn.
+    fn last_asked(&self) -> impl Iterator<Item = &str> {
+        let turns = &self.request.prompt.turns;
+        let last = turns.iter().rev().find(|turn| turn.role == Role::User);
+        let parts = last.into_iter().flat_map(|turn| &turn.parts);
+        parts.filter_map(|part| match part {
+            Part::Text(text) => Some(&**text),
+            _ => None,
+        })
     }
 }
 

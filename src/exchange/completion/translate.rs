@@ -38,6 +38,16 @@ impl<'a> Translator<'a> {
         }
     }
 
+    fn conversed(&self, asked: &Completion<'_>) -> &Result<Conversation, Error> {
+        let conversation = &self.conversation;
+        conversation.get_or_init(|| self.dialect.converse(&asked.request))
+    }
+
+    /// The request in no vendor's words, if it can be said so.
+    pub(super) fn conversation(&self, asked: &Completion<'_>) -> Option<&Conversation> {
+        self.conversed(asked).as_ref().ok()
+    }
+
     /// What this arm is told.
     ///
     /// # Errors
@@ -146,11 +156,7 @@ impl<'a> Translator<'a> {
         to: &'static dyn Dialect,
         arm: &Arm,
     ) -> Result<Wording, Error> {
-        let conversation = self
-            .conversation
-            .get_or_init(|| self.dialect.converse(&asked.request))
-            .as_ref()
-            .map_err(Clone::clone)?;
+        let conversation = self.conversed(asked).as_ref().map_err(Clone::clone)?;
         let model = &arm.model;
         let allowance = effort::reasoning_allowance(arm.effort_or(asked.request.effort));
         let most = model
