@@ -406,11 +406,15 @@ fn paragraphs(text: &str) -> impl Iterator<Item = &str> {
 
 /// The same from the last to the first, and cut from there.
 fn paragraphs_backwards(text: &str) -> impl Iterator<Item = &str> {
-    let gaps = memchr::memmem::rfind_iter(text.as_bytes(), GAP);
-    let mut to = text.len();
-    let ends = gaps.map(|at| (at + GAP.len(), at));
-    ends.chain([(0, 0)])
-        .map(move |(from, next)| &text[from..std::mem::replace(&mut to, next)])
+    let mut left = Some(text);
+    std::iter::from_fn(move || {
+        let all = left?;
+        let bytes = all.as_bytes();
+        // Single bytes are found backwards much sooner than two together.
+        let gap = memchr::memrchr_iter(b'\n', bytes).find(|at| *at > 0 && bytes[at - 1] == b'\n');
+        left = gap.map(|at| &all[..at - 1]);
+        Some(gap.map_or(all, |at| &all[at + 1..]))
+    })
 }
 
 fn has_result(turn: &Turn<'_>) -> bool {

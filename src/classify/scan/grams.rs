@@ -214,6 +214,7 @@ pub(super) fn mix(hash: u64) -> u64 {
 
 impl Scanner<'_> {
     /// Beginnings of long words, which are alike where endings change; and where an ask begins.
+    #[inline]
     fn hints(&mut self, word: &Word, hash: u64) {
         if self.pass.said_words < FIRST_WORDS {
             let place = u64::from(self.pass.said_words) + 1;
@@ -237,6 +238,7 @@ impl Scanner<'_> {
     }
 
     /// Numbers are one gram, whatever their value: which number it is says nothing. `mixed` is the word's hash.
+    #[inline]
     pub(super) fn gram(&mut self, word: &Word, mixed: u64) {
         let hash = match word.digits == word.len {
             true => mix(u64::from(word.digits.min(6)) + 11),

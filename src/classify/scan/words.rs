@@ -154,7 +154,7 @@ impl Scanner<'_> {
         };
         match run.is(SMALL) {
             true => self.count_word(&small),
-            false => self.count_word(&formed(small, word)),
+            false => self.count_rest(&formed(small, word)),
         }
         run.len
     }
@@ -218,11 +218,17 @@ impl Scanner<'_> {
     pub(super) fn end_word(&mut self) {
         if self.pass.word.len > 0 {
             let word = std::mem::take(&mut self.pass.word);
-            self.count_word(&word);
+            self.count_rest(&word);
         }
     }
 
-    #[inline]
+    /// [`Scanner::count_word`] for words that are not of small letters only; what is known of those is left out where it is inlined.
+    #[inline(never)]
+    fn count_rest(&mut self, word: &Word) {
+        self.count_word(word);
+    }
+
+    #[inline(always)]
     fn count_word(&mut self, word: &Word) {
         let mixed = mix(word.hash);
         self.pass.recent_len = 0;
@@ -314,6 +320,6 @@ impl Word {
     fn is_fault(&self) -> bool {
         const ERROR: u64 = u64::from_be_bytes(*b"\0\0\0error");
         const EXCEPTION: u64 = u64::from_be_bytes(*b"xception");
-        self.tail & 0xff_ffff_ffff == ERROR || self.tail == EXCEPTION
+        self.tail != 0 && (self.tail & 0xff_ffff_ffff == ERROR || self.tail == EXCEPTION)
     }
 }
