@@ -7,6 +7,8 @@ mod everyday;
 mod fitting;
 mod forms;
 
+use crate::flyball::{Flyball, compatible};
+use crate::scripted::{Upstream, answer, chat};
 use flyball::arm::Tier;
 use flyball::classify::{self, Difficulty, Features, model};
 use flyball::dialect;
@@ -189,5 +191,31 @@ fn the_embedded_weights_are_read_and_written_alike() {
     let bytes = grader.bytes();
     for cut in [0, 7, 8, 11, 100, 5_000, bytes.len() - 1] {
         assert!(model::Grader::read(&bytes[..cut]).is_err(), "cut at {cut}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_grade_would_not_decide_is_not_graded_unless_the_operator_wants_to_see_it() {
+    let body = r#"{"model":"m-small","messages":[{"role":"user","content":"Translate \"good morning\" into French."}]}"#;
+    for (setting, task, graded) in [
+        ("", "ungraded", false),
+        ("grade_asked = true\n", "translate", true),
+    ] {
+        let upstream = Upstream::start(answer(200, &chat(10, 5))).await;
+        let flyball = Flyball::start(&format!("{setting}{}", compatible(&upstream))).await;
+        let got = flyball.chat(&[], body).await;
+        assert_eq!(got.header("x-flyball-task"), Some(task));
+        assert_eq!(
+            got.header("x-flyball-difficulty").is_some(),
+            graded,
+            "{task}"
+        );
+        assert_eq!(flyball.rows().await[0]["task"], task);
+        let spent = format!("flyball_task_cost_usd_total{{task=\"{task}\"}} 0.");
+        assert!(flyball.metrics().await.contains(&spent), "{task}");
+        // What is routed is graded either way.
+        let got = flyball.chat(&[], &body.replace("m-small", "auto")).await;
+        assert_eq!(got.header("x-flyball-task"), Some("translate"));
+        assert!(got.header("x-flyball-difficulty").is_some());
     }
 }

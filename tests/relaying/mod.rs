@@ -38,6 +38,41 @@ async fn a_request_for_a_real_model_goes_out_byte_for_byte() {
 }
 
 #[tokio::test]
+async fn a_connection_is_kept_for_the_next_request_and_not_used_once_the_provider_has_closed_it() {
+    let upstream = Upstream::start(answer(200, &chat(10, 5))).await;
+    let flyball = Flyball::start(&compatible(&upstream)).await;
+    let streamed = ODD.replace("{ ", "{ \"stream\":true,");
+    for turn in 0..3 {
+        assert_eq!(flyball.chat(&[], ODD).await.status, 200, "{turn}");
+        upstream.next(chat_stream(&["a", "b"], 10, 5));
+        let got = flyball.chat(&[], &streamed).await;
+        assert!(got.body.contains("[DONE]"), "{}", got.body);
+    }
+    assert_eq!(upstream.connections(), 1, "all of them on one");
+    let mut last = answer(200, &chat(10, 5));
+    last.push(Step::Close);
+    upstream.next(last);
+    assert_eq!(flyball.chat(&[], ODD).await.status, 200);
+    assert_eq!(upstream.cuts(), 1, "it was closed");
+    assert_eq!(flyball.chat(&[], ODD).await.status, 200, "on another one");
+    assert_eq!(upstream.connections(), 2);
+    flyball.books_are_right().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_was_not_read_to_its_end_leaves_no_connection_for_the_next_request() {
+    let upstream = Upstream::start(answer(200, &chat(10, 5))).await;
+    let flyball = Flyball::start(&compatible(&upstream)).await;
+    // More than is read of an error: its rest must not be taken for the next answer.
+    upstream.next(answer(400, &"x".repeat(2 * 1024 * 1024)));
+    let refused = flyball.chat(&[], ODD).await;
+    assert_ne!(refused.status, 200, "{}", refused.body);
+    let got = flyball.chat(&[], ODD).await;
+    assert_eq!((got.status, got.body), (200, chat(10, 5)));
+    assert_eq!(upstream.connections(), 2);
+}
+
+#[tokio::test]
 async fn with_intercept_only_the_owned_fields_change() {
     let upstream = Upstream::start(answer(200, &chat(10, 5))).await;
     let flyball =

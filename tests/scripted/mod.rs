@@ -53,6 +53,7 @@ struct Shared {
     /// What a request is answered with whose body names this model.
     by_model: Mutex<Vec<(String, Vec<Step>)>>,
     cut: Mutex<usize>,
+    connections: Mutex<usize>,
     stalling: watch::Sender<bool>,
 }
 
@@ -99,6 +100,7 @@ impl Upstream {
         let accepting = upstream.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                *accepting.shared.connections.lock().unwrap() += 1;
                 tokio::spawn(accepting.clone().serve(stream));
             }
         });
@@ -140,6 +142,11 @@ impl Upstream {
 
     pub fn seen(&self) -> Vec<Seen> {
         self.shared.seen.lock().unwrap().clone()
+    }
+
+    /// How many connections were made to it.
+    pub fn connections(&self) -> usize {
+        *self.shared.connections.lock().unwrap()
     }
 
     pub fn count(&self) -> usize {

@@ -222,6 +222,42 @@ fn an_attempt_is_posted_once_however_often_it_is_closed() {
 }
 
 #[test]
+fn an_attempt_that_opens_and_closes_in_one_batch_counts_once_in_a_counter_that_is_new_in_it() {
+    each_store(|which, open| {
+        let mut store = start(open);
+        let week = Counter::usd(Scope::default(), Window::Week);
+        let counters = Counter::always().into_iter().chain([week.clone()]);
+        let mut spent = postings(1, 60, false);
+        spent.push(Posting {
+            counter: week.to_string().into(),
+            id: week.window.id(&week.zone, AT),
+            posted: 60,
+            unleased: 0,
+            leased: false,
+            epoch: 0,
+        });
+        commit(
+            store.as_mut(),
+            vec![
+                StoreWork::Open(opening("a", 1)),
+                StoreWork::Define {
+                    counters: counters.collect(),
+                    now: AT,
+                },
+                StoreWork::Close(closing("a", 60), spent),
+                StoreWork::Open(opening("b", 1)),
+            ],
+        );
+        assert_eq!(posted(store.as_mut(), "|usd|week|UTC").0, 60, "{which}");
+        let found = store.request("r-a").expect("read");
+        assert_eq!(found[0].opening, *opening("a", 1), "{which}");
+        assert!(found[0].closing.is_some(), "{which}");
+        assert!(store.request("r-b").expect("read")[0].closing.is_none());
+        is_whole(store.as_mut(), which);
+    });
+}
+
+#[test]
 fn a_lease_is_at_most_what_is_left_and_none_if_that_is_too_little() {
     each_store(|which, open| {
         let mut store = start(open);
