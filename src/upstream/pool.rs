@@ -192,6 +192,11 @@ impl Link {
         let mut answer = pin!(self.sender.try_send_request(request));
         let (connection, ended) = (&mut self.connection, &mut self.ended);
         let answer = poll_fn(|cx| {
+            // What the connection brings while it is driven here is looked at at once: nobody need be woken for it.
+            let nobody = &mut Context::from_waker(Waker::noop());
+            if let Poll::Ready(answer) = answer.as_mut().poll(nobody) {
+                return Poll::Ready(answer);
+            }
             drive(connection, ended, cx);
             answer.as_mut().poll(cx)
         });
@@ -314,7 +319,9 @@ pub(super) fn poll_body(
     in_use: &mut InUse,
     cx: &mut Context<'_>,
 ) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, hyper::Error>>> {
-    if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) {
+    // As above: what comes now is looked at at once.
+    let nobody = &mut Context::from_waker(Waker::noop());
+    if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(nobody) {
         return Poll::Ready(frame);
     }
     in_use.drive(cx);
