@@ -2,7 +2,7 @@
 
 use crate::client::{get, post};
 use crate::flyball::{Flyball, compatible};
-use crate::scripted::{Step, Upstream, answer, chat};
+use crate::scripted::{Nobody, Step, Upstream, answer, chat};
 
 #[tokio::test]
 async fn a_path_that_a_wrong_base_url_makes_says_the_right_one() {
@@ -60,10 +60,7 @@ async fn a_path_that_a_wrong_base_url_makes_says_the_right_one() {
 
 #[tokio::test]
 async fn a_provider_that_fails_is_named_with_its_model_and_the_cause() {
-    // A port on which nobody listens.
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = gone.local_addr().expect("bound");
-    drop(gone);
+    let nobody = Nobody::new();
     let resets = Upstream::start(vec![Step::Reset]).await;
     let closes = Upstream::start(vec![Step::Close]).await;
     let broken = Upstream::start(vec![
@@ -80,10 +77,7 @@ async fn a_provider_that_fails_is_named_with_its_model_and_the_cause() {
     .await;
     let any = resets.url();
     for (url, cause) in [
-        (
-            format!("http://{address}"),
-            "cannot be reached: it refused the connection",
-        ),
+        (nobody.url(), "cannot be reached: it refused the connection"),
         (any, "broke off before it answered: it"),
         (
             closes.url(),

@@ -7,7 +7,7 @@ use super::super::{
     reply,
     returned::{self, ServedBy},
 };
-use super::{Completion, Routed, check, unix_seconds};
+use super::{Completion, Routed, UNGRADED, check, unix_seconds};
 use crate::affinity::Use;
 use crate::arm::Effort;
 use crate::chat::{Manner, Part};
@@ -558,10 +558,11 @@ impl Order for CompletionOrder<'_> {
     fn announce(&self, headers: &mut HeaderMap) {
         let completion = self.completion();
         returned::make_room(headers);
-        if let Some(difficulty) = completion.noted_difficulty() {
-            let difficulty = format!("{:.2}", difficulty.difficulty);
-            returned::say(headers, returned::name::DIFFICULTY, &difficulty);
-        }
+        let difficulty = match completion.noted_difficulty() {
+            Some(difficulty) => Cow::Owned(format!("{:.2}", difficulty.difficulty)),
+            None => Cow::Borrowed(UNGRADED),
+        };
+        returned::say(headers, returned::name::DIFFICULTY, &difficulty);
         if let Some(weighed) = self.routed.decision.weighed(self.arm) {
             if let Some(chance) = weighed.chance {
                 returned::say(headers, returned::name::CHANCE, &format!("{chance:.2}"));
