@@ -44,12 +44,12 @@ impl Says {
 
 /// What one frame has said, as far as it matters here.
 #[derive(Default)]
-struct Told {
+struct FrameSaid {
     words: Option<(Says, String)>,
     events: usize,
 }
 
-impl Told {
+impl FrameSaid {
     fn note(&mut self, event: &Event) {
         self.events += 1;
         self.words = match event {
@@ -84,7 +84,7 @@ impl Repeated {
         if self.tries >= TRIES_MAX {
             return in_full(frame, on);
         }
-        let mut told = Told::default();
+        let mut told = FrameSaid::default();
         in_full(frame, &mut |event| {
             told.note(&event);
             on(event);
@@ -94,7 +94,7 @@ impl Repeated {
 
     /// Takes note of a frame that was read in full, and of what it said. A frame of another form may have changed what the next one means,
     /// so what was known of the form before it is forgotten.
-    fn learn(&mut self, frame: &SseEvent<'_>, told: Told) {
+    fn learn(&mut self, frame: &SseEvent<'_>, told: FrameSaid) {
         self.tries += 1;
         let form = self.form.take();
         let Some((says, words)) = told.only() else {
@@ -158,7 +158,7 @@ mod tests {
     }
 
     fn read(repeated: &mut Repeated, data: &str, events: &[Event]) {
-        let mut told = Told::default();
+        let mut told = FrameSaid::default();
         events.iter().for_each(|event| told.note(event));
         repeated.learn(&frame(data), told);
     }

@@ -17,12 +17,12 @@ const JOBS_MAX: usize = 10_000;
 const ID_BYTES_MAX: usize = 256;
 
 /// Where a job is: its provider, and what that calls it.
-type Place = (String, String);
+type JobAddress = (String, String);
 
 /// The jobs that are under way.
 pub struct Jobs {
     telemetry: Arc<Telemetry>,
-    open: Mutex<HashMap<Place, Waited>>,
+    open: Mutex<HashMap<JobAddress, Waited>>,
 }
 
 struct Waited {
@@ -89,7 +89,7 @@ impl Jobs {
     }
 
     fn end(&self, over: impl Fn(&Waited) -> bool) {
-        let ended: Vec<(Place, Waited)> = {
+        let ended: Vec<(JobAddress, Waited)> = {
             let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
             open.extract_if(|_, waited| over(waited)).collect()
         };

@@ -45,12 +45,12 @@ pub(super) struct NoAnswer {
 #[derive(Debug)]
 pub(super) struct Pool {
     connector: Connector,
-    kept: Arc<Kept>,
+    kept: Arc<KeptLinks>,
 }
 
 /// Connections that wait for the next request.
 #[derive(Debug, Default)]
-struct Kept {
+struct KeptLinks {
     idle: Mutex<Idle>,
 }
 
@@ -81,7 +81,7 @@ struct Link {
 pub(super) struct InUse {
     link: Option<Box<Link>>,
     server: Server,
-    kept: Weak<Kept>,
+    kept: Weak<KeptLinks>,
 }
 
 impl Pool {
@@ -221,7 +221,7 @@ fn drive(connection: &mut Connection<Socket, Out>, ended: &mut bool, cx: &mut Co
     }
 }
 
-impl Kept {
+impl KeptLinks {
     fn idle(&self) -> MutexGuard<'_, Idle> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -271,7 +271,7 @@ impl Kept {
     }
 }
 
-async fn sweep(kept: Weak<Kept>) {
+async fn sweep(kept: Weak<KeptLinks>) {
     loop {
         tokio::time::sleep(SWEEP).await;
         match kept.upgrade() {

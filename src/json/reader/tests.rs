@@ -18,7 +18,7 @@ struct Mixed<'a> {
     #[serde(default)]
     flag: bool,
     #[serde(default)]
-    kind: Option<Kind>,
+    kind: Option<Variant>,
     #[serde(default)]
     list: Vec<i64>,
     #[serde(default)]
@@ -27,7 +27,7 @@ struct Mixed<'a> {
 
 #[derive(Debug, Deserialize, PartialEq)]
 #[serde(rename_all = "lowercase")]
-enum Kind {
+enum Variant {
     One,
     Two(u8),
 }
