@@ -83,16 +83,12 @@ fn opening() -> Opening {
 
 fn closing() -> Closing {
     Closing {
-        attempt: String::new(),
         cost: PicoUsd(500_000),
         baseline: PicoUsd(500_000),
-        usage: Default::default(),
         basis: Basis::Reported,
-        outcome: Outcome::Ok,
-        excess: PicoUsd::ZERO,
         service_tier: Some(flyball::chat::ServiceTier::Standard),
         tokens: 50,
-        shown: None,
+        ..Closing::void("", Outcome::Ok)
     }
 }
 

@@ -4,6 +4,7 @@ mod bill;
 mod books;
 mod caps;
 mod client;
+mod csv;
 mod demo;
 mod grader;
 mod house;
@@ -106,7 +107,9 @@ enum Command {
     )]
     Ledger(books::LedgerCommand),
     /// Sum up what was spent and saved
-    #[command(after_help = "Example:\n  flyball report --days 7")]
+    #[command(
+        after_help = "Examples:\n  flyball report --days 7\n  flyball report --by team,key --from 2026-11-01 --to 2026-12-01 --zone Europe/Berlin\n  flyball report --by day,model --only team=research --csv"
+    )]
     Report(books::ReportArgs),
     /// Make, list, rotate and revoke virtual keys
     #[command(

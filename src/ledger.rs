@@ -14,7 +14,9 @@ mod queue;
 pub mod record;
 mod refuse;
 pub mod replay;
+pub mod report;
 mod reservation;
+pub mod rollup;
 mod settings;
 pub mod store;
 pub mod tree;
@@ -47,6 +49,8 @@ pub struct Ledger {
     balances: Mutex<Balances>,
     writer: Writer,
     lookup: Lookup,
+    /// A connection of its own for what may take long, so that looks at single requests do not wait for it.
+    reports: Lookup,
     /// The counters that the store keeps for us.
     defined: Mutex<Vec<Counter>>,
     frozen: Mutex<HashSet<(String, String)>>,
@@ -114,6 +118,7 @@ impl Ledger {
             balances: Mutex::new(balances),
             writer: Writer::start(store)?,
             lookup: Lookup::default(),
+            reports: Lookup::default(),
             defined: Mutex::new(kept),
             frozen: Mutex::default(),
             learned: Mutex::new(learned),

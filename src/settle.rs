@@ -17,11 +17,11 @@ use crate::dialect::{Answer, Dialect, Event, Finish, Place, Request, embed};
 use crate::error::Kind;
 use crate::fleet::Arm;
 use crate::ledger::Reservation;
-use crate::ledger::record::{Basis, Closing, Outcome, Shown};
+use crate::ledger::record::{Basis, Cause, Closing, Outcome, Shown};
 use crate::money::PicoUsd;
 use crate::provider::OnCancel;
 use crate::route::cost::{self, Stayed};
-use crate::telemetry::{AttemptClosed, Loss, Telemetry};
+use crate::telemetry::{AttemptClosed, Telemetry};
 use crate::tokens;
 use bytes::Bytes;
 use charge::Charged;
@@ -550,9 +550,12 @@ impl OpenAttempt {
     }
 
     fn void(self, outcome: Outcome) {
-        let attempt = &self.reservation.opening().attempt;
-        self.emit(&Closing::void(attempt, outcome));
-        self.reservation.void(outcome);
+        let closing = Closing {
+            cause: self.for_another(),
+            ..Closing::void(&self.reservation.opening().attempt, outcome)
+        };
+        self.emit(&closing);
+        self.reservation.post(closing);
     }
 
     /// Closes by the provider's word as far as it is believed. Gives the bill, unless something has to be counted first.
@@ -841,10 +844,14 @@ impl OpenAttempt {
         if unexpected {
             tracing::warn!(attempt = %opening.attempt, model = %model.name, tier = tier.name(), "served in a service tier that was neither asked for nor is among the provider's service_tiers");
         }
-        Closing {
+        let mut closing = Closing {
             attempt: opening.attempt.clone(),
             cost,
             baseline,
+            baseline_model: self.job.baseline.model.name.clone(),
+            baseline_effort: self.job.baseline.effort_or(None),
+            cause: None,
+            cache_discount: charged.cache_discount,
             usage: Usage {
                 anomaly: usage.anomaly || unexpected,
                 ..usage
@@ -858,7 +865,9 @@ impl OpenAttempt {
                 _ => used,
             },
             shown: self.shown,
-        }
+        };
+        closing.cause = self.cause(&closing);
+        closing
     }
 
     /// Learns what the arm uses, where its provider has told it of a whole answer.
@@ -887,13 +896,47 @@ impl OpenAttempt {
         both.map(|(first, sent)| first - sent)
     }
 
-    fn lost_by(&self, closing: &Closing) -> Loss {
+    /// The cause of an attempt whose answer goes to nobody: another one's goes in its place, or it was asked about another one.
+    fn for_another(&self) -> Option<Cause> {
         match () {
-            () if self.escalated => Loss::Escalated,
-            () if self.job.aside => Loss::Check,
-            () if self.job.stayed.warm > closing.usage.cached => Loss::Cold,
-            () => Loss::Dearer,
+            () if self.escalated => Some(Cause::Escalated),
+            () if self.job.aside => Some(Cause::Check),
+            () => None,
         }
+    }
+
+    /// Why the attempt saved or lost what it did: what is known here, and else what its row tells.
+    fn cause(&self, closing: &Closing) -> Option<Cause> {
+        let saved = closing.baseline - closing.cost;
+        if let Some(cause) = self.for_another() {
+            return Some(cause);
+        }
+        let arm = &self.job.arm;
+        let slow = matches!(
+            closing.service_tier,
+            Some(ServiceTier::Batch | ServiceTier::Flex)
+        );
+        let opening = self.reservation.opening();
+        match Cause::told(opening, closing, self.job.effort, saved)? {
+            Cause::Dearer if self.job.stayed.warm > closing.usage.cached => Some(Cause::Cold),
+            Cause::Route | Cause::Effort | Cause::PromptCache if arm.model.local => {
+                Some(Cause::Local)
+            }
+            Cause::Route | Cause::Effort | Cause::PromptCache
+                if slow && !self.baseline_has(closing.service_tier) =>
+            {
+                Some(Cause::Batch)
+            }
+            cause => Some(cause),
+        }
+    }
+
+    /// Whether the rates of this service tier are known of the baseline, which is then held against it in the same tier.
+    fn baseline_has(&self, tier: Option<ServiceTier>) -> bool {
+        let price = self.job.baseline.model.price;
+        let at = self.reservation.at();
+        tier.zip(price)
+            .is_some_and(|(tier, price)| price.served(tier, at).is_some())
     }
 
     fn emit(&self, closing: &Closing) {
@@ -910,7 +953,6 @@ impl OpenAttempt {
         self.around.telemetry.attempt(&AttemptClosed {
             opening: self.reservation.opening(),
             closing,
-            lost_by: self.lost_by(closing),
             effort: self.job.effort,
             capped: self.job.capped,
             stream: self.job.stream,

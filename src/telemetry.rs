@@ -42,35 +42,6 @@ impl JobEnd {
     }
 }
 
-/// Why an attempt cost more than its baseline would have. A closed set: a metric's label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loss {
-    /// Its own evidence was against it, and another arm has answered.
-    Escalated,
-    /// It was asked about another answer.
-    Check,
-    /// It found less of the conversation in its provider's cache than the baseline would have.
-    Cold,
-    /// Its arm is dearer.
-    Dearer,
-}
-
-impl Loss {
-    /// Every cause.
-    pub const ALL: [Loss; 4] = [Loss::Escalated, Loss::Check, Loss::Cold, Loss::Dearer];
-
-    /// The name in metrics.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Loss::Escalated => "escalated",
-            Loss::Check => "check",
-            Loss::Cold => "cold",
-            Loss::Dearer => "dearer",
-        }
-    }
-}
-
 /// One attempt has ended.
 #[derive(Clone, Copy, Debug)]
 pub struct AttemptClosed<'a> {
@@ -80,8 +51,6 @@ pub struct AttemptClosed<'a> {
     pub closing: &'a Closing,
     /// The effort that was really asked: a lowered limit may have lowered it after the opening.
     pub effort: Effort,
-    /// Why it cost more than its baseline would have, if it did.
-    pub lost_by: Loss,
     /// A cap counts it, so that its bound is of interest.
     pub capped: bool,
     /// The answer was streamed.

@@ -1,9 +1,12 @@
 //! `flyball ledger` and `flyball report`: reading the books.
 
-use super::{Common, books_at};
+use super::{Common, books_at, csv, for_books};
 use crate::exchange::describe;
-use crate::ledger::record::Attempt;
+use crate::ledger::record::{Attempt, Cause};
+use crate::ledger::report::{self, Dimension, Figures, Query, Report};
+use crate::ledger::rollup::DAY_MS;
 use crate::ledger::verify::verify;
+use crate::ledger::window::{Window, Zone};
 use crate::ledger::{books, now_ms};
 use crate::money::PicoUsd;
 use clap::{Args, Subcommand};
@@ -40,18 +43,67 @@ pub(super) enum LedgerCommand {
     },
 }
 
+/// Over so many days a report goes where nothing else is said.
+const DAYS: u32 = 30;
+
 #[derive(Args, Debug)]
 pub(super) struct ReportArgs {
-    /// Over the last so many days
-    #[arg(long, default_value_t = 30, value_name = "DAYS")]
-    days: u32,
+    /// By what to split, e.g. team,key: key, team, organisation, session, rule, task, tier, effort, model, provider, outcome, service_tier, day, hour, month, simulated or tag:NAME
+    #[arg(long, default_value = "tier,effort", value_name = "LIST")]
+    by: String,
+    /// Only what has this value, e.g. team=research; may stand several times
+    #[arg(long, value_name = "NAME=VALUE")]
+    only: Vec<String>,
+    #[command(flatten)]
+    range: RangeArgs,
+    /// In which time zone days and hours begin [default: time_zone of the configuration, else UTC]
+    #[arg(long, value_name = "ZONE")]
+    zone: Option<String>,
     /// As JSON
-    #[arg(long)]
+    #[arg(long, conflicts_with = "csv")]
     json: bool,
+    /// As CSV with a head
+    #[arg(long)]
+    csv: bool,
 }
 
-fn since(days: u32) -> i64 {
-    now_ms() - i64::from(days) * 86_400_000
+/// Over which time.
+#[derive(Args, Debug)]
+pub(super) struct RangeArgs {
+    /// Over the last so many days
+    #[arg(long, value_name = "DAYS", conflicts_with_all = ["from", "to"])]
+    days: Option<u32>,
+    /// From this date or time on, e.g. 2026-11-01
+    #[arg(long, value_name = "TIME")]
+    from: Option<String>,
+    /// Up to this date or time, which does not count any more [default: now]
+    #[arg(long, value_name = "TIME")]
+    to: Option<String>,
+}
+
+impl RangeArgs {
+    /// The first instant that counts and the first that does not any more; where nothing is said, the last so many days.
+    fn read(&self, zone: &Zone, default_days: Option<u32>) -> Result<std::ops::Range<i64>, String> {
+        let instant = |name: &str, text: &Option<String>| match text {
+            None => Ok(None),
+            Some(text) => {
+                let read = zone.instant(text);
+                read.map(Some).map_err(|why| format!("--{name}: {why}"))
+            }
+        };
+        let now = now_ms();
+        let to = instant("to", &self.to)?.unwrap_or(now + 1);
+        let days = self.days.or(default_days);
+        let from = match (instant("from", &self.from)?, days) {
+            (Some(from), _) => from,
+            (None, Some(days)) => to.min(now) - i64::from(days) * DAY_MS,
+            (None, None) => i64::MIN,
+        };
+        if from >= to {
+            return Err("--from is not before --to".into());
+        }
+        Ok(from..to)
+    }
 }
 
 pub(super) fn ledger(common: &Common, command: &LedgerCommand) -> Result<(), String> {
@@ -65,8 +117,10 @@ pub(super) fn ledger(common: &Common, command: &LedgerCommand) -> Result<(), Str
             let mut out = std::io::BufWriter::new(std::io::stdout().lock());
             // A reader that has seen enough (`| head`) is no mistake.
             let each = &mut |attempt: Attempt| writeln!(out, "{}", describe(&attempt)).is_ok();
-            let since = days.map_or(i64::MIN, since);
-            books.attempts(since, each).map_err(|e| e.detail)?;
+            let since = days.map_or(i64::MIN, |days| now_ms() - i64::from(days) * DAY_MS);
+            books
+                .attempts(since..i64::MAX, each)
+                .map_err(|e| e.detail)?;
             for f in books
                 .forfeits()
                 .map_err(|e| e.detail)?
@@ -187,6 +241,51 @@ pub(super) fn table(columns: &[&str]) -> comfy_table::Table {
     table
 }
 
+/// A report as CSV, for spreadsheets.
+fn report_csv(report: &Report) -> String {
+    let names = report.query.by.iter().map(ToString::to_string);
+    let mut head: Vec<String> = names.collect();
+    head.extend(
+        [
+            "requests",
+            "attempts",
+            "input_tokens",
+            "cached_tokens",
+            "cache_write_tokens",
+            "output_tokens",
+            "reasoning_tokens",
+            "cost_usd",
+            "baseline_usd",
+            "saved_usd",
+            "cached_usd",
+        ]
+        .map(str::to_owned),
+    );
+    head.extend(Cause::SAVINGS.map(|c| format!("saved_by_{}_usd", c.name())));
+    head.extend(Cause::LOSSES.map(|c| format!("lost_by_{}_usd", c.name())));
+    let mut text = csv::line(&head);
+    for row in &report.rows {
+        let f = &row.figures;
+        let s = &f.sums;
+        let counts = [
+            s.requests,
+            s.attempts,
+            s.input,
+            s.cached,
+            s.cache_write,
+            s.output,
+            s.reasoning,
+        ];
+        let money = [f.cost(), f.baseline(), f.saved(), PicoUsd(s.cache_discount)];
+        let money = money.into_iter().chain(f.saved_by).chain(f.lost_by);
+        let cells = row.values.iter().map(|value| csv::words(value));
+        let cells = cells.chain(counts.map(|n| n.to_string()));
+        let cells: Vec<String> = cells.chain(money.map(PicoUsd::usd_text)).collect();
+        text.push_str(&csv::line(&cells));
+    }
+    text
+}
+
 /// Dollars to a hundredth of a cent, rounded up: for people, not for the books.
 pub(super) fn dollars(amount: PicoUsd) -> String {
     const STEP: i128 = 100_000_000;
@@ -196,41 +295,143 @@ pub(super) fn dollars(amount: PicoUsd) -> String {
 }
 
 pub(super) fn report(common: &Common, args: &ReportArgs) -> Result<(), String> {
+    let zone = zone_of(common, args.zone.as_deref())?;
+    let by = Dimension::parse_list(&args.by).map_err(|why| format!("--by: {why}"))?;
+    let only = args.only.iter().map(|text| only(text));
+    let only = only.collect::<Result<_, String>>()?;
+    let range = args.range.read(&zone, Some(DAYS))?;
+    let query = Query {
+        zone,
+        only,
+        ..Query::between(range.start, range.end, by)
+    };
     let mut books = books::open(&books_at(common)?).map_err(|e| e.detail)?;
-    let mut sums: BTreeMap<(String, String), BookSum> = BTreeMap::new();
-    books
-        .attempts(since(args.days), &mut |attempt| {
-            let (Some(cost), Some(closing)) = (attempt.booked(), attempt.closing) else {
-                return true;
-            };
-            let one = BookSum {
-                requests: 1,
-                input: closing.usage.input_total(),
-                output: closing.usage.output,
-                reasoning: closing.usage.reasoning,
-                cost,
-                baseline: closing.baseline,
-                simulated: attempt.opening.simulated,
-            };
-            let opening = &attempt.opening;
-            let (tier, effort) = (opening.tier.name(), opening.effort.name());
-            sums.entry((tier.into(), effort.into()))
-                .or_default()
-                .add(&one);
-            true
-        })
-        .map_err(|e| e.detail)?;
+    let report = report::read(books.as_mut(), &query).map_err(|e| e.detail)?;
     if args.json {
-        println!("{}", json!({"days": args.days, "rows": sums_json(&sums)}));
+        println!("{}", report.json());
+    } else if args.csv {
+        print!("{}", report_csv(&report));
     } else {
-        println!(
-            "The last {} days, by tier and effort (saved = baseline - cost; see docs/savings.md for what the baseline is):",
-            args.days
-        );
-        println!("{}", sums_table(&sums));
-        if sums.values().any(|s| s.simulated) {
-            println!("Some answers were simulated: no money was spent on them.");
-        }
+        show(&report, args);
     }
     Ok(())
+}
+
+/// The time zone that is named, else that of the configuration where one is read.
+fn zone_of(common: &Common, named: Option<&str>) -> Result<Zone, String> {
+    match named {
+        Some(name) => Zone::named(name).map_err(|why| format!("--zone: {why}")),
+        None if common.data_dir.is_some() && common.config.is_none() => Ok(Zone::utc()),
+        None => for_books(common).map(|config| config.zone),
+    }
+}
+
+/// `team=research`.
+fn only(text: &str) -> Result<(Dimension, String), String> {
+    let Some((name, value)) = text.split_once('=') else {
+        return Err(format!("--only: \"{text}\" is not like team=research"));
+    };
+    let dimension = Dimension::parse(name).map_err(|why| format!("--only: {why}"))?;
+    Ok((dimension, value.to_owned()))
+}
+
+/// Says what a report is of, and shows it as a table.
+fn show(report: &Report, args: &ReportArgs) {
+    let names: Vec<String> = report.query.by.iter().map(ToString::to_string).collect();
+    let by = match names.is_empty() {
+        true => String::new(),
+        false => format!(", by {}", names.join(" and ")),
+    };
+    let range = &args.range;
+    let time = match (range.days, &range.from, &range.to) {
+        (days, None, None) => format!("The last {} days", days.unwrap_or(DAYS)),
+        _ => {
+            let time = |ms| report.query.zone.name_of(Window::Minute, ms_to_s(ms));
+            format!(
+                "From {} to {}",
+                time(report.query.from_ms),
+                time(report.query.to_ms)
+            )
+        }
+    };
+    println!("{time}{by} (saved = baseline - cost; see docs/savings.md for what the baseline is):");
+    println!("{}", report_table(report));
+    println!("{}", causes(&report.total));
+    for note in &report.notes {
+        println!("{note}");
+    }
+    if report.simulated {
+        println!("Some answers were simulated: no money was spent on them.");
+    }
+}
+
+fn ms_to_s(ms: i64) -> i64 {
+    ms.div_euclid(1_000)
+}
+
+/// The rows of a report, and a last one for all.
+fn report_table(report: &Report) -> String {
+    let names: Vec<String> = report.query.by.iter().map(ToString::to_string).collect();
+    let figures = ["requests", "input", "output", "cost", "baseline", "saved"];
+    let head: Vec<&str> = names.iter().map(String::as_str).chain(figures).collect();
+    let mut table = table(&head);
+    for row in &report.rows {
+        let values = row.values.iter().map(|value| match value.is_empty() {
+            true => "-".to_owned(),
+            false => shown(value),
+        });
+        table.add_row(values.chain(figure_cells(&row.figures)));
+    }
+    let blank = |n| if n == 0 { "all" } else { "" };
+    let last = (0..names.len()).map(|n| blank(n).to_owned());
+    table.add_row(last.chain(figure_cells(&report.total)));
+    table.to_string()
+}
+
+/// A value without what would move a terminal's cursor: session ids are the callers' own words.
+fn shown(value: &str) -> String {
+    value
+        .chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+fn figure_cells(figures: &Figures) -> [String; 6] {
+    let s = &figures.sums;
+    let saved = figures.saved();
+    let share = match s.baseline > 0 {
+        true => format!(" ({} %)", saved.0.saturating_mul(100) / s.baseline),
+        false => String::new(),
+    };
+    [
+        s.requests.to_string(),
+        (s.input + s.cached + s.cache_write).to_string(),
+        format!("{} ({} hidden)", s.output, s.reasoning),
+        dollars(figures.cost()),
+        dollars(figures.baseline()),
+        dollars(saved) + &share,
+    ]
+}
+
+/// Why it was saved and lost.
+fn causes(total: &Figures) -> String {
+    let listed = |causes: &[Cause], sums: &[PicoUsd]| {
+        let some = causes
+            .iter()
+            .zip(sums)
+            .filter(|(_, sum)| **sum != PicoUsd::ZERO);
+        let some: Vec<String> = some
+            .map(|(c, sum)| format!("{} {}", c.name(), dollars(*sum)))
+            .collect();
+        match some.is_empty() {
+            true => "nothing".to_owned(),
+            false => some.join(", "),
+        }
+    };
+    format!(
+        "Saved by: {}. Lost by: {}. Prompt caches took off {}.",
+        listed(&Cause::SAVINGS, &total.saved_by),
+        listed(&Cause::LOSSES, &total.lost_by),
+        dollars(PicoUsd(total.sums.cache_discount))
+    )
 }

@@ -1,9 +1,10 @@
-//! A second look at the books, beside the thread that writes them: what became of one request.
+//! A second look at the books, beside the thread that writes them: what became of one request, and reports.
 //!
 //! It has a store of its own, because a look must not wait for a batch of writes; one for all looks, because opening one takes a
 //! connection and a check of its schema each time.
 
 use super::record::Attempt;
+use super::report::{self, Query, Report};
 use super::store::Store;
 use super::{Ledger, Settings, books};
 use crate::error::{Error, Kind};
@@ -22,16 +23,20 @@ impl std::fmt::Debug for Lookup {
 
 impl Lookup {
     /// One look after the other; whoever waits for its turn holds no thread.
-    async fn request(&self, settings: Settings, id: String) -> Result<Vec<Attempt>, Error> {
+    async fn look<T: Send + 'static>(
+        &self,
+        settings: Settings,
+        read: impl Fn(&mut dyn Store) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
         let mut kept = Arc::clone(&self.0).lock_owned().await;
         let look = move || {
-            if let Some(Ok(found)) = kept.as_mut().map(|store| store.request(&id)) {
+            if let Some(Ok(found)) = kept.as_mut().map(|store| read(store.as_mut())) {
                 return Ok(found);
             }
             // There was none, or its connection may have broken since the last look: a new one says whether the books can be read.
             *kept = None;
             let mut store = books::open(&settings)?;
-            let found = store.request(&id)?;
+            let found = read(store.as_mut())?;
             *kept = Some(store);
             Ok(found)
         };
@@ -65,7 +70,21 @@ impl Ledger {
     /// The books cannot be read.
     pub async fn request(&self, id: &str) -> Result<Vec<Attempt>, Error> {
         self.flush().await;
+        let (settings, id) = (self.settings.clone(), id.to_owned());
+        self.lookup
+            .look(settings, move |store| store.request(&id))
+            .await
+    }
+
+    /// What the books say, everything that was handed over before included. It is read on a thread of its own, one report after the
+    /// other.
+    ///
+    /// # Errors
+    /// The books cannot be read.
+    pub async fn report(&self, query: Query) -> Result<Report, Error> {
+        self.flush().await;
         let settings = self.settings.clone();
-        self.lookup.request(settings, id.to_owned()).await
+        let read = move |store: &mut dyn Store| report::read(store, &query);
+        self.reports.look(settings, read).await
     }
 }

@@ -85,6 +85,14 @@ pub struct Closing {
     pub cost: PicoUsd,
     /// What the baseline would have cost.
     pub baseline: PicoUsd,
+    /// The baseline's model; nothing where nothing was held against it, or it is from before these were kept.
+    pub baseline_model: String,
+    /// The baseline's effort.
+    pub baseline_effort: Effort,
+    /// Why it cost less or more than the baseline would have; none where it cost the same.
+    pub cause: Option<Cause>,
+    /// What the provider's prompt cache took off: below zero where writing to it cost more than reading from it has saved.
+    pub cache_discount: PicoUsd,
     /// What it used.
     pub usage: Usage,
     /// How the cost is known.
@@ -132,6 +140,10 @@ impl Closing {
             attempt: attempt.to_owned(),
             cost: PicoUsd::ZERO,
             baseline: PicoUsd::ZERO,
+            baseline_model: String::new(),
+            baseline_effort: Effort::None,
+            cause: None,
+            cache_discount: PicoUsd::ZERO,
             usage: Usage::default(),
             basis: Basis::Void,
             outcome,
@@ -208,7 +220,7 @@ impl Basis {
 }
 
 /// How an attempt may end. A closed set too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// The answer is complete.
     Ok,
@@ -271,6 +283,101 @@ impl Outcome {
     }
 }
 
+/// Why an attempt cost less than its baseline would have, or more: one cause for each attempt. A closed set too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Cause {
+    /// Saved: another model has answered.
+    Route,
+    /// Saved: the baseline's model has answered at another effort.
+    Effort,
+    /// Saved: a model on the operator's own machines has answered.
+    Local,
+    /// Saved: it was made in a batch or in a slower service tier, and the baseline has none.
+    Batch,
+    /// Saved: the baseline's own arm has answered, and found more in its provider's cache than the baseline is taken to find.
+    PromptCache,
+    /// Lost: its own evidence was against it, and another arm has answered.
+    Escalated,
+    /// Lost: it was asked about another answer.
+    Check,
+    /// Lost: it found less of the conversation in its provider's cache than the baseline would have.
+    Cold,
+    /// Lost: its arm is dearer.
+    Dearer,
+    /// Lost: the client went away, and nobody knows how much was made by then.
+    ClientGone,
+}
+
+impl Cause {
+    /// Why something is saved.
+    pub const SAVINGS: [Cause; 5] = [
+        Cause::Route,
+        Cause::Effort,
+        Cause::Local,
+        Cause::Batch,
+        Cause::PromptCache,
+    ];
+    /// Why something is lost.
+    pub const LOSSES: [Cause; 5] = [
+        Cause::Escalated,
+        Cause::Check,
+        Cause::Cold,
+        Cause::Dearer,
+        Cause::ClientGone,
+    ];
+
+    /// The name in the books, the export and metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Cause::Route => "route",
+            Cause::Effort => "effort",
+            Cause::Local => "local",
+            Cause::Batch => "batch",
+            Cause::PromptCache => "prompt_cache",
+            Cause::Escalated => "escalated",
+            Cause::Check => "check",
+            Cause::Cold => "cold",
+            Cause::Dearer => "dearer",
+            Cause::ClientGone => "client_gone",
+        }
+    }
+
+    /// The cause of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Cause> {
+        let mut all = Cause::SAVINGS.into_iter().chain(Cause::LOSSES);
+        all.find(|c| c.name() == name)
+    }
+
+    /// It is one of a loss.
+    #[must_use]
+    pub fn is_loss(self) -> bool {
+        Cause::LOSSES.contains(&self)
+    }
+
+    /// The cause as far as the row itself tells it, of an attempt at this effort that saved so much (below zero: lost).
+    #[must_use]
+    pub fn told(
+        opening: &Opening,
+        closing: &Closing,
+        effort: Effort,
+        saved: PicoUsd,
+    ) -> Option<Cause> {
+        let model = &closing.baseline_model;
+        Some(match closing.outcome {
+            Outcome::Escalated => Cause::Escalated,
+            _ if saved == PicoUsd::ZERO => return None,
+            Outcome::ClientGone if saved < PicoUsd::ZERO => Cause::ClientGone,
+            _ if saved < PicoUsd::ZERO => Cause::Dearer,
+            _ if opening.tier == Tier::Local => Cause::Local,
+            _ if model.is_empty() || *model != opening.model => Cause::Route,
+            _ if closing.baseline_effort != effort => Cause::Effort,
+            _ => Cause::PromptCache,
+        })
+    }
+}
+
 /// How a provider's own figure of a cost compares with the computed one. A closed set too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compared {
@@ -308,14 +415,90 @@ pub struct Attempt {
     pub closing: Option<Closing>,
     /// What the provider's bill says that it cost, where a bill has corrected it.
     pub trued_up: Option<PicoUsd>,
+    /// Another attempt of its request has come after it and has ended, because this one was not good enough or has failed.
+    pub followed: bool,
+}
+
+/// An attempt that has ended, and what became known of it since.
+#[derive(Clone, Copy, Debug)]
+pub struct Closed<'a> {
+    /// Why and where.
+    pub opening: &'a Opening,
+    /// How it ended.
+    pub closing: &'a Closing,
+    /// What the provider's bill says that it cost.
+    pub trued_up: Option<PicoUsd>,
+    /// Another attempt of its request has come after it and has ended.
+    pub followed: bool,
+}
+
+impl Closed<'_> {
+    /// What is booked: as it was closed or, where a bill has corrected that, as the bill says.
+    #[must_use]
+    pub fn booked(&self) -> PicoUsd {
+        self.trued_up.unwrap_or(self.closing.cost)
+    }
+
+    /// What the baseline would have cost. Where nobody knows what was used, and a bill says what that cost, the baseline is taken to
+    /// have cost the same: a bound is no measure of what was saved.
+    #[must_use]
+    pub fn baseline(&self) -> PicoUsd {
+        let closing = self.closing;
+        let unknown = closing.usage == Usage::default() && closing.baseline == closing.cost;
+        match self.trued_up {
+            Some(billed) if unknown => billed,
+            _ => closing.baseline,
+        }
+    }
+
+    /// What is booked at the bound because nobody knows what it was.
+    #[must_use]
+    pub fn provisional(&self) -> PicoUsd {
+        match (self.closing.basis, self.trued_up) {
+            (Basis::Bound, None) => self.closing.cost,
+            _ => PicoUsd::ZERO,
+        }
+    }
+
+    /// Why it saved or lost what it did. A bill that turns a loss into a saving leaves what the row itself tells.
+    #[must_use]
+    pub fn cause(&self) -> Option<Cause> {
+        let saved = self.baseline() - self.booked();
+        match self.closing.cause {
+            Some(cause) if saved == PicoUsd::ZERO || cause.is_loss() == (saved < PicoUsd::ZERO) => {
+                Some(cause)
+            }
+            _ => Cause::told(self.opening, self.closing, self.opening.effort, saved),
+        }
+    }
+
+    /// Its answer is the one that the client got, or the last failure that it was told of: a request has one such attempt. What was
+    /// asked about another answer, or for a comparison, has none of its own.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        let of_another = [Some(Cause::Escalated), Some(Cause::Check)];
+        !self.followed
+            && self.closing.outcome != Outcome::Escalated
+            && !of_another.contains(&self.closing.cause)
+    }
 }
 
 impl Attempt {
-    /// What is booked: as it was closed or, where a bill has corrected that, as the bill says.
+    /// The attempt once it has ended.
+    #[must_use]
+    pub fn closed(&self) -> Option<Closed<'_>> {
+        self.closing.as_ref().map(|closing| Closed {
+            opening: &self.opening,
+            closing,
+            trued_up: self.trued_up,
+            followed: self.followed,
+        })
+    }
+
+    /// What is booked, once it has ended.
     #[must_use]
     pub fn booked(&self) -> Option<PicoUsd> {
-        let closing = self.closing.as_ref()?;
-        Some(self.trued_up.unwrap_or(closing.cost))
+        self.closed().map(|closed| closed.booked())
     }
 
     /// What a bill's cost changes in what is booked.

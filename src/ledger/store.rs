@@ -10,7 +10,11 @@ use super::balance::{Posting, Want};
 use super::cap::{Cap, Counter};
 use super::record::{Attempt, Closing, Correction, Forfeit, Opening, Sum, TrueUp};
 use crate::error::Error;
+use std::ops::Range;
 use std::sync::Arc;
+
+/// From the first attempt to the last, for [`Store::attempts`].
+pub const EVER: Range<i64> = i64::MIN..i64::MAX;
 
 /// A virtual key as the ledger keeps it. The secret itself is nowhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -148,13 +152,14 @@ pub trait Store: Send {
     /// # Errors
     /// The store fails.
     fn sums(&mut self) -> Result<Vec<Sum>, Error>;
-    /// Calls `each` with every attempt from `since_ms` on, oldest first; stops at the first `false`.
+    /// Calls `each` with every attempt that was admitted in this time (milliseconds since 1970), oldest first; stops at the first
+    /// `false`.
     ///
     /// # Errors
     /// The store fails.
     fn attempts(
         &mut self,
-        since_ms: i64,
+        between: Range<i64>,
         each: &mut dyn FnMut(Attempt) -> bool,
     ) -> Result<(), Error>;
     /// The attempts of one request.

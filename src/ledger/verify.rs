@@ -2,7 +2,7 @@
 
 use super::cap::{Counter, covered};
 use super::replay::Replay;
-use super::store::Store;
+use super::store::{EVER, Store};
 use crate::error::Error;
 use std::collections::BTreeMap;
 
@@ -40,7 +40,7 @@ pub fn verify(store: &mut dyn Store) -> Result<Findings, Error> {
     let mut findings = Findings::default();
     let counters = store.defined()?;
     let mut replay = Replay::of(counters.clone());
-    store.attempts(i64::MIN, &mut |attempt| {
+    store.attempts(EVER, &mut |attempt| {
         findings.attempts += 1;
         findings.open += u64::from(attempt.closing.is_none());
         replay.add(&attempt);

@@ -50,6 +50,44 @@ impl Zone {
         &self.name
     }
 
+    /// How a window that begins at this instant (seconds since 1970) is called: `2026-11`, `2026-11-30`, `2026-11-30T14:00+01:00`. An
+    /// hour tells its offset from UTC, since one that the clocks go through twice is two.
+    #[must_use]
+    pub fn name_of(&self, window: Window, begins: i64) -> String {
+        let local = timestamp(begins).to_zoned_datetime(self.zone.clone());
+        let form = match window {
+            Window::Month => "%Y-%m",
+            Window::Minute | Window::Hour => "%Y-%m-%dT%H:%M%:z",
+            Window::Day | Window::Week | Window::Total => "%Y-%m-%d",
+        };
+        local.strftime(form).to_string()
+    }
+
+    /// The first instant (milliseconds since 1970) of a local date (`2026-11-01`), or an instant as it is written
+    /// (`2026-11-01T12:00:00Z`; without an offset it is a local time).
+    ///
+    /// # Errors
+    /// It is neither.
+    pub fn instant(&self, text: &str) -> Result<i64, String> {
+        if let Ok(instant) = text.parse::<Timestamp>() {
+            return Ok(instant.as_millisecond());
+        }
+        let unreadable = || {
+            format!(
+                "\"{text}\" is no time; write a date like 2026-11-01 or a time like 2026-11-01T12:00:00Z"
+            )
+        };
+        if text.contains(['T', 't', ' ']) {
+            let local: jiff::civil::DateTime = text.parse().map_err(|_| unreadable())?;
+            let zoned = self.zone.to_ambiguous_timestamp(local).compatible();
+            return zoned
+                .map(Timestamp::as_millisecond)
+                .map_err(|_| unreadable());
+        }
+        let date: Date = text.parse().map_err(|_| unreadable())?;
+        Ok(self.begins(date).saturating_mul(1_000))
+    }
+
     fn local_date(&self, at: i64) -> Date {
         self.zone.to_datetime(timestamp(at)).date()
     }
@@ -155,6 +193,15 @@ impl Window {
                 i64::from(day.year()) * 12 + i64::from(day.month()) - 1
             }
             Window::Total => 0,
+        }
+    }
+
+    /// The first instant of the window (seconds since 1970); none for `Total`.
+    #[must_use]
+    pub fn begins_at(self, zone: &Zone, id: i64) -> Option<i64> {
+        match self {
+            Window::Hour => Some(id),
+            _ => self.ends_at(zone, id - 1),
         }
     }
 

@@ -47,6 +47,8 @@ pub(super) struct Charged {
     pub(super) unpriced: bool,
     /// The provider's own figure beside the computed cost.
     pub(super) compared: Option<Compared>,
+    /// What the provider's prompt cache took off, less what writing to it has cost beyond reading.
+    pub(super) cache_discount: PicoUsd,
 }
 
 impl ChargeTerms<'_> {
@@ -90,6 +92,7 @@ impl ChargeTerms<'_> {
             manner,
             unpriced,
             compared: reported.map(|reported| compared(reported, computed)),
+            cache_discount: price.map_or(PicoUsd::ZERO, |p| cache_discount(&p, usage)),
         }
     }
 
@@ -116,6 +119,21 @@ impl ChargeTerms<'_> {
         let dearer = asked.filter(|(_, price)| cost(price) > cost(&standard));
         dearer.unwrap_or((ServiceTier::Standard, standard))
     }
+}
+
+/// What the same input would have cost without a cache, less what it did cost.
+fn cache_discount(price: &Price, usage: &Usage) -> PicoUsd {
+    if usage.cached + usage.cache_write + usage.cache_write_long == 0 {
+        return PicoUsd::ZERO;
+    }
+    let without = Usage {
+        input: usage.input_total(),
+        cached: 0,
+        cache_write: 0,
+        cache_write_long: 0,
+        ..*usage
+    };
+    price.cost(&without) - price.cost(usage)
 }
 
 fn compared(reported: PicoUsd, computed: PicoUsd) -> Compared {

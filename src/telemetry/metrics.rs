@@ -3,12 +3,12 @@
 //!
 //! The only place where money becomes a float; metrics are not the books.
 
-use super::{AttemptClosed, CapFigures, Decided, JobEnd, KINDS, KnownArm, Loss, kind_name};
+use super::{AttemptClosed, CapFigures, Decided, JobEnd, KINDS, KnownArm, kind_name};
 use crate::arm::{Effort, Tier};
 use crate::chat::Usage;
 use crate::classify::Task;
 use crate::dialect;
-use crate::ledger::record::{Basis, Compared, Outcome};
+use crate::ledger::record::{Basis, Cause, Compared, Outcome};
 use crate::money::{PICO_PER_USD, PicoUsd};
 use foldhash::HashSet;
 use prometheus::core::Collector;
@@ -347,7 +347,7 @@ impl Metrics {
                 self.lost.with_label_values(&[tier, effort]);
             }
         }
-        for loss in Loss::ALL {
+        for loss in Cause::LOSSES {
             self.losses.with_label_values(&[loss.name()]);
         }
         for reason in ["full", "reserved"] {
@@ -481,9 +481,11 @@ impl Metrics {
         self.lost
             .with_label_values(&[tier, effort])
             .inc_by(usd(e.closing.cost - e.closing.baseline));
-        self.losses
-            .with_label_values(&[e.lost_by.name()])
-            .inc_by(usd(e.closing.cost - e.closing.baseline));
+        if let Some(cause) = e.closing.cause.filter(|c| c.is_loss()) {
+            self.losses
+                .with_label_values(&[cause.name()])
+                .inc_by(usd(e.closing.cost - e.closing.baseline));
+        }
         self.task_cost
             .with_label_values(&[e.opening.task.as_str()])
             .inc_by(usd(e.closing.cost));

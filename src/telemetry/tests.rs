@@ -1,7 +1,7 @@
 use super::*;
 use crate::chat::Usage;
 use crate::classify::Task;
-use crate::ledger::record::{Basis, Outcome};
+use crate::ledger::record::{Basis, Cause, Outcome};
 use crate::money::PICO_PER_USD;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,7 +49,6 @@ fn attempt<'a>(opening: &'a Opening, closing: &'a Closing) -> AttemptClosed<'a> 
         opening,
         closing,
         effort: Effort::Low,
-        lost_by: Loss::Dearer,
         capped: true,
         stream: true,
         status: 200,
@@ -172,7 +171,7 @@ fn every_label_has_values_from_a_closed_set_whatever_clients_send() {
             ),
         ),
         ("basis", open(&Basis::ALL.map(Basis::name))),
-        ("cause", open(&Loss::ALL.map(Loss::name))),
+        ("cause", open(&Cause::LOSSES.map(Cause::name))),
         (
             "class",
             open(&["input", "cached", "cache_write", "output", "reasoning"]),

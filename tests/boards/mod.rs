@@ -10,7 +10,7 @@ use flyball::chat::Usage;
 use flyball::error::{Error, Kind};
 use flyball::ledger::record::{Basis, Closing, Opening, Outcome};
 use flyball::money::{PICO_PER_USD, PicoUsd};
-use flyball::telemetry::{AttemptClosed, CapFigures, Decided, Loss, Refusal, Telemetry};
+use flyball::telemetry::{AttemptClosed, CapFigures, Decided, Refusal, Telemetry};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -97,7 +97,6 @@ fn told() -> String {
         ..Closing::void("a", Outcome::Ok)
     };
     telemetry.attempt(&AttemptClosed {
-        lost_by: Loss::Dearer,
         opening: &opening,
         closing: &closing,
         effort: Effort::None,

@@ -5,7 +5,7 @@ use crate::scripted::Upstream;
 use crate::until::{found, within};
 use flyball::config::{self, Overrides};
 use flyball::ledger::cap::Cap;
-use flyball::ledger::store::{Key, Store};
+use flyball::ledger::store::{EVER, Key, Store};
 use flyball::ledger::{Settings, books};
 use flyball::process::{self, Running};
 use serde_json::Value;
@@ -99,7 +99,7 @@ impl Flyball {
             self.flush().await;
             let mut rows = Vec::new();
             self.books()
-                .attempts(i64::MIN, &mut |a| {
+                .attempts(EVER, &mut |a| {
                     rows.push(flyball::exchange::describe(&a));
                     true
                 })

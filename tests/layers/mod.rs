@@ -37,6 +37,8 @@ const LAYERS: [&[&str]; 5] = [
         "ledger::cap",
         "ledger::record",
         "ledger::replay",
+        "ledger::report",
+        "ledger::rollup",
         "ledger::tree",
         "ledger::balance",
         "ledger::window",

@@ -14,6 +14,7 @@ use crate::scripted::{Seen, Step, Upstream};
 use case::Case;
 use flyball::chat::Usage;
 use flyball::ledger::record::{Attempt, Basis};
+use flyball::ledger::store::EVER;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -98,7 +99,7 @@ async fn compare_books(
         booked.insert(attempt.opening.request, usage);
         true
     };
-    let read = flyball.books().attempts(i64::MIN, &mut keep);
+    let read = flyball.books().attempts(EVER, &mut keep);
     read.expect("the ledger can be read");
     for outcome in outcomes {
         let recording = recordings.get(&outcome.name);

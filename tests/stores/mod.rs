@@ -11,7 +11,7 @@ use flyball::ledger::cap::{Cap, Counter, Scope};
 use flyball::ledger::record::{Basis, Closing, Correction, Opening, Outcome, Shown, TrueUp};
 use flyball::ledger::store::postgres::Postgres;
 use flyball::ledger::store::sqlite::Sqlite;
-use flyball::ledger::store::{Frozen, Given, Key, Store, StoreAnswer, StoreWork};
+use flyball::ledger::store::{EVER, Frozen, Given, Key, Store, StoreAnswer, StoreWork};
 use flyball::ledger::verify::verify;
 use flyball::ledger::window::Window;
 use flyball::money::PicoUsd;
@@ -87,6 +87,10 @@ fn closing(attempt: &str, cost: i128) -> Box<Closing> {
         attempt: attempt.into(),
         cost: PicoUsd(cost),
         baseline: PicoUsd(cost),
+        baseline_model: "b".into(),
+        baseline_effort: flyball::arm::Effort::High,
+        cause: None,
+        cache_discount: PicoUsd(-5),
         usage: flyball::chat::Usage {
             input: 3,
             output: 4,
@@ -544,7 +548,7 @@ fn what_is_held_is_read_of_one_moment_whatever_others_write() {
                 attempts += 1;
                 true
             };
-            reader.attempts(i64::MIN, each).expect("read");
+            reader.attempts(EVER, each).expect("read");
             (attempts, posted(reader, "key=1|usd|total|UTC").0)
         };
         assert_eq!(count(reader.as_mut()), (0, 0), "{which}");

@@ -4,7 +4,7 @@
 
 use crate::arm::{Effort, Tier};
 use crate::chat::ServiceTier;
-use crate::ledger::record::{Attempt, Basis, Closing, Opening, Outcome, Shown};
+use crate::ledger::record::{Attempt, Basis, Cause, Closing, Opening, Outcome, Shown};
 use crate::money::PicoUsd;
 use crate::probe::evidence::Sign;
 use std::borrow::Cow;
@@ -87,7 +87,7 @@ pub(super) const OPENING: [Column<Opening>; 22] = [
 
 /// Written when it closes, and empty until then. The first of them says whether it has closed.
 #[rustfmt::skip]
-pub(super) const CLOSING: [Column<Closing>; 17] = [
+pub(super) const CLOSING: [Column<Closing>; 21] = [
     Column::new("outcome", ColumnKind::MaybeText, |c| text(c.outcome.name()), |c, v| c.outcome = Outcome::parse(&v.text()).unwrap_or(Outcome::UpstreamError)),
     Column::new("basis", ColumnKind::Text, |c| text(c.basis.name()), |c, v| c.basis = Basis::parse(&v.text()).unwrap_or(Basis::Bound)),
     Column::new("cost", ColumnKind::Money, |c| ColumnValue::Money(c.cost), |c, v| c.cost = v.money()),
@@ -107,9 +107,15 @@ pub(super) const CLOSING: [Column<Closing>; 17] = [
     Column::new("evidence", ColumnKind::MaybeText, |c| c.shown.map_or(ColumnValue::Nothing, |s| text(s.sign.name())), |c, v| c.shown = Sign::parse(&v.text()).map(Shown::of)),
     Column::new("evidence_ppm", ColumnKind::MaybeInteger, |c| c.shown.and_then(|s| s.probability_ppm).map_or(ColumnValue::Nothing, count), |c, v| if let Some(shown) = &mut c.shown { shown.probability_ppm = v.maybe_count() }),
     Column::new("chance_milli", ColumnKind::MaybeInteger, |c| c.shown.map_or(ColumnValue::Nothing, |s| count(s.chance_milli)), |c, v| if let Some(shown) = &mut c.shown { shown.chance_milli = v.count() }),
+    // These four are empty in rows from before they were kept.
+    Column::new("baseline_model", ColumnKind::MaybeText, |c| text(&c.baseline_model), |c, v| c.baseline_model = v.text()),
+    Column::new("baseline_effort", ColumnKind::MaybeText, |c| text(c.baseline_effort.name()), |c, v| c.baseline_effort = Effort::parse(&v.text()).unwrap_or_default()),
+    Column::new("cause", ColumnKind::MaybeText, |c| text(c.cause.map_or("", Cause::name)), |c, v| c.cause = Cause::parse(&v.text())),
+    Column::new("cache_discount", ColumnKind::MaybeMoney, |c| ColumnValue::Money(c.cache_discount), |c, v| c.cache_discount = v.money()),
 ];
 
-/// Where an attempt's row ends in what [`selected`] selects: then come the key's name and what a bill says.
+/// Where an attempt's row ends in what [`selected`] selects: then come the key's name, what a bill says, and whether another attempt
+/// has come after it.
 const KEY_NAME: usize = OPENING.len() + CLOSING.len();
 
 fn text(text: &str) -> ColumnValue<'_> {
@@ -148,9 +154,9 @@ pub(super) fn sets<T>(
     sets.collect::<Vec<_>>().join(", ")
 }
 
-/// What [`attempt`] reads, in its order, from an attempt `a`, its key `k` and its correction `c`. `shown` says how a column of this
-/// name and kind is selected.
-pub(super) fn selected(shown: impl Fn(&str, ColumnKind) -> String) -> String {
+/// What [`attempt`] reads, in its order, from an attempt `a` of this table, its key `k` and its correction `c`. `shown` says how a
+/// column of this name and kind is selected.
+pub(super) fn selected(table: &str, shown: impl Fn(&str, ColumnKind) -> String) -> String {
     let opening = OPENING.iter().map(|c| (c.name, c.kind));
     let closing = CLOSING.iter().map(|c| (c.name, c.kind));
     let own = opening
@@ -161,7 +167,12 @@ pub(super) fn selected(shown: impl Fn(&str, ColumnKind) -> String) -> String {
         ("c.cost", ColumnKind::MaybeMoney),
     ];
     let beside = beside.map(|(name, kind)| shown(name, kind));
-    own.chain(beside).collect::<Vec<_>>().join(", ")
+    // The index of those that came after another one holds no other rows, and is not used unless this says so.
+    let followed = format!(
+        "EXISTS (SELECT 1 FROM {table} f WHERE f.escalated_from = a.attempt AND f.escalated_from <> '' AND f.outcome IS NOT NULL)"
+    );
+    let all = own.chain(beside).chain([followed]);
+    all.collect::<Vec<_>>().join(", ")
 }
 
 /// The attempt of a row. `cell` gives what stands at a place of [`selected`], which is of this kind.
@@ -194,6 +205,7 @@ pub(super) fn attempt<'r, E>(
         key_name,
         closing,
         trued_up: cell(KEY_NAME + 1, ColumnKind::MaybeMoney)?.maybe_money(),
+        followed: cell(KEY_NAME + 2, ColumnKind::Truth)?.truth(),
     })
 }
 
@@ -283,6 +295,10 @@ mod tests {
             attempt: "a".into(),
             cost: PicoUsd(7),
             baseline: PicoUsd(8),
+            baseline_model: "b".into(),
+            baseline_effort: Effort::Max,
+            cause: Some(Cause::Cold),
+            cache_discount: PicoUsd(-21),
             usage: Usage {
                 input: 9,
                 cached: 10,
@@ -309,6 +325,7 @@ mod tests {
             key_name: "app".into(),
             closing: Some(closing),
             trued_up: Some(PicoUsd(18)),
+            followed: true,
         }
     }
 
@@ -326,6 +343,7 @@ mod tests {
                     closing.map_or(ColumnValue::Nothing, |c| (CLOSING[n].write)(c))
                 }
                 (None, Some(_)) if at == KEY_NAME => super::text(&attempt.key_name),
+                (None, Some(_)) if at == KEY_NAME + 2 => ColumnValue::Truth(attempt.followed),
                 _ => attempt
                     .trued_up
                     .map_or(ColumnValue::Nothing, ColumnValue::Money),

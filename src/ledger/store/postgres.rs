@@ -16,6 +16,7 @@ use crate::ledger::record::{Attempt, Correction, Forfeit, Sum, TrueUp};
 use postgres::Client;
 use postgres::error::SqlState;
 use secrecy::{ExposeSecret, SecretString};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 /// How often a transaction is tried that others keep from its end.
@@ -240,10 +241,11 @@ impl Store for Postgres {
 
     fn attempts(
         &mut self,
-        since_ms: i64,
+        between: Range<i64>,
         each: &mut dyn FnMut(Attempt) -> bool,
     ) -> Result<(), Error> {
-        self.read(|c| read::walk(c, "a.at_ms >= $1", &[&since_ms], each))
+        let (from, to) = (between.start, between.end);
+        self.read(|c| read::walk(c, "a.at_ms >= $1 AND a.at_ms < $2", &[&from, &to], each))
     }
 
     fn request(&mut self, request: &str) -> Result<Vec<Attempt>, Error> {

@@ -14,6 +14,7 @@ use crate::error::{Error, Kind};
 use crate::ledger::cap::Counter;
 use crate::ledger::record::{Attempt, Correction, Forfeit, Sum, TrueUp};
 use rusqlite::{Connection, OpenFlags};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -104,10 +105,10 @@ impl Store for Sqlite {
 
     fn attempts(
         &mut self,
-        since_ms: i64,
+        between: Range<i64>,
         each: &mut dyn FnMut(Attempt) -> bool,
     ) -> Result<(), Error> {
-        self.tell(read::walk_since(&self.db, since_ms, each))
+        self.tell(read::walk_between(&self.db, between, each))
     }
 
     fn request(&mut self, request: &str) -> Result<Vec<Attempt>, Error> {

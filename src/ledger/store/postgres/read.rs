@@ -15,7 +15,7 @@ use std::sync::LazyLock;
 
 /// Every attempt with its key's name and what a bill says of it; which ones is still to be said.
 static SELECT: LazyLock<String> = LazyLock::new(|| {
-    let columns = columns::selected(|name, kind| match kind {
+    let columns = columns::selected("fb_attempt", |name, kind| match kind {
         ColumnKind::Money | ColumnKind::MaybeMoney => format!("{name}::text"),
         _ => name.to_owned(),
     });

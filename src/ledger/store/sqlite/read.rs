@@ -9,11 +9,12 @@ use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, Row};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::LazyLock;
 
 /// Every attempt with its key's name and what a bill says of it; which ones is still to be said.
 static SELECT: LazyLock<String> = LazyLock::new(|| {
-    let columns = columns::selected(|name, _| name.to_owned());
+    let columns = columns::selected("attempt", |name, _| name.to_owned());
     format!(
         "SELECT {columns} FROM attempt a LEFT JOIN key k ON k.id = a.key LEFT JOIN correction c ON c.attempt = a.attempt"
     )
@@ -22,7 +23,7 @@ static SELECT: LazyLock<String> = LazyLock::new(|| {
 /// Attempts without an end.
 pub(super) fn open_attempts(db: &Connection) -> rusqlite::Result<Vec<Opening>> {
     let mut found = Vec::new();
-    walk(db, "a.outcome IS NULL", &rusqlite::types::Null, &mut |a| {
+    walk(db, "a.outcome IS NULL", &[], &mut |a| {
         found.push(a.opening);
         true
     })?;
@@ -110,17 +111,18 @@ pub(super) fn frozen(db: &Connection) -> rusqlite::Result<Vec<Frozen>> {
         .collect()
 }
 
-pub(super) fn walk_since(
+pub(super) fn walk_between(
     db: &Connection,
-    since_ms: i64,
+    between: Range<i64>,
     each: &mut dyn FnMut(Attempt) -> bool,
 ) -> rusqlite::Result<()> {
-    walk(db, "a.at_ms >= ?1", &since_ms, each)
+    let (from, to) = (between.start, between.end);
+    walk(db, "a.at_ms >= ?1 AND a.at_ms < ?2", &[&from, &to], each)
 }
 
 pub(super) fn request(db: &Connection, request: &str) -> rusqlite::Result<Vec<Attempt>> {
     let mut found = Vec::new();
-    walk(db, "a.request = ?1", &request, &mut |a| {
+    walk(db, "a.request = ?1", &[&request], &mut |a| {
         found.push(a);
         true
     })?;
@@ -130,7 +132,7 @@ pub(super) fn request(db: &Connection, request: &str) -> rusqlite::Result<Vec<At
 /// One attempt by its own id.
 pub(super) fn one(db: &Connection, attempt: &str) -> rusqlite::Result<Option<Attempt>> {
     let mut found = None;
-    walk(db, "a.attempt = ?1", &attempt, &mut |a| {
+    walk(db, "a.attempt = ?1", &[&attempt], &mut |a| {
         found = Some(a);
         false
     })?;
@@ -140,17 +142,14 @@ pub(super) fn one(db: &Connection, attempt: &str) -> rusqlite::Result<Option<Att
 fn walk(
     db: &Connection,
     which: &str,
-    parameter: &dyn rusqlite::ToSql,
+    parameters: &[&dyn rusqlite::ToSql],
     each: &mut dyn FnMut(Attempt) -> bool,
 ) -> rusqlite::Result<()> {
     let mut statement = db.prepare_cached(&format!(
         "{} WHERE {which} ORDER BY a.at_ms, a.attempt",
         *SELECT
     ))?;
-    let mut rows = match statement.parameter_count() {
-        0 => statement.query([])?,
-        _ => statement.query([parameter])?,
-    };
+    let mut rows = statement.query(parameters)?;
     while let Some(row) = rows.next()? {
         if !each(columns::attempt(|at, kind| cell(row, at, kind))?) {
             break;

@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What this flyball writes.
-pub const SCHEMA_VERSION: i64 = 6;
+pub const SCHEMA_VERSION: i64 = 7;
 
 /// `MIGRATIONS[n]` leads from version n to n + 1.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     // 1: attempts, what they add up to, and keys.
     "CREATE TABLE key (
         id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, hash BLOB NOT NULL UNIQUE, created INTEGER NOT NULL,
@@ -71,6 +71,12 @@ const MIGRATIONS: [&str; 6] = [
     ALTER TABLE attempt ADD COLUMN evidence_ppm INTEGER;
     ALTER TABLE attempt ADD COLUMN chance_milli INTEGER;
     CREATE TABLE learned (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;",
+    // 7: what an attempt was held against, why it saved or lost, what a prompt cache took off.
+    "ALTER TABLE attempt ADD COLUMN baseline_model TEXT;
+    ALTER TABLE attempt ADD COLUMN baseline_effort TEXT;
+    ALTER TABLE attempt ADD COLUMN cause TEXT;
+    ALTER TABLE attempt ADD COLUMN cache_discount INTEGER;
+    CREATE INDEX attempt_from ON attempt(escalated_from) WHERE escalated_from <> '';",
 ];
 
 /// Pages of 4 KiB that gather in the write-ahead log before they are copied into the file.

@@ -209,7 +209,7 @@ fn define(tx: &Transaction<'_>, counters: &[Counter], now: i64) -> rusqlite::Res
         )?;
     }
     let mut replay = Replay::running(new, now);
-    read::walk_since(tx, replay.from_ms(), &mut |attempt| {
+    read::walk_between(tx, replay.from_ms()..i64::MAX, &mut |attempt| {
         replay.add(&attempt);
         true
     })?;
