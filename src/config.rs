@@ -25,8 +25,8 @@ use crate::pattern::like;
 use crate::price::Catalogue;
 use crate::provider::Kind;
 use crate::reader::{Page, Table, suggest};
-use crate::route::Probing;
 use crate::route::policy::{self, Rule};
+use crate::route::{AfterFailure, Probing, Recovery};
 use names::Known;
 use secrecy::SecretString;
 use std::cell::RefCell;
@@ -116,6 +116,8 @@ pub struct Config {
     pub may_drop: Vec<String>,
     /// When a cheaper arm is asked first, and how long its stream is held back.
     pub probing: Probing,
+    /// What happens where a provider fails.
+    pub recovery: Recovery,
     /// What `flyball fit` learned from the operator's own outcomes.
     pub overlay: Option<Arc<Overlay>>,
     /// The caps.
@@ -391,6 +393,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
     let (rules, rule_files) = rules(reading, top, fleet);
     let baseline = baseline(top, fleet);
     let probing = probing(top, fleet);
+    let recovery = recovery(top);
     let known = fleet.map(|fleet| Known {
         fleet,
         catalogue: &stock.catalogue,
@@ -432,6 +435,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
         may_drop: may_drop.unwrap_or_else(|| vec!["*".into()]),
         overlay,
         probing,
+        recovery,
         caps,
         teams,
         cap_wait,
@@ -522,6 +526,16 @@ fn answer_tokens(top: &Table<'_>) -> (u64, u64) {
 }
 
 /// When a cheaper arm is asked first, and how long its stream is held back for it.
+fn recovery(top: &Table<'_>) -> Recovery {
+    let usual = Recovery::default();
+    let ways = AfterFailure::ALL.map(|way| (way.name(), way));
+    let chosen = top.choice("fallback_after", "kind of failure", &ways);
+    Recovery {
+        retries: small(top, "retries", usual.retries, 3),
+        after_failure: chosen.unwrap_or(usual.after_failure),
+    }
+}
+
 fn probing(top: &Table<'_>, fleet: Option<&Fleet>) -> Probing {
     let usual = Probing::default();
     let ways = [("never", false), ("pays", true)];

@@ -49,6 +49,7 @@ use crate::route::{Policy, Probe};
 use crate::settle::jobs::Jobs;
 use crate::settle::{Around, Settlement};
 use crate::telemetry::Telemetry;
+use crate::upstream::health::{Ailment, Health};
 use crate::upstream::{Begins, Coding, Failure, In, Upstream};
 use admission::{Admission, Inbound};
 use arc_swap::ArcSwap;
@@ -71,7 +72,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
-use work::{Bar, Booked, Check, Hold, Longer, Order, Reply, Unserved, Way, Wording, Work};
+use work::{Bar, Booked, Check, Failing, Hold, Longer, Order, Reply, Unserved, Way, Wording, Work};
 
 /// What every exchange works with.
 pub struct State {
@@ -79,6 +80,8 @@ pub struct State {
     pub ledger: Arc<Ledger>,
     /// The way out.
     pub upstream: Upstream,
+    /// Who has failed lately.
+    pub health: Health,
     /// Log and metrics.
     pub telemetry: Arc<Telemetry>,
     /// Who may call.
@@ -233,6 +236,8 @@ struct Exchange<'a> {
     unwanted: AtomicBool,
 }
 
+/// So long a stream is held back at most until it is known whether its provider has taken the request up.
+const TAKEN_UP_AFTER: Duration = Duration::from_secs(1);
 /// So long the client waits at most for an answer of its own to be held against the better arm's.
 const CHECKS_FOR: Duration = Duration::from_secs(10);
 
@@ -319,9 +324,14 @@ impl<'a> Exchange<'a> {
         if let Some(decided) = work.decided() {
             self.state.telemetry.decided(&decided);
         }
-        let mut tried = Tried::default();
+        let Admission { policy, wishes, .. } = self.admission;
+        let mut tried = Tried::none(policy.recovery.after_failure, wishes.max_cost.is_some());
         let mut arms = work.arms();
-        if let (Some(probe), [strong, others @ ..]) = (work.probe(), arms) {
+        self.state.health.earns_a_try();
+        if let (Some(probe), [strong, others @ ..]) = (work.probe(), arms)
+            && !self.is_down(strong)
+            && self.admits(&probe.arm)
+        {
             // On the heap: what a probe needs would make every request's own state larger.
             match Box::pin(self.probe(work, probe, strong)).await {
                 Probed::Not => {}
@@ -334,22 +344,67 @@ impl<'a> Exchange<'a> {
                 }
             }
         }
+        let others = work.arms().len() + work.further().len() > 1;
         for arm in arms {
-            if let Some(reply) = self.tries(work, arm, &mut tried).await {
+            if others && !self.admits(arm) {
+                tried.passes_over(arm);
+            } else if let Some(reply) = self.tries(work, arm, &mut tried).await {
                 return reply;
             }
         }
         for arm in work.further() {
-            if !tried.only_barred() {
+            let billed = self.billed.load(Ordering::Relaxed);
+            if !tried.goes_on_to(arm, billed) || !can_be_asked(work, arm) {
+                continue;
+            }
+            if !self.admits(arm) {
+                tried.passes_over(arm);
+            } else if let Some(reply) = self.tries(work, arm, &mut tried).await {
+                return reply;
+            }
+        }
+        self.once_more(work, tried).await
+    }
+
+    /// Nobody has answered: those are asked that were passed over as down, and then the one again that has left no bill.
+    async fn once_more(&self, work: &dyn Work, mut tried: Tried) -> Reply {
+        for arm in tried.last_resorts() {
+            if let Some(reply) = self.tries(work, &arm, &mut tried).await {
+                return reply;
+            }
+        }
+        let recovery = &self.admission.policy.recovery;
+        for nth in 0..recovery.retries {
+            let routed = work.decided().is_some_and(|d| d.noted.is_some());
+            let again = tried
+                .again(routed)
+                .filter(|_| work.repeats() && !self.billed.load(Ordering::Relaxed));
+            let Some((arm, wait)) = again else { break };
+            if !self.state.health.spends_a_try() {
                 break;
             }
-            if can_be_asked(work, arm)
-                && let Some(reply) = self.tries(work, arm, &mut tried).await
-            {
+            let pause = wait.max(recovery.pause(nth, self.admission.id));
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = relay::closed(self.state.closing.clone()) => break,
+            }
+            if let Some(reply) = Box::pin(self.tries(work, &arm, &mut tried)).await {
                 return reply;
             }
         }
         tried.reply()
+    }
+
+    /// Whether an arm may be asked where another one can be: it has not failed again and again lately, or is due to be tried anew.
+    fn admits(&self, arm: &Arm) -> bool {
+        let model = &arm.model;
+        self.state.health.admits(&model.provider.name, &model.name)
+    }
+
+    /// Whether nobody asks an arm at this moment, where another one can be asked.
+    fn is_down(&self, arm: &Arm) -> bool {
+        let model = &arm.model;
+        self.state.health.is_down(&model.provider.name, &model.name)
     }
 
     /// Tries one arm. Gives the end of the exchange, if that is it.
@@ -414,6 +469,7 @@ impl<'a> Exchange<'a> {
             order: &mut *first,
             asks: work.asks(),
             decided,
+            others: false,
         };
         let looked = self.send(attempt, Some(first_room), Some(look)).await;
         let mut refused = false;
@@ -456,6 +512,7 @@ impl<'a> Exchange<'a> {
             order: &mut *second,
             asks: work.asks(),
             decided,
+            others: false,
         };
         let answering = self.send(attempt, Some(room), None);
         let (answer, small) = match small {
@@ -513,6 +570,7 @@ impl<'a> Exchange<'a> {
             order: &mut *order,
             asks: work.asks(),
             decided,
+            others: false,
         };
         let checking = self.send(attempt, Some(room), None);
         let better = tokio::time::timeout(CHECKS_FOR, checking).await;
@@ -556,6 +614,7 @@ impl<'a> Exchange<'a> {
             order: &mut *order,
             asks: work.asks(),
             decided,
+            others: work.arms().len() + work.further().len() > 1,
         };
         Ok(self.send(attempt, room, None).await?.answer())
     }
@@ -573,6 +632,7 @@ impl<'a> Exchange<'a> {
             order,
             asks,
             decided,
+            others,
         } = attempt;
         let (state, arrived) = (self.state, self.admission.arrived);
         if told.translated {
@@ -637,6 +697,7 @@ impl<'a> Exchange<'a> {
             begins: outgoing.begins,
             works: outgoing.method == Method::POST,
             capped,
+            others,
             at: Instant::now(),
         };
         let body = (outgoing.body, outgoing.begins);
@@ -753,6 +814,13 @@ impl<'a> Exchange<'a> {
             self.may_be_billed();
         }
         let timeout = error.kind == Kind::UpstreamTimeout;
+        self.ails(
+            sent,
+            match not_sent {
+                true => Ailment::Unreachable,
+                false => Ailment::Failing,
+            },
+        );
         match error.kind {
             _ if not_sent => settlement.void(Outcome::NotSent),
             Kind::UpstreamTimeout => settlement.unknown(Outcome::UpstreamTimeout),
@@ -761,8 +829,16 @@ impl<'a> Exchange<'a> {
         // A whole answer has had all the time that there is, and most likely was being made: no other arm makes it once more.
         match timeout && sent.begins == Begins::AtItsEnd {
             true => Unserved::error(error),
+            false if not_sent => Unserved::failed(Err(error), Failing::NotSent),
             false => Unserved::next(Err(error)),
         }
+    }
+
+    /// Who was asked has failed, which others should know.
+    fn ails(&self, sent: &Sent<'_>, how: Ailment) {
+        let model = &sent.arm.model;
+        let health = &self.state.health;
+        health.fails(&model.provider.name, &model.name, how);
     }
 
     /// The provider answers: on to the client.
@@ -781,6 +857,9 @@ impl<'a> Exchange<'a> {
         if !head.status.is_success() {
             return Err(Box::pin(self.refused(sent, head, body, settlement)).await);
         }
+        let model = &sent.arm.model;
+        let health = &self.state.health;
+        health.is_well(&model.provider.name, &model.name);
         let coding = returned::coding(&head.headers);
         match order.reading(&mut head, body.is_end_stream()) {
             Way::Empty => {
@@ -808,6 +887,10 @@ impl<'a> Exchange<'a> {
                     // What the cheap arm has answered is kept for the case that this one comes to nothing.
                     Some(Look::Hear(..)) | None if self.compares.load(Ordering::Relaxed) => {
                         let relay = Box::pin(self.begun(sent, relay)).await?;
+                        Ok(Answered::Stands(streamed(head, relay), None))
+                    }
+                    Some(Look::Hear(..)) | None if sent.others => {
+                        let relay = Box::pin(self.taken_up(sent, relay)).await?;
                         Ok(Answered::Stands(streamed(head, relay), None))
                     }
                     Some(Look::Hear(..)) | None => {
@@ -959,6 +1042,21 @@ impl<'a> Exchange<'a> {
         Err(Unserved::next(Err(Error::new(Kind::UpstreamFailed, why))))
     }
 
+    /// A stream whose first event may be that the provider is busy: nobody has seen it, nothing was done, and another arm can answer.
+    async fn taken_up(&self, sent: &Sent<'_>, mut relay: Relay) -> Result<Relay, Unserved> {
+        // Whoever waits for the first word for longer than this has been taken up.
+        let first = relay.begins(Duration::ZERO);
+        let _ = tokio::time::timeout(TAKEN_UP_AFTER, first).await;
+        if !relay.is_refused() {
+            return Ok(relay);
+        }
+        self.ails(sent, Ailment::Busy(None));
+        relay.broke_off();
+        let why = "the provider is busy and has not taken the request up";
+        let error = Error::new(Kind::UpstreamFailed, why);
+        Err(Unserved::failed(Err(error), Failing::Busy(None)))
+    }
+
     /// A stream that is held back until enough of it is here to be looked at.
     async fn look_at_stream(
         &self,
@@ -1062,6 +1160,7 @@ impl<'a> Exchange<'a> {
             order: &mut *order,
             decided,
             asks: Capabilities::default(),
+            others: false,
         };
         let look = Look::Hear(&heard, witness);
         self.send(attempt, room, Some(look)).await.ok()?;
@@ -1155,14 +1254,18 @@ impl<'a> Exchange<'a> {
         settlement: Settlement,
     ) -> Unserved {
         let meaning = status::meaning(head.status);
-        let next = |outcome| match meaning.next {
+        let mut failing = Failing::Unsure;
+        if let Some(ailment) = status::ailment(head.status, &head.headers) {
+            self.ails(sent, ailment);
+        }
+        let next = |outcome, failing| match meaning.next {
             Next::End => Unserved::last(outcome),
-            Next::OtherArm => Unserved::next(outcome),
+            Next::OtherArm => Unserved::failed(outcome, failing),
         };
         let model = &sent.arm.model.name;
         if meaning.no_answer {
             settlement.void(Outcome::RefusedUpstream);
-            return next(Err(reply::no_answer(&head)));
+            return next(Err(reply::no_answer(&head)), failing);
         }
         let held = reply::read_up_to(body, reply::HELD_MAX, self.state.limits.idle).await;
         let held = unpacked(&mut head, held);
@@ -1173,7 +1276,10 @@ impl<'a> Exchange<'a> {
         let incapable =
             said.and_then(|said| fault::incapable(head.status.as_u16(), said, model, sent.asks));
         match meaning.charge.is_bound(said) {
-            false => settlement.void(Outcome::RefusedUpstream),
+            false => {
+                settlement.void(Outcome::RefusedUpstream);
+                failing = status::failing(head.status, &head.headers);
+            }
             true => {
                 // Without a cap it is left to the provider and its SDK, which know whether it bills its own failures.
                 if sent.capped {
@@ -1187,10 +1293,10 @@ impl<'a> Exchange<'a> {
         self.state.telemetry.upstream_status(&provider.name, status);
         let bytes = match held {
             reply::HeldAnswer::Whole(bytes) => reply::redacted(bytes, provider),
-            reply::HeldAnswer::Broken(error) => return next(Err(error)),
+            reply::HeldAnswer::Broken(error) => return next(Err(error), failing),
             reply::HeldAnswer::Longer(..) => {
                 let why = "the provider's error is too long to pass on";
-                return next(Err(Error::new(Kind::UpstreamFailed, why)));
+                return next(Err(Error::new(Kind::UpstreamFailed, why)), failing);
             }
         };
         let (dialect, id) = (self.admission.dialect, self.admission.id);
@@ -1203,7 +1309,7 @@ impl<'a> Exchange<'a> {
                 self.admission.habits.refusals().note(model, what);
                 Unserved::Barred(Box::new(answer), Bar::Incapable(what))
             }
-            None => next(answer),
+            None => next(answer, failing),
         }
     }
 }
@@ -1240,6 +1346,8 @@ struct Attempt<'a> {
     asks: Capabilities,
     /// How long it took until it was decided on, from the arrival of the request.
     decided: Duration,
+    /// Another arm may answer in its place.
+    others: bool,
 }
 
 /// There is no room for an attempt.
@@ -1261,6 +1369,8 @@ struct Sent<'a> {
     works: bool,
     /// A cap counts it.
     capped: bool,
+    /// Another arm may answer in its place.
+    others: bool,
     /// When it went out.
     at: Instant,
 }

@@ -22,6 +22,7 @@ use crate::settle::jobs::Jobs;
 use crate::simulate::{self, Simulated};
 use crate::telemetry::{KnownArm, Telemetry};
 use crate::upstream::Upstream;
+use crate::upstream::health::Health;
 use arc_swap::ArcSwap;
 use keys::{Follower, Keys};
 use std::net::SocketAddr;
@@ -88,6 +89,7 @@ pub async fn start(mut config: Config, overrides: Overrides) -> Result<Running, 
     let state = Arc::new(State {
         ledger,
         upstream: Upstream::new(&config.limits),
+        health: Health::default(),
         jobs: Arc::new(Jobs::new(Arc::clone(&telemetry))),
         telemetry,
         callers: ArcSwap::default(),
@@ -218,6 +220,7 @@ pub fn policy_of(config: &Config) -> Policy {
         lower_limits: config.lower_limits,
         grade_asked: config.grade_asked,
         may_drop: config.may_drop.clone(),
+        recovery: config.recovery,
         cap_wait: config.cap_wait,
         cap_webhook: config.cap_webhook.clone(),
         teams: config.teams.clone(),

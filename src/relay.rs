@@ -369,6 +369,12 @@ impl Relay {
         !(failed || self.is_cut())
     }
 
+    /// The provider itself says that it has not taken the request up, and nothing else.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.settlement.as_ref().is_some_and(Settlement::is_refused)
+    }
+
     /// Reads on while nobody takes anything of the answer, as far as there is room.
     pub async fn keep_reading(&mut self) {
         while !self.is_over() && !self.is_full() {

@@ -9,6 +9,7 @@ mod gate;
 pub mod policy;
 pub mod probing;
 mod rank;
+mod recovery;
 mod reference;
 pub mod standing;
 pub mod worth;
@@ -26,6 +27,7 @@ use crate::reader::suggest;
 pub use doubts::doubts;
 use policy::{Facts, Rule};
 pub use probing::{EXPLORING, Probe, Probing, Shows};
+pub use recovery::{AfterFailure, Recovery};
 pub use reference::starter_tier;
 use secrecy::SecretString;
 use standing::Standing;
@@ -59,6 +61,8 @@ pub struct Policy {
     pub grade_asked: bool,
     /// Patterns of the fields that may be let go where a model's dialect has none for them.
     pub may_drop: Vec<String>,
+    /// What happens where a provider fails.
+    pub recovery: Recovery,
     /// How long a request waits that only open reservations keep from its cap's room.
     pub cap_wait: Duration,
     /// Where the operator is told of caps that fill up. It may hold a secret.
@@ -134,7 +138,7 @@ pub struct Decision {
     /// The arms to try, in this order. Never empty.
     pub attempts: Vec<Arm>,
     /// The arms of the other models within the rule's bounds, best first: tried where a cap has no room for each of the attempts, or it
-    /// turns out that they cannot do what is asked; never because a provider has failed.
+    /// turns out that they cannot do what is asked, or where a provider has failed and left no bill.
     pub further: Vec<Arm>,
     /// It was decided here; a model that was asked for by its own name was not.
     pub routed: bool,

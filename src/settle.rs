@@ -338,6 +338,12 @@ impl Settlement {
         self.open.as_ref().is_some_and(|open| open.seen.error)
     }
 
+    /// The model's server says itself that it has taken nothing up.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.seen.refused)
+    }
+
     /// Takes note of a whole answer that may not be delivered.
     pub fn heard(&mut self, answer: &Answer) {
         if let Some(open) = &mut self.open {

@@ -1,5 +1,6 @@
 //! The only outbound sockets: one attempt, with deadlines. Never retries on its own, never follows a redirect.
 
+pub mod health;
 mod inward;
 mod pool;
 mod tls;

@@ -12,6 +12,7 @@ mod client;
 mod commands;
 mod dialects;
 mod endpoints;
+mod failures;
 mod flyball;
 mod goldens;
 mod grading;

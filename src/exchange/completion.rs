@@ -331,7 +331,7 @@ impl Routed<'_> {
             };
             match self.order(arm, &told) {
                 Ok(_) => return Ok(()),
-                Err(failed @ Unserved::NextArm(_)) => first = first.and(refused(failed)),
+                Err(failed @ Unserved::NextArm(..)) => first = first.and(refused(failed)),
                 Err(failed) => return refused(failed),
             }
         }
@@ -358,7 +358,7 @@ fn carried(request: &Request<'_>) -> Carried {
 
 fn refused(failed: Unserved) -> Result<(), Error> {
     match failed {
-        Unserved::Final(outcome) | Unserved::NextArm(outcome) => outcome.map(drop),
+        Unserved::Final(outcome) | Unserved::NextArm(outcome, _) => outcome.map(drop),
         Unserved::Barred(outcome, _) => outcome.map(drop),
         Unserved::LocalInstead(error) => Err(error),
     }
@@ -394,6 +394,10 @@ impl Work for Routed<'_> {
 
     fn further(&self) -> &[Arm] {
         &self.decision.further
+    }
+
+    fn repeats(&self) -> bool {
+        true
     }
 
     fn asks(&self) -> Capabilities {

@@ -1,8 +1,11 @@
 //! What each HTTP status of a provider means: whether the attempt is charged, and whether another arm may be tried.
 
-use http::StatusCode;
+use super::work::Failing;
+use crate::upstream::health::Ailment;
+use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use std::time::Duration;
 
 /// Who pays for an attempt that was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +68,33 @@ pub(super) fn meaning(status: StatusCode) -> Meaning {
         next,
         no_answer,
     }
+}
+
+/// What a status says of who has sent it; `None` where it speaks of the request alone.
+pub(super) fn ailment(status: StatusCode, headers: &HeaderMap) -> Option<Ailment> {
+    match status.as_u16() {
+        401 | 402 => Some(Ailment::Unreachable),
+        429 | 498 | 503 | 529 => Some(Ailment::Busy(retry_after(headers))),
+        500..=599 => Some(Ailment::Failing),
+        _ => None,
+    }
+}
+
+/// What an attempt leaves behind that was refused with this status and costs nothing.
+pub(super) fn failing(status: StatusCode, headers: &HeaderMap) -> Failing {
+    match status.as_u16() {
+        429 | 498 | 503 | 529 => Failing::Busy(retry_after(headers)),
+        401 | 402 => Failing::Untaken,
+        _ => Failing::Unsure,
+    }
+}
+
+/// How long a provider wants to be left alone: in seconds, or in the milliseconds that OpenAI and Azure tell beside them. A date is not
+/// read: whoever sends one means longer than anybody waits here.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
+    let millis = number("retry-after-ms").map(Duration::from_millis);
+    millis.or_else(|| number("retry-after").map(Duration::from_secs))
 }
 
 impl RefusalCharge {

@@ -17,6 +17,7 @@ use crate::upstream::{Begins, Out};
 use bytes::Bytes;
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response};
+use std::time::Duration;
 
 /// The task in the books and the answer's head of what is not graded, and the model where a call names none.
 pub(super) const UNNAMED: &str = "unknown";
@@ -29,11 +30,24 @@ pub(super) enum Unserved {
     /// The exchange is over.
     Final(Box<Reply>),
     /// Another arm may be tried; this is the answer if there is none.
-    NextArm(Box<Reply>),
+    NextArm(Box<Reply>, Failing),
     /// This arm has not been tried, or cannot do what is asked: the next best may be; this is the answer if there is none.
     Barred(Box<Reply>, Bar),
     /// A cap has no room, and says that a local model may answer instead.
     LocalInstead(Error),
+}
+
+/// What is known of an attempt that has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failing {
+    /// Nothing of it has reached the provider.
+    NotSent,
+    /// The provider itself says that it has not taken it up, since it is busy, and perhaps for how long.
+    Busy(Option<Duration>),
+    /// The provider does not let us in: nothing was done, and nothing will be if it is asked again.
+    Untaken,
+    /// The provider may have done some of it, and may bill that.
+    Unsure,
 }
 
 /// Why an arm cannot serve a request that another one may.
@@ -43,6 +57,10 @@ pub(super) enum Bar {
     Cap,
     /// Its provider says that the model cannot do this.
     Incapable(Capability),
+    /// It was asked just now, and has failed.
+    Failed,
+    /// It has failed again and again lately, so that it was not asked.
+    Down,
 }
 
 impl Bar {
@@ -51,6 +69,8 @@ impl Bar {
         match self {
             Bar::Cap => "cap",
             Bar::Incapable(what) => what.name(),
+            Bar::Failed => "failed",
+            Bar::Down => "down",
         }
     }
 }
@@ -64,7 +84,7 @@ impl Unserved {
             |reply: Box<Reply>| Box::new(reply.map_err(|error| error.asked(provider, model)));
         match self {
             Unserved::Final(outcome) => Unserved::Final(named(outcome)),
-            Unserved::NextArm(outcome) => Unserved::NextArm(named(outcome)),
+            Unserved::NextArm(outcome, failing) => Unserved::NextArm(named(outcome), failing),
             Unserved::Barred(outcome, bar) => Unserved::Barred(named(outcome), bar),
             Unserved::LocalInstead(refusal) => Unserved::LocalInstead(refusal),
         }
@@ -73,7 +93,7 @@ impl Unserved {
     /// The provider refuses the request itself.
     pub(super) fn is_refusal(&self) -> bool {
         match self {
-            Unserved::Final(reply) | Unserved::NextArm(reply) => reply
+            Unserved::Final(reply) | Unserved::NextArm(reply, _) => reply
                 .as_ref()
                 .as_ref()
                 .is_ok_and(|answer| matches!(answer.status().as_u16(), 400 | 404 | 422)),
@@ -84,7 +104,7 @@ impl Unserved {
     /// What the client is told of it.
     pub(super) fn reply(self) -> Reply {
         match self {
-            Unserved::Final(reply) | Unserved::NextArm(reply) | Unserved::Barred(reply, _) => {
+            Unserved::Final(reply) | Unserved::NextArm(reply, _) | Unserved::Barred(reply, _) => {
                 *reply
             }
             Unserved::LocalInstead(refusal) => Err(refusal),
@@ -101,9 +121,14 @@ impl Unserved {
         Unserved::Final(Box::new(reply))
     }
 
-    /// The end of this attempt.
+    /// The end of this attempt, of which nobody knows what the provider has done.
     pub(super) fn next(reply: Reply) -> Unserved {
-        Unserved::NextArm(Box::new(reply))
+        Unserved::failed(reply, Failing::Unsure)
+    }
+
+    /// The end of this attempt.
+    pub(super) fn failed(reply: Reply, failing: Failing) -> Unserved {
+        Unserved::NextArm(Box::new(reply), failing)
     }
 }
 
@@ -165,9 +190,15 @@ pub(super) trait Work: Send + Sync {
         None
     }
 
-    /// The arms that are tried after all of these, best first, and only where each of them is barred.
+    /// The arms that are tried after all of these, best first, and only where each of them is barred, or has failed in a way that leaves
+    /// no bill.
     fn further(&self) -> &[Arm] {
         &[]
+    }
+
+    /// It can be sent again as it is, should nothing of it have been taken up.
+    fn repeats(&self) -> bool {
+        false
     }
 
     /// What is asked of the model besides words, where another one may answer if this one cannot.

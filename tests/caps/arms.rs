@@ -35,7 +35,7 @@ async fn started(route: &str, caps: &str) -> (Upstream, Flyball) {
     let dear = models.replacen("name = \"up\"", "name = \"dear\"", 1);
     let (provider, _) = dear.split_once("[[model]]").expect("models");
     let (small, big) = models.rsplit_once("provider = \"up\"").expect("two models");
-    let toml = format!("{small}provider = \"dear\"{big}\n{provider}{caps}");
+    let toml = format!("retries = 0\n{small}provider = \"dear\"{big}\n{provider}{caps}");
     (upstream, Flyball::start_in(dir, &toml).await)
 }
 
