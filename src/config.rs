@@ -104,6 +104,8 @@ pub struct Config {
     pub intercept: Vec<String>,
     /// What `auto` is compared with; `None` is the dearest arm that the key may use.
     pub baseline: Option<Arm>,
+    /// Other names of arms, which apps may ask for like a model.
+    pub aliases: BTreeMap<String, Arm>,
     /// The token limit of an answer on a capped key where the client sets none.
     pub answer_tokens_max: u64,
     /// Below so many tokens a request is refused rather than limited.
@@ -175,6 +177,11 @@ impl Config {
             None => arm,
         };
         self.baseline = self.baseline.map(moved);
+        let aliases = std::mem::take(&mut self.aliases);
+        self.aliases = aliases
+            .into_iter()
+            .map(|(name, arm)| (name, moved(arm)))
+            .collect();
         self
     }
 }
@@ -392,6 +399,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
     let fleet = (whole && !stock.unknown).then_some(&stock.fleet);
     let (rules, rule_files) = rules(reading, top, fleet);
     let baseline = baseline(top, fleet);
+    let aliases = aliases(top, fleet);
     let probing = probing(top, fleet);
     let recovery = recovery(top);
     let known = fleet.map(|fleet| Known {
@@ -428,6 +436,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
         objective: objective.unwrap_or_default(),
         intercept,
         baseline,
+        aliases,
         answer_tokens_max: tokens.0,
         answer_tokens_min: tokens.1,
         lower_limits,
@@ -687,6 +696,27 @@ fn baseline(top: &Table<'_>, fleet: Option<&Fleet>) -> Option<Arm> {
         top.complain("baseline", format_args!("baseline: {why}"), help);
     }
     arm
+}
+
+/// Other names of arms: `fast-coder = "gpt-5@low"`.
+fn aliases(top: &Table<'_>, fleet: Option<&Fleet>) -> BTreeMap<String, Arm> {
+    let mut aliases = BTreeMap::new();
+    let (pairs, Some(fleet)) = (top.pairs("aliases"), fleet) else {
+        return aliases;
+    };
+    for (name, text) in pairs {
+        let taken = name.is_empty() || name.starts_with("auto") || fleet.named(&name).is_some();
+        if taken {
+            let why = format_args!("aliases: \"{name}\" is the name of something else already");
+            top.complain("aliases", why, Some("choose another name".into()));
+        } else if let Some(arm) = fleet.arm(&text) {
+            aliases.insert(name, arm);
+        } else {
+            let (why, help) = policy::no_arm(fleet, &text);
+            top.complain("aliases", format_args!("aliases: \"{name}\": {why}"), help);
+        }
+    }
+    aliases
 }
 
 #[cfg(test)]

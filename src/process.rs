@@ -214,6 +214,7 @@ pub fn policy_of(config: &Config) -> Policy {
         objective: config.objective,
         intercept: config.intercept.clone(),
         baseline: config.baseline.clone(),
+        aliases: config.aliases.clone(),
         catalogue: config.catalogue.clone(),
         answer_tokens_max: config.answer_tokens_max,
         answer_tokens_min: config.answer_tokens_min,

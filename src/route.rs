@@ -49,6 +49,8 @@ pub struct Policy {
     pub intercept: Vec<String>,
     /// The arm that `auto` is compared with; the dearest where none is set.
     pub baseline: Option<Arm>,
+    /// Other names of arms, which apps may ask for like a model.
+    pub aliases: BTreeMap<String, Arm>,
     /// Prices of models that no configuration names.
     pub catalogue: Arc<Catalogue>,
     /// Answer tokens that a request without a limit may use on a capped key, before reasoning.
@@ -224,6 +226,9 @@ pub fn decide<'g>(
 /// Whether a request for this name is routed: `auto`, a name that is intercepted, or any where all models are simulated.
 #[must_use]
 pub fn is_routed(policy: &Policy, name: &str) -> bool {
+    if policy.aliases.contains_key(name) {
+        return false;
+    }
     let models = &policy.fleet.models;
     let simulated_only = !models.is_empty() && models.iter().all(|m| m.simulated);
     // What begins like `auto:` and is none of its variants is refused for that.
@@ -313,9 +318,13 @@ fn no_model(public: String) -> Error {
 
 /// A real name that nothing intercepts: model and effort stay as they are; only the gates apply.
 fn as_asked(policy: &Policy, asked: &Asked<'_>) -> Result<Decision, Error> {
-    let found = policy
-        .fleet
-        .resolve(asked.model, asked.dialect, &policy.catalogue);
+    let alias = policy.aliases.get(asked.model);
+    let found = match alias {
+        Some(arm) => Ok(Arc::clone(&arm.model)),
+        None => policy
+            .fleet
+            .resolve(asked.model, asked.dialect, &policy.catalogue),
+    };
     let model = found.map_err(|why| {
         let ways = "GET /v1/models lists what there is; \"auto\" is routed.";
         unresolved(asked.model, &why, ways)
@@ -333,11 +342,12 @@ fn as_asked(policy: &Policy, asked: &Asked<'_>) -> Result<Decision, Error> {
     let arm = Arm {
         effort: asked
             .effort
+            .or(alias.and_then(|arm| arm.effort))
             .map(|e| crate::effort::clamp(&model.accepts, e)),
         model,
     };
     can_be_told(asked, &arm)?;
-    let untouched = arm.effort.is_none();
+    let untouched = arm.effort.is_none() && alias.is_none();
     let considered = vec![Considered {
         arm: arm.clone(),
         expected: None,

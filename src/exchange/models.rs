@@ -61,10 +61,13 @@ fn known<'p>(inbound: &'p Inbound<'_>) -> Vec<ListedModel<'p>> {
         embeds: false,
         context_tokens: None,
     });
-    let models = inbound.policy.fleet.models.iter();
-    let own = models.filter(|model| inbound.caller.may_use(&model.name));
-    let own = own.map(|model| ListedModel {
-        name: &model.name,
+    let policy = &inbound.policy;
+    let aliases = policy.aliases.iter().map(|(name, arm)| (name, &arm.model));
+    let models = policy.fleet.models.iter().map(|model| (&model.name, model));
+    let own = aliases.chain(models);
+    let own = own.filter(|(_, model)| inbound.caller.may_use(&model.name));
+    let own = own.map(|(name, model)| ListedModel {
+        name,
         thinks: !model.accepts.efforts.is_empty(),
         embeds: model.embeds,
         context_tokens: model.context_tokens,

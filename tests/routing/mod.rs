@@ -1,5 +1,6 @@
 //! Which arm answers, and with which effort.
 
+mod aliases;
 mod arms;
 mod conversation;
 mod effort;
