@@ -1,12 +1,20 @@
 //! What a reservation costs: durable by itself with 64 callers at once, and out of a lease on one thread; beside one measured fdatasync.
 //!
 //! `cargo bench --bench ledger`; `FLYBALL_ROWS=10000000` fills the ledger first, to see whether admission stays as quick.
+//! `FLYBALL_REPORT_ROWS=10000000` writes a month of so many attempts, through the store's own code, and reads reports of it instead; into
+//! PostgreSQL where `FLYBALL_POSTGRES` holds the address of an empty database.
 
+use flyball::arm::{Effort, Tier};
+use flyball::ledger::balance::Posting;
 use flyball::ledger::balance::Requirement;
 use flyball::ledger::cap::Cap;
-use flyball::ledger::record::{Basis, Closing, Opening, Outcome};
-use flyball::ledger::store::Key;
-use flyball::ledger::{Ledger, Settings, books};
+use flyball::ledger::cap::Counter;
+use flyball::ledger::record::{Basis, Cause, Closing, Opening, Outcome};
+use flyball::ledger::replay::counts;
+use flyball::ledger::report::{Dimension, Query, read};
+use flyball::ledger::store::{Key, Store, StoreWork};
+use flyball::ledger::window::Zone;
+use flyball::ledger::{Address, Ledger, Settings, books};
 use flyball::money::PicoUsd;
 use std::io::Write;
 use std::path::Path;
@@ -15,6 +23,12 @@ use std::time::{Duration, Instant};
 
 fn main() {
     let dir = tempfile::tempdir().expect("a folder");
+    if let Some(rows) = std::env::var("FLYBALL_REPORT_ROWS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+    {
+        return reports(dir.path(), rows);
+    }
     let sync = fdatasync(dir.path());
     println!("one fdatasync of 4 KiB: {sync:?} (median of 200)");
     durable(dir.path(), sync);
@@ -218,4 +232,131 @@ fn cpu_time() -> Duration {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let nanos = text.split(' ').next().and_then(|n| n.parse().ok());
     Duration::from_nanos(nanos.unwrap_or(0))
+}
+
+/// November 2026.
+const MONTH_FROM: i64 = 1_793_491_200_000;
+const MONTH_MS: i64 = 30 * 86_400_000;
+
+/// A month of three teams and five keys on eight models.
+fn reports(dir: &Path, rows: u32) {
+    let shared = std::env::var("FLYBALL_POSTGRES").ok();
+    let settings = Settings {
+        shared: shared.map(|url| Address(url.into())),
+        ..Settings::embedded(dir)
+    };
+    let mut store = books::make(&settings).expect("books");
+    store.begin(MONTH_FROM).expect("begun");
+    for n in 1..=5_u8 {
+        let key = Key {
+            name: n.to_string(),
+            hash: [n; 32],
+            ..Key::default()
+        };
+        store.create_key(&key).expect("a key");
+    }
+    let define = StoreWork::Define {
+        counters: Counter::always(),
+        now: MONTH_FROM / 1_000,
+    };
+    store.commit(&[&define]).expect("defined");
+    let began = Instant::now();
+    let mut works = Vec::new();
+    for n in 0..rows {
+        works.extend(attempt(n, rows));
+        if works.len() >= 10_000 {
+            store
+                .commit(&works.iter().collect::<Vec<_>>())
+                .expect("written");
+            works.clear();
+        }
+    }
+    store
+        .commit(&works.iter().collect::<Vec<_>>())
+        .expect("written");
+    println!("{rows} attempts, written in {:?}", began.elapsed());
+    let kept = store.kept().expect("read");
+    println!("{} bytes, {} attempts", kept.bytes, kept.attempts);
+    for (by, zone, odd) in [
+        ("team", "UTC", 0),
+        ("team", "UTC", 1_234_567),
+        ("team", "Europe/Berlin", 0),
+        ("team,key", "Europe/Berlin", 0),
+        ("day,model", "UTC", 0),
+        ("day,team", "Europe/Berlin", 0),
+        ("hour", "UTC", 0),
+    ] {
+        let query = Query {
+            zone: Zone::named(zone).expect("a zone"),
+            ..Query::between(
+                MONTH_FROM + odd,
+                MONTH_FROM + MONTH_MS - odd,
+                Dimension::parse_list(by).expect("known"),
+            )
+        };
+        let mut times: Vec<Duration> = (0..5).map(|_| time(store.as_mut(), &query)).collect();
+        times.sort();
+        println!(
+            "a month by {by} in {zone}, from {odd} ms on: {:?} (median of 5)",
+            times[2]
+        );
+    }
+}
+
+fn time(store: &mut dyn Store, query: &Query) -> Duration {
+    let began = Instant::now();
+    let report = read(store, query).expect("read");
+    assert!(report.total.sums.attempts > 0);
+    began.elapsed()
+}
+
+/// One attempt of the month, the earlier ones first. What it is like changes in many ways at once, so that groups are many.
+fn attempt(n: u32, rows: u32) -> [StoreWork; 2] {
+    let mixed = u64::from(n)
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .rotate_left(29);
+    let of = |shift: u32, count: u64| usize::try_from((mixed >> shift) % count).expect("few");
+    let at_ms = MONTH_FROM + i64::from(n) * MONTH_MS / i64::from(rows);
+    let key = of(0, 5);
+    let opening = Opening {
+        attempt: format!("{n:032}"),
+        request: format!("r{n:031}"),
+        at_ms,
+        counted_ms: at_ms,
+        key: i64::try_from(key + 1).ok(),
+        organisation: "house".into(),
+        team: ["red", "blue", "green"][key % 3].into(),
+        provider: ["openai", "anthropic"][of(8, 2)].into(),
+        model: format!("model-{}", of(8, 8)),
+        effort: [Effort::None, Effort::Low, Effort::High][of(16, 3)],
+        tier: [Tier::Small, Tier::Standard][of(8, 2)],
+        task: ["code", "summarise", "translate", "logic"][of(24, 4)].into(),
+        rule: ["plain", "asked"][of(32, 2)].into(),
+        ..Opening::default()
+    };
+    let closing = Closing {
+        cost: PicoUsd(500_000),
+        baseline: PicoUsd(700_000),
+        baseline_model: "model-9".into(),
+        cause: Some(Cause::Route),
+        basis: Basis::Reported,
+        service_tier: Some(flyball::chat::ServiceTier::Standard),
+        tokens: 50,
+        ..Closing::void(&opening.attempt, [Outcome::Ok, Outcome::Length][of(40, 2)])
+    };
+    let posting = |(name, id, posted): (String, i64, i128)| Posting {
+        counter: name.into(),
+        id,
+        posted,
+        unleased: 0,
+        leased: false,
+        epoch: 0,
+    };
+    let spent = counts(&Counter::always(), &opening, &closing);
+    let spent = spent.into_iter().map(posting).collect();
+    let opening = Arc::new(opening);
+    [
+        StoreWork::Open(opening.clone()),
+        StoreWork::Close(opening, Box::new(closing), spent),
+    ]
 }

@@ -6,6 +6,7 @@ mod caps;
 mod client;
 mod csv;
 mod demo;
+mod focus;
 mod grader;
 mod house;
 mod inspect;
@@ -108,7 +109,7 @@ enum Command {
     Ledger(books::LedgerCommand),
     /// Sum up what was spent and saved
     #[command(
-        after_help = "Examples:\n  flyball report --days 7\n  flyball report --by team,key --from 2026-11-01 --to 2026-12-01 --zone Europe/Berlin\n  flyball report --by day,model --only team=research --csv"
+        after_help = "Examples:\n  flyball report --days 7\n  flyball report --by team,key --from 2026-11-01 --to 2026-12-01 --zone Europe/Berlin\n  flyball report --by day,model --only team=research --csv\n  flyball report --forecast"
     )]
     Report(books::ReportArgs),
     /// Make, list, rotate and revoke virtual keys

@@ -138,6 +138,8 @@ pub struct Config {
     pub shared_ledger: Option<SecretString>,
     /// A replica from which the shared ledger hears nothing for so long is taken for dead.
     pub replica_timeout: Duration,
+    /// How long attempts are kept; for ever where nothing is said.
+    pub ledger_keep: Option<Duration>,
     /// The simulated models' speed (1 is lifelike) and seed, where they are in use.
     pub simulate: Option<(f64, u64)>,
     /// How much, how many, how long.
@@ -387,6 +389,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
     let replica_timeout = top
         .duration("replica_timeout")
         .unwrap_or(Duration::from_secs(15));
+    let ledger_keep = ledger_keep(top);
     let limits = limits(top);
     let loopback = [listen, admin_listen]
         .iter()
@@ -453,6 +456,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
         sessions_max,
         shared_ledger,
         replica_timeout,
+        ledger_keep,
         simulate: stock.simulate,
         limits,
         catalogue: stock.catalogue,
@@ -604,6 +608,22 @@ fn small(top: &Table<'_>, key: &'static str, usual: u32, most: u32) -> u32 {
         top.complain(key, format_args!("{key} is at most {most}"), None);
     }
     fits.unwrap_or(usual)
+}
+
+/// A new cap on a month begins with what the month's attempts add up to, so those must be there; and a deadline's batch is open for
+/// days.
+const LEDGER_KEEP_DAYS_MIN: u64 = 40;
+
+/// How long attempts are kept.
+fn ledger_keep(top: &Table<'_>) -> Option<Duration> {
+    let keep = top.duration("ledger_keep")?;
+    if keep < Duration::from_secs(LEDGER_KEEP_DAYS_MIN * 86_400) {
+        let why = format_args!(
+            "ledger_keep is \"{LEDGER_KEEP_DAYS_MIN}d\" at least: caps on a month are worked out from its attempts"
+        );
+        top.complain("ledger_keep", why, None);
+    }
+    Some(keep)
 }
 
 fn limits(top: &Table<'_>) -> Limits {

@@ -7,9 +7,11 @@
 pub mod balance;
 pub mod books;
 pub mod cap;
+pub mod forecast;
 mod grant;
 mod lookup;
 mod overrun;
+pub mod pace;
 mod queue;
 pub mod record;
 mod refuse;
@@ -34,6 +36,7 @@ use balance::{Balances, Capped, Crossing, Requirement, Standing};
 use cap::{Cap, Counter, Dims};
 use lookup::Lookup;
 use record::Opening;
+use rollup::Grain;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -41,6 +44,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use store::{StoreAnswer, StoreWork};
 use tokio::sync::Notify;
 use writer::Writer;
+
+/// Old attempts that are deleted in one commit: a few milliseconds for whoever waits for it. With two a second it is far more than
+/// come in.
+const EXPIRED_AT_ONCE: i64 = 200;
 
 /// The open ledger of one process.
 #[derive(Debug)]
@@ -222,6 +229,12 @@ impl Ledger {
         self.writer.healthy()
     }
 
+    /// How old the oldest write is that is not durable yet.
+    #[must_use]
+    pub fn lag(&self) -> Duration {
+        self.writer.lag()
+    }
+
     /// Requests may be admitted. While a shared store is away, what is leased may still be spent.
     fn admits(&self) -> bool {
         self.writer.healthy() || (self.settings.shared.is_some() && self.writer.has_room())
@@ -298,10 +311,17 @@ impl Ledger {
         }
     }
 
-    /// What has to be done every second or so: gives back what leases do not need.
+    /// What has to be done every second or so: gives back what leases do not need, deletes what is too old.
     pub fn tick(&self) {
         if self.settings.shared.is_some() {
             self.beat();
+        }
+        if let Some(keep) = self.settings.keep {
+            let keep_ms = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
+            // Whole days, so that what is kept of them is whole too.
+            let before_ms = Grain::Day.floor(now_ms().saturating_sub(keep_ms));
+            let most = EXPIRED_AT_ONCE;
+            self.writer.send(StoreWork::Expire { before_ms, most });
         }
         let shared = self.settings.shared.is_some();
         let mut balances = self.balances();

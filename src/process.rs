@@ -190,6 +190,7 @@ pub fn settings_of(config: &Config) -> Settings {
         sessions_max: config.sessions_max,
         shared: config.shared_ledger.clone().map(Address),
         replica_timeout: config.replica_timeout,
+        keep: config.ledger_keep,
     }
 }
 
@@ -344,7 +345,7 @@ impl Reloader {
             != (self.running.0, self.running.1, &self.running.2)
         {
             tracing::warn!(
-                "listeners, data_dir, shared_ledger, lease_permille and sessions_max change only with a restart"
+                "listeners, data_dir, shared_ledger, ledger_keep, lease_permille and sessions_max change only with a restart"
             );
         }
         match self.simulated_at {

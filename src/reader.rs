@@ -302,7 +302,7 @@ impl<'p> Table<'p> {
     /// A length of time above zero, like `"150ms"`.
     #[must_use]
     pub fn duration(&self, key: &'static str) -> Option<Duration> {
-        let wanted = "a time above 0 like \"150ms\", \"30s\", \"5m\" or \"1h\"";
+        let wanted = "a time above 0 like \"150ms\", \"30s\", \"5m\", \"1h\" or \"400d\"";
         self.read(key, wanted, |v| parse_duration(v.as_str()?))
     }
 
@@ -449,7 +449,7 @@ fn number_text<'p>(value: &'p DeValue<'p>) -> Option<&'p str> {
     }
 }
 
-/// Reads `"150ms"`, `"30s"`, `"5m"`, `"1h"`: a whole number above 0 and a unit.
+/// Reads `"150ms"`, `"30s"`, `"5m"`, `"1h"`, `"400d"`: a whole number above 0 and a unit.
 #[must_use]
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
@@ -460,6 +460,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
         "s" => 1000,
         "m" => 60_000,
         "h" => 3_600_000,
+        "d" => 86_400_000,
         _ => return None,
     };
     let total = number.checked_mul(milliseconds).filter(|ms| *ms > 0)?;

@@ -1,10 +1,12 @@
 //! `flyball ledger` and `flyball report`: reading the books.
 
-use super::{Common, books_at, csv, for_books};
+use super::{Common, books_at, csv, focus, for_books};
 use crate::exchange::describe;
-use crate::ledger::record::{Attempt, Cause};
+use crate::ledger::forecast::{self, Forecast};
+use crate::ledger::record::{Attempt, Cause, Forfeit};
 use crate::ledger::report::{self, Dimension, Figures, Query, Report};
 use crate::ledger::rollup::DAY_MS;
+use crate::ledger::store::Store;
 use crate::ledger::verify::verify;
 use crate::ledger::window::{Window, Zone};
 use crate::ledger::{books, now_ms};
@@ -12,22 +14,31 @@ use crate::money::PicoUsd;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::{ErrorKind, Write};
+
+#[derive(Args, Debug)]
+pub(super) struct ExportArgs {
+    /// One JSON a line (what it is where nothing is said)
+    #[arg(long)]
+    jsonl: bool,
+    /// CSV with the columns of FOCUS 1.x
+    #[arg(long, conflicts_with = "jsonl")]
+    csv: bool,
+    #[command(flatten)]
+    range: RangeArgs,
+    /// In which time zone --from and --to are, where they name none [default: time_zone of the configuration, else UTC]
+    #[arg(long, value_name = "ZONE")]
+    zone: Option<String>,
+}
 
 #[derive(Subcommand, Debug)]
 pub(super) enum LedgerCommand {
-    /// Every attempt, one JSON a line
+    /// Every attempt, one JSON a line or as CSV for finance tools
     #[command(
-        after_help = "Example, with the fields that docs/export.md tells of:\n  flyball ledger export --jsonl --days 7 > attempts.jsonl"
+        after_help = "Examples, with the fields that docs/export.md tells of:\n  flyball ledger export --jsonl --days 7 > attempts.jsonl\n  flyball ledger export --csv --from 2026-11-01 --to 2026-12-01 > november.csv"
     )]
-    Export {
-        /// One JSON a line (the only form there is)
-        #[arg(long)]
-        jsonl: bool,
-        /// Only the last so many days
-        #[arg(long, value_name = "DAYS")]
-        days: Option<u32>,
-    },
+    Export(ExportArgs),
     /// Replay every attempt from nothing and compare with the stored sums
     #[command(after_help = "Example:\n  flyball ledger verify")]
     Verify {
@@ -59,6 +70,9 @@ pub(super) struct ReportArgs {
     /// In which time zone days and hours begin [default: time_zone of the configuration, else UTC]
     #[arg(long, value_name = "ZONE")]
     zone: Option<String>,
+    /// What the month will have cost at its end, instead
+    #[arg(long, conflicts_with_all = ["by", "only", "days", "from", "to", "csv"])]
+    forecast: bool,
     /// As JSON
     #[arg(long, conflicts_with = "csv")]
     json: bool,
@@ -113,28 +127,7 @@ pub(super) fn ledger(common: &Common, command: &LedgerCommand) -> Result<(), Str
     let mut books = books::open(&books_at(common)?).map_err(|e| e.detail)?;
     match command {
         LedgerCommand::TrueUp { .. } => Ok(()),
-        LedgerCommand::Export { days, .. } => {
-            let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-            // A reader that has seen enough (`| head`) is no mistake.
-            let each = &mut |attempt: Attempt| writeln!(out, "{}", describe(&attempt)).is_ok();
-            let since = days.map_or(i64::MIN, |days| now_ms() - i64::from(days) * DAY_MS);
-            books
-                .attempts(since..i64::MAX, each)
-                .map_err(|e| e.detail)?;
-            for f in books
-                .forfeits()
-                .map_err(|e| e.detail)?
-                .iter()
-                .filter(|f| f.at_ms >= since)
-            {
-                let time = jiff::Timestamp::from_millisecond(f.at_ms).unwrap_or_default();
-                let line = json!({"lease": f.counter, "window": f.id, "amount": i64::try_from(f.amount).ok(), "basis": "bound", "outcome": "crash", "time": time.to_string()});
-                if writeln!(out, "{line}").is_err() {
-                    break;
-                }
-            }
-            Ok(())
-        }
+        LedgerCommand::Export(args) => export(common, books.as_mut(), args),
         LedgerCommand::Verify { json } => {
             // Attempts and sums must be of one moment: a flyball may be serving meanwhile.
             books.hold().map_err(|e| e.detail)?;
@@ -142,26 +135,102 @@ pub(super) fn ledger(common: &Common, command: &LedgerCommand) -> Result<(), Str
             if *json {
                 println!(
                     "{}",
-                    json!({"attempts": found.attempts, "open": found.open, "leases_charged": found.forfeits, "differences": found.differences.len()})
+                    json!({"attempts": found.attempts, "open": found.open, "leases_charged": found.forfeits, "differences": found.differences.len() + found.groups.len()})
                 );
             } else {
                 println!(
                     "{} attempts replayed, {} open, {} differences",
                     found.attempts,
                     found.open,
-                    found.differences.len()
+                    found.differences.len() + found.groups.len()
                 );
             }
-            if found.differences.is_empty() {
+            if found.is_whole() {
                 return Ok(());
             }
-            let lines = found.differences.iter().map(|d| {
+            let lines = found.differences.into_iter().map(|d| {
                 format!(
                     "{} {}: stored {}, attempts add up to {}",
                     d.counter, d.id, d.stored, d.replayed
                 )
             });
-            Err(lines.collect::<Vec<_>>().join("\n"))
+            Err(lines.chain(found.groups).collect::<Vec<_>>().join("\n"))
+        }
+    }
+}
+
+/// Writes attempts to standard output. A reader that has seen enough (`| head`) is no mistake; a full disk is.
+fn export(common: &Common, books: &mut dyn Store, args: &ExportArgs) -> Result<(), String> {
+    let zone = zone_of(common, args.zone.as_deref())?;
+    let between = args.range.read(&zone, None)?;
+    let kept = books.kept().map_err(|e| e.detail)?.from_ms;
+    if between.start < kept {
+        let day = Zone::utc().name_of(Window::Day, ms_to_s(kept));
+        eprintln!(
+            "Attempts from before {day} are not kept any more (ledger_keep); `flyball report` still knows their sums."
+        );
+    }
+    let mut out = Lines::of(std::io::stdout().lock());
+    if args.csv {
+        out.put(&csv::line(&focus::COLUMNS.map(str::to_owned)));
+    }
+    let each = &mut |attempt: Attempt| match args.csv {
+        true => focus::row(&attempt).is_none_or(|row| out.put(&csv::line(&row))),
+        false => out.put(&format!("{}\n", describe(&attempt))),
+    };
+    books
+        .attempts(between.clone(), each)
+        .map_err(|e| e.detail)?;
+    if !args.csv {
+        for f in books.forfeits().map_err(|e| e.detail)? {
+            if between.contains(&f.at_ms) {
+                out.put(&format!("{}\n", forfeit(&f)));
+            }
+        }
+    }
+    out.end()
+}
+
+/// A lease that was lost in a crash.
+fn forfeit(f: &Forfeit) -> serde_json::Value {
+    let time = jiff::Timestamp::from_millisecond(f.at_ms).unwrap_or_default();
+    json!({"lease": f.counter, "window": f.id, "amount": i64::try_from(f.amount).ok(), "basis": "bound", "outcome": "crash", "time": time.to_string()})
+}
+
+/// Lines on their way out, until that fails.
+struct Lines<W: Write> {
+    out: std::io::BufWriter<W>,
+    failed: Option<std::io::Error>,
+}
+
+impl<W: Write> Lines<W> {
+    fn of(out: W) -> Lines<W> {
+        Lines {
+            out: std::io::BufWriter::new(out),
+            failed: None,
+        }
+    }
+
+    /// Writes a text; false once that has failed.
+    fn put(&mut self, text: &str) -> bool {
+        if self.failed.is_none() {
+            self.failed = self.out.write_all(text.as_bytes()).err();
+        }
+        self.failed.is_none()
+    }
+
+    /// Everything is written, or whoever reads has seen enough.
+    fn end(mut self) -> Result<(), String> {
+        let failed = self.failed.take().or_else(|| self.out.flush().err());
+        match failed {
+            Some(e) if e.kind() != ErrorKind::BrokenPipe => {
+                // What is still to be written would fail again.
+                let (_, _) = self.out.into_parts();
+                Err(format!(
+                    "the output is not whole, since it cannot be written: {e}"
+                ))
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -296,6 +365,14 @@ pub(super) fn dollars(amount: PicoUsd) -> String {
 
 pub(super) fn report(common: &Common, args: &ReportArgs) -> Result<(), String> {
     let zone = zone_of(common, args.zone.as_deref())?;
+    if args.forecast {
+        let mut books = books::open(&books_at(common)?).map_err(|e| e.detail)?;
+        let forecast = forecast::read(books.as_mut(), &zone, now_ms()).map_err(|e| e.detail)?;
+        return print(&match args.json {
+            true => format!("{}\n", forecast.json()),
+            false => forecast_text(&forecast),
+        });
+    }
     let by = Dimension::parse_list(&args.by).map_err(|why| format!("--by: {why}"))?;
     let only = args.only.iter().map(|text| only(text));
     let only = only.collect::<Result<_, String>>()?;
@@ -307,14 +384,45 @@ pub(super) fn report(common: &Common, args: &ReportArgs) -> Result<(), String> {
     };
     let mut books = books::open(&books_at(common)?).map_err(|e| e.detail)?;
     let report = report::read(books.as_mut(), &query).map_err(|e| e.detail)?;
-    if args.json {
-        println!("{}", report.json());
+    print(&if args.json {
+        format!("{}\n", report.json())
     } else if args.csv {
-        print!("{}", report_csv(&report));
+        report_csv(&report)
     } else {
-        show(&report, args);
+        report_text(&report, args)
+    })
+}
+
+fn print(text: &str) -> Result<(), String> {
+    let mut out = Lines::of(std::io::stdout().lock());
+    out.put(text);
+    out.end()
+}
+
+fn forecast_text(forecast: &Forecast) -> String {
+    let mut text = format!(
+        "{} ({}): {} spent so far, {} saved.\n",
+        forecast.month,
+        forecast.zone.name(),
+        dollars(forecast.spent),
+        dollars(forecast.saved)
+    );
+    if let Some(expected) = forecast.expected {
+        let _ = write!(text, "At its end {} are to be expected", dollars(expected));
+        if let Some((low, high)) = forecast.interval {
+            let (low, high) = (dollars(low), dollars(high));
+            let _ = write!(text, ", with 80 % confidence between {low} and {high}");
+        }
+        let _ = writeln!(
+            text,
+            ": by the last {} days, each weekday for itself where there are 14.",
+            forecast.days_seen
+        );
     }
-    Ok(())
+    if let Some(note) = forecast.note() {
+        let _ = writeln!(text, "{note}");
+    }
+    text
 }
 
 /// The time zone that is named, else that of the configuration where one is read.
@@ -336,7 +444,7 @@ fn only(text: &str) -> Result<(Dimension, String), String> {
 }
 
 /// Says what a report is of, and shows it as a table.
-fn show(report: &Report, args: &ReportArgs) {
+fn report_text(report: &Report, args: &ReportArgs) -> String {
     let names: Vec<String> = report.query.by.iter().map(ToString::to_string).collect();
     let by = match names.is_empty() {
         true => String::new(),
@@ -354,15 +462,18 @@ fn show(report: &Report, args: &ReportArgs) {
             )
         }
     };
-    println!("{time}{by} (saved = baseline - cost; see docs/savings.md for what the baseline is):");
-    println!("{}", report_table(report));
-    println!("{}", causes(&report.total));
-    for note in &report.notes {
-        println!("{note}");
-    }
+    let mut lines = vec![
+        format!(
+            "{time}{by} (saved = baseline - cost; see docs/savings.md for what the baseline is):"
+        ),
+        report_table(report),
+        causes(&report.total),
+    ];
+    lines.extend(report.notes.iter().cloned());
     if report.simulated {
-        println!("Some answers were simulated: no money was spent on them.");
+        lines.push("Some answers were simulated: no money was spent on them.".into());
     }
+    lines.join("\n") + "\n"
 }
 
 fn ms_to_s(ms: i64) -> i64 {

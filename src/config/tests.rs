@@ -244,7 +244,7 @@ idle = "30"
             "flyball.toml:5: provider \"openai\": unknown kind \"opnai\"; did you mean \"openai\"?",
             "flyball.toml:8: model \"gpt-6-luna\": unknown provider \"openia\"; did you mean \"openai\"?",
             "flyball.toml:9: model \"gpt-6-luna\": unknown tier \"smal\"; did you mean \"small\"?",
-            "flyball.toml:11: idle must be a time above 0 like \"150ms\", \"30s\", \"5m\" or \"1h\"",
+            "flyball.toml:11: idle must be a time above 0 like \"150ms\", \"30s\", \"5m\", \"1h\" or \"400d\"",
         ]
     );
 }

@@ -3,10 +3,13 @@
 //! It has a store of its own, because a look must not wait for a batch of writes; one for all looks, because opening one takes a
 //! connection and a check of its schema each time.
 
+use super::cap::Counter;
+use super::forecast::{self, Forecast};
 use super::record::Attempt;
 use super::report::{self, Query, Report};
-use super::store::Store;
-use super::{Ledger, Settings, books};
+use super::store::{Kept, Store};
+use super::window::Zone;
+use super::{Ledger, Settings, books, pace};
 use crate::error::{Error, Kind};
 use std::sync::Arc;
 use tokio::sync::Mutex;
@@ -86,5 +89,39 @@ impl Ledger {
         let settings = self.settings.clone();
         let read = move |store: &mut dyn Store| report::read(store, &query);
         self.reports.look(settings, read).await
+    }
+
+    /// What each of these counters has counted since each of these instants (milliseconds since 1970): see [`pace::spent_since`].
+    ///
+    /// # Errors
+    /// The books cannot be read.
+    pub async fn spent_since(
+        &self,
+        counters: Vec<Counter>,
+        since_ms: Vec<i64>,
+    ) -> Result<Vec<Vec<Option<i128>>>, Error> {
+        let settings = self.settings.clone();
+        let read = move |store: &mut dyn Store| pace::spent_since(store, &counters, &since_ms);
+        self.reports.look(settings, read).await
+    }
+
+    /// What is to be expected of the month in which an instant (milliseconds since 1970) lies, in a time zone.
+    ///
+    /// # Errors
+    /// The books cannot be read.
+    pub async fn forecast(&self, zone: Zone, now_ms: i64) -> Result<Forecast, Error> {
+        self.flush().await;
+        let settings = self.settings.clone();
+        let read = move |store: &mut dyn Store| forecast::read(store, &zone, now_ms);
+        self.reports.look(settings, read).await
+    }
+
+    /// How much the books hold: cheap, and for attempts an estimate.
+    ///
+    /// # Errors
+    /// The books cannot be read.
+    pub async fn size(&self) -> Result<Kept, Error> {
+        let settings = self.settings.clone();
+        self.reports.look(settings, |store| store.kept()).await
     }
 }

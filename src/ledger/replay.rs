@@ -122,6 +122,12 @@ impl Replay {
         *self.sums.entry(at).or_default() += forfeit.amount;
     }
 
+    /// Adds what attempts had added that are not there any more.
+    pub fn add_sum(&mut self, sum: &Sum) {
+        let at = (sum.counter.clone(), sum.id);
+        *self.sums.entry(at).or_default() += sum.posted;
+    }
+
     /// What everything adds up to.
     #[must_use]
     pub fn sums(self) -> Vec<Sum> {

@@ -1,11 +1,14 @@
 //! Reports: what was spent, saved and lost, by who and why, over any time and in any time zone.
 
-use super::record::Cause;
-use super::rollup::{self, Amounts, Group};
-use super::store::Store;
+pub mod plan;
+
+use super::record::{Cause, Opening};
+use super::rollup::{self, Amounts, Grain, Group};
+use super::store::{Kept, Store};
 use super::window::{Window, Zone};
 use crate::error::Error;
 use crate::money::PicoUsd;
+use plan::{Cuts, Piece, Source};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::fmt;
@@ -161,6 +164,51 @@ impl Query {
             only: Vec::new(),
             rows_max: ROWS_MAX,
         }
+    }
+}
+
+impl Query {
+    fn all(&self) -> impl Iterator<Item = &Dimension> {
+        self.by.iter().chain(self.only.iter().map(|(d, _)| d))
+    }
+
+    /// The finest window of time that it tells apart.
+    fn window(&self) -> Option<Window> {
+        self.all().filter_map(Dimension::window).min()
+    }
+
+    /// Sessions stand in attempts alone.
+    fn by_attempt(&self) -> bool {
+        self.all().any(|d| *d == Dimension::Session)
+    }
+
+    fn cuts(&self) -> Cuts<'_> {
+        Cuts {
+            between: self.from_ms..self.to_ms,
+            window: self.window(),
+            zone: &self.zone,
+            by_attempt: self.by_attempt(),
+        }
+    }
+
+    /// What is less exact because attempts were deleted.
+    fn notes(&self, kept: &Kept) -> Vec<String> {
+        if self.from_ms >= kept.from_ms || kept.first_ms.is_none_or(|first| first >= kept.from_ms) {
+            return Vec::new();
+        }
+        let day = Zone::utc().name_of(Window::Day, kept.from_ms.div_euclid(1_000));
+        let mut notes = Vec::new();
+        let odd = |ms: i64| ms < kept.from_ms && Grain::Day.floor(ms) != ms;
+        let local = self.window().is_some() && self.zone != Zone::utc();
+        if odd(self.from_ms) || odd(self.to_ms) || local || self.window() == Some(Window::Hour) {
+            notes.push(format!(
+                "Before {day} only sums of whole days in UTC are kept; each counts where it begins."
+            ));
+        }
+        if self.by_attempt() {
+            notes.push(format!("Before {day} sessions are not known any more."));
+        }
+        notes
     }
 }
 
@@ -450,12 +498,20 @@ fn fold(rows: &mut Vec<Row>, query: &Query, notes: &mut Vec<String>) {
     ));
 }
 
-/// Reads a report from the books.
+/// Reads a report from the books, all of it of one moment.
 ///
 /// # Errors
 /// The store cannot be read.
 pub fn read(store: &mut dyn Store, query: &Query) -> Result<Report, Error> {
+    store.hold()?;
+    let report = read_held(store, query)?;
+    store.release()?;
+    Ok(report)
+}
+
+fn read_held(store: &mut dyn Store, query: &Query) -> Result<Report, Error> {
     let keys = store.keys()?.into_iter().map(|k| (k.id, k.name)).collect();
+    let kept = store.kept()?;
     let mut tally = Tally {
         query,
         keys,
@@ -465,17 +521,24 @@ pub fn read(store: &mut dyn Store, query: &Query) -> Result<Report, Error> {
         beyond: false,
         time: Vec::new(),
     };
-    store.attempts(query.from_ms..query.to_ms, &mut |attempt| {
-        if let Some(closed) = attempt.closed() {
-            let (group, sums) = rollup::of(&closed);
-            tally.add(
-                attempt.opening.at_ms,
-                &attempt.opening.session,
-                &group,
-                &sums,
-            );
+    let whole = query.window().is_none();
+    for Piece { source, between } in query.cuts().plan(&kept) {
+        match source {
+            Source::Sums(grain) => {
+                store.rollups(grain, between, whole, &mut |at_ms, group, sums| {
+                    tally.add(at_ms, "", group, sums);
+                })?
+            }
+            Source::Attempts => store.attempts(between, &mut |attempt| {
+                if let Some(closed) = attempt.closed() {
+                    let (group, sums) = rollup::of(&closed);
+                    let Opening { at_ms, session, .. } = &attempt.opening;
+                    tally.add(*at_ms, session, &group, &sums);
+                }
+                true
+            })?,
         }
-        true
-    })?;
-    Ok(tally.report(Vec::new()))
+    }
+    let notes = query.notes(&kept);
+    Ok(tally.report(notes))
 }

@@ -169,9 +169,11 @@ impl Reservation {
             let mut balances = self.ledger.balances();
             let postings = balances.close(&self.grant, &self.opening.dims(), &closing.spend());
             // Under the lock, so that the store hears of closes and of new counters in the same order as the balances.
-            self.ledger
-                .writer
-                .send(StoreWork::Close(Box::new(closing), postings));
+            self.ledger.writer.send(StoreWork::Close(
+                self.opening.clone(),
+                Box::new(closing),
+                postings,
+            ));
             balances.take_returns()
         };
         if !postings.is_empty() {

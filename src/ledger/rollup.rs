@@ -1,7 +1,7 @@
 //! What attempts add up to, by everything that they have in common and that reports tell apart: a *group* of them, and its sums over
 //! an hour or a day. Pure; the stores keep them beside the attempts, so that a month is read without reading its attempts.
 
-use super::cap::Dims;
+use super::cap::{Counter, Dim, Dims, Measure, Pick};
 use super::record::{Basis, Cause, Closed};
 use crate::chat::ServiceTier;
 use serde::{Deserialize, Serialize};
@@ -46,6 +46,30 @@ pub struct Group<'a> {
 }
 
 impl Group<'_> {
+    /// The same with texts of its own.
+    #[must_use]
+    pub fn owned(&self) -> Group<'static> {
+        fn own(text: &str) -> Cow<'static, str> {
+            Cow::Owned(text.to_owned())
+        }
+        Group {
+            key: self.key,
+            organisation: own(&self.organisation),
+            team: own(&self.team),
+            tags: Cow::Owned(self.tags.to_vec()),
+            provider: own(&self.provider),
+            model: own(&self.model),
+            effort: own(&self.effort),
+            tier: own(&self.tier),
+            task: own(&self.task),
+            rule: own(&self.rule),
+            simulated: self.simulated,
+            service_tier: own(&self.service_tier),
+            outcome: own(&self.outcome),
+            cause: own(&self.cause),
+        }
+    }
+
     /// Its text in the books.
     #[must_use]
     pub fn text(&self) -> String {
@@ -106,6 +130,23 @@ pub struct Amounts {
 }
 
 impl Amounts {
+    /// The names of all of them in the books, in the order of [`Amounts::values`].
+    pub const NAMES: [&str; 13] = [
+        "requests",
+        "attempts",
+        "input",
+        "cached",
+        "cache_write",
+        "output",
+        "reasoning",
+        "cost",
+        "baseline",
+        "cache_discount",
+        "provisional",
+        "cap_tokens",
+        "cap_requests",
+    ];
+
     /// All of them in a row.
     #[must_use]
     pub fn values(&self) -> [i128; 13] {
@@ -175,6 +216,37 @@ impl Amounts {
     pub fn negative(&self) -> Amounts {
         Amounts::of_values(self.values().map(|v| -v))
     }
+
+    /// What of them a cap on this measure counts.
+    #[must_use]
+    pub fn of(&self, measure: Measure) -> i128 {
+        match measure {
+            Measure::Usd => self.cost,
+            Measure::Tokens => self.cap_tokens,
+            Measure::Requests => self.cap_requests,
+        }
+    }
+
+    /// Nothing at all.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        *self == Amounts::default()
+    }
+
+    /// One request less: another attempt has taken the place of one of them.
+    #[must_use]
+    pub fn one_request_less() -> Amounts {
+        Amounts {
+            requests: -1,
+            ..Amounts::default()
+        }
+    }
+}
+
+/// Whether groups say all that decides whether an attempt counts in a counter: all but sessions.
+#[must_use]
+pub fn tells(counter: &Counter) -> bool {
+    *counter.scope.pick(Dim::Session) == Pick::Any
 }
 
 /// The group and the amounts of one attempt.
@@ -215,4 +287,45 @@ pub fn of<'a>(closed: &Closed<'a>) -> (Group<'a>, Amounts) {
         cap_requests: i128::from(closing.basis != Basis::Void),
     };
     (group, amounts)
+}
+
+/// Over how long attempts are added up. Both are of UTC, and numbered since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Grain {
+    /// An hour.
+    Hour,
+    /// A day.
+    Day,
+}
+
+impl Grain {
+    /// Both.
+    pub const ALL: [Grain; 2] = [Grain::Hour, Grain::Day];
+
+    /// How long it is.
+    #[must_use]
+    pub fn ms(self) -> i64 {
+        match self {
+            Grain::Hour => HOUR_MS,
+            Grain::Day => DAY_MS,
+        }
+    }
+
+    /// Which one an instant lies in, milliseconds since 1970.
+    #[must_use]
+    pub fn of(self, at_ms: i64) -> i64 {
+        at_ms.div_euclid(self.ms())
+    }
+
+    /// The last beginning of one at or before an instant.
+    #[must_use]
+    pub fn floor(self, at_ms: i64) -> i64 {
+        at_ms.saturating_sub(at_ms.rem_euclid(self.ms()))
+    }
+
+    /// The first beginning of one at or after an instant.
+    #[must_use]
+    pub fn ceil(self, at_ms: i64) -> i64 {
+        self.floor(at_ms.saturating_add(self.ms() - 1))
+    }
 }

@@ -17,6 +17,8 @@ pub struct Settings {
     pub shared: Option<Address>,
     /// A replica from which the shared ledger hears nothing for so long is taken for dead.
     pub replica_timeout: Duration,
+    /// Attempts are kept for so long, and their sums by day for ever; for ever where nothing is said.
+    pub keep: Option<Duration>,
 }
 
 /// The address of a PostgreSQL ledger. It may hold a password, so it shows nowhere.
@@ -46,6 +48,7 @@ impl Settings {
             sessions_max: 1_000,
             shared: None,
             replica_timeout: Duration::from_secs(15),
+            keep: None,
         }
     }
 

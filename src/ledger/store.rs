@@ -5,10 +5,12 @@
 mod columns;
 pub mod postgres;
 pub mod sqlite;
+mod sums;
 
 use super::balance::{Posting, Want};
 use super::cap::{Cap, Counter};
 use super::record::{Attempt, Closing, Correction, Forfeit, Opening, Sum, TrueUp};
+use super::rollup::{Amounts, Grain, Group};
 use crate::error::Error;
 use std::ops::Range;
 use std::sync::Arc;
@@ -75,13 +77,29 @@ pub struct Given {
     pub others: i128,
 }
 
+/// What is kept of the attempts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Of those that were admitted before this (milliseconds since 1970, the beginning of a day in UTC) only the sums by day are kept:
+    /// they have been deleted, or are about to be. The least number there is where nothing was deleted.
+    pub from_ms: i64,
+    /// When the last attempt was admitted, milliseconds since 1970.
+    pub last_ms: Option<i64>,
+    /// When the first was of which sums are kept.
+    pub first_ms: Option<i64>,
+    /// How many there are: an estimate, near enough for a graph.
+    pub attempts: u64,
+    /// What all of the books take on the disk, in bytes.
+    pub bytes: u64,
+}
+
 /// Something to write.
 #[derive(Debug)]
 pub enum StoreWork {
     /// An attempt is about to be dispatched.
     Open(Arc<Opening>),
-    /// An attempt has ended.
-    Close(Box<Closing>, Vec<Posting>),
+    /// An attempt, which has opened so, has ended.
+    Close(Arc<Opening>, Box<Closing>, Vec<Posting>),
     /// Parts of caps to set aside.
     Lease(Vec<Want>),
     /// Leases that are not needed.
@@ -92,6 +110,14 @@ pub enum StoreWork {
         counters: Vec<Counter>,
         /// Whose windows run; seconds since 1970.
         now: i64,
+    },
+    /// Attempts that were admitted before this (milliseconds since 1970, the beginning of a day in UTC) are deleted, the oldest first
+    /// and a few at a time, and the sums of their hours. Those of their days stay.
+    Expire {
+        /// Before when.
+        before_ms: i64,
+        /// So many attempts at most.
+        most: i64,
     },
     /// A model not to be used on capped keys.
     Freeze(Frozen),
@@ -132,11 +158,16 @@ pub trait Store: Send {
     /// # Errors
     /// The store fails.
     fn begin(&mut self, now_ms: i64) -> Result<usize, Error>;
-    /// What is read after this is of one moment, whatever others write meanwhile, until the store is dropped. Only for reading.
+    /// What is read after this is of one moment, whatever others write meanwhile, until it is released. Only for reading.
     ///
     /// # Errors
     /// The store fails.
     fn hold(&mut self) -> Result<(), Error>;
+    /// Ends what [`Store::hold`] has begun.
+    ///
+    /// # Errors
+    /// The store fails.
+    fn release(&mut self) -> Result<(), Error>;
     /// Writes everything or nothing; durable on return. One answer for each work, in order.
     ///
     /// # Errors
@@ -162,6 +193,29 @@ pub trait Store: Send {
         between: Range<i64>,
         each: &mut dyn FnMut(Attempt) -> bool,
     ) -> Result<(), Error>;
+    /// Calls `each` with what the attempts of each group add up to in each of these hours or days that have begun since the first of
+    /// these instants and before the second (milliseconds since 1970), with the instant of its beginning. `whole`: the sums of all of
+    /// them together will do, with the beginning of any.
+    ///
+    /// # Errors
+    /// The store fails.
+    fn rollups(
+        &mut self,
+        grain: Grain,
+        between: Range<i64>,
+        whole: bool,
+        each: &mut dyn FnMut(i64, &Group<'_>, &Amounts),
+    ) -> Result<(), Error>;
+    /// What attempts that were deleted had added to counters.
+    ///
+    /// # Errors
+    /// The store fails.
+    fn carried(&mut self) -> Result<Vec<Sum>, Error>;
+    /// What is kept of the attempts and of their sums.
+    ///
+    /// # Errors
+    /// The store fails.
+    fn kept(&mut self) -> Result<Kept, Error>;
     /// The attempts of one request.
     ///
     /// # Errors

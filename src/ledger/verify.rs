@@ -2,7 +2,8 @@
 
 use super::cap::{Counter, covered};
 use super::replay::Replay;
-use super::store::{EVER, Store};
+use super::rollup::{self, Amounts, Grain};
+use super::store::{EVER, Kept, Store};
 use crate::error::Error;
 use std::collections::BTreeMap;
 
@@ -30,6 +31,16 @@ pub struct Findings {
     pub forfeits: u64,
     /// The sums that differ.
     pub differences: Vec<Difference>,
+    /// Of the sums by group, those that differ from what their attempts add up to: over which hour or day, which group, what.
+    pub groups: Vec<String>,
+}
+
+impl Findings {
+    /// Everything is as it should be.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.differences.is_empty() && self.groups.is_empty()
+    }
 }
 
 /// Replays everything in `store`.
@@ -40,12 +51,24 @@ pub fn verify(store: &mut dyn Store) -> Result<Findings, Error> {
     let mut findings = Findings::default();
     let counters = store.defined()?;
     let mut replay = Replay::of(counters.clone());
+    let kept = store.kept()?;
+    let mut sums = GroupSums::new();
     store.attempts(EVER, &mut |attempt| {
         findings.attempts += 1;
         findings.open += u64::from(attempt.closing.is_none());
         replay.add(&attempt);
+        if let Some(closed) = attempt.closed().filter(|c| c.opening.at_ms >= kept.from_ms) {
+            let (group, amounts) = rollup::of(&closed);
+            let at_ms = Grain::Hour.floor(closed.opening.at_ms);
+            sums.entry((at_ms, group.text())).or_default().add(&amounts);
+        }
         true
     })?;
+    findings.groups = compare(store, sums, &kept)?;
+    // What was deleted has added this.
+    for sum in store.carried()? {
+        replay.add_sum(&sum);
+    }
     for forfeit in store.forfeits()? {
         findings.forfeits += 1;
         replay.add_forfeit(&forfeit);
@@ -81,4 +104,53 @@ pub fn verify(store: &mut dyn Store) -> Result<Findings, Error> {
             replayed: sum,
         }));
     Ok(findings)
+}
+
+/// Sums by the beginning of their hour or day and by their group's text.
+type GroupSums = BTreeMap<(i64, String), Amounts>;
+
+/// Compares the sums by group with these, which attempts add up to by the hour.
+fn compare(store: &mut dyn Store, hours: GroupSums, kept: &Kept) -> Result<Vec<String>, Error> {
+    let mut days = GroupSums::new();
+    for ((at_ms, group), amounts) in &hours {
+        let at = (Grain::Day.floor(*at_ms), group.clone());
+        days.entry(at).or_default().add(amounts);
+    }
+    let mut found = Vec::new();
+    for (grain, mut expected) in [(Grain::Hour, hours), (Grain::Day, days)] {
+        store.rollups(
+            grain,
+            kept.from_ms..i64::MAX,
+            false,
+            &mut |at_ms, group, amounts| {
+                let replayed = expected.remove(&(at_ms, group.text())).unwrap_or_default();
+                if replayed != *amounts {
+                    found.push(difference(grain, at_ms, &group.text(), amounts, &replayed));
+                }
+            },
+        )?;
+        let missing = expected
+            .into_iter()
+            .filter(|(_, amounts)| !amounts.is_nothing());
+        found.extend(missing.map(|((at_ms, group), amounts)| {
+            difference(grain, at_ms, &group, &Amounts::default(), &amounts)
+        }));
+    }
+    Ok(found)
+}
+
+fn difference(
+    grain: Grain,
+    at_ms: i64,
+    group: &str,
+    stored: &Amounts,
+    replayed: &Amounts,
+) -> String {
+    let time = jiff::Timestamp::from_millisecond(at_ms).unwrap_or_default();
+    let both = stored.values().into_iter().zip(replayed.values());
+    let which = Amounts::NAMES.iter().zip(both).filter(|(_, (s, r))| s != r);
+    let which: Vec<String> = which
+        .map(|(name, (s, r))| format!("{name}: stored {s}, attempts add up to {r}"))
+        .collect();
+    format!("{grain:?} {time} {group}: {}", which.join("; "))
 }

@@ -4,7 +4,7 @@ use super::queue::{Awaited, Crowd, Queue, Taker};
 use super::store::{Store, StoreAnswer, StoreWork};
 use crate::error::{Error, Kind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -39,6 +39,9 @@ pub struct Writer {
     queue: Arc<Queue<Item>>,
     waiting: Arc<AtomicUsize>,
     failing: Arc<AtomicBool>,
+    began: Instant,
+    /// Since when something waits, in milliseconds after `began`.
+    since: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -62,10 +65,13 @@ impl Writer {
     pub fn start(store: Box<dyn Store>) -> Result<Writer, Error> {
         let (queue, taker) = Queue::new(GATHER);
         let (waiting, failing) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
+        let (began, since) = (Instant::now(), Arc::<AtomicU64>::default());
         let state = WriterState {
             store,
             waiting: waiting.clone(),
             failing: failing.clone(),
+            began,
+            since: since.clone(),
         };
         let thread = std::thread::Builder::new()
             .name("ledger".into())
@@ -78,6 +84,8 @@ impl Writer {
             queue,
             waiting,
             failing,
+            began,
+            since,
             thread: Some(thread),
         })
     }
@@ -98,9 +106,22 @@ impl Writer {
     }
 
     fn put(&self, item: Item) {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
+        if self.waiting.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.since
+                .store(ms(self.began.elapsed()), Ordering::Relaxed);
+        }
         if !self.queue.send(item) {
             self.failing.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// How old the oldest write is that is not durable yet.
+    #[must_use]
+    pub fn lag(&self) -> Duration {
+        let since = Duration::from_millis(self.since.load(Ordering::Relaxed));
+        match self.waiting.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            _ => self.began.elapsed().saturating_sub(since),
         }
     }
 
@@ -132,6 +153,8 @@ struct WriterState {
     store: Box<dyn Store>,
     waiting: Arc<AtomicUsize>,
     failing: Arc<AtomicBool>,
+    began: Instant,
+    since: Arc<AtomicU64>,
 }
 
 impl WriterState {
@@ -142,9 +165,14 @@ impl WriterState {
             let patience = (!kept.is_empty()).then_some(RETRY);
             let going = taker.take(&mut kept, BATCH_MAX, patience, crowd);
             let began = Instant::now();
+            let taken = ms(began.saturating_duration_since(self.began));
             let awaited = |kept: &[Item]| kept.iter().filter(|item| item.is_awaited()).count();
             let before = awaited(&kept);
             self.commit(&mut kept);
+            if kept.is_empty() {
+                // What waits now has come since.
+                self.since.fetch_max(taken, Ordering::Relaxed);
+            }
             // Those who still wait are here already.
             let expected = before - awaited(&kept);
             if expected > 0 {
@@ -197,6 +225,11 @@ impl WriterState {
         self.waiting
             .fetch_sub(before - items.len(), Ordering::Relaxed);
     }
+}
+
+/// Saturates after 584 million years.
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What can be asked for again is refused and forgotten: an attempt that waits to be dispatched, a lease, counters. What has happened

@@ -141,3 +141,80 @@ async fn every_field_of_the_export_and_of_the_admin_listener_is_documented() {
         }
     }
 }
+
+/// Runs it with an output that is a full disk.
+#[cfg(target_os = "linux")]
+fn onto_a_full_disk(dir: &std::path::Path, args: &[&str]) -> (bool, String) {
+    let full = std::fs::File::options().write(true).open("/dev/full");
+    let mut command = flyball(dir);
+    command.args(args).stdout(full.expect("Linux has one"));
+    let child = command.stderr(std::process::Stdio::piped()).spawn();
+    let ended = child.expect("it runs").wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    (ended.status.success(), said)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_export_onto_a_full_disk_fails_and_says_so() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (ok, _, err) = out(flyball(dir.path()).args(["key", "create", "app"]));
+    assert!(ok, "{err}");
+    for args in [
+        &["ledger", "export", "--csv"][..],
+        &["report"],
+        &["report", "--json"],
+        &["report", "--forecast"],
+    ] {
+        let (ok, said) = onto_a_full_disk(dir.path(), args);
+        assert!(
+            !ok && said.contains("cannot be written"),
+            "{args:?}: {said}"
+        );
+        assert!(!said.contains("panicked"), "{args:?}: {said}");
+    }
+}
+
+#[test]
+fn a_report_says_what_it_cannot_be_split_by_and_when_nothing_can_be_expected() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (ok, _, err) = out(flyball(dir.path()).args(["key", "create", "app"]));
+    assert!(ok, "{err}");
+    for (args, said) in [
+        (
+            &["--by", "colour"][..],
+            "\"colour\" is nothing that a report can be split by",
+        ),
+        (&["--by", "team,team"], "\"team\" stands twice"),
+        (&["--only", "team"], "is not like team=research"),
+        (&["--from", "yesterday"], "--from: \"yesterday\" is no time"),
+        (
+            &["--from", "2026-12-01", "--to", "2026-11-01"],
+            "--from is not before --to",
+        ),
+        (&["--zone", "Mars/Base"], "--zone: unknown time zone"),
+    ] {
+        let (ok, _, err) = out(flyball(dir.path()).arg("report").args(args));
+        assert!(!ok && err.contains(said), "{args:?}: {err}");
+    }
+    let (ok, text, _) = out(flyball(dir.path()).args(["report", "--forecast"]));
+    assert!(ok && text.contains("No whole day was seen yet"), "{text}");
+    let (ok, text, _) = out(flyball(dir.path()).args(["report", "--by", "tag:app,day", "--csv"]));
+    assert!(
+        ok && text.starts_with("tag:app,day,requests,attempts,"),
+        "{text}"
+    );
+    let (ok, text, _) = out(flyball(dir.path()).args([
+        "report",
+        "--json",
+        "--from",
+        "2026-11-01",
+        "--to",
+        "2026-12-01",
+        "--zone",
+        "Europe/Berlin",
+    ]));
+    let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert!(ok && report["from"] == "2026-10-31T23:00:00Z", "{text}");
+    assert_eq!(report["total"]["saved_by"]["route"], "0", "{text}");
+}

@@ -35,6 +35,8 @@ const LAYERS: [&[&str]; 5] = [
         "route",
         "tokens",
         "ledger::cap",
+        "ledger::forecast",
+        "ledger::pace",
         "ledger::record",
         "ledger::replay",
         "ledger::report",

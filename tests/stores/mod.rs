@@ -5,6 +5,7 @@
 mod episodes;
 mod lookups;
 mod replicas;
+mod sums;
 
 use flyball::ledger::balance::{Posting, Want};
 use flyball::ledger::cap::{Cap, Counter, Scope};
@@ -186,7 +187,7 @@ fn posted(store: &mut dyn Store, name: &str) -> (i128, i128) {
 
 fn is_whole(store: &mut dyn Store, which: &str) {
     let found = verify(store).expect("replayed");
-    assert!(found.differences.is_empty(), "{which}: {found:?}");
+    assert!(found.is_whole(), "{which}: {found:?}");
 }
 
 #[test]
@@ -198,13 +199,17 @@ fn an_attempt_is_posted_once_however_often_it_is_closed() {
                 store.as_mut(),
                 vec![
                     StoreWork::Open(opening("a", 1)),
-                    StoreWork::Close(closing("a", 60), postings(1, 60, false)),
+                    StoreWork::Close(opening("a", 1), closing("a", 60), postings(1, 60, false)),
                 ],
             );
         }
         commit(
             store.as_mut(),
-            vec![StoreWork::Close(closing("a", 70), postings(1, 70, false))],
+            vec![StoreWork::Close(
+                opening("a", 1),
+                closing("a", 70),
+                postings(1, 70, false),
+            )],
         );
         assert_eq!(
             posted(store.as_mut(), "key=1|usd|total|UTC").0,
@@ -248,7 +253,7 @@ fn an_attempt_that_opens_and_closes_in_one_batch_counts_once_in_a_counter_that_i
                     counters: counters.collect(),
                     now: AT,
                 },
-                StoreWork::Close(closing("a", 60), spent),
+                StoreWork::Close(opening("a", 1), closing("a", 60), spent),
                 StoreWork::Open(opening("b", 1)),
             ],
         );
@@ -280,7 +285,7 @@ fn a_lease_is_at_most_what_is_left_and_none_if_that_is_too_little() {
             store.as_mut(),
             vec![
                 StoreWork::Open(opening("a", 1)),
-                StoreWork::Close(closing("a", 30), postings(1, 30, true)),
+                StoreWork::Close(opening("a", 1), closing("a", 30), postings(1, 30, true)),
             ],
         );
         assert_eq!(
@@ -321,7 +326,11 @@ fn what_a_dead_process_left_is_charged_at_the_bound_with_the_whole_of_its_lease(
             store.as_mut(),
             vec![
                 StoreWork::Open(opening("done", 1)),
-                StoreWork::Close(closing("done", 60), postings(1, 60, true)),
+                StoreWork::Close(
+                    opening("done", 1),
+                    closing("done", 60),
+                    postings(1, 60, true),
+                ),
                 StoreWork::Open(opening("open", 1)),
             ],
         );
@@ -380,7 +389,7 @@ fn a_new_counter_begins_with_what_its_window_has_spent() {
             store.as_mut(),
             vec![
                 StoreWork::Open(opening("a", 1)),
-                StoreWork::Close(closing("a", 60), postings(1, 60, false)),
+                StoreWork::Close(opening("a", 1), closing("a", 60), postings(1, 60, false)),
             ],
         );
         let week = Counter::usd(Scope::all(), Window::Week);
@@ -489,8 +498,8 @@ fn a_bill_corrects_what_was_charged_at_the_bound_once_and_the_books_stay_whole()
                 StoreWork::Open(opening("a", 1)),
                 StoreWork::Open(opening("b", 1)),
                 StoreWork::Open(opening("open", 1)),
-                StoreWork::Close(bound("a", 100), postings(1, 100, false)),
-                StoreWork::Close(closing("b", 60), postings(1, 60, false)),
+                StoreWork::Close(opening("a", 1), bound("a", 100), postings(1, 100, false)),
+                StoreWork::Close(opening("b", 1), closing("b", 60), postings(1, 60, false)),
             ],
         );
         for (attempt, cost, outcome, left) in [
@@ -518,7 +527,11 @@ fn a_bill_corrects_what_was_charged_at_the_bound_once_and_the_books_stay_whole()
         );
         commit(
             store.as_mut(),
-            vec![StoreWork::Close(closing("open", 5), postings(1, 5, false))],
+            vec![StoreWork::Close(
+                opening("open", 1),
+                closing("open", 5),
+                postings(1, 5, false),
+            )],
         );
         is_whole(store.as_mut(), which);
         // A counter that comes later begins with what the bill says.
@@ -556,7 +569,7 @@ fn what_is_held_is_read_of_one_moment_whatever_others_write() {
             store.as_mut(),
             vec![
                 StoreWork::Open(opening("a", 1)),
-                StoreWork::Close(closing("a", 60), postings(1, 60, false)),
+                StoreWork::Close(opening("a", 1), closing("a", 60), postings(1, 60, false)),
             ],
         );
         assert_eq!(count(reader.as_mut()), (0, 0), "{which}");

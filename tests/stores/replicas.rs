@@ -132,7 +132,7 @@ async fn settled(url: &str, oracle: &Oracle) -> i128 {
         let mut store = books(&url, Duration::ZERO);
         store.begin(0).expect("it can be swept");
         let found = verify(&mut store).expect("it can be replayed");
-        assert!(found.differences.is_empty() && found.open == 0, "{found:?}");
+        assert!(found.is_whole() && found.open == 0, "{found:?}");
         let sums = store.sums().expect("read");
         assert!(
             sums.iter().all(|s| s.leased == 0),

@@ -9,13 +9,16 @@ mod schema;
 mod tls;
 mod write;
 
-use super::{Frozen, Key, Store, StoreAnswer, StoreWork};
+use super::sums::Groups;
+use super::{Frozen, Kept, Key, Store, StoreAnswer, StoreWork};
 use crate::error::{Error, Kind};
 use crate::ledger::cap::Counter;
 use crate::ledger::record::{Attempt, Correction, Forfeit, Sum, TrueUp};
+use crate::ledger::rollup::{Amounts, Grain, Group};
 use postgres::Client;
 use postgres::error::SqlState;
 use secrecy::{ExposeSecret, SecretString};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -36,6 +39,10 @@ pub struct Postgres {
     dead_after: Duration,
     /// Everything is read in one transaction, so a new connection would not do.
     held: bool,
+    /// The rows of groups, for writing.
+    groups: Groups,
+    /// The same the other way round, for reading.
+    named: BTreeMap<i64, Group<'static>>,
 }
 
 /// A life of a process, as the store sees it.
@@ -66,6 +73,8 @@ impl Postgres {
             owner: None,
             dead_after,
             held: false,
+            groups: Groups::default(),
+            named: BTreeMap::new(),
         };
         let client = store.client().map_err(told)?;
         schema::migrate(client).map_err(told)??;
@@ -104,11 +113,16 @@ impl Postgres {
         let mut last = None;
         for attempt in 0..TRIES {
             let dead_after = self.dead_after;
-            let Postgres { client, owner, .. } = self;
+            let Postgres {
+                client,
+                owner,
+                groups,
+                ..
+            } = self;
             let (Some(client), Some(owner)) = (client.as_mut(), owner.as_mut()) else {
                 break;
             };
-            match write::transaction(client, owner, works, dead_after) {
+            match write::transaction(client, owner, groups, works, dead_after) {
                 Err(Failed::Clean(e)) if in_the_way(&e) => {
                     std::thread::park_timeout(Duration::from_millis(u64::from(attempt) * 5));
                     last = Some(e);
@@ -193,7 +207,7 @@ impl Store for Postgres {
             owner.as_mut().expect("made"),
         );
         write::register(client, owner).map_err(told)?;
-        write::sweep(client, &owner.id, dead_after).map_err(told)
+        write::sweep_alone(client, &owner.id, dead_after).map_err(told)
     }
 
     fn hold(&mut self) -> Result<(), Error> {
@@ -205,6 +219,41 @@ impl Store for Postgres {
         })?;
         self.held = true;
         Ok(())
+    }
+
+    fn release(&mut self) -> Result<(), Error> {
+        self.read(|c| c.batch_execute("COMMIT"))?;
+        self.held = false;
+        Ok(())
+    }
+
+    fn rollups(
+        &mut self,
+        grain: Grain,
+        between: Range<i64>,
+        whole: bool,
+        each: &mut dyn FnMut(i64, &Group<'_>, &Amounts),
+    ) -> Result<(), Error> {
+        let mut named = std::mem::take(&mut self.named);
+        let numbers = grain.of(grain.ceil(between.start))..grain.of(grain.ceil(between.end));
+        let read = self.read(|c| {
+            read::groups(c, &mut named)?;
+            read::rollups(c, grain, numbers, whole, &mut |at, id, amounts| {
+                if let Some(group) = named.get(&id) {
+                    each(at * grain.ms(), group, amounts);
+                }
+            })
+        });
+        self.named = named;
+        read
+    }
+
+    fn carried(&mut self) -> Result<Vec<Sum>, Error> {
+        self.read(read::carried)
+    }
+
+    fn kept(&mut self) -> Result<Kept, Error> {
+        self.read(read::kept)
     }
 
     fn commit(&mut self, works: &[&StoreWork]) -> Result<Vec<StoreAnswer>, String> {

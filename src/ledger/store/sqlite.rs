@@ -9,11 +9,15 @@ mod write;
 
 pub use schema::{SCHEMA_VERSION, file};
 
-use super::{Frozen, Key, Store, StoreAnswer, StoreWork};
+use super::sums::Groups;
+use super::{Frozen, Kept, Key, Store, StoreAnswer, StoreWork};
 use crate::error::{Error, Kind};
 use crate::ledger::cap::Counter;
 use crate::ledger::record::{Attempt, Correction, Forfeit, Sum, TrueUp};
+use crate::ledger::rollup::{Amounts, Grain, Group};
+use foldhash::{HashMap, HashMapExt};
 use rusqlite::{Connection, OpenFlags};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,6 +30,10 @@ const OWNER: &str = "";
 pub struct Sqlite {
     db: Connection,
     path: PathBuf,
+    /// The rows of groups, for writing.
+    groups: Groups,
+    /// The same the other way round, for reading.
+    named: BTreeMap<i64, Group<'static>>,
 }
 
 impl Sqlite {
@@ -34,10 +42,7 @@ impl Sqlite {
     /// # Errors
     /// The folder or file cannot be used, or its schema is newer than this flyball.
     pub fn open(data_dir: &Path) -> Result<Sqlite, Error> {
-        Ok(Sqlite {
-            db: open(data_dir)?,
-            path: file(data_dir),
-        })
+        Ok(Sqlite::of(open(data_dir)?, file(data_dir)))
     }
 
     /// Opens the ledger as it is; the file must exist and be of this flyball's schema.
@@ -57,7 +62,16 @@ impl Sqlite {
         db.busy_timeout(Duration::from_secs(5))
             .map_err(sql(&path))?;
         schema::check_current(&db, &path)?;
-        Ok(Sqlite { db, path })
+        Ok(Sqlite::of(db, path))
+    }
+
+    fn of(db: Connection, path: PathBuf) -> Sqlite {
+        Sqlite {
+            db,
+            path,
+            groups: Groups::default(),
+            named: BTreeMap::new(),
+        }
     }
 
     fn tell<T>(&self, outcome: rusqlite::Result<T>) -> Result<T, Error> {
@@ -75,14 +89,14 @@ pub fn open(data_dir: &Path) -> Result<Connection, Error> {
 
 impl Store for Sqlite {
     fn begin(&mut self, now_ms: i64) -> Result<usize, Error> {
-        let swept = write::sweep(&mut self.db, now_ms);
+        let swept = write::sweep(&mut self.db, &mut self.groups, now_ms);
         let swept = self.tell(swept)?;
         self.tell(write::prune(&self.db, now_ms.div_euclid(1_000)))?;
         Ok(swept)
     }
 
     fn commit(&mut self, works: &[&StoreWork]) -> Result<Vec<StoreAnswer>, String> {
-        write::write(&mut self.db, works).map_err(|e| e.to_string())
+        write::write(&mut self.db, &mut self.groups, works).map_err(|e| e.to_string())
     }
 
     fn defined(&mut self) -> Result<Vec<Counter>, Error> {
@@ -98,8 +112,56 @@ impl Store for Sqlite {
         self.tell(held)
     }
 
+    fn release(&mut self) -> Result<(), Error> {
+        let released = self.db.execute_batch("COMMIT");
+        self.tell(released)
+    }
+
+    fn rollups(
+        &mut self,
+        grain: Grain,
+        between: Range<i64>,
+        whole: bool,
+        each: &mut dyn FnMut(i64, &Group<'_>, &Amounts),
+    ) -> Result<(), Error> {
+        let last = self.named.last_key_value().map_or(0, |(id, _)| *id);
+        let new = self.tell(read::groups_after(&self.db, last))?;
+        self.named.extend(new);
+        let numbers = grain.of(grain.ceil(between.start))..grain.of(grain.ceil(between.end));
+        let mut all: HashMap<i64, (i64, Amounts)> = HashMap::new();
+        let (named, ms) = (&self.named, grain.ms());
+        let read = read::rollups(&self.db, grain, numbers, &mut |at, id, amounts| {
+            if whole {
+                all.entry(id)
+                    .or_insert((at * ms, Amounts::default()))
+                    .1
+                    .add(amounts);
+            } else if let Some(group) = named.get(&id) {
+                each(at * ms, group, amounts);
+            }
+        });
+        self.tell(read)?;
+        for (id, (at_ms, amounts)) in all {
+            if let Some(group) = self.named.get(&id) {
+                each(at_ms, group, &amounts);
+            }
+        }
+        Ok(())
+    }
+
+    fn carried(&mut self) -> Result<Vec<Sum>, Error> {
+        self.tell(read::carried(&self.db))
+    }
+
+    fn kept(&mut self) -> Result<Kept, Error> {
+        let log = self.path.with_extension("sqlite-wal");
+        let files = [&self.path, &log];
+        let sizes = files.map(|f| std::fs::metadata(f).map_or(0, |m| m.len()));
+        self.tell(read::kept(&self.db, sizes.iter().sum()))
+    }
+
     fn true_up(&mut self, correction: &Correction) -> Result<TrueUp, Error> {
-        let outcome = write::true_up(&mut self.db, correction);
+        let outcome = write::true_up(&mut self.db, &mut self.groups, correction);
         self.tell(outcome)
     }
 

@@ -220,3 +220,36 @@ proptest! {
         prop_assert!(window.id(&zone, end) > id);
     }
 }
+
+#[test]
+fn an_hour_that_the_clocks_go_through_twice_has_two_names() {
+    let berlin = zone("Europe/Berlin");
+    let name = |time: &str| {
+        let id = Window::Hour.id(&berlin, at(time));
+        let begins = Window::Hour.begins_at(&berlin, id).expect("it begins");
+        berlin.name_of(Window::Hour, begins)
+    };
+    assert_eq!(name("2026-10-25T00:30:00Z"), "2026-10-25T02:00+02:00");
+    assert_eq!(name("2026-10-25T01:30:00Z"), "2026-10-25T02:00+01:00");
+    let id = Window::Day.id(&berlin, at("2026-10-25T22:59:59Z"));
+    let begins = Window::Day.begins_at(&berlin, id).expect("it begins");
+    assert_eq!(begins, at("2026-10-24T22:00:00Z"));
+    assert_eq!(berlin.name_of(Window::Day, begins), "2026-10-25");
+}
+
+#[test]
+fn a_date_is_its_first_instant_and_a_time_without_an_offset_is_local() {
+    let berlin = zone("Europe/Berlin");
+    for (text, instant) in [
+        ("2026-11-01", "2026-10-31T23:00:00Z"),
+        ("2026-07-01", "2026-06-30T22:00:00Z"),
+        ("2026-11-01T12:00", "2026-11-01T11:00:00Z"),
+        ("2026-11-01T12:00:00Z", "2026-11-01T12:00:00Z"),
+        ("2026-11-01T12:00:00-05:00", "2026-11-01T17:00:00Z"),
+    ] {
+        assert_eq!(berlin.instant(text), Ok(at(instant) * 1_000), "{text}");
+    }
+    for text in ["", "yesterday", "2026-13-01", "1793491200"] {
+        assert!(berlin.instant(text).is_err(), "{text}");
+    }
+}

@@ -1,9 +1,11 @@
 //! Reading the shared books.
 
 use super::super::columns::{self, ColumnKind, ColumnValue};
-use super::super::{Frozen, Key, caps_read};
+use super::super::sums;
+use super::super::{Frozen, Kept, Key, caps_read};
 use crate::ledger::cap::Counter;
 use crate::ledger::record::{Attempt, Forfeit, Sum};
+use crate::ledger::rollup::{Amounts, Grain, Group};
 use crate::money::PicoUsd;
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::types::ToSql;
@@ -11,6 +13,7 @@ use postgres::{GenericClient, Row};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::ops::Range;
 use std::sync::LazyLock;
 
 /// Every attempt with its key's name and what a bill says of it; which ones is still to be said.
@@ -117,6 +120,115 @@ fn key(r: &Row) -> Key {
 
 fn list<T: serde::de::DeserializeOwned>(text: &str) -> Vec<T> {
     serde_json::from_str(text).unwrap_or_default()
+}
+
+/// How many attempts have ended that came after this one, without this other one.
+pub(super) fn followers(
+    c: &mut impl GenericClient,
+    attempt: &str,
+    but: &str,
+) -> Result<i64, postgres::Error> {
+    let text = "SELECT COUNT(*) FROM fb_attempt WHERE escalated_from = $1 AND escalated_from <> '' AND outcome IS NOT NULL AND attempt <> $2";
+    Ok(c.query_one(text, &[&attempt, &but])?.get(0))
+}
+
+/// One attempt by its own id.
+pub(super) fn one(
+    c: &mut impl GenericClient,
+    attempt: &str,
+) -> Result<Option<Attempt>, postgres::Error> {
+    let mut found = None;
+    walk(c, "a.attempt = $1", &[&attempt], &mut |a| {
+        found = Some(a);
+        true
+    })?;
+    Ok(found)
+}
+
+/// Where the sums over hours, or days, are.
+pub(super) fn sums_table(grain: Grain) -> &'static str {
+    match grain {
+        Grain::Hour => "fb_rollup_hour",
+        Grain::Day => "fb_rollup_day",
+    }
+}
+
+/// What groups add up to, from the first of these hours or days since 1970 to before the last, as for the embedded store. `whole`: one
+/// sum for each group.
+pub(super) fn rollups(
+    c: &mut impl GenericClient,
+    grain: Grain,
+    between: Range<i64>,
+    whole: bool,
+    each: &mut dyn FnMut(i64, i64, &Amounts),
+) -> Result<(), postgres::Error> {
+    let table = sums_table(grain);
+    let text = match whole {
+        true => {
+            let sums = sums::columns(|name, _| format!("sum({name})::text"));
+            format!(
+                "SELECT min(at), grp, {sums} FROM {table} WHERE at >= $1 AND at < $2 GROUP BY grp"
+            )
+        }
+        false => {
+            let plain = sums::columns(|name, _| format!("{name}::text"));
+            format!(
+                "SELECT at, grp, {plain} FROM {table} WHERE at >= $1 AND at < $2 ORDER BY at, grp"
+            )
+        }
+    };
+    let mut rows = c.query_raw(&text, &[&between.start, &between.end])?;
+    while let Some(row) = rows.next()? {
+        let mut values = [0; Amounts::NAMES.len()];
+        for (value, n) in values.iter_mut().zip(2..) {
+            *value = amount(&row, n);
+        }
+        each(row.get(0), row.get(1), &Amounts::of_values(values));
+    }
+    Ok(())
+}
+
+/// Every group by its row, but for those that are known.
+pub(super) fn groups(
+    c: &mut impl GenericClient,
+    known: &mut BTreeMap<i64, Group<'static>>,
+) -> Result<(), postgres::Error> {
+    let ids: Vec<i64> = known.keys().copied().collect();
+    let text = "SELECT id, name FROM fb_rollup_group WHERE id <> ALL($1)";
+    for row in c.query(text, &[&ids])? {
+        if let Some(group) = Group::read(row.get(1)) {
+            known.insert(row.get(0), group);
+        }
+    }
+    Ok(())
+}
+
+/// What attempts that were deleted had added to counters.
+pub(super) fn carried(c: &mut impl GenericClient) -> Result<Vec<Sum>, postgres::Error> {
+    let rows = c.query("SELECT name, id, amount::text FROM fb_carried", &[])?;
+    let sum = |r: &Row| Sum {
+        counter: r.get(0),
+        id: r.get(1),
+        posted: amount(r, 2),
+        leased: 0,
+    };
+    Ok(rows.iter().map(sum).collect())
+}
+
+pub(super) fn kept(c: &mut impl GenericClient) -> Result<Kept, postgres::Error> {
+    let text = "SELECT (SELECT from_ms FROM fb_kept), (SELECT max(at_ms) FROM fb_attempt), (SELECT min(at) FROM fb_rollup_day),
+        (SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'fb_attempt'::regclass),
+        (SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint FROM pg_class c WHERE c.relkind = 'r' AND c.relname LIKE 'fb\\_%')";
+    let row = c.query_one(text, &[])?;
+    let count = |n: i64| u64::try_from(n).unwrap_or(0);
+    let day: Option<i64> = row.get(2);
+    Ok(Kept {
+        from_ms: row.get::<_, Option<i64>>(0).unwrap_or(i64::MIN),
+        last_ms: row.get(1),
+        first_ms: day.map(|day| day * Grain::Day.ms()),
+        attempts: count(row.get(3)),
+        bytes: count(row.get(4)),
+    })
 }
 
 /// Attempts one by one, so that a long ledger needs no memory.

@@ -1,12 +1,14 @@
 //! Writing the shared books: each batch in one transaction.
 
 use super::super::columns::{self, CLOSING, ColumnKind, ColumnValue, OPENING};
+use super::super::sums::{self, Groups, PastTotals, SumChanges};
 use super::super::{Given, Key, StoreAnswer, StoreWork, caps_text};
 use super::{Failed, Owner, read};
 use crate::ledger::balance::{Posting, Want};
 use crate::ledger::cap::{Counter, covered};
-use crate::ledger::record::{Closing, Correction, Opening, Sum, TrueUp, crashed};
+use crate::ledger::record::{Closed, Closing, Correction, Opening, Sum, TrueUp, crashed};
 use crate::ledger::replay::{Replay, corrections, counts};
+use crate::ledger::rollup::{Amounts, Grain, Group};
 use bytes::BytesMut;
 use postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use postgres::{Client, GenericClient, Transaction};
@@ -38,6 +40,22 @@ pub(super) fn register(client: &mut Client, owner: &Owner) -> Result<(), postgre
 pub(super) fn transaction(
     client: &mut Client,
     owner: &mut Owner,
+    groups: &mut Groups,
+    works: &[&StoreWork],
+    dead_after: Duration,
+) -> Result<Vec<StoreAnswer>, Failed> {
+    let outcome = transaction_once(client, owner, groups, works, dead_after);
+    if outcome.is_err() {
+        // Those that the transaction has added may not be there.
+        groups.clear();
+    }
+    outcome
+}
+
+fn transaction_once(
+    client: &mut Client,
+    owner: &mut Owner,
+    groups: &mut Groups,
     works: &[&StoreWork],
     dead_after: Duration,
 ) -> Result<Vec<StoreAnswer>, Failed> {
@@ -48,7 +66,7 @@ pub(super) fn transaction(
         epoch,
         dead_after,
     };
-    let answers = all(&mut tx, &life, works).map_err(Failed::Clean)?;
+    let answers = all(&mut tx, &life, groups, works).map_err(Failed::Clean)?;
     let outcome = tx.commit();
     // If the server said no, nothing was written.
     if let Err(e) = outcome {
@@ -79,15 +97,24 @@ fn live(tx: &mut Transaction<'_>, owner: &Owner) -> Result<(String, u32), postgr
 fn all(
     tx: &mut Transaction<'_>,
     life: &Life<'_>,
+    groups: &mut Groups,
     works: &[&StoreWork],
 ) -> Result<Vec<StoreAnswer>, postgres::Error> {
-    let mut changes = Changes::new();
+    let mut changes = BatchChanges::default();
     let mut answers = Vec::with_capacity(works.len());
     for work in works {
         answers.push(one(tx, life, work, &mut changes)?);
     }
-    apply(tx, life.id, &mut changes)?;
+    apply(tx, life.id, &mut changes.counters)?;
+    apply_sums(tx, groups, &mut changes.sums)?;
     Ok(answers)
+}
+
+/// What a transaction changes beside the rows of attempts.
+#[derive(Default)]
+struct BatchChanges<'w> {
+    counters: Changes,
+    sums: SumChanges<'w>,
 }
 
 /// Who writes.
@@ -97,23 +124,24 @@ struct Life<'a> {
     dead_after: Duration,
 }
 
-fn one(
+fn one<'w>(
     tx: &mut Transaction<'_>,
     life: &Life<'_>,
-    work: &StoreWork,
-    changes: &mut Changes,
+    work: &'w StoreWork,
+    changes: &mut BatchChanges<'w>,
 ) -> Result<StoreAnswer, postgres::Error> {
     match work {
         StoreWork::Open(opening) => insert(tx, life.id, opening)?,
-        StoreWork::Close(closing, postings) => {
+        StoreWork::Close(opening, closing, postings) => {
             // Only an open row can be closed: a second close changes nothing and spends nothing.
             if close(tx, closing)? == 1 {
-                note(changes, life.epoch, postings);
+                note(&mut changes.counters, life.epoch, postings);
+                add_up(tx, &mut changes.sums, opening, closing)?;
             }
         }
-        StoreWork::Return(postings) => note(changes, life.epoch, postings),
+        StoreWork::Return(postings) => note(&mut changes.counters, life.epoch, postings),
         StoreWork::Lease(wants) => {
-            apply(tx, life.id, changes)?;
+            apply(tx, life.id, &mut changes.counters)?;
             let mut wants: Vec<&Want> = wants.iter().collect();
             // Everybody locks in the same order.
             wants.sort_by(|a, b| (&a.counter, a.id).cmp(&(&b.counter, b.id)));
@@ -124,15 +152,16 @@ fn one(
             ));
         }
         StoreWork::Define { counters, now } => {
-            apply(tx, life.id, changes)?;
+            apply(tx, life.id, &mut changes.counters)?;
             return Ok(StoreAnswer::Sums(define(tx, counters, *now)?));
         }
+        StoreWork::Expire { before_ms, most } => expire(tx, *before_ms, *most)?,
         StoreWork::Freeze(f) => {
             let text = "INSERT INTO fb_frozen (provider, model, since, why) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
             tx.execute(text, &[&f.provider, &f.model, &f.since, &f.why])?;
         }
         StoreWork::Beat => {
-            sweep(tx, life.id, life.dead_after)?;
+            sweep(tx, life.id, life.dead_after, &mut changes.sums)?;
             return beat(tx, life.epoch);
         }
         StoreWork::Learn(entries) => {
@@ -144,6 +173,95 @@ fn one(
         StoreWork::Flush | StoreWork::PagesMax(_) => {}
     }
     Ok(StoreAnswer::Done)
+}
+
+/// As in the embedded store: a request counts once, with its last attempt.
+fn add_up<'w>(
+    tx: &mut Transaction<'_>,
+    sums: &mut SumChanges<'w>,
+    opening: &'w Opening,
+    closing: &'w Closing,
+) -> Result<(), postgres::Error> {
+    let attempt = &*opening.attempt;
+    let followed = sums::may_be_followed(closing.outcome) && read::followers(tx, attempt, "")? > 0;
+    sums.ended(&Closed {
+        opening,
+        closing,
+        trued_up: None,
+        followed,
+    });
+    let from = &*opening.escalated_from;
+    if from.is_empty() || read::followers(tx, from, attempt)? > 0 {
+        return Ok(());
+    }
+    if let Some(before) = read::one(tx, from)? {
+        sums.overtaken(&before);
+    }
+    Ok(())
+}
+
+/// All of one grain at once, in the order in which everybody writes them.
+static ADD_SUMS: LazyLock<[String; 2]> = LazyLock::new(|| {
+    Grain::ALL.map(|grain| {
+        let table = read::sums_table(grain);
+        let names = sums::columns(|name, _| name.to_owned());
+        let arrays = sums::columns(|_, n| format!("${}::text[]::numeric[]", n + 3));
+        let added = sums::columns(|name, _| format!("{name} = {table}.{name} + excluded.{name}"));
+        format!(
+            "INSERT INTO {table} (at, grp, {names}) SELECT * FROM unnest($1::bigint[], $2::bigint[], {arrays}) ORDER BY 1, 2 ON CONFLICT (at, grp) DO UPDATE SET {added}"
+        )
+    })
+});
+
+/// Writes what was gathered.
+fn apply_sums(
+    tx: &mut Transaction<'_>,
+    groups: &mut Groups,
+    changes: &mut SumChanges<'_>,
+) -> Result<(), postgres::Error> {
+    let all = changes.take(groups, |group| group_row(tx, group))?;
+    for ((_, rows), text) in all.iter().zip(&*ADD_SUMS) {
+        if rows.is_empty() {
+            continue;
+        }
+        let at: Vec<i64> = rows.iter().map(|((at, _), _)| *at).collect();
+        let group: Vec<i64> = rows.iter().map(|((_, group), _)| *group).collect();
+        let mut columns: [Vec<String>; Amounts::NAMES.len()] = Default::default();
+        for (_, amounts) in rows {
+            for (column, value) in columns.iter_mut().zip(amounts.values()) {
+                column.push(value.to_string());
+            }
+        }
+        let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![&at, &group];
+        parameters.extend(columns.iter().map(|column| column as &(dyn ToSql + Sync)));
+        tx.execute(text.as_str(), &parameters)?;
+    }
+    Ok(())
+}
+
+/// The row of a group, which is made where there is none.
+fn group_row(tx: &mut Transaction<'_>, group: &Group<'_>) -> Result<i64, postgres::Error> {
+    let name = group.text();
+    let find = "SELECT id FROM fb_rollup_group WHERE name = $1";
+    if let Some(row) = tx.query_opt(find, &[&name])? {
+        return Ok(row.get(0));
+    }
+    let make = "INSERT INTO fb_rollup_group (name) VALUES ($1) ON CONFLICT DO NOTHING";
+    tx.execute(make, &[&name])?;
+    // Where another replica has made it meanwhile, that has waited for the other's end.
+    Ok(tx.query_one(find, &[&name])?.get(0))
+}
+
+/// Adds up every attempt of books from before sums were kept.
+pub(super) fn fill_sums(tx: &mut Transaction<'_>) -> Result<(), postgres::Error> {
+    let (mut groups, mut sums) = (Groups::default(), SumChanges::default());
+    read::walk(tx, "TRUE", &[], &mut |attempt| {
+        if let Some(closed) = attempt.closed() {
+            sums.ended_owned(&closed);
+        }
+        true
+    })?;
+    apply_sums(tx, &mut groups, &mut sums)
 }
 
 /// What is posted out of a lease of an earlier epoch is charged already, with that lease: then the charge becomes the attempt's.
@@ -263,13 +381,27 @@ fn beat(tx: &mut Transaction<'_>, epoch: u32) -> Result<StoreAnswer, postgres::E
     })
 }
 
-/// Charges what dead processes left: their open attempts at the bound, and whatever else of their leases. Returns how many attempts.
-pub(super) fn sweep(
-    c: &mut impl GenericClient,
+/// In a transaction of its own, when a process begins.
+pub(super) fn sweep_alone(
+    client: &mut Client,
     own: &str,
     dead_after: Duration,
 ) -> Result<usize, postgres::Error> {
-    let mut tx = c.transaction()?;
+    let mut tx = client.transaction()?;
+    let mut sums = SumChanges::default();
+    let swept = sweep(&mut tx, own, dead_after, &mut sums)?;
+    apply_sums(&mut tx, &mut Groups::default(), &mut sums)?;
+    tx.commit()?;
+    Ok(swept)
+}
+
+/// Charges what dead processes left: their open attempts at the bound, and whatever else of their leases. Returns how many attempts.
+fn sweep(
+    tx: &mut Transaction<'_>,
+    own: &str,
+    dead_after: Duration,
+    sums: &mut SumChanges<'_>,
+) -> Result<usize, postgres::Error> {
     let text = format!(
         "SELECT id FROM fb_owner WHERE NOT gone AND id <> $1 AND beat < now() - interval '{} milliseconds' ORDER BY id FOR UPDATE SKIP LOCKED",
         dead_after.as_millis()
@@ -277,12 +409,11 @@ pub(super) fn sweep(
     let dead: Vec<String> = tx.query(&text, &[&own])?.iter().map(|r| r.get(0)).collect();
     let mut count = 0;
     if !dead.is_empty() {
-        let counters = read::defined(&mut tx)?;
+        let counters = read::defined(tx)?;
         for owner in dead {
-            count += bury(&mut tx, &owner, &counters)?;
+            count += bury(tx, &owner, &counters, sums)?;
         }
     }
-    tx.commit()?;
     Ok(count)
 }
 
@@ -290,6 +421,7 @@ fn bury(
     tx: &mut Transaction<'_>,
     owner: &str,
     counters: &[Counter],
+    sums: &mut SumChanges<'_>,
 ) -> Result<usize, postgres::Error> {
     tx.execute("UPDATE fb_owner SET gone = TRUE WHERE id = $1", &[&owner])?;
     let mut open = Vec::new();
@@ -306,6 +438,9 @@ fn bury(
     for opening in &open {
         let closing = crashed(opening);
         close(tx, &closing)?;
+        let mut own = SumChanges::default();
+        add_up(tx, &mut own, opening, &closing)?;
+        sums.append(own);
         for (name, id, amount) in counts(counters, opening, &closing) {
             changes
                 .entry((name.as_str().into(), id))
@@ -337,17 +472,7 @@ pub(super) fn true_up(
     correction: &Correction,
 ) -> Result<TrueUp, postgres::Error> {
     let mut tx = client.transaction()?;
-    let mut found = None;
-    read::walk(
-        &mut tx,
-        "a.attempt = $1",
-        &[&correction.attempt],
-        &mut |a| {
-            found = Some(a);
-            true
-        },
-    )?;
-    let Some(attempt) = found else {
+    let Some(attempt) = read::one(&mut tx, &correction.attempt)? else {
         return Ok(TrueUp::Unclear);
     };
     let change = match attempt.change_to(correction.cost) {
@@ -368,6 +493,9 @@ pub(super) fn true_up(
         change.posted += amount;
     }
     apply(&mut tx, "", &mut changes)?;
+    let mut sums = SumChanges::default();
+    sums.corrected(&attempt, c.cost);
+    apply_sums(&mut tx, &mut Groups::default(), &mut sums)?;
     tx.commit()?;
     Ok(TrueUp::Corrected(change))
 }
@@ -399,12 +527,25 @@ fn define(
             &[&sum.counter, &sum.id],
         )?;
     }
+    let past = PastTotals::of(&new);
+    for sum in read::carried(tx)?
+        .iter()
+        .filter(|s| covered(&s.counter, &new))
+    {
+        tx.execute(
+            "DELETE FROM fb_carried WHERE name = $1 AND id = $2",
+            &[&sum.counter, &sum.id],
+        )?;
+    }
     let mut replay = Replay::running(new, now);
     let from = replay.from_ms();
     read::walk(tx, "a.at_ms >= $1", &[&from], &mut |attempt| {
         replay.add(&attempt);
         true
     })?;
+    for sum in carry_totals(tx, past)? {
+        replay.add_sum(&sum);
+    }
     let sums = replay.sums();
     for sum in &sums {
         tx.execute(
@@ -413,6 +554,92 @@ fn define(
         )?;
     }
     Ok(sums)
+}
+
+/// As in the embedded store: what deleted attempts would have added to new counters without a window.
+fn carry_totals(
+    tx: &mut Transaction<'_>,
+    mut past: PastTotals,
+) -> Result<Vec<Sum>, postgres::Error> {
+    let from_ms = read::kept(tx)?.from_ms;
+    if past.is_idle() || from_ms == i64::MIN {
+        return Ok(Vec::new());
+    }
+    let mut groups = BTreeMap::new();
+    read::groups(tx, &mut groups)?;
+    let days = i64::MIN..Grain::Day.of(from_ms);
+    read::rollups(tx, Grain::Day, days, true, &mut |_, id, amounts| {
+        if let Some(group) = groups.get(&id) {
+            past.add(group, amounts);
+        }
+    })?;
+    read::walk(tx, "a.at_ms < $1", &[&from_ms], &mut |attempt| {
+        past.is_there(&attempt);
+        true
+    })?;
+    let mut sums = Vec::new();
+    for (counter, posted) in past.sums() {
+        carry(tx, &counter, 0, posted)?;
+        sums.push(Sum {
+            counter,
+            id: 0,
+            posted,
+            leased: 0,
+        });
+    }
+    Ok(sums)
+}
+
+fn carry(
+    tx: &mut Transaction<'_>,
+    name: &str,
+    id: i64,
+    amount: i128,
+) -> Result<(), postgres::Error> {
+    tx.execute(
+        "INSERT INTO fb_carried (name, id, amount) VALUES ($1, $2, $3::text::numeric) ON CONFLICT (name, id) DO UPDATE SET amount = fb_carried.amount + excluded.amount",
+        &[&name, &id, &amount.to_string()],
+    )
+    .map(drop)
+}
+
+/// As in the embedded store. Of several replicas each takes attempts that no other has taken.
+fn expire(tx: &mut Transaction<'_>, before_ms: i64, most: i64) -> Result<(), postgres::Error> {
+    let mut old = Vec::new();
+    let which = "a.attempt IN (SELECT attempt FROM fb_attempt WHERE at_ms < $1 AND outcome IS NOT NULL ORDER BY at_ms LIMIT $2 FOR UPDATE SKIP LOCKED)";
+    read::walk(tx, which, &[&before_ms, &most], &mut |a| {
+        old.push(a);
+        true
+    })?;
+    let hours = tx.execute(
+        "DELETE FROM fb_rollup_hour WHERE at = (SELECT min(at) FROM fb_rollup_hour) AND at < $1",
+        &[&Grain::Hour.of(before_ms)],
+    )?;
+    if old.is_empty() && hours == 0 {
+        return Ok(());
+    }
+    tx.execute(
+        "INSERT INTO fb_kept (one, from_ms) VALUES (1, $1) ON CONFLICT (one) DO UPDATE SET from_ms = greatest(fb_kept.from_ms, excluded.from_ms)",
+        &[&before_ms],
+    )?;
+    let counters = read::defined(tx)?;
+    let mut carried: BTreeMap<(String, i64), i128> = BTreeMap::new();
+    for attempt in &old {
+        for (at, amount) in sums::left_behind(&counters, attempt) {
+            *carried.entry(at).or_default() += amount;
+        }
+    }
+    for ((name, id), amount) in carried {
+        carry(tx, &name, id, amount)?;
+    }
+    let gone: Vec<&str> = old.iter().map(|a| &*a.opening.attempt).collect();
+    for table in ["fb_correction", "fb_attempt"] {
+        tx.execute(
+            &format!("DELETE FROM {table} WHERE attempt = ANY($1)"),
+            &[&gone],
+        )?;
+    }
+    Ok(())
 }
 
 /// A number that is wider than any of PostgreSQL's integers goes as text.

@@ -1,12 +1,14 @@
 //! Reading the books: for the start, for export, for verification.
 
-use super::super::Frozen;
 use super::super::columns::{self, ColumnKind, ColumnValue};
+use super::super::sums;
+use super::super::{Frozen, Kept};
 use crate::ledger::cap::Counter;
 use crate::ledger::record::{Attempt, Forfeit, Opening, Sum};
+use crate::ledger::rollup::{Amounts, Grain, Group};
 use crate::money::PicoUsd;
 use rusqlite::types::{Type, ValueRef};
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension, Row};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -137,6 +139,116 @@ pub(super) fn one(db: &Connection, attempt: &str) -> rusqlite::Result<Option<Att
         false
     })?;
     Ok(found)
+}
+
+/// How many attempts have ended that came after this one, without this other one.
+pub(super) fn followers(db: &Connection, attempt: &str, but: &str) -> rusqlite::Result<i64> {
+    db.prepare_cached(
+        "SELECT COUNT(*) FROM attempt WHERE escalated_from = ?1 AND escalated_from <> '' AND outcome IS NOT NULL AND attempt <> ?2",
+    )?
+    .query_row([attempt, but], |row| row.get(0))
+}
+
+/// Where the sums over hours, or days, are.
+pub(super) fn sums_table(grain: Grain) -> &'static str {
+    match grain {
+        Grain::Hour => "rollup_hour",
+        Grain::Day => "rollup_day",
+    }
+}
+
+/// What groups add up to: numbers of hours or days since 1970 from the first to before the last, the group's row, the sums.
+pub(super) fn rollups(
+    db: &Connection,
+    grain: Grain,
+    between: Range<i64>,
+    each: &mut dyn FnMut(i64, i64, &Amounts),
+) -> rusqlite::Result<()> {
+    let (table, names) = (sums_table(grain), sums::columns(|name, _| name.to_owned()));
+    let mut statement = db.prepare_cached(&format!(
+        "SELECT at, grp, {names} FROM {table} WHERE at >= ?1 AND at < ?2"
+    ))?;
+    let mut rows = statement.query([between.start, between.end])?;
+    while let Some(row) = rows.next()? {
+        let mut values = [0; Amounts::NAMES.len()];
+        for (value, n) in values.iter_mut().zip(2..) {
+            *value = i128::from(row.get::<_, i64>(n)?);
+        }
+        each(row.get(0)?, row.get(1)?, &Amounts::of_values(values));
+    }
+    Ok(())
+}
+
+/// The groups whose rows come after this one.
+pub(super) fn groups_after(
+    db: &Connection,
+    last: i64,
+) -> rusqlite::Result<Vec<(i64, Group<'static>)>> {
+    let mut statement =
+        db.prepare_cached("SELECT id, name FROM rollup_group WHERE id > ?1 ORDER BY id")?;
+    let rows = statement.query_map([last], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
+    let mut groups = Vec::new();
+    for row in rows {
+        let (id, name): (i64, String) = row?;
+        let group = Group::read(&name).ok_or_else(|| {
+            let why = format!("the group {id} cannot be read");
+            rusqlite::Error::FromSqlConversionFailure(1, Type::Text, why.into())
+        })?;
+        groups.push((id, group));
+    }
+    Ok(groups)
+}
+
+/// The oldest attempts that were admitted before an instant and have ended.
+pub(super) fn oldest(db: &Connection, before_ms: i64, most: i64) -> rusqlite::Result<Vec<Attempt>> {
+    let mut found = Vec::new();
+    let which = "a.attempt IN (SELECT attempt FROM attempt WHERE at_ms < ?1 AND outcome IS NOT NULL ORDER BY at_ms LIMIT ?2)";
+    walk(db, which, &[&before_ms, &most], &mut |a| {
+        found.push(a);
+        true
+    })?;
+    Ok(found)
+}
+
+/// From when on attempts are kept.
+pub(super) fn kept_from(db: &Connection) -> rusqlite::Result<i64> {
+    let found = db
+        .prepare_cached("SELECT from_ms FROM kept")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    Ok(found.unwrap_or(i64::MIN))
+}
+
+/// What attempts that were deleted had added to counters.
+pub(super) fn carried(db: &Connection) -> rusqlite::Result<Vec<Sum>> {
+    db.prepare("SELECT name, id, amount FROM carried")?
+        .query_map([], |row| {
+            Ok(Sum {
+                counter: row.get(0)?,
+                id: row.get(1)?,
+                posted: i128::from(row.get::<_, i64>(2)?),
+                leased: 0,
+            })
+        })?
+        .collect()
+}
+
+pub(super) fn kept(db: &Connection, bytes: u64) -> rusqlite::Result<Kept> {
+    let number = |text: &str| -> rusqlite::Result<Option<i64>> {
+        let found = db.prepare_cached(text)?.query_row([], |row| row.get(0));
+        Ok(found.optional()?.flatten())
+    };
+    // Rows are numbered in their order and the oldest go first.
+    let first = number("SELECT MIN(rowid) FROM attempt")?.unwrap_or(1);
+    let last = number("SELECT MAX(rowid) FROM attempt")?.unwrap_or(0);
+    let day = number("SELECT MIN(at) FROM rollup_day")?;
+    Ok(Kept {
+        from_ms: kept_from(db)?,
+        last_ms: number("SELECT MAX(at_ms) FROM attempt")?,
+        first_ms: day.map(|day| day * Grain::Day.ms()),
+        attempts: u64::try_from(last - first + 1).unwrap_or(0),
+        bytes,
+    })
 }
 
 fn walk(

@@ -1,7 +1,7 @@
 //! The schema and its forward migrations: each in one transaction, after a backup copy.
 
 use super::super::caps_text;
-use super::{failed, sql};
+use super::{failed, sql, write};
 use crate::error::Error;
 use crate::ledger::cap::Cap;
 use crate::ledger::window::Window;
@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What this flyball writes.
-pub const SCHEMA_VERSION: i64 = 7;
+pub const SCHEMA_VERSION: i64 = 8;
 
 /// `MIGRATIONS[n]` leads from version n to n + 1.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     // 1: attempts, what they add up to, and keys.
     "CREATE TABLE key (
         id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, hash BLOB NOT NULL UNIQUE, created INTEGER NOT NULL,
@@ -77,6 +77,15 @@ const MIGRATIONS: [&str; 7] = [
     ALTER TABLE attempt ADD COLUMN cause TEXT;
     ALTER TABLE attempt ADD COLUMN cache_discount INTEGER;
     CREATE INDEX attempt_from ON attempt(escalated_from) WHERE escalated_from <> '';",
+    // 8: what attempts add up to by group, over hours and days; from when on attempts are kept, and what those that were deleted had
+    // added to counters.
+    "CREATE TABLE rollup_group (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
+    CREATE TABLE rollup_hour (at INTEGER NOT NULL, grp INTEGER NOT NULL, requests INTEGER NOT NULL, attempts INTEGER NOT NULL, input INTEGER NOT NULL, cached INTEGER NOT NULL, cache_write INTEGER NOT NULL, output INTEGER NOT NULL,
+        reasoning INTEGER NOT NULL, cost INTEGER NOT NULL, baseline INTEGER NOT NULL, cache_discount INTEGER NOT NULL, provisional INTEGER NOT NULL, cap_tokens INTEGER NOT NULL, cap_requests INTEGER NOT NULL, PRIMARY KEY (at, grp)) STRICT, WITHOUT ROWID;
+    CREATE TABLE rollup_day (at INTEGER NOT NULL, grp INTEGER NOT NULL, requests INTEGER NOT NULL, attempts INTEGER NOT NULL, input INTEGER NOT NULL, cached INTEGER NOT NULL, cache_write INTEGER NOT NULL, output INTEGER NOT NULL,
+        reasoning INTEGER NOT NULL, cost INTEGER NOT NULL, baseline INTEGER NOT NULL, cache_discount INTEGER NOT NULL, provisional INTEGER NOT NULL, cap_tokens INTEGER NOT NULL, cap_requests INTEGER NOT NULL, PRIMARY KEY (at, grp)) STRICT, WITHOUT ROWID;
+    CREATE TABLE kept (one INTEGER PRIMARY KEY, from_ms INTEGER NOT NULL) STRICT;
+    CREATE TABLE carried (name TEXT NOT NULL, id INTEGER NOT NULL, amount INTEGER NOT NULL, PRIMARY KEY (name, id)) STRICT;",
 ];
 
 /// Pages of 4 KiB that gather in the write-ahead log before they are copied into the file.
@@ -173,6 +182,9 @@ fn migrate(db: &mut Connection, path: &Path) -> Result<(), Error> {
         if found < 3 {
             carry_caps_over(&tx).map_err(sql(path))?;
         }
+        if found < 8 {
+            write::fill_sums(&tx).map_err(sql(path))?;
+        }
         tx.pragma_update(None, "user_version", SCHEMA_VERSION)
             .map_err(sql(path))?;
     }
@@ -235,6 +247,16 @@ mod tests {
                 _ => "INSERT INTO counter VALUES ('|usd|day|UTC', 1, 42)",
             };
             db.execute(row, []).expect("a row");
+            db.execute(
+                "INSERT INTO attempt (attempt, request, at_ms, provider, model, effort, tier, task, rule, difficulty_milli, dialect, simulated, bound, catalogue, outcome, basis, cost, baseline, excess, input, cached, cache_write, cache_write_long, output, reasoning)
+                 VALUES ('a', 'r', 86400001, 'p', 'm', 'low', 'small', 'code', 'plain', 0, 'd', 0, 9, 'c', 'ok', 'reported', 7, 12, 0, 1, 2, 3, 4, 5, 0)",
+                [],
+            )
+            .expect("an attempt");
+            if old >= 3 {
+                db.execute("UPDATE attempt SET tokens = 15", [])
+                    .expect("its tokens");
+            }
             drop(db);
             let db = open(dir.path()).expect("migrates");
             assert_eq!(version(&db).expect("a version"), SCHEMA_VERSION);
@@ -246,6 +268,16 @@ mod tests {
                 )
                 .expect("the row");
             assert_eq!(posted, 42);
+            for (table, at) in [("rollup_hour", 24), ("rollup_day", 1)] {
+                let sums: (i64, i64, i64, i64) = db
+                    .query_row(
+                        &format!("SELECT at, requests, cost, baseline FROM {table}"),
+                        [],
+                        |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)),
+                    )
+                    .expect("the sums");
+                assert_eq!(sums, (at, 1, 7, 12), "{table} of version {old}");
+            }
             let copy =
                 Connection::open(file(dir.path()).with_extension(format!("v{old}.backup.sqlite")))
                     .expect("a backup");

@@ -1,12 +1,14 @@
 //! Writing the books: each batch in one transaction.
 
 use super::super::columns::{self, CLOSING, ColumnValue, OPENING};
-use super::super::{Given, StoreAnswer, StoreWork};
+use super::super::sums::{self, Groups, PastTotals, SumChanges};
+use super::super::{EVER, Given, StoreAnswer, StoreWork};
 use super::{OWNER, integer, read};
 use crate::ledger::balance::{Posting, Want};
 use crate::ledger::cap::{Counter, covered};
-use crate::ledger::record::{Closing, Correction, Opening, Sum, TrueUp, crashed};
+use crate::ledger::record::{Closed, Closing, Correction, Opening, Sum, TrueUp, crashed};
 use crate::ledger::replay::{Replay, corrections, counts};
+use crate::ledger::rollup::{Grain, Group};
 use foldhash::{HashMap, HashSet};
 use rusqlite::types::{Null, ToSql, ToSqlOutput};
 use rusqlite::{
@@ -19,8 +21,29 @@ use std::sync::{Arc, LazyLock};
 /// Changes of one counter's window: posted, and leased.
 type Changes = BTreeMap<(Arc<str>, i64), (i128, i128)>;
 
+/// What a transaction changes beside the rows of attempts.
+#[derive(Default)]
+struct BatchChanges<'w> {
+    counters: Changes,
+    sums: SumChanges<'w>,
+}
+
 pub(super) fn write(
     db: &mut Connection,
+    groups: &mut Groups,
+    works: &[&StoreWork],
+) -> rusqlite::Result<Vec<StoreAnswer>> {
+    let written = write_all(db, groups, works);
+    if written.is_err() {
+        // Those that the transaction has added are not there.
+        groups.clear();
+    }
+    written
+}
+
+fn write_all(
+    db: &mut Connection,
+    groups: &mut Groups,
     works: &[&StoreWork],
 ) -> rusqlite::Result<Vec<StoreAnswer>> {
     for work in works {
@@ -29,7 +52,7 @@ pub(super) fn write(
         }
     }
     let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    let mut changes = Changes::new();
+    let mut changes = BatchChanges::default();
     let mut answers = Vec::with_capacity(works.len());
     let mut short = ShortAttempts::of(works);
     let mut rows = Rows::of(&tx)?;
@@ -37,7 +60,8 @@ pub(super) fn write(
         answers.push(one(&tx, &mut rows, work, &mut short, &mut changes)?);
     }
     drop(rows);
-    apply(&tx, &mut changes)?;
+    apply(&tx, &mut changes.counters)?;
+    apply_sums(&tx, groups, &mut changes.sums)?;
     tx.commit()?;
     Ok(answers)
 }
@@ -52,7 +76,7 @@ struct ShortAttempts<'w> {
 impl<'w> ShortAttempts<'w> {
     fn of(works: &[&'w StoreWork]) -> ShortAttempts<'w> {
         let closing = works.iter().filter_map(|work| match work {
-            StoreWork::Close(closing, _) => Some(&*closing.attempt),
+            StoreWork::Close(_, closing, _) => Some(&*closing.attempt),
             _ => None,
         });
         ShortAttempts {
@@ -76,7 +100,7 @@ fn one<'w>(
     rows: &mut Rows<'_>,
     work: &'w StoreWork,
     short: &mut ShortAttempts<'w>,
-    changes: &mut Changes,
+    changes: &mut BatchChanges<'w>,
 ) -> rusqlite::Result<StoreAnswer> {
     match work {
         StoreWork::Open(opening) => {
@@ -84,19 +108,20 @@ fn one<'w>(
                 rows.insert(opening)?;
             }
         }
-        StoreWork::Close(closing, postings) => {
+        StoreWork::Close(opening, closing, postings) => {
             let written = match short.open.remove(&*closing.attempt) {
                 Some(opening) => rows.insert_closed(opening, closing)?,
                 None => 0,
             };
             // Only an open row can be closed: a second close changes nothing and spends nothing.
             if written == 1 || rows.close(closing)? == 1 {
-                note(changes, postings);
+                note(&mut changes.counters, postings);
+                add_up(tx, &mut changes.sums, opening, closing)?;
             }
         }
-        StoreWork::Return(postings) => note(changes, postings),
+        StoreWork::Return(postings) => note(&mut changes.counters, postings),
         StoreWork::Lease(wants) => {
-            apply(tx, changes)?;
+            apply(tx, &mut changes.counters)?;
             let given = wants
                 .iter()
                 .map(|want| lease(tx, want))
@@ -104,9 +129,10 @@ fn one<'w>(
             return Ok(StoreAnswer::Leases(0, given));
         }
         StoreWork::Define { counters, now } => {
-            apply(tx, changes)?;
+            apply(tx, &mut changes.counters)?;
             return Ok(StoreAnswer::Sums(define(tx, counters, *now)?));
         }
+        StoreWork::Expire { before_ms, most } => expire(tx, *before_ms, *most)?,
         StoreWork::Freeze(f) => {
             tx.execute(
                 "INSERT INTO frozen (provider, model, since, why) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
@@ -124,6 +150,112 @@ fn one<'w>(
         StoreWork::Beat | StoreWork::Flush | StoreWork::PagesMax(_) => {}
     }
     Ok(StoreAnswer::Done)
+}
+
+/// Adds an attempt that has just ended to the sums. A request counts once, with its last attempt.
+fn add_up<'w>(
+    tx: &Transaction<'_>,
+    sums: &mut SumChanges<'w>,
+    opening: &'w Opening,
+    closing: &'w Closing,
+) -> rusqlite::Result<()> {
+    let attempt = &*opening.attempt;
+    let followed = sums::may_be_followed(closing.outcome) && read::followers(tx, attempt, "")? > 0;
+    sums.ended(&Closed {
+        opening,
+        closing,
+        trued_up: None,
+        followed,
+    });
+    overtake(tx, sums, opening)
+}
+
+/// Takes the request from the attempt before this one, if this is the first to have come after it.
+fn overtake(
+    tx: &Transaction<'_>,
+    sums: &mut SumChanges<'_>,
+    opening: &Opening,
+) -> rusqlite::Result<()> {
+    let from = &*opening.escalated_from;
+    if from.is_empty() || read::followers(tx, from, &opening.attempt)? > 0 {
+        return Ok(());
+    }
+    if let Some(before) = read::one(tx, from)? {
+        sums.overtaken(&before);
+    }
+    Ok(())
+}
+
+static ADD_SUMS: LazyLock<[(Grain, String); 2]> = LazyLock::new(|| {
+    Grain::ALL.map(|grain| {
+        let table = read::sums_table(grain);
+        let names = sums::columns(|name, _| name.to_owned());
+        let places = sums::columns(|_, n| format!("?{}", n + 3));
+        let added = sums::columns(|name, _| format!("{name} = {name} + excluded.{name}"));
+        let text = format!(
+            "INSERT INTO {table} (at, grp, {names}) VALUES (?1, ?2, {places}) ON CONFLICT (at, grp) DO UPDATE SET {added}"
+        );
+        (grain, text)
+    })
+});
+
+/// Writes what was gathered.
+fn apply_sums(
+    tx: &Transaction<'_>,
+    groups: &mut Groups,
+    changes: &mut SumChanges<'_>,
+) -> rusqlite::Result<()> {
+    let all = changes.take(groups, |group| group_row(tx, group))?;
+    for ((_, rows), (_, text)) in all.iter().zip(&*ADD_SUMS) {
+        if rows.is_empty() {
+            continue;
+        }
+        let mut statement = tx.prepare_cached(text)?;
+        for ((at, group), amounts) in rows {
+            statement.raw_bind_parameter(1, at)?;
+            statement.raw_bind_parameter(2, group)?;
+            for (value, n) in amounts.values().into_iter().zip(3..) {
+                statement.raw_bind_parameter(n, integer(value)?)?;
+            }
+            statement.raw_execute()?;
+        }
+    }
+    Ok(())
+}
+
+/// The row of a group, which is made where there is none.
+fn group_row(tx: &Transaction<'_>, group: &Group<'_>) -> rusqlite::Result<i64> {
+    let name = group.text();
+    let found = tx
+        .prepare_cached("SELECT id FROM rollup_group WHERE name = ?1")?
+        .query_row([&name], |row| row.get(0))
+        .optional()?;
+    if let Some(id) = found {
+        return Ok(id);
+    }
+    tx.prepare_cached("INSERT INTO rollup_group (name) VALUES (?1)")?
+        .execute([&name])?;
+    Ok(tx.last_insert_rowid())
+}
+
+/// Groups gathered before they are written, while old attempts are added up.
+const FILLED_AT_ONCE: usize = 50_000;
+
+/// Adds up every attempt of books from before sums were kept.
+pub(super) fn fill_sums(tx: &Transaction<'_>) -> rusqlite::Result<()> {
+    let (mut groups, mut sums) = (Groups::default(), SumChanges::default());
+    let mut failed = Ok(());
+    read::walk_between(tx, EVER, &mut |attempt| {
+        if let Some(closed) = attempt.closed() {
+            sums.ended_owned(&closed);
+        }
+        if sums.len() >= FILLED_AT_ONCE {
+            failed = apply_sums(tx, &mut groups, &mut sums);
+        }
+        failed.is_ok()
+    })?;
+    failed?;
+    apply_sums(tx, &mut groups, &mut sums)
 }
 
 fn note(changes: &mut Changes, postings: &[Posting]) {
@@ -208,11 +340,16 @@ fn define(tx: &Transaction<'_>, counters: &[Counter], now: i64) -> rusqlite::Res
             params![sum.counter, sum.id],
         )?;
     }
+    let past = PastTotals::of(&new);
+    forget_carried(tx, &new)?;
     let mut replay = Replay::running(new, now);
     read::walk_between(tx, replay.from_ms()..i64::MAX, &mut |attempt| {
         replay.add(&attempt);
         true
     })?;
+    for sum in carry_totals(tx, past)? {
+        replay.add_sum(&sum);
+    }
     let sums = replay.sums();
     for sum in &sums {
         tx.execute(
@@ -221,6 +358,91 @@ fn define(tx: &Transaction<'_>, counters: &[Counter], now: i64) -> rusqlite::Res
         )?;
     }
     Ok(sums)
+}
+
+/// What deleted attempts had added to an earlier life of counters that begin again.
+fn forget_carried(tx: &Transaction<'_>, new: &[Counter]) -> rusqlite::Result<()> {
+    for sum in read::carried(tx)?
+        .iter()
+        .filter(|s| covered(&s.counter, new))
+    {
+        tx.execute(
+            "DELETE FROM carried WHERE name = ?1 AND id = ?2",
+            params![sum.counter, sum.id],
+        )?;
+    }
+    Ok(())
+}
+
+/// What deleted attempts would have added to new counters without a window, as their days' sums tell. It is noted as theirs.
+fn carry_totals(tx: &Transaction<'_>, mut past: PastTotals) -> rusqlite::Result<Vec<Sum>> {
+    let from_ms = read::kept_from(tx)?;
+    if past.is_idle() || from_ms == i64::MIN {
+        return Ok(Vec::new());
+    }
+    let groups: BTreeMap<i64, Group<'static>> = read::groups_after(tx, 0)?.into_iter().collect();
+    let days = i64::MIN..Grain::Day.of(from_ms);
+    read::rollups(tx, Grain::Day, days, &mut |_, id, amounts| {
+        if let Some(group) = groups.get(&id) {
+            past.add(group, amounts);
+        }
+    })?;
+    read::walk_between(tx, i64::MIN..from_ms, &mut |attempt| {
+        past.is_there(&attempt);
+        true
+    })?;
+    let mut sums = Vec::new();
+    for (counter, posted) in past.sums() {
+        carry(tx, &counter, 0, posted)?;
+        sums.push(Sum {
+            counter,
+            id: 0,
+            posted,
+            leased: 0,
+        });
+    }
+    Ok(sums)
+}
+
+fn carry(tx: &Transaction<'_>, name: &str, id: i64, amount: i128) -> rusqlite::Result<()> {
+    tx.prepare_cached(
+        "INSERT INTO carried (name, id, amount) VALUES (?1, ?2, ?3)
+         ON CONFLICT (name, id) DO UPDATE SET amount = amount + excluded.amount",
+    )?
+    .execute(params![name, id, integer(amount)?])
+    .map(drop)
+}
+
+/// Deletes some of the attempts from before an instant. What they have added to counters is carried on in their place.
+fn expire(tx: &Transaction<'_>, before_ms: i64, most: i64) -> rusqlite::Result<()> {
+    let old = read::oldest(tx, before_ms, most)?;
+    let hours = tx
+        .prepare_cached(
+            "DELETE FROM rollup_hour WHERE at = (SELECT MIN(at) FROM rollup_hour) AND at < ?1",
+        )?
+        .execute([Grain::Hour.of(before_ms)])?;
+    if old.is_empty() && hours == 0 {
+        return Ok(());
+    }
+    tx.prepare_cached(
+        "INSERT INTO kept (one, from_ms) VALUES (1, ?1) ON CONFLICT (one) DO UPDATE SET from_ms = MAX(from_ms, excluded.from_ms)",
+    )?
+    .execute([before_ms])?;
+    let counters = read::defined(tx)?;
+    let mut carried: BTreeMap<(String, i64), i128> = BTreeMap::new();
+    for attempt in &old {
+        for (at, amount) in sums::left_behind(&counters, attempt) {
+            *carried.entry(at).or_default() += amount;
+        }
+        for table in ["correction", "attempt"] {
+            tx.prepare_cached(&format!("DELETE FROM {table} WHERE attempt = ?1"))?
+                .execute([&attempt.opening.attempt])?;
+        }
+    }
+    for ((name, id), amount) in carried {
+        carry(tx, &name, id, amount)?;
+    }
+    Ok(())
 }
 
 static INSERT: LazyLock<String> = LazyLock::new(|| {
@@ -315,17 +537,23 @@ fn limit_pages(db: &Connection, full: bool) {
 
 /// Charges what the last owner of the file left: its open attempts at their bound, their outcome being unknown, and whatever
 /// else of its leases it did not give back. Returns how many attempts.
-pub(super) fn sweep(db: &mut Connection, now_ms: i64) -> rusqlite::Result<usize> {
+pub(super) fn sweep(
+    db: &mut Connection,
+    groups: &mut Groups,
+    now_ms: i64,
+) -> rusqlite::Result<usize> {
     let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     let counters = read::defined(&tx)?;
     let open = read::open_attempts(&tx)?;
     let mut leases = read::leases(&tx)?;
     let mut changes = Changes::new();
+    let mut sums = SumChanges::default();
     let mut rows = Rows::of(&tx)?;
-    for opening in &open {
-        let closing = crashed(opening);
-        rows.close(&closing)?;
-        for (name, id, amount) in counts(&counters, opening, &closing) {
+    let closings: Vec<Closing> = open.iter().map(crashed).collect();
+    for (opening, closing) in open.iter().zip(&closings) {
+        rows.close(closing)?;
+        add_up(&tx, &mut sums, opening, closing)?;
+        for (name, id, amount) in counts(&counters, opening, closing) {
             let change = changes.entry((name.as_str().into(), id)).or_default();
             change.0 += amount;
             if let Some(lease) = leases.get_mut(&(name, id)) {
@@ -345,12 +573,17 @@ pub(super) fn sweep(db: &mut Connection, now_ms: i64) -> rusqlite::Result<usize>
     }
     tx.execute("DELETE FROM lease", [])?;
     apply(&tx, &mut changes)?;
+    apply_sums(&tx, groups, &mut sums)?;
     tx.commit()?;
     Ok(open.len())
 }
 
 /// Books what a bill says: a row beside the attempt's, and what it changes in the attempt's own windows.
-pub(super) fn true_up(db: &mut Connection, correction: &Correction) -> rusqlite::Result<TrueUp> {
+pub(super) fn true_up(
+    db: &mut Connection,
+    groups: &mut Groups,
+    correction: &Correction,
+) -> rusqlite::Result<TrueUp> {
     let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     let Some(attempt) = read::one(&tx, &correction.attempt)? else {
         return Ok(TrueUp::Unclear);
@@ -369,6 +602,9 @@ pub(super) fn true_up(db: &mut Connection, correction: &Correction) -> rusqlite:
         changes.entry((name.as_str().into(), id)).or_default().0 += amount;
     }
     apply(&tx, &mut changes)?;
+    let mut sums = SumChanges::default();
+    sums.corrected(&attempt, c.cost);
+    apply_sums(&tx, groups, &mut sums)?;
     tx.commit()?;
     Ok(TrueUp::Corrected(change))
 }
