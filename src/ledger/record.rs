@@ -133,6 +133,13 @@ impl Shown {
 }
 
 impl Closing {
+    /// Its answer went to nobody: another one's went in its place, or it was held against another one.
+    #[must_use]
+    pub fn is_aside(&self) -> bool {
+        let of_another = [Some(Cause::Escalated), Some(Cause::Check)];
+        self.outcome == Outcome::Escalated || of_another.contains(&self.cause)
+    }
+
     /// The end of an attempt for which no work was done: nothing was used, nothing is charged.
     #[must_use]
     pub fn void(attempt: &str, outcome: Outcome) -> Closing {
@@ -415,7 +422,8 @@ pub struct Attempt {
     pub closing: Option<Closing>,
     /// What the provider's bill says that it cost, where a bill has corrected it.
     pub trued_up: Option<PicoUsd>,
-    /// Another attempt of its request has come after it and has ended, because this one was not good enough or has failed.
+    /// Another attempt of its request has come after it and has ended, because this one was not good enough or has failed. What was
+    /// only held against its answer does not count.
     pub followed: bool,
 }
 
@@ -476,10 +484,7 @@ impl Closed<'_> {
     /// asked about another answer, or for a comparison, has none of its own.
     #[must_use]
     pub fn is_final(&self) -> bool {
-        let of_another = [Some(Cause::Escalated), Some(Cause::Check)];
-        !self.followed
-            && self.closing.outcome != Outcome::Escalated
-            && !of_another.contains(&self.closing.cause)
+        !self.followed && !self.closing.is_aside()
     }
 }
 

@@ -481,7 +481,10 @@ async fn what_was_open_at_a_crash_is_charged_at_its_bound_and_spending_survives_
     // What a killed process leaves: an attempt that was dispatched and never closed.
     let db = flyball::ledger::store::sqlite::open(&dir.path().join("data")).expect("the ledger");
     db.execute("UPDATE attempt SET outcome = NULL, basis = NULL, cost = NULL, baseline = NULL, excess = NULL, input = NULL, cached = NULL, cache_write = NULL, cache_write_long = NULL, output = NULL, reasoning = NULL, tokens = NULL", []).expect("changed");
-    db.execute("DELETE FROM counter", []).expect("changed");
+    for table in ["counter", "rollup_hour", "rollup_day"] {
+        db.execute(&format!("DELETE FROM {table}"), [])
+            .expect("changed");
+    }
     drop(db);
     let flyball = Flyball::start_in(dir, &compatible(&upstream)).await;
     let row = &flyball.rows().await[0];

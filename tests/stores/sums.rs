@@ -7,7 +7,7 @@ use flyball::ledger::balance::Posting;
 use flyball::ledger::cap::{Counter, Dim, Measure, Pick, Scope};
 use flyball::ledger::pace::spent_since;
 use flyball::ledger::record::{
-    Attempt, Basis, Cause, Closing, Correction, Opening, Outcome, TrueUp,
+    Attempt, Basis, Cause, Closing, Correction, Opening, Outcome, Shown, TrueUp,
 };
 use flyball::ledger::replay::counts;
 use flyball::ledger::report::{Dimension, Query, Report, read};
@@ -17,6 +17,7 @@ use flyball::ledger::store::sqlite::Sqlite;
 use flyball::ledger::store::{EVER, Key, Store, StoreAnswer, StoreWork};
 use flyball::ledger::window::{Window, Zone};
 use flyball::money::PicoUsd;
+use flyball::probe::evidence::Sign;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -276,20 +277,26 @@ fn value(attempt: &Attempt, by: &Dimension, zone: &jiff::tz::TimeZone) -> String
 /// Requests, attempts, tokens, cost, baseline.
 type Told = [i128; 6];
 
+/// Its answer went to nobody.
+fn is_aside(attempt: &Attempt) -> bool {
+    let closing = attempt.closing.as_ref().expect("closed");
+    let of_another = matches!(closing.cause, Some(Cause::Check | Cause::Escalated));
+    of_another || closing.outcome == Outcome::Escalated
+}
+
 /// What attempts add up to by some dimensions, one by one.
 fn added_up(attempts: &[Attempt], query: &Query, tz: &str) -> BTreeMap<Vec<String>, Told> {
     let zone = jiff::tz::TimeZone::get(tz).expect("a zone");
     let closed = attempts.iter().filter(|a| a.closing.is_some());
-    let before: HashSet<&str> = closed.clone().map(|a| &*a.opening.escalated_from).collect();
+    let took_its_place = closed.clone().filter(|a| !is_aside(a));
+    let before: HashSet<&str> = took_its_place.map(|a| &*a.opening.escalated_from).collect();
     let mut sums: BTreeMap<Vec<String>, Told> = BTreeMap::new();
     for attempt in closed {
         let (o, c) = (&attempt.opening, attempt.closing.as_ref().expect("closed"));
         if o.at_ms < query.from_ms || o.at_ms >= query.to_ms {
             continue;
         }
-        let aside = matches!(c.cause, Some(Cause::Check | Cause::Escalated))
-            || c.outcome == Outcome::Escalated;
-        let last = !aside && !before.contains(&*o.attempt);
+        let last = !is_aside(attempt) && !before.contains(&*o.attempt);
         let values = query
             .by
             .iter()
@@ -504,6 +511,71 @@ fn a_request_counts_once_with_its_last_attempt_whichever_ends_first() {
             assert_eq!(requests(store.as_mut()), expected.into(), "{which}");
             is_whole(store.as_mut(), which);
         }
+    });
+}
+
+#[test]
+fn an_answer_that_is_only_held_against_another_ones_takes_no_request_from_it() {
+    each_store(|which, open| {
+        let mut store = start(open);
+        let cases = [
+            // The better arm's answer is for a comparison.
+            (Outcome::Escalated, Some(Cause::Escalated), [1, 0]),
+            (Outcome::UpstreamError, Some(Cause::Escalated), [1, 0]),
+            // The better arm was to answer and failed, so that the first answer was delivered.
+            (Outcome::UpstreamError, None, [0, 1]),
+            (Outcome::Ok, None, [0, 1]),
+        ];
+        let mut expected = [0, 0];
+        for (n, (outcome, cause, counts)) in cases.into_iter().enumerate() {
+            for reversed in [false, true] {
+                let opening = |step: &str, from: &str| {
+                    let name = |step: &str| format!("{which}{reversed}{n}{step}");
+                    Arc::new(Opening {
+                        request: name("r"),
+                        attempt: name(step),
+                        at_ms: FROM,
+                        counted_ms: FROM,
+                        model: step.into(),
+                        escalated_from: if from.is_empty() {
+                            String::new()
+                        } else {
+                            name(from)
+                        },
+                        ..Opening::default()
+                    })
+                };
+                let (a, b) = (opening("a", ""), opening("b", "a"));
+                let first = Closing {
+                    shown: Some(Shown::of(Sign::Answer)),
+                    ..Closing::void(&a.attempt, Outcome::Ok)
+                };
+                let second = Closing {
+                    cause,
+                    ..Closing::void(&b.attempt, outcome)
+                };
+                let mut closes = vec![(a.clone(), first), (b.clone(), second)];
+                if reversed {
+                    closes.reverse();
+                }
+                commit(store.as_mut(), vec![StoreWork::Open(a), StoreWork::Open(b)]);
+                for (opening, closing) in closes {
+                    let closed = StoreWork::Close(opening, Box::new(closing), Vec::new());
+                    commit(store.as_mut(), vec![closed]);
+                }
+                is_whole(store.as_mut(), which);
+                for (sum, count) in expected.iter_mut().zip(counts) {
+                    *sum += count;
+                }
+            }
+        }
+        let by = Query::between(FROM, FROM + 1, vec![Dimension::Model]);
+        let report = read(store.as_mut(), &by).expect("read");
+        let told = |model: &str| {
+            let row = report.rows.iter().find(|r| r.values[0] == model);
+            row.map(|r| r.figures.sums.requests)
+        };
+        assert_eq!([told("a"), told("b")], expected.map(Some), "{which}");
     });
 }
 

@@ -154,6 +154,14 @@ pub(super) fn sets<T>(
     sets.collect::<Vec<_>>().join(", ")
 }
 
+/// That an attempt which came after another one has ended and has taken its place, as [`Closing::is_aside`] says. Before each column stands
+/// this.
+pub(super) fn has_followed(of: &str) -> String {
+    format!(
+        "{of}outcome IS NOT NULL AND {of}outcome <> 'escalated' AND coalesce({of}cause, '') NOT IN ('escalated', 'check')"
+    )
+}
+
 /// What [`attempt`] reads, in its order, from an attempt `a` of this table, its key `k` and its correction `c`. `shown` says how a
 /// column of this name and kind is selected.
 pub(super) fn selected(table: &str, shown: impl Fn(&str, ColumnKind) -> String) -> String {
@@ -169,7 +177,8 @@ pub(super) fn selected(table: &str, shown: impl Fn(&str, ColumnKind) -> String) 
     let beside = beside.map(|(name, kind)| shown(name, kind));
     // The index of those that came after another one holds no other rows, and is not used unless this says so.
     let followed = format!(
-        "EXISTS (SELECT 1 FROM {table} f WHERE f.escalated_from = a.attempt AND f.escalated_from <> '' AND f.outcome IS NOT NULL)"
+        "EXISTS (SELECT 1 FROM {table} f WHERE f.escalated_from = a.attempt AND f.escalated_from <> '' AND {})",
+        has_followed("f.")
     );
     let all = own.chain(beside).chain([followed]);
     all.collect::<Vec<_>>().join(", ")

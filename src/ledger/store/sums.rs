@@ -133,19 +133,11 @@ impl<'w> SumChanges<'w> {
     }
 }
 
-/// Whether another attempt may have come after one that has ended so.
-pub(super) fn may_be_followed(outcome: Outcome) -> bool {
-    match outcome {
-        // One whose answer another one has replaced does not count anyhow.
-        Outcome::Ok | Outcome::Length | Outcome::Escalated => false,
-        Outcome::ClientGone
-        | Outcome::StreamCut
-        | Outcome::UpstreamError
-        | Outcome::UpstreamTimeout
-        | Outcome::RefusedUpstream
-        | Outcome::NotSent
-        | Outcome::Crash => true,
-    }
+/// Whether another attempt may have taken the place of one that has ended so.
+pub(super) fn may_be_followed(closing: &Closing) -> bool {
+    // An answer is delivered, unless it was looked at; one whose place another one has taken does not count anyhow.
+    let answered = matches!(closing.outcome, Outcome::Ok | Outcome::Length);
+    !closing.is_aside() && (closing.shown.is_some() || !answered)
 }
 
 /// The names of the columns of sums, each as `form` writes it with its place among them.

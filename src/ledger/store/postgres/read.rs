@@ -122,14 +122,19 @@ fn list<T: serde::de::DeserializeOwned>(text: &str) -> Vec<T> {
     serde_json::from_str(text).unwrap_or_default()
 }
 
-/// How many attempts have ended that came after this one, without this other one.
+/// How many attempts have taken the place of this one, without this other one.
 pub(super) fn followers(
     c: &mut impl GenericClient,
     attempt: &str,
     but: &str,
 ) -> Result<i64, postgres::Error> {
-    let text = "SELECT COUNT(*) FROM fb_attempt WHERE escalated_from = $1 AND escalated_from <> '' AND outcome IS NOT NULL AND attempt <> $2";
-    Ok(c.query_one(text, &[&attempt, &but])?.get(0))
+    static COUNT: LazyLock<String> = LazyLock::new(|| {
+        format!(
+            "SELECT COUNT(*) FROM fb_attempt WHERE escalated_from = $1 AND escalated_from <> '' AND attempt <> $2 AND {}",
+            columns::has_followed("")
+        )
+    });
+    Ok(c.query_one(COUNT.as_str(), &[&attempt, &but])?.get(0))
 }
 
 /// One attempt by its own id.

@@ -183,7 +183,7 @@ fn add_up<'w>(
     closing: &'w Closing,
 ) -> Result<(), postgres::Error> {
     let attempt = &*opening.attempt;
-    let followed = sums::may_be_followed(closing.outcome) && read::followers(tx, attempt, "")? > 0;
+    let followed = sums::may_be_followed(closing) && read::followers(tx, attempt, "")? > 0;
     sums.ended(&Closed {
         opening,
         closing,
@@ -191,7 +191,7 @@ fn add_up<'w>(
         followed,
     });
     let from = &*opening.escalated_from;
-    if from.is_empty() || read::followers(tx, from, attempt)? > 0 {
+    if closing.is_aside() || from.is_empty() || read::followers(tx, from, attempt)? > 0 {
         return Ok(());
     }
     if let Some(before) = read::one(tx, from)? {

@@ -141,12 +141,16 @@ pub(super) fn one(db: &Connection, attempt: &str) -> rusqlite::Result<Option<Att
     Ok(found)
 }
 
-/// How many attempts have ended that came after this one, without this other one.
+/// How many attempts have taken the place of this one, without this other one.
 pub(super) fn followers(db: &Connection, attempt: &str, but: &str) -> rusqlite::Result<i64> {
-    db.prepare_cached(
-        "SELECT COUNT(*) FROM attempt WHERE escalated_from = ?1 AND escalated_from <> '' AND outcome IS NOT NULL AND attempt <> ?2",
-    )?
-    .query_row([attempt, but], |row| row.get(0))
+    static COUNT: LazyLock<String> = LazyLock::new(|| {
+        format!(
+            "SELECT COUNT(*) FROM attempt WHERE escalated_from = ?1 AND escalated_from <> '' AND attempt <> ?2 AND {}",
+            columns::has_followed("")
+        )
+    });
+    db.prepare_cached(&COUNT)?
+        .query_row([attempt, but], |row| row.get(0))
 }
 
 /// Where the sums over hours, or days, are.

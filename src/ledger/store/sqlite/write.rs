@@ -160,14 +160,17 @@ fn add_up<'w>(
     closing: &'w Closing,
 ) -> rusqlite::Result<()> {
     let attempt = &*opening.attempt;
-    let followed = sums::may_be_followed(closing.outcome) && read::followers(tx, attempt, "")? > 0;
+    let followed = sums::may_be_followed(closing) && read::followers(tx, attempt, "")? > 0;
     sums.ended(&Closed {
         opening,
         closing,
         trued_up: None,
         followed,
     });
-    overtake(tx, sums, opening)
+    match closing.is_aside() {
+        true => Ok(()),
+        false => overtake(tx, sums, opening),
+    }
 }
 
 /// Takes the request from the attempt before this one, if this is the first to have come after it.
