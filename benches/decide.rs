@@ -65,6 +65,7 @@ fn once(policy: &Policy, graded: &Graded) {
         body_effort: None,
         objective: None,
         private: false,
+        detected: Default::default(),
         may_use: &|_| true,
         limit: None,
         tools: false,

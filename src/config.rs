@@ -7,6 +7,7 @@ pub mod discover;
 pub mod names;
 mod places;
 mod price;
+mod privacy;
 mod secret;
 mod vendors;
 pub mod watch;
@@ -23,6 +24,7 @@ use crate::ledger::window::Zone;
 use crate::limits::Limits;
 use crate::pattern::like;
 use crate::price::Catalogue;
+use crate::private::Privacy;
 use crate::provider::Kind;
 use crate::reader::{Page, Table, suggest};
 use crate::route::policy::{self, Rule};
@@ -122,6 +124,8 @@ pub struct Config {
     pub recovery: Recovery,
     /// What `flyball fit` learned from the operator's own outcomes.
     pub overlay: Option<Arc<Overlay>>,
+    /// What makes a request confidential by what is in it, where anything does.
+    pub privacy: Option<Arc<Privacy>>,
     /// The caps.
     pub caps: Shared,
     /// The teams, each with its organisation (or nothing).
@@ -401,6 +405,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
     let whole = reading.complaints_so_far(page) == before;
     let fleet = (whole && !stock.unknown).then_some(&stock.fleet);
     let (rules, rule_files) = rules(reading, top, fleet);
+    let privacy = privacy::privacy(reading, top, &rules, fleet);
     let baseline = baseline(top, fleet);
     let aliases = aliases(top, fleet);
     let probing = probing(top, fleet);
@@ -448,6 +453,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
         overlay,
         probing,
         recovery,
+        privacy,
         caps,
         teams,
         cap_wait,

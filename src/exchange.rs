@@ -11,6 +11,7 @@ mod barred;
 mod body;
 mod bound;
 pub mod completion;
+mod confidential;
 mod count;
 mod embeddings;
 mod files_batches;
@@ -56,9 +57,10 @@ use arc_swap::ArcSwap;
 use barred::{Ended, Tried};
 use bytes::Bytes;
 use completion::{Completion, TurnSoFar};
+use confidential::Seen;
 use count::CountCall;
 use embeddings::Embeddings;
-use files_batches::Keeping;
+use files_batches::{HandedIn, Keeping};
 use http::header::{CONNECTION, CONTENT_ENCODING};
 use http::request::Parts;
 use http::response::Parts as Head;
@@ -109,16 +111,20 @@ pub async fn handle(state: &Arc<State>, request: Request<Incoming>) -> Response<
     let (head, body) = request.into_parts();
     let (dialect, call) = router::asked(&head);
     let misread = origin::check_head(head.version, &head.headers).err();
+    let seen = Seen::default();
     let answered = async {
         if let Some(error) = misread.clone() {
             return Err(error);
         }
         let inbound = inbound(state, &head, dialect, &id, arrived)?;
-        serve(state, inbound, call?, body).await
+        serve(state, inbound, call?, body, &seen).await
     };
-    match answered.await {
+    let answered = answered.await;
+    state.telemetry.found(seen.classes());
+    let answer = match answered {
         Ok(answer) => reply::identified(answer, &id),
         Err(error) => {
+            let error = seen.told(error);
             state.telemetry.refused(&reply::refused(&error, &id));
             let mut answer = reply::error(&error, dialect, &id);
             if misread.is_some() {
@@ -128,7 +134,8 @@ pub async fn handle(state: &Arc<State>, request: Request<Incoming>) -> Response<
             }
             reply::identified(answer, &id)
         }
-    }
+    };
+    reply::found(answer, seen.classes())
 }
 
 /// Who asks, and what holds at this moment.
@@ -163,6 +170,7 @@ async fn serve(
     inbound: Inbound<'_>,
     call: CallKind<'_>,
     body: Incoming,
+    seen: &Seen,
 ) -> Reply {
     let head = inbound.head;
     let whole = |body| body::read_body(head, body, &state.limits);
@@ -172,21 +180,25 @@ async fn serve(
         CallKind::Describe => models::named(&inbound, &whole(body).await?),
         CallKind::Complete(place) => {
             let body = whole(body).await?;
-            let admission = Admission::new(inbound)?;
+            let mut admission = Admission::new(inbound)?;
+            let body = recalled(&admission, &body);
+            confidential::look(&mut admission, &body, seen).await?;
             Exchange::of(state, &admission)
                 .complete(&body, &place)
                 .await
         }
         CallKind::Embed(place) => {
             let body = whole(body).await?;
-            let admission = Admission::new(inbound)?;
+            let mut admission = Admission::new(inbound)?;
+            confidential::look(&mut admission, &body, seen).await?;
             let exchange = Exchange::of(state, &admission);
             let work = Embeddings::read(&admission, &body, &place)?;
             exchange.run(&work).await
         }
         CallKind::Legacy(model) => {
             let body = whole(body).await?;
-            let admission = Admission::new(inbound)?;
+            let mut admission = Admission::new(inbound)?;
+            confidential::look(&mut admission, &body, seen).await?;
             let exchange = Exchange::of(state, &admission);
             exchange.run(&legacy::call(&admission, body, model)?).await
         }
@@ -194,30 +206,51 @@ async fn serve(
             let provider = passthrough::provider(&inbound.policy, &inbound.caller, name)?;
             passthrough::check_path(rest)?;
             let body = whole(body).await?;
-            let admission = Admission::new(inbound)?;
+            let mut admission = Admission::new(inbound)?;
+            let path = passthrough::with_query(rest.to_owned(), head.uri.query());
+            confidential::look_with_path(&mut admission, &body, &path, seen).await?;
             let exchange = Exchange::of(state, &admission);
             let work = Passthrough::to(&admission, provider, rest, body)?;
             exchange.run(&work).await
         }
         CallKind::Keep(place) => {
-            let admission = Admission::keeping(inbound)?;
+            let mut admission = Admission::keeping(inbound)?;
+            let body = match admission.policy.privacy {
+                None => HandedIn::Coming(body),
+                Some(_) => {
+                    let body = whole(body).await?;
+                    let path = passthrough::with_query(place.rest.to_owned(), head.uri.query());
+                    confidential::look_with_path(&mut admission, &body, &path, seen).await?;
+                    HandedIn::Whole(body)
+                }
+            };
             let exchange = Exchange::of(state, &admission);
             let keeping = Keeping::new(&admission, body, place, &state.jobs)?;
             exchange.run(&keeping).await
         }
         CallKind::Count(place) => {
             let body = whole(body).await?;
-            let admission = Admission::uncounted(inbound)?;
+            let mut admission = Admission::uncounted(inbound)?;
+            let body = recalled(&admission, &body);
+            confidential::look(&mut admission, &body, seen).await?;
             let exchange = Exchange::of(state, &admission);
-            exchange
-                .count(&CountCall::read(
-                    &admission,
-                    &exchange.recalled(&body),
-                    &place,
-                )?)
-                .await
+            let count = CountCall::read(&admission, &body, &place)?;
+            exchange.count(&count).await
         }
     }
+}
+
+/// The request with what it names of flyball's own earlier answers in it.
+fn recalled(admission: &Admission<'_>, body: &Bytes) -> Bytes {
+    let Admission {
+        caller,
+        items,
+        dialect,
+        ..
+    } = admission;
+    let known = |id: &str| items.of(caller.name(), id);
+    let recalled = dialect.recall(body, &known);
+    recalled.unwrap_or_else(|| body.clone())
 }
 
 /// One request that is let in, and what it works with.
@@ -254,22 +287,8 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// The request with what it names of flyball's own earlier answers in it.
-    fn recalled(&self, body: &Bytes) -> Bytes {
-        let Admission {
-            caller,
-            items,
-            dialect,
-            ..
-        } = self.admission;
-        let known = |id: &str| items.of(caller.name(), id);
-        let recalled = dialect.recall(body, &known);
-        recalled.unwrap_or_else(|| body.clone())
-    }
-
     /// A completion: graded, decided, and sent to the arms in the order of the decision.
     async fn complete(&self, body: &Bytes, place: &Place<'_>) -> Reply {
-        let body = &self.recalled(body);
         let completion = Completion::read(self.admission, body, place)?;
         let (affinity, caller) = (&self.state.affinity, self.admission.caller.name());
         // What an app asks for behind its user's back is no part of the user's turn: it takes no arm from it and gives it none.

@@ -227,6 +227,7 @@ pub fn policy_of(config: &Config) -> Policy {
         cap_webhook: config.cap_webhook.clone(),
         teams: config.teams.clone(),
         overlay: config.overlay.clone(),
+        privacy: config.privacy.clone(),
         probing: config.probing.clone(),
     }
 }

@@ -23,6 +23,7 @@ use crate::fleet::senses::Carried;
 use crate::fleet::{Arm, Fleet, Model, Unresolved};
 use crate::pattern::like;
 use crate::price::Catalogue;
+use crate::private::{Classes, Privacy};
 use crate::reader::suggest;
 pub use doubts::doubts;
 use policy::{Facts, Rule};
@@ -75,6 +76,8 @@ pub struct Policy {
     pub probing: Probing,
     /// What the operator's own outcomes add to the grader.
     pub overlay: Option<Arc<Overlay>>,
+    /// What makes a request confidential by what is in it, where anything does.
+    pub privacy: Option<Arc<Privacy>>,
 }
 
 /// What is asked.
@@ -97,6 +100,8 @@ pub struct Asked<'a> {
     pub objective: Option<Objective>,
     /// The request must stay on local models.
     pub private: bool,
+    /// What was found in it.
+    pub detected: Classes,
     /// Whether the key may use a model.
     pub may_use: &'a dyn Fn(&str) -> bool,
     /// The client's token limit.
@@ -483,6 +488,7 @@ fn rule(policy: &Policy, asked: &Asked<'_>, graded: &Graded, wants: &Wants) -> A
         key: asked.key,
         objective: wants.objective,
         private: wants.private,
+        detected: asked.detected,
         cap_used: asked.cap_used,
     };
     let mut rules = policy.rules.iter();

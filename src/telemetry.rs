@@ -11,6 +11,7 @@ use crate::arm::{Effort, Tier};
 use crate::error::{Error, Kind};
 use crate::ledger::record::{Closing, Compared, Opening};
 use crate::money::PicoUsd;
+use crate::private::Classes;
 use decisions::Decisions;
 use metrics::Metrics;
 use std::time::Duration;
@@ -261,6 +262,16 @@ impl Telemetry {
     pub fn dropped(&self, from: &'static str, to: &'static str, fields: usize) {
         let count = self.metrics.dropped_fields.with_label_values(&[from, to]);
         count.inc_by(u64::try_from(fields).unwrap_or(u64::MAX));
+    }
+
+    /// These were found in a request; what and where nobody is told.
+    pub fn found(&self, classes: Classes) {
+        for class in classes.iter() {
+            self.metrics
+                .private_requests
+                .with_label_values(&[class.name()])
+                .inc();
+        }
     }
 
     /// A cheap arm was to be asked first, and this became of it.

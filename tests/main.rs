@@ -21,6 +21,7 @@ mod layers;
 mod money;
 mod paths;
 mod pressure;
+mod private;
 mod probing;
 mod protocol;
 mod relaying;

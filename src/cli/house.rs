@@ -94,7 +94,7 @@ impl House {
             .body(())
             .expect("the names are headers")
             .into_parts();
-        let admission = Admission::new(Inbound {
+        let mut admission = Admission::new(Inbound {
             head: &head,
             dialect: asking.dialect,
             caller: Caller { key: None },
@@ -108,6 +108,9 @@ impl House {
             warmth: &self.warmth,
             habits: &self.habits,
         })?;
+        if let Some(privacy) = &self.policy.privacy {
+            admission.found(privacy.detector.find(asking.body, None).classes)?;
+        }
         let completion = Completion::read(&admission, asking.body, asking.place)?;
         Ok(look(&completion))
     }

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::learn::outcome;
 use crate::ledger::books;
 use crate::ledger::store::Key;
+use crate::private::{Action, Class, Classes, Privacy};
 use crate::process::settings_of;
 use crate::route::{Decision, Policy, doubts, starter_tier};
 use bytes::Bytes;
@@ -92,7 +93,7 @@ pub(super) fn check(common: &Common, args: &CheckArgs) -> Result<(), String> {
     if args.json {
         println!(
             "{}",
-            json!({"models": config.fleet.models.len(), "rules": policy.rules.len(), "examples": examples, "catalogue": config.catalogue.version, "warnings": warnings, "wrong": wrong})
+            json!({"models": config.fleet.models.len(), "rules": policy.rules.len(), "examples": examples, "catalogue": config.catalogue.version, "private": policy.privacy.as_ref().map(|p| json!({"detect": names(p.detector.settings().detect), "confidential": names(p.confidential), "words": p.detector.settings().words.len(), "patterns": p.detector.settings().patterns.len(), "action": match p.action { Action::Local => "local", Action::Refuse => "refuse" }})), "warnings": warnings, "wrong": wrong})
         );
     } else {
         println!(
@@ -102,6 +103,9 @@ pub(super) fn check(common: &Common, args: &CheckArgs) -> Result<(), String> {
             policy.rules.len(),
             config.catalogue.version
         );
+        if let Some(privacy) = &policy.privacy {
+            println!("{}", looked_for(privacy));
+        }
         for warning in &warnings {
             println!("warning: {warning}");
         }
@@ -183,7 +187,14 @@ pub(super) fn explain(common: &Common, args: &ExplainArgs) -> Result<(), String>
         let checked = decided.as_ref().map_or(Ok(()), |routed| routed.check());
         let found = decided.as_ref().ok().map(|routed| &routed.decision);
         let graded = completion.graded();
-        show(args.json, graded, &house.policy, found, &checked);
+        let detected = completion.detected();
+        show(
+            args.json,
+            (graded, detected),
+            &house.policy,
+            found,
+            &checked,
+        );
         decided.map(drop).and(checked)
     });
     let outcome = outcome.map_err(|e| e.public)?;
@@ -232,14 +243,15 @@ fn body_of<'a>(
 
 fn show(
     as_json: bool,
-    Graded {
-        features,
-        difficulty,
-    }: &Graded,
+    (graded, detected): (&Graded, Classes),
     policy: &Policy,
     found: Option<&Decision>,
     checked: &Result<(), Error>,
 ) {
+    let Graded {
+        features,
+        difficulty,
+    } = graded;
     let considered: Vec<Value> = found.iter().flat_map(|d| &d.considered).map(|c| json!({"arm": c.arm.to_string(), "expected_usd": c.expected.map(|e| e.now.usd_text()), "with_what_follows_usd": c.expected.map(|e| e.total().usd_text()), "chance": c.chance.map(rounded), "verdict": c.verdict})).collect();
     let attempts: Vec<String> = found
         .iter()
@@ -255,7 +267,7 @@ fn show(
             .collect();
         println!(
             "{}",
-            json!({"task": difficulty.task.name(), "difficulty": rounded(difficulty.difficulty), "failure": rounded(difficulty.failure), "gain": rounded(difficulty.gain), "confidence": rounded(difficulty.confidence), "rule": found.map(|d| &d.rule), "attempts": attempts, "asks_first": found.and_then(|d| d.probe.as_ref()).map(|p| json!({"arm": p.arm.to_string(), "goes_on": rounded(p.goes_on), "expected_usd": p.expected.usd_text()})), "baseline": found.map(|d| d.baseline.to_string()), "considered": considered, "model_unknown": found.and_then(|d| d.unknown.as_ref()).map(ToString::to_string), "refused": checked.as_ref().err().map(|e| &e.public), "features": signals})
+            json!({"task": difficulty.task.name(), "difficulty": rounded(difficulty.difficulty), "failure": rounded(difficulty.failure), "gain": rounded(difficulty.gain), "confidence": rounded(difficulty.confidence), "private": names(detected), "rule": found.map(|d| &d.rule), "attempts": attempts, "asks_first": found.and_then(|d| d.probe.as_ref()).map(|p| json!({"arm": p.arm.to_string(), "goes_on": rounded(p.goes_on), "expected_usd": p.expected.usd_text()})), "baseline": found.map(|d| d.baseline.to_string()), "considered": considered, "model_unknown": found.and_then(|d| d.unknown.as_ref()).map(ToString::to_string), "refused": checked.as_ref().err().map(|e| &e.public), "features": signals})
         );
         return;
     }
@@ -274,6 +286,9 @@ fn show(
         .map(|(n, v)| format!("{n} {}", rounded(v)))
         .collect();
     println!("signals     {}", signals.join(", "));
+    if !detected.is_empty() {
+        println!("found       {detected}{}", what_follows(policy, detected));
+    }
     if let Some(decision) = found {
         if let Some(unknown) = &decision.unknown {
             println!("unknown     no model of this name is known: {unknown}");
@@ -311,6 +326,39 @@ fn show(
             println!("and {more} more, which --json shows");
         }
     }
+}
+
+/// The names of classes.
+fn names(classes: Classes) -> Vec<&'static str> {
+    classes.iter().map(Class::name).collect()
+}
+
+/// What follows from what was found.
+fn what_follows(policy: &Policy, found: Classes) -> &'static str {
+    let confidential = policy.privacy.as_ref();
+    match confidential.is_some_and(|p| !found.within(p.confidential).is_empty()) {
+        true => ": it is confidential and stays on local models",
+        false => "",
+    }
+}
+
+/// What is looked for, in one line.
+fn looked_for(privacy: &Privacy) -> String {
+    let settings = privacy.detector.settings();
+    let action = match privacy.action {
+        Action::Local => "stays on local models",
+        Action::Refuse => "is refused",
+    };
+    let confidential = match privacy.confidential.is_empty() {
+        true => String::new(),
+        false => format!("; what holds {} {action}", privacy.confidential),
+    };
+    format!(
+        "looked for: {}, with {} words and {} patterns of your own{confidential}",
+        settings.detect,
+        settings.words.len(),
+        settings.patterns.len()
+    )
 }
 
 /// Arms that are shown to people, best first.

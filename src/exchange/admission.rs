@@ -13,6 +13,7 @@ use crate::ledger::cap::Dims;
 use crate::ledger::record::Opening;
 use crate::ledger::{Ledger, now_ms};
 use crate::limits::Limits;
+use crate::private::{Action, Classes};
 use crate::provider::Provider;
 use crate::route::{EXPLORING, Policy};
 use http::request::Parts;
@@ -92,6 +93,8 @@ pub struct Admission<'a> {
     pub(super) warmth: &'a Warmth,
     pub(super) habits: &'a Habits,
     pub(super) wishes: Wishes,
+    /// What was found in what it says.
+    pub(super) detected: Classes,
     /// The tags that caps count.
     pub(super) tags: Vec<(String, String)>,
     /// The same of an attempt that is made for a comparison alone; made once, if anybody asks.
@@ -155,9 +158,35 @@ impl<'a> Admission<'a> {
             items: inbound.items,
             warmth: inbound.warmth,
             habits: inbound.habits,
+            detected: Classes::default(),
             tags: Vec::new(),
             tags_of_exploring: OnceLock::new(),
         })
+    }
+
+    /// Notes what was found in what it says; from here on it stays on local models, where that makes it confidential.
+    ///
+    /// # Errors
+    /// The configuration refuses what is confidential.
+    pub fn found(&mut self, found: Classes) -> Result<(), Error> {
+        self.detected = found;
+        let Some(privacy) = &self.policy.privacy else {
+            return Ok(());
+        };
+        if found.within(privacy.confidential).is_empty() {
+            return Ok(());
+        }
+        match privacy.action {
+            Action::Local => {
+                self.wishes.private = true;
+                Ok(())
+            }
+            Action::Refuse => {
+                let public =
+                    "This request is refused, since what is confidential is not answered here.";
+                Err(Error::new(Kind::PrivateOnly, public).code("flyball_private"))
+            }
+        }
     }
 
     /// The request as caps see it, before or after its arm is chosen.

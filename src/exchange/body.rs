@@ -12,8 +12,9 @@ use hyper::body::Incoming;
 pub(super) fn check_body(head: &Parts, most: usize) -> Result<(), Error> {
     if head
         .headers
-        .get(header::CONTENT_ENCODING)
-        .is_some_and(|e| e != "identity")
+        .get_all(header::CONTENT_ENCODING)
+        .iter()
+        .any(|e| e != "identity")
     {
         return Err(Error::new(
             Kind::BadRequest,

@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::fleet::senses::Carried;
 use crate::fleet::{Arm, Model};
 use crate::json::Object;
+use crate::private::Classes;
 use crate::probe::calibration::Scale;
 use crate::route::policy::Rule;
 use crate::route::{self, Decision, Doubted, Policy, Probe, Shows};
@@ -99,6 +100,12 @@ impl<'a> Completion<'a> {
     fn task_name(&self) -> &'static str {
         self.noted_difficulty()
             .map_or(UNGRADED, |difficulty| difficulty.task.name())
+    }
+
+    /// What was found in what it says.
+    #[must_use]
+    pub fn detected(&self) -> Classes {
+        self.admission.detected
     }
 
     /// It goes where flyball decides, and not to the model that it names.
@@ -283,6 +290,7 @@ impl<'a> Completion<'a> {
             body_effort: request.effort,
             objective: wishes.objective,
             private,
+            detected: self.admission.detected,
             may_use: &|model| caller.may_use(model),
             limit: request.limit.map(|l| l.tokens),
             tools: request.prompt.tools > 0,
@@ -448,7 +456,10 @@ impl Work for Routed<'_> {
             rule: &self.decision.rule,
             task: self.completion.task_name(),
             tier: self.decision.attempts[0].model.tier,
-            unknown: self.decision.unknown.as_ref().map(ToString::to_string),
+            // The name is the client's own text, and goes to the log.
+            unknown: (self.decision.unknown.as_ref())
+                .filter(|_| !self.private && self.completion.detected().is_empty())
+                .map(ToString::to_string),
             noted: (!self.decision.untouched).then(|| DecidedFor {
                 request: self.completion.admission.id,
                 task: self.completion.graded().difficulty.task,

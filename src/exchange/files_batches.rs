@@ -30,7 +30,24 @@ pub(super) struct Keeping<'a> {
     jobs: &'a Arc<Jobs>,
     arms: [Arm; 1],
     /// The client's body, until it goes out.
-    body: Mutex<Option<Incoming>>,
+    body: Mutex<Option<HandedIn>>,
+}
+
+/// The client's body.
+pub(super) enum HandedIn {
+    /// It is passed on as it comes.
+    Coming(Incoming),
+    /// It was read whole, to be looked at.
+    Whole(Bytes),
+}
+
+impl HandedIn {
+    fn is_empty(&self) -> bool {
+        match self {
+            HandedIn::Coming(body) => body.is_end_stream(),
+            HandedIn::Whole(body) => body.is_empty(),
+        }
+    }
 }
 
 impl<'a> Keeping<'a> {
@@ -38,7 +55,7 @@ impl<'a> Keeping<'a> {
     /// Nobody keeps such things, or this caller may not use them.
     pub(super) fn new(
         admission: &'a Admission<'a>,
-        body: Incoming,
+        body: HandedIn,
         place: Collection<'a>,
         jobs: &'a Arc<Jobs>,
     ) -> Result<Keeping<'a>, Error> {
@@ -190,9 +207,12 @@ impl Order for KeepOrder<'_> {
         Ok(Outgoing {
             method: admission.head.method.clone(),
             url: with_query(url + place.rest, admission.head.uri.query()),
-            bodiless: body.is_end_stream() || admission.head.method == Method::GET,
+            bodiless: body.is_empty() || admission.head.method == Method::GET,
             header: None,
-            body: Out::Streamed(Upload::new(body, admission.limits)),
+            body: match body {
+                HandedIn::Coming(body) => Out::Streamed(Upload::new(body, admission.limits)),
+                HandedIn::Whole(body) => body.into(),
+            },
             begins: Begins::AtItsEnd,
         })
     }

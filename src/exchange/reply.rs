@@ -1,8 +1,9 @@
 //! Answers of our own: errors in the caller's dialect, small JSON, and answers that are held back until they are whole.
 
-use super::returned::{name, set_type};
+use super::returned::{name, set, set_type};
 use crate::dialect::{self, Answer as Said, Dialect, Frame};
 use crate::error::{Error, Kind, Retry};
+use crate::private::Classes;
 use crate::provider::Provider;
 use crate::relay::AnswerBody;
 use crate::telemetry::Refusal;
@@ -66,6 +67,18 @@ pub(super) fn error_of(
 pub(super) fn identified(mut answer: Response<AnswerBody>, id: &str) -> Response<AnswerBody> {
     if let Ok(value) = HeaderValue::from_str(id) {
         answer.headers_mut().insert(name::REQUEST, value);
+    }
+    answer
+}
+
+/// Says which classes of what is confidential were found in the request.
+pub(super) fn found(mut answer: Response<AnswerBody>, found: Classes) -> Response<AnswerBody> {
+    if !found.is_empty() {
+        set(
+            answer.headers_mut(),
+            "x-flyball-private",
+            &found.to_string(),
+        );
     }
     answer
 }

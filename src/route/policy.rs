@@ -11,6 +11,7 @@ pub use parse::{no_arm, parse};
 use crate::arm::{Effort, Objective, Tier};
 use crate::classify::{Difficulty, Task};
 use crate::pattern::like;
+use crate::private::Classes;
 
 /// The name of the built-in last rule.
 pub const DEFAULT: &str = "default";
@@ -86,6 +87,8 @@ pub struct When {
     pub objective: Vec<Objective>,
     /// The request must stay on the operator's own machines.
     pub private: bool,
+    /// One of these was found in the request.
+    pub detected: Classes,
     /// The fullest cap that counts the request is full to so many percent.
     pub cap_used: Option<Span<u64>>,
 }
@@ -172,6 +175,8 @@ pub struct Facts<'a> {
     pub objective: Objective,
     /// The request must stay local.
     pub private: bool,
+    /// What was found in it.
+    pub detected: Classes,
     /// How full the fullest cap is that counts the request, in percent.
     pub cap_used: u64,
 }
@@ -206,6 +211,7 @@ impl When {
             (facts.header)(name).is_some_and(|found| found == value)
         };
         (!self.private || facts.private)
+            && (self.detected.is_empty() || !self.detected.within(facts.detected).is_empty())
             && any(&self.model, |pattern| like(pattern, facts.model))
             && any(&self.key, |name| facts.key == Some(name))
             && any(&self.objective, |o| *o == facts.objective)
@@ -245,6 +251,7 @@ pub fn default_rule() -> Rule {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::private::Class;
 
     fn when(conditions: &str) -> Rule {
         let text = format!(
@@ -286,6 +293,7 @@ route = {{ tier = \"small\" }}"
             key: Some("ci"),
             objective: Objective::Fast,
             private: false,
+            detected: Classes::default().with(Class::Cards),
             cap_used: 80,
         };
         change(&mut facts);
@@ -330,6 +338,9 @@ route = {{ tier = \"small\" }}"
             ("objective = [\"fast\", \"best\"]", true),
             ("objective = [\"cheap\"]", false),
             ("privacy = \"local\"", false),
+            ("detected = \"cards\"", true),
+            ("detected = [\"ids\", \"cards\"]", true),
+            ("detected = [\"ids\", \"own\"]", false),
             ("tools = true, images = true", false),
         ] {
             assert_eq!(with_facts(|_| (), &when(conditions)), holds, "{conditions}");

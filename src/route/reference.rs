@@ -6,6 +6,7 @@ use super::worth::{Enough, Worth};
 use crate::arm::{Effort, Objective, Tier};
 use crate::classify::{Difficulty, Features};
 use crate::fleet::ability::ability;
+use crate::private::Classes;
 use std::sync::OnceLock;
 
 /// The tiers of the reference fleet, with what a token costs there against the others.
@@ -31,6 +32,7 @@ pub fn starter_tier(difficulty: &Difficulty, features: &Features) -> Tier {
         key: None,
         objective: Objective::Balanced,
         private: false,
+        detected: Classes::default(),
         cap_used: 0,
     };
     match rules

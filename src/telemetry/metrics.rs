@@ -10,6 +10,7 @@ use crate::classify::Task;
 use crate::dialect;
 use crate::ledger::record::{Basis, Cause, Compared, Outcome};
 use crate::money::{PICO_PER_USD, PicoUsd};
+use crate::private::Class;
 use foldhash::HashSet;
 use prometheus::core::Collector;
 use prometheus::{
@@ -64,6 +65,7 @@ pub struct Metrics {
     cap_reset: IntGaugeVec,
     pub(super) cap_refusals: IntCounterVec,
     pub(super) refusals: IntCounterVec,
+    pub(super) private_requests: IntCounterVec,
     pub(super) overruns: IntCounter,
     pub(super) dropped_fields: IntCounterVec,
     probes: IntCounterVec,
@@ -257,6 +259,11 @@ impl Metrics {
                 "Requests that flyball answered with an error of its own, by kind.",
                 &["kind"],
             ),
+            private_requests: m.counts(
+                "flyball_private_requests_total",
+                "Requests in which personal data, secrets or the operator's own words were found, by class.",
+                &["class"],
+            ),
             overruns: m.count(
                 "flyball_overruns_total",
                 "Answers on capped keys that cost more than their bound.",
@@ -378,6 +385,9 @@ impl Metrics {
         }
         for kind in KINDS {
             self.refusals.with_label_values(&[kind_name(kind)]);
+        }
+        for class in Class::ALL {
+            self.private_requests.with_label_values(&[class.name()]);
         }
         for phase in PHASES {
             self.added.with_label_values(&[phase]);

@@ -31,6 +31,7 @@ const LAYERS: [&[&str]; 5] = [
         "caller",
         "classify",
         "learn",
+        "private",
         "probe",
         "route",
         "tokens",

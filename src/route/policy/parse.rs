@@ -4,6 +4,7 @@ use super::{DEFAULT, Efforts, Route, Rule, Span, Target, When, default_rule};
 use crate::arm::{Effort, Objective, Tier};
 use crate::classify::Task;
 use crate::fleet::{Fleet, split_arm};
+use crate::private::Class;
 use crate::reader::{Complaint, Page, Table, Word, suggest};
 use std::collections::BTreeMap;
 
@@ -118,6 +119,10 @@ fn when(table: Table<'_>) -> When {
         private: table
             .choice("privacy", "privacy", &[("local", true)])
             .is_some(),
+        detected: table
+            .choices("detected", "class", &Class::ALL.map(|c| (c.name(), c)))
+            .into_iter()
+            .collect(),
     };
     table.finish();
     when
