@@ -28,7 +28,7 @@ use crate::private::Privacy;
 use crate::provider::Kind;
 use crate::reader::{Page, Table, suggest};
 use crate::route::policy::{self, Rule};
-use crate::route::{AfterFailure, Probing, Recovery};
+use crate::route::{AfterFailure, CapWebhook, Probing, Recovery};
 use names::Known;
 use secrecy::SecretString;
 use std::cell::RefCell;
@@ -133,7 +133,7 @@ pub struct Config {
     /// How long a request waits that only open reservations keep from its cap's room.
     pub cap_wait: Duration,
     /// Where the operator is told of caps that fill up.
-    pub cap_webhook: Option<SecretString>,
+    pub cap_webhook: Option<Arc<CapWebhook>>,
     /// Thousandths of a cap that are leased at a time, so that a reservation waits for no disk; 0 leases nothing.
     pub lease_permille: u32,
     /// Sessions that a key may have in one window of a cap on sessions.
@@ -385,7 +385,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
     let overlay = overlay(reading, top);
     let zone = caps::zone(top);
     let teams = caps::teams(top);
-    let cap_webhook = secret::read(reading, top, "cap_webhook");
+    let cap_webhook = caps::webhook(reading, top).map(Arc::new);
     let cap_wait = top.duration("cap_wait").unwrap_or(Duration::ZERO);
     let lease_permille = small(top, "lease_permille", 0, 1_000);
     let sessions_max = small(top, "sessions_max", 1_000, 1_000_000);
@@ -421,6 +421,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
     let caps = Shared {
         caps: shared,
         each_key: caps::of_each_key(reading, top, &zone, known.as_ref()),
+        notify_percent: caps::notify_percent(top).unwrap_or_default(),
     };
     if let Some(known) = &known {
         doubt_patterns(reading, top, known, &intercept, &rules);

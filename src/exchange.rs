@@ -39,9 +39,11 @@ use crate::counting;
 use crate::dialect::{Answer as Read, Dialect, Place, fault};
 use crate::error::{Error, Kind, Retry};
 use crate::fleet::Arm;
-use crate::ledger::balance::Requirement;
+use crate::ledger::balance::{Full, Requirement};
+use crate::ledger::cap::{AtCap, Dim};
+use crate::ledger::exhaustion::Paces;
 use crate::ledger::record::Outcome;
-use crate::ledger::{HeldRoom, Ledger, Refused, Reservation, cap::AtCap, now};
+use crate::ledger::{HeldRoom, Ledger, Refused, Reservation, now};
 use crate::limits::Limits;
 use crate::money::PicoUsd;
 use crate::probe::evidence::{Evidence, Sign, Witness};
@@ -49,7 +51,7 @@ use crate::relay::{self, AnswerBody, Reading, Relay, RelayTerms, Watch, bill_hea
 use crate::route::{Policy, Probe};
 use crate::settle::jobs::Jobs;
 use crate::settle::{Around, Settlement};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{CapRefusal, Telemetry};
 use crate::upstream::health::{Ailment, Health};
 use crate::upstream::{Begins, Coding, Failure, In, Upstream};
 use admission::{Admission, Inbound};
@@ -96,6 +98,8 @@ pub struct State {
     pub limits: Limits,
     /// The traffic listener is loopback.
     pub loopback: bool,
+    /// How fast caps are used up.
+    pub paces: ArcSwap<Paces>,
     /// Jobs in the background.
     pub jobs: Arc<Jobs>,
     /// Alive as long as anything is unsettled.
@@ -611,8 +615,16 @@ impl<'a> Exchange<'a> {
         fits.then_some((first, second))
     }
 
-    /// An arm has answered: the turn remembers it.
+    /// An arm has answered: it is counted, and the turn remembers it.
     fn served(&self, work: &dyn Work, arm: &Arm) {
+        let telemetry = &self.state.telemetry;
+        if let Some(asked) = work.asked() {
+            let is_name = || self.admission.policy.catalogue.knows(asked);
+            telemetry.served(asked, &arm.model.name, is_name);
+        }
+        if let Some(change) = work.changed(arm) {
+            telemetry.turn(change);
+        }
         if let Some((turn, served)) = work.remembers(arm) {
             self.state.affinity.remember(turn, served);
         }
@@ -687,6 +699,9 @@ impl<'a> Exchange<'a> {
                 let mut settlement = Settlement::new(job, around, reservation);
                 if self.unwanted.load(Ordering::Relaxed) {
                     settlement.for_nothing();
+                }
+                if matches!(look, Some(Look::Judge { .. })) {
+                    settlement.asked_first();
                 }
                 settlement
             }
@@ -799,8 +814,11 @@ impl<'a> Exchange<'a> {
         };
         let error = error.also(why_much);
         let scope = &full.counter.scope;
-        let telemetry = &self.state.telemetry;
-        telemetry.cap_refused(scope.class(), full.only_reserved());
+        self.state.telemetry.cap_refused(&CapRefusal {
+            cap: &self.called(full),
+            scope: scope.class(),
+            only_reserved: full.only_reserved(),
+        });
         if full.at_cap == AtCap::Local {
             Unserved::LocalInstead(error)
         } else if scope.by_arm() {
@@ -808,6 +826,18 @@ impl<'a> Exchange<'a> {
         } else {
             Unserved::error(error)
         }
+    }
+
+    /// What the cap is called that has no room.
+    fn called(&self, full: &Full) -> String {
+        let Admission { caller, policy, .. } = self.admission;
+        let shown = |dim: Dim, value: &str| match dim {
+            Dim::Key => Some(caller.name().to_owned()),
+            Dim::Model => policy.fleet.named(value).map(|model| model.name.clone()),
+            _ => Some(value.to_owned()),
+        };
+        let cap = full.cap.as_ref();
+        cap.map_or_else(String::new, |cap| cap.label(&full.counter, &shown))
     }
 
     /// The process ends before the answer has come.
@@ -871,6 +901,10 @@ impl<'a> Exchange<'a> {
         let (mut head, body) = answer.into_parts();
         settlement.status(head.status.as_u16());
         settlement.tier(returned::service_tier(&head.headers));
+        for (of, left) in returned::headroom(&head.headers, sent.told.dialect) {
+            let provider = &sent.arm.model.provider.name;
+            self.state.telemetry.headroom(provider, of.name(), left);
+        }
         returned::clean(&mut head.headers);
         order.announce(&mut head.headers);
         if !head.status.is_success() {

@@ -7,6 +7,7 @@
 pub mod balance;
 pub mod books;
 pub mod cap;
+pub mod exhaustion;
 pub mod forecast;
 mod grant;
 mod lookup;
@@ -217,7 +218,7 @@ impl Ledger {
         self.balances().standings(self.latest(now()))
     }
 
-    /// The caps that have just passed their soft share.
+    /// The caps that have just passed a share at which they are told.
     #[must_use]
     pub fn take_crossings(&self) -> Vec<Crossing> {
         self.balances().take_crossings()

@@ -319,6 +319,8 @@ impl Price {
 pub struct Catalogue {
     /// Names the data exactly, e.g. `litellm-1.109.1/181da349`; written into every ledger row.
     pub version: String,
+    /// The day of its making, or nothing: `2026-11-23`.
+    pub made: String,
     /// By the kind of the provider.
     models: BTreeMap<String, BTreeMap<String, Price>>,
     /// The operator's own, by the provider's name: what one provider is paid says nothing of another of its kind.
@@ -347,6 +349,7 @@ impl Catalogue {
         let file = File::read(text)?;
         let mut catalogue = Catalogue {
             version: file.version,
+            made: file.made,
             models: BTreeMap::new(),
             own: BTreeMap::new(),
         };
@@ -359,6 +362,16 @@ impl Catalogue {
             }
         }
         Ok(catalogue)
+    }
+
+    /// When it was made, in seconds since 1970, as far as it says so.
+    #[must_use]
+    pub fn made_unix(&self) -> Option<i64> {
+        let day: jiff::civil::Date = self.made.parse().ok()?;
+        let begins = jiff::tz::TimeZone::UTC
+            .to_timestamp(day.at(0, 0, 0, 0))
+            .ok()?;
+        Some(begins.as_second())
     }
 
     /// The price of a model at providers of this kind, by its exact name: `gpt-4o-2024-05-13` costs twice what `gpt-4o` does, so a name

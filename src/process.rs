@@ -2,6 +2,7 @@
 //!
 //! Everything is composed here and nowhere else; what a reload may change is swapped as a whole.
 
+mod accountant;
 mod keys;
 mod learned;
 mod notices;
@@ -20,15 +21,17 @@ use crate::route::Policy;
 use crate::server;
 use crate::settle::jobs::Jobs;
 use crate::simulate::{self, Simulated};
-use crate::telemetry::{KnownArm, Telemetry};
+use crate::telemetry::{KnownArm, KnownPrices, SimulatedModels, Telemetry};
 use crate::upstream::Upstream;
 use crate::upstream::health::Health;
+use accountant::Accountant;
 use arc_swap::ArcSwap;
 use keys::{Follower, Keys};
+use notices::Notices;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
 /// How long answers of the admin listener may: none takes long.
@@ -48,6 +51,7 @@ pub struct Running {
     tasks: Vec<JoinHandle<()>>,
     reloader: Arc<Reloader>,
     follower: Arc<Follower>,
+    accountant: Arc<Mutex<Accountant>>,
     /// Kept alive: dropping it ends the simulated models.
     pub simulated: Option<Simulated>,
 }
@@ -94,13 +98,15 @@ pub async fn start(mut config: Config, overrides: Overrides) -> Result<Running, 
         telemetry,
         callers: ArcSwap::default(),
         affinity: Affinity::default(),
+        paces: ArcSwap::default(),
         policy: ArcSwap::from_pointee(policy_of(&config)),
         limits: config.limits.clone(),
         loopback: listen.ip().is_loopback(),
         alive: Arc::new(()),
         closing,
     });
-    learned::restore(&state);
+    let kept = state.ledger.take_learned();
+    learned::restore(&state, &kept);
     publish_known(&state);
     let keys = Arc::new(Keys::new(state.clone(), config.caps.clone(), key_list));
     keys.settle()
@@ -108,6 +114,7 @@ pub async fn start(mut config: Config, overrides: Overrides) -> Result<Running, 
         .map_err(|why| Error::new(Kind::Internal, "the caps cannot be set").detail(why))?;
     let follower = Arc::new(Follower::start(
         keys.clone(),
+        Notices::new(&kept),
         tokio::runtime::Handle::current(),
     ));
     let running = (config.listen, config.admin_listen, settings);
@@ -121,7 +128,13 @@ pub async fn start(mut config: Config, overrides: Overrides) -> Result<Running, 
     });
 
     let (stop, stopped) = watch::channel(false);
+    let accountant = Arc::new(Mutex::new(Accountant::default()));
     let tasks = vec![
+        tokio::spawn(accountant::keep_reading(
+            accountant.clone(),
+            state.clone(),
+            stopped.clone(),
+        )),
         tokio::spawn(serve_traffic(traffic, state.clone(), stopped.clone(), cut)),
         tokio::spawn(serve_admin(
             admin_listener,
@@ -138,6 +151,7 @@ pub async fn start(mut config: Config, overrides: Overrides) -> Result<Running, 
         tasks,
         reloader,
         follower,
+        accountant,
         simulated,
     })
 }
@@ -226,6 +240,7 @@ pub fn policy_of(config: &Config) -> Policy {
         cap_wait: config.cap_wait,
         cap_webhook: config.cap_webhook.clone(),
         teams: config.teams.clone(),
+        zone: config.zone.clone(),
         overlay: config.overlay.clone(),
         privacy: config.privacy.clone(),
         probing: config.probing.clone(),
@@ -261,6 +276,13 @@ fn publish_known(state: &State) {
         })
     });
     state.telemetry.known_arms(arms);
+    let simulated = policy.fleet.models.iter().map(|model| model.simulated);
+    let simulated = SimulatedModels::among(simulated);
+    let prices = KnownPrices {
+        version: &policy.catalogue.version,
+        made_unix: policy.catalogue.made_unix(),
+    };
+    state.telemetry.prices(prices, simulated);
 }
 
 async fn serve_traffic(
@@ -370,6 +392,12 @@ impl Running {
     /// Every mistake; the old configuration stays in force.
     pub fn reload(&self) -> Result<(), Vec<Complaint>> {
         self.reloader.reload()
+    }
+
+    /// For tests: reads what metrics tell of the books now, and not only when it is time.
+    #[doc(hidden)]
+    pub async fn account(&self) {
+        self.accountant.lock().await.look_at_all(&self.state).await;
     }
 
     /// A function that reads the configuration again.

@@ -198,6 +198,13 @@ impl<'p> Table<'p> {
         self.tree.contains_key(key)
     }
 
+    /// It is a table, and not one value.
+    #[must_use]
+    pub fn is_table(&self, key: &str) -> bool {
+        let value = self.tree.get(key);
+        value.is_some_and(|value| value.get_ref().as_table().is_some())
+    }
+
     fn value(&self, key: &'static str) -> Option<&'p Spanned<DeValue<'p>>> {
         self.asked.borrow_mut().push(key);
         self.tree.get(key)
@@ -250,6 +257,19 @@ impl<'p> Table<'p> {
         self.read(key, "a whole number, 0 or more", |v| {
             let number = v.as_integer()?;
             u64::from_str_radix(number.as_str(), number.radix()).ok()
+        })
+    }
+
+    /// Whole numbers, 0 or more; a single one is a list of one.
+    #[must_use]
+    pub fn counts(&self, key: &'static str) -> Option<Vec<u64>> {
+        let number = |v: &DeValue<'_>| {
+            let number = v.as_integer()?;
+            u64::from_str_radix(number.as_str(), number.radix()).ok()
+        };
+        self.read(key, "a list of whole numbers", |v| match v {
+            DeValue::Array(items) => items.iter().map(|item| number(item.get_ref())).collect(),
+            one => number(one).map(|one| vec![one]),
         })
     }
 

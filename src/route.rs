@@ -21,6 +21,7 @@ use crate::classify::overlay::Overlay;
 use crate::error::{Error, Kind};
 use crate::fleet::senses::Carried;
 use crate::fleet::{Arm, Fleet, Model, Unresolved};
+use crate::ledger::window::Zone;
 use crate::pattern::like;
 use crate::price::Catalogue;
 use crate::private::{Classes, Privacy};
@@ -68,16 +69,39 @@ pub struct Policy {
     pub recovery: Recovery,
     /// How long a request waits that only open reservations keep from its cap's room.
     pub cap_wait: Duration,
-    /// Where the operator is told of caps that fill up. It may hold a secret.
-    pub cap_webhook: Option<SecretString>,
+    /// Where the operator is told of caps that fill up.
+    pub cap_webhook: Option<Arc<CapWebhook>>,
     /// The teams, each with its organisation (or nothing).
     pub teams: BTreeMap<String, String>,
+    /// Where days, weeks and months begin.
+    pub zone: Zone,
     /// When answers are looked at.
     pub probing: Probing,
     /// What the operator's own outcomes add to the grader.
     pub overlay: Option<Arc<Overlay>>,
     /// What makes a request confidential by what is in it, where anything does.
     pub privacy: Option<Arc<Privacy>>,
+}
+
+/// Where the operator is told of caps that fill up.
+#[derive(Clone, Debug)]
+pub struct CapWebhook {
+    /// The address. It may hold a secret.
+    pub url: SecretString,
+    /// What is posted there.
+    pub format: HookFormat,
+    /// What posts are signed with, if they are.
+    pub secret: Option<SecretString>,
+}
+
+/// The form of what a webhook gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HookFormat {
+    /// All that is known, for a program.
+    #[default]
+    Json,
+    /// A sentence, as Slack's incoming webhooks take it.
+    Slack,
 }
 
 /// What is asked.

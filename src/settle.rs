@@ -21,7 +21,7 @@ use crate::ledger::record::{Basis, Cause, Closing, Outcome, Shown};
 use crate::money::PicoUsd;
 use crate::provider::OnCancel;
 use crate::route::cost::{self, Stayed};
-use crate::telemetry::{AttemptClosed, Telemetry};
+use crate::telemetry::{AttemptClosed, ProbePart, Telemetry};
 use crate::tokens;
 use bytes::Bytes;
 use charge::Charged;
@@ -54,6 +54,8 @@ pub struct Job {
     pub conversation: Option<InConversation>,
     /// What is learned from its usage.
     pub lesson: Option<Lesson>,
+    /// Its difficulty was graded.
+    pub graded: bool,
     /// A cap counts it.
     pub capped: bool,
     /// Its answer goes to nobody, since it is about another answer: all that it costs is lost.
@@ -103,6 +105,7 @@ impl Job {
             stayed: Stayed::default(),
             conversation: None,
             lesson: None,
+            graded: false,
             capped: false,
             aside: false,
             dialect,
@@ -171,6 +174,10 @@ struct OpenAttempt {
     shown: Option<Shown>,
     /// Another arm's answer is delivered in its place.
     escalated: bool,
+    /// It is asked before the arm of the decision.
+    asked_first: bool,
+    /// It is asked for a comparison alone.
+    compared: bool,
 }
 
 /// What the answer has said so far.
@@ -221,6 +228,8 @@ impl Settlement {
             seen: SeenAnswer::default(),
             shown: None,
             escalated: false,
+            asked_first: false,
+            compared: false,
         };
         Settlement {
             open: Some(Box::new(open)),
@@ -265,7 +274,14 @@ impl Settlement {
     /// Its answer is only held against another one, and goes to nobody.
     pub fn for_nothing(&mut self) {
         if let Some(open) = &mut self.open {
-            open.escalated = true;
+            (open.escalated, open.compared) = (true, true);
+        }
+    }
+
+    /// It is asked before the arm of the decision, which may not be needed.
+    pub fn asked_first(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.asked_first = true;
         }
     }
 
@@ -560,7 +576,7 @@ impl OpenAttempt {
             cause: self.for_another(),
             ..Closing::void(&self.reservation.opening().attempt, outcome)
         };
-        self.emit(&closing);
+        self.emit(&closing, PicoUsd::ZERO);
         self.reservation.post(closing);
     }
 
@@ -778,7 +794,7 @@ impl OpenAttempt {
             baseline: closing.baseline,
         };
         self.learn(&closing);
-        self.emit(&closing);
+        self.emit(&closing, charged.reasoning);
         let (cost, bound) = (closing.cost, self.reservation.amount());
         // A count in a tokenizer that may not be the model's own proves nothing against the bound.
         if self.job.capped && cost > bound && closing.basis != Basis::Counted {
@@ -945,7 +961,18 @@ impl OpenAttempt {
             .is_some_and(|(tier, price)| price.served(tier, at).is_some())
     }
 
-    fn emit(&self, closing: &Closing) {
+    /// What it was in asking a cheaper model first.
+    fn probe_part(&self) -> Option<ProbePart> {
+        match (self.asked_first, self.shown.is_some(), self.escalated) {
+            _ if self.compared || self.job.aside => Some(ProbePart::Check),
+            (false, ..) => None,
+            (true, true, false) => Some(ProbePart::Stood),
+            (true, true, true) => Some(ProbePart::Escalated),
+            (true, false, _) => Some(ProbePart::Failed),
+        }
+    }
+
+    fn emit(&self, closing: &Closing, reasoning_cost: PicoUsd) {
         let ttft = self.first_token_after();
         let decode = self
             .first_token
@@ -959,6 +986,9 @@ impl OpenAttempt {
         self.around.telemetry.attempt(&AttemptClosed {
             opening: self.reservation.opening(),
             closing,
+            reasoning_cost,
+            graded: self.job.graded,
+            probe: self.probe_part(),
             effort: self.job.effort,
             capped: self.job.capped,
             stream: self.job.stream,

@@ -14,6 +14,9 @@ use crate::money::PicoUsd;
 use crate::private::Classes;
 use decisions::Decisions;
 use metrics::Metrics;
+pub use metrics::{
+    BooksFigures, CapFigures, CapMoney, CapRefusal, KnownKey, Period, PeriodFigures,
+};
 use std::time::Duration;
 use tracing::field::display;
 
@@ -43,6 +46,95 @@ impl JobEnd {
     }
 }
 
+/// What an attempt was in asking a cheaper model first. A closed set: a metric's label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbePart {
+    /// The cheaper model's answer, which was delivered.
+    Stood,
+    /// The cheaper model's answer, in whose place another model was asked.
+    Escalated,
+    /// It came to nothing that could be looked at.
+    Failed,
+    /// The question whether an answer is right, or another answer to compare it with.
+    Check,
+}
+
+impl ProbePart {
+    /// Every part.
+    pub const ALL: [ProbePart; 4] = [
+        ProbePart::Stood,
+        ProbePart::Escalated,
+        ProbePart::Failed,
+        ProbePart::Check,
+    ];
+
+    /// The name in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            ProbePart::Stood => "stood",
+            ProbePart::Escalated => "escalated",
+            ProbePart::Failed => "failed",
+            ProbePart::Check => "check",
+        }
+    }
+}
+
+/// What is another in a turn than in the one before it. A closed set: a metric's label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TurnChange {
+    /// The model.
+    Model,
+    /// The effort alone.
+    Effort,
+}
+
+/// A price catalogue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownPrices<'a> {
+    /// Its version.
+    pub version: &'a str,
+    /// The day of its making, in seconds since 1970.
+    pub made_unix: Option<i64>,
+}
+
+/// Whether models only pretend. A closed set: a metric's label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SimulatedModels {
+    /// None does.
+    None,
+    /// Some do.
+    Some,
+    /// Each does.
+    All,
+}
+
+impl SimulatedModels {
+    /// Among these models, each of which pretends or not.
+    pub fn among(models: impl IntoIterator<Item = bool>) -> SimulatedModels {
+        let (mut some, mut all) = (false, true);
+        for simulated in models {
+            some |= simulated;
+            all &= simulated;
+        }
+        match (some, all) {
+            (false, _) => SimulatedModels::None,
+            (true, true) => SimulatedModels::All,
+            (true, false) => SimulatedModels::Some,
+        }
+    }
+
+    /// The name in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            SimulatedModels::None => "false",
+            SimulatedModels::Some => "mixed",
+            SimulatedModels::All => "true",
+        }
+    }
+}
+
 /// One attempt has ended.
 #[derive(Clone, Copy, Debug)]
 pub struct AttemptClosed<'a> {
@@ -52,6 +144,12 @@ pub struct AttemptClosed<'a> {
     pub closing: &'a Closing,
     /// The effort that was really asked: a lowered limit may have lowered it after the opening.
     pub effort: Effort,
+    /// What its hidden reasoning cost.
+    pub reasoning_cost: PicoUsd,
+    /// Its difficulty was graded.
+    pub graded: bool,
+    /// What it was in asking a cheaper model first, if that was done.
+    pub probe: Option<ProbePart>,
     /// A cap counts it, so that its bound is of interest.
     pub capped: bool,
     /// The answer was streamed.
@@ -94,23 +192,6 @@ pub struct Refusal<'a> {
     pub error: &'a Error,
 }
 
-/// One cap's figures; those of all keys are one sum, since a key is never a label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CapFigures {
-    /// `global`, `keys` or `other`.
-    pub scope: &'static str,
-    /// `minute`, `hour`, `day`, `week`, `month` or `total`.
-    pub window: &'static str,
-    /// What may be spent.
-    pub limit: PicoUsd,
-    /// What is spent in this window.
-    pub spent: PicoUsd,
-    /// What open reservations hold.
-    pub reserved: PicoUsd,
-    /// When the window ends, in seconds since 1970; `None` for one that never does.
-    pub reset_unix: Option<i64>,
-}
-
 /// An arm whose money series exist from the start; see [`Telemetry::known_arms`].
 #[derive(Clone, Copy, Debug)]
 pub struct KnownArm<'a> {
@@ -141,9 +222,20 @@ impl Telemetry {
         }
     }
 
-    /// Another price catalogue is in force.
-    pub fn prices(&self, version: &str) {
-        self.metrics.build(env!("CARGO_PKG_VERSION"), version);
+    /// This price catalogue is in force, and these models only pretend.
+    pub fn prices(&self, prices: KnownPrices<'_>, simulated: SimulatedModels) {
+        self.metrics
+            .build(env!("CARGO_PKG_VERSION"), prices, simulated);
+    }
+
+    /// Replaces the keys, the most important ones first: there is a limit to how many have series of their own.
+    pub fn keys(&self, keys: &[KnownKey<'_>]) {
+        self.metrics.keys(keys);
+    }
+
+    /// Replaces the tags that caps or keys name, with each value that they name.
+    pub fn tags<'t>(&self, named: impl IntoIterator<Item = (&'t str, &'t str)>) {
+        self.metrics.tags(named);
     }
 
     /// Replaces the closed sets of label values, at start and on reload; anything else becomes `other`.
@@ -195,10 +287,7 @@ impl Telemetry {
             Some("flyball_frozen") => "frozen",
             _ => return,
         };
-        self.metrics
-            .cap_refusals
-            .with_label_values(&["any", reason])
-            .inc();
+        self.metrics.refused_by_none(reason);
     }
 
     /// A decision was made. The attempt's line repeats it, so here it is for debugging only.
@@ -228,12 +317,18 @@ impl Telemetry {
     }
 
     /// A cap had no room; its request is also [`Telemetry::refused`], which writes the log line.
-    pub fn cap_refused(&self, scope: &'static str, only_reserved: bool) {
-        let reason = if only_reserved { "reserved" } else { "full" };
-        self.metrics
-            .cap_refusals
-            .with_label_values(&[scope, reason])
-            .inc();
+    pub fn cap_refused(&self, refusal: &CapRefusal<'_>) {
+        self.metrics.cap_refused(refusal);
+    }
+
+    /// A model answers a request for `asked`. `is_name`: that is the name of some vendor's model; only called where it is not known yet.
+    pub fn served(&self, asked: &str, served: &str, is_name: impl FnOnce() -> bool) {
+        self.metrics.served(asked, served, is_name);
+    }
+
+    /// A second or later turn of a conversation is answered, and so it differs from the turn before.
+    pub fn turn(&self, change: Option<TurnChange>) {
+        self.metrics.turn(change);
     }
 
     /// A provider could not be reached or broke off.
@@ -274,6 +369,11 @@ impl Telemetry {
         }
     }
 
+    /// A provider has told that so much of what it allows is left, from 0 to 1.
+    pub fn headroom(&self, provider: &str, of: &'static str, left: f64) {
+        self.metrics.headroom(provider, of, left);
+    }
+
     /// A cheap arm was to be asked first, and this became of it.
     pub fn probed(&self, model: &str, outcome: &'static str) {
         self.metrics.probed(model, outcome);
@@ -306,13 +406,17 @@ impl Telemetry {
 
     /// The configuration was read again.
     pub fn reloaded(&self, ok: bool) {
-        let result = if ok { "ok" } else { "refused" };
-        self.metrics.reloads.with_label_values(&[result]).inc();
+        self.metrics.reloaded(ok);
     }
 
-    /// The ledger can or cannot write.
-    pub fn ledger_up(&self, up: bool) {
-        self.metrics.ledger_up.set(i64::from(up));
+    /// The ledger can or cannot write, and what is oldest of what is not durable yet has waited for so long.
+    pub fn ledger(&self, up: bool, lag: Duration) {
+        self.metrics.ledger(up, lag);
+    }
+
+    /// The books say this.
+    pub fn books(&self, figures: &BooksFigures) {
+        self.metrics.books(figures);
     }
 
     /// All caps that are in force; one that is not among them is no longer shown.

@@ -18,6 +18,7 @@ mod goldens;
 mod grading;
 mod interleavings;
 mod layers;
+mod metrics;
 mod money;
 mod paths;
 mod pressure;

@@ -5,20 +5,19 @@ use super::answer::{json_answer, typed};
 use crate::exchange::State;
 use crate::ledger::balance::Standing;
 use crate::ledger::cap::{Dim, Measure, Pick};
+use crate::ledger::now;
 use crate::money::PicoUsd;
 use crate::relay::AnswerBody;
-use crate::telemetry::CapFigures;
+use crate::telemetry::{CapFigures, CapMoney};
 use http::{Response, StatusCode};
 use serde_json::json;
-use std::collections::BTreeMap;
 
 /// Everything for Prometheus.
 pub(super) fn metrics(admin: &Admin) -> Response<AnswerBody> {
     publish_caps(&admin.state);
-    admin
-        .state
-        .telemetry
-        .ledger_up(admin.state.ledger.healthy());
+    let ledger = &admin.state.ledger;
+    let telemetry = &admin.state.telemetry;
+    telemetry.ledger(ledger.healthy(), ledger.lag());
     typed(
         StatusCode::OK,
         "text/plain; version=0.0.4",
@@ -26,29 +25,36 @@ pub(super) fn metrics(admin: &Admin) -> Response<AnswerBody> {
     )
 }
 
-/// Brings the cap gauges up to date: the caps of keys as one sum, since keys are no labels. Only dollars; the others are no money.
+/// Brings the cap gauges up to date, each cap by its name.
 fn publish_caps(state: &State) {
-    let mut sums: BTreeMap<(&'static str, &'static str), CapFigures> = BTreeMap::new();
-    for standing in state.ledger.standings() {
+    let (callers, policy) = (state.callers.load(), state.policy.load());
+    let (paces, now) = (state.paces.load(), now());
+    let figures = |standing: &Standing| {
         let counter = &standing.counter;
-        let (Some(limit), Measure::Usd) = (standing.limit, counter.measure) else {
-            continue;
+        let shown = |dim: Dim, value: &str| match dim {
+            Dim::Key => callers.key_of(counter).map(str::to_owned),
+            Dim::Model => policy.fleet.named(value).map(|model| model.name.clone()),
+            _ => Some(value.to_owned()),
         };
-        let (scope, window) = (counter.scope.class(), counter.window.name());
-        let sum = sums.entry((scope, window)).or_insert(CapFigures {
-            scope,
-            window,
-            limit: PicoUsd::ZERO,
-            spent: PicoUsd::ZERO,
-            reserved: PicoUsd::ZERO,
+        let (cap, limit) = (standing.cap.as_ref()?, standing.limit?);
+        let money = CapMoney {
+            limit: PicoUsd(limit),
+            spent: PicoUsd(standing.posted),
+            reserved: PicoUsd(standing.reserved),
+        };
+        Some(CapFigures {
+            cap: cap.label(counter, &shown),
+            scope: counter.scope.class(),
+            window: counter.window.name(),
+            money: (counter.measure == Measure::Usd).then_some(money),
             reset_unix: standing.ends_at,
-        });
-        sum.limit += PicoUsd(limit);
-        sum.spent += PicoUsd(standing.posted);
-        sum.reserved += PicoUsd(standing.reserved);
-        sum.reset_unix = sum.reset_unix.max(standing.ends_at);
-    }
-    let figures: Vec<CapFigures> = sums.into_values().collect();
+            exhausted_unix: paces.exhausted(standing, now),
+        })
+    };
+    let standings = state.ledger.standings();
+    let mut figures: Vec<CapFigures> = standings.iter().filter_map(figures).collect();
+    // There is a limit to names, and keys may be many.
+    figures.sort_by_key(|f| f.scope == "keys");
     state.telemetry.caps(&figures);
 }
 

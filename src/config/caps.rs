@@ -1,12 +1,12 @@
 //! Caps in the configuration: `[[cap]]`, `[[team]]` and `[key_defaults]`.
 
-use super::Reading;
 use super::names::{Doubt, Known, NamedKey, NamedTag};
-use crate::ledger::cap::{AtCap, Cap, Counter, Dim, Measure, Pick, SOFT_PERCENT, Scope};
+use super::{Reading, secret};
+use crate::ledger::cap::{self, AtCap, Cap, Counter, Dim, Measure, NAME_MAX, Pick, SHARES, Scope};
 use crate::ledger::window::{Window, Zone};
 use crate::money::PicoUsd;
 use crate::reader::Table;
-use crate::route::EXPLORING;
+use crate::route::{CapWebhook, EXPLORING, HookFormat};
 use std::collections::BTreeMap;
 
 /// The time zone of windows that name none.
@@ -57,6 +57,11 @@ pub(super) fn caps(
             check_names(reading, &table, &cap.counter.scope, known);
             if caps.iter().any(|c| c.counter == cap.counter) {
                 table.complain("window", "cap: there is one for this window already", None);
+            }
+            if !cap.name.is_empty() && caps.iter().any(|c| c.name == cap.name) {
+                let text = format!("cap: there is one of the name \"{}\" already", cap.name);
+                let help = "give each a name of its own, or none".to_owned();
+                table.complain("name", text, Some(help));
             }
             caps.push(cap);
         }
@@ -113,13 +118,8 @@ fn cap(table: &Table<'_>, zone: &Zone) -> Option<Cap> {
         "answer to a full cap",
         &[("refuse", AtCap::Refuse), ("local", AtCap::Local)],
     );
-    let soft = table.count_from_1("soft_percent");
-    let soft_percent = soft.map_or(Some(SOFT_PERCENT), |n| {
-        u8::try_from(n).ok().filter(|n| *n <= 100)
-    });
-    if soft_percent.is_none() {
-        table.complain("soft_percent", "soft_percent is 1 to 100", None);
-    }
+    let notify_percent = told_at(table);
+    let name = name(table);
     if !table.has("window") {
         table.complain("window", "cap: window is missing", None);
     }
@@ -132,9 +132,97 @@ fn cap(table: &Table<'_>, zone: &Zone) -> Option<Cap> {
     };
     Some(Cap {
         at_cap: at_cap.unwrap_or_default(),
-        soft_percent: soft_percent?,
+        notify_percent: notify_percent?,
+        name: name?,
         ..Cap::new(counter, limit)
     })
+}
+
+/// Where caps that fill up are told: `cap_webhook`, an address or a table with one.
+pub(super) fn webhook(reading: &Reading<'_>, top: &Table<'_>) -> Option<CapWebhook> {
+    let plain = |url| CapWebhook {
+        url,
+        format: HookFormat::default(),
+        secret: None,
+    };
+    if !top.is_table("cap_webhook") {
+        return secret::read(reading, top, "cap_webhook").map(plain);
+    }
+    let table = top.table("cap_webhook")?;
+    if !table.has("url") {
+        let help = "for example cap_webhook = { url = \"env:HOOK_URL\", format = \"slack\" }";
+        table.complain("url", "cap_webhook: url is missing", Some(help.to_owned()));
+    }
+    let forms = [("json", HookFormat::Json), ("slack", HookFormat::Slack)];
+    let format = table.choice("format", "format of a webhook", &forms);
+    let url = secret::read(reading, &table, "url");
+    let secret = secret::read(reading, &table, "secret");
+    table.finish();
+    Some(CapWebhook {
+        format: format.unwrap_or_default(),
+        secret,
+        ..plain(url?)
+    })
+}
+
+/// The name in metrics, notices and refusals; empty where there is none.
+fn name(table: &Table<'_>) -> Option<String> {
+    let Some(name) = table.text("name") else {
+        return Some(String::new());
+    };
+    let letters = name.chars().count();
+    if letters == 0
+        || letters > NAME_MAX
+        || name.chars().any(char::is_control)
+        || ["other", "any"].contains(&name)
+    {
+        let text = format!(
+            "name: the name of a cap is 1 to {NAME_MAX} visible characters, and not \"other\" or \"any\""
+        );
+        table.complain("name", text, None);
+        return None;
+    }
+    Some(name.to_owned())
+}
+
+/// The shares at which a cap is told: `notify_percent`, or `soft_percent` for a single one; nothing where neither is there.
+fn told_at(table: &Table<'_>) -> Option<Vec<u8>> {
+    let soft = table.count_from_1("soft_percent");
+    let several = notify_percent(table)?;
+    if table.has("soft_percent") && table.has("notify_percent") {
+        let text = "cap: soft_percent and notify_percent say the same";
+        let help = "write notify_percent alone, e.g. notify_percent = [50, 80, 95, 100]".to_owned();
+        table.complain("soft_percent", text, Some(help));
+        return None;
+    }
+    match (soft, table.has("soft_percent")) {
+        (Some(one), _) => {
+            let share = cap::shares(&[one]);
+            if share.is_none() {
+                table.complain("soft_percent", "soft_percent is 1 to 100", None);
+            }
+            share
+        }
+        (None, true) => None,
+        (None, false) => Some(several),
+    }
+}
+
+/// `notify_percent`: a list of shares; nothing where there is none.
+pub(super) fn notify_percent(table: &Table<'_>) -> Option<Vec<u8>> {
+    if !table.has("notify_percent") {
+        return Some(Vec::new());
+    }
+    let shares = table.counts("notify_percent").and_then(|n| cap::shares(&n));
+    if shares.is_none() {
+        let help = "for example notify_percent = [50, 80, 95, 100]".to_owned();
+        table.complain(
+            "notify_percent",
+            format_args!("notify_percent {SHARES}"),
+            Some(help),
+        );
+    }
+    shares
 }
 
 fn limit(table: &Table<'_>) -> Option<(Measure, i128)> {

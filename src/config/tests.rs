@@ -6,6 +6,7 @@ use crate::chat::ServiceTier;
 use crate::fleet::Arm;
 use crate::ledger::cap::Cap;
 use crate::money::PicoUsd;
+use crate::route::HookFormat;
 use crate::route::policy::DEFAULT;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -740,6 +741,94 @@ fn who_only_reads_needs_no_secret_but_the_ledgers() {
     assert_eq!(read(Needs::All).err(), Some(5));
     assert_eq!(read(Needs::Books).err(), Some(1));
     assert!(read(Needs::Models).is_ok() && read(Needs::File).is_ok());
+}
+
+#[test]
+fn names_and_shares_of_caps_are_read_and_bounded() {
+    let cap = |more: &str| format!("{OPENAI}[[cap]]\nusd = 1\nwindow = \"day\"\n{more}\n");
+    let config = good(&format!(
+        "notify_percent = [95, 50]\n{}",
+        cap("name = \"research budget\"\nnotify_percent = [100, 80, 80]")
+    ));
+    let read = &config.caps.caps[0];
+    assert_eq!(
+        (&*read.name, read.told_at(), &config.caps.notify_percent[..]),
+        ("research budget", &[80, 100][..], &[50, 95][..])
+    );
+    assert_eq!(good(&cap("soft_percent = 60")).caps.caps[0].told_at(), [60]);
+    let long = format!("name = \"{}\"", "x".repeat(65));
+    let named =
+        "name: the name of a cap is 1 to 64 visible characters, and not \"other\" or \"any\"";
+    let shares = "notify_percent is 1 to 100, or up to ten such numbers; for example notify_percent = [50, 80, 95, 100]";
+    for (more, told) in [
+        (long.as_str(), named),
+        ("name = \"\"", named),
+        ("name = \"a\\nb\"", named),
+        ("name = \"other\"", named),
+        ("notify_percent = [0]", shares),
+        ("notify_percent = [101]", shares),
+        ("notify_percent = []", shares),
+        (
+            "notify_percent = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]",
+            shares,
+        ),
+        (
+            "soft_percent = 80\nnotify_percent = [80]",
+            "cap: soft_percent and notify_percent say the same; write notify_percent alone, e.g. notify_percent = [50, 80, 95, 100]",
+        ),
+        ("soft_percent = 101", "soft_percent is 1 to 100"),
+    ] {
+        let complaints = bad(&cap(more));
+        assert!(
+            complaints.iter().any(|c| c.ends_with(told)),
+            "{more}: {complaints:?}"
+        );
+    }
+    let twice = format!(
+        "{}[[cap]]\nusd = 1\nwindow = \"week\"\nname = \"a\"\n",
+        cap("name = \"a\"")
+    );
+    assert_eq!(
+        bad(&twice),
+        [
+            "flyball.toml:10: cap: there is one of the name \"a\" already; give each a name of its own, or none"
+        ]
+    );
+}
+
+#[test]
+fn a_webhook_is_an_address_or_a_table_with_one() {
+    let hook = |text: &str| format!("cap_webhook = {text}\n{OPENAI}");
+    let config = good(&hook("\"env:TOKEN\""));
+    let told = config.cap_webhook.expect("a webhook");
+    assert_eq!(
+        (told.format, told.secret.is_none()),
+        (HookFormat::Json, true)
+    );
+    let config = good(&hook(
+        "{ url = \"env:TOKEN\", format = \"slack\", secret = \"env:TOKEN\" }",
+    ));
+    let told = config.cap_webhook.expect("a webhook");
+    assert_eq!(
+        (told.format, told.secret.is_some()),
+        (HookFormat::Slack, true)
+    );
+    for (text, complaint) in [
+        ("{ format = \"json\" }", "cap_webhook: url is missing"),
+        (
+            "{ url = \"env:TOKEN\", format = \"xml\" }",
+            "format of a webhook",
+        ),
+        ("{ url = \"env:TOKEN\", token = \"x\" }", "token"),
+        (
+            "{ url = \"https://example.org/secret\" }",
+            "url must not hold the secret itself",
+        ),
+    ] {
+        let complaints = bad(&hook(text));
+        let said = |c: &String| c.contains(complaint) && !c.contains("example.org");
+        assert!(complaints.iter().any(said), "{text}: {complaints:?}");
+    }
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod write;
 use super::band::Band;
 use super::bend::Bender;
 use super::directory::Directory;
+use super::envelope::{Allowance, AllowanceHeaders};
 use super::framed::Framed;
 use super::in_order::InOrder;
 use super::{
@@ -57,6 +58,19 @@ impl Dialect for Anthropic {
             signs: &[("anthropic-version", "")],
             // The last one that takes sampling parameters.
             version: Some(("anthropic-version", "2023-06-01")),
+            // https://platform.claude.com/docs/en/api/rate-limits: the tokens are those of the tightest limit in effect.
+            allowances: &[
+                AllowanceHeaders {
+                    of: Allowance::Requests,
+                    limit: "anthropic-ratelimit-requests-limit",
+                    remaining: "anthropic-ratelimit-requests-remaining",
+                },
+                AllowanceHeaders {
+                    of: Allowance::Tokens,
+                    limit: "anthropic-ratelimit-tokens-limit",
+                    remaining: "anthropic-ratelimit-tokens-remaining",
+                },
+            ],
             files: &["/v1/files"],
             batches: &["/v1/messages/batches"],
             here: Some(batches::fetched_here),

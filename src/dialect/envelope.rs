@@ -5,6 +5,51 @@ use crate::pattern::like;
 use bytes::Bytes;
 use http::HeaderMap;
 
+/// What a provider allows so much of in a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allowance {
+    /// Requests.
+    Requests,
+    /// Tokens.
+    Tokens,
+}
+
+impl Allowance {
+    /// The name in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Allowance::Requests => "requests",
+            Allowance::Tokens => "tokens",
+        }
+    }
+}
+
+/// The headers in which an answer tells how much its provider allows, and how much of that is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AllowanceHeaders {
+    /// Of what.
+    pub of: Allowance,
+    /// The header with the limit.
+    pub limit: &'static str,
+    /// The header with what is left.
+    pub remaining: &'static str,
+}
+
+/// Of OpenAI (<https://developers.openai.com/api/docs/guides/rate-limits>), and of the vendors that speak as it does.
+pub(super) const OPENAI_ALLOWANCES: &[AllowanceHeaders] = &[
+    AllowanceHeaders {
+        of: Allowance::Requests,
+        limit: "x-ratelimit-limit-requests",
+        remaining: "x-ratelimit-remaining-requests",
+    },
+    AllowanceHeaders {
+        of: Allowance::Tokens,
+        limit: "x-ratelimit-limit-tokens",
+        remaining: "x-ratelimit-remaining-tokens",
+    },
+];
+
 /// What paths and headers tell of a dialect, and what they must tell.
 #[derive(Debug)]
 pub struct Envelope {
@@ -18,6 +63,8 @@ pub struct Envelope {
     pub version: Option<(&'static str, &'static str)>,
     /// The header of an answer that tells in which service tier it was made.
     pub tier: Option<&'static str>,
+    /// The headers of an answer that tell how much its provider allows.
+    pub allowances: &'static [AllowanceHeaders],
     /// Where its vendors keep files.
     pub files: &'static [&'static str],
     /// Where its vendors keep batches.
@@ -36,6 +83,7 @@ impl Envelope {
         query_key: None,
         version: None,
         tier: None,
+        allowances: &[],
         files: &[],
         batches: &[],
         answers: &[],

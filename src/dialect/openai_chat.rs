@@ -15,6 +15,7 @@ mod usage;
 mod write;
 
 use super::bend::Bender;
+use super::envelope::OPENAI_ALLOWANCES;
 use super::framed::Framed;
 use super::{
     Addressee, Answer, Dialect, Envelope, Frame, Place, PlaceWork, Request, StreamDecoder,
@@ -58,6 +59,7 @@ impl Dialect for OpenAiChat {
 
     fn envelope(&self) -> &'static Envelope {
         &Envelope {
+            allowances: OPENAI_ALLOWANCES,
             files: &["/v1/files", "/openai/v1/files"],
             batches: &["/v1/batches", "/openai/v1/batches"],
             ..Envelope::PLAIN

@@ -17,6 +17,7 @@ mod write;
 
 use super::band::Band;
 use super::bend::Bender;
+use super::envelope::OPENAI_ALLOWANCES;
 use super::framed::Framed;
 use super::in_order::InOrder;
 use super::keep::Kept;
@@ -42,6 +43,7 @@ impl Dialect for OpenAiResponses {
 
     fn envelope(&self) -> &'static Envelope {
         &Envelope {
+            allowances: OPENAI_ALLOWANCES,
             answers: &["/v1/responses", "/openai/v1/responses"],
             ..Envelope::PLAIN
         }

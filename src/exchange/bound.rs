@@ -370,6 +370,7 @@ mod tests {
                 needed: 0,
                 at_cap: AtCap::default(),
                 reason: Reason::Room,
+                cap: None,
             };
             let said = is_hopeless(&full, ask(input));
             assert_eq!(said, hopeless, "{measure:?} {posted} {reserved} {input}");

@@ -23,7 +23,7 @@ use crate::private::Classes;
 use crate::probe::calibration::Scale;
 use crate::route::policy::Rule;
 use crate::route::{self, Decision, Doubted, Policy, Probe, Shows};
-use crate::telemetry::{Decided, DecidedFor};
+use crate::telemetry::{Decided, DecidedFor, TurnChange};
 use attempt::{CompletionOrder, Purpose};
 use bytes::Bytes;
 pub use conversation::TurnSoFar;
@@ -468,6 +468,22 @@ impl Work for Routed<'_> {
                 stuck: self.stuck,
                 decision: &self.decision,
             }),
+        })
+    }
+
+    fn asked(&self) -> Option<&str> {
+        // The question about an answer is nobody's request.
+        (self.decision.rule != check::RULE).then_some(&*self.completion.request.model)
+    }
+
+    fn changed(&self, arm: &Arm) -> Option<Option<TurnChange>> {
+        let turn = self.turn.as_ref().filter(|_| !self.decision.untouched)?;
+        let before = turn.before.as_ref().filter(|_| turn.serving.is_none())?;
+        let effort = arm.effort_or(self.completion.request.effort);
+        Some(match () {
+            () if before.model != arm.model.name => Some(TurnChange::Model),
+            () if before.effort != effort => Some(TurnChange::Effort),
+            () => None,
         })
     }
 

@@ -109,6 +109,10 @@ impl Work for Embeddings<'_> {
         &self.arms
     }
 
+    fn asked(&self) -> Option<&str> {
+        Some(&self.request.model)
+    }
+
     fn told(&self, _arm: &Arm) -> Result<Wording, Unserved> {
         Ok(self.told.clone())
     }

@@ -2,7 +2,8 @@
 
 use crate::arm::Effort;
 use crate::chat::ServiceTier;
-use crate::dialect;
+use crate::dialect::envelope::{Allowance, AllowanceHeaders};
+use crate::dialect::{self, Dialect};
 use crate::fleet::Model;
 use crate::upstream::Coding;
 use http::HeaderMap;
@@ -119,6 +120,20 @@ pub(super) fn service_tier(headers: &HeaderMap) -> Option<ServiceTier> {
     let mut names = dialect::ALL.iter().filter_map(|d| d.envelope().tier);
     let told = names.find_map(|name| headers.get(name))?;
     ServiceTier::read(told.to_str().ok()?)
+}
+
+/// How much an answer's provider allows still, from 0 to 1, as far as its head tells.
+pub(super) fn headroom(
+    headers: &HeaderMap,
+    dialect: &dyn Dialect,
+) -> impl Iterator<Item = (Allowance, f64)> {
+    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u32>().ok();
+    let ratio = move |told: &AllowanceHeaders| {
+        let limit = number(told.limit).filter(|limit| *limit > 0)?;
+        let left = number(told.remaining)?.min(limit);
+        Some((told.of, f64::from(left) / f64::from(limit)))
+    };
+    dialect.envelope().allowances.iter().filter_map(ratio)
 }
 
 pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {

@@ -12,7 +12,7 @@ use crate::probe::evidence::Witness;
 use crate::relay::{AnswerBody, ReadWhole, Reading};
 use crate::route::Probe;
 use crate::settle::Job;
-use crate::telemetry::Decided;
+use crate::telemetry::{Decided, TurnChange};
 use crate::upstream::{Begins, Out};
 use bytes::Bytes;
 use http::response::Parts;
@@ -233,6 +233,16 @@ pub(super) trait Work: Send + Sync {
 
     /// The decision that led to these arms, where one was made.
     fn decided(&self) -> Option<Decided<'_>> {
+        None
+    }
+
+    /// The model that it asks for, where it asks for one that flyball reads.
+    fn asked(&self) -> Option<&str> {
+        None
+    }
+
+    /// What this arm changes in the conversation since the turn before; `None` where there was none, or the turn only goes on.
+    fn changed(&self, _arm: &Arm) -> Option<Option<TurnChange>> {
         None
     }
 

@@ -67,7 +67,7 @@ impl Balances {
         self.by_key.clear();
         self.general.clear();
         for slot in self.slots.values_mut() {
-            slot.limit = None;
+            slot.uncap();
         }
         for (name, slot) in &mut self.slots {
             if covered(name, new) && !covered(name, &Counter::always()) {
@@ -83,6 +83,7 @@ impl Balances {
 
     fn define(&mut self, counter: Counter, cap: Option<Cap>, now: i64) {
         let place = self.definitions.len();
+        let cap = cap.map(Arc::new);
         match counter.scope.pick(Dim::Key) {
             Pick::Only(key) => self.by_key.entry(key.clone()).or_default().push(place),
             Pick::Any | Pick::Each => self.general.push(place),
@@ -305,7 +306,7 @@ impl Balances {
         let Some(slot) = self.slots.get_mut(counter) else {
             return;
         };
-        if let Some(percent) = slot.crossed() {
+        for percent in slot.crossed() {
             self.crossings.push(Crossing {
                 counter: counter.clone(),
                 standing: slot.standing(),
@@ -314,7 +315,7 @@ impl Balances {
         }
     }
 
-    /// The caps that have just passed their soft share.
+    /// The caps that have just passed a share at which they are told.
     pub fn take_crossings(&mut self) -> Vec<Crossing> {
         std::mem::take(&mut self.crossings)
     }

@@ -460,12 +460,19 @@ pub struct Cap {
     pub limit: i128,
     /// What happens without room.
     pub at_cap: AtCap,
-    /// From this share of the limit on, in percent, the operator is told and rules may answer.
-    pub soft_percent: u8,
+    /// From each of these shares of the limit on, in percent and in rising order, the operator is told; nothing where the cap itself
+    /// says none.
+    pub notify_percent: Vec<u8>,
+    /// What the operator calls it; nothing until the caps in force are put together ([`super::tree::in_force`]).
+    pub name: String,
 }
 
-/// The share of a cap at which it is told that it fills up.
+/// The share of a cap at which it is told that it fills up, where nobody says another.
 pub const SOFT_PERCENT: u8 = 80;
+/// More shares of one cap are not told.
+pub const NOTIFY_MAX: usize = 10;
+/// The longest name of a cap, in letters.
+pub const NAME_MAX: usize = 64;
 
 impl Cap {
     /// A plain cap.
@@ -475,8 +482,70 @@ impl Cap {
             counter,
             limit,
             at_cap: AtCap::Refuse,
-            soft_percent: SOFT_PERCENT,
+            notify_percent: Vec::new(),
+            name: String::new(),
         }
+    }
+
+    /// The shares at which it is told, in percent and in rising order.
+    #[must_use]
+    pub fn told_at(&self) -> &[u8] {
+        match self.notify_percent.is_empty() {
+            true => &[SOFT_PERCENT],
+            false => &self.notify_percent,
+        }
+    }
+
+    /// What one of its counters is called: the cap itself, and where it counts some apart, which of them. `shown` says what a value is
+    /// called, or `None` of one that nobody may see. Sessions are the callers' own words, and those of one key are called the same.
+    #[must_use]
+    pub fn label(&self, of: &Counter, shown: &dyn Fn(Dim, &str) -> Option<String>) -> String {
+        let apart = |dim: &Dim| *self.counter.scope.pick(*dim) == Pick::Each;
+        let mut dims = Dim::ALL.iter().filter(|d| apart(d) && **d != Dim::Session);
+        let Some(first) = dims.next() else {
+            return self.name.clone();
+        };
+        let called = |dim: &Dim| match of.scope.pick(*dim) {
+            Pick::Only(value) => shown(*dim, value).unwrap_or_else(|| "other".to_owned()),
+            Pick::Any | Pick::Each => dim.name().to_owned(),
+        };
+        let words: Vec<String> = std::iter::once(first).chain(dims).map(called).collect();
+        format!("{}: {}", self.name, words.join(" "))
+    }
+
+    /// What it is called where the operator gives it no name: what it is on, then its window. `key` is the name of its key.
+    #[must_use]
+    pub fn called(&self, key: Option<&str>) -> String {
+        let Counter {
+            scope,
+            measure,
+            window,
+            ..
+        } = &self.counter;
+        let mut words: Vec<String> = Vec::new();
+        for dim in Dim::ALL {
+            match scope.pick(dim) {
+                Pick::Any => {}
+                Pick::Each => words.push(format!("each {}", dim.name())),
+                Pick::Only(value) => {
+                    let value = key.filter(|_| dim == Dim::Key).unwrap_or(value);
+                    words.push(format!("{} {value}", dim.name()));
+                }
+            }
+        }
+        words.extend(
+            scope
+                .tags()
+                .map(|(tag, value)| format!("tag {tag}={value}")),
+        );
+        if words.is_empty() {
+            words.push("all".to_owned());
+        }
+        if *measure != Measure::Usd {
+            words.push(measure.name().to_owned());
+        }
+        words.push(window.name().to_owned());
+        words.join(" ")
     }
 
     /// A dollar cap of one key, in UTC.
@@ -536,9 +605,10 @@ impl Cap {
         match (name, dim) {
             ("at_cap", _) if value == "local" => self.at_cap = AtCap::Local,
             ("at_cap", _) if value == "refuse" => self.at_cap = AtCap::Refuse,
-            ("soft_percent", _) => {
-                let percent = value.parse().ok().filter(|p| (1..=100).contains(p));
-                self.soft_percent = percent.ok_or("soft_percent is 1 to 100")?;
+            ("soft_percent" | "notify_percent", _) => {
+                let numbers: Result<Vec<u64>, _> = value.split(',').map(str::parse).collect();
+                let shares = numbers.ok().and_then(|numbers| shares(&numbers));
+                self.notify_percent = shares.ok_or_else(|| format!("{name} {SHARES}"))?;
             }
             (_, Some(Dim::Key | Dim::Team | Dim::Organisation)) => {
                 return Err(format!(
@@ -557,7 +627,7 @@ impl Cap {
                 }
                 _ => {
                     return Err(format!(
-                        "\"{word}\" says nothing about a cap; use model=, provider=, tier=, session, tag.NAME=, at_cap=, soft_percent="
+                        "\"{word}\" says nothing about a cap; use model=, provider=, tier=, session, tag.NAME=, at_cap=, notify_percent="
                     ));
                 }
             },
@@ -599,11 +669,32 @@ impl Cap {
         if self.at_cap == AtCap::Local {
             text.push_str(" at_cap=local");
         }
-        if self.soft_percent != SOFT_PERCENT {
-            let _ = write!(text, " soft_percent={}", self.soft_percent);
+        match self.notify_percent[..] {
+            [] => {}
+            // As it was written before a cap could be told more than once.
+            [one] => {
+                let _ = write!(text, " soft_percent={one}");
+            }
+            _ => {
+                let shares: Vec<String> = self.notify_percent.iter().map(u8::to_string).collect();
+                let _ = write!(text, " notify_percent={}", shares.join(","));
+            }
         }
         text
     }
+}
+
+/// What shares must be, for complaints.
+pub const SHARES: &str = "is 1 to 100, or up to ten such numbers";
+
+/// These numbers as shares in percent, in rising order and each once, if they are such.
+#[must_use]
+pub fn shares(numbers: &[u64]) -> Option<Vec<u8>> {
+    let share = |n: &u64| u8::try_from(*n).ok().filter(|p| (1..=100).contains(p));
+    let mut shares: Vec<u8> = numbers.iter().map(share).collect::<Option<_>>()?;
+    shares.sort_unstable();
+    shares.dedup();
+    (1..=NOTIFY_MAX).contains(&shares.len()).then_some(shares)
 }
 
 #[cfg(test)]

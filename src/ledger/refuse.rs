@@ -173,6 +173,7 @@ mod tests {
             needed,
             at_cap: cap.at_cap,
             reason: Reason::Room,
+            cap: None,
         };
         Refused::Full(Box::new(full)).error(3_570, &|_| "key=\"app\"".to_owned())
     }

@@ -14,8 +14,9 @@ pub(super) struct File {
     _source: String,
     #[serde(rename = "source_sha256", default)]
     _source_sha256: String,
-    #[serde(rename = "made", default)]
-    _made: String,
+    /// The day of its making, `2026-11-23`, or nothing.
+    #[serde(default)]
+    pub(super) made: String,
     #[serde(rename = "unit")]
     _unit: Unit,
     #[serde(rename = "notes", default)]

@@ -3,12 +3,13 @@
 //! A key is answered when its caps hold, not before; a revoked one is refused at once.
 
 use super::learned::KeptLast;
-use super::notices;
+use super::notices::Notices;
 use crate::caller::Callers;
 use crate::exchange::State;
 use crate::ledger::books;
 use crate::ledger::store::{Frozen, Key, Store};
 use crate::ledger::tree::{self, Shared};
+use crate::telemetry::KnownKey;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -65,8 +66,10 @@ impl Keys {
 
     /// Takes over the caps of a configuration; they hold at the next look.
     pub(super) fn take_shared(&self, shared: Shared) {
-        self.now().shared = shared;
+        let mut now = self.now();
+        now.shared = shared;
         self.behind.store(true, Ordering::SeqCst);
+        self.show(&now);
     }
 
     /// Takes over the keys. Who is gone is refused from here on; who is new waits for [`Keys::settle`].
@@ -130,6 +133,30 @@ impl Keys {
         let waiting = now.keys.iter().filter(waits).map(|k| k.id).collect();
         let callers = Callers::new(now.keys.clone()).waiting(waiting);
         self.state.callers.store(Arc::new(callers));
+        self.show(now);
+    }
+
+    /// Whose series metrics have: keys that work before revoked ones, the older first, and the tags that caps or keys name.
+    fn show(&self, now: &Now) {
+        let mut keys: Vec<&Key> = now.keys.iter().collect();
+        keys.sort_by_key(|key| (key.revoked, key.id));
+        let known = keys.iter().map(|key| KnownKey {
+            id: key.id,
+            team: &key.team,
+            name: &key.name,
+        });
+        let known: Vec<KnownKey<'_>> = known.collect();
+        self.state.telemetry.keys(&known);
+        let caps = now.shared.caps.iter().chain(&now.shared.each_key);
+        let of_caps = caps.flat_map(|cap| cap.counter.scope.tags());
+        let fixed = keys.iter().flat_map(|key| &key.tags);
+        let fixed = fixed.map(|(tag, value)| (tag.as_str(), value.as_str()));
+        let demanded = keys.iter().flat_map(|key| &key.required_tags);
+        let demanded = demanded
+            .flat_map(|(tag, values)| values.iter().map(move |v| (tag.as_str(), v.as_str())));
+        self.state
+            .telemetry
+            .tags(of_caps.chain(fixed).chain(demanded));
     }
 
     fn now(&self) -> MutexGuard<'_, Now> {
@@ -145,7 +172,7 @@ pub(super) struct Follower {
 
 impl Follower {
     /// Starts it; without a thread the keys stay as they are.
-    pub(super) fn start(keys: Arc<Keys>, runtime: Handle) -> Follower {
+    pub(super) fn start(keys: Arc<Keys>, mut notices: Notices, runtime: Handle) -> Follower {
         let end = Arc::new(AtomicBool::new(false));
         let ended = end.clone();
         let work = move || {
@@ -156,7 +183,7 @@ impl Follower {
                 keys.state.ledger.tick();
                 kept.keep(&keys.state);
                 keys.state.jobs.tidy(Instant::now());
-                notices::tell(&keys.state, &runtime);
+                notices.tell(&keys.state, &runtime);
                 books.look(&keys);
                 keys.settle_aside(&runtime);
             }

@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 /// How often what is new is kept. A crash loses no more than this of it.
 const EVERY: Duration = Duration::from_secs(30);
 
-/// Takes over what the last run has kept.
-pub(super) fn restore(state: &State) {
-    let kept = state.ledger.take_learned();
+/// Takes over what the last run has kept, as far as it is of this kind.
+pub(super) fn restore(state: &State, kept: &[(String, String)]) {
     let read = |(_, value): &(String, String)| serde_json::from_str::<LearnedArm>(value).ok();
     let evidence = state.affinity.habits().evidence();
     evidence.restore(kept.iter().filter_map(read));

@@ -39,6 +39,8 @@ pub(super) struct Charged {
     pub(super) basis: Basis,
     /// The part of `cost` that is above what the usage costs.
     pub(super) excess: PicoUsd,
+    /// What hidden reasoning costs of it.
+    pub(super) reasoning: PicoUsd,
     /// The service tier whose rates hold.
     pub(super) tier: ServiceTier,
     /// The manner in which it was made, as far as anybody said.
@@ -88,6 +90,7 @@ impl ChargeTerms<'_> {
             cost,
             basis,
             excess,
+            reasoning: price.map_or(PicoUsd::ZERO, |price| of_reasoning(&price, usage)),
             tier,
             manner,
             unpriced,
@@ -134,6 +137,19 @@ fn cache_discount(price: &Price, usage: &Usage) -> PicoUsd {
         ..*usage
     };
     price.cost(&without) - price.cost(usage)
+}
+
+/// What this usage costs more than the same without its hidden reasoning.
+fn of_reasoning(price: &Price, usage: &Usage) -> PicoUsd {
+    if usage.reasoning == 0 {
+        return PicoUsd::ZERO;
+    }
+    let visible = Usage {
+        output: usage.output.saturating_sub(usage.reasoning),
+        reasoning: 0,
+        ..*usage
+    };
+    price.cost(usage) - price.cost(&visible)
 }
 
 fn compared(reported: PicoUsd, computed: PicoUsd) -> Compared {

@@ -3,21 +3,35 @@
 //!
 //! The only place where money becomes a float; metrics are not the books.
 
-use super::{AttemptClosed, CapFigures, Decided, JobEnd, KINDS, KnownArm, kind_name};
-use crate::arm::{Effort, Tier};
-use crate::chat::Usage;
-use crate::classify::Task;
+mod books;
+mod caps;
+mod make;
+mod series;
+mod who;
+
+pub use books::{BooksFigures, Period, PeriodFigures};
+pub use caps::{CapFigures, CapMoney, CapRefusal};
+pub use who::KnownKey;
+
+use super::{
+    AttemptClosed, Decided, JobEnd, KINDS, KnownArm, KnownPrices, SimulatedModels, TurnChange,
+    kind_name,
+};
+use crate::arm::Tier;
 use crate::dialect;
-use crate::ledger::record::{Basis, Cause, Compared, Outcome};
+use crate::ledger::record::{Basis, Cause, Compared};
 use crate::money::{PICO_PER_USD, PicoUsd};
 use crate::private::Class;
-use foldhash::HashSet;
-use prometheus::core::Collector;
+use books::BooksGauges;
+use caps::Caps;
+use make::Make;
 use prometheus::{
-    Counter, CounterVec, Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
-    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Counter, Encoder, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Registry, TextEncoder,
 };
-use std::sync::{Mutex, PoisonError, RwLock};
+use series::{Known, Sources, place};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use who::Who;
 
 /// Buckets for the first token and whole answers: those of the OpenTelemetry GenAI conventions, and two
 /// longer ones for answers that think.
@@ -44,26 +58,18 @@ const PHASES: [&str; 5] = ["total", "read", "decide", "reserve", "settle"];
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    known: RwLock<KnownNames>,
+    known: RwLock<Known>,
+    sources: Sources,
+    who: Who,
     /// Held while caps are replaced, and while everything is written out, so that no reader sees half of them.
     replacing: Mutex<()>,
-    requests: IntCounterVec,
     decisions: IntCounterVec,
-    cost: CounterVec,
-    baseline: CounterVec,
-    saved: CounterVec,
-    lost: CounterVec,
-    losses: CounterVec,
-    task_cost: CounterVec,
-    rule_cost: CounterVec,
-    tokens: IntCounterVec,
-    ttft: HistogramVec,
-    decode: HistogramVec,
-    duration: HistogramVec,
-    added: HistogramVec,
-    caps: [GaugeVec; 3],
-    cap_reset: IntGaugeVec,
-    pub(super) cap_refusals: IntCounterVec,
+    savings: [Counter; Cause::SAVINGS.len()],
+    losses: [Counter; Cause::LOSSES.len()],
+    durations: [Histogram; Tier::ALL.len()],
+    added: [Histogram; PHASES.len()],
+    caps: Caps,
+    turns: IntCounterVec,
     pub(super) refusals: IntCounterVec,
     pub(super) private_requests: IntCounterVec,
     pub(super) overruns: IntCounter,
@@ -75,184 +81,93 @@ pub struct Metrics {
     excess: Counter,
     compared: IntCounterVec,
     unpriced_tiers: IntCounterVec,
-    basis: IntCounterVec,
+    basis: [IntCounter; Basis::ALL.len()],
     upstream_errors: IntCounterVec,
+    headroom: GaugeVec,
     pub(super) attempts_open: IntGauge,
     pub(super) streams_open: IntGauge,
-    pub(super) reloads: IntCounterVec,
-    pub(super) ledger_up: IntGauge,
+    reloads: IntCounterVec,
+    reload_failed: IntGauge,
+    ledger_up: IntGauge,
+    books: BooksGauges,
+    prices: IntGauge,
     build: IntGaugeVec,
-}
-
-#[derive(Debug, Default)]
-struct KnownNames {
-    models: HashSet<String>,
-    rules: HashSet<String>,
-    providers: HashSet<String>,
-}
-
-struct Make(Registry);
-
-impl Make {
-    fn register<C: Collector + Clone + 'static>(&self, made: prometheus::Result<C>) -> C {
-        let metric = made.expect("the name and labels are constants");
-        let registered = self.0.register(Box::new(metric.clone()));
-        registered.expect("every name is registered once");
-        metric
-    }
-
-    fn counts(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-        self.register(IntCounterVec::new(Opts::new(name, help), labels))
-    }
-
-    fn count(&self, name: &str, help: &str) -> IntCounter {
-        self.register(IntCounter::new(name, help))
-    }
-
-    fn dollars(&self, name: &str, help: &str, labels: &[&str]) -> CounterVec {
-        self.register(CounterVec::new(Opts::new(name, help), labels))
-    }
-
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
-        self.register(GaugeVec::new(Opts::new(name, help), labels))
-    }
-
-    fn whole_gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
-        self.register(IntGaugeVec::new(Opts::new(name, help), labels))
-    }
-
-    fn gauge(&self, name: &str, help: &str) -> IntGauge {
-        self.register(IntGauge::new(name, help))
-    }
-
-    fn spread(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
-        let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-        self.register(HistogramVec::new(opts, labels))
-    }
 }
 
 impl Metrics {
     pub(super) fn new(version: &str, prices: &str) -> Metrics {
         let m = Make(Registry::new());
         let metrics = Metrics::registered(&m);
+        metrics.sources.zero();
         #[cfg(target_os = "linux")]
         m.0.register(Box::new(
             prometheus::process_collector::ProcessCollector::for_self(),
         ))
         .expect("every name is registered once");
-        metrics.build(version, prices);
+        let catalogue = KnownPrices {
+            version: prices,
+            made_unix: None,
+        };
+        metrics.build(version, catalogue, SimulatedModels::None);
         metrics.zero();
         metrics
     }
 
     // A table: one entry a metric, in the order of docs/metrics.md.
     fn registered(m: &Make) -> Metrics {
-        let arm = ["provider", "model", "tier", "effort"];
-        let scope = ["scope", "window"];
+        let folded = m.counts(
+            "flyball_folded_total",
+            "Values of a label beyond its limit, which are counted as other.",
+            &["label"],
+        );
+        let savings = m.dollars(
+            "flyball_savings_usd_total",
+            "Baseline minus cost, of the attempts where that is positive, by its cause, in US dollars.",
+            &["cause"],
+        );
+        let losses = m.dollars(
+            "flyball_losses_usd_total",
+            "Cost minus baseline, of the attempts where that is positive, by its cause, in US dollars.",
+            &["cause"],
+        );
+        let durations = m.spread(
+            "flyball_request_duration_seconds",
+            "From a request's arrival to the end of its answer.",
+            &["tier"],
+            &ANSWER_SECONDS,
+        );
+        let added = m.spread(
+            "flyball_added_latency_seconds",
+            "What flyball itself added before the provider got the request, by phase; settle comes after a whole JSON answer.",
+            &["phase"],
+            &ADDED_SECONDS,
+        );
+        let basis = m.counts(
+            "flyball_cost_basis_total",
+            "Attempts by how their cost is known.",
+            &["basis"],
+        );
         Metrics {
             registry: m.0.clone(),
             known: RwLock::default(),
             replacing: Mutex::default(),
-            requests: m.counts(
-                "flyball_requests_total",
-                "Attempts that have ended, by tier, effort and outcome.",
-                &["tier", "effort", "outcome"],
-            ),
+            sources: Sources::new(m, &folded),
+            who: Who::new(m, &folded),
+            caps: Caps::new(m, &folded),
+            savings: Cause::SAVINGS.map(|cause| savings.with_label_values(&[cause.name()])),
+            losses: Cause::LOSSES.map(|cause| losses.with_label_values(&[cause.name()])),
+            durations: Tier::ALL.map(|tier| durations.with_label_values(&[tier.name()])),
+            added: PHASES.map(|phase| added.with_label_values(&[phase])),
+            basis: Basis::ALL.map(|one| basis.with_label_values(&[one.name()])),
             decisions: m.counts(
                 "flyball_decisions_total",
                 "Routing decisions, by rule, task and chosen tier.",
                 &["rule", "task", "tier"],
             ),
-            cost: m.dollars(
-                "flyball_cost_usd_total",
-                "Money spent, in US dollars.",
-                &arm,
-            ),
-            baseline: m.dollars(
-                "flyball_baseline_usd_total",
-                "What the asked-for or configured baseline would have cost, in US dollars.",
-                &arm,
-            ),
-            saved: m.dollars(
-                "flyball_saved_usd_total",
-                "Baseline minus cost, of the attempts where that is positive, in US dollars.",
-                &["tier", "effort"],
-            ),
-            losses: m.dollars(
-                "flyball_losses_usd_total",
-                "Cost minus baseline, of the attempts where that is positive, by its cause, in US dollars.",
-                &["cause"],
-            ),
-            lost: m.dollars(
-                "flyball_lost_usd_total",
-                "Cost minus baseline, of the attempts where that is positive, in US dollars.",
-                &["tier", "effort"],
-            ),
-            task_cost: m.dollars(
-                "flyball_task_cost_usd_total",
-                "Money spent by graded task, in US dollars.",
-                &["task"],
-            ),
-            rule_cost: m.dollars(
-                "flyball_rule_cost_usd_total",
-                "Money spent by rule, in US dollars.",
-                &["rule"],
-            ),
-            tokens: m.counts(
-                "flyball_tokens_total",
-                "Tokens by class; the classes do not overlap and add up to everything billed.",
-                &["model", "class"],
-            ),
-            ttft: m.spread(
-                "flyball_ttft_seconds",
-                "From sending to the first token of a stream, by the prompt's length in tokens.",
-                &["model", "prompt"],
-                &ANSWER_SECONDS,
-            ),
-            decode: m.spread(
-                "flyball_decode_tokens_per_second",
-                "Output tokens a second after the first one, on streams.",
-                &["model"],
-                &TOKENS_PER_SECOND,
-            ),
-            duration: m.spread(
-                "flyball_request_duration_seconds",
-                "From a request's arrival to the end of its answer.",
-                &["tier"],
-                &ANSWER_SECONDS,
-            ),
-            added: m.spread(
-                "flyball_added_latency_seconds",
-                "What flyball itself added before the provider got the request, by phase; settle comes after a whole JSON answer.",
-                &["phase"],
-                &ADDED_SECONDS,
-            ),
-            caps: [
-                m.gauges(
-                    "flyball_cap_limit_usd",
-                    "Spend cap in US dollars; the sum over all keys where scope is keys.",
-                    &scope,
-                ),
-                m.gauges(
-                    "flyball_cap_spent_usd",
-                    "Spent under caps in the current window, in US dollars.",
-                    &scope,
-                ),
-                m.gauges(
-                    "flyball_cap_reserved_usd",
-                    "Held by open reservations under caps, in US dollars.",
-                    &scope,
-                ),
-            ],
-            cap_reset: m.whole_gauges(
-                "flyball_cap_reset_timestamp_seconds",
-                "When the cap's window ends, in seconds since 1970.",
-                &scope,
-            ),
-            cap_refusals: m.counts(
-                "flyball_cap_refusals_total",
-                "Requests refused because of spend caps, by scope and reason.",
-                &["scope", "reason"],
+            turns: m.counts(
+                "flyball_conversation_turns_total",
+                "Second and later turns of routed conversations, by whether their model or effort is another than in the turn before.",
+                &["change"],
             ),
             refusals: m.counts(
                 "flyball_refusals_total",
@@ -307,14 +222,14 @@ impl Metrics {
                 "Answers in a service tier whose rates are not known.",
                 &["provider"],
             ),
-            basis: m.counts(
-                "flyball_cost_basis_total",
-                "Attempts by how their cost is known.",
-                &["basis"],
-            ),
             upstream_errors: m.counts(
                 "flyball_upstream_errors_total",
                 "Failures of providers, by kind.",
+                &["provider", "kind"],
+            ),
+            headroom: m.gauges(
+                "flyball_provider_headroom_ratio",
+                "How much of what a provider allows in a time is left, as its last answer told.",
                 &["provider", "kind"],
             ),
             attempts_open: m.gauge("flyball_attempts_open", "Attempts that have not ended."),
@@ -327,43 +242,36 @@ impl Metrics {
                 "Times the configuration was read again.",
                 &["result"],
             ),
+            reload_failed: m.gauge(
+                "flyball_reload_failed",
+                "1 from a refused configuration until a good one.",
+            ),
             ledger_up: m.gauge("flyball_ledger_up", "1 while the ledger can write."),
+            books: BooksGauges::new(m),
+            prices: m.gauge(
+                "flyball_prices_timestamp_seconds",
+                "The day of the price catalogue that runs here, in seconds since 1970; 0 where it tells none.",
+            ),
             build: m.whole_gauges(
                 "flyball_build_info",
-                "Always 1; the version and the price catalogue that run here.",
-                &["version", "prices"],
+                "Always 1; the version and the price catalogue that run here, and whether the models are simulated.",
+                &["version", "prices", "simulated"],
             ),
         }
     }
 
-    pub(super) fn build(&self, version: &str, prices: &str) {
+    pub(super) fn build(&self, version: &str, prices: KnownPrices<'_>, simulated: SimulatedModels) {
         let _whole = self.replace();
         self.build.reset();
-        self.build.with_label_values(&[version, prices]).set(1);
+        self.prices.set(prices.made_unix.unwrap_or(0));
+        let labels = [version, prices.version, simulated.name()];
+        self.build.with_label_values(&labels).set(1);
     }
 
     /// Rates lose a series' first step: what can exist from the start begins at 0.
     fn zero(&self) {
-        for tier in Tier::ALL {
-            self.duration.with_label_values(&[tier.name()]);
-            for effort in Effort::ALL {
-                let (tier, effort) = (tier.name(), effort.name());
-                self.requests
-                    .with_label_values(&[tier, effort, Outcome::Ok.name()]);
-                self.saved.with_label_values(&[tier, effort]);
-                self.lost.with_label_values(&[tier, effort]);
-            }
-        }
-        for loss in Cause::LOSSES {
-            self.losses.with_label_values(&[loss.name()]);
-        }
-        for reason in ["full", "reserved"] {
-            for scope in ["global", "keys", "other"] {
-                self.cap_refusals.with_label_values(&[scope, reason]);
-            }
-        }
-        for reason in ["no_price", "unbounded", "frozen"] {
-            self.cap_refusals.with_label_values(&["any", reason]);
+        for change in [None, Some(TurnChange::Model), Some(TurnChange::Effort)] {
+            self.turns.with_label_values(&[change_name(change)]);
         }
         for from in dialect::ALL {
             for to in dialect::ALL.iter().filter(|to| to.name() != from.name()) {
@@ -374,208 +282,183 @@ impl Metrics {
         for result in ["ok", "refused"] {
             self.reloads.with_label_values(&[result]);
         }
-        for basis in Basis::ALL {
-            self.basis.with_label_values(&[basis.name()]);
-        }
-        for task in Task::ALL {
-            self.task_cost.with_label_values(&[task.name()]);
-        }
-        for task in ["embed", "ungraded"] {
-            self.task_cost.with_label_values(&[task]);
-        }
         for kind in KINDS {
             self.refusals.with_label_values(&[kind_name(kind)]);
         }
         for class in Class::ALL {
             self.private_requests.with_label_values(&[class.name()]);
         }
-        for phase in PHASES {
-            self.added.with_label_values(&[phase]);
-        }
         self.ledger_up.set(1);
+        self.known(Vec::new(), Vec::new(), Vec::new());
     }
 
     pub(super) fn known(&self, models: Vec<String>, rules: Vec<String>, providers: Vec<String>) {
         for model in &models {
-            self.decode.with_label_values(&[model]);
             for outcome in ["stands", "escalated"] {
                 self.probes.with_label_values(&[model, outcome]);
             }
-            for class in CLASSES {
-                self.tokens.with_label_values(&[model, class]);
-            }
-        }
-        for rule in &rules {
-            self.rule_cost.with_label_values(&[rule]);
         }
         for provider in &providers {
-            self.anomalies.with_label_values(&[provider]);
-            self.unmetered.with_label_values(&[provider]);
-            for event in JobEnd::ALL {
-                self.jobs
-                    .with_label_values(&[provider.as_str(), event.name()]);
-            }
-            self.unpriced_tiers.with_label_values(&[provider]);
-            for compared in Compared::ALL {
-                let labels = [provider.as_str(), compared.name()];
-                self.compared.with_label_values(&labels);
-            }
-            for kind in UPSTREAM_KINDS {
-                self.upstream_errors.with_label_values(&[provider, kind]);
-            }
+            self.known_provider(provider);
         }
-        let known = KnownNames {
-            models: models.into_iter().collect(),
-            rules: rules.into_iter().collect(),
-            providers: providers.into_iter().collect(),
-        };
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
+        // A provider that is gone has no room left to show; the others tell it with their next answer.
+        self.headroom.reset();
+        let known = self.read().again(&self.sources, (models, rules, providers));
+        *self.write() = known;
+    }
+
+    fn known_provider(&self, provider: &str) {
+        self.anomalies.with_label_values(&[provider]);
+        self.unmetered.with_label_values(&[provider]);
+        for event in JobEnd::ALL {
+            self.jobs.with_label_values(&[provider, event.name()]);
+        }
+        self.unpriced_tiers.with_label_values(&[provider]);
+        for compared in Compared::ALL {
+            self.compared
+                .with_label_values(&[provider, compared.name()]);
+        }
+        for kind in UPSTREAM_KINDS {
+            self.upstream_errors.with_label_values(&[provider, kind]);
+        }
     }
 
     pub(super) fn known_arm(&self, arm: &KnownArm<'_>) {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let labels = [
-            among(&known.providers, arm.provider),
-            among(&known.models, arm.model),
-            arm.tier.name(),
-            arm.effort.name(),
-        ];
-        self.cost.with_label_values(&labels);
-        self.baseline.with_label_values(&labels);
+        self.write().prepare(&self.sources, arm);
+    }
+
+    pub(super) fn keys(&self, keys: &[KnownKey<'_>]) {
+        self.who.keys(keys);
+    }
+
+    pub(super) fn tags<'t>(&self, named: impl IntoIterator<Item = (&'t str, &'t str)>) {
+        self.who.tags(named);
     }
 
     pub(super) fn decided(&self, e: &Decided<'_>) {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let rule = among(&known.rules, e.rule);
+        let known = self.read();
+        let rule = known.rule(e.rule);
         self.decisions
             .with_label_values(&[rule, e.task, e.tier.name()])
             .inc();
     }
 
     pub(super) fn attempt(&self, e: &AttemptClosed<'_>) {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let model = among(&known.models, &e.opening.model);
-        let provider = among(&known.providers, &e.opening.provider);
         self.attempts_open.dec();
-        self.requests
-            .with_label_values(&[
-                e.opening.tier.name(),
-                e.effort.name(),
-                e.closing.outcome.name(),
-            ])
-            .inc();
-        self.basis
-            .with_label_values(&[e.closing.basis.name()])
-            .inc();
+        // Nearly always the series of the arm are there.
+        let counted = self.read().count(&self.sources, e);
+        if !counted {
+            let mut known = self.write();
+            known.prepare(
+                &self.sources,
+                &KnownArm {
+                    provider: &e.opening.provider,
+                    model: &e.opening.model,
+                    tier: e.opening.tier,
+                    effort: e.effort,
+                },
+            );
+            known.count(&self.sources, e);
+        }
+        self.basis[place(&Basis::ALL, e.closing.basis)].inc();
         if e.closing.usage.anomaly {
+            let known = self.read();
+            let provider = known.provider(&e.opening.provider);
             self.anomalies.with_label_values(&[provider]).inc();
         }
-        self.money(e, provider, model, among(&known.rules, &e.opening.rule));
-        self.used(&e.closing.usage, model);
-        self.time(e, model);
-    }
-
-    fn money(&self, e: &AttemptClosed<'_>, provider: &str, model: &str, rule: &str) {
-        let (tier, effort) = (e.opening.tier.name(), e.effort.name());
-        let arm = [provider, model, tier, effort];
-        self.cost
-            .with_label_values(&arm)
-            .inc_by(usd(e.closing.cost));
-        self.baseline
-            .with_label_values(&arm)
-            .inc_by(usd(e.closing.baseline));
         // One of the two differences is negative, and adds nothing.
-        self.saved
-            .with_label_values(&[tier, effort])
-            .inc_by(usd(e.closing.baseline - e.closing.cost));
-        self.lost
-            .with_label_values(&[tier, effort])
-            .inc_by(usd(e.closing.cost - e.closing.baseline));
-        if let Some(cause) = e.closing.cause.filter(|c| c.is_loss()) {
-            self.losses
-                .with_label_values(&[cause.name()])
-                .inc_by(usd(e.closing.cost - e.closing.baseline));
+        let saved = e.closing.baseline - e.closing.cost;
+        if let Some(cause) = e.closing.cause {
+            let (series, amount) = match cause.is_loss() {
+                true => (
+                    &self.losses[place(&Cause::LOSSES, cause)],
+                    PicoUsd::ZERO - saved,
+                ),
+                false => (&self.savings[place(&Cause::SAVINGS, cause)], saved),
+            };
+            series.inc_by(usd(amount));
         }
-        self.task_cost
-            .with_label_values(&[e.opening.task.as_str()])
-            .inc_by(usd(e.closing.cost));
-        self.rule_cost
-            .with_label_values(&[rule])
-            .inc_by(usd(e.closing.cost));
+        self.who.take(e.opening, e.closing);
+        self.time(e);
     }
 
-    fn used(&self, usage: &Usage, model: &str) {
-        // More reasoning than output is an anomaly; the sum must still be what was billed.
-        let reasoning = usage.reasoning.min(usage.output);
-        let counts = [
-            usage.input,
-            usage.cached,
-            usage.cache_write.saturating_add(usage.cache_write_long),
-            usage.output - reasoning,
-            reasoning,
-        ];
-        for (class, count) in CLASSES.iter().zip(counts) {
-            self.tokens.with_label_values(&[model, class]).inc_by(count);
-        }
-    }
-
-    fn time(&self, e: &AttemptClosed<'_>, model: &str) {
-        self.duration
-            .with_label_values(&[e.opening.tier.name()])
-            .observe(e.total.as_secs_f64());
-        if let Some(ttft) = e.ttft {
-            let prompt = length_band(e.closing.usage.input_total());
-            self.ttft
-                .with_label_values(&[model, prompt])
-                .observe(ttft.as_secs_f64());
-        }
-        // One NaN would make the histogram's sum NaN for ever.
-        if let Some(rate) = e.decode_tokens_per_second.filter(|r| r.is_finite()) {
-            self.decode.with_label_values(&[model]).observe(rate);
-        }
+    fn time(&self, e: &AttemptClosed<'_>) {
+        self.durations[place(&Tier::ALL, e.opening.tier)].observe(e.total.as_secs_f64());
         let total = ("total", e.added);
         for (phase, took) in e.phases.iter().chain([&total]) {
-            self.added
-                .with_label_values(&[phase])
-                .observe(took.as_secs_f64());
+            self.added[place(&PHASES, phase)].observe(took.as_secs_f64());
         }
+    }
+
+    /// `is_name`: what was asked for is the name of some vendor's model; it is only looked up where that is not known yet.
+    pub(super) fn served(&self, asked: &str, served: &str, is_name: impl FnOnce() -> bool) {
+        if self.read().count_served(asked, served) {
+            return;
+        }
+        let is_name = is_name();
+        self.write()
+            .count_served_anew(&self.sources, (asked, served), is_name);
+    }
+
+    pub(super) fn turn(&self, change: Option<TurnChange>) {
+        self.turns.with_label_values(&[change_name(change)]).inc();
+    }
+
+    pub(super) fn reloaded(&self, ok: bool) {
+        let result = if ok { "ok" } else { "refused" };
+        self.reloads.with_label_values(&[result]).inc();
+        self.reload_failed.set(i64::from(!ok));
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Known> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn unmetered(&self, provider: &str) {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let provider = among(&known.providers, provider);
+        let known = self.read();
+        let provider = known.provider(provider);
         self.unmetered.with_label_values(&[provider]).inc();
     }
 
     pub(super) fn job(&self, provider: &str, event: &str) {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let provider = among(&known.providers, provider);
+        let known = self.read();
+        let provider = known.provider(provider);
         self.jobs.with_label_values(&[provider, event]).inc();
     }
 
     pub(super) fn probed(&self, model: &str, outcome: &str) {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let model = among(&known.models, model);
+        let known = self.read();
+        let model = known.model(model);
         self.probes.with_label_values(&[model, outcome]).inc();
     }
 
     pub(super) fn upstream_error(&self, provider: &str, kind: &str) {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let provider = among(&known.providers, provider);
+        let known = self.read();
+        let provider = known.provider(provider);
         self.upstream_errors
             .with_label_values(&[provider, kind])
             .inc();
     }
 
+    pub(super) fn headroom(&self, provider: &str, of: &str, left: f64) {
+        let known = self.read();
+        let provider = known.provider(provider);
+        self.headroom.with_label_values(&[provider, of]).set(left);
+    }
+
     pub(super) fn compared(&self, provider: &str, compared: &str) {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let provider = among(&known.providers, provider);
+        let known = self.read();
+        let provider = known.provider(provider);
         self.compared.with_label_values(&[provider, compared]).inc();
     }
 
     pub(super) fn unpriced_tier(&self, provider: &str) {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let provider = among(&known.providers, provider);
+        let known = self.read();
+        let provider = known.provider(provider);
         self.unpriced_tiers.with_label_values(&[provider]).inc();
     }
 
@@ -583,23 +466,27 @@ impl Metrics {
         self.excess.inc_by(usd(excess));
     }
 
-    pub(super) fn cap(&self, cap: &CapFigures) {
-        let labels = [cap.scope, cap.window];
-        for (gauge, amount) in self.caps.iter().zip([cap.limit, cap.spent, cap.reserved]) {
-            gauge.with_label_values(&labels).set(usd(amount));
-        }
-        if let Some(at) = cap.reset_unix {
-            self.cap_reset.with_label_values(&labels).set(at);
-        }
-    }
-
     pub(super) fn caps(&self, figures: &[CapFigures]) {
         let _whole = self.replace();
-        self.caps.iter().for_each(GaugeVec::reset);
-        self.cap_reset.reset();
-        for cap in figures {
-            self.cap(cap);
-        }
+        self.caps.replace(figures);
+    }
+
+    pub(super) fn ledger(&self, up: bool, lag: std::time::Duration) {
+        self.ledger_up.set(i64::from(up));
+        self.books.lag.set(lag.as_secs_f64());
+    }
+
+    pub(super) fn books(&self, figures: &BooksFigures) {
+        let _whole = self.replace();
+        self.books.set(figures);
+    }
+
+    pub(super) fn cap_refused(&self, refusal: &CapRefusal<'_>) {
+        self.caps.refused(refusal);
+    }
+
+    pub(super) fn refused_by_none(&self, reason: &'static str) {
+        self.caps.refused_by_none(reason);
     }
 
     fn replace(&self) -> std::sync::MutexGuard<'_, ()> {
@@ -621,21 +508,11 @@ impl Metrics {
     }
 }
 
-fn among<'a>(known: &HashSet<String>, value: &'a str) -> &'a str {
-    if known.contains(value) {
-        value
-    } else {
-        "other"
-    }
-}
-
-fn length_band(tokens: u64) -> &'static str {
-    match tokens {
-        0..1_000 => "<1k",
-        1_000..4_000 => "1-4k",
-        4_000..16_000 => "4-16k",
-        16_000..64_000 => "16-64k",
-        _ => "64k+",
+fn change_name(change: Option<TurnChange>) -> &'static str {
+    match change {
+        None => "none",
+        Some(TurnChange::Model) => "model",
+        Some(TurnChange::Effort) => "effort",
     }
 }
 
@@ -663,21 +540,6 @@ mod tests {
                 f64::to_bits(dollars),
                 "{pico}"
             );
-        }
-    }
-
-    #[test]
-    fn prompts_fall_into_the_band_of_their_length() {
-        for (tokens, band) in [
-            (0, "<1k"),
-            (999, "<1k"),
-            (1_000, "1-4k"),
-            (4_000, "4-16k"),
-            (16_000, "16-64k"),
-            (64_000, "64k+"),
-            (u64::MAX, "64k+"),
-        ] {
-            assert_eq!(length_band(tokens), band, "{tokens}");
         }
     }
 }

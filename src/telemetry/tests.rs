@@ -21,6 +21,10 @@ fn opening() -> Opening {
         tier: Tier::Small,
         task: "code".into(),
         rule: "plain".into(),
+        difficulty_milli: 700,
+        key: Some(7),
+        team: "red".into(),
+        tags: vec![("app".into(), "search".into())],
         dialect: "openai-chat".into(),
         bound: PicoUsd(PICO_PER_USD / 2),
         ..Opening::default()
@@ -41,6 +45,8 @@ fn closing() -> Closing {
         basis: Basis::Reported,
         cost: PicoUsd(PICO_PER_USD / 4),
         baseline: PicoUsd(PICO_PER_USD),
+        cause: Some(Cause::Route),
+        cache_discount: PicoUsd(PICO_PER_USD / 16),
         ..Closing::void("a", Outcome::Ok)
     }
 }
@@ -50,6 +56,9 @@ fn attempt<'a>(opening: &'a Opening, closing: &'a Closing) -> AttemptClosed<'a> 
         opening,
         closing,
         effort: Effort::Low,
+        reasoning_cost: PicoUsd(PICO_PER_USD / 8),
+        graded: true,
+        probe: Some(ProbePart::Stood),
         capped: true,
         stream: true,
         status: 200,
@@ -65,6 +74,12 @@ fn told() -> Telemetry {
     let telemetry = Telemetry::new("2026-11");
     let list = |names: &[&str]| names.iter().map(ToString::to_string).collect();
     telemetry.known(list(&["small-1"]), list(&["plain"]), list(&["openai"]));
+    telemetry.keys(&[KnownKey {
+        id: 7,
+        team: "red",
+        name: "app",
+    }]);
+    telemetry.tags([("app", "search")]);
     telemetry
 }
 
@@ -86,8 +101,13 @@ fn everything(telemetry: &Telemetry) {
             provider: raw.clone(),
             model: raw.clone(),
             rule: raw.clone(),
+            key: Some(1_000 + n),
+            team: raw.clone(),
+            tags: vec![(raw.clone(), raw.clone())],
             ..opening()
         };
+        telemetry.served(&raw, &raw, || false);
+        telemetry.served(&raw, "small-1", || false);
         telemetry.attempt(&attempt(&hostile, &closing()));
         telemetry.upstream_status(&raw, 503);
         telemetry.compared(&raw, Compared::Above);
@@ -100,18 +120,42 @@ fn everything(telemetry: &Telemetry) {
         telemetry.upstream_error(&raw, &Error::new(Kind::UpstreamTimeout, raw.clone()));
     }
     telemetry.attempt(&attempt(&opening(), &closing()));
-    telemetry.cap_refused("keys", true);
-    telemetry.caps(&[figures("global"), figures("keys")]);
+    telemetry.served("auto", "small-1", || false);
+    telemetry.turn(Some(TurnChange::Model));
+    telemetry.headroom("openai", "tokens", 0.5);
+    telemetry.books(&BooksFigures {
+        periods: [PeriodFigures::default(); 6],
+        provisional: PicoUsd::ZERO,
+        expected: Some(PicoUsd(PICO_PER_USD)),
+        interval: Some((PicoUsd::ZERO, PicoUsd(PICO_PER_USD))),
+        bytes: 1,
+        attempts: 1,
+    });
+    telemetry.cap_refused(&CapRefusal {
+        cap: "key app day",
+        scope: "keys",
+        only_reserved: true,
+    });
+    telemetry.caps(&[figures("all day"), figures("key app day")]);
 }
 
-fn figures(scope: &'static str) -> CapFigures {
+fn figures(cap: &str) -> CapFigures {
+    let scope = if cap.starts_with("key") {
+        "keys"
+    } else {
+        "global"
+    };
     CapFigures {
+        cap: cap.into(),
         scope,
         window: "day",
-        limit: PicoUsd(PICO_PER_USD),
-        spent: PicoUsd(PICO_PER_USD / 2),
-        reserved: PicoUsd(PICO_PER_USD / 8),
+        money: Some(CapMoney {
+            limit: PicoUsd(PICO_PER_USD),
+            spent: PicoUsd(PICO_PER_USD / 2),
+            reserved: PicoUsd(PICO_PER_USD / 8),
+        }),
         reset_unix: Some(1_800_000_000),
+        exhausted_unix: [Some(1_799_999_000), None, None],
     }
 }
 
@@ -172,7 +216,36 @@ fn every_label_has_values_from_a_closed_set_whatever_clients_send() {
             ),
         ),
         ("basis", open(&Basis::ALL.map(Basis::name))),
-        ("cause", open(&Cause::LOSSES.map(Cause::name))),
+        (
+            "cause",
+            open(
+                &[
+                    &Cause::LOSSES.map(Cause::name)[..],
+                    &Cause::SAVINGS.map(Cause::name),
+                ]
+                .concat(),
+            ),
+        ),
+        ("cap", open(&["all day", "key app day", "any"])),
+        ("period", open(&Period::ALL.map(Period::name))),
+        ("bound", open(&["low", "expected", "high"])),
+        ("pace", open(&["1h", "6h", "3d"])),
+        ("team", open(&["red", "-", "other"])),
+        ("key", open(&["app", "local", "other"])),
+        ("tag", open(&["app", "other"])),
+        ("value", open(&["search", "other"])),
+        ("asked", open(&["auto", "small-1", "other"])),
+        ("served", open(&["small-1", "other"])),
+        ("change", open(&["none", "model", "effort"])),
+        ("part", open(&ProbePart::ALL.map(ProbePart::name))),
+        ("label", open(&["cap", "key", "tag", "served"])),
+        ("simulated", open(&["false", "mixed", "true"])),
+        (
+            "band",
+            open(&[
+                "0-0.2", "0.2-0.4", "0.4-0.6", "0.6-0.8", "0.8-1", "ungraded",
+            ]),
+        ),
         (
             "class",
             open(
@@ -200,7 +273,10 @@ fn every_label_has_values_from_a_closed_set_whatever_clients_send() {
             "reason",
             open(&["full", "reserved", "no_price", "unbounded", "frozen"]),
         ),
-        ("kind", open(&[&kinds[..], &["429", "4xx", "5xx"]].concat())),
+        (
+            "kind",
+            open(&[&kinds[..], &["429", "4xx", "5xx", "requests", "tokens"]].concat()),
+        ),
         ("result", open(&["ok", "refused"])),
         ("event", open(&["begun", "settled", "at_bound"])),
         ("version", open(&[env!("CARGO_PKG_VERSION")])),
@@ -248,7 +324,7 @@ fn the_exposition_says_of_every_family_what_it_is() {
         }
     }
     let ours = kinds.keys().filter(|n| n.starts_with("flyball_")).count();
-    assert_eq!(ours, 37, "{kinds:?}");
+    assert_eq!(ours, 60, "{kinds:?}");
 }
 
 #[test]
@@ -268,6 +344,40 @@ fn an_attempt_is_counted_in_money_tokens_and_time() {
         (
             r#"flyball_lost_usd_total{effort="low",tier="small"}"#.into(),
             0.0,
+        ),
+        (r#"flyball_savings_usd_total{cause="route"}"#.into(), 0.75),
+        (r#"flyball_savings_usd_total{cause="effort"}"#.into(), 0.0),
+        (
+            r#"flyball_spend_usd_total{key="app",team="red"}"#.into(),
+            0.25,
+        ),
+        (
+            r#"flyball_spend_baseline_usd_total{key="app",team="red"}"#.into(),
+            1.0,
+        ),
+        (
+            r#"flyball_tag_spend_usd_total{tag="app",value="search"}"#.into(),
+            0.25,
+        ),
+        (
+            r#"flyball_reasoning_tokens_total{band="0.6-0.8",task="code"}"#.into(),
+            120.0,
+        ),
+        (
+            r#"flyball_reasoning_usd_total{band="0.6-0.8",task="code"}"#.into(),
+            0.125,
+        ),
+        (
+            r#"flyball_cached_usd_total{model="small-1"}"#.into(),
+            0.0625,
+        ),
+        (
+            r#"flyball_model_attempts_total{model="small-1",outcome="ok"}"#.into(),
+            1.0,
+        ),
+        (
+            r#"flyball_probe_usd_total{model="small-1",part="stood"}"#.into(),
+            0.25,
         ),
         (r#"flyball_task_cost_usd_total{task="code"}"#.into(), 0.25),
         (r#"flyball_rule_cost_usd_total{rule="plain"}"#.into(), 0.25),
@@ -387,7 +497,18 @@ fn what_can_exist_from_the_start_begins_at_zero() {
         r#"flyball_requests_total{effort="max",outcome="ok",tier="reasoning"}"#,
         r#"flyball_tokens_total{class="input",model="small-1"}"#,
         r#"flyball_dropped_fields_total{from="openai_chat",to="anthropic_messages"}"#,
-        r#"flyball_cap_refusals_total{reason="full",scope="keys"}"#,
+        r#"flyball_cap_refusals_total{cap="any",reason="frozen",scope="any"}"#,
+        r#"flyball_spend_usd_total{key="app",team="red"}"#,
+        r#"flyball_spend_usd_total{key="local",team="-"}"#,
+        r#"flyball_spend_usd_total{key="other",team="other"}"#,
+        r#"flyball_tag_spend_usd_total{tag="app",value="search"}"#,
+        r#"flyball_reasoning_usd_total{band="0-0.2",task="translate"}"#,
+        r#"flyball_savings_usd_total{cause="prompt_cache"}"#,
+        r#"flyball_served_total{asked="auto",served="small-1"}"#,
+        r#"flyball_conversation_turns_total{change="model"}"#,
+        r#"flyball_probe_usd_total{model="small-1",part="escalated"}"#,
+        r#"flyball_folded_total{label="key"}"#,
+        "flyball_reload_failed",
         r#"flyball_refusals_total{kind="private"}"#,
         "flyball_overruns_total",
         "flyball_bound_excess_usd_total",
@@ -401,20 +522,26 @@ fn what_can_exist_from_the_start_begins_at_zero() {
 #[test]
 fn a_cap_that_is_gone_is_no_longer_shown() {
     let telemetry = told();
-    telemetry.caps(&[figures("global"), figures("keys")]);
-    telemetry.caps(&[figures("keys")]);
+    telemetry.caps(&[figures("all day"), figures("key app day")]);
+    let full = r#"flyball_cap_refusals_total{cap="all day",reason="full",scope="global"}"#;
+    assert!(value(&telemetry.encode(), full).abs() < 1e-12);
+    telemetry.caps(&[figures("key app day")]);
     let text = telemetry.encode();
-    assert!(
-        (value(&text, r#"flyball_cap_spent_usd{scope="keys",window="day"}"#) - 0.5).abs() < 1e-12
-    );
-    assert!(!text.contains(r#"scope="global",window="#), "{text}");
+    let spent = r#"flyball_cap_spent_usd{cap="key app day",scope="keys",window="day"}"#;
+    assert!((value(&text, spent) - 0.5).abs() < 1e-12);
+    assert!(!text.contains("all day"), "{text}");
 }
 
 #[test]
 fn another_price_catalogue_replaces_the_old_one() {
     let telemetry = told();
-    telemetry.prices("2026-12");
+    let prices = KnownPrices {
+        version: "2026-12",
+        made_unix: Some(1_764_000_000),
+    };
+    telemetry.prices(prices, SimulatedModels::among([true, false]));
     let text = telemetry.encode();
+    assert!(text.contains(r#"simulated="mixed""#), "{text}");
     assert!(text.contains(r#"prices="2026-12""#));
     assert!(!text.contains(r#"prices="2026-11""#));
 }
@@ -429,4 +556,91 @@ fn a_reload_forgets_names_that_are_no_longer_known() {
     let other = r#"flyball_tokens_total{class="input",model="other"}"#;
     assert!(value(&text, old).abs() < 1e-12);
     assert!((value(&text, other) - 1_000.0).abs() < 1e-12);
+}
+
+/// A key, a cap and a tag for each of so many names, and what is counted apart of them.
+#[test]
+fn a_hundred_thousand_hostile_values_stay_within_the_limits_and_are_counted() {
+    let telemetry = told();
+    let before = telemetry.encode().lines().count();
+    let long = "\u{e4}\"\n\\{}".repeat(1_500);
+    let names: Vec<String> = (0..100_000)
+        .map(|n| format!("{n}{}", &long[..n % 3 * 6]))
+        .collect();
+    let ids = 0..i64::MAX;
+    let keys = ids.zip(&names).map(|(id, name)| KnownKey {
+        id,
+        team: name,
+        name,
+    });
+    telemetry.keys(&keys.collect::<Vec<_>>());
+    telemetry.tags(names.iter().map(|name| (name.as_str(), name.as_str())));
+    telemetry.caps(&names.iter().map(|name| figures(name)).collect::<Vec<_>>());
+    for (id, name) in (0..).zip(&names) {
+        telemetry.served(name, "small-1", || true);
+        telemetry.served(name, name, || false);
+        telemetry.cap_refused(&CapRefusal {
+            cap: name,
+            scope: "keys",
+            only_reserved: false,
+        });
+        let hostile = Opening {
+            key: Some(id),
+            model: name.clone(),
+            provider: name.clone(),
+            rule: name.clone(),
+            tags: vec![(name.clone(), name.clone())],
+            ..opening()
+        };
+        telemetry.attempt(&attempt(&hostile, &closing()));
+    }
+    telemetry.keys(&[]);
+    let text = telemetry.encode();
+    assert!(
+        text.lines().count() < before + 3_000,
+        "{}",
+        text.lines().count()
+    );
+    assert!(text.len() < 1_000_000, "{}", text.len());
+    for (label, least) in [
+        ("key", 99_900),
+        ("tag", 99_899),
+        ("cap", 99_800),
+        ("served", 99_500),
+    ] {
+        let folded = value(&text, &format!("flyball_folded_total{{label=\"{label}\"}}"));
+        assert!((folded - f64::from(least)).abs() < 1.5, "{label}: {folded}");
+    }
+    let spent: f64 = text
+        .lines()
+        .filter(|l| l.starts_with("flyball_tag_spend_usd_total{"))
+        .map(|l| {
+            l.rsplit_once(' ')
+                .expect("a value")
+                .1
+                .parse::<f64>()
+                .expect("a number")
+        })
+        .sum();
+    assert!((spent - 25_000.0).abs() < 1e-6, "nothing is lost: {spent}");
+}
+
+/// The words of one label must not run into those of the next.
+#[test]
+fn teams_and_keys_whose_names_read_alike_side_by_side_are_two() {
+    let telemetry = told();
+    let key = |id, team, name| KnownKey { id, team, name };
+    telemetry.keys(&[key(1, "ab", "c"), key(2, "a", "bc")]);
+    let own = Opening {
+        key: Some(1),
+        ..opening()
+    };
+    telemetry.attempt(&attempt(&own, &closing()));
+    let text = telemetry.encode();
+    for (sample, expected) in [
+        (r#"flyball_spend_usd_total{key="c",team="ab"}"#, 0.25),
+        (r#"flyball_spend_usd_total{key="bc",team="a"}"#, 0.0),
+    ] {
+        assert!((value(&text, sample) - expected).abs() < 1e-12, "{sample}");
+    }
 }

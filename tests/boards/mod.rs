@@ -10,7 +10,10 @@ use flyball::chat::Usage;
 use flyball::error::{Error, Kind};
 use flyball::ledger::record::{Basis, Closing, Opening, Outcome};
 use flyball::money::{PICO_PER_USD, PicoUsd};
-use flyball::telemetry::{AttemptClosed, CapFigures, Decided, Refusal, Telemetry};
+use flyball::telemetry::{
+    AttemptClosed, BooksFigures, CapFigures, CapMoney, CapRefusal, Decided, PeriodFigures,
+    ProbePart, Refusal, Telemetry,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -97,6 +100,9 @@ fn told() -> String {
         ..Closing::void("a", Outcome::Ok)
     };
     telemetry.attempt(&AttemptClosed {
+        reasoning_cost: PicoUsd::ZERO,
+        graded: true,
+        probe: Some(ProbePart::Stood),
         opening: &opening,
         closing: &closing,
         effort: Effort::None,
@@ -114,16 +120,33 @@ fn told() -> String {
         request: "q",
         error: &error,
     });
-    telemetry.cap_refused("global", false);
+    telemetry.cap_refused(&CapRefusal {
+        cap: "all day",
+        scope: "global",
+        only_reserved: false,
+    });
     telemetry.dropped("openai_chat", "anthropic_messages", 1);
     telemetry.probed("m", "stands");
+    telemetry.headroom("p", "tokens", 0.5);
+    telemetry.books(&BooksFigures {
+        periods: [PeriodFigures::default(); 6],
+        provisional: PicoUsd::ZERO,
+        expected: Some(PicoUsd::ZERO),
+        interval: None,
+        bytes: 1,
+        attempts: 1,
+    });
     telemetry.caps(&[CapFigures {
+        cap: "all day".into(),
         scope: "global",
         window: "day",
-        limit: PicoUsd(PICO_PER_USD),
-        spent: PicoUsd::ZERO,
-        reserved: PicoUsd::ZERO,
+        money: Some(CapMoney {
+            limit: PicoUsd(PICO_PER_USD),
+            spent: PicoUsd::ZERO,
+            reserved: PicoUsd::ZERO,
+        }),
         reset_unix: Some(1_800_000_000),
+        exhausted_unix: [Some(1_799_999_000); 3],
     }]);
     telemetry.encode()
 }

@@ -460,7 +460,9 @@ async fn a_global_cap_counts_everybody_and_shows_nobodys_figures() {
     );
     let metrics = flyball.metrics().await;
     assert!(
-        metrics.contains("flyball_cap_limit_usd{scope=\"global\",window=\"month\"} 0.000001"),
+        metrics.contains(
+            "flyball_cap_limit_usd{cap=\"all month\",scope=\"global\",window=\"month\"} 0.000001"
+        ),
         "{metrics}"
     );
 }

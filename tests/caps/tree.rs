@@ -377,7 +377,7 @@ async fn a_cap_that_comes_later_counts_what_its_window_has_spent_before() {
         // Taken away and set again, it counts the same.
         std::fs::write(&file, &cap).expect("a file");
         flyball.running.reload().expect("a good file");
-        let limit = |m: &str| m.contains("flyball_cap_limit_usd{scope=\"other\",window=\"week\"}");
+        let limit = |m: &str| m.contains("flyball_cap_limit_usd{cap=\"model m-* week\",");
         until_asked("the cap is set", async || limit(&flyball.metrics().await)).await;
         let caps = crate::client::get(flyball.running.admin, "/admin/v1/caps", &[]).await;
         let caps = caps.json();

@@ -173,7 +173,17 @@ fn each_outside_door_has_one_keeper() {
             &["tls", "upstream::tls", "ledger::store::postgres::tls"],
         ),
         ("tiktoken_rs", &["tokens"]),
-        ("prometheus::", &["telemetry::metrics"]),
+        (
+            "prometheus::",
+            &[
+                "telemetry::metrics",
+                "telemetry::metrics::books",
+                "telemetry::metrics::caps",
+                "telemetry::metrics::make",
+                "telemetry::metrics::series",
+                "telemetry::metrics::who",
+            ],
+        ),
         (
             "rusqlite",
             &[

@@ -112,7 +112,9 @@ pub fn told(moved: &BTreeMap<String, f64>, rows: &[Value], upstream: &Upstream) 
             "requests" => of(&["tier", "effort", "outcome"]),
             "cost_basis" => of(&["basis"]),
             "tokens" => of(&["class"]),
-            "cost_usd" | "baseline_usd" | "rule_cost_usd" | "bound_excess_usd" => of(&[]),
+            "cost_usd" | "baseline_usd" | "rule_cost_usd" | "bound_excess_usd" | "spend_usd"
+            | "spend_baseline_usd" => of(&[]),
+            "model_attempts" => of(&["outcome"]),
             "task_cost_usd" => of(&["task"]),
             "request_duration_seconds_count" => of(&["tier"]),
             "added_latency_seconds_count" if label(series, "phase") == "total" => of(&[]),
@@ -121,6 +123,11 @@ pub fn told(moved: &BTreeMap<String, f64>, rows: &[Value], upstream: &Upstream) 
             // Rule, task and tier are those of the row.
             "decisions" => {
                 *own.entry("decided".to_owned()).or_default() += by;
+                continue;
+            }
+            // Who serves is the model of the row.
+            "served" => {
+                *own.entry("served".to_owned()).or_default() += by;
                 continue;
             }
             "ttft_seconds_count" => {
@@ -166,6 +173,7 @@ fn repeated_by(rows: &[Value]) -> BTreeMap<String, f64> {
         let (tier, effort, outcome) = (text("tier"), text("effort"), text("outcome"));
         for (name, by) in [
             (format!("requests.{tier}.{effort}.{outcome}"), 1.0),
+            (format!("model_attempts.{outcome}"), 1.0),
             (format!("cost_basis.{}", text("basis")), 1.0),
             (format!("request_duration_seconds_count.{tier}"), 1.0),
             ("added_latency_seconds_count".into(), 1.0),
@@ -177,6 +185,11 @@ fn repeated_by(rows: &[Value]) -> BTreeMap<String, f64> {
             ("cost_usd".into(), dollars(row, "cost_pico_usd")),
             ("baseline_usd".into(), dollars(row, "baseline_pico_usd")),
             ("rule_cost_usd".into(), dollars(row, "cost_pico_usd")),
+            ("spend_usd".into(), dollars(row, "cost_pico_usd")),
+            (
+                "spend_baseline_usd".into(),
+                dollars(row, "baseline_pico_usd"),
+            ),
             (
                 format!("task_cost_usd.{}", text("task")),
                 dollars(row, "cost_pico_usd"),

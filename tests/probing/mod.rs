@@ -151,6 +151,16 @@ async fn an_unsure_answer_is_gone_on_from_and_both_attempts_are_told() {
         metrics.contains("flyball_probes_total{model=\"m-small\",outcome=\"escalated\"} 1"),
         "{metrics}"
     );
+    let bought = "flyball_probe_usd_total{model=\"m-small\",part=\"escalated\"} 0.00012";
+    assert!(metrics.contains(bought), "{metrics}");
+    for (served, requests) in [("m-small", 0), ("m-big", 1)] {
+        let told =
+            format!("flyball_served_total{{asked=\"auto\",served=\"{served}\"}} {requests}\n");
+        assert!(
+            metrics.contains(&told),
+            "one request, one answer: {metrics}"
+        );
+    }
     flyball.books_are_right().await;
 }
 

@@ -545,6 +545,7 @@ impl Order for CompletionOrder<'_> {
             stayed: self.routed.stayed(self.arm, self.effort),
             conversation: self.conversation(),
             lesson: self.lesson(),
+            graded: completion.noted_difficulty().is_some(),
             capped: self.capped.any(),
             aside: self.routed.decision.rule == check::RULE,
             dialect: completion.admission.dialect,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(super) struct Definition {
     pub(super) counter: Counter,
-    pub(super) cap: Option<Cap>,
+    pub(super) cap: Option<Arc<Cap>>,
     pub(super) names: HashMap<String, Arc<str>>,
     /// Sessions seen by key, in the window of this number.
     pub(super) sessions: HashMap<String, (i64, u32)>,

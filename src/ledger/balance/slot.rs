@@ -17,9 +17,18 @@ pub(super) struct Slot {
     lease: i128,
     /// The most of the lease that was in use since the last look.
     busy: i128,
-    soft_percent: u8,
-    told: Option<i64>,
+    /// The cap that holds, if one does.
+    pub(super) cap: Option<Arc<Cap>>,
+    told: Told,
     pub(super) session_counted: Option<i64>,
+}
+
+/// How much of a cap was told in one window.
+#[derive(Debug, Default)]
+struct Told {
+    /// Which window, and under which limit; another limit is told anew.
+    of: Option<(i64, i128)>,
+    percent: u8,
 }
 
 impl Slot {
@@ -39,17 +48,22 @@ impl Slot {
             reserved_leased: 0,
             lease: 0,
             busy: 0,
-            soft_percent: 100,
-            told: None,
+            cap: None,
+            told: Told::default(),
             session_counted: None,
         }
     }
 
     /// Takes note of a cap; the lowest counts.
-    pub(super) fn cap(&mut self, cap: &Cap) {
+    pub(super) fn cap(&mut self, cap: &Arc<Cap>) {
         if self.limit.is_none_or(|l| cap.limit < l) {
-            (self.limit, self.soft_percent) = (Some(cap.limit), cap.soft_percent);
+            (self.limit, self.cap) = (Some(cap.limit), Some(Arc::clone(cap)));
         }
+    }
+
+    /// No cap holds any more.
+    pub(super) fn uncap(&mut self) {
+        (self.limit, self.cap) = (None, None);
     }
 
     /// Begins the window of `now`. Ids never fall, so a clock that jumps back reopens nothing. What is left of a past
@@ -180,18 +194,34 @@ impl Slot {
             needed,
             at_cap,
             reason,
+            cap: self.cap.clone(),
         }))
     }
 
-    /// The soft share, if what is posted has passed it for the first time in this window.
-    pub(super) fn crossed(&mut self) -> Option<u8> {
-        let limit = self.limit?;
-        let passed = percent(self.posted, limit) >= u64::from(self.soft_percent);
-        if !passed || self.told == Some(self.id) {
-            return None;
+    /// The shares that what is posted has passed for the first time in this window, in rising order.
+    pub(super) fn crossed(&mut self) -> Vec<u8> {
+        let (Some(limit), Some(cap)) = (self.limit, &self.cap) else {
+            return Vec::new();
+        };
+        let used = percent(self.posted, limit);
+        let told_at = cap.told_at();
+        // Nearly always nothing is passed.
+        if told_at.first().is_none_or(|first| used < u64::from(*first)) {
+            return Vec::new();
         }
-        self.told = Some(self.id);
-        Some(self.soft_percent)
+        let before = match self.told.of == Some((self.id, limit)) {
+            true => self.told.percent,
+            false => 0,
+        };
+        let new = |share: &&u8| **share > before && u64::from(**share) <= used;
+        let passed: Vec<u8> = told_at.iter().filter(new).copied().collect();
+        if let Some(last) = passed.last() {
+            self.told = Told {
+                of: Some((self.id, limit)),
+                percent: *last,
+            };
+        }
+        passed
     }
 
     pub(super) fn in_use(&self) -> bool {
@@ -207,6 +237,7 @@ impl Slot {
             posted: self.posted,
             reserved: self.reserved,
             lease: self.lease,
+            cap: self.cap.clone(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What is asked of the balances and what they answer: asks and grants, spends and postings, what is full and what is short.
 
-use crate::ledger::cap::{AtCap, Counter, Measure};
+use crate::ledger::cap::{AtCap, Cap, Counter, Measure};
 use crate::money::PicoUsd;
 use std::sync::Arc;
 
@@ -164,6 +164,8 @@ pub struct Full {
     pub at_cap: AtCap,
     /// Why.
     pub reason: Reason,
+    /// The cap, with its name.
+    pub cap: Option<Arc<Cap>>,
 }
 
 impl Full {
@@ -206,6 +208,8 @@ pub struct Standing {
     pub reserved: i128,
     /// What this process may still spend without asking the store, where it leases.
     pub lease: i128,
+    /// The cap that holds, with its name; the one of the lowest limit where there are several.
+    pub cap: Option<Arc<Cap>>,
 }
 
 /// A cap that has just passed the share at which it is told.

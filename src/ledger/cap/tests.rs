@@ -21,6 +21,7 @@ fn a_cap_is_written_as_it_is_read() {
         "2000000tokens/month",
         "60requests/minute session model=gpt-* tag.project=x",
         "1usd/total provider=openai tier=reasoning at_cap=local soft_percent=50",
+        "1usd/week notify_percent=50,80,100",
     ] {
         assert_eq!(Cap::parse(text).expect(text).text(), text);
     }
