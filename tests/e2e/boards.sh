@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# The board, the rules and the metrics against a real flyball, a real Prometheus and Grafana's own panels.
+# The five boards, the rules and the metrics against a real flyball, a real Prometheus and Grafana's own panels.
 #
 #   FLYBALL_E2E=1 FLYBALL_BIN=target/debug/flyball FLYBALL_SHARED=/path/to/shared tests/e2e/boards.sh
 #
-# $FLYBALL_SHARED/tools/render-dashboard draws the board (Node 20 or newer, npm). prometheus, chromium and npm are
-# installed by apt where they are missing. Leaves target/e2e/board.png and board.json. Ends only what it has started; within 3 minutes once
-# everything is installed.
+# $FLYBALL_SHARED/tools/render-dashboard draws the boards (Node 20 or newer, npm). prometheus, prometheus-alertmanager, chromium and npm are
+# installed by apt where they are missing. Three teams and five keys ask simulated models and a vendor of ours: a little on each of
+# FLYBALL_BOARDS_DAYS days before (8, each FLYBALL_BOARDS_DAY_SECONDS long, 1; flyball then believes in another date), then for
+# FLYBALL_BOARDS_SECONDS (45). More of these makes better pictures. Leaves target/e2e/boards/*.png and *.json. Ends only what it has started; within 4 minutes once everything is installed.
 set -euo pipefail
 
 if [ "${FLYBALL_E2E:-}" != 1 ]; then
@@ -16,9 +17,12 @@ top=$(cd "$(dirname "$0")/../.." && pwd)
 bin=${FLYBALL_BIN:-$top/target/debug/flyball}
 shared=${FLYBALL_SHARED:?"FLYBALL_SHARED is the folder that holds tools/render-dashboard"}
 out=${FLYBALL_E2E_OUT:-$top/target/e2e}
+seconds=${FLYBALL_BOARDS_SECONDS:-45}
+days=${FLYBALL_BOARDS_DAYS:-8}
 boards=$top/dashboards
 work=$(mktemp -d)
-mkdir -p "$out"
+mkdir -p "$out/boards"
+names=(cost caps routing latency trust)
 pids=()
 
 finish() {
@@ -53,7 +57,9 @@ until_true() {
 install_tools() {
     local missing=()
     command -v promtool >/dev/null && command -v prometheus >/dev/null || missing+=(prometheus)
+    command -v amtool >/dev/null || missing+=(prometheus-alertmanager)
     command -v chromium >/dev/null || missing+=(chromium)
+    command -v faketime >/dev/null || missing+=(faketime)
     command -v npm >/dev/null || missing+=(nodejs npm)
     if [ "${#missing[@]}" -gt 0 ]; then
         step "installing ${missing[*]}"
@@ -71,9 +77,11 @@ install_tools() {
 }
 
 check_files() {
+    python3 "$boards/boards.py" --check
+    amtool check-config "$boards"/alertmanager/*.yml
     promtool check rules --lint=all "$boards/prometheus/rules/flyball.yml"
     promtool check config "$boards/prometheus/prometheus.yml"
-    promtool test rules "$boards/prometheus/rules/flyball_test.yml"
+    promtool test rules "$boards"/prometheus/rules/*_test.yml
     if python3 -c 'import yaml' 2>/dev/null; then
         find "$boards" -name '*.y*ml' -print0 | xargs -0 python3 -c '
 import sys, yaml
@@ -89,26 +97,119 @@ for name in sys.argv[1:]:
     done
 }
 
-# Speed 4: the same tokens in a quarter of the time. The caps fill their panels.
+# Speed 4: the same tokens in a quarter of the time. A vendor besides tells rate limits; one of its models has no price.
 start_flyball() {
-    cat >"$work/flyball.toml" <<'END'
+    python3 "$top/tests/e2e/mixed.py" vendor >"$work/vendor" 2>"$work/vendor.log" &
+    pids+=($!)
+    until_true 10 test -s "$work/vendor"
+    cat >"$work/flyball.toml" <<END
+probe = "pays"
+grade_asked = true
+baseline = "sim-reasoning@medium"
+
+[privacy]
+detect = ["cards", "secrets", "own"]
+words = ["Projekt Halde"]
+
 [simulate]
 speed = 4.0
 
+[[provider]]
+name = "vendor"
+kind = "openai-compatible"
+base_url = "$(cat "$work/vendor")"
+
+[[model]]
+name = "vendor-7b"
+provider = "vendor"
+tier = "standard"
+input_usd_per_mtok = 2.0
+output_usd_per_mtok = 12.0
+
+[[model]]
+name = "gpt-unpriced"
+provider = "vendor"
+tier = "standard"
+
+[[team]]
+name = "research"
+organisation = "acme"
+
+[[team]]
+name = "product"
+organisation = "acme"
+
+[[team]]
+name = "support"
+organisation = "acme"
+
 [[cap]]
-usd = 5.0
+name = "everybody, a day"
+usd = 8.0
 window = "day"
 
 [[cap]]
+name = "everybody, a month"
 usd = 100.0
 window = "month"
+
+[[cap]]
+name = "research, a day"
+team = "research"
+usd = 2.5
+window = "day"
+
+[[cap]]
+team = "product"
+usd = 10.0
+window = "week"
+
+[[cap]]
+name = "the search"
+tag = { feature = "search" }
+usd = 0.3
+window = "day"
+
+[[cap]]
+name = "the dear model"
+model = "sim-reasoning"
+usd = 5.0
+window = "day"
 END
-    "$bin" serve --config "$work/flyball.toml" --data-dir "$work/data" --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 \
-        >"$work/flyball.out" 2>"$work/flyball.log" &
-    pids+=($!)
-    until_true 20 grep -q 'Point an SDK' "$work/flyball.out"
+    "$bin" key create --help >/dev/null
+    python3 "$top/tests/e2e/mixed.py" keys | while IFS=$'\t' read -r -a key; do
+        secret=$("$bin" key create "${key[0]}" --team "${key[1]}" "${key[@]:2}" --config "$work/flyball.toml" --data-dir "$work/data" 2>>"$work/flyball.log" | grep -o 'fb_[A-Za-z0-9_-]*')
+        echo "${key[0]} $secret" >>"$work/keys"
+    done
+    days_before
+    serve
+}
+
+# Starts flyball, maybe under a command that is given, and finds its ports.
+serve() {
+    : >"$work/flyball.out"
+    "$@" "$bin" serve --config "$work/flyball.toml" --data-dir "$work/data" --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 \
+        >"$work/flyball.out" 2>>"$work/flyball.log" &
+    flyball=$!
+    pids+=("$flyball")
+    until_true 20 grep -q 'health on' "$work/flyball.out"
     traffic=$(grep -o 'listens on http://[0-9.:]*' "$work/flyball.out" | grep -o '[0-9.]*:[0-9]*$')
     admin=$(grep -o 'health on http://[0-9.:]*' "$work/flyball.out" | grep -o '[0-9.]*:[0-9]*$')
+}
+
+# The days before, without which no month can be forecast.
+days_before() {
+    local day library
+    library=$(find /usr/lib -name libfaketimeMT.so.1 | head -n 1)
+    [ -n "$library" ] || { echo "there is no libfaketimeMT.so.1"; return 1; }
+    for ((day = days; day > 0; day--)); do
+        serve env LD_PRELOAD="$library" FAKETIME_DONT_FAKE_MONOTONIC=1 FAKETIME="-${day}d"
+        python3 "$top/tests/e2e/mixed.py" traffic --against "http://$traffic" --keys "$work/keys" --seconds "${FLYBALL_BOARDS_DAY_SECONDS:-1}" --rate "$((20 + day % 3 * 10))" --seed "$day" --any \
+            >/dev/null 2>>"$work/flyball.log"
+        kill "$flyball"
+        wait "$flyball" || true
+        unset 'pids[-1]'
+    done
 }
 
 start_prometheus() {
@@ -134,34 +235,68 @@ metric() {
 same_money() {
     local counted spent
     counted=$(metric 'sum(flyball_cost_usd_total)')
-    spent=$(metric 'flyball_cap_spent_usd{scope="global", window="day"}')
+    spent=$(metric 'flyball_cap_spent_usd{cap="everybody, a day"}')
     python3 -c 'import sys; a, b = map(float, sys.argv[1:]); sys.exit(not (b > 0 and abs(a - b) < 1e-9))' "$counted" "$spent"
+}
+
+# Every metric that a board uses is really exported by this flyball, with samples.
+used_metrics_exist() {
+    python3 - "$work/metrics" "$boards"/grafana/*.json <<'END'
+import json, pathlib, re, sys
+there = set(re.findall(r"^([a-z_]+)[{ ]", pathlib.Path(sys.argv[1]).read_text(), re.M))
+missing = set()
+for file in sys.argv[2:]:
+    for panel in json.loads(pathlib.Path(file).read_text())["panels"]:
+        for target in panel.get("targets", []):
+            for name in re.findall(r"\b(?:flyball|process)_[a-z0-9_]+", target["expr"]):
+                if name not in there:
+                    missing.add(f"{name} ({pathlib.Path(file).stem}: {panel['title']})")
+sys.exit(f"not exported: {sorted(missing)}" if missing else 0)
+END
+}
+
+draw() {
+    timeout 100 node "$render/shot.mjs" "$boards/grafana/$1.json" "$prometheus" "$out/boards/$1.png" --scrape 1 --from "now-$((SECONDS - began))s" --to now --strict \
+        --timeout 60 --chromium "$(command -v chromium)" >"$out/boards/$1.json" || {
+        cat "$out/boards/$1.json"
+        return 1
+    }
+    [ -s "$out/boards/$1.png" ]
+}
+
+# The traffic runs into caps and asks for a model without a price; nothing else may be wrong.
+only_expected_alerts() {
+    curl -sf --max-time 5 "$prometheus/api/v1/alerts" | python3 -c '
+import json, sys
+firing = {a["labels"]["alertname"] for a in json.load(sys.stdin)["data"]["alerts"] if a["state"] == "firing"}
+missing, more = {"FlyballCapRefuses", "FlyballUnknownPrices"} - firing, firing - {"FlyballCapRefuses", "FlyballUnknownPrices", "FlyballCapNearlyUsed", "FlyballCapExhausted"}
+sys.exit(f"these alerts fire without a reason: {more}, these do not: {missing}" if missing or more else 0)'
 }
 
 step "tools"
 install_tools
-step "rules, rule tests, configuration"
-check_files
-step "flyball and Prometheus"
+step "rules, rule tests, configuration; beside that flyball and the days before"
+check_files >"$work/files.log" 2>&1 &
+files=$!
 start_flyball
+wait "$files" || { cat "$work/files.log"; exit 1; }
+step "Prometheus"
 start_prometheus
+began=$SECONDS
 # What is there from the start must have been scraped at 0 before it moves.
 sleep 3
 step "traffic"
-timeout 90 "$bin" demo --against "http://$traffic" --admin "http://$admin" --requests 80 --json >"$out/demo.json" 2>"$work/demo.log"
+timeout "$((seconds * 2 + 60))" python3 "$top/tests/e2e/mixed.py" traffic --against "http://$traffic" --keys "$work/keys" --seconds "$seconds" --rate "${FLYBALL_BOARDS_RATE:-6}" >"$out/boards/traffic.json"
 step "metrics"
+until_true 10 same_money || { echo "flyball_cost_usd_total and the ledger's balance differ"; exit 1; }
 curl -sf --max-time 5 "http://$admin/metrics" >"$work/metrics"
 promtool check metrics <"$work/metrics"
-until_true 10 same_money || { echo "flyball_cost_usd_total and the ledger's balance differ"; exit 1; }
-step "the board"
+used_metrics_exist
 # Four points after the last change, so that every rate has its window.
 sleep 4
-timeout 80 node "$render/shot.mjs" "$boards/grafana/flyball.json" "$prometheus" "$out/board.png" --scrape 1 --from now-45s --to now --strict \
-    --timeout 60 --chromium "$(command -v chromium)" >"$out/board.json" || {
-    cat "$out/board.json"
-    exit 1
-}
-[ -s "$out/board.png" ]
-firing=$(curl -sf --max-time 5 "$prometheus/api/v1/alerts" | python3 -c 'import json, sys; print(*(a["labels"]["alertname"] for a in json.load(sys.stdin)["data"]["alerts"] if a["state"] == "firing"))')
-[ -z "$firing" ] || { echo "these alerts fire without a reason: $firing"; exit 1; }
-step "PASS: $out/board.png"
+only_expected_alerts
+for name in "${names[@]}"; do
+    step "the board $name"
+    draw "$name"
+done
+step "PASS: $out/boards"
