@@ -3,16 +3,24 @@
 mod answer;
 mod caps;
 mod decisions;
+mod gate;
+mod health;
+mod outcomes;
+mod page;
+mod query;
+mod report;
+mod requests;
 
 use crate::exchange::{self, State};
 use crate::relay::AnswerBody;
 use answer::say;
-use http::header::{AUTHORIZATION, CONNECTION, HeaderValue};
+use http::header::{
+    CACHE_CONTROL, CONNECTION, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use std::sync::Arc;
-use subtle::ConstantTimeEq;
 
 /// What the admin listener works with.
 pub struct Admin {
@@ -24,27 +32,54 @@ pub struct Admin {
     pub loopback: bool,
     /// Reads the configuration again.
     pub reload: Box<dyn Fn() -> Result<(), Vec<String>> + Send + Sync>,
+    /// What is known of the configuration.
+    pub configuration: Box<dyn Fn() -> ConfigurationState + Send + Sync>,
+    /// When this process began to serve, in seconds since 1970.
+    pub started_at: i64,
+}
+
+/// What is there, for whoever asks for something else.
+const THERE: &str = "the admin listener has / (the page) /metrics /healthz /readyz /admin/v1/caps /admin/v1/models /admin/v1/decisions /admin/v1/requests/ID /admin/v1/report /admin/v1/forecast /admin/v1/health, and POST /admin/v1/reload";
+
+/// What is known of the configuration in force, and of one that was refused after it.
+#[derive(Clone, Debug, Default)]
+pub struct ConfigurationState {
+    /// When what is in force was read, in seconds since 1970.
+    pub read_at: i64,
+    /// When another one was refused since then.
+    pub refused_at: Option<i64>,
+    /// Why; each mistake is a line.
+    pub complaints: Vec<String>,
 }
 
 /// Answers one admin request.
-pub fn handle(admin: &Admin, request: &Request<Incoming>) -> Response<AnswerBody> {
-    if let Err(error) = exchange::check_head(request.version(), request.headers()) {
-        let mut answer = say(StatusCode::BAD_REQUEST, &error.public);
-        let close = HeaderValue::from_static("close");
-        answer.headers_mut().insert(CONNECTION, close);
-        return answer;
-    }
-    if request.headers().contains_key(http::header::ORIGIN) {
-        return say(StatusCode::FORBIDDEN, "requests from web pages are refused");
-    }
-    let write = request.method() != Method::GET;
-    if (write || !admin.loopback) && !authorised(admin, request) {
-        return say(
-            StatusCode::UNAUTHORIZED,
-            "this needs the admin token: set admin_token in flyball.toml and send it as Authorization: Bearer …",
-        );
-    }
-    match (request.method(), request.uri().path()) {
+pub async fn handle(admin: &Admin, request: &Request<Incoming>) -> Response<AnswerBody> {
+    let mut answer = match exchange::check_head(request.version(), request.headers()) {
+        Ok(()) => match gate::refusal(admin, request) {
+            Some(refusal) => refusal,
+            None => asked(admin, request).await,
+        },
+        Err(error) => {
+            let mut answer = say(StatusCode::BAD_REQUEST, &error.public);
+            let close = HeaderValue::from_static("close");
+            answer.headers_mut().insert(CONNECTION, close);
+            answer
+        }
+    };
+    let headers = answer.headers_mut();
+    // Figures of money are for whoever asked, at that moment, and for no page of another origin.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    let own = HeaderValue::from_static("same-origin");
+    headers.insert("cross-origin-resource-policy", own);
+    answer
+}
+
+async fn asked(admin: &Admin, request: &Request<Incoming>) -> Response<AnswerBody> {
+    let (path, query) = (request.uri().path(), request.uri().query());
+    match (request.method(), path) {
+        (&Method::GET, "/") => page::page(),
         (&Method::GET, "/metrics") => caps::metrics(admin),
         (&Method::GET, "/healthz") => say(StatusCode::OK, "ok"),
         (&Method::GET, "/readyz") if admin.state.ledger.healthy() => say(StatusCode::OK, "ready"),
@@ -54,25 +89,18 @@ pub fn handle(admin: &Admin, request: &Request<Incoming>) -> Response<AnswerBody
         ),
         (&Method::GET, "/admin/v1/caps") => caps::caps(admin),
         (&Method::GET, "/admin/v1/models") => decisions::models(admin),
-        (&Method::GET, "/admin/v1/decisions") => decisions::decisions(admin),
+        (&Method::GET, "/admin/v1/decisions") => decisions::decisions(admin, query).await,
+        (&Method::GET, "/admin/v1/report") => report::report(admin, query).await,
+        (&Method::GET, "/admin/v1/forecast") => report::forecast(admin, query).await,
+        (&Method::GET, "/admin/v1/health") => health::health(admin).await,
         (&Method::POST, "/admin/v1/reload") => match (admin.reload)() {
             Ok(()) => say(StatusCode::OK, "reloaded"),
             Err(complaints) => say(StatusCode::UNPROCESSABLE_ENTITY, &complaints.join("\n")),
         },
-        _ => say(
-            StatusCode::NOT_FOUND,
-            "the admin listener has /metrics /healthz /readyz /admin/v1/caps /admin/v1/models /admin/v1/decisions, and POST /admin/v1/reload",
-        ),
+        (&Method::GET, path) if path.starts_with("/admin/v1/requests/") => {
+            let id = path.trim_start_matches("/admin/v1/requests/");
+            requests::request(admin, id).await
+        }
+        _ => say(StatusCode::NOT_FOUND, THERE),
     }
-}
-
-fn authorised(admin: &Admin, request: &Request<Incoming>) -> bool {
-    let Some(token) = &admin.token else {
-        return false;
-    };
-    let given = request
-        .headers()
-        .get(AUTHORIZATION)
-        .and_then(|v| v.as_bytes().strip_prefix(b"Bearer "));
-    given.is_some_and(|g| g.ct_eq(token.expose_secret().as_bytes()).into())
 }

@@ -9,7 +9,7 @@ use crate::pattern::like;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use sha2::{Digest, Sha256};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 /// Whoever sent a request.
@@ -128,6 +128,17 @@ impl Callers {
     #[must_use]
     pub fn open(&self) -> bool {
         self.by_hash.is_empty()
+    }
+
+    /// The names of the tags that count for some key.
+    #[must_use]
+    pub fn tags(&self) -> BTreeSet<&str> {
+        let mut names = BTreeSet::new();
+        for key in self.by_hash.values() {
+            names.extend(key.tags.iter().map(|(name, _)| name.as_str()));
+            names.extend(key.required_tags.iter().map(|(name, _)| name.as_str()));
+        }
+        names
     }
 
     /// The name of the key whose counter this is.

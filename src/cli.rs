@@ -15,6 +15,7 @@ mod learn;
 mod prices;
 mod rules;
 mod serve;
+mod top;
 
 use crate::config::{Config, Needs, Overrides};
 use clap::error::ErrorKind;
@@ -112,6 +113,11 @@ enum Command {
         after_help = "Examples:\n  flyball report --days 7\n  flyball report --by team,key --from 2026-11-01 --to 2026-12-01 --zone Europe/Berlin\n  flyball report --by day,model --only team=research --csv\n  flyball report --forecast"
     )]
     Report(books::ReportArgs),
+    /// Show what a running flyball spends, saves and decides, in this terminal
+    #[command(
+        after_help = "Examples:\n  flyball top\n  flyball top --once --by key\n  flyball top --admin-url http://10.0.0.7:8485 --admin-token file:admin-token"
+    )]
+    Top(top::TopArgs),
     /// Make, list, rotate and revoke virtual keys
     #[command(
         subcommand,
@@ -187,6 +193,7 @@ pub fn run() -> ExitCode {
         Command::Learn(command) => learn::run(&common, &command),
         Command::Ledger(command) => books::ledger(&common, &command),
         Command::Report(args) => books::report(&common, &args),
+        Command::Top(args) => top::run(&common, &args),
         Command::Key(command) => keys::run(&common, &command),
         Command::Prices(command) => prices::run(&common, &command),
         Command::Rules(command) => rules::run(&common, &command),

@@ -17,6 +17,7 @@ mod embeddings;
 mod files_batches;
 mod legacy;
 mod lookup;
+mod me;
 mod models;
 mod origin;
 mod outgoing;
@@ -30,7 +31,7 @@ mod wishes;
 mod work;
 
 pub use lookup::describe;
-pub use origin::check_head;
+pub use origin::{check_head, names_loopback};
 
 use crate::affinity::Affinity;
 use crate::caller::Callers;

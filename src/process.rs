@@ -7,7 +7,7 @@ mod keys;
 mod learned;
 mod notices;
 
-use crate::admin::{self, Admin};
+use crate::admin::{self, Admin, ConfigurationState};
 use crate::affinity::Affinity;
 use crate::arm::Effort;
 use crate::config::{self, Complaint, Config, Overrides};
@@ -15,7 +15,7 @@ use crate::error::{Error, Kind};
 use crate::exchange::{self, State};
 use crate::fleet;
 use crate::ledger::store::Key;
-use crate::ledger::{Address, Ledger, Settings, books};
+use crate::ledger::{Address, Ledger, Settings, books, now};
 use crate::provider::simulated::EMBEDDER;
 use crate::route::Policy;
 use crate::server;
@@ -29,13 +29,15 @@ use arc_swap::ArcSwap;
 use keys::{Follower, Keys};
 use notices::Notices;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
 /// How long answers of the admin listener may: none takes long.
 const ADMIN_GRACE: Duration = Duration::from_secs(1);
+/// Mistakes of a configuration that are kept to be shown; the log has them all.
+const COMPLAINTS_MAX: usize = 20;
 /// How long a stop waits for a ledger that cannot write.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -64,6 +66,7 @@ struct Reloader {
     keys: Arc<Keys>,
     follower: Arc<Follower>,
     running: (SocketAddr, SocketAddr, Settings),
+    configuration: std::sync::Mutex<ConfigurationState>,
 }
 
 /// Starts serving.
@@ -125,6 +128,7 @@ pub async fn start(mut config: Config, overrides: Overrides) -> Result<Running, 
         keys,
         follower: follower.clone(),
         running,
+        configuration: std::sync::Mutex::new(now_in_force()),
     });
 
     let (stop, stopped) = watch::channel(false);
@@ -312,7 +316,7 @@ async fn serve_admin(
 ) {
     let handle = move |request| {
         let admin = admin.clone();
-        async move { admin::handle(&admin, &request) }
+        async move { admin::handle(&admin, &request).await }
     };
     let drain = server::Drain {
         stop,
@@ -328,13 +332,16 @@ fn admin_of(
     reloader: &Arc<Reloader>,
     at: SocketAddr,
 ) -> Arc<Admin> {
-    let reloader = reloader.clone();
+    let (reloader, told) = (reloader.clone(), reloader.clone());
+    let configuration = Box::new(move || told.configuration().clone());
     let reload = Box::new(move || {
         reloader
             .reload()
             .map_err(|all| all.iter().map(ToString::to_string).collect())
     });
     Arc::new(Admin {
+        configuration,
+        started_at: now(),
         state: state.clone(),
         token: config.admin_token.clone(),
         loopback: at.ip().is_loopback(),
@@ -342,11 +349,19 @@ fn admin_of(
     })
 }
 
+fn now_in_force() -> ConfigurationState {
+    ConfigurationState {
+        read_at: now(),
+        ..ConfigurationState::default()
+    }
+}
+
 impl Reloader {
     /// Reads everything again; a mistake leaves what is in force as it is.
     fn reload(&self) -> Result<(), Vec<Complaint>> {
         match config::load(&self.overrides) {
             Ok(config) => {
+                *self.configuration() = now_in_force();
                 self.take(config);
                 self.state.telemetry.reloaded(true);
                 tracing::info!("the configuration was read again");
@@ -354,12 +369,26 @@ impl Reloader {
             }
             Err(complaints) => {
                 self.state.telemetry.reloaded(false);
+                self.refused(&complaints);
                 for complaint in &complaints {
                     tracing::error!("{complaint}; the old configuration stays in force");
                 }
                 Err(complaints)
             }
         }
+    }
+
+    fn refused(&self, complaints: &[Complaint]) {
+        let mut state = self.configuration();
+        state.refused_at = Some(now());
+        state.complaints = complaints.iter().map(ToString::to_string).collect();
+        state.complaints.truncate(COMPLAINTS_MAX);
+    }
+
+    fn configuration(&self) -> MutexGuard<'_, ConfigurationState> {
+        self.configuration
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take(&self, mut config: Config) {

@@ -316,6 +316,12 @@ impl Telemetry {
         self.decisions.last()
     }
 
+    /// What a provider has failed at since this process began: each kind, and how often.
+    #[must_use]
+    pub fn upstream_errors(&self, provider: &str) -> [(&'static str, u64); 5] {
+        self.metrics.upstream_errors(provider)
+    }
+
     /// A cap had no room; its request is also [`Telemetry::refused`], which writes the log line.
     pub fn cap_refused(&self, refusal: &CapRefusal<'_>) {
         self.metrics.cap_refused(refusal);

@@ -5,6 +5,7 @@
     reason = "in a test a panic is a failure, which is what is wanted"
 )]
 
+mod admin;
 mod bad_input;
 mod boards;
 mod caps;

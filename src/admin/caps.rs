@@ -5,6 +5,7 @@ use super::answer::{json_answer, typed};
 use crate::exchange::State;
 use crate::ledger::balance::Standing;
 use crate::ledger::cap::{Dim, Measure, Pick};
+use crate::ledger::exhaustion::Pace;
 use crate::ledger::now;
 use crate::money::PicoUsd;
 use crate::relay::AnswerBody;
@@ -25,25 +26,31 @@ pub(super) fn metrics(admin: &Admin) -> Response<AnswerBody> {
     )
 }
 
+/// What a cap is called, if there is one.
+fn label(state: &State, standing: &Standing) -> Option<String> {
+    let (callers, policy) = (state.callers.load(), state.policy.load());
+    let counter = &standing.counter;
+    let shown = |dim: Dim, value: &str| match dim {
+        Dim::Key => callers.key_of(counter).map(str::to_owned),
+        Dim::Model => policy.fleet.named(value).map(|model| model.name.clone()),
+        _ => Some(value.to_owned()),
+    };
+    Some(standing.cap.as_ref()?.label(counter, &shown))
+}
+
 /// Brings the cap gauges up to date, each cap by its name.
 fn publish_caps(state: &State) {
-    let (callers, policy) = (state.callers.load(), state.policy.load());
     let (paces, now) = (state.paces.load(), now());
     let figures = |standing: &Standing| {
         let counter = &standing.counter;
-        let shown = |dim: Dim, value: &str| match dim {
-            Dim::Key => callers.key_of(counter).map(str::to_owned),
-            Dim::Model => policy.fleet.named(value).map(|model| model.name.clone()),
-            _ => Some(value.to_owned()),
-        };
-        let (cap, limit) = (standing.cap.as_ref()?, standing.limit?);
+        let (cap, limit) = (label(state, standing)?, standing.limit?);
         let money = CapMoney {
             limit: PicoUsd(limit),
             spent: PicoUsd(standing.posted),
             reserved: PicoUsd(standing.reserved),
         };
         Some(CapFigures {
-            cap: cap.label(counter, &shown),
+            cap,
             scope: counter.scope.class(),
             window: counter.window.name(),
             money: (counter.measure == Measure::Usd).then_some(money),
@@ -60,15 +67,21 @@ fn publish_caps(state: &State) {
 
 /// Every counter that has a limit or holds something.
 pub(super) fn caps(admin: &Admin) -> Response<AnswerBody> {
-    let callers = admin.state.callers.load();
     let standings = admin.state.ledger.standings();
+    let callers = admin.state.callers.load();
+    let (paces, now) = (admin.state.paces.load(), now());
     let used = standings
         .iter()
         .filter(|s| s.limit.is_some() || s.posted != 0 || s.reserved != 0);
     let row = |s: &Standing| {
         let mut row = describe(s);
+        row["name"] = json!(label(&admin.state, s));
         if let Some(name) = callers.key_of(&s.counter) {
             row["key"] = json!(name);
+        }
+        if s.limit.is_some() {
+            let times = Pace::ALL.iter().zip(paces.exhausted(s, now));
+            row["exhausted_at"] = times.map(|(pace, at)| (pace.name(), json!(at))).collect();
         }
         row
     };

@@ -1,7 +1,7 @@
-//! What a client may ask that needs no model: which models there are, and what a request of its own did.
+//! What a client may ask that needs no model: which models there are, what a request of its own did, and how it stands itself.
 
 use super::admission::Inbound;
-use super::{models, reply, router};
+use super::{me, models, reply, router};
 use crate::caller::Caller;
 use crate::error::{Error, Kind};
 use crate::ledger::Ledger;
@@ -21,6 +21,7 @@ pub(super) async fn get(
     let path = inbound.head.uri.path();
     match path.strip_prefix("/flyball/requests/") {
         Some(id) => request(ledger, &inbound.caller, id).await,
+        None if path == "/flyball/me" => me::get(inbound, ledger).await,
         None => Err(router::no_path(path)),
     }
 }

@@ -86,7 +86,7 @@ pub(super) fn check_origin(head: &Parts, open: bool, loopback: bool) -> Result<(
             .to_str()
             .ok()
             .and_then(|o| o.parse::<Uri>().ok())
-            .is_some_and(|uri| uri.host().is_some_and(is_loopback)),
+            .is_some_and(|uri| uri.host().is_some_and(names_loopback)),
         // A picture or a link of a page tells no origin, but that it is of another site. What a request cost may be linked to.
         None => {
             let site = head.headers.get("sec-fetch-site");
@@ -107,7 +107,7 @@ pub(super) fn check_origin(head: &Parts, open: bool, loopback: bool) -> Result<(
                 .ok()
                 .map(|a| a.host().to_owned())
         });
-        if !host.is_some_and(|h| is_loopback(&h)) {
+        if !host.is_some_and(|h| names_loopback(&h)) {
             return Err(Error::new(
                 Kind::Forbidden,
                 "Without keys flyball answers only to a loopback host name; make one with `flyball key create`.",
@@ -117,7 +117,9 @@ pub(super) fn check_origin(head: &Parts, open: bool, loopback: bool) -> Result<(
     Ok(())
 }
 
-fn is_loopback(host: &str) -> bool {
+/// This name of a host, as it stands in an address, is this machine's own wherever it is asked.
+#[must_use]
+pub fn names_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     bare.eq_ignore_ascii_case("localhost")
         || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())

@@ -72,11 +72,23 @@ impl Ledger {
     /// # Errors
     /// The books cannot be read.
     pub async fn request(&self, id: &str) -> Result<Vec<Attempt>, Error> {
+        self.requests(vec![id.to_owned()]).await
+    }
+
+    /// The same of several requests, in their order.
+    ///
+    /// # Errors
+    /// The books cannot be read.
+    pub async fn requests(&self, ids: Vec<String>) -> Result<Vec<Attempt>, Error> {
         self.flush().await;
-        let (settings, id) = (self.settings.clone(), id.to_owned());
-        self.lookup
-            .look(settings, move |store| store.request(&id))
-            .await
+        let each = move |store: &mut dyn Store| {
+            let mut all = Vec::new();
+            for id in &ids {
+                all.extend(store.request(id)?);
+            }
+            Ok(all)
+        };
+        self.lookup.look(self.settings.clone(), each).await
     }
 
     /// What the books say, everything that was handed over before included. It is read on a thread of its own, one report after the

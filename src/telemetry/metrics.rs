@@ -450,6 +450,16 @@ impl Metrics {
         self.headroom.with_label_values(&[provider, of]).set(left);
     }
 
+    /// How often each kind of failure was seen of this provider.
+    pub(super) fn upstream_errors(&self, provider: &str) -> [(&'static str, u64); 5] {
+        let known = self.read();
+        let provider = known.provider(provider);
+        UPSTREAM_KINDS.map(|kind| {
+            let count = self.upstream_errors.with_label_values(&[provider, kind]);
+            (kind, count.get())
+        })
+    }
+
     pub(super) fn compared(&self, provider: &str, compared: &str) {
         let known = self.read();
         let provider = known.provider(provider);

@@ -36,6 +36,7 @@ const LAYERS: [&[&str]; 5] = [
         "route",
         "tokens",
         "ledger::cap",
+        "ledger::exhaustion",
         "ledger::forecast",
         "ledger::pace",
         "ledger::record",

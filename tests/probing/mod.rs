@@ -12,10 +12,10 @@ use crate::scripted::{Step, Upstream, answer, chat, end, piece, stream_head};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const ASK: &str = r#"{"model":"auto","messages":[{"role":"user","content":"Which river flows through the capital of Moldova?"}]}"#;
+pub const ASK: &str = r#"{"model":"auto","messages":[{"role":"user","content":"Which river flows through the capital of Moldova?"}]}"#;
 
 /// Two models of one provider; the small one tells how likely its tokens are, and is asked first wherever that pays.
-fn config(upstream: &Upstream) -> String {
+pub fn config(upstream: &Upstream) -> String {
     let models = compatible(upstream)
         .replacen("efforts = []", "efforts = []\nlogprobs = true", 1)
         .replace("input_usd_per_mtok = 10\n", "input_usd_per_mtok = 100\n")
@@ -27,7 +27,7 @@ fn config(upstream: &Upstream) -> String {
 }
 
 /// A folder with a rule that sends everything to the big model.
-fn folder() -> TempDir {
+pub fn folder() -> TempDir {
     let dir = tempfile::tempdir().expect("a folder");
     let rule = "[[rule]]\nname = \"strong\"\nwhy = \"A test.\"\nroute = { tier = \"reasoning\", effort = \"low\" }\n";
     std::fs::create_dir(dir.path().join("rules")).expect("a folder");
@@ -51,7 +51,7 @@ fn sure() -> String {
     likely(&["The ", "Byk"], -0.001)
 }
 
-fn unsure() -> String {
+pub fn unsure() -> String {
     likely(&["The ", "Prut"], -1.6)
 }
 

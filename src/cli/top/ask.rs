@@ -1,0 +1,143 @@
+//! Asks a flyball's admin listener for what is shown.
+
+use super::told::{Days, Heard};
+use super::view::{Period, Wish};
+use super::words::zone;
+use crate::cli::client;
+use jiff::civil::Date;
+use jiff::{Timestamp, ToSpan, ZonedDateTime};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// How long an answer may take: the books themselves take five seconds at most.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Rows that are asked for of who.
+const ROWS: usize = 10_000;
+
+/// Where a flyball's admin listener is, and what opens it.
+pub(super) struct Door {
+    pub(super) url: String,
+    pub(super) token: Option<SecretString>,
+}
+
+impl Door {
+    async fn ask(&self, path: &str) -> Result<Value, String> {
+        let token = self.token.as_ref().map(ExposeSecret::expose_secret);
+        let asked = client::get(&self.url, path, token);
+        let answer = match tokio::time::timeout(PATIENCE, asked).await {
+            Ok(answer) => answer.map_err(|_| format!("nothing answers at {}", self.url))?,
+            Err(_) => {
+                return Err(format!(
+                    "no answer within {} s at {}",
+                    PATIENCE.as_secs(),
+                    self.url
+                ));
+            }
+        };
+        match answer.status {
+            200 => Ok(answer.json()),
+            401 => Err("this needs the admin token: FLYBALL_ADMIN_TOKEN, or --admin-token file:PATH or env:NAME".to_owned()),
+            status => {
+                let said = String::from_utf8_lossy(&answer.body);
+                let said: String = said.trim().chars().take(300).collect();
+                Err(if said.is_empty() { format!("HTTP {status}") } else { said })
+            }
+        }
+    }
+
+    /// Everything that is shown, and the moment in the flyball's own time zone.
+    ///
+    /// # Errors
+    /// Nothing answers, or it refuses.
+    pub(super) async fn hear(&self, wish: &Wish) -> Result<(Heard, ZonedDateTime), String> {
+        let health = self.ask("/admin/v1/health").await?;
+        if health["version"].is_null() {
+            return Err(format!(
+                "what answers at {} is no flyball's admin listener",
+                self.url
+            ));
+        }
+        let now =
+            Timestamp::now().to_zoned_datetime(zone(health["time_zone"].as_str().unwrap_or("UTC")));
+        let today = now.date();
+        let (from, to) = range(wish.period, today);
+        let days = report(
+            "day",
+            today.first_of_month().min(after(today, -1)),
+            after(today, 1),
+            &now,
+            62,
+        );
+        let who = report(&wish.by, from, to, &now, ROWS);
+        let (caps, days, forecast, report, decisions) = tokio::join!(
+            self.ask("/admin/v1/caps"),
+            self.ask(&days),
+            self.ask("/admin/v1/forecast"),
+            self.ask(&who),
+            self.ask("/admin/v1/decisions?outcomes=true"),
+        );
+        let heard = Heard {
+            health,
+            caps,
+            days,
+            forecast,
+            report,
+            decisions,
+        };
+        Ok((heard, now))
+    }
+}
+
+fn after(day: Date, days: i64) -> Date {
+    day.checked_add(days.days()).unwrap_or(day)
+}
+
+fn range(period: Period, today: Date) -> (Date, Date) {
+    match period {
+        Period::Today => (today, after(today, 1)),
+        Period::Yesterday => (after(today, -1), today),
+        Period::Week => (after(today, -6), after(today, 1)),
+        Period::Month => (today.first_of_month(), after(today, 1)),
+    }
+}
+
+fn report(by: &str, from: Date, to: Date, now: &ZonedDateTime, limit: usize) -> String {
+    let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    let zone = now.time_zone().iana_name().unwrap_or("UTC");
+    format!(
+        "/admin/v1/report?by={}&from={from}&to={to}&zone={}&limit={limit}",
+        encoded(by),
+        encoded(zone)
+    )
+}
+
+/// The days that the lines above the pages are about.
+pub(super) fn days(now: &ZonedDateTime) -> Days {
+    let today = now.date();
+    Days {
+        today: today.to_string(),
+        yesterday: after(today, -1).to_string(),
+        month: today.strftime("%Y-%m-").to_string(),
+    }
+}
+
+/// All that was heard, as JSON; what did not come is a sentence under `missing`.
+pub(super) fn as_json(heard: &Heard) -> Value {
+    let parts = [
+        ("caps", &heard.caps),
+        ("days", &heard.days),
+        ("forecast", &heard.forecast),
+        ("report", &heard.report),
+        ("decisions", &heard.decisions),
+    ];
+    let mut all = json!({"health": heard.health, "missing": {}});
+    for (name, part) in parts {
+        match part {
+            Ok(value) => all[name] = value.clone(),
+            Err(why) => all["missing"][name] = json!(why),
+        }
+    }
+    all
+}
