@@ -74,7 +74,7 @@ use probed::{Answered, Look, ProbeOutcome, Probed, Small, Verdict};
 use router::CallKind;
 use status::Next;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use work::{Bar, Booked, Check, Failing, Hold, Longer, Order, Reply, Unserved, Way, Wording, Work};
@@ -272,6 +272,8 @@ struct Exchange<'a> {
     no_room: AtomicBool,
     /// The answer that comes next is for that alone.
     unwanted: AtomicBool,
+    /// The attempt that was made last; nothing before the first one.
+    last: Mutex<String>,
 }
 
 /// So long a stream is held back at most until it is known whether its provider has taken the request up.
@@ -289,6 +291,7 @@ impl<'a> Exchange<'a> {
             compares: AtomicBool::new(false),
             no_room: AtomicBool::new(false),
             unwanted: AtomicBool::new(false),
+            last: Mutex::default(),
         }
     }
 
@@ -538,6 +541,7 @@ impl<'a> Exchange<'a> {
             decided,
             others: false,
         };
+        room.attempt().clone_into(&mut self.last());
         let answering = self.send(attempt, Some(room), None);
         let (answer, small) = match small {
             Some(small) => small.kept_while(answering).await,
@@ -631,15 +635,31 @@ impl<'a> Exchange<'a> {
         }
     }
 
+    fn last(&self) -> MutexGuard<'_, String> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The attempt takes the place of the one before it, which has failed: a request counts once.
+    fn comes_after_the_last(&self, room: &mut HeldRoom) {
+        let mut last = self.last();
+        if !last.is_empty() {
+            room.escalates(&last);
+        }
+        room.attempt().clone_into(&mut last);
+    }
+
     /// One attempt on one arm, with a reservation of its own.
     async fn attempt(&self, work: &dyn Work, arm: &Arm) -> Result<Response<AnswerBody>, Unserved> {
         let decided = self.admission.arrived.elapsed();
         let told = work.told(arm)?;
         let mut order = work.order(arm, &told)?;
-        let room = match self.room(&mut *order, self.admission.policy.cap_wait).await {
+        let mut room = match self.room(&mut *order, self.admission.policy.cap_wait).await {
             Ok(room) => room,
             Err(full) => return Err(self.no_room(full)),
         };
+        if let Some(room) = &mut room {
+            self.comes_after_the_last(room);
+        }
         let attempt = Attempt {
             arm,
             told: &told,

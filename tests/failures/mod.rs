@@ -6,6 +6,7 @@ use crate::scripted::{
     Nobody, Step, Upstream, answer, chat, delta, end, finish, piece, stream_head,
 };
 use crate::until::until;
+use flyball::ledger::report::{Query, read};
 use serde_json::json;
 
 const KEY: (&str, &str) = ("authorization", "Bearer fb_app");
@@ -185,7 +186,14 @@ async fn a_provider_that_cannot_be_reached_is_no_end_of_a_routed_request() {
             got.body
         );
         flyball.flush().await;
-        assert_eq!(flyball.rows().await[0]["outcome"], "not_sent");
+        let rows = flyball.rows().await;
+        assert_eq!(rows[0]["outcome"], "not_sent");
+        // Both are one request, which the last of them has answered.
+        assert_eq!(rows[1]["escalated_from"], rows[0]["attempt"]);
+        let query = Query::between(i64::MIN, i64::MAX, Vec::new());
+        let told = read(flyball.books().as_mut(), &query).expect("a report");
+        let sums = told.total.sums;
+        assert_eq!((sums.requests, sums.attempts), (1, 2), "{rows:?}");
         flyball.books_are_right().await;
     }
 }
