@@ -5,6 +5,7 @@
 mod caps;
 pub mod discover;
 pub mod names;
+mod otlp;
 mod places;
 mod price;
 mod privacy;
@@ -29,6 +30,7 @@ use crate::provider::Kind;
 use crate::reader::{Page, Table, suggest};
 use crate::route::policy::{self, Rule};
 use crate::route::{AfterFailure, CapWebhook, Probing, Recovery};
+use crate::telemetry::otlp::Settings as Export;
 use names::Known;
 use secrecy::SecretString;
 use std::cell::RefCell;
@@ -132,6 +134,8 @@ pub struct Config {
     pub teams: BTreeMap<String, String>,
     /// How long a request waits that only open reservations keep from its cap's room.
     pub cap_wait: Duration,
+    /// How flyball exports to an OpenTelemetry collector, where it does.
+    pub otlp: Option<Export>,
     /// Where the operator is told of caps that fill up.
     pub cap_webhook: Option<Arc<CapWebhook>>,
     /// Thousandths of a cap that are leased at a time, so that a reservation waits for no disk; 0 leases nothing.
@@ -406,6 +410,9 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
     let fleet = (whole && !stock.unknown).then_some(&stock.fleet);
     let (rules, rule_files) = rules(reading, top, fleet);
     let privacy = privacy::privacy(reading, top, &rules, fleet);
+    let providers: Option<Vec<String>> =
+        fleet.map(|fleet| fleet.providers.iter().map(|p| p.name.clone()).collect());
+    let otlp = otlp::otlp(reading, top, providers.as_deref());
     let baseline = baseline(top, fleet);
     let aliases = aliases(top, fleet);
     let probing = probing(top, fleet);
@@ -458,6 +465,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
         caps,
         teams,
         cap_wait,
+        otlp,
         cap_webhook,
         lease_permille,
         sessions_max,

@@ -52,6 +52,7 @@ use crate::relay::{self, AnswerBody, Reading, Relay, RelayTerms, Watch, bill_hea
 use crate::route::{Policy, Probe};
 use crate::settle::jobs::Jobs;
 use crate::settle::{Around, Settlement};
+use crate::telemetry::otlp::{Arrived, Trace};
 use crate::telemetry::{CapRefusal, Telemetry};
 use crate::upstream::health::{Ailment, Health};
 use crate::upstream::{Begins, Coding, Failure, In, Upstream};
@@ -117,19 +118,32 @@ pub async fn handle(state: &Arc<State>, request: Request<Incoming>) -> Response<
     let (dialect, call) = router::asked(&head);
     let misread = origin::check_head(head.version, &head.headers).err();
     let seen = Seen::default();
+    let trace = state.telemetry.arrived(|| Arrived {
+        id: &id,
+        at: arrived,
+        method: &head.method,
+        headers: &head.headers,
+        call: call.as_ref().map_or("unknown", CallKind::name),
+        dialect: dialect.name(),
+    });
     let answered = async {
         if let Some(error) = misread.clone() {
             return Err(error);
         }
-        let inbound = inbound(state, &head, dialect, &id, arrived)?;
+        let inbound = inbound(state, &head, (dialect, &trace), &id, arrived)?;
         serve(state, inbound, call?, body, &seen).await
     };
     let answered = answered.await;
     state.telemetry.found(seen.classes());
     let answer = match answered {
-        Ok(answer) => reply::identified(answer, &id),
+        Ok(answer) => {
+            let whole = matches!(answer.body(), AnswerBody::Whole(_));
+            trace.answered(answer.status(), whole);
+            reply::identified(answer, &id)
+        }
         Err(error) => {
             let error = seen.told(error);
+            trace.refused(&error);
             state.telemetry.refused(&reply::refused(&error, &id));
             let mut answer = reply::error(&error, dialect, &id);
             if misread.is_some() {
@@ -147,7 +161,7 @@ pub async fn handle(state: &Arc<State>, request: Request<Incoming>) -> Response<
 fn inbound<'a>(
     state: &'a State,
     head: &'a Parts,
-    dialect: &'static dyn Dialect,
+    (dialect, trace): (&'static dyn Dialect, &Trace),
     id: &'a str,
     arrived: Instant,
 ) -> Result<Inbound<'a>, Error> {
@@ -166,6 +180,7 @@ fn inbound<'a>(
         items: state.affinity.items(),
         warmth: state.affinity.warmth(),
         habits: state.affinity.habits(),
+        trace: trace.clone(),
     })
 }
 
@@ -349,6 +364,7 @@ impl<'a> Exchange<'a> {
     /// One arm after the other until one answers.
     async fn one_by_one(&self, work: &dyn Work) -> Reply {
         if let Some(decided) = work.decided() {
+            self.admission.trace.decided(&decided);
             self.state.telemetry.decided(&decided);
         }
         let Admission { policy, wishes, .. } = self.admission;
@@ -716,6 +732,7 @@ impl<'a> Exchange<'a> {
                     arrived,
                     phases,
                     alive: Arc::clone(&state.alive),
+                    trace: self.admission.trace.clone(),
                 };
                 let mut settlement = Settlement::new(job, around, reservation);
                 if self.unwanted.load(Ordering::Relaxed) {
@@ -744,6 +761,7 @@ impl<'a> Exchange<'a> {
         if let Some((name, value)) = outgoing.header {
             headers.insert(name, value);
         }
+        settlement.tells_trace(&mut headers);
         settlement.sending();
         let sent = Sent {
             arm,

@@ -21,7 +21,7 @@ use crate::route::Policy;
 use crate::server;
 use crate::settle::jobs::Jobs;
 use crate::simulate::{self, Simulated};
-use crate::telemetry::{KnownArm, KnownPrices, SimulatedModels, Telemetry};
+use crate::telemetry::{KnownArm, KnownPrices, SimulatedModels, Telemetry, otlp};
 use crate::upstream::Upstream;
 use crate::upstream::health::Health;
 use accountant::Accountant;
@@ -67,6 +67,7 @@ struct Reloader {
     follower: Arc<Follower>,
     running: (SocketAddr, SocketAddr, Settings),
     configuration: std::sync::Mutex<ConfigurationState>,
+    exports: Option<otlp::Settings>,
 }
 
 /// Starts serving.
@@ -92,7 +93,17 @@ pub async fn start(mut config: Config, overrides: Overrides) -> Result<Running, 
     check_exposure(&config, key_list.is_empty())?;
     warn(&config, &key_list);
     let (cut, closing) = watch::channel(false);
-    let telemetry = Arc::new(Telemetry::new(&config.catalogue.version));
+    let mut telemetry = Telemetry::new(&config.catalogue.version);
+    if let Some(otlp) = &config.otlp {
+        tracing::info!(
+            endpoint = otlp.endpoint,
+            traces = otlp.traces,
+            metrics = otlp.metrics,
+            "exports to an OpenTelemetry collector"
+        );
+        telemetry.export(otlp, Upstream::new(&config.limits));
+    }
+    let telemetry = Arc::new(telemetry);
     let state = Arc::new(State {
         ledger,
         upstream: Upstream::new(&config.limits),
@@ -129,6 +140,7 @@ pub async fn start(mut config: Config, overrides: Overrides) -> Result<Running, 
         follower: follower.clone(),
         running,
         configuration: std::sync::Mutex::new(now_in_force()),
+        exports: config.otlp.clone(),
     });
 
     let (stop, stopped) = watch::channel(false);
@@ -400,6 +412,9 @@ impl Reloader {
                 "listeners, data_dir, shared_ledger, ledger_keep, lease_permille and sessions_max change only with a restart"
             );
         }
+        if config.otlp != self.exports {
+            tracing::warn!("otlp changes only with a restart");
+        }
         match self.simulated_at {
             Some(address) => config = config.with_simulated_at(address),
             None if config.simulate.is_some() => {
@@ -460,6 +475,7 @@ impl Running {
             );
         }
         learned::keep(&self.state);
+        self.state.telemetry.stop().await;
         let drained = self.state.ledger.drain();
         if tokio::time::timeout(DRAIN, drained).await.is_err() {
             tracing::error!(

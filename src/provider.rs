@@ -57,6 +57,9 @@ pub static ALL: &[&Kind] = &[
 pub struct Kind {
     /// The name used in configuration.
     pub name: &'static str,
+    /// The name in OpenTelemetry's GenAI conventions (`gen_ai.provider.name`), or the same again where they have none
+    /// (<https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai/>).
+    pub gen_ai: &'static str,
     /// The environment variable that holds a key, as the vendor's own SDK reads it.
     pub key_env: Option<&'static str>,
     /// Where its servers are, without a trailing slash; `None` when configuration must say.

@@ -21,10 +21,12 @@ use crate::ledger::record::{Basis, Cause, Closing, Outcome, Shown};
 use crate::money::PicoUsd;
 use crate::provider::OnCancel;
 use crate::route::cost::{self, Stayed};
+use crate::telemetry::otlp::{Said, Trace, Traced};
 use crate::telemetry::{AttemptClosed, ProbePart, Telemetry};
 use crate::tokens;
 use bytes::Bytes;
 use charge::Charged;
+use http::HeaderMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -70,6 +72,8 @@ pub struct Job {
     pub input: Input,
     /// The answer is streamed.
     pub stream: bool,
+    /// What is said to the model, where traces are sent it.
+    pub said: Option<Box<Said>>,
 }
 
 /// A turn of a conversation.
@@ -113,6 +117,7 @@ impl Job {
             attached: 0,
             input: Input::Unknown,
             stream: false,
+            said: None,
         }
     }
 }
@@ -128,6 +133,8 @@ pub struct Around {
     pub phases: Vec<(&'static str, Duration)>,
     /// Alive as long as any settlement is; the drain at the end of the process waits for it.
     pub alive: Arc<()>,
+    /// The exchange as traces see it.
+    pub trace: Trace,
 }
 
 /// What an attempt's input tokens are counted from.
@@ -151,6 +158,16 @@ impl Input {
             Input::Unknown => 0,
         }
     }
+
+    /// What is asked of the model, as OpenTelemetry calls it.
+    fn operation(&self) -> &'static str {
+        match self {
+            Input::Conversation(_) => "chat",
+            Input::Embed(..) => "embeddings",
+            Input::Prompt(_) => "text_completion",
+            Input::Unknown => "_OTHER",
+        }
+    }
 }
 
 /// One attempt from its reservation to its end. It is handed from one stage to the next, so it is small.
@@ -160,6 +177,8 @@ pub struct Settlement {
 
 struct OpenAttempt {
     job: Job,
+    /// What is asked of the model, as traces call it.
+    operation: &'static str,
     around: Around,
     reservation: Reservation,
     sent: Option<Instant>,
@@ -198,6 +217,10 @@ struct SeenAnswer {
     error: bool,
     /// The provider itself says that it has taken nothing up.
     refused: bool,
+    /// Traces say what the model calls itself.
+    traced: bool,
+    /// That, where they do.
+    model: Option<String>,
 }
 
 /// How an attempt ended, for whoever writes trailers or headers.
@@ -214,7 +237,12 @@ impl Settlement {
     #[must_use]
     pub fn new(job: Job, around: Around, reservation: Reservation) -> Settlement {
         around.telemetry.attempt_opened();
+        let seen = SeenAnswer {
+            traced: around.trace.is_on(),
+            ..SeenAnswer::default()
+        };
         let open = OpenAttempt {
+            operation: job.input.operation(),
             job,
             around,
             reservation,
@@ -225,7 +253,7 @@ impl Settlement {
             last_token: None,
             whole: None,
             streaming: false,
-            seen: SeenAnswer::default(),
+            seen,
             shown: None,
             escalated: false,
             asked_first: false,
@@ -240,6 +268,15 @@ impl Settlement {
     #[must_use]
     pub fn unbooked() -> Settlement {
         Settlement { open: None }
+    }
+
+    /// Says in the head of its request which trace it belongs to, where its provider is to know that.
+    pub fn tells_trace(&self, headers: &mut HeaderMap) {
+        if let Some(open) = &self.open {
+            let opening = open.reservation.opening();
+            let trace = &open.around.trace;
+            trace.write(&opening.provider, &opening.attempt, headers);
+        }
     }
 
     /// From here on the provider may do work: the request goes out now.
@@ -325,6 +362,7 @@ impl Settlement {
             Event::Finish(why) => open.seen.finish = Some(why.clone()),
             Event::End => open.seen.ended = true,
             Event::Error(fault) => open.seen.failed(fault),
+            Event::Model(model) if open.seen.traced => open.seen.model = Some(model.clone()),
             Event::Choice(_)
             | Event::Logprobs(_)
             | Event::Model(_)
@@ -397,13 +435,14 @@ impl Settlement {
         open.end(outcome)
     }
 
-    /// A job in the background is waited for, which may be long: what it was asked is kept only where that is short.
-    fn forget_input(&mut self) {
-        if let Some(open) = &mut self.open
-            && open.job.input.bytes() > INPUT_KEPT_MAX
-        {
+    /// A job in the background is waited for, which may be long: what it was asked is kept only where that is short, and the exchange's span
+    /// ends without it.
+    fn goes_to_background(&mut self) {
+        let Some(open) = &mut self.open else { return };
+        if open.job.input.bytes() > INPUT_KEPT_MAX {
             open.job.input = Input::Unknown;
         }
+        open.around.trace = open.around.trace.outlived();
     }
 
     /// A job in the background is over, and this is its answer. What was cancelled may tell nothing, and have cost something.
@@ -507,6 +546,9 @@ impl SeenAnswer {
         }
         self.keep(&answer.words());
         self.think(&answer.thoughts());
+        if self.traced {
+            self.model.clone_from(&answer.model);
+        }
     }
 
     /// Takes note of a report of usage.
@@ -1000,7 +1042,21 @@ impl OpenAttempt {
             total: self.around.arrived.elapsed(),
             added: self.around.phases.iter().map(|(_, d)| *d).sum(),
             phases: &phases,
+            traced: self.around.trace.is_on().then(|| self.traced()),
         });
+    }
+
+    /// What traces say of it.
+    fn traced(&self) -> Traced<'_> {
+        Traced {
+            trace: &self.around.trace,
+            provider: &self.job.arm.model.provider,
+            operation: self.operation,
+            model: self.seen.model.as_deref(),
+            finish: self.seen.finish.as_ref(),
+            said: self.job.said.as_deref(),
+            answer: &self.seen.text,
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod decisions;
 pub mod metrics;
+pub mod otlp;
 
 pub use decisions::{DecidedFor, NotedDecision};
 
@@ -12,11 +13,13 @@ use crate::error::{Error, Kind};
 use crate::ledger::record::{Closing, Compared, Opening};
 use crate::money::PicoUsd;
 use crate::private::Classes;
+use crate::upstream::Upstream;
 use decisions::Decisions;
 use metrics::Metrics;
 pub use metrics::{
     BooksFigures, CapFigures, CapMoney, CapRefusal, KnownKey, Period, PeriodFigures,
 };
+use otlp::{Arrived, Otlp, Trace, Traced};
 use std::time::Duration;
 use tracing::field::display;
 
@@ -166,11 +169,15 @@ pub struct AttemptClosed<'a> {
     pub added: Duration,
     /// The same by phase.
     pub phases: &'a [(&'static str, Duration)],
+    /// What traces say beside it, where there are any.
+    pub traced: Option<Traced<'a>>,
 }
 
 /// A decision was made.
 #[derive(Debug)]
 pub struct Decided<'a> {
+    /// The model that was asked for, as the client calls it.
+    pub asked: &'a str,
     /// The rule that decided.
     pub rule: &'a str,
     /// The task that the prompt was graded as.
@@ -210,6 +217,7 @@ pub struct KnownArm<'a> {
 pub struct Telemetry {
     metrics: Metrics,
     decisions: Decisions,
+    otlp: Option<Otlp>,
 }
 
 impl Telemetry {
@@ -219,6 +227,26 @@ impl Telemetry {
         Telemetry {
             metrics: Metrics::new(env!("CARGO_PKG_VERSION"), prices),
             decisions: Decisions::default(),
+            otlp: None,
+        }
+    }
+
+    /// Begins to export to an OpenTelemetry collector, by this way out. Must be called within a runtime.
+    pub fn export(&mut self, settings: &otlp::Settings, upstream: Upstream) {
+        let dropped = self.metrics.otlp_dropped();
+        self.otlp = Some(Otlp::start(settings, upstream, dropped));
+    }
+
+    /// A request has arrived.
+    pub fn arrived<'a>(&self, arrived: impl FnOnce() -> Arrived<'a>) -> Trace {
+        let otlp = self.otlp.as_ref();
+        otlp.map_or_else(Trace::default, |otlp| otlp.exchange(&arrived()))
+    }
+
+    /// Sends the last of what is exported.
+    pub async fn stop(&self) {
+        if let Some(otlp) = &self.otlp {
+            otlp.stop().await;
         }
     }
 
@@ -270,6 +298,9 @@ impl Telemetry {
     pub fn attempt(&self, e: &AttemptClosed<'_>) {
         log_attempt(e);
         self.metrics.attempt(e);
+        if let Some(otlp) = &self.otlp {
+            otlp.attempt(e, self.metrics.labels(e.opening));
+        }
     }
 
     /// A request was refused.

@@ -21,6 +21,7 @@ mod interleavings;
 mod layers;
 mod metrics;
 mod money;
+mod otel;
 mod paths;
 mod pressure;
 mod private;

@@ -27,6 +27,7 @@ use flyball::route::Policy;
 use flyball::route::cost;
 use flyball::route::policy::Rule;
 use flyball::route::worth::Worth;
+use flyball::telemetry::otlp::Trace;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -296,6 +297,7 @@ fn decide<T>(
         items: mind.affinity.items(),
         warmth,
         habits,
+        trace: Trace::default(),
     })
     .expect("it is let in");
     let place = Place::default();

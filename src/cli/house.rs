@@ -16,6 +16,7 @@ use crate::ledger::tree;
 use crate::limits::Limits;
 use crate::process::policy_of;
 use crate::route::Policy;
+use crate::telemetry::otlp::Trace;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Instant;
@@ -107,6 +108,7 @@ impl House {
             items: &self.items,
             warmth: &self.warmth,
             habits: &self.habits,
+            trace: Trace::default(),
         })?;
         if let Some(privacy) = &self.policy.privacy {
             admission.found(privacy.detector.find(asking.body, None).classes)?;

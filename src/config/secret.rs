@@ -16,19 +16,31 @@ pub(super) fn read(
     table: &Table<'_>,
     key: &'static str,
 ) -> Option<SecretString> {
+    let written = table.text(key)?;
+    referred(reading, table, key, written, &|b| b.is_ascii_graphic())
+}
+
+/// The secret that `written`, in or below `key`, refers to. `fit`: every one of its bytes is.
+pub(super) fn referred(
+    reading: &Reading<'_>,
+    table: &Table<'_>,
+    key: &'static str,
+    written: &str,
+    fit: &dyn Fn(u8) -> bool,
+) -> Option<SecretString> {
     // Who only looks at the books or the models sends nothing, so a secret that is not there is no mistake.
     let needed = match reading.overrides.needs {
         Needs::All => true,
         Needs::Books => key == LEDGER,
         Needs::Models | Needs::File => false,
     };
-    match table.text(key)?.split_once(':') {
+    match written.split_once(':') {
         Some(("env", name)) if is_variable(name) => {
             let value = (reading.around.env)(name);
             if !needed && value.is_none() {
                 return None;
             }
-            checked(table, key, &format!("the variable {name}"), value)
+            checked(table, key, &format!("the variable {name}"), value, fit)
         }
         Some(("file", path)) if !path.is_empty() => {
             let path = reading.path(path);
@@ -36,7 +48,8 @@ pub(super) fn read(
                 return None;
             }
             let value = reading.file(table, key, &path)?;
-            checked(table, key, &path.display().to_string(), Some(value))
+            let place = path.display().to_string();
+            checked(table, key, &place, Some(value), fit)
         }
         // Not even the part before the colon is repeated: it may be the secret.
         _ => {
@@ -59,12 +72,13 @@ fn checked(
     key: &str,
     place: &str,
     value: Option<String>,
+    fit: &dyn Fn(u8) -> bool,
 ) -> Option<SecretString> {
     let value = value.unwrap_or_default();
     let value = value.trim();
     let wrong = if value.is_empty() {
         "is not set or empty"
-    } else if !value.bytes().all(|b| b.is_ascii_graphic()) {
+    } else if !value.bytes().all(fit) {
         "holds a character that cannot be in a header"
     } else {
         return Some(SecretString::from(value));

@@ -16,6 +16,7 @@ use crate::limits::Limits;
 use crate::private::{Action, Classes};
 use crate::provider::Provider;
 use crate::route::{EXPLORING, Policy};
+use crate::telemetry::otlp::Trace;
 use http::request::Parts;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -76,6 +77,8 @@ pub struct Inbound<'a> {
     pub warmth: &'a Warmth,
     /// What arms use.
     pub habits: &'a Habits,
+    /// The exchange as traces see it.
+    pub trace: Trace,
 }
 
 /// A request that is let in.
@@ -92,6 +95,7 @@ pub struct Admission<'a> {
     pub(super) items: &'a Items,
     pub(super) warmth: &'a Warmth,
     pub(super) habits: &'a Habits,
+    pub(super) trace: Trace,
     pub(super) wishes: Wishes,
     /// What was found in what it says.
     pub(super) detected: Classes,
@@ -159,6 +163,7 @@ impl<'a> Admission<'a> {
             warmth: inbound.warmth,
             habits: inbound.habits,
             detected: Classes::default(),
+            trace: inbound.trace,
             tags: Vec::new(),
             tags_of_exploring: OnceLock::new(),
         })

@@ -453,6 +453,7 @@ impl Work for Routed<'_> {
 
     fn decided(&self) -> Option<Decided<'_>> {
         Some(Decided {
+            asked: &self.completion.request.model,
             rule: &self.decision.rule,
             task: self.completion.task_name(),
             tier: self.decision.attempts[0].model.tier,

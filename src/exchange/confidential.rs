@@ -48,7 +48,12 @@ impl Seen {
         }
         let hushed = private || !found.is_empty();
         match error.kind {
-            Kind::BadRequest | Kind::NotFound | Kind::Forbidden if hushed => error.detail(HUSHED),
+            // A provider's own words often quote what they complain about.
+            Kind::BadRequest | Kind::NotFound | Kind::Forbidden | Kind::UpstreamFailed
+                if hushed =>
+            {
+                error.detail(HUSHED)
+            }
             _ => error,
         }
     }
@@ -174,8 +179,10 @@ mod tests {
             let error = seen.told(Error::bad_field("role", "There is no role \"4539\"."));
             assert!(error.public.contains("4539"));
             assert_eq!(error.detail.contains("4539"), !hushed);
-            let error = seen.told(Error::new(Kind::UpstreamFailed, "nobody").detail("refused"));
-            assert_eq!(error.detail, "refused");
+            let said = Error::new(Kind::UpstreamFailed, "No.").detail("the provider says 4539");
+            assert_eq!(seen.told(said).detail.contains("4539"), !hushed);
+            let error = seen.told(Error::new(Kind::CapReached, "No.").detail("all day"));
+            assert_eq!(error.detail, "all day");
         }
         let refused = Error::new(Kind::PrivateOnly, "No.").code(CODE);
         let told = seen(cards, true).told(refused);

@@ -30,6 +30,23 @@ pub(super) enum CallKind<'p> {
     Judge(&'p str),
 }
 
+impl CallKind<'_> {
+    /// The name in traces.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            CallKind::Complete(_) => "completion",
+            CallKind::Count(_) => "count",
+            CallKind::Embed(_) => "embeddings",
+            CallKind::Legacy(_) => "legacy",
+            CallKind::Keep(_) => "kept",
+            CallKind::Pass(..) => "passthrough",
+            CallKind::Look => "look",
+            CallKind::Describe => "describe",
+            CallKind::Judge(_) => "feedback",
+        }
+    }
+}
+
 /// Files or batches: a path that asks for them to be kept, and what follows it there.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Collection<'p> {

@@ -8,6 +8,7 @@ use crate::effort::Family;
 /// Anthropic, Messages.
 pub static KIND: Kind = Kind {
     name: "anthropic",
+    gen_ai: "anthropic",
     key_env: Some("ANTHROPIC_API_KEY"),
     base_url: Some("https://api.anthropic.com"),
     auth: Auth::XApiKey,

@@ -10,6 +10,7 @@ use crate::effort::Family;
 /// model, so its efforts and price must be listed.
 pub static KIND: Kind = Kind {
     name: "azure",
+    gen_ai: "azure.ai.openai",
     key_env: None,
     base_url: None,
     auth: Auth::ApiKey,

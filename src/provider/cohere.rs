@@ -7,6 +7,7 @@ use crate::effort::Family;
 /// Cohere, Chat v2. Its models and their prices must be listed: the catalogue has none of them.
 pub static KIND: Kind = Kind {
     name: "cohere",
+    gen_ai: "cohere",
     key_env: Some("CO_API_KEY"),
     base_url: Some("https://api.cohere.com"),
     auth: Auth::Bearer,

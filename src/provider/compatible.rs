@@ -8,6 +8,7 @@ use crate::effort::Family;
 /// An OpenAI-compatible server.
 pub static KIND: Kind = Kind {
     name: "openai-compatible",
+    gen_ai: "openai-compatible",
     key_env: None,
     base_url: None,
     auth: Auth::Bearer,

@@ -8,6 +8,7 @@ use crate::effort::Family;
 /// DeepSeek, Chat Completions and Messages.
 pub static KIND: Kind = Kind {
     name: "deepseek",
+    gen_ai: "deepseek",
     key_env: Some("DEEPSEEK_API_KEY"),
     base_url: Some("https://api.deepseek.com"),
     auth: Auth::Bearer,

@@ -12,6 +12,7 @@ pub(super) const OPENAI: &str = "/v1beta/openai/";
 /// Gemini, generateContent and Chat Completions.
 pub static KIND: Kind = Kind {
     name: "gemini",
+    gen_ai: "gcp.gemini",
     key_env: Some("GEMINI_API_KEY"),
     base_url: Some("https://generativelanguage.googleapis.com"),
     auth: Auth::Google,

@@ -8,6 +8,7 @@ use crate::effort::Family;
 /// Groq, Chat Completions.
 pub static KIND: Kind = Kind {
     name: "groq",
+    gen_ai: "groq",
     key_env: Some("GROQ_API_KEY"),
     base_url: Some("https://api.groq.com/openai"),
     auth: Auth::Bearer,

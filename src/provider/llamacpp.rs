@@ -8,6 +8,7 @@ use crate::effort::Family;
 /// llama.cpp, Chat Completions and Messages.
 pub static KIND: Kind = Kind {
     name: "llamacpp",
+    gen_ai: "llamacpp",
     key_env: Some("LLAMA_API_KEY"),
     base_url: Some("http://127.0.0.1:8080"),
     auth: Auth::Bearer,

@@ -8,6 +8,7 @@ use crate::effort::Family;
 /// LM Studio, Chat Completions and (from 0.4.1) Messages.
 pub static KIND: Kind = Kind {
     name: "lmstudio",
+    gen_ai: "lmstudio",
     key_env: None,
     base_url: Some("http://127.0.0.1:1234"),
     auth: Auth::Bearer,

@@ -9,6 +9,7 @@ use crate::effort::Family;
 /// Mistral, Chat Completions.
 pub static KIND: Kind = Kind {
     name: "mistral",
+    gen_ai: "mistral_ai",
     key_env: Some("MISTRAL_API_KEY"),
     base_url: Some("https://api.mistral.ai"),
     auth: Auth::Bearer,

@@ -8,6 +8,7 @@ use crate::effort::Family;
 /// Ollama, at its own and at its OpenAI- and Anthropic-compatible endpoints.
 pub static KIND: Kind = Kind {
     name: "ollama",
+    gen_ai: "ollama",
     key_env: None,
     base_url: Some("http://127.0.0.1:11434"),
     auth: Auth::Bearer,

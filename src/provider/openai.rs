@@ -9,6 +9,7 @@ use crate::effort::Family;
 /// OpenAI, Chat Completions.
 pub static KIND: Kind = Kind {
     name: "openai",
+    gen_ai: "openai",
     key_env: Some("OPENAI_API_KEY"),
     base_url: Some("https://api.openai.com"),
     auth: Auth::Bearer,

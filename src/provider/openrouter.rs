@@ -8,6 +8,7 @@ use crate::effort::Family;
 /// OpenRouter, Chat Completions. Its models are named in configuration.
 pub static KIND: Kind = Kind {
     name: "openrouter",
+    gen_ai: "openrouter",
     key_env: Some("OPENROUTER_API_KEY"),
     base_url: Some("https://openrouter.ai/api"),
     auth: Auth::Bearer,

@@ -12,6 +12,7 @@ pub const EMBEDDER: &str = "sim-embed";
 /// Simulated models, on loopback.
 pub static KIND: Kind = Kind {
     name: "simulated",
+    gen_ai: "simulated",
     key_env: None,
     base_url: None,
     auth: Auth::Bearer,

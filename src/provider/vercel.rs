@@ -8,6 +8,7 @@ use crate::effort::Family;
 /// The Vercel AI gateway, Chat Completions. Its models are named in configuration.
 pub static KIND: Kind = Kind {
     name: "vercel",
+    gen_ai: "vercel",
     key_env: Some("AI_GATEWAY_API_KEY"),
     base_url: Some("https://ai-gateway.vercel.sh"),
     auth: Auth::Bearer,

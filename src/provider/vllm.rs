@@ -8,6 +8,7 @@ use crate::effort::Family;
 /// vLLM, Chat Completions.
 pub static KIND: Kind = Kind {
     name: "vllm",
+    gen_ai: "vllm",
     key_env: None,
     base_url: None,
     auth: Auth::Bearer,

@@ -8,6 +8,7 @@ use crate::effort::Family;
 /// xAI, Chat Completions.
 pub static KIND: Kind = Kind {
     name: "xai",
+    gen_ai: "x_ai",
     key_env: Some("XAI_API_KEY"),
     base_url: Some("https://api.x.ai"),
     auth: Auth::Bearer,

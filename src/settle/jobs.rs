@@ -42,7 +42,7 @@ impl Jobs {
 
     /// A job has been taken up. Where no more can be waited for it is charged at its bound.
     pub fn begun(&self, provider: &str, id: &str, mut settlement: Settlement) {
-        settlement.forget_input();
+        settlement.goes_to_background();
         let waited = Waited {
             settlement,
             since: Instant::now(),

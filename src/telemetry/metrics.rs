@@ -19,7 +19,7 @@ use super::{
 };
 use crate::arm::Tier;
 use crate::dialect;
-use crate::ledger::record::{Basis, Cause, Compared};
+use crate::ledger::record::{Basis, Cause, Compared, Opening};
 use crate::money::{PICO_PER_USD, PicoUsd};
 use crate::private::Class;
 use books::BooksGauges;
@@ -35,7 +35,7 @@ use who::Who;
 
 /// Buckets for the first token and whole answers: those of the OpenTelemetry GenAI conventions, and two
 /// longer ones for answers that think.
-const ANSWER_SECONDS: [f64; 16] = [
+pub(super) const ANSWER_SECONDS: [f64; 16] = [
     0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 163.84,
     327.68,
 ];
@@ -91,6 +91,7 @@ pub struct Metrics {
     ledger_up: IntGauge,
     books: BooksGauges,
     prices: IntGauge,
+    otlp_dropped: IntCounterVec,
     build: IntGaugeVec,
 }
 
@@ -247,6 +248,11 @@ impl Metrics {
                 "1 from a refused configuration until a good one.",
             ),
             ledger_up: m.gauge("flyball_ledger_up", "1 while the ledger can write."),
+            otlp_dropped: m.counts(
+                "flyball_otlp_dropped_total",
+                "Spans that the OpenTelemetry collector was not sent or did not take.",
+                &["reason"],
+            ),
             books: BooksGauges::new(m),
             prices: m.gauge(
                 "flyball_prices_timestamp_seconds",
@@ -287,6 +293,9 @@ impl Metrics {
         }
         for class in Class::ALL {
             self.private_requests.with_label_values(&[class.name()]);
+        }
+        for lost in Lost::ALL {
+            self.otlp_dropped.with_label_values(&[lost.name()]);
         }
         self.ledger_up.set(1);
         self.known(Vec::new(), Vec::new(), Vec::new());
@@ -418,6 +427,20 @@ impl Metrics {
         self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Model and provider as labels: names that nobody knows are `other`.
+    pub(super) fn labels(&self, opening: &Opening) -> Labels {
+        let known = self.read();
+        Labels {
+            model: known.model(&opening.model).to_owned(),
+            provider: known.provider(&opening.provider).to_owned(),
+        }
+    }
+
+    /// Who counts spans that were lost.
+    pub(super) fn otlp_dropped(&self) -> OtlpDropped {
+        OtlpDropped(self.otlp_dropped.clone())
+    }
+
     pub(super) fn unmetered(&self, provider: &str) {
         let known = self.read();
         let provider = known.provider(provider);
@@ -526,8 +549,57 @@ fn change_name(change: Option<TurnChange>) -> &'static str {
     }
 }
 
+/// Model and provider as metrics may call them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Labels {
+    pub(super) model: String,
+    pub(super) provider: String,
+}
+
+/// Why a span was lost on its way to the OpenTelemetry collector. A closed set: a metric's label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// As many as may wait were waiting.
+    Full,
+    /// The process has ended, and the collector had not taken it.
+    Unreachable,
+    /// The collector does not take it.
+    Refused,
+}
+
+impl Lost {
+    const ALL: [Lost; 3] = [Lost::Full, Lost::Unreachable, Lost::Refused];
+
+    fn name(self) -> &'static str {
+        match self {
+            Lost::Full => "full",
+            Lost::Unreachable => "unreachable",
+            Lost::Refused => "refused",
+        }
+    }
+}
+
+/// Counts spans that were lost.
+#[derive(Clone, Debug)]
+pub(super) struct OtlpDropped(IntCounterVec);
+
+impl OtlpDropped {
+    pub(super) fn count(&self, lost: Lost, spans: usize) {
+        let spans = u64::try_from(spans).unwrap_or(u64::MAX);
+        self.0.with_label_values(&[lost.name()]).inc_by(spans);
+    }
+}
+
+/// Dollars as the nearest float, below zero as well.
+pub(super) fn signed_usd(amount: PicoUsd) -> f64 {
+    match amount < PicoUsd::ZERO {
+        true => -usd(PicoUsd::ZERO - amount),
+        false => usd(amount),
+    }
+}
+
 /// Dollars as the nearest float; negative amounts are 0, since a counter cannot fall.
-fn usd(amount: PicoUsd) -> f64 {
+pub(super) fn usd(amount: PicoUsd) -> f64 {
     amount.0.max(0) as f64 / PICO_PER_USD as f64
 }
 

@@ -67,6 +67,7 @@ fn attempt<'a>(opening: &'a Opening, closing: &'a Closing) -> AttemptClosed<'a> 
         total: Duration::from_secs(3),
         added: Duration::from_micros(200),
         phases: &PHASES,
+        traced: None,
     }
 }
 
@@ -88,6 +89,7 @@ fn everything(telemetry: &Telemetry) {
     for n in 0..50 {
         let raw = format!("sk-secret-{n}\"\n{{}}");
         telemetry.decided(&Decided {
+            asked: &raw,
             rule: &raw,
             task: "code",
             tier: Tier::Small,
@@ -271,7 +273,15 @@ fn every_label_has_values_from_a_closed_set_whatever_clients_send() {
         ),
         (
             "reason",
-            open(&["full", "reserved", "no_price", "unbounded", "frozen"]),
+            open(&[
+                "full",
+                "reserved",
+                "no_price",
+                "unbounded",
+                "frozen",
+                "unreachable",
+                "refused",
+            ]),
         ),
         (
             "kind",

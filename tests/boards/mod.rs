@@ -73,6 +73,7 @@ fn told() -> String {
     let telemetry = Telemetry::new("2026-11");
     telemetry.known(vec!["m".into()], vec!["r".into()], vec!["p".into()]);
     telemetry.decided(&Decided {
+        asked: "m",
         rule: "r",
         task: "code",
         tier: Tier::Small,
@@ -114,6 +115,7 @@ fn told() -> String {
         total: Duration::from_secs(1),
         added: Duration::from_micros(100),
         phases: &[],
+        traced: None,
     });
     let error = Error::new(Kind::BadRequest, "no");
     telemetry.refused(&Refusal {

@@ -185,6 +185,7 @@ fn each_outside_door_has_one_keeper() {
                 "telemetry::metrics::who",
             ],
         ),
+        ("opentelemetry_sdk", &["telemetry::otlp::meters"]),
         (
             "rusqlite",
             &[

@@ -33,6 +33,8 @@ pub enum Step {
 pub struct Seen {
     pub head: String,
     pub body: String,
+    /// The body as it came, where that is no text.
+    pub bytes: Vec<u8>,
 }
 
 impl Seen {
@@ -267,9 +269,10 @@ pub async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Optio
                     return None;
                 }
             }
-            let body = String::from_utf8_lossy(&buffer[at + 4..at + 4 + length]).into_owned();
+            let bytes = buffer[at + 4..at + 4 + length].to_vec();
+            let body = String::from_utf8_lossy(&bytes).into_owned();
             buffer.drain(..at + 4 + length);
-            return Some(Seen { head, body });
+            return Some(Seen { head, body, bytes });
         }
         if stream.read_buf(buffer).await.ok()? == 0 {
             return None;

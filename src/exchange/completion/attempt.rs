@@ -29,6 +29,7 @@ use crate::probe::evidence::Witness;
 use crate::relay::{AnswerBody, Passes, Reading};
 use crate::route::cost;
 use crate::settle::{self, InConversation, Job, Lesson};
+use crate::telemetry::otlp::Said;
 use crate::tokens;
 use crate::upstream::Begins;
 use bytes::Bytes;
@@ -397,6 +398,18 @@ impl<'a> CompletionOrder<'a> {
         }
     }
 
+    /// What is said to the model, where traces are sent it. They never are what is confidential.
+    fn said(&self) -> Option<Box<Said>> {
+        let completion = self.completion();
+        let found = !completion.detected().is_empty();
+        let private = self.routed.private || completion.admission.wishes.private || found;
+        let trace = &completion.admission.trace;
+        match private {
+            true => None,
+            false => trace.said(&completion.request.prompt),
+        }
+    }
+
     /// The conversation that it is in.
     fn conversation(&self) -> Option<InConversation> {
         Some(InConversation {
@@ -553,6 +566,7 @@ impl Order for CompletionOrder<'_> {
             held: self.request.media.len(),
             input: settle::Input::Conversation(completion.body.clone()),
             stream: completion.request.stream,
+            said: self.said(),
         }
     }
 
