@@ -4,6 +4,7 @@ mod bill;
 mod books;
 mod caps;
 mod client;
+mod compare;
 mod csv;
 mod demo;
 mod focus;
@@ -99,6 +100,11 @@ enum Command {
         after_help = "Examples:\n  flyball eval --outcomes outcomes.jsonl --weak gpt-5-nano --strong gpt-5\n  flyball eval --outcomes outcomes.jsonl --policy flyball.toml --as gpt-5@none=gpt-5-no-thinking"
     )]
     Eval(grader::EvalArgs),
+    /// Ask several arms the same questions, and tell what answers cost, how fast they come and how good they are
+    #[command(
+        after_help = "Examples:\n  flyball compare \"Why is the sky blue?\" --arms gpt-5-nano,gpt-5@high\n  flyball compare --file questions.jsonl --arms sim-small,sim-reasoning --grade exact --out answers.jsonl --html page.html"
+    )]
+    Compare(compare::CompareArgs),
     /// Show or forget what was learned of the models that are asked first
     #[command(subcommand, after_help = "Example:\n  flyball learn status")]
     Learn(learn::LearnCommand),
@@ -190,6 +196,7 @@ pub fn run() -> ExitCode {
         Command::Train(args) => grader::train(&args),
         Command::Fit(args) => grader::fit(&args),
         Command::Eval(args) => grader::eval(&common, &args),
+        Command::Compare(args) => compare::run(&common, &args),
         Command::Learn(command) => learn::run(&common, &command),
         Command::Ledger(command) => books::ledger(&common, &command),
         Command::Report(args) => books::report(&common, &args),

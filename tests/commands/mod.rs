@@ -1,5 +1,6 @@
 //! The program as a person runs it.
 
+mod comparing;
 mod names;
 mod policy;
 mod reading;
