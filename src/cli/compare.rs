@@ -58,7 +58,7 @@ pub(super) struct CompareArgs {
         conflicts_with = "against"
     )]
     max_usd: String,
-    /// The most tokens of an answer [default: the model's own]
+    /// The most tokens of an answer [default: answer_tokens_max of the configuration]
     #[arg(long, value_name = "TOKENS")]
     answer_tokens: Option<u64>,
     /// How many questions are under way at once
