@@ -90,13 +90,14 @@ pub(super) struct RangeArgs {
     /// From this date or time on, e.g. 2026-11-01
     #[arg(long, value_name = "TIME")]
     from: Option<String>,
-    /// Up to this date or time, which does not count any more [default: now]
+    /// Up to this date or time, which does not count any more [default: now; of an export the last attempt]
     #[arg(long, value_name = "TIME")]
     to: Option<String>,
 }
 
 impl RangeArgs {
-    /// The first instant that counts and the first that does not any more; where nothing is said, the last so many days.
+    /// The first instant that counts and the first that does not any more; where nothing is said, the last so many days, or everything
+    /// there is: a clock that was wrong may have dated attempts later than now.
     fn read(&self, zone: &Zone, default_days: Option<u32>) -> Result<std::ops::Range<i64>, String> {
         let instant = |name: &str, text: &Option<String>| match text {
             None => Ok(None),
@@ -106,7 +107,12 @@ impl RangeArgs {
             }
         };
         let now = now_ms();
-        let to = instant("to", &self.to)?.unwrap_or(now + 1);
+        let end = if default_days.is_some() {
+            now + 1
+        } else {
+            i64::MAX
+        };
+        let to = instant("to", &self.to)?.unwrap_or(end);
         let days = self.days.or(default_days);
         let from = match (instant("from", &self.from)?, days) {
             (Some(from), _) => from,

@@ -5,6 +5,7 @@
 
 mod books;
 mod caps;
+mod dollars;
 mod make;
 mod series;
 mod who;
@@ -24,10 +25,11 @@ use crate::money::{PICO_PER_USD, PicoUsd};
 use crate::private::Class;
 use books::BooksGauges;
 use caps::Caps;
+use dollars::Dollars;
 use make::Make;
 use prometheus::{
-    Counter, Encoder, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Registry, TextEncoder,
+    Encoder, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
+    TextEncoder,
 };
 use series::{Known, Sources, place};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -64,8 +66,8 @@ pub struct Metrics {
     /// Held while caps are replaced, and while everything is written out, so that no reader sees half of them.
     replacing: Mutex<()>,
     decisions: IntCounterVec,
-    savings: [Counter; Cause::SAVINGS.len()],
-    losses: [Counter; Cause::LOSSES.len()],
+    savings: [Dollars; Cause::SAVINGS.len()],
+    losses: [Dollars; Cause::LOSSES.len()],
     durations: [Histogram; Tier::ALL.len()],
     added: [Histogram; PHASES.len()],
     caps: Caps,
@@ -78,7 +80,7 @@ pub struct Metrics {
     anomalies: IntCounterVec,
     unmetered: IntCounterVec,
     jobs: IntCounterVec,
-    excess: Counter,
+    excess: Dollars,
     compared: IntCounterVec,
     unpriced_tiers: IntCounterVec,
     basis: [IntCounter; Basis::ALL.len()],
@@ -155,8 +157,8 @@ impl Metrics {
             sources: Sources::new(m, &folded),
             who: Who::new(m, &folded),
             caps: Caps::new(m, &folded),
-            savings: Cause::SAVINGS.map(|cause| savings.with_label_values(&[cause.name()])),
-            losses: Cause::LOSSES.map(|cause| losses.with_label_values(&[cause.name()])),
+            savings: Cause::SAVINGS.map(|cause| savings.of(&[cause.name()])),
+            losses: Cause::LOSSES.map(|cause| losses.of(&[cause.name()])),
             durations: Tier::ALL.map(|tier| durations.with_label_values(&[tier.name()])),
             added: PHASES.map(|phase| added.with_label_values(&[phase])),
             basis: Basis::ALL.map(|one| basis.with_label_values(&[one.name()])),
@@ -209,10 +211,13 @@ impl Metrics {
                 "Calls that were only passed on and whose answers told nothing of what they used.",
                 &["provider"],
             ),
-            excess: m.register(Counter::new(
-                "flyball_bound_excess_usd_total",
-                "Charged above what was counted because the outcome is not known, in US dollars.",
-            )),
+            excess: m
+                .dollars(
+                    "flyball_bound_excess_usd_total",
+                    "Charged above what was counted because the outcome is not known, in US dollars.",
+                    &[],
+                )
+                .of(&[]),
             compared: m.counts(
                 "flyball_reported_costs_total",
                 "Answers whose provider tells their cost, by how it compares with the computed one.",
@@ -385,7 +390,7 @@ impl Metrics {
                 ),
                 false => (&self.savings[place(&Cause::SAVINGS, cause)], saved),
             };
-            series.inc_by(usd(amount));
+            series.add(amount);
         }
         self.who.take(e.opening, e.closing);
         self.time(e);
@@ -496,7 +501,7 @@ impl Metrics {
     }
 
     pub(super) fn bound_excess(&self, excess: PicoUsd) {
-        self.excess.inc_by(usd(excess));
+        self.excess.add(excess);
     }
 
     pub(super) fn caps(&self, figures: &[CapFigures]) {

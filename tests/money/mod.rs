@@ -2,6 +2,7 @@
 //!
 //! `FLYBALL_MONEY=ci` gives the figures that CI wants, `FLYBALL_MONEY=long` those that are run once; without it there are fewer rounds.
 
+mod agreeing;
 mod kill;
 mod lies;
 mod media;

@@ -77,7 +77,7 @@ fn drawn(chance: &mut Chance, fates: &[(u64, Fate)]) -> Fate {
 
 /// One request: what both attempts will meet, and what is asked.
 #[derive(Clone, Copy, Debug)]
-struct Case {
+pub struct Case {
     number: usize,
     weak: Fate,
     strong: Fate,
@@ -87,7 +87,7 @@ struct Case {
     key: usize,
 }
 
-fn case(seed: u64, number: usize) -> Case {
+pub fn case(seed: u64, number: usize) -> Case {
     let mut chance = Chance::new(seed ^ (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     Case {
         number,
@@ -121,7 +121,7 @@ struct SeenAttempt {
 
 /// A provider that lets each attempt meet its fate.
 #[derive(Clone)]
-struct Cast {
+pub struct Cast {
     address: SocketAddr,
     seed: u64,
     seen: Arc<Mutex<Vec<SeenAttempt>>>,
@@ -129,7 +129,7 @@ struct Cast {
 }
 
 impl Cast {
-    async fn start(seed: u64) -> Cast {
+    pub async fn start(seed: u64) -> Cast {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let cast = Cast {
             address: listener.local_addr().expect("an address"),
@@ -337,7 +337,7 @@ fn whole(status: u16, length: usize, body: &str) -> Vec<u8> {
 }
 
 /// A provider of two models, where it is, and whether it is on the operator's own machines.
-fn provider(cast: &Cast, name: &str, local: bool) -> String {
+pub fn provider(cast: &Cast, name: &str, local: bool) -> String {
     let mut toml = format!(
         "[[provider]]\nname = \"{name}\"\nkind = \"openai-compatible\"\nlocal = {local}\nbase_url = \"http://{}\"\n",
         cast.address
@@ -376,7 +376,12 @@ fn asked(case: &Case) -> (String, String) {
 }
 
 /// Sends one request. `None`: the client has left, since an attempt stalls.
-async fn call(at: SocketAddr, cast: &Cast, case: &Case, more: &[(&str, &str)]) -> Option<Answer> {
+pub async fn call(
+    at: SocketAddr,
+    cast: &Cast,
+    case: &Case,
+    more: &[(&str, &str)],
+) -> Option<Answer> {
     let (path, body) = asked(case);
     let session = format!("case {}", case.number);
     let mut headers = vec![("x-flyball-session", session.as_str())];

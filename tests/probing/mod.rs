@@ -2,7 +2,7 @@
 
 mod day;
 mod exploring;
-mod faults;
+pub mod faults;
 mod forms;
 mod holding;
 

@@ -1,10 +1,11 @@
 //! How metrics are made and registered, and a table of series whose label values may be any words of the operator's.
 
+use super::dollars::Dollars;
 use prometheus::core::{Collector, Desc, Metric};
 use prometheus::proto::{LabelPair, MetricFamily, MetricType};
 use prometheus::{
-    Counter, CounterVec, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
-    IntGauge, IntGaugeVec, Opts, Registry,
+    Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -117,10 +118,6 @@ impl Make {
         self.register(IntCounter::new(name, help))
     }
 
-    pub(super) fn dollars(&self, name: &str, help: &str, labels: &[&str]) -> CounterVec {
-        self.register(CounterVec::new(Opts::new(name, help), labels))
-    }
-
     pub(super) fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
         self.register(GaugeVec::new(Opts::new(name, help), labels))
     }
@@ -144,10 +141,9 @@ impl Make {
         self.register(HistogramVec::new(opts, labels))
     }
 
-    /// A table of dollars, where several labels are the operator's words.
-    pub(super) fn dollar_table(&self, name: &str, help: &str, labels: &[&str]) -> Table<Counter> {
-        let one = || Counter::new("one", "One.").expect("the name is a constant");
-        self.table(name, help, labels, (MetricType::COUNTER, one))
+    /// A table of dollars.
+    pub(super) fn dollars(&self, name: &str, help: &str, labels: &[&str]) -> Table<Dollars> {
+        self.table(name, help, labels, (MetricType::COUNTER, Dollars::default))
     }
 
     /// A table of counts, where several labels are the operator's words.

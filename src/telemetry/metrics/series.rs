@@ -1,14 +1,15 @@
 //! The series of each model, arm, rule and task, found once and kept: an attempt adds to some twenty of them, and finding each anew by
 //! its labels costs more than counting.
 
+use super::CLASSES;
+use super::dollars::Dollars;
 use super::make::{Folded, Make, Table};
-use super::{CLASSES, usd};
 use crate::arm::{Effort, Tier};
 use crate::classify::Task;
 use crate::ledger::record::Outcome;
 use crate::telemetry::{AttemptClosed, KnownArm, ProbePart};
 use foldhash::{HashMap, HashSet};
-use prometheus::{Counter, CounterVec, Histogram, HistogramVec, IntCounter, IntCounterVec};
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec};
 use std::sync::OnceLock;
 
 /// The value of what is not known.
@@ -28,21 +29,21 @@ const AUTO: [&str; 5] = ["auto", "auto:cheap", "auto:best", "auto:fast", "auto:l
 #[derive(Debug)]
 pub(super) struct Sources {
     requests: IntCounterVec,
-    cost: Table<Counter>,
-    baseline: Table<Counter>,
-    saved: CounterVec,
-    lost: CounterVec,
-    task_cost: CounterVec,
-    pub(super) rule_cost: CounterVec,
+    cost: Table<Dollars>,
+    baseline: Table<Dollars>,
+    saved: Table<Dollars>,
+    lost: Table<Dollars>,
+    task_cost: Table<Dollars>,
+    pub(super) rule_cost: Table<Dollars>,
     tokens: IntCounterVec,
-    cached: CounterVec,
+    cached: Table<Dollars>,
     attempts: IntCounterVec,
     ttft: HistogramVec,
     decode: HistogramVec,
     thinking: IntCounterVec,
-    thinking_cost: CounterVec,
+    thinking_cost: Table<Dollars>,
     served: Table<IntCounter>,
-    probe_cost: CounterVec,
+    probe_cost: Table<Dollars>,
     folded: Folded,
 }
 
@@ -56,12 +57,12 @@ impl Sources {
                 "Attempts that have ended, by tier, effort and outcome.",
                 &["tier", "effort", "outcome"],
             ),
-            cost: m.dollar_table(
+            cost: m.dollars(
                 "flyball_cost_usd_total",
                 "Money spent, in US dollars.",
                 &arm,
             ),
-            baseline: m.dollar_table(
+            baseline: m.dollars(
                 "flyball_baseline_usd_total",
                 "What the asked-for or configured baseline would have cost, in US dollars.",
                 &arm,
@@ -144,8 +145,8 @@ impl Sources {
                 let (tier, effort) = (tier.name(), effort.name());
                 self.requests
                     .with_label_values(&[tier, effort, Outcome::Ok.name()]);
-                self.saved.with_label_values(&[tier, effort]);
-                self.lost.with_label_values(&[tier, effort]);
+                self.saved.of(&[tier, effort]);
+                self.lost.of(&[tier, effort]);
             }
         }
     }
@@ -155,11 +156,11 @@ impl Sources {
 #[derive(Debug)]
 struct ModelSeries {
     tokens: [IntCounter; CLASSES.len()],
-    cached: Counter,
+    cached: Dollars,
     attempts: [OnceLock<IntCounter>; Outcome::ALL.len()],
     ttft: [OnceLock<Histogram>; LENGTHS.len()],
     decode: Histogram,
-    probe_cost: [Counter; ProbePart::ALL.len()],
+    probe_cost: [Dollars; ProbePart::ALL.len()],
     arms: Vec<ArmSeries>,
 }
 
@@ -170,25 +171,25 @@ struct ArmSeries {
     tier: Tier,
     effort: Effort,
     requests: [OnceLock<IntCounter>; Outcome::ALL.len()],
-    cost: Counter,
-    baseline: Counter,
-    saved: Counter,
-    lost: Counter,
+    cost: Dollars,
+    baseline: Dollars,
+    saved: Dollars,
+    lost: Dollars,
 }
 
 /// One task's series.
 #[derive(Debug)]
 struct TaskSeries {
-    cost: Counter,
+    cost: Dollars,
     thinking: [IntCounter; BANDS.len()],
-    thinking_cost: [Counter; BANDS.len()],
+    thinking_cost: [Dollars; BANDS.len()],
 }
 
 /// The series of what is known.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     models: HashMap<String, ModelSeries>,
-    rules: HashMap<String, Counter>,
+    rules: HashMap<String, Dollars>,
     providers: HashSet<String>,
     tasks: HashMap<&'static str, TaskSeries>,
     served: HashMap<String, HashMap<String, IntCounter>>,
@@ -213,7 +214,7 @@ impl Known {
                 .into_iter()
                 .chain(other)
                 .map(|name| {
-                    let cost = sources.rule_cost.with_label_values(&[&name]);
+                    let cost = sources.rule_cost.of(&[&name]);
                     (name, cost)
                 })
                 .collect(),
@@ -269,8 +270,8 @@ impl Known {
                 requests: Default::default(),
                 cost: sources.cost.of(&labels),
                 baseline: sources.baseline.of(&labels),
-                saved: sources.saved.with_label_values(&labels[2..]),
-                lost: sources.lost.with_label_values(&labels[2..]),
+                saved: sources.saved.of(&labels[2..]),
+                lost: sources.lost.of(&labels[2..]),
             });
         }
     }
@@ -290,7 +291,7 @@ impl Known {
         model.count(sources, e, self.model(&opening.model));
         let rule = self.rules.get(opening.rule.as_str());
         if let Some(cost) = rule.or_else(|| self.rules.get(OTHER)) {
-            cost.inc_by(usd(e.closing.cost));
+            cost.add(e.closing.cost);
         }
         let task = self.tasks.get(opening.task.as_str());
         if let Some(task) = task.or_else(|| self.tasks.get(Task::Unknown.name())) {
@@ -347,12 +348,11 @@ impl ModelSeries {
     fn of(sources: &Sources, name: &str) -> ModelSeries {
         let series = ModelSeries {
             tokens: CLASSES.map(|class| sources.tokens.with_label_values(&[name, class])),
-            cached: sources.cached.with_label_values(&[name]),
+            cached: sources.cached.of(&[name]),
             attempts: Default::default(),
             ttft: Default::default(),
             decode: sources.decode.with_label_values(&[name]),
-            probe_cost: ProbePart::ALL
-                .map(|part| sources.probe_cost.with_label_values(&[name, part.name()])),
+            probe_cost: ProbePart::ALL.map(|part| sources.probe_cost.of(&[name, part.name()])),
             arms: Vec::new(),
         };
         series.attempts(sources, name, Outcome::Ok);
@@ -385,7 +385,7 @@ impl ModelSeries {
         for (series, count) in self.tokens.iter().zip(counts) {
             series.inc_by(count);
         }
-        self.cached.inc_by(usd(e.closing.cache_discount));
+        self.cached.add(e.closing.cache_discount);
         if let Some(ttft) = e.ttft {
             let band = length_band(usage.input_total());
             let labels = [name, LENGTHS[band]];
@@ -397,7 +397,7 @@ impl ModelSeries {
             self.decode.observe(rate);
         }
         if let Some(part) = e.probe {
-            self.probe_cost[place(&ProbePart::ALL, part)].inc_by(usd(e.closing.cost));
+            self.probe_cost[place(&ProbePart::ALL, part)].add(e.closing.cost);
         }
     }
 }
@@ -410,11 +410,11 @@ impl ArmSeries {
         count
             .get_or_init(|| sources.requests.with_label_values(&labels))
             .inc();
-        self.cost.inc_by(usd(closing.cost));
-        self.baseline.inc_by(usd(closing.baseline));
+        self.cost.add(closing.cost);
+        self.baseline.add(closing.baseline);
         // One of the two differences is negative, and adds nothing.
-        self.saved.inc_by(usd(closing.baseline - closing.cost));
-        self.lost.inc_by(usd(closing.cost - closing.baseline));
+        self.saved.add(closing.baseline - closing.cost);
+        self.lost.add(closing.cost - closing.baseline);
     }
 }
 
@@ -423,10 +423,9 @@ impl TaskSeries {
         let names = Task::ALL.iter().map(|task| task.name());
         let series = |task: &'static str| {
             let series = TaskSeries {
-                cost: sources.task_cost.with_label_values(&[task]),
+                cost: sources.task_cost.of(&[task]),
                 thinking: BANDS.map(|band| sources.thinking.with_label_values(&[task, band])),
-                thinking_cost: BANDS
-                    .map(|band| sources.thinking_cost.with_label_values(&[task, band])),
+                thinking_cost: BANDS.map(|band| sources.thinking_cost.of(&[task, band])),
             };
             (task, series)
         };
@@ -434,7 +433,7 @@ impl TaskSeries {
     }
 
     fn count(&self, e: &AttemptClosed<'_>) {
-        self.cost.inc_by(usd(e.closing.cost));
+        self.cost.add(e.closing.cost);
         let tokens = e.closing.usage.reasoning.min(e.closing.usage.output);
         if tokens > 0 {
             let band = match e.graded {
@@ -442,7 +441,7 @@ impl TaskSeries {
                 false => BANDS.len() - 1,
             };
             self.thinking[band].inc_by(tokens);
-            self.thinking_cost[band].inc_by(usd(e.reasoning_cost));
+            self.thinking_cost[band].add(e.reasoning_cost);
         }
     }
 }

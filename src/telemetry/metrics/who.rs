@@ -1,11 +1,11 @@
 //! Who spends: by team and key, and by the tags that caps count. All of them are the operator's own words, and there are no more series
 //! than the limits say.
 
+use super::dollars::Dollars;
 use super::make::{Folded, Make, Table, value};
-use super::usd;
 use crate::ledger::record::{Closing, Opening};
 use foldhash::{HashMap, HashSet};
-use prometheus::{Counter, IntCounterVec};
+use prometheus::IntCounterVec;
 use std::sync::{PoisonError, RwLock};
 
 /// Pairs of team and key that have series of their own.
@@ -31,23 +31,23 @@ pub struct KnownKey<'a> {
 /// What one pair of team and key spends.
 #[derive(Clone, Debug)]
 struct Purse {
-    spend: Counter,
-    baseline: Counter,
+    spend: Dollars,
+    baseline: Dollars,
 }
 
 impl Purse {
     fn take(&self, closing: &Closing) {
-        self.spend.inc_by(usd(closing.cost));
-        self.baseline.inc_by(usd(closing.baseline));
+        self.spend.add(closing.cost);
+        self.baseline.add(closing.baseline);
     }
 }
 
 /// The series of everybody.
 #[derive(Debug)]
 pub(super) struct Who {
-    spend: Table<Counter>,
-    baseline: Table<Counter>,
-    tag_spend: Table<Counter>,
+    spend: Table<Dollars>,
+    baseline: Table<Dollars>,
+    tag_spend: Table<Dollars>,
     folded_keys: Folded,
     folded_tags: Folded,
     known: RwLock<KnownWho>,
@@ -58,23 +58,23 @@ struct KnownWho {
     keys: HashMap<i64, Purse>,
     local: Purse,
     other: Purse,
-    tags: HashMap<String, HashMap<String, Counter>>,
-    other_tag: Counter,
+    tags: HashMap<String, HashMap<String, Dollars>>,
+    other_tag: Dollars,
 }
 
 impl Who {
     pub(super) fn new(m: &Make, folded: &IntCounterVec) -> Who {
-        let spend = m.dollar_table(
+        let spend = m.dollars(
             "flyball_spend_usd_total",
             "Money spent, by team and key, in US dollars.",
             &["team", "key"],
         );
-        let baseline = m.dollar_table(
+        let baseline = m.dollars(
             "flyball_spend_baseline_usd_total",
             "What the baseline would have cost, by team and key, in US dollars.",
             &["team", "key"],
         );
-        let tag_spend = m.dollar_table(
+        let tag_spend = m.dollars(
             "flyball_tag_spend_usd_total",
             "Money spent by tag, of those that caps or keys name, in US dollars.",
             &["tag", "value"],
@@ -131,7 +131,7 @@ impl Who {
 
     /// Takes over the tags that caps or keys name, with each value.
     pub(super) fn tags<'t>(&self, named: impl IntoIterator<Item = (&'t str, &'t str)>) {
-        let mut tags: HashMap<String, HashMap<String, Counter>> = HashMap::default();
+        let mut tags: HashMap<String, HashMap<String, Dollars>> = HashMap::default();
         let (mut count, mut beyond) = (0, HashSet::default());
         for (tag, of) in named {
             let has = tags.get(tag).is_some_and(|values| values.contains_key(of));
@@ -162,7 +162,7 @@ impl Who {
         for (tag, value) in &opening.tags {
             let values = known.tags.get(tag);
             let spend = values.and_then(|values| values.get(value));
-            spend.unwrap_or(&known.other_tag).inc_by(usd(closing.cost));
+            spend.unwrap_or(&known.other_tag).add(closing.cost);
         }
     }
 
