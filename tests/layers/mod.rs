@@ -180,6 +180,7 @@ fn each_outside_door_has_one_keeper() {
                 "telemetry::metrics",
                 "telemetry::metrics::books",
                 "telemetry::metrics::caps",
+                "telemetry::metrics::dollars",
                 "telemetry::metrics::make",
                 "telemetry::metrics::series",
                 "telemetry::metrics::who",
