@@ -5,6 +5,7 @@ mod caps;
 mod decisions;
 mod gate;
 mod health;
+mod keys;
 mod outcomes;
 mod page;
 mod query;
@@ -34,12 +35,16 @@ pub struct Admin {
     pub reload: Box<dyn Fn() -> Result<(), Vec<String>> + Send + Sync>,
     /// What is known of the configuration.
     pub configuration: Box<dyn Fn() -> ConfigurationState + Send + Sync>,
+    /// Looks now for keys that were made or changed.
+    pub look_at_keys: Box<dyn Fn() + Send + Sync>,
+    /// The providers were looked for and not written down.
+    pub found: bool,
     /// When this process began to serve, in seconds since 1970.
     pub started_at: i64,
 }
 
 /// What is there, for whoever asks for something else.
-const THERE: &str = "the admin listener has / (the page) /metrics /healthz /readyz /admin/v1/caps /admin/v1/models /admin/v1/decisions /admin/v1/requests/ID /admin/v1/report /admin/v1/forecast /admin/v1/health, and POST /admin/v1/reload";
+const THERE: &str = "the admin listener has / (the page) /metrics /healthz /readyz /admin/v1/caps /admin/v1/models /admin/v1/decisions /admin/v1/requests/ID /admin/v1/report /admin/v1/forecast /admin/v1/health /admin/v1/keys /admin/v1/audit, and POST /admin/v1/reload /admin/v1/keys";
 
 /// What is known of the configuration in force, and of one that was refused after it.
 #[derive(Clone, Debug, Default)]
@@ -53,9 +58,9 @@ pub struct ConfigurationState {
 }
 
 /// Answers one admin request.
-pub async fn handle(admin: &Admin, request: &Request<Incoming>) -> Response<AnswerBody> {
+pub async fn handle(admin: &Admin, request: Request<Incoming>) -> Response<AnswerBody> {
     let mut answer = match exchange::check_head(request.version(), request.headers()) {
-        Ok(()) => match gate::refusal(admin, request) {
+        Ok(()) => match gate::refusal(admin, &request) {
             Some(refusal) => refusal,
             None => asked(admin, request).await,
         },
@@ -76,7 +81,10 @@ pub async fn handle(admin: &Admin, request: &Request<Incoming>) -> Response<Answ
     answer
 }
 
-async fn asked(admin: &Admin, request: &Request<Incoming>) -> Response<AnswerBody> {
+async fn asked(admin: &Admin, request: Request<Incoming>) -> Response<AnswerBody> {
+    if is_of_keys(request.uri().path()) {
+        return keys::keys(admin, request).await;
+    }
     let (path, query) = (request.uri().path(), request.uri().query());
     match (request.method(), path) {
         (&Method::GET, "/") => page::page(),
@@ -92,6 +100,7 @@ async fn asked(admin: &Admin, request: &Request<Incoming>) -> Response<AnswerBod
         (&Method::GET, "/admin/v1/decisions") => decisions::decisions(admin, query).await,
         (&Method::GET, "/admin/v1/report") => report::report(admin, query).await,
         (&Method::GET, "/admin/v1/forecast") => report::forecast(admin, query).await,
+        (&Method::GET, "/admin/v1/audit") => keys::audit(admin, query).await,
         (&Method::GET, "/admin/v1/health") => health::health(admin).await,
         (&Method::POST, "/admin/v1/reload") => match (admin.reload)() {
             Ok(()) => say(StatusCode::OK, "reloaded"),
@@ -103,4 +112,9 @@ async fn asked(admin: &Admin, request: &Request<Incoming>) -> Response<AnswerBod
         }
         _ => say(StatusCode::NOT_FOUND, THERE),
     }
+}
+
+fn is_of_keys(path: &str) -> bool {
+    let below = path.strip_prefix("/admin/v1/keys");
+    below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
 }

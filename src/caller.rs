@@ -165,7 +165,8 @@ impl Callers {
     /// Finds who calls. `now` is in seconds since 1970.
     ///
     /// # Errors
-    /// A 401 that does not tell a wrong key from a revoked or expired one; a 503 for a key whose caps do not hold yet.
+    /// A 401 that does not tell a wrong key from a revoked or expired one; a 403 for one that is paused; a 503 for a key whose caps do not
+    /// hold yet.
     pub fn identify(&self, headers: &HeaderMap, now: i64) -> Result<Caller, Error> {
         if self.open() {
             return Ok(Caller { key: None });
@@ -188,6 +189,13 @@ impl Callers {
             .ok_or_else(refused)?;
         if key.revoked || key.expires.is_some_and(|end| end <= now) {
             return Err(refused());
+        }
+        if key.paused {
+            return Err(Error::new(
+                Kind::Forbidden,
+                "This key is paused. Whoever runs this flyball can resume it.",
+            )
+            .code("key_paused"));
         }
         if self.waiting.contains(&key.id) {
             return Err(Error::new(

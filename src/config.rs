@@ -4,8 +4,10 @@
 
 mod caps;
 pub mod discover;
+pub mod draft;
 pub mod names;
 mod otlp;
+pub mod picture;
 mod places;
 mod price;
 mod privacy;

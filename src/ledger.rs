@@ -4,12 +4,14 @@
 //! Balances live in memory and are the gate; the store is the record. One process owns a data folder at a time.
 #![deny(clippy::float_arithmetic)]
 
+pub mod audit;
 pub mod balance;
 pub mod books;
 pub mod cap;
 pub mod exhaustion;
 pub mod forecast;
 mod grant;
+pub mod keyring;
 mod lookup;
 mod overrun;
 pub mod pace;
@@ -28,6 +30,7 @@ pub mod verify;
 pub mod window;
 mod writer;
 
+pub use lookup::ActedOn;
 pub use refuse::Refused;
 pub use reservation::{HeldRoom, Reservation};
 pub use settings::{Address, Settings};

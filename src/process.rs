@@ -3,6 +3,7 @@
 //! Everything is composed here and nowhere else; what a reload may change is swapped as a whole.
 
 mod accountant;
+mod audit;
 mod keys;
 mod learned;
 mod notices;
@@ -131,6 +132,7 @@ pub async fn start(mut config: Config, overrides: Overrides) -> Result<Running, 
         Notices::new(&kept),
         tokio::runtime::Handle::current(),
     ));
+    audit::note_aside(settings.clone(), config.sources.clone(), "start");
     let running = (config.listen, config.admin_listen, settings);
     let reloader = Arc::new(Reloader {
         state: state.clone(),
@@ -328,7 +330,7 @@ async fn serve_admin(
 ) {
     let handle = move |request| {
         let admin = admin.clone();
-        async move { admin::handle(&admin, &request).await }
+        async move { admin::handle(&admin, request).await }
     };
     let drain = server::Drain {
         stop,
@@ -344,6 +346,7 @@ fn admin_of(
     reloader: &Arc<Reloader>,
     at: SocketAddr,
 ) -> Arc<Admin> {
+    let follower = reloader.follower.clone();
     let (reloader, told) = (reloader.clone(), reloader.clone());
     let configuration = Box::new(move || told.configuration().clone());
     let reload = Box::new(move || {
@@ -357,6 +360,8 @@ fn admin_of(
         state: state.clone(),
         token: config.admin_token.clone(),
         loopback: at.ip().is_loopback(),
+        look_at_keys: Box::new(move || follower.wake()),
+        found: config.found,
         reload,
     })
 }
@@ -374,6 +379,11 @@ impl Reloader {
         match config::load(&self.overrides) {
             Ok(config) => {
                 *self.configuration() = now_in_force();
+                audit::note_aside(
+                    self.running.2.clone(),
+                    config.sources.clone(),
+                    "configuration read again",
+                );
                 self.take(config);
                 self.state.telemetry.reloaded(true);
                 tracing::info!("the configuration was read again");

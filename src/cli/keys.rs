@@ -1,18 +1,18 @@
 //! `flyball key`: virtual keys. A secret is shown once, when it is made, and kept nowhere.
 
-use super::{Common, books_at, reading};
+use super::{Common, books_at, reading, who};
 use crate::caller::hash;
-use crate::config::{Config, Needs, read_cap};
-use crate::ledger::books;
-use crate::ledger::cap::{Cap, Counter, Scope};
-use crate::ledger::now;
-use crate::ledger::record::Sum;
-use crate::ledger::store::{Key, Store};
-use crate::ledger::window::{Window, Zone};
+use crate::config::Needs;
+use crate::config::draft::{self, Draft};
+use crate::config::names::Known;
+use crate::ledger::cap::Cap;
+use crate::ledger::keyring::{self, KeyAct, KeyChange};
+use crate::ledger::store::Store;
+use crate::ledger::window::Window;
+use crate::ledger::{books, now, now_ms};
 use crate::money::PicoUsd;
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
-use std::fmt::Write;
+use serde_json::json;
 
 #[derive(Subcommand, Debug)]
 pub(super) enum KeyCommand {
@@ -28,6 +28,11 @@ pub(super) enum KeyCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Change a key: its team, caps, models, tags, until when it works, or pause it
+    #[command(
+        after_help = "What is not named stays; an empty text takes away: --cap \"\" leaves no cap of its own, --models \"\" allows all, --team \"\" is none. A running flyball follows within a second.\n\nExamples:\n  flyball key set app --cap 10usd/day --cap 100usd/month\n  flyball key set app --pause"
+    )]
+    Set(Box<SetArgs>),
     /// Give a key a new secret; caps, models and spending stay
     #[command(after_help = "Example:\n  flyball key rotate app --grace 3600")]
     Rotate {
@@ -40,7 +45,7 @@ pub(super) enum KeyCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Revoke a key; a running flyball refuses it within 5 seconds
+    /// Revoke a key; a running flyball refuses it within a second. A key made again under its name goes on in its books
     #[command(after_help = "Example:\n  flyball key revoke app")]
     Revoke {
         /// The key's name
@@ -90,34 +95,76 @@ pub(super) struct CreateArgs {
     json: bool,
 }
 
+#[derive(Args, Debug)]
+pub(super) struct SetArgs {
+    /// The key's name
+    name: String,
+    /// All of its caps from now on, e.g. 5usd/day; may be given several times
+    #[arg(long, value_name = "CAP")]
+    cap: Option<Vec<String>>,
+    /// The team it belongs to
+    #[arg(long, value_name = "TEAM")]
+    team: Option<String>,
+    /// Models it may use, with *; several by comma
+    #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
+    models: Option<Vec<String>>,
+    /// Keep all its traffic on local models, or not
+    #[arg(long, value_name = "TRUE|FALSE")]
+    private: Option<bool>,
+    /// Stop working after so many days from now; 0: never
+    #[arg(long, value_name = "DAYS")]
+    expires_days: Option<u32>,
+    /// Tags fixed on it, k=v; several by comma
+    #[arg(long, value_name = "K=V", value_delimiter = ',')]
+    tags: Option<Vec<String>>,
+    /// A tag that each of its requests must bear, with the values allowed: k=a|b|c; several by comma
+    #[arg(long, value_name = "K=A|B", value_delimiter = ',')]
+    require_tags: Option<Vec<String>>,
+    /// Refuse it until it is resumed
+    #[arg(long, conflicts_with = "resume")]
+    pause: bool,
+    /// Answer it again
+    #[arg(long)]
+    resume: bool,
+    /// Change it although it names a model, provider or team that nobody has
+    #[arg(long)]
+    force: bool,
+}
+
 pub(super) fn run(common: &Common, command: &KeyCommand) -> Result<(), String> {
-    if let KeyCommand::Create(args) = command {
-        return create(common, args);
-    }
-    let mut books = books::make(&books_at(common)?).map_err(|e| e.detail)?;
     match command {
-        KeyCommand::Create(_) => Ok(()),
-        KeyCommand::List { json } => list(books.as_mut(), *json),
+        KeyCommand::Create(args) => create(common, args),
+        KeyCommand::Set(args) => set(common, args),
+        KeyCommand::List { json } => {
+            let mut books = books::make(&books_at(common)?).map_err(|e| e.detail)?;
+            list(books.as_mut(), *json)
+        }
         KeyCommand::Rotate { name, grace, json } => {
-            let secret = new_secret()?;
-            let until = now() + i64::from(*grace);
-            books
-                .rotate_key(name, &hash(secret.as_bytes()), until)
-                .map_err(|e| e.detail)?;
-            tell(
-                *json,
-                name,
-                &secret,
-                "This is its new secret; it is not kept and cannot be shown again. A running flyball takes it within 5 seconds.",
-            );
+            let secret = draft::new_secret()?;
+            let act = KeyAct::Rotate {
+                name: name.clone(),
+                hash: hash(secret.as_bytes()),
+                old_until: now() + i64::from(*grace),
+            };
+            done(common, &act)?;
+            let text = "This is its new secret; it is not kept and cannot be shown again. A running flyball takes it within a second.";
+            tell(*json, name, &secret, text);
             Ok(())
         }
         KeyCommand::Revoke { name } => {
-            books.revoke_key(name).map_err(|e| e.detail)?;
-            println!("revoked \"{name}\"; a running flyball refuses it within 5 seconds");
+            done(common, &KeyAct::Revoke { name: name.clone() })?;
+            println!("revoked \"{name}\"; a running flyball refuses it within a second");
             Ok(())
         }
     }
+}
+
+fn done(common: &Common, act: &KeyAct) -> Result<(), String> {
+    let mut books = books::make(&books_at(common)?).map_err(|e| e.detail)?;
+    books
+        .act(&who(), now_ms(), act)
+        .map(drop)
+        .map_err(|e| e.detail)
 }
 
 fn tell(as_json: bool, name: &str, secret: &str, text: &str) {
@@ -130,38 +177,21 @@ fn tell(as_json: bool, name: &str, secret: &str, text: &str) {
 }
 
 fn create(common: &Common, args: &CreateArgs) -> Result<(), String> {
-    let printable =
-        |text: &str| !text.is_empty() && text.len() <= 64 && text.chars().all(|c| !c.is_control());
-    if !printable(&args.name) {
-        return Err("a key's name is 1 to 64 visible characters".into());
-    }
-    if !args.team.is_empty() && !printable(&args.team) {
-        return Err("a team's name is 1 to 64 visible characters".into());
-    }
     let config = reading(common, Needs::Models)?;
-    let secret = new_secret()?;
-    let key = Key {
+    let draft = Draft {
         name: args.name.clone(),
-        hash: hash(secret.as_bytes()),
-        created: now(),
-        expires: args
-            .expires_days
-            .map(|days| now() + i64::from(days) * 86_400),
-        private: args.private,
-        team: args.team.clone(),
-        caps: caps(args, &config.zone)?,
-        models: args.models.clone(),
-        tags: args.tags.iter().map(|t| tag(t)).collect::<Result<_, _>>()?,
-        required_tags: args
-            .require_tags
-            .iter()
-            .map(|t| tag(t).map(|(k, v)| (k, v.split('|').map(str::to_owned).collect())))
-            .collect::<Result<_, _>>()?,
-        ..Key::default()
+        team: Some(args.team.clone()),
+        caps: Some(caps(args)?),
+        models: Some(args.models.clone()),
+        private: Some(args.private),
+        tags: Some(args.tags.clone()),
+        required_tags: Some(args.require_tags.clone()),
+        expires: args.expires_days.map(in_days),
+        paused: None,
     };
-    check_names(&config, &key, args.force)?;
-    let mut books = books::make(&books_at(common)?).map_err(|e| e.detail)?;
-    books.create_key(&key).map_err(|e| e.detail)?;
+    let (key, secret) = draft.key(&config.zone, now())?;
+    check_names(&config.known(), &KeyChange::all_of(&key), args.force)?;
+    done(common, &KeyAct::Create(Box::new(key)))?;
     let text = format!(
         "This is the key of \"{}\"; it is not kept and cannot be shown again. From now on flyball answers only to keys.",
         args.name
@@ -170,21 +200,54 @@ fn create(common: &Common, args: &CreateArgs) -> Result<(), String> {
     Ok(())
 }
 
+fn set(common: &Common, args: &SetArgs) -> Result<(), String> {
+    let config = reading(common, Needs::Models)?;
+    let some = |list: &Option<Vec<String>>| {
+        let list = list.as_ref()?.iter();
+        Some(list.filter(|text| !text.is_empty()).cloned().collect())
+    };
+    let draft = Draft {
+        name: args.name.clone(),
+        team: args.team.clone(),
+        caps: some(&args.cap),
+        models: some(&args.models),
+        private: args.private,
+        tags: some(&args.tags),
+        required_tags: some(&args.require_tags),
+        expires: args
+            .expires_days
+            .map(|days| if days == 0 { 0 } else { in_days(days) }),
+        paused: (args.pause || args.resume).then_some(args.pause),
+    };
+    let change = draft.change(&config.zone)?;
+    if change == KeyChange::default() {
+        return Err("nothing was named that should be another; see `flyball key set --help`".into());
+    }
+    check_names(&config.known(), &change, args.force)?;
+    let act = KeyAct::Change {
+        name: args.name.clone(),
+        change: Box::new(change),
+    };
+    done(common, &act)?;
+    println!(
+        "{}: \"{}\"; a running flyball follows within a second",
+        act.what(),
+        args.name
+    );
+    Ok(())
+}
+
+/// So many days from now, in seconds since 1970.
+fn in_days(days: u32) -> i64 {
+    now() + i64::from(days) * 86_400
+}
+
 /// A key that names what nobody has would be refused everything, or a cap of it would guard nothing.
 ///
 /// # Errors
 /// It names something that is certainly wrong; everything else is told and no hindrance.
-fn check_names(config: &Config, key: &Key, force: bool) -> Result<(), String> {
-    let known = config.known();
-    let mut doubts: Vec<_> = key.models.iter().filter_map(|m| known.model(m)).collect();
-    // Without any [[team]] the teams are whatever the keys say.
-    if !key.team.is_empty() && !config.teams.is_empty() {
-        doubts.extend(known.team(&key.team));
-    }
-    for cap in &key.caps {
-        let found = known.doubts(&cap.counter.scope);
-        doubts.extend(found.into_iter().map(|(_, doubt)| doubt));
-    }
+fn check_names(known: &Known<'_>, change: &KeyChange, force: bool) -> Result<(), String> {
+    let doubts = draft::doubts(known, change);
     let certain: Vec<String> = doubts
         .iter()
         .filter(|d| d.certain)
@@ -193,7 +256,7 @@ fn check_names(config: &Config, key: &Key, force: bool) -> Result<(), String> {
     if !certain.is_empty() && !force {
         let all = certain.join("\n");
         return Err(format!(
-            "{all}\nno key was made; --force makes it all the same"
+            "{all}\nno key was made or changed; --force does it all the same"
         ));
     }
     doubts
@@ -207,11 +270,12 @@ fn cap_text(text: &str) -> Result<String, String> {
     Cap::parse(text).map(|_| text.to_owned())
 }
 
-fn caps(args: &CreateArgs, zone: &Zone) -> Result<Vec<Cap>, String> {
+/// The caps as they are written.
+fn caps(args: &CreateArgs) -> Result<Vec<String>, String> {
     let plain = [
-        (Window::Day, args.cap_usd_day),
-        (Window::Month, args.cap_usd_month),
-        (Window::Total, args.cap_usd_total),
+        ("day", args.cap_usd_day),
+        ("month", args.cap_usd_month),
+        ("total", args.cap_usd_total),
     ];
     if plain
         .iter()
@@ -220,62 +284,9 @@ fn caps(args: &CreateArgs, zone: &Zone) -> Result<Vec<Cap>, String> {
         return Err("a cap is not negative; 0 blocks everything".into());
     }
     let plain = plain.into_iter().filter_map(|(window, amount)| {
-        let counter = Counter {
-            zone: zone.clone(),
-            ..Counter::usd(Scope::all(), window)
-        };
-        amount.map(|a| Ok(Cap::new(counter, a.0)))
+        amount.map(|amount| format!("{}usd/{window}", amount.usd_text()))
     });
-    let written = args.cap.iter().map(|text| read_cap(text, zone));
-    let caps: Vec<Cap> = plain.chain(written).collect::<Result<_, String>>()?;
-    if caps.iter().any(|c| i64::try_from(c.limit).is_err()) {
-        return Err("a cap is at most 9.2 million dollars".into());
-    }
-    for (n, cap) in caps.iter().enumerate() {
-        if caps[..n].iter().any(|c| c.counter == cap.counter) {
-            return Err(format!(
-                "there are two caps like \"{}\"; keep one",
-                cap.text()
-            ));
-        }
-    }
-    Ok(caps)
-}
-
-fn tag(pair: &str) -> Result<(String, String), String> {
-    pair.split_once('=')
-        .filter(|(k, v)| !k.is_empty() && !v.is_empty())
-        .map(|(k, v)| (k.to_owned(), v.to_owned()))
-        .ok_or_else(|| format!("the tag \"{pair}\" is not k=v"))
-}
-
-fn new_secret() -> Result<String, String> {
-    let mut bytes = [0_u8; 32];
-    getrandom::fill(&mut bytes)
-        .map_err(|e| format!("this machine gives no random numbers: {e}"))?;
-    let mut secret = String::from("fb_");
-    for byte in bytes {
-        // Writing to a string cannot fail.
-        let _ = write!(secret, "{byte:02x}");
-    }
-    Ok(secret)
-}
-
-fn state_of(key: &Key) -> &'static str {
-    if key.revoked {
-        "revoked"
-    } else if key.expires.is_some_and(|e| e <= now()) {
-        "expired"
-    } else {
-        "works"
-    }
-}
-
-/// What is posted in the running window of a counter.
-pub(super) fn spent(sums: &[Sum], counter: &Counter) -> i128 {
-    let (name, id) = (counter.to_string(), counter.window.id(&counter.zone, now()));
-    let here = sums.iter().filter(|s| s.counter == name && s.id == id);
-    here.map(|s| s.posted).sum()
+    Ok(plain.chain(args.cap.iter().cloned()).collect())
 }
 
 fn list(books: &mut dyn Store, as_json: bool) -> Result<(), String> {
@@ -286,11 +297,14 @@ fn list(books: &mut dyn Store, as_json: bool) -> Result<(), String> {
     ];
     let mut table = super::books::table(&columns);
     for key in &all {
-        let usd = |window| PicoUsd(spent(&sums, &dollars_of(key, window).0));
         if as_json {
-            println!("{}", as_line(key, &usd, &sums));
+            println!("{}", keyring::told(key, &sums, now()));
             continue;
         }
+        let usd = |window| {
+            let (counter, _) = keyring::dollars_of(key, window);
+            PicoUsd(keyring::spent(&sums, &counter, now()))
+        };
         let models = if key.private {
             "local only".into()
         } else if key.models.is_empty() {
@@ -302,7 +316,7 @@ fn list(books: &mut dyn Store, as_json: bool) -> Result<(), String> {
         let cell = |window| super::books::dollars(usd(window));
         table.add_row([
             key.name.clone(),
-            state_of(key).into(),
+            keyring::state(key, now()).into(),
             key.team.clone(),
             cell(Window::Day),
             cell(Window::Month),
@@ -322,32 +336,4 @@ fn list(books: &mut dyn Store, as_json: bool) -> Result<(), String> {
         );
     }
     Ok(())
-}
-
-/// The counter of all that a key spends in such a window, with its cap: of the days by which the cap counts, where there is one.
-fn dollars_of(key: &Key, window: Window) -> (Counter, Option<&Cap>) {
-    let utc = Counter::usd(Scope::key(key.id), window);
-    let same = |c: &&Cap| {
-        (&c.counter.scope, c.counter.measure, c.counter.window)
-            == (&utc.scope, utc.measure, utc.window)
-    };
-    let cap = key.caps.iter().find(same);
-    (cap.map_or(utc, |c| c.counter.clone()), cap)
-}
-
-fn as_line(key: &Key, usd: &dyn Fn(Window) -> PicoUsd, sums: &[Sum]) -> Value {
-    let plain = |window: Window| {
-        let (_, cap) = dollars_of(key, window);
-        json!({"spent_usd": usd(window).usd_text(), "cap_usd": cap.map(|c| PicoUsd(c.limit).usd_text())})
-    };
-    let caps = key.caps.iter().map(|c| {
-        let spent = c.counter.measure.plain(spent(sums, &c.counter));
-        json!({"cap": c.text(), "spent": spent})
-    });
-    json!({
-        "name": key.name, "state": state_of(key), "team": key.team, "private": key.private, "models": key.models,
-        "tags": key.tags.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>(),
-        "expires": key.expires, "caps": caps.collect::<Vec<_>>(),
-        "day": plain(Window::Day), "month": plain(Window::Month), "total": plain(Window::Total),
-    })
 }

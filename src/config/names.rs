@@ -1,15 +1,17 @@
 //! Names that caps, keys and rules mention: a name that nobody has guards nothing. One that can be known to be wrong is a mistake; one
 //! that may come into being later (a key, a model of a server that is down) is a warning.
 
-use super::Config;
+use super::{Config, draft};
 use crate::arm::Tier;
 use crate::fleet::Fleet;
 use crate::ledger::cap::{Dim, Pick, Scope};
+use crate::ledger::keyring::KeyChange;
 use crate::ledger::store::Key;
 use crate::pattern::like;
 use crate::price::Catalogue;
 use crate::provider;
 use crate::reader::suggest;
+use crate::route::Policy;
 use std::collections::BTreeMap;
 
 /// What there is to be named.
@@ -57,7 +59,22 @@ impl Doubt {
     }
 }
 
-impl Known<'_> {
+impl<'a> Known<'a> {
+    /// What there is by the policy in force. `found`: the providers were looked for and not written down.
+    #[must_use]
+    pub fn by(policy: &'a Policy, found: bool) -> Known<'a> {
+        Known {
+            fleet: &policy.fleet,
+            catalogue: &policy.catalogue,
+            teams: &policy.teams,
+            found,
+        }
+    }
+
+    /// Teams are written down.
+    pub(super) fn has_teams(&self) -> bool {
+        !self.teams.is_empty()
+    }
     /// What a cap's scope names that nobody has, each with the dimension. Keys are not looked at: see [`Config::doubts_about_keys`].
     #[must_use]
     pub fn doubts(&self, scope: &Scope) -> Vec<(Dim, Doubt)> {
@@ -259,14 +276,8 @@ impl Config {
         let known = self.known();
         for key in keys.iter().filter(|k| !k.revoked) {
             let told = |doubt: Doubt| format!("key \"{}\": {doubt}", key.name);
-            // Without any [[team]] the teams are whatever the keys say.
-            let team = Some(&key.team).filter(|t| !t.is_empty() && !self.teams.is_empty());
-            doubts.extend(team.and_then(|team| known.team(team)).map(told));
-            doubts.extend(key.models.iter().filter_map(|m| known.model(m)).map(told));
-            for cap in &key.caps {
-                let found = known.doubts(&cap.counter.scope);
-                doubts.extend(found.into_iter().map(|(_, doubt)| told(doubt)));
-            }
+            let all = draft::doubts(&known, &KeyChange::all_of(key));
+            doubts.extend(all.into_iter().map(told));
         }
         doubts
     }

@@ -3,16 +3,27 @@
 //! It has a store of its own, because a look must not wait for a batch of writes; one for all looks, because opening one takes a
 //! connection and a check of its schema each time.
 
+use super::audit::Entry;
 use super::cap::Counter;
 use super::forecast::{self, Forecast};
-use super::record::Attempt;
+use super::keyring::KeyAct;
+use super::record::{Attempt, Sum};
 use super::report::{self, Query, Report};
-use super::store::{Kept, Store};
+use super::store::{Kept, Key, Store};
 use super::window::Zone;
-use super::{Ledger, Settings, books, pace};
+use super::{Ledger, Settings, books, now_ms, pace};
 use crate::error::{Error, Kind};
 use std::sync::Arc;
 use tokio::sync::Mutex;
+
+/// What came of something that was to be done with a key.
+#[derive(Debug)]
+pub enum ActedOn {
+    /// The key as it is now, and the sums by which one sees what it has spent.
+    Key(Box<Key>, Vec<Sum>),
+    /// Nothing was done, for this reason.
+    Nothing(String),
+}
 
 /// The store that is looked at: opened when it is first needed, and again when it failed.
 #[derive(Default)]
@@ -126,6 +137,55 @@ impl Ledger {
         let settings = self.settings.clone();
         let read = move |store: &mut dyn Store| forecast::read(store, &zone, now_ms);
         self.reports.look(settings, read).await
+    }
+
+    /// Every key, and the sums by which one sees what each has spent.
+    ///
+    /// # Errors
+    /// The books cannot be read.
+    pub async fn keys(&self) -> Result<(Vec<Key>, Vec<Sum>), Error> {
+        self.flush().await;
+        let settings = self.settings.clone();
+        let read = |store: &mut dyn Store| Ok((store.keys()?, store.sums()?));
+        self.lookup.look(settings, read).await
+    }
+
+    /// Entries of the audit log after this number, so many at most.
+    ///
+    /// # Errors
+    /// The books cannot be read.
+    pub async fn audit(&self, after: i64, limit: usize) -> Result<Vec<Entry>, Error> {
+        let read = move |store: &mut dyn Store| {
+            let mut entries = Vec::new();
+            store.audit(after, &mut |entry| {
+                entries.push(entry);
+                entries.len() < limit
+            })?;
+            Ok(entries)
+        };
+        self.lookup.look(self.settings.clone(), read).await
+    }
+
+    /// Does something with a key, as the deed of `who`. It takes a store of its own, since what failed must not be tried twice.
+    ///
+    /// # Errors
+    /// The books cannot be written.
+    pub async fn act(&self, who: String, act: KeyAct) -> Result<ActedOn, Error> {
+        self.flush().await;
+        let settings = self.settings.clone();
+        let work = move || {
+            let mut store = books::open(&settings)?;
+            // Whoever comes between these two is told by the second one, only less kindly.
+            if let Err(why) = act.applied(&store.keys()?) {
+                return Ok(ActedOn::Nothing(why));
+            }
+            let key = store.act(&who, now_ms(), &act)?;
+            tracing::info!(who, what = act.what(), of = act.name(), "audit");
+            Ok(ActedOn::Key(Box::new(key), store.sums()?))
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|e| {
+            Error::new(Kind::Internal, "the ledger cannot be written").detail(e.to_string())
+        })?
     }
 
     /// How much the books hold: cheap, and for attempts an estimate.

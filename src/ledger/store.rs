@@ -7,8 +7,11 @@ pub mod postgres;
 pub mod sqlite;
 mod sums;
 
+use super::audit::{Deed, Entry};
 use super::balance::{Posting, Want};
 use super::cap::{Cap, Counter};
+use super::keyring::KeyAct;
+use super::now_ms;
 use super::record::{Attempt, Closing, Correction, Forfeit, Opening, Sum, TrueUp};
 use super::rollup::{Amounts, Grain, Group};
 use crate::error::Error;
@@ -35,6 +38,8 @@ pub struct Key {
     pub expires: Option<i64>,
     /// It was revoked.
     pub revoked: bool,
+    /// It is refused until it is resumed.
+    pub paused: bool,
     /// Its traffic stays on local models.
     pub private: bool,
     /// The team it belongs to, or nothing.
@@ -256,22 +261,62 @@ pub trait Store: Send {
     /// # Errors
     /// The store fails.
     fn keys(&mut self) -> Result<Vec<Key>, Error>;
+    /// Does something with a key, and notes it in the audit log as the deed of `who` at `at_ms` (milliseconds since 1970): both or
+    /// neither. Gives the key as it is now.
+    ///
+    /// # Errors
+    /// As [`KeyAct::applied`], or the store fails.
+    fn act(&mut self, who: &str, at_ms: i64, act: &KeyAct) -> Result<Key, Error>;
+    /// Notes a deed in the audit log, and gives its number and seal.
+    ///
+    /// # Errors
+    /// The store fails.
+    fn note(&mut self, deed: &Deed) -> Result<(i64, [u8; 32]), Error>;
+    /// Calls `each` with every entry of the audit log after the one with this number, oldest first; stops at the first `false`.
+    ///
+    /// # Errors
+    /// The store fails.
+    fn audit(&mut self, after: i64, each: &mut dyn FnMut(Entry) -> bool) -> Result<(), Error>;
+    /// The last entry of the audit log that says `what` was done.
+    ///
+    /// # Errors
+    /// The store fails.
+    fn last_deed(&mut self, what: &str) -> Result<Option<Entry>, Error>;
     /// Stores a new key; its `id` is ignored and the real one returned.
     ///
     /// # Errors
     /// The name is taken, or the store fails.
-    fn create_key(&mut self, key: &Key) -> Result<i64, Error>;
+    fn create_key(&mut self, key: &Key) -> Result<i64, Error> {
+        let act = KeyAct::Create(Box::new(key.clone()));
+        Ok(self.act(HERE, now_ms(), &act)?.id)
+    }
     /// Revokes a key by name; it stays in the books and frees its name.
     ///
     /// # Errors
     /// No such key, or the store fails.
-    fn revoke_key(&mut self, name: &str) -> Result<(), Error>;
+    fn revoke_key(&mut self, name: &str) -> Result<(), Error> {
+        let name = name.to_owned();
+        self.act(HERE, now_ms(), &KeyAct::Revoke { name })?;
+        Ok(())
+    }
     /// Gives a key a new secret; the old one works until `old_until`, seconds since 1970.
     ///
     /// # Errors
     /// No such key, or the store fails.
-    fn rotate_key(&mut self, name: &str, hash: &[u8; 32], old_until: i64) -> Result<(), Error>;
+    fn rotate_key(&mut self, name: &str, hash: &[u8; 32], old_until: i64) -> Result<(), Error> {
+        let (name, hash) = (name.to_owned(), *hash);
+        let act = KeyAct::Rotate {
+            name,
+            hash,
+            old_until,
+        };
+        self.act(HERE, now_ms(), &act)?;
+        Ok(())
+    }
 }
+
+/// Whose deed it is where nobody says.
+const HERE: &str = "this process";
 
 /// The caps of a key as they are stored: each as [`Cap::text`] writes it.
 pub(crate) fn caps_text(caps: &[Cap]) -> String {

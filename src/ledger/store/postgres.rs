@@ -4,6 +4,7 @@
 //! *owner* with a heartbeat. One whose heartbeat has stopped is swept by the others: its leases are charged in full and it
 //! begins again as a new owner, in a new epoch; what it still had to say about the old one is charged already.
 
+mod keys;
 mod read;
 mod schema;
 mod tls;
@@ -12,7 +13,9 @@ mod write;
 use super::sums::Groups;
 use super::{Frozen, Kept, Key, Store, StoreAnswer, StoreWork};
 use crate::error::{Error, Kind};
+use crate::ledger::audit::{Deed, Entry};
 use crate::ledger::cap::Counter;
+use crate::ledger::keyring::KeyAct;
 use crate::ledger::record::{Attempt, Correction, Forfeit, Sum, TrueUp};
 use crate::ledger::rollup::{Amounts, Grain, Group};
 use postgres::Client;
@@ -340,37 +343,29 @@ impl Store for Postgres {
         self.read(read::keys)
     }
 
-    fn create_key(&mut self, key: &Key) -> Result<i64, Error> {
-        let created = self.client().and_then(|c| write::create_key(c, key));
-        created.map_err(|e| match e.code() {
-            Some(code) if *code == SqlState::UNIQUE_VIOLATION => failed(format!(
-                "there is a key named \"{}\" already; choose another name, or revoke it first",
-                key.name
+    fn act(&mut self, who: &str, at_ms: i64, act: &KeyAct) -> Result<Key, Error> {
+        let acted = self.client().and_then(|c| keys::act(c, who, at_ms, act));
+        match acted {
+            Ok(acted) => acted.map_err(failed),
+            Err(e) if e.code() == Some(&SqlState::UNIQUE_VIOLATION) => Err(failed(
+                "another key has this name or this secret already",
             )),
-            _ => told(e),
-        })
+            Err(e) => {
+                self.client = None;
+                Err(told(e))
+            }
+        }
     }
 
-    fn revoke_key(&mut self, name: &str) -> Result<(), Error> {
-        let text = "UPDATE fb_key SET revoked = TRUE, name = name || ' (revoked ' || id || ')' WHERE name = $1 AND NOT revoked";
-        changed_one(self.read(|c| c.execute(text, &[&name]))?, name)
+    fn note(&mut self, deed: &Deed) -> Result<(i64, [u8; 32]), Error> {
+        self.read(|c| keys::note(c, deed))
     }
 
-    fn rotate_key(&mut self, name: &str, hash: &[u8; 32], old_until: i64) -> Result<(), Error> {
-        let text = "UPDATE fb_key SET old_hash = hash, old_until = $2, hash = $3 WHERE name = $1 AND NOT revoked";
-        let hash = hash.as_slice();
-        changed_one(
-            self.read(|c| c.execute(text, &[&name, &old_until, &hash]))?,
-            name,
-        )
+    fn audit(&mut self, after: i64, each: &mut dyn FnMut(Entry) -> bool) -> Result<(), Error> {
+        self.read(|c| keys::walk(c, after, each))
     }
-}
 
-fn changed_one(rows: u64, name: &str) -> Result<(), Error> {
-    if rows == 0 {
-        return Err(failed(format!(
-            "there is no key named \"{name}\"; `flyball key list` shows them"
-        )));
+    fn last_deed(&mut self, what: &str) -> Result<Option<Entry>, Error> {
+        self.read(|c| keys::last(c, what))
     }
-    Ok(())
 }

@@ -2,6 +2,7 @@
 //!
 //! Money is INTEGER pico-dollars; sums are made in Rust, never by SQL. `PRAGMA user_version` is the schema version.
 
+mod audit;
 mod keys;
 mod read;
 mod schema;
@@ -12,7 +13,9 @@ pub use schema::{SCHEMA_VERSION, file};
 use super::sums::Groups;
 use super::{Frozen, Kept, Key, Store, StoreAnswer, StoreWork};
 use crate::error::{Error, Kind};
+use crate::ledger::audit::{Deed, Entry};
 use crate::ledger::cap::Counter;
+use crate::ledger::keyring::KeyAct;
 use crate::ledger::record::{Attempt, Correction, Forfeit, Sum, TrueUp};
 use crate::ledger::rollup::{Amounts, Grain, Group};
 use foldhash::{HashMap, HashMapExt};
@@ -206,16 +209,21 @@ impl Store for Sqlite {
         self.tell(keys::all(&self.db))
     }
 
-    fn create_key(&mut self, key: &Key) -> Result<i64, Error> {
-        keys::create(&self.db, key)
+    fn act(&mut self, who: &str, at_ms: i64, act: &KeyAct) -> Result<Key, Error> {
+        keys::act(&mut self.db, who, at_ms, act)
     }
 
-    fn revoke_key(&mut self, name: &str) -> Result<(), Error> {
-        keys::revoke(&self.db, name)
+    fn note(&mut self, deed: &Deed) -> Result<(i64, [u8; 32]), Error> {
+        let noted = audit::note(&mut self.db, deed);
+        self.tell(noted)
     }
 
-    fn rotate_key(&mut self, name: &str, hash: &[u8; 32], old_until: i64) -> Result<(), Error> {
-        keys::rotate(&self.db, name, hash, old_until)
+    fn audit(&mut self, after: i64, each: &mut dyn FnMut(Entry) -> bool) -> Result<(), Error> {
+        self.tell(audit::walk(&self.db, after, each))
+    }
+
+    fn last_deed(&mut self, what: &str) -> Result<Option<Entry>, Error> {
+        self.tell(audit::last(&self.db, what))
     }
 }
 

@@ -89,7 +89,7 @@ pub(super) fn frozen(c: &mut impl GenericClient) -> Result<Vec<Frozen>, postgres
 
 pub(super) fn keys(c: &mut impl GenericClient) -> Result<Vec<Key>, postgres::Error> {
     let rows = c.query(
-        "SELECT id, name, hash, created, expires, revoked, private, team, caps, models, tags, required_tags, old_hash, old_until FROM fb_key ORDER BY id",
+        "SELECT id, name, hash, created, expires, revoked, private, team, caps, models, tags, required_tags, old_hash, old_until, paused FROM fb_key ORDER BY id",
         &[],
     )?;
     Ok(rows.iter().map(key).collect())
@@ -109,6 +109,7 @@ fn key(r: &Row) -> Key {
         created: r.get(3),
         expires: r.get(4),
         revoked: r.get::<_, bool>(5) || caps.is_err(),
+        paused: r.get(14),
         private: r.get(6),
         team: r.get(7),
         caps: caps.unwrap_or_default(),

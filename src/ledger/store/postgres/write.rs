@@ -711,16 +711,3 @@ impl ToSql for ColumnValue<'_> {
 
     to_sql_checked!();
 }
-
-pub(super) fn create_key(client: &mut Client, key: &Key) -> Result<i64, postgres::Error> {
-    let (caps, hash) = (caps_text(&key.caps), key.hash.as_slice());
-    let json = |list: serde_json::Result<String>| list.expect("names are JSON");
-    let models = json(serde_json::to_string(&key.models));
-    let tags = json(serde_json::to_string(&key.tags));
-    let required = json(serde_json::to_string(&key.required_tags));
-    let row = client.query_one(
-        "INSERT INTO fb_key (name, hash, created, expires, private, team, caps, models, tags, required_tags) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING id",
-        &[&key.name, &hash, &key.created, &key.expires, &key.private, &key.team, &caps, &models, &tags, &required],
-    )?;
-    Ok(row.get(0))
-}

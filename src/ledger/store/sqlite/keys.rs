@@ -1,68 +1,66 @@
 //! Virtual keys in the store.
 
 use super::super::{Key, caps_read, caps_text};
-use super::failed;
+use super::{audit, failed};
 use crate::error::Error;
+use crate::ledger::audit::Deed;
+use crate::ledger::keyring::{Acted, KeyAct, described};
 use rusqlite::types::Type;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, ErrorCode, Row, TransactionBehavior, params};
 
-pub(super) fn create(db: &Connection, key: &Key) -> Result<i64, Error> {
-    db.execute(
-        "INSERT INTO key (name, hash, created, expires, private, team, caps, models, tags, required_tags)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-        params![
-            key.name, key.hash, key.created, key.expires, key.private, key.team,
-            caps_text(&key.caps), json(&key.models), json(&key.tags), json(&key.required_tags)
-        ],
-    )
-    .map_err(|e| match e.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::ConstraintViolation) => failed(format!("there is a key named \"{}\" already; choose another name, or revoke it first", key.name)),
+/// Does it and notes it, or neither.
+pub(super) fn act(db: &mut Connection, who: &str, at_ms: i64, act: &KeyAct) -> Result<Key, Error> {
+    let told = |e: rusqlite::Error| match e.sqlite_error_code() {
+        Some(ErrorCode::ConstraintViolation) => {
+            failed("another key has this name or this secret already")
+        }
         _ => failed(e.to_string()),
-    })?;
-    Ok(db.last_insert_rowid())
+    };
+    let tx = db
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(told)?;
+    let Acted { before, after } = act.applied(&all(&tx).map_err(told)?).map_err(failed)?;
+    let key = write(&tx, after).map_err(told)?;
+    let deed = Deed {
+        at_ms,
+        who: who.to_owned(),
+        what: act.what().to_owned(),
+        of: act.name().to_owned(),
+        before: before.as_ref().map(described).unwrap_or_default(),
+        after: described(&key),
+    };
+    audit::append(&tx, &deed).map_err(told)?;
+    tx.commit().map_err(told)?;
+    Ok(key)
+}
+
+/// A new row where it has none yet.
+fn write(db: &Connection, key: Key) -> rusqlite::Result<Key> {
+    let id = (key.id != 0).then_some(key.id);
+    let (old_hash, old_until) = key.old.unzip();
+    db.execute(
+        "INSERT INTO key (id, name, hash, created, expires, private, team, caps, models, tags, required_tags, revoked, paused, old_hash, old_until)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+         ON CONFLICT (id) DO UPDATE SET name = ?2, hash = ?3, created = ?4, expires = ?5, private = ?6, team = ?7, caps = ?8, models = ?9, tags = ?10,
+         required_tags = ?11, revoked = ?12, paused = ?13, old_hash = ?14, old_until = ?15",
+        params![
+            id, key.name, key.hash, key.created, key.expires, key.private, key.team,
+            caps_text(&key.caps), json(&key.models), json(&key.tags), json(&key.required_tags),
+            key.revoked, key.paused, old_hash, old_until
+        ],
+    )?;
+    let id = id.unwrap_or_else(|| db.last_insert_rowid());
+    let caps = key.caps.into_iter().map(|cap| cap.for_key(id)).collect();
+    Ok(Key { id, caps, ..key })
 }
 
 fn json<T: serde::Serialize>(list: &[T]) -> String {
     serde_json::to_string(list).expect("names are JSON")
 }
 
-fn missing(name: &str) -> Error {
-    failed(format!(
-        "there is no key named \"{name}\"; `flyball key list` shows them"
-    ))
-}
-
-pub(super) fn revoke(db: &Connection, name: &str) -> Result<(), Error> {
-    let changed = db
-        .execute("UPDATE key SET revoked = 1, name = name || ' (revoked ' || id || ')' WHERE name = ?1 AND revoked = 0", [name])
-        .map_err(|e| failed(e.to_string()))?;
-    if changed == 0 {
-        return Err(missing(name));
-    }
-    Ok(())
-}
-
-pub(super) fn rotate(
-    db: &Connection,
-    name: &str,
-    hash: &[u8; 32],
-    old_until: i64,
-) -> Result<(), Error> {
-    let changed = db
-        .execute(
-            "UPDATE key SET old_hash = hash, old_until = ?2, hash = ?3 WHERE name = ?1 AND revoked = 0",
-            params![name, old_until, hash],
-        )
-        .map_err(|e| failed(e.to_string()))?;
-    if changed == 0 {
-        return Err(missing(name));
-    }
-    Ok(())
-}
-
 pub(super) fn all(db: &Connection) -> rusqlite::Result<Vec<Key>> {
     db.prepare_cached(
-        "SELECT id, name, hash, created, expires, revoked, private, team, caps, models, tags, required_tags, old_hash, old_until
+        "SELECT id, name, hash, created, expires, revoked, private, team, caps, models, tags, required_tags, old_hash, old_until, paused
          FROM key ORDER BY id",
     )?
     .query_map([], key)?
@@ -81,6 +79,7 @@ fn key(row: &Row<'_>) -> rusqlite::Result<Key> {
         created: row.get(3)?,
         expires: row.get(4)?,
         revoked: row.get(5)?,
+        paused: row.get(14)?,
         private: row.get(6)?,
         team: row.get(7)?,
         caps: caps_read(id, &caps)

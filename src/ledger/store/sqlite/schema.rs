@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What this flyball writes.
-pub const SCHEMA_VERSION: i64 = 8;
+pub const SCHEMA_VERSION: i64 = 9;
 
 /// `MIGRATIONS[n]` leads from version n to n + 1.
-const MIGRATIONS: [&str; 8] = [
+const MIGRATIONS: [&str; 9] = [
     // 1: attempts, what they add up to, and keys.
     "CREATE TABLE key (
         id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, hash BLOB NOT NULL UNIQUE, created INTEGER NOT NULL,
@@ -86,6 +86,10 @@ const MIGRATIONS: [&str; 8] = [
         reasoning INTEGER NOT NULL, cost INTEGER NOT NULL, baseline INTEGER NOT NULL, cache_discount INTEGER NOT NULL, provisional INTEGER NOT NULL, cap_tokens INTEGER NOT NULL, cap_requests INTEGER NOT NULL, PRIMARY KEY (at, grp)) STRICT, WITHOUT ROWID;
     CREATE TABLE kept (one INTEGER PRIMARY KEY, from_ms INTEGER NOT NULL) STRICT;
     CREATE TABLE carried (name TEXT NOT NULL, id INTEGER NOT NULL, amount INTEGER NOT NULL, PRIMARY KEY (name, id)) STRICT;",
+    // 9: keys that are paused; who did what to keys and configuration.
+    "ALTER TABLE key ADD COLUMN paused INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE audit (number INTEGER PRIMARY KEY, what TEXT NOT NULL, line TEXT NOT NULL, seal BLOB NOT NULL) STRICT;
+    CREATE INDEX audit_what ON audit(what);",
 ];
 
 /// Pages of 4 KiB that gather in the write-ahead log before they are copied into the file.

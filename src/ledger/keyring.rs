@@ -1,0 +1,350 @@
+//! What may be done with virtual keys, decided without a store, so that both stores do the same.
+
+use super::cap::{Cap, Counter, Scope};
+use super::record::Sum;
+use super::store::Key;
+use super::window::Window;
+use crate::money::PicoUsd;
+use serde_json::{Value, json};
+
+/// What is to be done with a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyAct {
+    /// A new one. Made again under the name of one that was revoked, it goes on in the books of that one.
+    Create(Box<Key>),
+    /// Another team, other caps and so on; what is not named stays.
+    Change {
+        /// Its name.
+        name: String,
+        /// What is another.
+        change: Box<KeyChange>,
+    },
+    /// A new secret.
+    Rotate {
+        /// Its name.
+        name: String,
+        /// SHA-256 of the new secret.
+        hash: [u8; 32],
+        /// Until when the old one works, seconds since 1970.
+        old_until: i64,
+    },
+    /// It never works again. It stays in the books, and its name is free.
+    Revoke {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// What is to be another of a key; `None` leaves it as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyChange {
+    /// The team it belongs to.
+    pub team: Option<String>,
+    /// Its own caps.
+    pub caps: Option<Vec<Cap>>,
+    /// Models it may use.
+    pub models: Option<Vec<String>>,
+    /// Its traffic stays on local models.
+    pub private: Option<bool>,
+    /// Tags fixed on it.
+    pub tags: Option<Vec<(String, String)>>,
+    /// Tags that each of its requests must bear.
+    pub required_tags: Option<Vec<(String, Vec<String>)>>,
+    /// When it stops working, seconds since 1970; `Some(None)`: never.
+    pub expires: Option<Option<i64>>,
+    /// It is refused until it is resumed.
+    pub paused: Option<bool>,
+}
+
+impl KeyChange {
+    /// Everything that can be another, as it is of this key.
+    #[must_use]
+    pub fn all_of(key: &Key) -> KeyChange {
+        KeyChange {
+            team: Some(key.team.clone()),
+            caps: Some(key.caps.clone()),
+            models: Some(key.models.clone()),
+            private: Some(key.private),
+            tags: Some(key.tags.clone()),
+            required_tags: Some(key.required_tags.clone()),
+            expires: Some(key.expires),
+            paused: Some(key.paused),
+        }
+    }
+
+    fn of(&self, before: &Key) -> Key {
+        fn or<T: Clone>(new: Option<&T>, old: &T) -> T {
+            new.unwrap_or(old).clone()
+        }
+        let caps = self.caps.as_ref().map(|caps| {
+            let own = caps.iter().map(|cap| cap.clone().for_key(before.id));
+            own.collect()
+        });
+        Key {
+            team: or(self.team.as_ref(), &before.team),
+            caps: or(caps.as_ref(), &before.caps),
+            models: or(self.models.as_ref(), &before.models),
+            private: self.private.unwrap_or(before.private),
+            tags: or(self.tags.as_ref(), &before.tags),
+            required_tags: or(self.required_tags.as_ref(), &before.required_tags),
+            expires: self.expires.unwrap_or(before.expires),
+            paused: self.paused.unwrap_or(before.paused),
+            ..before.clone()
+        }
+    }
+}
+
+/// A key as it was and as it is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acted {
+    /// Nothing where it is new.
+    pub before: Option<Key>,
+    /// To be written; its `id` is 0 where it is a new row.
+    pub after: Key,
+}
+
+impl KeyAct {
+    /// What audit logs call it.
+    #[must_use]
+    pub fn what(&self) -> &'static str {
+        match self {
+            KeyAct::Create(_) => "key created",
+            KeyAct::Change { change, .. } => match change.paused {
+                Some(true) => "key paused",
+                Some(false) => "key resumed",
+                None => "key changed",
+            },
+            KeyAct::Rotate { .. } => "key rotated",
+            KeyAct::Revoke { .. } => "key revoked",
+        }
+    }
+
+    /// The name of the key.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            KeyAct::Create(key) => &key.name,
+            KeyAct::Change { name, .. }
+            | KeyAct::Rotate { name, .. }
+            | KeyAct::Revoke { name } => name,
+        }
+    }
+
+    /// What becomes of these keys.
+    ///
+    /// # Errors
+    /// There is no such key, or one of this name already.
+    pub fn applied(&self, keys: &[Key]) -> Result<Acted, String> {
+        let works = |name: &str| keys.iter().find(|key| key.name == name && !key.revoked);
+        let known = |name: &str| {
+            works(name).cloned().ok_or_else(|| {
+                format!("there is no key named \"{name}\"; `flyball key list` shows them")
+            })
+        };
+        let changed = |before: Key, after: Key| {
+            Ok(Acted {
+                before: Some(before),
+                after,
+            })
+        };
+        match self {
+            KeyAct::Create(new) => {
+                if works(&new.name).is_some() {
+                    return Err(format!(
+                        "there is a key named \"{}\" already; choose another name, or revoke it first",
+                        new.name
+                    ));
+                }
+                let again = keys
+                    .iter()
+                    .rev()
+                    .find(|key| key.revoked && key.name == revoked_name(&new.name, key.id));
+                let id = again.map_or(0, |key| key.id);
+                let caps = new.caps.iter().map(|cap| cap.clone().for_key(id));
+                let after = Key {
+                    id,
+                    old: None,
+                    revoked: false,
+                    caps: caps.collect(),
+                    ..(**new).clone()
+                };
+                Ok(Acted {
+                    before: again.cloned(),
+                    after,
+                })
+            }
+            KeyAct::Change { name, change } => {
+                let before = known(name)?;
+                let after = change.of(&before);
+                changed(before, after)
+            }
+            KeyAct::Rotate {
+                name,
+                hash,
+                old_until,
+            } => {
+                let before = known(name)?;
+                let after = Key {
+                    old: Some((before.hash, *old_until)),
+                    hash: *hash,
+                    ..before.clone()
+                };
+                changed(before, after)
+            }
+            KeyAct::Revoke { name } => {
+                let before = known(name)?;
+                let after = Key {
+                    revoked: true,
+                    name: revoked_name(name, before.id),
+                    ..before.clone()
+                };
+                changed(before, after)
+            }
+        }
+    }
+}
+
+/// The name of a key that was revoked, which leaves its own free.
+fn revoked_name(name: &str, id: i64) -> String {
+    format!("{name} (revoked {id})")
+}
+
+/// A key as audit logs have it: everything but its secret, of which nothing but a short mark is told, so that one can see when it became another.
+#[must_use]
+pub fn described(key: &Key) -> Value {
+    let mark = |hash: &[u8; 32]| {
+        let bytes = hash.iter().take(4);
+        bytes.map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    json!({
+        "id": key.id, "name": key.name, "secret": mark(&key.hash), "old_secret": key.old.map(|(hash, _)| mark(&hash)), "old_until": key.old.map(|(_, until)| until),
+        "created": key.created, "expires": key.expires, "revoked": key.revoked, "paused": key.paused, "private": key.private, "team": key.team,
+        "caps": key.caps.iter().map(Cap::text).collect::<Vec<_>>(), "models": key.models,
+        "tags": key.tags.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>(),
+        "required_tags": key.required_tags.iter().map(|(k, v)| format!("{k}={}", v.join("|"))).collect::<Vec<_>>(),
+    })
+}
+
+/// Whether it works: `works`, `paused`, `expired` or `revoked`. `now` is in seconds since 1970.
+#[must_use]
+pub fn state(key: &Key, now: i64) -> &'static str {
+    if key.revoked {
+        "revoked"
+    } else if key.paused {
+        "paused"
+    } else if key.expires.is_some_and(|end| end <= now) {
+        "expired"
+    } else {
+        "works"
+    }
+}
+
+/// What is posted in the running window of a counter.
+#[must_use]
+pub fn spent(sums: &[Sum], counter: &Counter, now: i64) -> i128 {
+    let (name, id) = (counter.to_string(), counter.window.id(&counter.zone, now));
+    let here = sums.iter().filter(|s| s.counter == name && s.id == id);
+    here.map(|s| s.posted).sum()
+}
+
+/// The counter of all that a key spends in such a window, with its cap: of the days by which the cap counts, where there is one.
+#[must_use]
+pub fn dollars_of(key: &Key, window: Window) -> (Counter, Option<&Cap>) {
+    let utc = Counter::usd(Scope::key(key.id), window);
+    let same = |c: &&Cap| {
+        (&c.counter.scope, c.counter.measure, c.counter.window)
+            == (&utc.scope, utc.measure, utc.window)
+    };
+    let cap = key.caps.iter().find(same);
+    (cap.map_or(utc, |c| c.counter.clone()), cap)
+}
+
+/// A key with what it has spent, as `flyball key list --json` and the admin API tell it.
+#[must_use]
+pub fn told(key: &Key, sums: &[Sum], now: i64) -> Value {
+    let plain = |window: Window| {
+        let (counter, cap) = dollars_of(key, window);
+        let spent = PicoUsd(spent(sums, &counter, now));
+        json!({"spent_usd": spent.usd_text(), "cap_usd": cap.map(|c| PicoUsd(c.limit).usd_text())})
+    };
+    let caps = key.caps.iter().map(|c| {
+        let spent = c.counter.measure.plain(spent(sums, &c.counter, now));
+        json!({"cap": c.text(), "spent": spent})
+    });
+    let required = key.required_tags.iter();
+    json!({
+        "name": key.name, "state": state(key, now), "team": key.team, "private": key.private, "models": key.models,
+        "tags": key.tags.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>(),
+        "required_tags": required.map(|(k, v)| format!("{k}={}", v.join("|"))).collect::<Vec<_>>(),
+        "created": key.created, "expires": key.expires, "caps": caps.collect::<Vec<_>>(),
+        "day": plain(Window::Day), "month": plain(Window::Month), "total": plain(Window::Total),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(id: i64, name: &str) -> Key {
+        Key {
+            id,
+            name: name.into(),
+            hash: [7; 32],
+            team: "red".into(),
+            caps: vec![Cap::parse("5usd/day").expect("a cap").for_key(id)],
+            ..Key::default()
+        }
+    }
+
+    #[test]
+    fn a_key_made_again_under_the_name_of_a_revoked_one_goes_on_in_its_books() {
+        let act = KeyAct::Revoke { name: "app".into() };
+        let revoked = act.applied(&[key(3, "app")]).expect("it is there").after;
+        assert!(revoked.revoked && revoked.name == "app (revoked 3)");
+        let new = KeyAct::Create(Box::new(key(0, "app")));
+        let acted = new
+            .applied(&[key(2, "app2"), revoked])
+            .expect("the name is free");
+        assert_eq!((acted.after.id, acted.after.name.as_str()), (3, "app"));
+        assert!(!acted.after.revoked && acted.before.is_some());
+        // Its caps count in the same counters as before.
+        assert_eq!(acted.after.caps, key(3, "app").caps);
+    }
+
+    #[test]
+    fn a_name_that_works_is_taken_and_one_that_nobody_has_cannot_be_changed() {
+        let new = KeyAct::Create(Box::new(key(0, "app")));
+        let why = new.applied(&[key(1, "app")]).expect_err("taken");
+        assert!(why.contains("already"), "{why}");
+        let act = KeyAct::Revoke { name: "bot".into() };
+        let why = act.applied(&[key(1, "app")]).expect_err("nobody");
+        assert!(why.contains("no key named \"bot\""), "{why}");
+    }
+
+    #[test]
+    fn what_a_change_does_not_name_stays() {
+        let change = KeyChange {
+            paused: Some(true),
+            ..KeyChange::default()
+        };
+        let act = KeyAct::Change {
+            name: "app".into(),
+            change: Box::new(change),
+        };
+        let acted = act.applied(&[key(1, "app")]).expect("it is there");
+        let expected = Key {
+            paused: true,
+            ..key(1, "app")
+        };
+        assert_eq!((act.what(), acted.after), ("key paused", expected));
+    }
+
+    #[test]
+    fn a_description_holds_no_more_of_a_secret_than_a_short_mark() {
+        let text = described(&key(1, "app")).to_string();
+        assert!(
+            text.contains("07070707") && !text.contains("0707070707"),
+            "{text}"
+        );
+    }
+}
