@@ -124,6 +124,13 @@ impl Callers {
         Callers { waiting, ..self }
     }
 
+    /// This key is answered, or refused, as it is now.
+    #[must_use]
+    pub fn follow(&self, key: &Key) -> bool {
+        let known = self.by_hash.get(&key.hash);
+        known.is_some_and(|known| **known == *key) && !self.waiting.contains(&key.id)
+    }
+
     /// No virtual key exists: any or no credential is caller `local`.
     #[must_use]
     pub fn open(&self) -> bool {

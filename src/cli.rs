@@ -1,5 +1,6 @@
 //! The command line: what each command takes, and its help. The work is in the files beside this.
 
+mod audit;
 mod bill;
 mod books;
 mod caps;
@@ -19,8 +20,12 @@ mod serve;
 mod top;
 
 use crate::config::{Config, Needs, Overrides};
+use crate::ledger::audit::Deed;
+use crate::ledger::now_ms;
+use crate::ledger::store::Store;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use serde_json::Value;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -114,6 +119,9 @@ enum Command {
         after_help = "Example:\n  flyball ledger export --jsonl > attempts.jsonl"
     )]
     Ledger(books::LedgerCommand),
+    /// Show who did what to keys and configuration, or verify that it was not changed afterwards
+    #[command(subcommand, after_help = "Example:\n  flyball audit verify")]
+    Audit(audit::AuditCommand),
     /// Sum up what was spent and saved
     #[command(
         after_help = "Examples:\n  flyball report --days 7\n  flyball report --by team,key --from 2026-11-01 --to 2026-12-01 --zone Europe/Berlin\n  flyball report --by day,model --only team=research --csv\n  flyball report --forecast"
@@ -199,6 +207,7 @@ pub fn run() -> ExitCode {
         Command::Compare(args) => compare::run(&common, &args),
         Command::Learn(command) => learn::run(&common, &command),
         Command::Ledger(command) => books::ledger(&common, &command),
+        Command::Audit(command) => audit::run(&common, &command),
         Command::Report(args) => books::report(&common, &args),
         Command::Top(args) => top::run(&common, &args),
         Command::Key(command) => keys::run(&common, &command),
@@ -299,6 +308,31 @@ fn books_at(common: &Common) -> Result<crate::ledger::Settings, String> {
         (Some(dir), None) => Ok(crate::ledger::Settings::embedded(dir)),
         _ => for_books(common).map(|c| crate::process::settings_of(&c)),
     }
+}
+
+/// Who gives this command, for the audit log: what the machine says, which it need not know.
+fn who() -> String {
+    let names = ["USER", "LOGNAME", "USERNAME"];
+    let name = names.iter().find_map(|name| std::env::var(name).ok());
+    let name: String = name.unwrap_or_default();
+    let name: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
+    match name.is_empty() {
+        true => "command line".to_owned(),
+        false => format!("command line, {name}"),
+    }
+}
+
+/// Notes in the audit log what this command has done.
+fn noted(books: &mut dyn Store, what: &str, of: &str, after: Value) -> Result<(), String> {
+    let deed = Deed {
+        at_ms: now_ms(),
+        who: who(),
+        what: what.to_owned(),
+        of: of.to_owned(),
+        before: Value::Null,
+        after,
+    };
+    books.note(&deed).map(drop).map_err(|e| e.detail)
 }
 
 /// A runtime for the commands that talk.

@@ -18,6 +18,7 @@ use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// The longest body, in bytes.
 const BODY_MAX: usize = 65_536;
@@ -25,6 +26,8 @@ const BODY_MAX: usize = 65_536;
 const ACTOR: &str = "x-flyball-actor";
 /// The longest such name, in bytes.
 const ACTOR_MAX: usize = 64;
+/// How long an answer waits until what was done is in force here.
+const IN_FORCE_MAX: Duration = Duration::from_secs(2);
 /// Entries of the audit log in one answer.
 const ENTRIES_MAX: usize = 1_000;
 /// What a body may say of a key.
@@ -132,9 +135,8 @@ async fn read(body: Incoming) -> Result<Vec<u8>, Response<AnswerBody>> {
 }
 
 fn parsed<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, String> {
-    serde_json::from_slice(body).map_err(|e| {
-        format!("the body is no JSON object as it should be: {e}; a key has {FIELDS}")
-    })
+    serde_json::from_slice(body)
+        .map_err(|e| format!("the body is no JSON object as it should be: {e}; a key has {FIELDS}"))
 }
 
 fn rotation(body: &[u8]) -> Result<Rotation, String> {
@@ -178,7 +180,7 @@ async fn done(
     };
     let doubts = {
         let policy = admin.state.policy.load();
-        draft::doubts(&Known::by(&policy, admin.found), &change)
+        Known::by(&policy, admin.found).doubts_about(&change)
     };
     let certain: Vec<String> = doubts
         .iter()
@@ -202,7 +204,7 @@ async fn done(
         ActedOn::Nothing(why) if creates => return say(StatusCode::CONFLICT, &why),
         ActedOn::Nothing(why) => return say(StatusCode::NOT_FOUND, &why),
     };
-    (admin.look_at_keys)();
+    let in_force = in_force(admin, &key).await;
     let status = if creates {
         StatusCode::CREATED
     } else {
@@ -211,10 +213,22 @@ async fn done(
     let told = with_secret(&key, keyring::told(&key, &sums, now()), secret);
     let warnings: Vec<String> = doubts.iter().map(ToString::to_string).collect();
     let mut told = told;
+    told["in_force"] = json!(in_force);
     if !warnings.is_empty() {
         told["warnings"] = json!(warnings);
     }
     typed(status, "application/json", told.to_string())
+}
+
+/// Waits a moment until this process answers the key as it is now, and says whether it does.
+async fn in_force(admin: &Admin, key: &Key) -> bool {
+    (admin.look_at_keys)();
+    let follows = async {
+        while !admin.state.callers.load().follow(key) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(IN_FORCE_MAX, follows).await.is_ok()
 }
 
 /// A secret is told in the answer to the request that made it, and never again.

@@ -64,6 +64,13 @@ fn unfreeze(books: &mut dyn Store, model: &str) -> Result<(), String> {
         books
             .unfreeze(&f.provider, &f.model)
             .map_err(|e| e.detail)?;
+        let name = format!("{}/{}", f.provider, f.model);
+        super::noted(
+            books,
+            "model unfrozen",
+            &name,
+            json!({"frozen_since": f.since, "why": f.why}),
+        )?;
         println!(
             "{}/{} may be used on capped keys again",
             f.provider, f.model

@@ -221,7 +221,9 @@ fn set(common: &Common, args: &SetArgs) -> Result<(), String> {
     };
     let change = draft.change(&config.zone)?;
     if change == KeyChange::default() {
-        return Err("nothing was named that should be another; see `flyball key set --help`".into());
+        return Err(
+            "nothing was named that should be another; see `flyball key set --help`".into(),
+        );
     }
     check_names(&config.known(), &change, args.force)?;
     let act = KeyAct::Change {
@@ -247,7 +249,7 @@ fn in_days(days: u32) -> i64 {
 /// # Errors
 /// It names something that is certainly wrong; everything else is told and no hindrance.
 fn check_names(known: &Known<'_>, change: &KeyChange, force: bool) -> Result<(), String> {
-    let doubts = draft::doubts(known, change);
+    let doubts = known.doubts_about(change);
     let certain: Vec<String> = doubts
         .iter()
         .filter(|d| d.certain)

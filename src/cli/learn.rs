@@ -28,6 +28,12 @@ pub(super) fn run(common: &Common, command: &LearnCommand) -> Result<(), String>
         LearnCommand::Status { json } => status(books.as_mut(), *json),
         LearnCommand::Forget => {
             let gone = books.forget_learned().map_err(|e| e.detail)?;
+            super::noted(
+                books.as_mut(),
+                "learned forgotten",
+                "everything",
+                json!({"entries": gone}),
+            )?;
             println!("{gone} entries forgotten");
             Ok(())
         }

@@ -1,7 +1,6 @@
 //! A virtual key as an operator describes it, on the command line or over the admin API: read and checked here, once for both.
 
-use super::names::{Doubt, Known};
-use super::read_cap;
+use super::caps::read_cap;
 use crate::caller::hash;
 use crate::ledger::cap::Cap;
 use crate::ledger::keyring::KeyChange;
@@ -68,11 +67,7 @@ impl Draft {
             models: self.models.clone(),
             private: self.private,
             tags: self.tags.as_ref().map(tags).transpose()?,
-            required_tags: self
-                .required_tags
-                .as_ref()
-                .map(required)
-                .transpose()?,
+            required_tags: self.required_tags.as_ref().map(required).transpose()?,
             expires: self.expires.map(|at| (at > 0).then_some(at)),
             paused: self.paused,
         })
@@ -104,23 +99,6 @@ impl Draft {
         };
         Ok((key, secret))
     }
-}
-
-/// What a key, or what is to be another of it, names that nobody has.
-#[must_use]
-pub fn doubts(known: &Known<'_>, change: &KeyChange) -> Vec<Doubt> {
-    let models = change.models.iter().flatten();
-    let mut doubts: Vec<Doubt> = models.filter_map(|model| known.model(model)).collect();
-    // Without any [[team]] the teams are whatever the keys say.
-    let team = change.team.as_ref().filter(|team| !team.is_empty());
-    if let Some(team) = team.filter(|_| known.has_teams()) {
-        doubts.extend(known.team(team));
-    }
-    for cap in change.caps.iter().flatten() {
-        let found = known.doubts(&cap.counter.scope);
-        doubts.extend(found.into_iter().map(|(_, doubt)| doubt));
-    }
-    doubts
 }
 
 /// A new secret for a key.

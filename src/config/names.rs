@@ -1,7 +1,7 @@
 //! Names that caps, keys and rules mention: a name that nobody has guards nothing. One that can be known to be wrong is a mistake; one
 //! that may come into being later (a key, a model of a server that is down) is a warning.
 
-use super::{Config, draft};
+use super::Config;
 use crate::arm::Tier;
 use crate::fleet::Fleet;
 use crate::ledger::cap::{Dim, Pick, Scope};
@@ -71,9 +71,21 @@ impl<'a> Known<'a> {
         }
     }
 
-    /// Teams are written down.
-    pub(super) fn has_teams(&self) -> bool {
-        !self.teams.is_empty()
+    /// What a key, or what is to be another of it, names that nobody has.
+    #[must_use]
+    pub fn doubts_about(&self, change: &KeyChange) -> Vec<Doubt> {
+        let models = change.models.iter().flatten();
+        let mut doubts: Vec<Doubt> = models.filter_map(|model| self.model(model)).collect();
+        // Without any [[team]] the teams are whatever the keys say.
+        let team = change.team.as_ref().filter(|team| !team.is_empty());
+        if let Some(team) = team.filter(|_| !self.teams.is_empty()) {
+            doubts.extend(self.team(team));
+        }
+        for cap in change.caps.iter().flatten() {
+            let found = self.doubts(&cap.counter.scope);
+            doubts.extend(found.into_iter().map(|(_, doubt)| doubt));
+        }
+        doubts
     }
     /// What a cap's scope names that nobody has, each with the dimension. Keys are not looked at: see [`Config::doubts_about_keys`].
     #[must_use]
@@ -276,7 +288,7 @@ impl Config {
         let known = self.known();
         for key in keys.iter().filter(|k| !k.revoked) {
             let told = |doubt: Doubt| format!("key \"{}\": {doubt}", key.name);
-            let all = draft::doubts(&known, &KeyChange::all_of(key));
+            let all = known.doubts_about(&KeyChange::all_of(key));
             doubts.extend(all.into_iter().map(told));
         }
         doubts

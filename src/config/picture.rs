@@ -143,14 +143,19 @@ mod tests {
 
     #[test]
     fn every_setting_has_a_path_and_nothing_that_could_be_a_secret_is_shown() {
-        let settings = of("admin_token = \"sk-secret-1\"\nlisten = \"127.0.0.1:1\"\n[[provider]]\nname = \"p\"\napi_key = \"env:KEY\"\nbase_url = \"https://me:sk-secret-2@example.com/v1?token=sk-secret-3\"\nheaders = { x-a = \"sk-secret-4\" }\n[[cap]]\nkey = \"app\"\nusd = 5\n[cap_webhook]\nurl = \"https://hooks.example.com/sk-secret-5\"\n");
+        let settings = of(
+            "admin_token = \"sk-secret-1\"\nlisten = \"127.0.0.1:1\"\n[[provider]]\nname = \"p\"\napi_key = \"env:KEY\"\nbase_url = \"https://me:sk-secret-2@example.com/v1?token=sk-secret-3\"\nheaders = { x-a = \"sk-secret-4\" }\n[[cap]]\nkey = \"app\"\nusd = 5\n[cap_webhook]\nurl = \"https://hooks.example.com/sk-secret-5\"\n",
+        );
         let text = settings.to_string();
         assert!(!text.contains("sk-secret"), "{text}");
         for (path, value) in [
             ("flyball.toml: listen", "127.0.0.1:1"),
             ("flyball.toml: admin_token", "(hidden)"),
             ("flyball.toml: provider[0].api_key", "env:KEY"),
-            ("flyball.toml: provider[0].base_url", "https://example.com/v1"),
+            (
+                "flyball.toml: provider[0].base_url",
+                "https://example.com/v1",
+            ),
             ("flyball.toml: cap[0].key", "app"),
             ("flyball.toml: cap[0].usd", "5"),
         ] {
@@ -165,6 +170,9 @@ mod tests {
             json!({"files": {"f": "2"}, "settings": {"a": "1", "b": "3", "c": "4"}}),
         );
         assert_eq!(differing(&old, &new)["settings"], json!({"b": "2"}));
-        assert_eq!(differing(&new, &old)["settings"], json!({"b": "3", "c": "4"}));
+        assert_eq!(
+            differing(&new, &old)["settings"],
+            json!({"b": "3", "c": "4"})
+        );
     }
 }

@@ -1,11 +1,43 @@
-//! What may be done with virtual keys, decided without a store, so that both stores do the same.
+//! Virtual keys, and what may be done with them: decided without a store, so that both stores do the same.
 
 use super::cap::{Cap, Counter, Scope};
 use super::record::Sum;
-use super::store::Key;
 use super::window::Window;
 use crate::money::PicoUsd;
 use serde_json::{Value, json};
+
+/// A virtual key as the ledger keeps it. The secret itself is nowhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Key {
+    /// Its row.
+    pub id: i64,
+    /// Its name; unique.
+    pub name: String,
+    /// SHA-256 of the secret.
+    pub hash: [u8; 32],
+    /// SHA-256 of the secret before the last rotation, and until when it works, seconds since 1970.
+    pub old: Option<([u8; 32], i64)>,
+    /// When it was made, seconds since 1970.
+    pub created: i64,
+    /// When it stops working, seconds since 1970.
+    pub expires: Option<i64>,
+    /// It was revoked.
+    pub revoked: bool,
+    /// It is refused until it is resumed.
+    pub paused: bool,
+    /// Its traffic stays on local models.
+    pub private: bool,
+    /// The team it belongs to, or nothing.
+    pub team: String,
+    /// Its own caps.
+    pub caps: Vec<Cap>,
+    /// Models it may use, with `*`; empty means all.
+    pub models: Vec<String>,
+    /// Tags fixed on it.
+    pub tags: Vec<(String, String)>,
+    /// Tags that each of its requests must bear, with the values allowed.
+    pub required_tags: Vec<(String, Vec<String>)>,
+}
 
 /// What is to be done with a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,9 +156,9 @@ impl KeyAct {
     pub fn name(&self) -> &str {
         match self {
             KeyAct::Create(key) => &key.name,
-            KeyAct::Change { name, .. }
-            | KeyAct::Rotate { name, .. }
-            | KeyAct::Revoke { name } => name,
+            KeyAct::Change { name, .. } | KeyAct::Rotate { name, .. } | KeyAct::Revoke { name } => {
+                name
+            }
         }
     }
 

@@ -10,6 +10,7 @@ mod sums;
 use super::audit::{Deed, Entry};
 use super::balance::{Posting, Want};
 use super::cap::{Cap, Counter};
+pub use super::keyring::Key;
 use super::keyring::KeyAct;
 use super::now_ms;
 use super::record::{Attempt, Closing, Correction, Forfeit, Opening, Sum, TrueUp};
@@ -20,39 +21,6 @@ use std::sync::Arc;
 
 /// From the first attempt to the last, for [`Store::attempts`].
 pub const EVER: Range<i64> = i64::MIN..i64::MAX;
-
-/// A virtual key as the ledger keeps it. The secret itself is nowhere.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Key {
-    /// Its row.
-    pub id: i64,
-    /// Its name; unique.
-    pub name: String,
-    /// SHA-256 of the secret.
-    pub hash: [u8; 32],
-    /// SHA-256 of the secret before the last rotation, and until when it works, seconds since 1970.
-    pub old: Option<([u8; 32], i64)>,
-    /// When it was made, seconds since 1970.
-    pub created: i64,
-    /// When it stops working, seconds since 1970.
-    pub expires: Option<i64>,
-    /// It was revoked.
-    pub revoked: bool,
-    /// It is refused until it is resumed.
-    pub paused: bool,
-    /// Its traffic stays on local models.
-    pub private: bool,
-    /// The team it belongs to, or nothing.
-    pub team: String,
-    /// Its own caps.
-    pub caps: Vec<Cap>,
-    /// Models it may use, with `*`; empty means all.
-    pub models: Vec<String>,
-    /// Tags fixed on it.
-    pub tags: Vec<(String, String)>,
-    /// Tags that each of its requests must bear, with the values allowed.
-    pub required_tags: Vec<(String, Vec<String>)>,
-}
 
 /// A model that cost more than its bound and is not used on capped keys until somebody allows it again.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

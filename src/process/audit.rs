@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::ledger::audit::{Deed, shown};
 use crate::ledger::store::Store;
 use crate::ledger::{Settings, books, now_ms};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
@@ -61,6 +61,7 @@ fn note(books: &mut dyn Store, now: Value, who: &str) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn a_configuration_is_noted_when_it_is_another_with_what_was_so_before() {

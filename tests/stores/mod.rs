@@ -7,8 +7,10 @@ mod lookups;
 mod replicas;
 mod sums;
 
+use flyball::ledger::audit::Verifier;
 use flyball::ledger::balance::{Posting, Want};
 use flyball::ledger::cap::{Cap, Counter, Scope};
+use flyball::ledger::keyring::{KeyAct, KeyChange};
 use flyball::ledger::record::{Basis, Closing, Correction, Opening, Outcome, Shown, TrueUp};
 use flyball::ledger::store::postgres::Postgres;
 use flyball::ledger::store::sqlite::Sqlite;
@@ -478,6 +480,53 @@ fn keys_are_made_rotated_and_revoked_and_keep_everything_that_they_say() {
             store.revoke_key("app").is_err() && store.rotate_key("app", &[5; 32], 0).is_err(),
             "{which}"
         );
+        // Made again it is the same row, and what it was before is in the audit log.
+        let again = Key {
+            name: "app".into(),
+            hash: [6; 32],
+            ..Key::default()
+        };
+        assert_eq!(
+            store.create_key(&again).expect("made"),
+            all[0].id,
+            "{which}"
+        );
+        let taken = Key {
+            name: "third".into(),
+            ..again
+        };
+        assert!(
+            store.create_key(&taken).is_err(),
+            "its secret is another's: {which}"
+        );
+        let pause = KeyAct::Change {
+            name: "app".into(),
+            change: Box::new(KeyChange {
+                paused: Some(true),
+                ..KeyChange::default()
+            }),
+        };
+        let paused = store.act("somebody", 7_000, &pause).expect("paused");
+        assert_eq!(store.keys().expect("read")[0], paused, "{which}");
+        let mut verifier = Verifier::default();
+        let mut lines = Vec::new();
+        store
+            .audit(0, &mut |entry| {
+                verifier.take(&entry).expect("nobody has changed it");
+                lines.push(entry.line);
+                true
+            })
+            .expect("read");
+        assert_eq!(lines.len(), 6, "{which}: {lines:?}");
+        assert!(
+            lines[5].contains("somebody") && lines[5].contains("key paused"),
+            "{lines:?}"
+        );
+        let last = store
+            .last_deed("key rotated")
+            .expect("read")
+            .expect("there is one");
+        assert_eq!((last.number, &last.line), (3, &lines[2]), "{which}");
     });
 }
 

@@ -347,9 +347,9 @@ impl Store for Postgres {
         let acted = self.client().and_then(|c| keys::act(c, who, at_ms, act));
         match acted {
             Ok(acted) => acted.map_err(failed),
-            Err(e) if e.code() == Some(&SqlState::UNIQUE_VIOLATION) => Err(failed(
-                "another key has this name or this secret already",
-            )),
+            Err(e) if e.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
+                Err(failed("another key has this name or this secret already"))
+            }
             Err(e) => {
                 self.client = None;
                 Err(told(e))

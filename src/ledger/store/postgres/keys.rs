@@ -113,8 +113,7 @@ pub(super) fn walk(
     mut after: i64,
     each: &mut dyn FnMut(Entry) -> bool,
 ) -> Result<(), postgres::Error> {
-    let text =
-        "SELECT number, line, seal FROM fb_audit WHERE number > $1 ORDER BY number LIMIT $2";
+    let text = "SELECT number, line, seal FROM fb_audit WHERE number > $1 ORDER BY number LIMIT $2";
     loop {
         let rows = client.query(text, &[&after, &PAGE])?;
         for row in &rows {

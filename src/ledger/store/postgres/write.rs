@@ -2,7 +2,7 @@
 
 use super::super::columns::{self, CLOSING, ColumnKind, ColumnValue, OPENING};
 use super::super::sums::{self, Groups, PastTotals, SumChanges};
-use super::super::{Given, Key, StoreAnswer, StoreWork, caps_text};
+use super::super::{Given, StoreAnswer, StoreWork};
 use super::{Failed, Owner, read};
 use crate::ledger::balance::{Posting, Want};
 use crate::ledger::cap::{Counter, covered};
