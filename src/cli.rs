@@ -71,8 +71,10 @@ enum Command {
         after_help = "Example:\n  flyball serve --intercept \"gpt-*\" --listen 127.0.0.1:9000"
     )]
     Serve(ServeArgs),
-    /// Send a mixed stream of prompts through a proxy and show what it cost and saved
-    #[command(after_help = "Example:\n  flyball demo --requests 200")]
+    /// Send a mixed stream of prompts through a proxy and show what it cost and saved, or make up a month of traffic
+    #[command(
+        after_help = "Examples:\n  flyball demo --requests 200\n  flyball demo --days 30 --out month\n  flyball demo --against http://127.0.0.1:8484 --keys month/keys --forever"
+    )]
     Demo(demo::DemoArgs),
     /// Show every cap with what is spent, or allow a frozen model again
     #[command(after_help = "Examples:\n  flyball caps\n  flyball caps unfreeze gpt-5-mini")]

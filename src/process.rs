@@ -2,7 +2,7 @@
 //!
 //! Everything is composed here and nowhere else; what a reload may change is swapped as a whole.
 
-mod accountant;
+pub(crate) mod accountant;
 mod audit;
 mod keys;
 mod learned;

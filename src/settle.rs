@@ -3,7 +3,7 @@
 //! Every attempt ends here exactly once. Ends are explicit; a settlement that is dropped means that the client has gone away,
 //! because hyper drops the answer (or the exchange) of a connection that its client has closed.
 
-mod charge;
+pub(crate) mod charge;
 pub mod jobs;
 mod trust;
 

@@ -23,6 +23,8 @@ mod serve;
 mod tools;
 mod words;
 
+pub(crate) use words::Dice;
+
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};

@@ -1,4 +1,16 @@
-//! `flyball demo`: a mixed stream of prompts through a running proxy, and what came of it.
+//! `flyball demo`: a mixed stream of prompts through a running proxy, and what came of it; with `--days`, a month that was made up.
+
+mod apps;
+mod booking;
+mod calendar;
+mod figures;
+mod folder;
+mod month;
+mod openmetrics;
+mod pricing;
+mod scenery;
+mod traffic;
+mod world;
 
 use super::books::{BookSum, dollars, sums_json, sums_table};
 use super::{Common, client, runtime};
@@ -37,6 +49,32 @@ pub(super) struct DemoArgs {
     /// Go on until stopped
     #[arg(long)]
     forever: bool,
+    /// Send with each key of this file in turn: a name and a secret a line, as --days writes them
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "against",
+        conflicts_with = "key"
+    )]
+    keys: Option<PathBuf>,
+    /// Send nothing: make up so many days of traffic and write their books and metrics into --out
+    #[arg(long, value_name = "DAYS", requires = "out", conflicts_with_all = ["against", "forever", "requests", "parallel", "key"], value_parser = clap::value_parser!(u32).range(1..=366))]
+    days: Option<u32>,
+    /// The folder for them, which must be empty or not be there
+    #[arg(long, value_name = "DIR", requires = "days")]
+    out: Option<PathBuf>,
+    /// What is made up follows from this number
+    #[arg(long, default_value_t = 1, requires = "days")]
+    seed: u64,
+    /// How many requests an ordinary working day has at the middle of that time
+    #[arg(long, value_name = "COUNT", default_value_t = 2_000, requires = "days", value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    requests_a_day: u64,
+    /// When the days end, like 2026-11-30 or 2026-11-30T12:00:00Z [default: now]
+    #[arg(long, value_name = "TIME", requires = "days")]
+    until: Option<String>,
+    /// Leave a month that is in --out already as it is
+    #[arg(long, requires = "days")]
+    keep: bool,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -49,9 +87,26 @@ struct Target {
     key: Option<String>,
     /// A key with a small cap, on a flyball of our own.
     capped: Option<String>,
+    /// Keys to send with in turn.
+    keys: Vec<String>,
 }
 
 pub(super) fn run(_common: &Common, args: &DemoArgs) -> Result<(), String> {
+    if let (Some(days), Some(out)) = (args.days, &args.out) {
+        return month::run(&month::MonthAsked {
+            days,
+            out,
+            seed: args.seed,
+            requests_a_day: args.requests_a_day,
+            until: args.until.as_deref(),
+            keep: args.keep,
+            json: args.json,
+        });
+    }
+    let keys = match &args.keys {
+        Some(file) => secrets(file)?,
+        None => Vec::new(),
+    };
     runtime()?.block_on(async {
         match &args.against {
             Some(url) => {
@@ -60,12 +115,32 @@ pub(super) fn run(_common: &Common, args: &DemoArgs) -> Result<(), String> {
                     admin: args.admin.clone(),
                     key: args.key.clone(),
                     capped: None,
+                    keys,
                 };
                 go(args, &Arc::new(target)).await
             }
             None => alone(args).await,
         }
     })
+}
+
+/// The secrets of a file with a name and a secret a line.
+fn secrets(file: &Path) -> Result<Vec<String>, String> {
+    let text = std::fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    let secret = |(number, line): (usize, &str)| match line.split_once(' ') {
+        Some((_, secret)) => Ok(secret.trim().to_owned()),
+        None => Err(format!(
+            "{}:{}: a line is a key's name, a space and its secret",
+            file.display(),
+            number + 1
+        )),
+    };
+    let secrets: Result<Vec<String>, String> = lines.enumerate().map(secret).collect();
+    match secrets {
+        Ok(none) if none.is_empty() => Err(format!("{}: there is no key in it", file.display())),
+        secrets => secrets,
+    }
 }
 
 /// A flyball of our own, in a folder that is gone afterwards.
@@ -98,6 +173,7 @@ async fn in_folder(args: &DemoArgs, dir: &Path) -> Result<(), String> {
         admin: format!("http://{}", running.admin),
         key: Some(key),
         capped: Some(capped),
+        keys: Vec::new(),
     };
     let done = go(args, &Arc::new(target)).await;
     running.stop().await;
@@ -204,7 +280,9 @@ async fn one(target: &Target, prompts: &[String], number: usize) -> DemoOutcome 
     // 37 is coprime to any length of the list that is not its multiple, so that tasks mix.
     let prompt = &prompts[(number * 37) % prompts.len().max(1)];
     let capped = target.capped.as_deref().filter(|_| number % 10 == 9);
-    let key = capped.or(target.key.as_deref());
+    let turn = number.checked_rem(target.keys.len());
+    let own = turn.map(|turn| &*target.keys[turn]);
+    let key = capped.or(own).or(target.key.as_deref());
     let messages = json!([{"role": "user", "content": prompt}]);
     let stream = number % 3 == 2;
     let answer = if number.is_multiple_of(2) {

@@ -72,59 +72,97 @@ impl Forecast {
 /// # Errors
 /// The store cannot be read.
 pub fn read(store: &mut dyn Store, zone: &Zone, now_ms: i64) -> Result<Forecast, Error> {
-    let now = now_ms.div_euclid(1_000);
-    let bounds = |window: Window| {
-        let id = window.id(zone, now);
-        let ms = |s: Option<i64>| s.unwrap_or(0).saturating_mul(1_000);
-        (
-            id,
-            ms(window.begins_at(zone, id)),
-            ms(window.ends_at(zone, id)),
-        )
-    };
-    let ((_, month_from, month_to), (today, today_from, today_to)) =
-        (bounds(Window::Month), bounds(Window::Day));
-    let begins = |day: i64| Window::Day.begins_at(zone, day).unwrap_or(0);
+    let (month, today) = at(zone, now_ms);
     let query = |from_ms, to_ms, by| Query {
         zone: zone.clone(),
         ..Query::between(from_ms, to_ms, by)
     };
-    let month = report::read(store, &query(month_from, now_ms + 1, Vec::new()))?.total;
-    let seen_from = begins(today - DAYS).saturating_mul(1_000);
-    let by_day = query(seen_from, today_from, vec![Dimension::Day]);
+    let so_far = report::read(store, &query(month.from_ms, now_ms + 1, Vec::new()))?.total;
+    let seen_from = begins(zone, today.id - DAYS).saturating_mul(1_000);
+    let by_day = query(seen_from, today.from_ms, vec![Dimension::Day]);
     let costs = report::read(store, &by_day)?;
-    let cost_of = |day: i64| {
-        let name = zone.name_of(Window::Day, begins(day));
+    let so_far = SoFar {
+        spent: so_far.cost(),
+        saved: so_far.saved(),
+    };
+    Ok(work_out(zone, now_ms, so_far, |day| {
+        let name = zone.name_of(Window::Day, begins(zone, day));
         let row = costs.rows.iter().find(|row| row.values[0] == name);
         row.map(|row| row.figures.sums.cost)
-    };
+    }))
+}
+
+/// What a month has cost so far.
+#[derive(Clone, Copy, Debug)]
+pub struct SoFar {
+    /// What was spent.
+    pub spent: PicoUsd,
+    /// What was saved, net of losses.
+    pub saved: PicoUsd,
+}
+
+/// Works it out from what the month has cost so far, and what each whole day before today has: `cost_of` takes a day's number since
+/// 1970 in that zone, and gives nothing for one on which there was nothing.
+#[must_use]
+pub fn work_out(
+    zone: &Zone,
+    now_ms: i64,
+    so_far: SoFar,
+    cost_of: impl Fn(i64) -> Option<i128>,
+) -> Forecast {
+    let (month, this_day) = at(zone, now_ms);
+    let today = this_day.id;
     // Days before the first one that cost anything are none: flyball was not there yet.
     let days: Vec<(i64, i128)> = (today - DAYS..today)
         .map(|day| (day, cost_of(day)))
         .skip_while(|(_, cost)| cost.is_none())
         .map(|(day, cost)| (day, cost.unwrap_or(0)))
         .collect();
-    let last = Window::Day.id(zone, month_to.div_euclid(1_000) - 1);
+    let last = Window::Day.id(zone, month.to_ms.div_euclid(1_000) - 1);
     let ahead = Ahead {
         today,
-        left_ms: today_to - now_ms,
-        day_ms: (today_to - today_from).max(1),
+        left_ms: this_day.to_ms - now_ms,
+        day_ms: (this_day.to_ms - this_day.from_ms).max(1),
         last,
     };
-    Ok(Forecast {
-        month: zone.name_of(Window::Month, month_from.div_euclid(1_000)),
+    let spent = so_far.spent;
+    Forecast {
+        month: zone.name_of(Window::Month, month.from_ms.div_euclid(1_000)),
         zone: zone.clone(),
-        spent: month.cost(),
-        saved: month.saved(),
-        expected: ahead
-            .expected(&days)
-            .map(|more| month.cost() + PicoUsd(more)),
-        interval: ahead.interval(&days).map(|(low, high)| {
-            let spent = month.cost();
-            (spent + PicoUsd(low), spent + PicoUsd(high))
-        }),
+        spent,
+        saved: so_far.saved,
+        expected: ahead.expected(&days).map(|more| spent + PicoUsd(more)),
+        interval: ahead
+            .interval(&days)
+            .map(|(low, high)| (spent + PicoUsd(low), spent + PicoUsd(high))),
         days_seen: days.len(),
-    })
+    }
+}
+
+/// A month or a day: its number, and from when to when it is, in milliseconds since 1970.
+struct Span {
+    id: i64,
+    from_ms: i64,
+    to_ms: i64,
+}
+
+/// The month and the day of an instant.
+fn at(zone: &Zone, now_ms: i64) -> (Span, Span) {
+    let span = |window: Window| {
+        let id = window.id(zone, now_ms.div_euclid(1_000));
+        let ms = |s: Option<i64>| s.unwrap_or(0).saturating_mul(1_000);
+        Span {
+            id,
+            from_ms: ms(window.begins_at(zone, id)),
+            to_ms: ms(window.ends_at(zone, id)),
+        }
+    };
+    (span(Window::Month), span(Window::Day))
+}
+
+/// The first second of a day.
+fn begins(zone: &Zone, day: i64) -> i64 {
+    Window::Day.begins_at(zone, day).unwrap_or(0)
 }
 
 /// What is left of a month. Days are numbered since 1970.

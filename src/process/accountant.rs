@@ -44,7 +44,7 @@ struct Seldom {
 }
 
 /// What days add up to, by their number since 1970.
-type Days = BTreeMap<i64, Amounts>;
+pub(crate) type Days = BTreeMap<i64, Amounts>;
 
 /// Reads the books until flyball stops.
 pub(super) async fn keep_reading(
@@ -151,7 +151,8 @@ async fn paces(state: &State, now_ms: i64) -> Result<Paces, Error> {
     })
 }
 
-fn figures(sums: &Amounts) -> PeriodFigures {
+/// What a period has cost, by its sums.
+pub(crate) fn figures(sums: &Amounts) -> PeriodFigures {
     PeriodFigures {
         cost: PicoUsd(sums.cost),
         saved: PicoUsd(sums.baseline - sums.cost),
@@ -159,7 +160,7 @@ fn figures(sums: &Amounts) -> PeriodFigures {
 }
 
 /// The days that periods consist of. Days are numbered since 1970.
-struct Calendar {
+pub(crate) struct Calendar {
     zone: Zone,
     today: i64,
     month: i64,
@@ -170,7 +171,7 @@ struct Calendar {
 
 impl Calendar {
     /// At an instant in seconds since 1970.
-    fn of(zone: &Zone, now: i64) -> Calendar {
+    pub(crate) fn of(zone: &Zone, now: i64) -> Calendar {
         let today = Window::Day.id(zone, now);
         let this = Window::Month.id(zone, now);
         let first_day = |month| {
@@ -199,7 +200,8 @@ impl Calendar {
         }
     }
 
-    fn sum(&self, days: &Days, period: Period) -> Amounts {
+    /// What a period adds up to.
+    pub(crate) fn sum(&self, days: &Days, period: Period) -> Amounts {
         let mut sum = Amounts::default();
         days.range(self.days_of(period))
             .for_each(|(_, day)| sum.add(day));

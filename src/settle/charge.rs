@@ -11,50 +11,50 @@ use std::time::Duration;
 const ROUNDING: PicoUsd = PicoUsd(1_000_000);
 
 /// What is known of an attempt besides its usage.
-pub(super) struct ChargeTerms<'a> {
+pub(crate) struct ChargeTerms<'a> {
     /// The model's price.
-    pub(super) price: Option<&'a Price>,
+    pub(crate) price: Option<&'a Price>,
     /// The service tier that the request named.
-    pub(super) asked: Option<ServiceTier>,
+    pub(crate) asked: Option<ServiceTier>,
     /// The one that the answer's head names.
-    pub(super) told: Option<ServiceTier>,
+    pub(crate) told: Option<ServiceTier>,
     /// The manner that the request named.
-    pub(super) manner: Manner,
+    pub(crate) manner: Manner,
     /// A cap counts it.
-    pub(super) capped: bool,
+    pub(crate) capped: bool,
     /// What is reserved.
-    pub(super) bound: PicoUsd,
+    pub(crate) bound: PicoUsd,
     /// When the request was admitted, seconds since 1970.
-    pub(super) at: i64,
+    pub(crate) at: i64,
     /// At most so many of its input tokens are pictures or film.
-    pub(super) media_tokens_max: u64,
+    pub(crate) media_tokens_max: u64,
     /// How long the provider has worked.
-    pub(super) took: Duration,
+    pub(crate) took: Duration,
 }
 
 /// What is charged.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Charged {
-    pub(super) cost: PicoUsd,
-    pub(super) basis: Basis,
+pub(crate) struct Charged {
+    pub(crate) cost: PicoUsd,
+    pub(crate) basis: Basis,
     /// The part of `cost` that is above what the usage costs.
-    pub(super) excess: PicoUsd,
+    pub(crate) excess: PicoUsd,
     /// What hidden reasoning costs of it.
-    pub(super) reasoning: PicoUsd,
+    pub(crate) reasoning: PicoUsd,
     /// The service tier whose rates hold.
-    pub(super) tier: ServiceTier,
+    pub(crate) tier: ServiceTier,
     /// The manner in which it was made, as far as anybody said.
-    pub(super) manner: Manner,
+    pub(crate) manner: Manner,
     /// The rates of that tier, or what multiplies them in that manner, are not known; the plain ones of the standard tier were taken.
-    pub(super) unpriced: bool,
+    pub(crate) unpriced: bool,
     /// The provider's own figure beside the computed cost.
-    pub(super) compared: Option<Compared>,
+    pub(crate) compared: Option<Compared>,
     /// What the provider's prompt cache took off, less what writing to it has cost beyond reading.
-    pub(super) cache_discount: PicoUsd,
+    pub(crate) cache_discount: PicoUsd,
 }
 
 impl ChargeTerms<'_> {
-    pub(super) fn charge(&self, usage: &Usage, basis: Basis) -> Charged {
+    pub(crate) fn charge(&self, usage: &Usage, basis: Basis) -> Charged {
         let manner = self.made(usage, basis);
         let (tier, price) = self.served(usage, manner);
         let unpriced = self.price.is_some() && price.is_none();

@@ -39,10 +39,10 @@ impl TokenCount {
 }
 
 /// A repeatable stream of numbers: the same parts, the same numbers, on every platform.
-pub(super) struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    pub(super) fn new(seed: u64, parts: &[&str]) -> Dice {
+    pub(crate) fn new(seed: u64, parts: &[&str]) -> Dice {
         let mut hash = Sha256::new();
         hash.update(seed.to_le_bytes());
         for part in parts {
@@ -56,7 +56,7 @@ impl Dice {
     }
 
     /// The next 64 bits (SplitMix64, Steele, Lea and Flood 2014).
-    pub(super) fn roll(&mut self) -> u64 {
+    pub(crate) fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -65,7 +65,7 @@ impl Dice {
     }
 
     /// A number from `low` to `high`, both included.
-    pub(super) fn between(&mut self, low: u64, high: u64) -> u64 {
+    pub(crate) fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.roll() % (high - low + 1)
     }
 }

@@ -258,11 +258,12 @@ fn the_compose_file_pins_images_and_publishes_on_loopback_only() {
         );
     }
     let ports: Vec<&str> = values(&text, "- \"127").collect();
-    assert_eq!(ports.len(), 3);
+    assert_eq!(ports.len(), 4);
     for (port, inside) in [
         ("FLYBALL_GRAFANA_PORT:-8486", 3000),
         ("FLYBALL_PROMETHEUS_PORT:-8487", 9090),
         ("FLYBALL_ALERTMANAGER_PORT:-8488", 8488),
+        ("FLYBALL_PAGE_PORT:-8489", 8489),
     ] {
         let published = format!(".0.0.1:${{{port}}}:{inside}\"");
         assert!(

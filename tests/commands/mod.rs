@@ -1,6 +1,7 @@
 //! The program as a person runs it.
 
 mod comparing;
+mod month;
 mod names;
 mod policy;
 mod reading;

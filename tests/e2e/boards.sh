@@ -6,7 +6,8 @@
 # $FLYBALL_SHARED/tools/render-dashboard draws the boards (Node 20 or newer, npm). prometheus, prometheus-alertmanager, chromium and npm are
 # installed by apt where they are missing. Three teams and five keys ask simulated models and a vendor of ours: a little on each of
 # FLYBALL_BOARDS_DAYS days before (8, each FLYBALL_BOARDS_DAY_SECONDS long, 1; flyball then believes in another date), then for
-# FLYBALL_BOARDS_SECONDS (45). More of these makes better pictures. Leaves target/e2e/boards/*.png and *.json. Ends only what it has started; within 4 minutes once everything is installed.
+# FLYBALL_BOARDS_SECONDS (45). More of these makes better pictures. Then the same boards over days that `flyball demo --days` has made up.
+# Leaves target/e2e/boards/*.png and *.json. Ends only what it has started; within 5 minutes once everything is installed.
 set -euo pipefail
 
 if [ "${FLYBALL_E2E:-}" != 1 ]; then
@@ -212,9 +213,13 @@ days_before() {
     done
 }
 
+free_port() {
+    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
 start_prometheus() {
     local port
-    port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+    port=$(free_port)
     prometheus=http://127.0.0.1:$port
     # The shipped file, faster and with flyball where it is.
     sed -e "s/scrape_interval: .*/scrape_interval: 1s/; s/evaluation_interval: .*/evaluation_interval: 1s/" \
@@ -255,13 +260,28 @@ sys.exit(f"not exported: {sorted(missing)}" if missing else 0)
 END
 }
 
+# The board $1, as $2.png, since $3; Prometheus scrapes every $4 seconds.
 draw() {
-    timeout 100 node "$render/shot.mjs" "$boards/grafana/$1.json" "$prometheus" "$out/boards/$1.png" --scrape 1 --from "now-$((SECONDS - began))s" --to now --strict \
-        --timeout 60 --chromium "$(command -v chromium)" >"$out/boards/$1.json" || {
-        cat "$out/boards/$1.json"
+    timeout 100 node "$render/shot.mjs" "$boards/grafana/$1.json" "$prometheus" "$out/boards/$2.png" --scrape "$4" --from "$3" --to now --strict \
+        --timeout 60 --chromium "$(command -v chromium)" >"$out/boards/$2.json" || {
+        cat "$out/boards/$2.json"
         return 1
     }
-    [ -s "$out/boards/$1.png" ]
+    [ -s "$out/boards/$2.png" ]
+}
+
+# A month that is made up, as compose.yaml shows it: Prometheus takes it, and no panel is empty.
+start_month() {
+    local port
+    "$bin" demo --days 9 --out "$work/month" --json >"$out/boards/month.json" 2>>"$work/flyball.log"
+    promtool tsdb create-blocks-from openmetrics --max-block-duration=168h --quiet "$work/month/metrics.om" "$work/month-tsdb"
+    echo "global: {}" >"$work/month.yml"
+    port=$(free_port)
+    prometheus=http://127.0.0.1:$port
+    prometheus --config.file="$work/month.yml" --storage.tsdb.path="$work/month-tsdb" --storage.tsdb.retention.time=400d --query.lookback-delta=40m \
+        --web.listen-address="127.0.0.1:$port" >"$work/month-prometheus.log" 2>&1 &
+    pids+=($!)
+    until_true 20 metric 'flyball_build_info'
 }
 
 # The traffic runs into caps and asks for a model without a price; nothing else may be wrong.
@@ -297,6 +317,12 @@ sleep 4
 only_expected_alerts
 for name in "${names[@]}"; do
     step "the board $name"
-    draw "$name"
+    draw "$name" "$name" "now-$((SECONDS - began))s" 1
+done
+step "a month that is made up"
+start_month
+for name in "${names[@]}"; do
+    step "the board $name of that month"
+    draw "$name" "month-$name" now-9d 900
 done
 step "PASS: $out/boards"
