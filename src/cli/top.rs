@@ -21,7 +21,7 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 use tokio::sync::watch;
-use told::{Heard, Told};
+use told::{Heard, Told, Unheard};
 use view::{Asks, Reach, View, Wish};
 
 #[derive(Args, Clone, Debug)]
@@ -58,7 +58,9 @@ pub(super) fn run(common: &Common, args: &TopArgs) -> Result<(), String> {
     let mut view = View::new();
     view.by.clone_from(&args.by);
     if args.json || args.once {
-        let (heard, now) = runtime()?.block_on(door.hear(&view.wish()))?;
+        let (heard, now) = runtime()?
+            .block_on(door.hear(&view.wish()))
+            .map_err(|unheard| unheard.why)?;
         match args.json {
             true => println!("{}", ask::as_json(&heard)),
             false => print!("{}", once(view, &heard, &now)),
@@ -158,8 +160,8 @@ fn as_of(now: &ZonedDateTime) -> String {
 
 /// What comes from the flyball while somebody looks.
 enum News {
-    Told(Box<Heard>, ZonedDateTime, String),
-    Silent(String),
+    Told(Box<Heard>, ZonedDateTime, Wish),
+    Silent(Unheard),
     /// The process is asked to end.
     End,
 }
@@ -212,9 +214,11 @@ fn look(
             }
             match news.try_recv() {
                 Ok(News::End) => return Ok(()),
-                Ok(News::Silent(why)) => view.reach = Reach::Not(why),
-                Ok(News::Told(heard, at, by)) => {
-                    let told = Told::read(&heard, &ask::days(&at), &by);
+                Ok(News::Silent(unheard)) => view.reach = Reach::Not(unheard),
+                // The answer to what was asked before; that to what is asked now follows.
+                Ok(News::Told(_, _, wish)) if wish != view.wish() => {}
+                Ok(News::Told(heard, at, wish)) => {
+                    let told = Told::read(&heard, &ask::days(&at), &wish.by);
                     view.take(told, as_of(&at));
                     now = at;
                 }
@@ -234,8 +238,8 @@ async fn keep_asking(
     loop {
         let wish = wishes.borrow_and_update().clone();
         let news = match door.hear(&wish).await {
-            Ok((heard, now)) => News::Told(Box::new(heard), now, wish.by),
-            Err(why) => News::Silent(why),
+            Ok((heard, now)) => News::Told(Box::new(heard), now, wish),
+            Err(unheard) => News::Silent(unheard),
         };
         if tell.send(news).is_err() {
             return;
@@ -245,7 +249,11 @@ async fn keep_asking(
     }
 }
 
-/// A terminal that is left as it was drawn on is of no use to anybody, so an end that is asked for is an orderly one.
+/// How long an orderly end may take.
+const END: Duration = Duration::from_secs(1);
+
+/// A terminal that is left as it was drawn on is of no use to anybody, so an end that is asked for is an orderly one. Where the terminal
+/// itself is gone, whoever waits for its keys never hears of it, so the process ends all the same.
 #[cfg(unix)]
 async fn end_of_process(tell: mpsc::Sender<News>) {
     use tokio::signal::unix::{SignalKind, signal};
@@ -261,6 +269,10 @@ async fn end_of_process(tell: mpsc::Sender<News>) {
         _ = hangup.recv() => {}
     }
     let _ = tell.send(News::End);
+    tokio::time::sleep(END).await;
+    // It may be there after all, only busy.
+    drop(ratatui::try_restore());
+    std::process::exit(1);
 }
 
 #[cfg(not(unix))]

@@ -1,6 +1,6 @@
 //! Asks a flyball's admin listener for what is shown.
 
-use super::told::{Days, Heard};
+use super::told::{Days, Heard, Unheard};
 use super::view::{Period, Wish};
 use super::words::zone;
 use crate::cli::client;
@@ -22,27 +22,54 @@ pub(super) struct Door {
     pub(super) token: Option<SecretString>,
 }
 
+fn away(why: String) -> Unheard {
+    Unheard {
+        word: "not reachable",
+        why,
+    }
+}
+
+fn refused(why: String) -> Unheard {
+    Unheard {
+        word: "refuses to tell",
+        why,
+    }
+}
+
+/// The token is not given, or is another one.
+fn token_needed(given: bool) -> Unheard {
+    let whose = match given {
+        true => "that admin token is not the right one; it is",
+        false => "this needs the admin token:",
+    };
+    Unheard {
+        word: "token needed",
+        why: format!("{whose} FLYBALL_ADMIN_TOKEN, or --admin-token file:PATH or env:NAME"),
+    }
+}
+
 impl Door {
-    async fn ask(&self, path: &str) -> Result<Value, String> {
+    async fn ask(&self, path: &str) -> Result<Value, Unheard> {
         let token = self.token.as_ref().map(ExposeSecret::expose_secret);
         let asked = client::get(&self.url, path, token);
         let answer = match tokio::time::timeout(PATIENCE, asked).await {
-            Ok(answer) => answer.map_err(|_| format!("nothing answers at {}", self.url))?,
+            Ok(answer) => answer.map_err(|_| away(format!("nothing answers at {}", self.url)))?,
             Err(_) => {
-                return Err(format!(
-                    "no answer within {} s at {}",
-                    PATIENCE.as_secs(),
-                    self.url
-                ));
+                let seconds = PATIENCE.as_secs();
+                let why = format!("no answer within {seconds} s at {}", self.url);
+                return Err(away(why));
             }
         };
         match answer.status {
             200 => Ok(answer.json()),
-            401 => Err("this needs the admin token: FLYBALL_ADMIN_TOKEN, or --admin-token file:PATH or env:NAME".to_owned()),
+            401 => Err(token_needed(self.token.is_some())),
             status => {
                 let said = String::from_utf8_lossy(&answer.body);
                 let said: String = said.trim().chars().take(300).collect();
-                Err(if said.is_empty() { format!("HTTP {status}") } else { said })
+                Err(refused(match said.is_empty() {
+                    true => format!("HTTP {status}"),
+                    false => said,
+                }))
             }
         }
     }
@@ -51,13 +78,14 @@ impl Door {
     ///
     /// # Errors
     /// Nothing answers, or it refuses.
-    pub(super) async fn hear(&self, wish: &Wish) -> Result<(Heard, ZonedDateTime), String> {
+    pub(super) async fn hear(&self, wish: &Wish) -> Result<(Heard, ZonedDateTime), Unheard> {
         let health = self.ask("/admin/v1/health").await?;
         if health["version"].is_null() {
-            return Err(format!(
+            let why = format!(
                 "what answers at {} is no flyball's admin listener",
                 self.url
-            ));
+            );
+            return Err(refused(why));
         }
         let now =
             Timestamp::now().to_zoned_datetime(zone(health["time_zone"].as_str().unwrap_or("UTC")));
@@ -80,11 +108,11 @@ impl Door {
         );
         let heard = Heard {
             health,
-            caps,
-            days,
-            forecast,
-            report,
-            decisions,
+            caps: caps.map_err(|unheard| unheard.why),
+            days: days.map_err(|unheard| unheard.why),
+            forecast: forecast.map_err(|unheard| unheard.why),
+            report: report.map_err(|unheard| unheard.why),
+            decisions: decisions.map_err(|unheard| unheard.why),
         };
         Ok((heard, now))
     }

@@ -1,6 +1,6 @@
 //! Draws what is looked at. Reads nothing but the view, so that a test can draw it too; only lines that fit are made at all.
 
-use super::told::{CapLine, Decision, Sums, Who};
+use super::told::{CapLine, Decision, Part, Sums, Who};
 use super::view::{Reach, Tab, View};
 use super::words::{bar, clock, count, moment, named, percent, plain, span, usd};
 use jiff::ZonedDateTime;
@@ -56,20 +56,33 @@ pub(super) struct Canvas<'a> {
     pub(super) ink: Ink,
 }
 
-/// The lines above the pages.
+/// The lines above the pages, where what should be known first fits on one.
 const HEAD: u16 = 6;
+/// It has so many at most.
+const NOTICE_MAX: u16 = 3;
 
 impl Canvas<'_> {
     /// The whole terminal.
     pub(super) fn draw(&self, frame: &mut Frame<'_>) {
+        let area = frame.area();
+        let notice = Paragraph::new(self.notice()).wrap(Wrap { trim: false });
+        let (wide, width) = (self.notice().width(), usize::from(area.width));
+        let tall = match wide <= width {
+            true => 1,
+            // Lines end between words.
+            false => wide.div_ceil(width.saturating_sub(12).max(1)),
+        };
+        let tall = u16::try_from(tall).map_or(NOTICE_MAX, |tall| tall.min(NOTICE_MAX));
         let lines = [
-            Constraint::Length(HEAD),
+            Constraint::Length(HEAD - 1 + tall),
             Constraint::Min(0),
             Constraint::Length(1),
         ];
-        let [head, body, foot] = Layout::vertical(lines).areas(frame.area());
-        self.head(frame, head);
+        let [head, body, foot] = Layout::vertical(lines).areas(area);
+        self.head(frame, head, notice, tall);
         match self.view.tab {
+            // A zero or an empty list would be a statement.
+            _ if self.view.as_of.is_none() => {}
             Tab::All => self.all(frame, body),
             Tab::Who => self.who(frame, body, true),
             Tab::Caps => self.caps(frame, body, true),
@@ -82,10 +95,10 @@ impl Canvas<'_> {
         }
     }
 
-    fn head(&self, frame: &mut Frame<'_>, area: Rect) {
+    fn head(&self, frame: &mut Frame<'_>, area: Rect, notice: Paragraph<'_>, tall: u16) {
         let [first, second, tiles, tabs] = Layout::vertical([
             Constraint::Length(1),
-            Constraint::Length(1),
+            Constraint::Length(tall),
             Constraint::Length(3),
             Constraint::Length(1),
         ])
@@ -95,7 +108,7 @@ impl Canvas<'_> {
         if first.width > 70 {
             frame.render_widget(as_of, first);
         }
-        frame.render_widget(self.notice(), second);
+        frame.render_widget(notice, second);
         self.tiles(frame, tiles);
         frame.render_widget(self.tabs(), tabs);
     }
@@ -104,7 +117,7 @@ impl Canvas<'_> {
         let health = &self.view.told.health;
         let (word, style) = match &self.view.reach {
             Reach::Asking => ("asking …".to_owned(), self.ink.dim()),
-            Reach::Not(_) => ("not reachable".to_owned(), self.ink.bad()),
+            Reach::Not(unheard) => (unheard.word.to_owned(), self.ink.bad()),
             Reach::Well if !health.admits => ("refuses requests".to_owned(), self.ink.bad()),
             Reach::Well if !health.configuration.complaints.is_empty() => {
                 ("ready, old configuration".to_owned(), self.ink.warn())
@@ -123,18 +136,18 @@ impl Canvas<'_> {
     }
 
     fn as_of(&self) -> String {
-        match self.view.as_of.as_str() {
-            "" => String::new(),
-            at => format!("as of {at} "),
+        match &self.view.as_of {
+            None => String::new(),
+            Some(at) => format!("as of {at} "),
         }
     }
 
     /// The one thing that should be known first.
     fn notice(&self) -> Line<'static> {
         let told = &self.view.told;
-        let (text, style) = if let Reach::Not(why) = &self.view.reach {
+        let (text, style) = if let Reach::Not(unheard) = &self.view.reach {
             (
-                format!("{}; asked again every few seconds", plain(why)),
+                format!("{}; asked again every few seconds", plain(&unheard.why)),
                 self.ink.bad(),
             )
         } else if self.view.reach == Reach::Asking {
@@ -199,6 +212,12 @@ impl Canvas<'_> {
             true => format!(" {} lost", usd(-sums.saved)),
             false => format!(" {} saved{share}", usd(sums.saved)),
         };
+        if self.view.told.unknown.contains(&Part::Days) {
+            return Paragraph::new(vec![
+                Line::styled(format!(" {name}"), self.ink.dim()),
+                Line::from(" –"),
+            ]);
+        }
         Paragraph::new(vec![
             Line::styled(format!(" {name}"), self.ink.dim()),
             Line::styled(format!(" {}", usd(sums.cost)), self.ink.bold()),
@@ -237,7 +256,7 @@ impl Canvas<'_> {
                 plain(&view.filter)
             )),
             (false, true) => Line::styled(
-                " q quit  Tab next  ↑↓ select  Enter open  / find  b by  p period  space hold  ? help",
+                " q quit  ? keys  Tab next  ↑↓ move  Enter open  / find  b by  p time  space hold",
                 self.ink.dim(),
             ),
         };
@@ -266,6 +285,14 @@ impl Canvas<'_> {
         self.why(frame, right);
         self.caps(frame, middle, false);
         self.decisions(frame, lower, false);
+    }
+
+    /// What stands in place of lines where there are none, or none are known.
+    fn none(&self, part: Part, nothing: &'static str) -> &'static str {
+        match self.view.told.unknown.contains(&part) {
+            true => "not known yet",
+            false => nothing,
+        }
     }
 
     fn title(&self, text: String) -> Block<'static> {
@@ -326,7 +353,7 @@ impl Canvas<'_> {
         };
         let page = Page {
             title: format!("who, by {}, {}", plain(&view.by), view.period.name()),
-            nothing: "no request in this time",
+            nothing: self.none(Part::Report, "no request in this time"),
             columns: &[
                 (" name", false, Constraint::Min(12)),
                 ("requests", true, Constraint::Length(9)),
@@ -407,7 +434,7 @@ impl Canvas<'_> {
         };
         let page = Page {
             title: "caps".to_owned(),
-            nothing: "no caps; [[cap]] in flyball.toml sets one",
+            nothing: self.none(Part::Caps, "no caps; [[cap]] in flyball.toml sets one"),
             columns: &[
                 (" cap", false, Constraint::Min(14)),
                 ("", false, Constraint::Length(12)),
@@ -438,7 +465,10 @@ impl Canvas<'_> {
         }
         let page = Page {
             title: "decisions".to_owned(),
-            nothing: "no request was routed since flyball started",
+            nothing: self.none(
+                Part::Decisions,
+                "no request was routed since flyball started",
+            ),
             columns: &[
                 (" time", false, Constraint::Length(9)),
                 ("diff.", true, Constraint::Length(5)),

@@ -15,6 +15,15 @@ pub(super) struct Heard {
     pub(super) decisions: Result<Value, String>,
 }
 
+/// Why nothing was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unheard {
+    /// In two or three words.
+    pub(super) word: &'static str,
+    /// In a sentence.
+    pub(super) why: String,
+}
+
 /// The same to be drawn.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Told {
@@ -30,6 +39,38 @@ pub(super) struct Told {
     pub(super) decisions: Vec<Decision>,
     /// What could not be told, and why.
     pub(super) missing: Vec<String>,
+    /// The parts of which nothing is known, which is not the same as nothing.
+    pub(super) unknown: Vec<Part>,
+}
+
+/// What is asked for by itself, beside health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Caps,
+    Days,
+    Forecast,
+    Report,
+    Decisions,
+}
+
+impl Part {
+    const EVERY: [Part; 5] = [
+        Part::Caps,
+        Part::Days,
+        Part::Forecast,
+        Part::Report,
+        Part::Decisions,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Part::Caps => "caps",
+            Part::Days => "days",
+            Part::Forecast => "forecast",
+            Part::Report => "report",
+            Part::Decisions => "decisions",
+        }
+    }
 }
 
 /// How the flyball is.
@@ -202,6 +243,7 @@ pub(super) struct Attempt {
     pub(super) key: String,
     pub(super) team: String,
     pub(super) cost_pico_usd: Option<f64>,
+    pub(super) cause: Option<String>,
     pub(super) tokens: Tokens,
 }
 
@@ -225,16 +267,22 @@ impl Attempt {
     }
 }
 
+impl Outcome {
+    /// The attempts at an answer; those that were asked about another one's answer are none.
+    fn answering(&self) -> impl DoubleEndedIterator<Item = &Attempt> {
+        let all = self.attempts.iter();
+        all.filter(|a| a.cause.as_deref() != Some("check"))
+    }
+}
+
 impl Decision {
     /// The arms that were asked, or the one that was to be.
     pub(super) fn arms(&self) -> String {
-        let attempts = self.outcome.as_ref().map(|o| o.attempts.as_slice());
-        match attempts.unwrap_or_default() {
-            [] => self.attempts.first().cloned().unwrap_or_default(),
-            all => {
-                let arms: Vec<String> = all.iter().map(Attempt::arm).collect();
-                arms.join(" → ")
-            }
+        let answering = self.outcome.iter().flat_map(Outcome::answering);
+        let arms: Vec<String> = answering.map(Attempt::arm).collect();
+        match arms.is_empty() {
+            true => self.attempts.first().cloned().unwrap_or_default(),
+            false => arms.join(" → "),
         }
     }
 
@@ -246,8 +294,9 @@ impl Decision {
         if outcome.attempts.iter().any(|a| a.outcome == "escalated") {
             return "escalated".to_owned();
         }
-        match outcome.attempts.last().map(|a| a.outcome.as_str()) {
-            Some("ok" | "length") if outcome.attempts.len() > 1 => "fell back".to_owned(),
+        let last = outcome.answering().next_back();
+        match last.map(|a| a.outcome.as_str()) {
+            Some("ok" | "length") if outcome.answering().count() > 1 => "fell back".to_owned(),
             Some("ok" | "length") | None => String::new(),
             Some(other) => other.replace('_', " "),
         }
@@ -303,23 +352,66 @@ impl Sums {
 }
 
 impl Told {
+    /// Before anything was heard.
+    pub(super) fn nothing() -> Told {
+        Told {
+            unknown: Part::EVERY.to_vec(),
+            ..Told::default()
+        }
+    }
+
+    /// Keeps what was told before of what could not be told now: a figure of a minute ago says more than none.
+    pub(super) fn or_before(mut self, before: Told) -> Told {
+        let unknown = std::mem::take(&mut self.unknown).into_iter();
+        let (still, kept): (Vec<Part>, Vec<Part>) =
+            unknown.partition(|part| before.unknown.contains(part));
+        self.unknown = still;
+        for part in kept {
+            match part {
+                Part::Caps => self.caps.clone_from(&before.caps),
+                Part::Days => {
+                    self.yesterday = before.yesterday;
+                    self.today = before.today;
+                    self.month = before.month;
+                }
+                Part::Forecast => self.forecast = before.forecast,
+                Part::Report => {
+                    self.total = before.total;
+                    self.who.clone_from(&before.who);
+                    self.why.clone_from(&before.why);
+                }
+                Part::Decisions => self.decisions.clone_from(&before.decisions),
+            }
+        }
+        self
+    }
+
+    /// The report is by something else now.
+    pub(super) fn forget_report(&mut self) {
+        self.who.clear();
+        self.why.clear();
+        self.unknown.push(Part::Report);
+    }
+
     /// Reads what was heard; `today` and `yesterday` are days as reports name them, and `by` is what the report is split by.
     pub(super) fn read(heard: &Heard, days: &Days, by: &str) -> Told {
         let mut told = Told {
             health: read(&heard.health),
             ..Told::default()
         };
-        told.take("caps", &heard.caps, |told, caps| told.caps = caps_of(caps));
-        told.take("days", &heard.days, |told, report| {
+        told.take(Part::Caps, &heard.caps, |told, caps| {
+            told.caps = caps_of(caps)
+        });
+        told.take(Part::Days, &heard.days, |told, report| {
             told.take_days(report, days)
         });
-        told.take("forecast", &heard.forecast, |told, f| {
+        told.take(Part::Forecast, &heard.forecast, |told, f| {
             told.forecast = forecast(f)
         });
-        told.take("report", &heard.report, |told, report| {
+        told.take(Part::Report, &heard.report, |told, report| {
             told.take_who(report, by)
         });
-        told.take("decisions", &heard.decisions, |told, list| {
+        told.take(Part::Decisions, &heard.decisions, |told, list| {
             told.decisions = list["decisions"]
                 .as_array()
                 .into_iter()
@@ -332,13 +424,16 @@ impl Told {
 
     fn take(
         &mut self,
-        what: &str,
+        part: Part,
         heard: &Result<Value, String>,
         put: impl FnOnce(&mut Told, &Value),
     ) {
         match heard {
             Ok(value) => put(self, value),
-            Err(why) => self.missing.push(format!("{what}: {why}")),
+            Err(why) => {
+                self.missing.push(format!("{}: {why}", part.name()));
+                self.unknown.push(part);
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! What somebody at a terminal looks at, and what their keys change of it. Draws nothing and asks nobody.
 
-use super::told::{CapLine, Decision, Told, Who};
+use super::told::{CapLine, Decision, Told, Unheard, Who};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 /// The pages, in the order of their tabs.
@@ -81,7 +81,7 @@ pub(super) enum Reach {
     /// It answers.
     Well,
     /// It does not, and why.
-    Not(String),
+    Not(Unheard),
 }
 
 /// What a key asks of whoever holds the terminal.
@@ -111,8 +111,8 @@ pub(super) struct View {
     pub(super) held: bool,
     pub(super) reach: Reach,
     pub(super) told: Told,
-    /// When it was told.
-    pub(super) as_of: String,
+    /// When it was told; nothing where nothing was told yet.
+    pub(super) as_of: Option<String>,
     /// Lines that a page has; the drawing says it.
     pub(super) page: usize,
 }
@@ -125,6 +125,7 @@ impl View {
         View {
             by: BY[0].to_owned(),
             page: 10,
+            told: Told::nothing(),
             ..View::default()
         }
     }
@@ -148,8 +149,11 @@ impl View {
             .decisions()
             .nth(self.selected)
             .map(|d| d.request.clone());
-        self.told = told;
-        self.as_of = as_of;
+        // The time is that of the figures, of which some may be older now.
+        if told.missing.is_empty() || self.as_of.is_none() {
+            self.as_of = Some(as_of);
+        }
+        self.told = told.or_before(std::mem::take(&mut self.told));
         let place = looked_at.filter(|_| self.open && self.tab == Tab::Decisions);
         if let Some(place) = place.and_then(|id| self.decisions().position(|d| d.request == id)) {
             self.selected = place;
@@ -282,6 +286,7 @@ impl View {
         let at = all.iter().position(|by| *by == self.by).unwrap_or(0);
         self.by.clone_from(&all[(at + 1) % all.len()]);
         self.selected = 0;
+        self.told.forget_report();
         Asks::Anew
     }
 
@@ -291,6 +296,7 @@ impl View {
             .position(|p| *p == self.period)
             .unwrap_or(0);
         self.period = Period::EVERY[(at + 1) % Period::EVERY.len()];
+        self.told.forget_report();
         Asks::Anew
     }
 }

@@ -1,4 +1,4 @@
-use super::super::told::{Days, Heard, Told};
+use super::super::told::{Days, Heard, Told, Unheard};
 use super::*;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -137,6 +137,23 @@ fn a_decision_that_is_opened_tells_both_attempts_and_the_arms() {
 }
 
 #[test]
+fn an_answer_that_was_checked_is_no_fallback() {
+    let mut checked = heard();
+    let mut asked = attempt("judge", "length");
+    asked["cause"] = json!("check");
+    let decision = json!({"at_ms": NOON * 1_000, "outcome": {"cost_usd": "0.004", "saved_usd": "0.1", "attempts": [attempt("small", "ok"), asked]}});
+    checked.decisions = Ok(json!({"decisions": [decision]}));
+    let mut view = View::new();
+    view.take(told(&checked), String::new());
+    press(&mut view, KeyCode::Char('4'));
+    let screen = shown(&view, 140, 40);
+    has(&screen, &[" small@low "]);
+    for wrong in ["fell back", "judge", "→"] {
+        assert!(!screen.contains(wrong), "{wrong} in\n{screen}");
+    }
+}
+
+#[test]
 fn only_what_is_looked_for_is_shown_until_it_is_let_go() {
     let mut view = view();
     press(&mut view, KeyCode::Char('3'));
@@ -157,7 +174,10 @@ fn only_what_is_looked_for_is_shown_until_it_is_let_go() {
 #[test]
 fn what_is_wrong_stands_above_everything() {
     let mut silent = view();
-    silent.reach = Reach::Not("nothing answers at http://127.0.0.1:8485".into());
+    silent.reach = Reach::Not(Unheard {
+        word: "not reachable",
+        why: "nothing answers at http://127.0.0.1:8485".into(),
+    });
     has(
         &shown(&silent, 120, 20),
         &["not reachable", "nothing answers at", "$12.50"],
@@ -179,6 +199,50 @@ fn what_is_wrong_stands_above_everything() {
             "left alone, 5xx 3",
         ],
     );
+}
+
+#[test]
+fn before_anything_is_told_nothing_is_claimed_and_why_stands_there_whole() {
+    let mut view = View::new();
+    let why = "that admin token is not the right one; it is FLYBALL_ADMIN_TOKEN, or --admin-token file:PATH or env:NAME";
+    view.reach = Reach::Not(Unheard {
+        word: "token needed",
+        why: why.into(),
+    });
+    let screen = shown(&view, 60, 24);
+    has(&screen, &["● token needed", "yesterday", "–"]);
+    let words: Vec<&str> = screen.split_whitespace().collect();
+    assert!(words.join(" ").contains(why), "{screen}");
+    for claim in ["$0", "no caps", "no request", "cannot write"] {
+        assert!(!screen.contains(claim), "{claim} in\n{screen}");
+    }
+}
+
+#[test]
+fn what_cannot_be_told_any_more_stays_as_it_was_and_what_never_was_is_not_known() {
+    let mut stopped = heard();
+    stopped.health["admits"] = json!(false);
+    let silent = || Err("the ledger did not answer within 5 s".to_owned());
+    (stopped.days, stopped.report) = (silent(), silent());
+    (stopped.caps, stopped.decisions) = (silent(), silent());
+    let mut view = view();
+    view.take(told(&stopped), "12:00:09 UTC".into());
+    let kept = ["$12.50", "red", "soon", "escalated", "as of 12:00:00 UTC"];
+    has(&shown(&view, 140, 40), &kept);
+    press(&mut view, KeyCode::Char('p'));
+    let screen = shown(&view, 140, 40);
+    assert!(!screen.contains(" red  "), "another time's rows: {screen}");
+    let mut never = View::new();
+    never.take(told(&stopped), String::new());
+    let screen = shown(&never, 140, 40);
+    assert_eq!(screen.matches("not known yet").count(), 3, "{screen}");
+    assert!(!screen.contains("$0"), "{screen}");
+}
+
+#[test]
+fn at_80_columns_the_last_line_names_its_keys_whole() {
+    let screen = shown(&view(), 80, 24);
+    has(&screen, &["q quit", "? keys", "space hold"]);
 }
 
 #[test]
