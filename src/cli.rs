@@ -3,6 +3,7 @@
 mod audit;
 mod bill;
 mod books;
+mod calibrate;
 mod caps;
 mod client;
 mod compare;
@@ -112,6 +113,11 @@ enum Command {
         after_help = "Examples:\n  flyball compare \"Why is the sky blue?\" --arms gpt-5-nano,gpt-5@high\n  flyball compare --file questions.jsonl --arms sim-small,sim-reasoning --grade exact --out answers.jsonl --html page.html"
     )]
     Compare(compare::CompareArgs),
+    /// Tell for each task the cheapest arm that is good enough, with a stated confidence, and what it would save
+    #[command(
+        after_help = "Examples:\n  flyball calibrate\n  flyball calibrate --target 0.95 --rules rules/50-calibrated.toml\n  flyball calibrate --outcomes outcomes.jsonl --arms gpt-5-nano,gpt-5@low,gpt-5@high --by label"
+    )]
+    Calibrate(calibrate::CalibrateArgs),
     /// Show or forget what was learned of the models that are asked first
     #[command(subcommand, after_help = "Example:\n  flyball learn status")]
     Learn(learn::LearnCommand),
@@ -207,6 +213,7 @@ pub fn run() -> ExitCode {
         Command::Fit(args) => grader::fit(&args),
         Command::Eval(args) => grader::eval(&common, &args),
         Command::Compare(args) => compare::run(&common, &args),
+        Command::Calibrate(args) => calibrate::run(&common, &args),
         Command::Learn(command) => learn::run(&common, &command),
         Command::Ledger(command) => books::ledger(&common, &command),
         Command::Audit(command) => audit::run(&common, &command),

@@ -14,6 +14,7 @@ pub mod completion;
 mod confidential;
 mod count;
 mod embeddings;
+mod feedback;
 mod files_batches;
 mod legacy;
 mod lookup;
@@ -43,7 +44,8 @@ use crate::fleet::Arm;
 use crate::ledger::balance::{Full, Requirement};
 use crate::ledger::cap::{AtCap, Dim};
 use crate::ledger::exhaustion::Paces;
-use crate::ledger::record::Outcome;
+use crate::ledger::judged::JudgedBy;
+use crate::ledger::record::{Opening, Outcome};
 use crate::ledger::{HeldRoom, Ledger, Refused, Reservation, now};
 use crate::limits::Limits;
 use crate::money::PicoUsd;
@@ -196,7 +198,9 @@ async fn serve(
     let whole = |body| body::read_body(head, body, &state.limits);
     match call {
         CallKind::Look => lookup::get(&inbound, &state.ledger).await,
-        CallKind::Judge(id) => lookup::judge(&inbound, id, &whole(body).await?),
+        CallKind::Judge(id) => {
+            feedback::judge(&inbound, &state.ledger, id, &whole(body).await?).await
+        }
         CallKind::Describe => models::named(&inbound, &whole(body).await?),
         CallKind::Complete(place) => {
             let body = whole(body).await?;
@@ -529,6 +533,8 @@ impl<'a> Exchange<'a> {
                     Some(said) => {
                         let evidence = self.admission.habits.evidence();
                         probed::compare(evidence, probe, &answer, &said);
+                        let both = (first.opening(), second.opening());
+                        self.keep_outcomes(both, &answer, &said, JudgedBy::Explored);
                     }
                     None => self.may_be_judged(probe, answer.verdict()),
                 }
@@ -574,6 +580,8 @@ impl<'a> Exchange<'a> {
                 let said = answer.text();
                 if let Some((small, said)) = small.as_ref().zip(said) {
                     probed::compare(self.admission.habits.evidence(), probe, small, said);
+                    let both = (first.opening(), second.opening());
+                    self.keep_outcomes(both, small, said, JudgedBy::Escalated);
                 }
                 let shown = small.as_ref().map(Small::shown);
                 // Dropped, it is booked as what it has used so far, and for nothing.
@@ -621,6 +629,26 @@ impl<'a> Exchange<'a> {
         let said = better.ok().and_then(Result::ok);
         let said = said.and_then(|better| better.text().map(str::to_owned));
         Some(said.unwrap_or_default())
+    }
+
+    /// Keeps in the books how the answers of two arms to one request compare. Where nothing is explored nobody would know of those that
+    /// stand, so nothing is kept of the others either.
+    fn keep_outcomes(
+        &self,
+        (cheap, better): (Opening, Opening),
+        small: &Small,
+        said: &str,
+        by: JudgedBy,
+    ) {
+        let explored = self.admission.policy.probing.explore_ppm;
+        let seen = match by {
+            JudgedBy::Explored => explored,
+            _ => 1_000_000,
+        };
+        if let (true, Some(agrees)) = (explored > 0, probed::agrees(small, said)) {
+            let outcomes = probed::outcomes((&cheap, &better), agrees, (by, seen));
+            self.state.ledger.keep_outcomes(outcomes);
+        }
     }
 
     /// Keeps room for two attempts at once, if there is some under every cap and under what the caller wants to spend.

@@ -10,9 +10,11 @@
 //! | [`metrics`], [`folds`], [`evaluate`] | APGR, CPT, calibration; how rows are kept apart; the table of the docs |
 //! | [`replay`] | recorded answers of two models, with what the weak one shows of itself, through the decision |
 //! | [`policy`] | what a policy's decisions were worth on outcomes, beside what costs the same and decides nothing |
+//! | [`calibrate`] | which arm is good enough for a task, with a stated confidence |
 //! | [`chart`] | the cost–quality curve as a picture |
 
 pub mod boost;
+pub mod calibrate;
 pub mod chance;
 pub mod chart;
 pub mod disturb;

@@ -12,6 +12,7 @@ pub mod exhaustion;
 pub mod forecast;
 mod grant;
 pub mod keyring;
+pub mod judged;
 mod lookup;
 mod overrun;
 pub mod pace;
@@ -35,9 +36,10 @@ pub use refuse::Refused;
 pub use reservation::{HeldRoom, Reservation};
 pub use settings::{Address, Settings};
 
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use balance::{Balances, Capped, Crossing, Requirement, Standing};
 use cap::{Cap, Counter, Dims};
+use judged::JudgedAnswer;
 use lookup::Lookup;
 use record::Opening;
 use rollup::Grain;
@@ -312,6 +314,28 @@ impl Ledger {
     pub fn keep_learned(&self, entries: Vec<(String, String)>) {
         if !entries.is_empty() {
             self.writer.send(StoreWork::Learn(entries));
+        }
+    }
+
+    /// Keeps outcomes; nobody waits for that.
+    pub fn keep_outcomes(&self, outcomes: Vec<JudgedAnswer>) {
+        if !outcomes.is_empty() {
+            self.writer.send(StoreWork::Judge(outcomes));
+        }
+    }
+
+    /// Keeps an outcome, and returns when it is durable.
+    ///
+    /// # Errors
+    /// The ledger cannot write.
+    pub async fn keep_outcome(&self, outcome: JudgedAnswer) -> Result<(), Error> {
+        let told = self.writer.ask(StoreWork::Judge(vec![outcome])).await;
+        let failed =
+            |why: String| Error::new(Kind::Overloaded, "the ledger is not available").detail(why);
+        match told {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(why)) => Err(failed(why)),
+            Err(_) => Err(failed("the ledger thread has ended".into())),
         }
     }
 

@@ -17,6 +17,12 @@ const CURVE_EVERY: u32 = 16;
 const SILENT_FOR: Duration = Duration::from_secs(3_600);
 /// Answers that their callers may still judge; an entry is about 300 bytes.
 const DELIVERED_MAX: usize = 10_000;
+/// Keys whose labels are counted, each for each arm; an entry is about 100 bytes. What more keys say is not learned from.
+const JUDGES_MAX: usize = 20_000;
+/// One key's labels of an arm are learned from up to so many, and beyond that while they are no more than this part of all of the arm's:
+/// who always lies, or votes by mistake, moves an arm no further.
+const OF_ONE_KEY: u64 = 20;
+const OF_ONE_KEY_PART: u64 = 4;
 /// One that has given some before has to give none so often in a row.
 const SILENT_AFTER: u32 = 3;
 
@@ -32,8 +38,11 @@ struct Known {
     silent: BTreeMap<(String, Manner), Silence>,
     /// Models that have told probabilities in this manner.
     spoken: BTreeSet<(String, Manner)>,
-    /// Answers that stood and that their callers may judge, by request; and the requests, the oldest first.
-    delivered: HashMap<String, DeliveredAnswer>,
+    /// Answers that stood and that their callers may judge, by request, with what was learned from that; and the requests, the oldest
+    /// first.
+    delivered: HashMap<String, (DeliveredAnswer, Option<bool>)>,
+    /// How many labels of an arm are one key's.
+    judges: HashMap<(i64, String, Effort, Scale), u64>,
     order: VecDeque<String>,
 }
 
@@ -75,6 +84,25 @@ impl Silence {
     fn lasts(&self) -> bool {
         let enough = !self.told_before || self.times >= SILENT_AFTER;
         enough && self.since.elapsed() <= SILENT_FOR
+    }
+}
+
+impl Known {
+    /// Counts one more label of a key, if that leaves it a fair part of the arm's. In open mode all labels are the operator's own.
+    fn counts_judge(&mut self, answer: &DeliveredAnswer) -> bool {
+        let Some(key) = answer.key else {
+            return true;
+        };
+        let arm = &answer.arm;
+        let all = self.learned.get(arm).map_or(0, |l| l.calibration.labels());
+        let place = (key, arm.0.clone(), arm.1, arm.2);
+        if self.judges.len() >= JUDGES_MAX && !self.judges.contains_key(&place) {
+            return false;
+        }
+        let own = self.judges.entry(place).or_default();
+        let fair = *own < OF_ONE_KEY || (*own + 1) * OF_ONE_KEY_PART <= all + 1;
+        *own += u64::from(fair);
+        fair
     }
 }
 
@@ -212,25 +240,40 @@ impl Evidences {
             known.delivered.remove(&oldest);
         }
         known.order.push_back(request.to_owned());
-        known.delivered.insert(request.to_owned(), answer);
+        known.delivered.insert(request.to_owned(), (answer, None));
     }
 
-    /// The caller says whether the answer to a request was good. False where there is none of this key to judge, or it was judged before.
-    #[must_use]
+    /// The caller says whether the answer to a request was good; a later word takes the place of an earlier one. False where there is
+    /// none of this key to judge, or its key has labelled too large a part of what is known of the arm.
     pub fn judged_by_caller(&self, request: &str, key: Option<i64>, good: bool) -> bool {
-        let found = {
-            let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-            let own = known.delivered.get(request).filter(|d| d.key == key);
-            own.cloned()
-                .inspect(|_| drop(known.delivered.remove(request)))
-        };
-        let Some(answer) = found else {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let own = known.delivered.get(request);
+        let Some((answer, before)) = own.filter(|(d, _)| d.key == key).cloned() else {
             return false;
         };
+        if before == Some(good) {
+            return true;
+        }
+        if before.is_none() && !known.counts_judge(&answer) {
+            return false;
+        }
+        if let Some((_, said)) = known.delivered.get_mut(request) {
+            *said = Some(good);
+        }
+        drop(known);
         let (model, effort, scale) = &answer.arm;
-        let added = if good { 0.0 } else { answer.better };
         let arm = (model.as_str(), *effort, *scale);
-        self.judge(arm, answer.logprob, answer.promise, added);
+        let added = if good { 0.0 } else { answer.better };
+        match before {
+            None => self.judge(arm, answer.logprob, answer.promise, added),
+            Some(_) => {
+                let other = if good { answer.better } else { 0.0 };
+                self.learn(arm, |learned| {
+                    learned.calibration.revise(answer.logprob, added - other);
+                    learned.curve = None;
+                });
+            }
+        }
         true
     }
 
@@ -334,6 +377,40 @@ mod tests {
         assert!(!evidences.judged_by_caller("0", Some(1), true));
         assert!(!evidences.judged_by_caller("1", Some(2), true));
         assert!(evidences.judged_by_caller("1", Some(1), true));
-        assert!(!evidences.judged_by_caller("1", Some(1), true));
+    }
+
+    #[test]
+    fn a_later_word_takes_the_place_of_an_earlier_one_and_one_key_labels_no_more_than_its_part() {
+        let evidences = Evidences::default();
+        let answer = |key| DeliveredAnswer {
+            key: Some(key),
+            arm: ("m".into(), Effort::None, Scale::Whole),
+            logprob: -0.1,
+            promise: PROMISE,
+            better: 0.8,
+        };
+        let known = || evidences.learned(false).remove(0).calibration;
+        evidences.delivered("a", answer(1));
+        assert!(evidences.judged_by_caller("a", Some(1), true));
+        let good = known();
+        assert!(evidences.judged_by_caller("a", Some(1), false));
+        assert!(evidences.judged_by_caller("a", Some(1), false));
+        assert_eq!(known().labels(), 1);
+        assert_ne!(known(), good);
+        assert!(evidences.judged_by_caller("a", Some(1), true));
+        assert_eq!(known(), good, "as if nothing else had been said");
+        let judge = |key, n: u32| {
+            let request = format!("{key} {n}");
+            evidences.delivered(&request, answer(key));
+            evidences.judged_by_caller(&request, Some(key), false)
+        };
+        let learned = (0..200).filter(|n| judge(2, *n)).count();
+        assert_eq!(learned, 20, "one label of 21 is another key's");
+        for key in 3..13 {
+            assert_eq!((0..20).filter(|n| judge(key, *n)).count(), 20);
+        }
+        let more = (200..400).filter(|n| judge(2, *n)).count();
+        // A quarter of the 221 labels that there are then, and of its own.
+        assert!((40..60).contains(&more), "{more}");
     }
 }

@@ -5,6 +5,7 @@
 
 mod asking;
 mod grading;
+mod keeping;
 mod page;
 mod questions;
 
@@ -73,6 +74,9 @@ pub(super) struct CompareArgs {
     /// Write the scores as outcomes that `flyball fit` and `flyball eval` read
     #[arg(long, value_name = "FILE", requires = "grade")]
     outcomes: Option<PathBuf>,
+    /// Keep the scores as outcomes in the books, from which `flyball calibrate` learns
+    #[arg(long, requires = "grade")]
+    keep: bool,
     /// The flyball to send to, e.g. http://127.0.0.1:8484 [default: one of its own, with the configuration's providers]
     #[arg(long, value_name = "URL")]
     against: Option<String>,
@@ -119,6 +123,8 @@ pub(super) struct Summary {
 
 pub(super) fn run(common: &Common, args: &CompareArgs) -> Result<(), String> {
     let mut comparison = read(args)?;
+    // Before anything is spent it is known whether it can be kept.
+    let mut kept = args.keep.then(|| keeping::Kept::open(common)).transpose()?;
     runtime()?.block_on(async {
         let house = match &args.against {
             Some(url) => House {
@@ -135,6 +141,9 @@ pub(super) fn run(common: &Common, args: &CompareArgs) -> Result<(), String> {
         house.close().await?;
         done
     })?;
+    if let Some(kept) = &mut kept {
+        kept.keep(&comparison)?;
+    }
     comparison.tell(args)
 }
 

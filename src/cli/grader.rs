@@ -14,6 +14,7 @@ use crate::learn::outcome::{self, JudgedAsk, Outcome};
 use crate::learn::recipe::{self, Labelled, Recipe};
 use crate::learn::{chart, train};
 use clap::Args;
+pub(super) use policy::without_infinities;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs;
@@ -122,7 +123,10 @@ fn text_of(path: &Path) -> Result<String, String> {
 }
 
 /// Every line of a file, read; the first mistakes with their lines.
-fn lines_of<T>(path: &Path, read: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
+pub(super) fn lines_of<T>(
+    path: &Path,
+    read: impl Fn(&str) -> Result<T, String>,
+) -> Result<Vec<T>, String> {
     let text = text_of(path)?;
     let (mut rows, mut wrong) = (Vec::new(), Vec::new());
     for (number, line) in text

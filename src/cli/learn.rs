@@ -4,6 +4,7 @@ use super::books::table;
 use super::{Common, books_at};
 use crate::affinity::LearnedArm;
 use crate::ledger::books;
+use crate::ledger::judged::JudgedBy;
 use crate::ledger::store::Store;
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -18,15 +19,24 @@ pub(super) enum LearnCommand {
         json: bool,
     },
     /// Forget all of it; a flyball that runs goes on with what it knows until it is started anew
-    #[command(after_help = "Example:\n  flyball learn forget")]
-    Forget,
+    #[command(after_help = "Examples:\n  flyball learn forget\n  flyball learn forget --outcomes")]
+    Forget {
+        /// The outcomes instead: what feedback, comparisons and explored requests have said of answers
+        #[arg(long)]
+        outcomes: bool,
+    },
 }
 
 pub(super) fn run(common: &Common, command: &LearnCommand) -> Result<(), String> {
     let mut books = books::open(&books_at(common)?).map_err(|e| e.detail)?;
     match command {
         LearnCommand::Status { json } => status(books.as_mut(), *json),
-        LearnCommand::Forget => {
+        LearnCommand::Forget { outcomes: true } => {
+            let gone = books.forget_outcomes().map_err(|e| e.detail)?;
+            println!("{gone} outcomes forgotten");
+            Ok(())
+        }
+        LearnCommand::Forget { outcomes: false } => {
             let gone = books.forget_learned().map_err(|e| e.detail)?;
             super::noted(
                 books.as_mut(),
@@ -50,6 +60,7 @@ fn status(books: &mut dyn Store, as_json: bool) -> Result<(), String> {
         println!("{}", Value::Array(arms.iter().map(one).collect()));
         return Ok(());
     }
+    outcomes(books)?;
     if arms.is_empty() {
         println!(
             "Nothing was learned so far: no model was asked first. `probe = \"pays\"` in flyball.toml lets cheaper models answer first where that pays."
@@ -76,6 +87,28 @@ fn status(books: &mut dyn Store, as_json: bool) -> Result<(), String> {
     println!(
         "It says: how likely the model takes its own answers to be right, on average. Shift: what is added to the log-odds that are left of it. Labels: answers that a better model's answer was compared with. Drifts: how often its answers were found to have become those of another model, and it was learned anew."
     );
+    Ok(())
+}
+
+/// How many outcomes there are, by who says so.
+fn outcomes(books: &mut dyn Store) -> Result<(), String> {
+    let mut counts = [0_u64; JudgedBy::ALL.len()];
+    books
+        .outcomes(&mut |o| {
+            let place = JudgedBy::ALL.iter().position(|by| *by == o.by);
+            counts[place.unwrap_or_default()] += 1;
+        })
+        .map_err(|e| e.detail)?;
+    let told = JudgedBy::ALL.iter().zip(counts).filter(|(_, n)| *n > 0);
+    let told: Vec<String> = told
+        .map(|(by, n)| format!("{n} by {}", by.name()))
+        .collect();
+    if !told.is_empty() {
+        println!(
+            "Outcomes, from which `flyball calibrate` tells which arm is good enough: {}.",
+            told.join(", ")
+        );
+    }
     Ok(())
 }
 

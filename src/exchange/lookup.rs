@@ -26,29 +26,6 @@ pub(super) async fn get(
     }
 }
 
-/// A caller says whether the answer to its request was good, once.
-pub(super) fn judge(
-    inbound: &Inbound<'_>,
-    id: &str,
-    body: &[u8],
-) -> Result<Response<AnswerBody>, Error> {
-    let said: Value = serde_json::from_slice(body).unwrap_or_default();
-    let Some(good) = said["good"].as_bool() else {
-        let public = "Feedback is {\"good\": true} or {\"good\": false}.";
-        return Err(Error::new(Kind::BadRequest, public));
-    };
-    let key = inbound.caller.key.as_ref().map(|key| key.id);
-    let evidence = inbound.habits.evidence();
-    if !evidence.judged_by_caller(id, key, good) {
-        let public = "There is no such request of this caller whose answer can be judged: it was judged before, is too old, or was not looked at.";
-        return Err(Error::new(Kind::NotFound, public));
-    }
-    Ok(reply::json(
-        StatusCode::OK,
-        json!({"good": good}).to_string(),
-    ))
-}
-
 /// What became of a request; a caller sees its own and no others.
 async fn request(
     ledger: &Arc<Ledger>,

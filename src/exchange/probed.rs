@@ -4,7 +4,8 @@ use super::returned;
 use super::work::{Reply, Unserved, Work};
 use crate::affinity::{DeliveredAnswer, Evidences};
 use crate::dialect::Answer as Read;
-use crate::ledger::record::Shown;
+use crate::ledger::judged::{JudgedAnswer, JudgedBy, SCORE_WHOLE};
+use crate::ledger::record::{Opening, Shown};
 use crate::probe::evidence::{Evidence, Witness};
 use crate::relay::{AnswerBody, Relay, bill_headers};
 use crate::route::Probe;
@@ -210,6 +211,40 @@ pub(super) fn compare(evidences: &Evidences, probe: &Probe, small: &Small, bette
         let added = stands.added_where(first != better);
         evidences.judge(arm, logprob, probe.promise, added);
     }
+}
+
+/// Whether a cheap answer, which was held against the better arm's, says the same; `None` where the better arm's is too long to be compared
+/// word for word, or the cheap one was a stream, of which those that stand are held against nothing. Which answers are compared hangs on the
+/// better arm alone, so that what is told of the cheap one is told of its good and bad answers alike.
+pub(super) fn agrees(small: &Small, better: &str) -> Option<bool> {
+    let Small::Whole { verdict, text, .. } = small else {
+        return None;
+    };
+    let better = gist(better)?;
+    Some(!verdict.shown.sign.is_fault() && gist(text).as_ref() == Some(&better))
+}
+
+/// What the books keep of two answers to one request, of which the better arm's is taken for good. `seen_ppm`: of so many of a million
+/// requests like this one that is known.
+pub(super) fn outcomes(
+    (cheap, better): (&Opening, &Opening),
+    agrees: bool,
+    (by, seen_ppm): (JudgedBy, u32),
+) -> Vec<JudgedAnswer> {
+    let outcome = |arm: &Opening, good: bool| JudgedAnswer {
+        request: arm.request.clone(),
+        model: arm.model.clone(),
+        effort: arm.effort,
+        by,
+        task: arm.task.clone(),
+        difficulty_milli: arm.difficulty_milli,
+        score_ppm: if good { SCORE_WHOLE } else { 0 },
+        cost: None,
+        seen_ppm: i64::from(seen_ppm),
+        at_ms: arm.at_ms,
+        key: arm.key,
+    };
+    vec![outcome(cheap, agrees), outcome(better, true)]
 }
 
 /// An answer of the cheap arm whose delivery is not decided. Dropped, it is booked as what it has used so far, of no use to anybody.

@@ -26,8 +26,8 @@ pub(super) enum CallKind<'p> {
     Look,
     /// The model that the body names: what it can do.
     Describe,
-    /// Whether the answer to the request of this id was good.
-    Judge(&'p str),
+    /// How good the answer to a request was: the one of this id, or the one that the body names.
+    Judge(Option<&'p str>),
 }
 
 impl CallKind<'_> {
@@ -106,9 +106,10 @@ pub(super) fn asked(head: &Parts) -> (&'static dyn Dialect, Result<CallKind<'_>,
         CallKind::Look if method == Method::POST && is_named(dialect, path) => {
             Ok(CallKind::Describe)
         }
-        CallKind::Look if method == Method::POST && judged(path).is_some() => {
-            Ok(CallKind::Judge(judged(path).unwrap_or_default()))
-        }
+        CallKind::Look if method == Method::POST => match judged(path) {
+            Some(request) => Ok(CallKind::Judge(request)),
+            None => Err(no_path(path)),
+        },
         CallKind::Look => Err(no_path(path)),
         call => Ok(call),
     };
@@ -192,10 +193,15 @@ fn by_path(head: &Parts) -> (&'static dyn Dialect, CallKind<'_>) {
     (client, call)
 }
 
-/// The request whose answer is judged at this path.
-fn judged(path: &str) -> Option<&str> {
-    path.strip_prefix("/flyball/requests/")?
-        .strip_suffix("/feedback")
+/// A path at which an answer is judged, and the request if it names one. SDKs put their base URL's `/v1` before it.
+fn judged(path: &str) -> Option<Option<&str>> {
+    let path = path.strip_prefix("/v1").unwrap_or(path);
+    match path.strip_prefix("/flyball/")? {
+        "feedback" => Some(None),
+        path => Some(Some(
+            path.strip_prefix("requests/")?.strip_suffix("/feedback")?,
+        )),
+    }
 }
 
 /// Whether it is for the body to name the model that is asked about.

@@ -13,6 +13,7 @@ use super::cap::{Cap, Counter};
 pub use super::keyring::Key;
 use super::keyring::KeyAct;
 use super::now_ms;
+use super::judged::JudgedAnswer;
 use super::record::{Attempt, Closing, Correction, Forfeit, Opening, Sum, TrueUp};
 use super::rollup::{Amounts, Grain, Group};
 use crate::error::Error;
@@ -96,6 +97,8 @@ pub enum StoreWork {
     Freeze(Frozen),
     /// What was learned: names with what is known of them now.
     Learn(Vec<(String, String)>),
+    /// Outcomes: each takes the place of an earlier one of the same request, arm and judge.
+    Judge(Vec<JudgedAnswer>),
     /// This process is alive; others that are not any more are swept.
     Beat,
     /// Nothing: everything before it is durable.
@@ -214,6 +217,21 @@ pub trait Store: Send {
     /// # Errors
     /// The store fails.
     fn forget_learned(&mut self) -> Result<u64, Error>;
+    /// Calls `each` with every outcome, in the order in which they came.
+    ///
+    /// # Errors
+    /// The store fails.
+    fn outcomes(&mut self, each: &mut dyn FnMut(JudgedAnswer)) -> Result<(), Error>;
+    /// Keeps outcomes, all or none, as [`StoreWork::Judge`] does: for commands, which own no books.
+    ///
+    /// # Errors
+    /// The store fails.
+    fn keep_outcomes(&mut self, outcomes: &[JudgedAnswer]) -> Result<(), Error>;
+    /// Forgets all outcomes; gives how many there were.
+    ///
+    /// # Errors
+    /// The store fails.
+    fn forget_outcomes(&mut self) -> Result<u64, Error>;
     /// The models that are frozen.
     ///
     /// # Errors

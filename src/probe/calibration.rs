@@ -315,6 +315,13 @@ impl Calibration {
         self.labels += 1;
     }
 
+    /// A label is taken back and given anew: the better arm's answer was worth so much more than was said.
+    pub fn revise(&mut self, logprob: f64, change: f64) {
+        if let Some(odds) = log_odds(logprob).filter(|_| change.is_finite()) {
+            self.added[bin(odds)] += change.clamp(-2.0, 2.0);
+        }
+    }
+
     /// How many answers were seen, the faded ones left out.
     #[must_use]
     pub fn answers(&self) -> f64 {

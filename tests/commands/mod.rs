@@ -13,7 +13,7 @@ use serde_json::Value;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-fn flyball(dir: &Path) -> Command {
+pub fn flyball(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_flyball"));
     command
         .env_clear()
@@ -23,7 +23,7 @@ fn flyball(dir: &Path) -> Command {
     command
 }
 
-fn out(command: &mut Command) -> (bool, String, String) {
+pub fn out(command: &mut Command) -> (bool, String, String) {
     let out = ran("the command ends", command, "");
     (
         out.status.success(),

@@ -40,6 +40,7 @@ const LAYERS: [&[&str]; 5] = [
         "ledger::exhaustion",
         "ledger::forecast",
         "ledger::keyring",
+        "ledger::judged",
         "ledger::pace",
         "ledger::record",
         "ledger::replay",

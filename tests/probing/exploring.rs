@@ -135,3 +135,52 @@ async fn an_answer_that_would_have_been_explored_may_still_be_judged() {
     }
     assert!(explored(&flyball).await.is_empty());
 }
+
+/// What the books keep of how the two models' answers compare: model, score in millionths, who says so, and how many of a million are seen.
+async fn outcomes(flyball: &Flyball) -> Vec<(String, i64, &'static str, i64)> {
+    flyball.flush().await;
+    let mut all = Vec::new();
+    let read = flyball.books().outcomes(&mut |o| {
+        assert!(!o.task.is_empty() && o.cost.is_none());
+        all.push((o.model.clone(), o.score_ppm, o.by.name(), o.seen_ppm));
+    });
+    read.expect("the outcomes");
+    all
+}
+
+#[tokio::test]
+async fn what_was_explored_becomes_outcomes_that_know_how_seldom_they_are() {
+    // Both models say the same. Where they did not, the small one would soon not be asked first any more.
+    let upstream = Upstream::start(answer(200, &sure())).await;
+    let toml = format!("probe_explore = 0.1\n{}", config(&upstream));
+    let flyball = Flyball::start_in(folder(), &toml).await;
+    for _ in 0..100 {
+        flyball.chat(&[], ASK).await;
+    }
+    let explored = explored(&flyball).await.len();
+    let all = outcomes(&flyball).await;
+    assert!(
+        explored > 0 && all.len() == 2 * explored,
+        "{explored}: {all:?}"
+    );
+    let of = |model: &str, score| (model.to_owned(), score, "explored", 100_000);
+    for pair in all.chunks(2) {
+        assert_eq!(pair, [of("m-small", 1_000_000), of("m-big", 1_000_000)]);
+    }
+}
+
+#[tokio::test]
+async fn what_was_gone_on_from_becomes_outcomes_only_where_what_stood_does_too() {
+    for (explore, known) in [("0.1", true), ("0", false)] {
+        let upstream = Upstream::start(answer(200, &super::unsure())).await;
+        upstream.answers("m-big", answer(200, &chat(40, 8)));
+        let toml = format!("probe_explore = {explore}\n{}", config(&upstream));
+        let flyball = Flyball::start_in(folder(), &toml).await;
+        let got = flyball.chat(&[], ASK).await;
+        assert_eq!(got.header("x-flyball-probe"), Some("escalated"));
+        let all = outcomes(&flyball).await;
+        let of = |model: &str, score| (model.to_owned(), score, "escalated", 1_000_000);
+        let expected = [of("m-small", 0), of("m-big", 1_000_000)];
+        assert_eq!(all, if known { &expected[..] } else { &[] }, "{explore}");
+    }
+}

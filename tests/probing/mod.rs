@@ -585,7 +585,7 @@ async fn an_explored_answer_stands_and_is_held_against_the_better_arms_which_is_
 }
 
 #[tokio::test]
-async fn the_key_that_asked_may_judge_an_answer_that_stood_and_only_once() {
+async fn the_key_that_asked_may_judge_an_answer_that_stood_and_its_last_word_is_the_label() {
     let upstream = Upstream::start(answer(200, &sure())).await;
     let dir = folder();
     for name in ["app", "other"] {
@@ -611,7 +611,8 @@ async fn the_key_that_asked_may_judge_an_answer_that_stood_and_only_once() {
         (&app, "nonsense", 400, 0),
         (&other, r#"{"good":false}"#, 404, 0),
         (&app, r#"{"good":false}"#, 200, 1),
-        (&app, r#"{"good":false}"#, 404, 1),
+        (&app, r#"{"good":false}"#, 200, 1),
+        (&app, r#"{"good":true}"#, 200, 1),
     ] {
         let got = post(flyball.at(), &path, key, body).await;
         assert_eq!((got.status, labels()), (status, labelled), "{}", got.body);

@@ -4,6 +4,7 @@
 
 mod episodes;
 mod lookups;
+mod outcomes;
 mod replicas;
 mod sums;
 

@@ -770,7 +770,7 @@ fn a_bill_moves_an_attempt_from_one_cause_to_another_and_out_of_what_is_provisio
 /// What a flyball of before would have made of this shared ledger.
 const OLDER: &str = "DROP TABLE fb_audit;
     ALTER TABLE fb_key DROP COLUMN paused;
-    DROP TABLE fb_rollup_group, fb_rollup_hour, fb_rollup_day, fb_kept, fb_carried;
+    DROP TABLE fb_rollup_group, fb_rollup_hour, fb_rollup_day, fb_kept, fb_carried, fb_outcome;
     DROP INDEX fb_attempt_from;
     ALTER TABLE fb_attempt DROP COLUMN baseline_model, DROP COLUMN baseline_effort, DROP COLUMN cause, DROP COLUMN cache_discount;
     UPDATE fb_schema SET version = 4;";

@@ -110,7 +110,7 @@ impl Row {
 }
 
 /// Numbers that Python writes and JSON does not have, such as the log-probability of what cannot be, as null. No figure is made of them.
-fn without_infinities(text: &str) -> Cow<'_, str> {
+pub(in crate::cli) fn without_infinities(text: &str) -> Cow<'_, str> {
     const FOREIGN: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
     if !FOREIGN.iter().any(|word| text.contains(word)) {
         return Cow::Borrowed(text);

@@ -16,6 +16,7 @@ use crate::error::{Error, Kind};
 use crate::ledger::audit::{Deed, Entry};
 use crate::ledger::cap::Counter;
 use crate::ledger::keyring::KeyAct;
+use crate::ledger::judged::JudgedAnswer;
 use crate::ledger::record::{Attempt, Correction, Forfeit, Sum, TrueUp};
 use crate::ledger::rollup::{Amounts, Grain, Group};
 use postgres::Client;
@@ -328,6 +329,18 @@ impl Store for Postgres {
 
     fn forget_learned(&mut self) -> Result<u64, Error> {
         self.read(|c| c.execute("DELETE FROM fb_learned", &[]))
+    }
+
+    fn outcomes(&mut self, each: &mut dyn FnMut(JudgedAnswer)) -> Result<(), Error> {
+        self.read(|c| read::outcomes(c, each))
+    }
+
+    fn keep_outcomes(&mut self, outcomes: &[JudgedAnswer]) -> Result<(), Error> {
+        self.read(|c| write::keep_outcomes(c, outcomes))
+    }
+
+    fn forget_outcomes(&mut self) -> Result<u64, Error> {
+        self.read(|c| c.execute("DELETE FROM fb_outcome", &[]))
     }
 
     fn frozen(&mut self) -> Result<Vec<Frozen>, Error> {

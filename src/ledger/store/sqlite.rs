@@ -16,6 +16,7 @@ use crate::error::{Error, Kind};
 use crate::ledger::audit::{Deed, Entry};
 use crate::ledger::cap::Counter;
 use crate::ledger::keyring::KeyAct;
+use crate::ledger::judged::JudgedAnswer;
 use crate::ledger::record::{Attempt, Correction, Forfeit, Sum, TrueUp};
 use crate::ledger::rollup::{Amounts, Grain, Group};
 use foldhash::{HashMap, HashMapExt};
@@ -190,6 +191,20 @@ impl Store for Sqlite {
 
     fn forget_learned(&mut self) -> Result<u64, Error> {
         let gone = self.db.execute("DELETE FROM learned", []);
+        Ok(u64::try_from(self.tell(gone)?).unwrap_or(u64::MAX))
+    }
+
+    fn outcomes(&mut self, each: &mut dyn FnMut(JudgedAnswer)) -> Result<(), Error> {
+        self.tell(read::outcomes(&self.db, each))
+    }
+
+    fn keep_outcomes(&mut self, outcomes: &[JudgedAnswer]) -> Result<(), Error> {
+        let kept = write::keep_outcomes(&mut self.db, outcomes);
+        self.tell(kept)
+    }
+
+    fn forget_outcomes(&mut self) -> Result<u64, Error> {
+        let gone = self.db.execute("DELETE FROM outcome", []);
         Ok(u64::try_from(self.tell(gone)?).unwrap_or(u64::MAX))
     }
 

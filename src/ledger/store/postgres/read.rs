@@ -3,7 +3,9 @@
 use super::super::columns::{self, ColumnKind, ColumnValue};
 use super::super::sums;
 use super::super::{Frozen, Kept, Key, caps_read};
+use crate::arm::Effort;
 use crate::ledger::cap::Counter;
+use crate::ledger::judged::{JudgedAnswer, JudgedBy};
 use crate::ledger::record::{Attempt, Forfeit, Sum};
 use crate::ledger::rollup::{Amounts, Grain, Group};
 use crate::money::PicoUsd;
@@ -71,6 +73,36 @@ pub(super) fn forfeits(c: &mut impl GenericClient) -> Result<Vec<Forfeit>, postg
         at_ms: r.get(3),
     };
     Ok(rows.iter().map(forfeit).collect())
+}
+
+/// Every outcome, in the order in which they came; a few at a time.
+pub(super) fn outcomes(
+    c: &mut impl GenericClient,
+    each: &mut dyn FnMut(JudgedAnswer),
+) -> Result<(), postgres::Error> {
+    let text = "SELECT request, model, effort, judged_by, task, difficulty_milli, score_ppm, cost::text, seen_ppm, at_ms, key FROM fb_outcome ORDER BY id";
+    let mut rows = c.query_raw::<_, &i64, _>(text, [])?;
+    while let Some(r) = rows.next()? {
+        // What a newer flyball has written of a kind that is not known here says nothing here.
+        let (Some(effort), Some(by)) = (Effort::parse(r.get(2)), JudgedBy::parse(r.get(3))) else {
+            continue;
+        };
+        let cost = r.get::<_, Option<&str>>(7);
+        each(JudgedAnswer {
+            request: r.get(0),
+            model: r.get(1),
+            effort,
+            by,
+            task: r.get(4),
+            difficulty_milli: r.get(5),
+            score_ppm: r.get(6),
+            cost: cost.and_then(|c| c.parse().ok()).map(PicoUsd),
+            seen_ppm: r.get(8),
+            at_ms: r.get(9),
+            key: r.get(10),
+        });
+    }
+    Ok(())
 }
 
 pub(super) fn frozen(c: &mut impl GenericClient) -> Result<Vec<Frozen>, postgres::Error> {

@@ -6,6 +6,7 @@ use super::super::{Given, StoreAnswer, StoreWork};
 use super::{Failed, Owner, read};
 use crate::ledger::balance::{Posting, Want};
 use crate::ledger::cap::{Counter, covered};
+use crate::ledger::judged::{JudgedAnswer, OUTCOMES_MAX};
 use crate::ledger::record::{Closed, Closing, Correction, Opening, Sum, TrueUp, crashed};
 use crate::ledger::replay::{Replay, corrections, counts};
 use crate::ledger::rollup::{Amounts, Grain, Group};
@@ -170,9 +171,50 @@ fn one<'w>(
                 tx.execute(text, &[name, value])?;
             }
         }
+        StoreWork::Judge(outcomes) => judge(tx, outcomes)?,
         StoreWork::Flush | StoreWork::PagesMax(_) => {}
     }
     Ok(StoreAnswer::Done)
+}
+
+/// As in the embedded store.
+fn judge(tx: &mut Transaction<'_>, outcomes: &[JudgedAnswer]) -> Result<(), postgres::Error> {
+    let text = "INSERT INTO fb_outcome (request, model, effort, judged_by, task, difficulty_milli, score_ppm, cost, seen_ppm, at_ms, key)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8::text::numeric, $9, $10, $11)
+        ON CONFLICT (request, judged_by, model, effort) DO UPDATE SET task = excluded.task, difficulty_milli = excluded.difficulty_milli,
+            score_ppm = excluded.score_ppm, cost = excluded.cost, seen_ppm = excluded.seen_ppm, at_ms = excluded.at_ms, key = excluded.key";
+    for o in outcomes {
+        let cost = o.cost.map(|cost| cost.0.to_string());
+        let (effort, by) = (o.effort.name(), o.by.name());
+        tx.execute(
+            text,
+            &[
+                &o.request,
+                &o.model,
+                &effort,
+                &by,
+                &o.task,
+                &o.difficulty_milli,
+                &o.score_ppm,
+                &cost,
+                &o.seen_ppm,
+                &o.at_ms,
+                &o.key,
+            ],
+        )?;
+    }
+    let text = "DELETE FROM fb_outcome WHERE id <= (SELECT MAX(id) FROM fb_outcome) - $1";
+    tx.execute(text, &[&OUTCOMES_MAX]).map(drop)
+}
+
+/// The same for a command.
+pub(super) fn keep_outcomes(
+    c: &mut Client,
+    outcomes: &[JudgedAnswer],
+) -> Result<(), postgres::Error> {
+    let mut tx = c.transaction()?;
+    judge(&mut tx, outcomes)?;
+    tx.commit()
 }
 
 /// As in the embedded store: a request counts once, with its last attempt.

@@ -3,7 +3,9 @@
 use super::super::columns::{self, ColumnKind, ColumnValue};
 use super::super::sums;
 use super::super::{Frozen, Kept};
+use crate::arm::Effort;
 use crate::ledger::cap::Counter;
+use crate::ledger::judged::{JudgedAnswer, JudgedBy};
 use crate::ledger::record::{Attempt, Forfeit, Opening, Sum};
 use crate::ledger::rollup::{Amounts, Grain, Group};
 use crate::money::PicoUsd;
@@ -98,6 +100,40 @@ pub(super) fn learned(db: &Connection) -> rusqlite::Result<Vec<(String, String)>
     db.prepare_cached("SELECT name, value FROM learned ORDER BY name")?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect()
+}
+
+/// Every outcome, in the order in which they came.
+pub(super) fn outcomes(
+    db: &Connection,
+    each: &mut dyn FnMut(JudgedAnswer),
+) -> rusqlite::Result<()> {
+    let mut statement = db.prepare_cached(
+        "SELECT request, model, effort, judged_by, task, difficulty_milli, score_ppm, cost, seen_ppm, at_ms, key FROM outcome ORDER BY id",
+    )?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let name = |at: usize| row.get_ref(at)?.as_str().map_err(rusqlite::Error::from);
+        // What a newer flyball has written of a kind that is not known here says nothing here.
+        let (Some(effort), Some(by)) = (Effort::parse(name(2)?), JudgedBy::parse(name(3)?)) else {
+            continue;
+        };
+        each(JudgedAnswer {
+            request: row.get(0)?,
+            model: row.get(1)?,
+            effort,
+            by,
+            task: row.get(4)?,
+            difficulty_milli: row.get(5)?,
+            score_ppm: row.get(6)?,
+            cost: row
+                .get::<_, Option<i64>>(7)?
+                .map(|c| PicoUsd(i128::from(c))),
+            seen_ppm: row.get(8)?,
+            at_ms: row.get(9)?,
+            key: row.get(10)?,
+        });
+    }
+    Ok(())
 }
 
 pub(super) fn frozen(db: &Connection) -> rusqlite::Result<Vec<Frozen>> {

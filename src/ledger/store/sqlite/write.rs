@@ -6,6 +6,7 @@ use super::super::{EVER, Given, StoreAnswer, StoreWork};
 use super::{OWNER, integer, read};
 use crate::ledger::balance::{Posting, Want};
 use crate::ledger::cap::{Counter, covered};
+use crate::ledger::judged::{JudgedAnswer, OUTCOMES_MAX};
 use crate::ledger::record::{Closed, Closing, Correction, Opening, Sum, TrueUp, crashed};
 use crate::ledger::replay::{Replay, corrections, counts};
 use crate::ledger::rollup::{Grain, Group};
@@ -147,9 +148,49 @@ fn one<'w>(
                 )?;
             }
         }
+        StoreWork::Judge(outcomes) => judge(tx, outcomes)?,
         StoreWork::Beat | StoreWork::Flush | StoreWork::PagesMax(_) => {}
     }
     Ok(StoreAnswer::Done)
+}
+
+/// Keeps outcomes, each in the place of an earlier one of the same request, arm and judge. The oldest go where there are too many.
+fn judge(tx: &Transaction<'_>, outcomes: &[JudgedAnswer]) -> rusqlite::Result<()> {
+    let mut keep = tx.prepare_cached(
+        "INSERT INTO outcome (request, model, effort, judged_by, task, difficulty_milli, score_ppm, cost, seen_ppm, at_ms, key)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+         ON CONFLICT (request, judged_by, model, effort) DO UPDATE SET task = excluded.task, difficulty_milli = excluded.difficulty_milli,
+             score_ppm = excluded.score_ppm, cost = excluded.cost, seen_ppm = excluded.seen_ppm, at_ms = excluded.at_ms, key = excluded.key",
+    )?;
+    for o in outcomes {
+        let cost = o.cost.map(|cost| integer(cost.0)).transpose()?;
+        keep.execute(params![
+            o.request,
+            o.model,
+            o.effort.name(),
+            o.by.name(),
+            o.task,
+            o.difficulty_milli,
+            o.score_ppm,
+            cost,
+            o.seen_ppm,
+            o.at_ms,
+            o.key
+        ])?;
+    }
+    tx.prepare_cached("DELETE FROM outcome WHERE id <= (SELECT MAX(id) FROM outcome) - ?1")?
+        .execute([OUTCOMES_MAX])
+        .map(drop)
+}
+
+/// The same for a command.
+pub(super) fn keep_outcomes(
+    db: &mut Connection,
+    outcomes: &[JudgedAnswer],
+) -> rusqlite::Result<()> {
+    let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    judge(&tx, outcomes)?;
+    tx.commit()
 }
 
 /// Adds an attempt that has just ended to the sums. A request counts once, with its last attempt.
