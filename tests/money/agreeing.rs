@@ -104,10 +104,18 @@ fn cells(line: &str) -> Vec<String> {
     cells
 }
 
+/// The whole number of pico-dollars nearest to an amount that the exposition shows.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "no test spends more than fits"
+)]
+fn exact(dollars: f64) -> i128 {
+    (dollars * PICO_PER_USD as f64).round() as i128
+}
+
 /// What the counters say; they are floats in the exposition, and each stands for a whole number of pico-dollars.
 fn counted(metrics: &str) -> Told {
     let mut told = Told::new();
-    let exact = |dollars: f64| (dollars * PICO_PER_USD as f64).round() as i128;
     for (sample, value) in samples(metrics) {
         let (spend, baseline) = (
             sample.strip_prefix("flyball_spend_usd_total{"),
@@ -243,7 +251,7 @@ async fn counters_reports_exports_caps_and_the_ledger_tell_the_same_dollars_by_t
     let all: i128 = keys.values().sum();
     let month = gauges["flyball_books_cost_usd{period=\"month\"}"];
     let last = gauges["flyball_books_cost_usd{period=\"last_month\"}"];
-    let sum = ((month + last) * PICO_PER_USD as f64).round() as i128;
+    let sum = exact(month + last);
     assert_eq!(sum, all, "the gauges of both months");
     assert_eq!(pico(text(&page["total"]["cost_usd"])), all);
     println!("{calls} requests: all say ${}", PicoUsd(all).usd_text());
@@ -263,7 +271,7 @@ async fn counters_reports_exports_caps_and_the_ledger_tell_the_same_dollars_by_t
         }
         let labels = format!("cap=\"{team} for the month\",scope=\"other\",window=\"month\"");
         let spent = gauges[&format!("flyball_cap_spent_usd{{{labels}}}")];
-        let spent = (spent * PICO_PER_USD as f64).round() as i128;
+        let spent = exact(spent);
         assert_eq!(spent, cost, "the cap of team {team}");
     }
 }
