@@ -12,6 +12,7 @@ mod places;
 mod price;
 mod privacy;
 mod secret;
+mod tls;
 mod vendors;
 pub mod watch;
 
@@ -33,6 +34,7 @@ use crate::reader::{Page, Table, suggest};
 use crate::route::policy::{self, Rule};
 use crate::route::{AfterFailure, CapWebhook, Probing, Recovery};
 use crate::telemetry::otlp::Settings as Export;
+use crate::tls::server::Identity;
 use names::Known;
 use secrecy::SecretString;
 use std::cell::RefCell;
@@ -138,6 +140,8 @@ pub struct Config {
     pub cap_wait: Duration,
     /// How flyball exports to an OpenTelemetry collector, where it does.
     pub otlp: Option<Export>,
+    /// What clients are shown; they speak plain HTTP where it is nothing.
+    pub tls: Option<Identity>,
     /// Where the operator is told of caps that fill up.
     pub cap_webhook: Option<Arc<CapWebhook>>,
     /// Thousandths of a cap that are leased at a time, so that a reservation waits for no disk; 0 leases nothing.
@@ -415,6 +419,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
     let providers: Option<Vec<String>> =
         fleet.map(|fleet| fleet.providers.iter().map(|p| p.name.clone()).collect());
     let otlp = otlp::otlp(reading, top, providers.as_deref());
+    let tls = tls::tls(reading, top);
     let baseline = baseline(top, fleet);
     let aliases = aliases(top, fleet);
     let probing = probing(top, fleet);
@@ -468,6 +473,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
         teams,
         cap_wait,
         otlp,
+        tls,
         cap_webhook,
         lease_permille,
         sessions_max,

@@ -23,6 +23,7 @@ use crate::server;
 use crate::settle::jobs::Jobs;
 use crate::simulate::{self, Simulated};
 use crate::telemetry::{KnownArm, KnownPrices, SimulatedModels, Telemetry, otlp};
+use crate::tls::server::Greeter;
 use crate::upstream::Upstream;
 use crate::upstream::health::Health;
 use accountant::Accountant;
@@ -46,6 +47,8 @@ const DRAIN: Duration = Duration::from_secs(10);
 pub struct Running {
     /// Where traffic goes.
     pub listen: SocketAddr,
+    /// `http`, or `https` where clients speak TLS.
+    pub scheme: &'static str,
     /// Where metrics and health are.
     pub admin: SocketAddr,
     /// What the exchanges work with.
@@ -69,6 +72,7 @@ struct Reloader {
     running: (SocketAddr, SocketAddr, Settings),
     configuration: std::sync::Mutex<ConfigurationState>,
     exports: Option<otlp::Settings>,
+    greeter: Option<Arc<Greeter>>,
 }
 
 /// Starts serving.
@@ -133,6 +137,12 @@ pub async fn start(mut config: Config, overrides: Overrides) -> Result<Running, 
         tokio::runtime::Handle::current(),
     ));
     audit::note_aside(settings.clone(), config.sources.clone(), "start");
+    let scheme = if config.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let greeter = config.tls.clone().map(|tls| Arc::new(Greeter::new(tls)));
     let running = (config.listen, config.admin_listen, settings);
     let reloader = Arc::new(Reloader {
         state: state.clone(),
@@ -143,6 +153,7 @@ pub async fn start(mut config: Config, overrides: Overrides) -> Result<Running, 
         running,
         configuration: std::sync::Mutex::new(now_in_force()),
         exports: config.otlp.clone(),
+        greeter: greeter.clone(),
     });
 
     let (stop, stopped) = watch::channel(false);
@@ -153,7 +164,13 @@ pub async fn start(mut config: Config, overrides: Overrides) -> Result<Running, 
             state.clone(),
             stopped.clone(),
         )),
-        tokio::spawn(serve_traffic(traffic, state.clone(), stopped.clone(), cut)),
+        tokio::spawn(serve_traffic(
+            traffic,
+            greeter.clone(),
+            state.clone(),
+            stopped.clone(),
+            cut,
+        )),
         tokio::spawn(serve_admin(
             admin_listener,
             admin_of(&config, &state, &reloader, admin_at),
@@ -163,6 +180,7 @@ pub async fn start(mut config: Config, overrides: Overrides) -> Result<Running, 
     ];
     Ok(Running {
         listen,
+        scheme,
         admin: admin_at,
         state,
         stop,
@@ -305,6 +323,7 @@ fn publish_known(state: &State) {
 
 async fn serve_traffic(
     listener: tokio::net::TcpListener,
+    greeter: Option<Arc<Greeter>>,
     state: Arc<State>,
     stop: watch::Receiver<bool>,
     cut: watch::Sender<bool>,
@@ -319,7 +338,7 @@ async fn serve_traffic(
         let state = state.clone();
         async move { exchange::handle(&state, request).await }
     };
-    server::accept(listener, limits, drain, handle).await;
+    server::accept(listener, greeter, limits, drain, handle).await;
 }
 
 async fn serve_admin(
@@ -337,7 +356,7 @@ async fn serve_admin(
         grace: ADMIN_GRACE,
         cut: watch::channel(false).0,
     };
-    server::accept(listener, limits, drain, handle).await;
+    server::accept(listener, None, limits, drain, handle).await;
 }
 
 fn admin_of(
@@ -421,6 +440,11 @@ impl Reloader {
             tracing::warn!(
                 "listeners, data_dir, shared_ledger, ledger_keep, lease_permille and sessions_max change only with a restart"
             );
+        }
+        match (&self.greeter, config.tls.take()) {
+            (Some(greeter), Some(identity)) => greeter.replace(identity),
+            (None, None) => {}
+            _ => tracing::warn!("tls begins and ends only with a restart"),
         }
         if config.otlp != self.exports {
             tracing::warn!("otlp changes only with a restart");

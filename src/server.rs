@@ -4,6 +4,7 @@ mod patient;
 
 use crate::error::{Error, Kind};
 use crate::limits::Limits;
+use crate::tls::server::Greeter;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -16,7 +17,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -91,9 +93,14 @@ pub struct Drain {
     pub cut: watch::Sender<bool>,
 }
 
-/// Accepts until it is to stop, then lets open answers finish for a while.
-pub async fn accept<H, F, B>(listener: TcpListener, limits: Limits, drain: Drain, handle: H)
-where
+/// Accepts until it is to stop, then lets open answers finish for a while. With a greeter clients speak TLS.
+pub async fn accept<H, F, B>(
+    listener: TcpListener,
+    greeter: Option<Arc<Greeter>>,
+    limits: Limits,
+    drain: Drain,
+    handle: H,
+) where
     H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body + Send + 'static,
@@ -124,9 +131,25 @@ where
             },
             () = stopped(&mut stop) => break,
         };
-        let (limits, stop, handle) = (limits.clone(), stop.clone(), handle.clone());
+        let (limits, mut stop, handle) = (limits.clone(), stop.clone(), handle.clone());
+        let greeter = greeter.clone();
         connections.spawn(async move {
-            serve(stream, &limits, stop, handle).await;
+            // Small events must leave at once.
+            let _ = stream.set_nodelay(true);
+            match greeter {
+                None => serve(stream, &limits, stop, handle).await,
+                Some(greeter) => {
+                    let greeted = tokio::select! {
+                        greeted = tokio::time::timeout(limits.client_head, greeter.greet(stream)) => greeted,
+                        () = stopped(&mut stop) => return,
+                    };
+                    match greeted {
+                        Ok(Ok(stream)) => serve(stream, &limits, stop, handle).await,
+                        Ok(Err(error)) => tracing::debug!(%error, "a client speaks no TLS as it should"),
+                        Err(_) => tracing::debug!("a client was too slow to begin TLS"),
+                    }
+                }
+            }
             drop(permit);
         });
         while connections.try_join_next().is_some() {}
@@ -153,19 +176,14 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn serve<H, F, B>(
-    stream: TcpStream,
-    limits: &Limits,
-    mut stop: watch::Receiver<bool>,
-    handle: H,
-) where
+async fn serve<S, H, F, B>(stream: S, limits: &Limits, mut stop: watch::Receiver<bool>, handle: H)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
     H: Fn(Request<Incoming>) -> F,
     F: Future<Output = Response<B>>,
     B: Body + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    // Small events must leave at once.
-    let _ = stream.set_nodelay(true);
     let unread = Arc::new(AtomicBool::new(false));
     let service = service_fn(|request: Request<Incoming>| {
         let has_body = !request.body().is_end_stream();

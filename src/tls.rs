@@ -1,7 +1,10 @@
-//! Whom TLS trusts, in one place for everything that flyball itself calls: providers and the shared ledger.
+//! Whom TLS trusts, in one place for everything that flyball itself calls: providers and the shared ledger. What clients of flyball are
+//! shown is [`server`].
 //!
 //! Trusted are Mozilla's roots, which are built in, and this machine's, among which a company keeps a CA of its own. As everywhere,
 //! `SSL_CERT_FILE` and `SSL_CERT_DIR` name others in the place of the machine's. Certificates are always verified.
+
+pub mod server;
 
 use rustls::{ClientConfig, RootCertStore};
 use rustls_native_certs::{CertificateResult, load_native_certs};

@@ -16,6 +16,7 @@ mod dialects;
 mod endpoints;
 mod failures;
 mod flyball;
+mod front;
 mod goldens;
 mod grading;
 mod interleavings;

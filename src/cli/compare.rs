@@ -281,6 +281,7 @@ impl House {
         let mut config = config::load(&overrides).map_err(|all| super::joined(&all))?;
         // Its books are its own, and each arm is asked for by its name.
         (config.caps, config.shared_ledger) = (Shared::default(), None);
+        config.tls = None;
         config.intercept.clear();
         // Every arm is asked with the same token limit; who finds the cap held by the others waits for them.
         (config.lower_limits, config.cap_wait) = (false, CAP_WAIT);

@@ -42,8 +42,8 @@ async fn serve(mut config: Config, overrides: Overrides) -> Result<(), String> {
         .await
         .map_err(|e| e.detail)?;
     say(&format!(
-        "flyball listens on http://{} (metrics and health on http://{})",
-        running.listen, running.admin
+        "flyball listens on {}://{} (metrics and health on http://{})",
+        running.scheme, running.listen, running.admin
     ));
     for note in notes {
         say(&note);
@@ -89,7 +89,7 @@ fn introduction(config: &Config) -> String {
 
 /// Prints a request to try; where only simulated models would answer, also what they answered.
 async fn try_it(running: &Running) {
-    let at = running.listen;
+    let (scheme, at) = (running.scheme, running.listen);
     let body = r#"{"model":"auto","messages":[{"role":"user","content":"What is the capital of France?"}]}"#;
     // From the first key on nobody is answered without one; their secrets are kept nowhere, so a name stands for it.
     let open = running.state.callers.load().open();
@@ -101,10 +101,12 @@ async fn try_it(running: &Running) {
         ),
     };
     say(&format!(
-        "\nTry it:\n  curl -si http://{at}/v1/chat/completions{key} -H 'content-type: application/json' -d '{body}'{where_from}"
+        "\nTry it:\n  curl -si {scheme}://{at}/v1/chat/completions{key} -H 'content-type: application/json' -d '{body}'{where_from}"
     ));
     let policy = running.state.policy.load_full();
-    if open && policy.fleet.models.iter().all(|m| m.simulated) {
+    // By an address nobody is whom a certificate names, so where there is one only its owner can try.
+    let plain = scheme == "http";
+    if plain && open && policy.fleet.models.iter().all(|m| m.simulated) {
         let body = json!({"model": "auto", "messages": [{"role": "user", "content": "What is the capital of France?"}]});
         match client::post(
             &format!("http://{at}"),
@@ -127,7 +129,7 @@ async fn try_it(running: &Running) {
         false => " API key = a key of `flyball key create NAME`.",
     };
     say(&format!(
-        "\nPoint an SDK at it: base_url = \"http://{at}/v1\" (OpenAI), \"http://{at}\" (Anthropic).{key} Ctrl-C stops."
+        "\nPoint an SDK at it: base_url = \"{scheme}://{at}/v1\" (OpenAI), \"{scheme}://{at}\" (Anthropic).{key} Ctrl-C stops."
     ));
 }
 

@@ -174,7 +174,12 @@ fn each_outside_door_has_one_keeper() {
         ),
         (
             "rustls::",
-            &["tls", "upstream::tls", "ledger::store::postgres::tls"],
+            &[
+                "tls",
+                "tls::server",
+                "upstream::tls",
+                "ledger::store::postgres::tls",
+            ],
         ),
         ("tiktoken_rs", &["tokens"]),
         (
