@@ -7,6 +7,12 @@ use crate::tls::server::{Identity, Wrong};
 /// The identity that the table names; nothing where there is no table, or where nobody serves.
 pub(super) fn tls(reading: &Reading<'_>, top: &Table<'_>) -> Option<Identity> {
     let table = top.table("tls")?;
+    let identity = identity(reading, &table);
+    table.finish();
+    identity
+}
+
+fn identity(reading: &Reading<'_>, table: &Table<'_>) -> Option<Identity> {
     let known = ["certificate", "key", "clients"].map(|name| (name, table.text(name)));
     let [certificate, key, clients] = known;
     for (name, value) in [certificate, key] {
@@ -21,7 +27,7 @@ pub(super) fn tls(reading: &Reading<'_>, top: &Table<'_>) -> Option<Identity> {
         return None;
     }
     let read = |(name, path): (&'static str, Option<&str>)| {
-        let text = reading.file(&table, name, &reading.path(path?))?;
+        let text = reading.file(table, name, &reading.path(path?))?;
         Some((name, text))
     };
     let authorities = read(clients);

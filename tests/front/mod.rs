@@ -93,7 +93,7 @@ async fn asked(
 ) -> io::Result<(String, TlsStream<TcpStream>)> {
     let mut stream = connected(flyball, config).await?;
     let request = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: front.test\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
     stream.write_all(request.as_bytes()).await?;
@@ -188,7 +188,7 @@ async fn another_certificate_takes_its_place_while_it_serves_and_a_wrong_one_doe
     .await;
     // A connection that was there goes on.
     let request = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: front.test\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{ASK}",
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{ASK}",
         ASK.len()
     );
     old.write_all(request.as_bytes()).await.expect("sent");
@@ -246,7 +246,9 @@ fn mistakes_of_the_table_are_told_with_their_line() {
             format!("{toml}[simulate]\n"),
         )
         .expect("written");
-        let all = flyball::config::load(&overrides(&dir)).expect_err(toml);
+        let Err(all) = flyball::config::load(&overrides(&dir)) else {
+            panic!("{toml} is taken");
+        };
         let all: Vec<String> = all.iter().map(ToString::to_string).collect();
         assert!(all.iter().any(|one| one.contains(says)), "{toml}: {all:?}");
         assert!(!all.join("\n").contains("PRIVATE"), "{all:?}");
