@@ -46,6 +46,7 @@ COLOURS = {
     "<1k": "green", "1-4k": "#96d98d", "4-16k": "yellow", "16-64k": "orange", "64k+": "red", "no_price": "purple", "unbounded": "yellow", "frozen": "blue",
     "reported": "green", "counted": "blue", "bound": "orange", "void": "#6e6e6e", "equal": "green", "above": "red", "below": "orange",
     "model": "orange", "effort": "blue",
+    "hit": "green", "shared": "#96d98d", "miss": "blue", "refresh": "purple", "bypass": "#6e6e6e",
 }
 # Labels whose values are a closed set of few, so that each has its own colour.
 CLOSED = {
@@ -63,6 +64,7 @@ CLOSED = {
     "change": ("none", "model", "effort"),
     "prompt": ("<1k", "1-4k", "4-16k", "16-64k", "64k+"),
     "compared": ("equal", "above", "below"),
+    "result": ("hit", "shared", "miss", "refresh", "bypass"),
 }
 
 
@@ -385,12 +387,16 @@ def cost():
             (rate(baseline), "baseline"), (rate(spend), "spent"), place=(12, 8), fill=15)
     b.lines("Spent, by model", "US dollars an hour, stacked.", "a model that grows alone points at one app: choose it above and look at Who.", USD_AN_HOUR,
             (dearest("flyball_cost_usd_total", "model"), "{{model}}"), place=(12, 8), stack="normal")
-    b.bars("Saved, by cause", "`route`: another model. `effort`: the same model thought less. `local`: your own machine. `batch`: a cheaper service tier. `prompt_cache`: a warmer cache than the baseline's.",
+    b.bars("Saved, by cause", "`route`: another model. `effort`: the same model thought less. `local`: your own machine. `batch`: a cheaper service tier. `prompt_cache`: a warmer cache than the baseline's. `response_cache`: an answer of before.",
            "no `effort` although a thinking model is used: let a rule give a range of efforts.", USD, (f"({total('flyball_savings_usd_total', 'cause')})", "{{cause}}"), place=(8, 7), colour="green")
     b.bars("Lost, by cause", "`escalated`: answers that had to be replaced. `check`: asking whether an answer is right. `cold`: a cold prompt cache. `dearer`: a dearer arm. `client_gone`: nobody waited for it.",
            "see Routing for escalations and changes of arm; `client_gone` is an app's own time limit.", USD, (f"({total('flyball_losses_usd_total', 'cause')})", "{{cause}}"), place=(8, 7), colour="orange")
     b.bars("Prompt caches took off, by model", "Cached tokens at the full price minus at the cached price, minus what writing them cost.", "a model that is missing has no warm cache: its apps change the beginning of their prompts.",
            USD, (ranked("flyball_cached_usd_total", "model"), "{{model}}"), place=(8, 7), colour="green")
+    b.lines("The response cache, by what it had", "Requests a minute that wanted something of it. `hit`: an answer of before. `shared`: one on its way. `bypass`: it may not share.",
+            "nearly all `miss`: something in the requests differs each time (docs/response-cache.md).", A_MINUTE, (rate("flyball_response_cache_requests_total", "result"), "{{result}}"), place=(8, 7), stack="normal")
+    b.lines("What the response cache keeps", "Bytes, answers on their way included.", "at its maximum all day: raise `bytes_max`, or lower `ttl`.", "bytes", (f"sum({of('flyball_response_cache_bytes')})", "kept"), place=(8, 7))
+    b.lines("What it lets go for lack of room", "Answers a minute that went before they were too old.", "much beside few hits: raise `bytes_max`.", A_MINUTE, (rate("flyball_response_cache_evictions_total"), "let go"), place=(8, 7))
     b.row("Who")
     where = "The seven dearest, and the rest."
     b.bars("Teams", f"US dollars spent. {where}", "choose the team above: the figures at the top are then its own.", USD, (ranked(spend, "team"), "{{team}}"))

@@ -11,6 +11,7 @@ pub mod picture;
 mod places;
 mod price;
 mod privacy;
+mod response_cache;
 mod secret;
 mod tls;
 mod vendors;
@@ -31,6 +32,7 @@ use crate::price::Catalogue;
 use crate::private::Privacy;
 use crate::provider::Kind;
 use crate::reader::{Page, Table, suggest};
+use crate::response_cache::Settings as CacheSettings;
 use crate::route::policy::{self, Rule};
 use crate::route::{AfterFailure, CapWebhook, Probing, Recovery};
 use crate::telemetry::otlp::Settings as Export;
@@ -132,6 +134,8 @@ pub struct Config {
     pub overlay: Option<Arc<Overlay>>,
     /// What makes a request confidential by what is in it, where anything does.
     pub privacy: Option<Arc<Privacy>>,
+    /// How equal requests share answers, where they may.
+    pub response_cache: Option<CacheSettings>,
     /// The caps.
     pub caps: Shared,
     /// The teams, each with its organisation (or nothing).
@@ -416,6 +420,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
     let fleet = (whole && !stock.unknown).then_some(&stock.fleet);
     let (rules, rule_files) = rules(reading, top, fleet);
     let privacy = privacy::privacy(reading, top, &rules, fleet);
+    let response_cache = response_cache::response_cache(reading, top, &rules);
     let providers: Option<Vec<String>> =
         fleet.map(|fleet| fleet.providers.iter().map(|p| p.name.clone()).collect());
     let otlp = otlp::otlp(reading, top, providers.as_deref());
@@ -469,6 +474,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
         probing,
         recovery,
         privacy,
+        response_cache,
         caps,
         teams,
         cap_wait,

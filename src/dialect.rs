@@ -190,6 +190,11 @@ pub trait Dialect: Send + Sync {
         false
     }
 
+    /// It does something besides being answered, so that an answer of before is not all that it asks for.
+    fn has_effects(&self, _request: &Request<'_>) -> bool {
+        false
+    }
+
     /// The client of this request is not shown what a model thinks.
     fn hides_thoughts(&self, _request: &Request<'_>) -> bool {
         false

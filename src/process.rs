@@ -18,6 +18,7 @@ use crate::fleet;
 use crate::ledger::store::Key;
 use crate::ledger::{Address, Ledger, Settings, books, now};
 use crate::provider::simulated::EMBEDDER;
+use crate::response_cache::ResponseCache;
 use crate::route::Policy;
 use crate::server;
 use crate::settle::jobs::Jobs;
@@ -27,7 +28,7 @@ use crate::tls::server::Greeter;
 use crate::upstream::Upstream;
 use crate::upstream::health::Health;
 use accountant::Accountant;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use keys::{Follower, Keys};
 use notices::Notices;
 use std::net::SocketAddr;
@@ -117,6 +118,7 @@ pub async fn start(mut config: Config, overrides: Overrides) -> Result<Running, 
         telemetry,
         callers: ArcSwap::default(),
         affinity: Affinity::default(),
+        response_cache: ArcSwapOption::new(response_cache_of(&config)),
         paces: ArcSwap::default(),
         policy: ArcSwap::from_pointee(policy_of(&config)),
         limits: config.limits.clone(),
@@ -281,6 +283,12 @@ pub fn policy_of(config: &Config) -> Policy {
         privacy: config.privacy.clone(),
         probing: config.probing.clone(),
     }
+}
+
+/// The response cache of this configuration, empty.
+fn response_cache_of(config: &Config) -> Option<Arc<ResponseCache>> {
+    let settings = config.response_cache?;
+    Some(Arc::new(ResponseCache::new(settings)))
 }
 
 fn publish_known(state: &State) {
@@ -455,6 +463,11 @@ impl Reloader {
                 tracing::warn!("simulated models start only with a restart")
             }
             None => {}
+        }
+        let cache = &self.state.response_cache;
+        if cache.load().as_ref().map(|cache| cache.settings) != config.response_cache {
+            cache.store(response_cache_of(&config));
+            self.state.tell_response_cache();
         }
         self.state.policy.store(Arc::new(policy_of(&config)));
         publish_known(&self.state);

@@ -3,7 +3,10 @@
 //! Reading is driven by the client: a slow reader slows the provider down, and a client that goes away drops the relay,
 //! which closes the provider's connection at once and settles the attempt.
 
+mod followed;
 mod patience;
+
+pub use followed::Followed;
 
 use crate::affinity::Makers;
 use crate::chat::answer::Fault;
@@ -36,6 +39,10 @@ pub enum AnswerBody {
     Whole(Full<Bytes>),
     /// Relayed as it comes.
     Relayed(Box<Relay>),
+    /// An answer that others listen to as well.
+    Followed(Box<Followed>),
+    /// A stream of before, to be given once more; nothing once it was given.
+    Replayed(Option<Bytes>),
 }
 
 impl AnswerBody {
@@ -59,20 +66,28 @@ impl Body for AnswerBody {
                 .poll_frame(cx)
                 .map_err(|never| match never {}),
             AnswerBody::Relayed(relay) => relay.poll(cx),
+            AnswerBody::Followed(followed) => followed.poll(cx),
+            AnswerBody::Replayed(bytes) => {
+                Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
+            }
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             AnswerBody::Whole(full) => full.is_end_stream(),
-            AnswerBody::Relayed(_) => false,
+            AnswerBody::Relayed(_) | AnswerBody::Followed(_) => false,
+            AnswerBody::Replayed(bytes) => bytes.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             AnswerBody::Whole(full) => full.size_hint(),
-            AnswerBody::Relayed(_) => SizeHint::default(),
+            // A stream has no length that is told, one of before neither.
+            AnswerBody::Relayed(_) | AnswerBody::Followed(_) | AnswerBody::Replayed(_) => {
+                SizeHint::default()
+            }
         }
     }
 }

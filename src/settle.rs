@@ -5,7 +5,12 @@
 
 pub(crate) mod charge;
 pub mod jobs;
+mod paid;
+mod replayed;
 mod trust;
+
+pub use paid::Paid;
+pub use replayed::Replayed;
 
 use crate::affinity::{Habits, Use, UserTurn, Warmth};
 use crate::arm::Effort;
@@ -135,6 +140,8 @@ pub struct Around {
     pub alive: Arc<()>,
     /// The exchange as traces see it.
     pub trace: Trace,
+    /// Whoever may give the answer to others; nobody, as a rule.
+    pub paid: Option<Arc<Paid>>,
 }
 
 /// What an attempt's input tokens are counted from.
@@ -628,6 +635,7 @@ impl OpenAttempt {
             self.void(Outcome::RefusedUpstream);
             return None;
         }
+        self.tell_end(outcome);
         let usage = match self.seen.usage {
             Some(usage) if !self.is_doubted(&usage) => usage,
             _ => {
@@ -646,6 +654,38 @@ impl OpenAttempt {
         }
         self.count_then_close(Charge::Told, outcome);
         None
+    }
+
+    /// Tells whoever may give the answer to others that it has come to its own end, and is for the client.
+    fn tell_end(&self, outcome: Outcome) {
+        let Some(paid) = &self.around.paid else {
+            return;
+        };
+        let whole = matches!(outcome, Outcome::Ok | Outcome::Length);
+        let unfit = matches!(self.seen.finish, Some(Finish::Filtered | Finish::Refused));
+        if whole && !unfit && self.for_another().is_none() {
+            let attempt = &self.reservation.opening().attempt;
+            paid.ended(attempt, outcome == Outcome::Length);
+        }
+    }
+
+    /// What the same answer would cost at least if it were asked for once more: its provider would find the prompt in its cache, as far as it
+    /// keeps any.
+    fn again(&self, usage: &Usage, charged: &Charged) -> PicoUsd {
+        let model = &self.job.arm.model;
+        let read = usage.input_total();
+        let kept = cost::cache_lifetime(model, || true).is_some() && read >= cost::PREFIX_MIN;
+        let warm = Stayed {
+            warm: if kept { read } else { 0 },
+            ..Stayed::default()
+        };
+        let made = Usage {
+            manner: charged.manner,
+            ..*usage
+        };
+        let served = (charged.tier, self.reservation.at());
+        let again = cost::on_baseline(&self.job.arm, &made, warm, served);
+        again.unwrap_or_default().min(charged.cost)
     }
 
     /// Whether what was told is not the provider's last word, or contradicts itself.
@@ -831,6 +871,9 @@ impl OpenAttempt {
             self.around.telemetry.unpriced_tier(provider);
         }
         let closing = self.closing(usage, &charged, outcome);
+        if let Some(paid) = &self.around.paid {
+            paid.booked(&closing.attempt, self.again(&usage, &charged));
+        }
         let bill = Bill {
             cost: closing.cost,
             baseline: closing.baseline,

@@ -10,7 +10,7 @@ pub use decisions::{DecidedFor, NotedDecision};
 
 use crate::arm::{Effort, Tier};
 use crate::error::{Error, Kind};
-use crate::ledger::record::{Closing, Compared, Opening};
+use crate::ledger::record::{Cause, Closing, Compared, Opening};
 use crate::money::PicoUsd;
 use crate::private::Classes;
 use crate::upstream::Upstream;
@@ -81,6 +81,55 @@ impl ProbePart {
             ProbePart::Check => "check",
         }
     }
+}
+
+/// What the response cache had for a request that wanted something of it. A closed set: a metric's label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheResult {
+    /// An answer of before.
+    Hit,
+    /// An answer that was on its way to an equal request.
+    Shared,
+    /// Nothing.
+    Miss,
+    /// It was not asked, since a fresh answer was wanted.
+    Refresh,
+    /// It was not asked, since the request may not share, or there is no cache.
+    Bypass,
+}
+
+impl CacheResult {
+    /// Every result.
+    pub const ALL: [CacheResult; 5] = [
+        CacheResult::Hit,
+        CacheResult::Shared,
+        CacheResult::Miss,
+        CacheResult::Refresh,
+        CacheResult::Bypass,
+    ];
+
+    /// The name in metrics and in the answer's head.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            CacheResult::Hit => "hit",
+            CacheResult::Shared => "shared",
+            CacheResult::Miss => "miss",
+            CacheResult::Refresh => "refresh",
+            CacheResult::Bypass => "bypass",
+        }
+    }
+}
+
+/// How much the response cache keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheFigures {
+    /// Bytes, what is on its way included.
+    pub bytes: usize,
+    /// Answers.
+    pub entries: u64,
+    /// Answers that had to go for lack of room since this was told last.
+    pub evicted: u64,
 }
 
 /// What is another in a turn than in the one before it. A closed set: a metric's label.
@@ -416,6 +465,16 @@ impl Telemetry {
         self.metrics.probed(model, outcome);
     }
 
+    /// A request wanted something of the response cache.
+    pub fn response_cache(&self, result: CacheResult) {
+        self.metrics.response_cache(result);
+    }
+
+    /// So much is kept in the response cache.
+    pub fn response_cache_size(&self, figures: &CacheFigures) {
+        self.metrics.response_cache_size(figures);
+    }
+
     /// A job in the background has begun, or this has become of it.
     pub fn job(&self, provider: &str, event: JobEnd) {
         self.metrics.job(provider, event.name());
@@ -485,6 +544,7 @@ fn log_attempt(e: &AttemptClosed<'_>) {
         outcome = c.outcome.name(),
         status = e.status,
         basis = c.basis.name(),
+        cause = c.cause.map(Cause::name),
         input = c.usage.input,
         cached = c.usage.cached,
         cache_write = c

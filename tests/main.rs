@@ -8,6 +8,7 @@
 mod admin;
 mod bad_input;
 mod boards;
+mod caching;
 mod calibrating;
 mod caps;
 mod client;

@@ -58,6 +58,7 @@ impl Dialect for Anthropic {
             signs: &[("anthropic-version", "")],
             // The last one that takes sampling parameters.
             version: Some(("anthropic-version", "2023-06-01")),
+            features: &["anthropic-beta"],
             // https://platform.claude.com/docs/en/api/rate-limits: the tokens are those of the tightest limit in effect.
             allowances: &[
                 AllowanceHeaders {

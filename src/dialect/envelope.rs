@@ -61,6 +61,8 @@ pub struct Envelope {
     pub query_key: Option<&'static str>,
     /// The header that says the version of the API, and the version in which a translated request is written.
     pub version: Option<(&'static str, &'static str)>,
+    /// Other headers of a request by which the API answers differently.
+    pub features: &'static [&'static str],
     /// The header of an answer that tells in which service tier it was made.
     pub tier: Option<&'static str>,
     /// The headers of an answer that tell how much its provider allows.
@@ -82,6 +84,7 @@ impl Envelope {
         signs: &[],
         query_key: None,
         version: None,
+        features: &[],
         tier: None,
         allowances: &[],
         files: &[],

@@ -59,6 +59,7 @@ impl Dialect for OpenAiChat {
 
     fn envelope(&self) -> &'static Envelope {
         &Envelope {
+            features: &["openai-beta"],
             allowances: OPENAI_ALLOWANCES,
             files: &["/v1/files", "/openai/v1/files"],
             batches: &["/v1/batches", "/openai/v1/batches"],

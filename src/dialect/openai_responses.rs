@@ -43,6 +43,7 @@ impl Dialect for OpenAiResponses {
 
     fn envelope(&self) -> &'static Envelope {
         &Envelope {
+            features: &["openai-beta"],
             allowances: OPENAI_ALLOWANCES,
             answers: &["/v1/responses", "/openai/v1/responses"],
             ..Envelope::PLAIN
@@ -174,6 +175,12 @@ impl Dialect for OpenAiResponses {
     /// Unless it is told not to store it, its client counts on that.
     fn is_kept(&self, request: &Request<'_>) -> bool {
         request.fields.some("store") != Some("false")
+    }
+
+    /// It adds to a conversation that the vendor keeps, or is answered in the background.
+    fn has_effects(&self, request: &Request<'_>) -> bool {
+        let background = request.fields.some("background") == Some("true");
+        background || request.fields.some("conversation").is_some()
     }
 
     fn renamed(&self, request: &Request<'_>) -> Vec<Renamed> {

@@ -3,7 +3,7 @@
 
 use super::wishes::{self, Wishes};
 use crate::affinity::{Habits, Items, Makers, Warmth};
-use crate::arm::Effort;
+use crate::arm::{Effort, Tier};
 use crate::caller::Caller;
 use crate::dialect::Dialect;
 use crate::error::{Error, Kind};
@@ -103,6 +103,18 @@ pub struct Admission<'a> {
     pub(super) tags: Vec<(String, String)>,
     /// The same of an attempt that is made for a comparison alone; made once, if anybody asks.
     tags_of_exploring: OnceLock<Vec<(String, String)>>,
+}
+
+/// Who has made an answer, as the head of that answer says it.
+pub(super) struct Maker<'a> {
+    pub(super) provider: &'a str,
+    pub(super) model: &'a str,
+    pub(super) effort: Effort,
+    pub(super) tier: Tier,
+    pub(super) task: &'a str,
+    pub(super) rule: &'a str,
+    pub(super) difficulty: Option<f64>,
+    pub(super) simulated: bool,
 }
 
 /// What the books say of an attempt besides who asked for it.
@@ -286,6 +298,32 @@ impl<'a> Admission<'a> {
             return Err(Error::new(Kind::PrivateOnly, public).code("flyball_private"));
         }
         Ok(())
+    }
+
+    /// The row of a request that is given an answer which was made before.
+    pub(super) fn opening_of_shared(&self, maker: &Maker<'_>) -> Opening {
+        let dims = self.dims(None);
+        Opening {
+            request: self.id.to_owned(),
+            attempt: uuid::Uuid::now_v7().to_string(),
+            at_ms: now_ms(),
+            key: self.caller.key.as_ref().map(|k| k.id),
+            organisation: dims.organisation.to_owned(),
+            team: dims.team.to_owned(),
+            session: dims.session.to_owned(),
+            tags: self.tags.clone(),
+            provider: maker.provider.to_owned(),
+            model: maker.model.to_owned(),
+            effort: maker.effort,
+            tier: maker.tier,
+            task: maker.task.into(),
+            rule: maker.rule.into(),
+            difficulty_milli: maker.difficulty.map_or(0, thousandths),
+            dialect: self.dialect.name().into(),
+            simulated: maker.simulated,
+            catalogue: self.policy.catalogue.version.clone(),
+            ..Opening::default()
+        }
     }
 
     /// The row that opens an attempt.

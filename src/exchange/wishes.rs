@@ -4,8 +4,10 @@ use crate::arm::{Effort, Objective};
 use crate::caller::Caller;
 use crate::error::Error;
 use crate::money::PicoUsd;
+use crate::response_cache::Wish;
 use http::header::HeaderName;
 use http::request::Parts;
+use std::time::Duration;
 
 /// Most tags in one request; each is a string of at most 64 bytes.
 const TAGS_MAX: usize = 16;
@@ -23,8 +25,39 @@ pub(super) struct Wishes {
     pub(super) private: bool,
     pub(super) session: Option<String>,
     pub(super) tags: Vec<(String, String)>,
+    /// What it wants of the response cache; nothing where it says nothing.
+    pub(super) cache: Option<CacheWish>,
     /// Who is to keep files and batches.
     provider: Option<String>,
+}
+
+/// What a request says of the response cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CacheWish {
+    /// It wants this of it.
+    Share(Wish),
+    /// Whatever rules say, it is answered anew and its answer is not kept.
+    Off,
+}
+
+impl CacheWish {
+    fn parse(text: &str) -> Option<CacheWish> {
+        let (way, rest) = match text.split_once(',') {
+            Some((way, rest)) => (way.trim(), Some(rest.trim())),
+            None => (text, None),
+        };
+        match (way, rest) {
+            ("off", None) => Some(CacheWish::Off),
+            ("refresh", None) => Some(CacheWish::Share(Wish::Refresh)),
+            ("use", None) => Some(CacheWish::Share(Wish::Use(None))),
+            ("use", Some(rest)) => {
+                let age = rest.strip_prefix("max-age=")?.parse().ok()?;
+                let age = Some(Duration::from_secs(age));
+                Some(CacheWish::Share(Wish::Use(age)))
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Wishes {
@@ -97,6 +130,15 @@ pub(super) fn read(head: &Parts, caller: &Caller) -> Result<Wishes, Error> {
             "provider" => wishes.provider = Some(text.to_owned()),
             "tags" => add_tags(&mut wishes.tags, text)
                 .ok_or_else(|| wrong(name, "at most 16 pairs k=v,k=v of at most 64 bytes each"))?,
+            "cache" => {
+                let wish = CacheWish::parse(text);
+                wishes.cache = Some(wish.ok_or_else(|| {
+                    wrong(
+                        name,
+                        "use, refresh or off, and with use an age in seconds: \"use, max-age=60\"",
+                    )
+                })?);
+            }
             "deadline" => {
                 return Err(wrong(
                     name,
@@ -106,7 +148,7 @@ pub(super) fn read(head: &Parts, caller: &Caller) -> Result<Wishes, Error> {
             _ => {
                 return Err(wrong(
                     name,
-                    "one of objective, effort, max-cost-usd, privacy, session, tags",
+                    "one of objective, effort, max-cost-usd, privacy, session, tags, cache",
                 ));
             }
         }
@@ -138,6 +180,29 @@ fn add_tags(tags: &mut Vec<(String, String)>, text: &str) -> Option<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_response_cache_is_asked_in_a_few_words() {
+        let using = |seconds: Option<u64>| {
+            let age = seconds.map(Duration::from_secs);
+            Some(CacheWish::Share(Wish::Use(age)))
+        };
+        for (text, wish) in [
+            ("use", using(None)),
+            ("use, max-age=60", using(Some(60))),
+            ("use,max-age=0", using(Some(0))),
+            ("refresh", Some(CacheWish::Share(Wish::Refresh))),
+            ("off", Some(CacheWish::Off)),
+            ("off, max-age=1", None),
+            ("use, max-age=-1", None),
+            ("use, ttl=1", None),
+            ("use,", None),
+            ("on", None),
+            ("", None),
+        ] {
+            assert_eq!(CacheWish::parse(text), wish, "{text}");
+        }
+    }
 
     #[test]
     fn a_header_may_tighten_what_the_key_says_and_never_loosen_it() {

@@ -303,6 +303,8 @@ pub enum Cause {
     Batch,
     /// Saved: the baseline's own arm has answered, and found more in its provider's cache than the baseline is taken to find.
     PromptCache,
+    /// Saved: it was given the answer to an equal request of before.
+    ResponseCache,
     /// Lost: its own evidence was against it, and another arm has answered.
     Escalated,
     /// Lost: it was asked about another answer.
@@ -317,12 +319,13 @@ pub enum Cause {
 
 impl Cause {
     /// Why something is saved.
-    pub const SAVINGS: [Cause; 5] = [
+    pub const SAVINGS: [Cause; 6] = [
         Cause::Route,
         Cause::Effort,
         Cause::Local,
         Cause::Batch,
         Cause::PromptCache,
+        Cause::ResponseCache,
     ];
     /// Why something is lost.
     pub const LOSSES: [Cause; 5] = [
@@ -342,6 +345,7 @@ impl Cause {
             Cause::Local => "local",
             Cause::Batch => "batch",
             Cause::PromptCache => "prompt_cache",
+            Cause::ResponseCache => "response_cache",
             Cause::Escalated => "escalated",
             Cause::Check => "check",
             Cause::Cold => "cold",

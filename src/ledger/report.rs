@@ -218,9 +218,9 @@ pub struct Figures {
     /// What its attempts add up to.
     pub sums: Amounts,
     /// What was saved, in the order of [`Cause::SAVINGS`].
-    pub saved_by: [PicoUsd; 5],
+    pub saved_by: [PicoUsd; Cause::SAVINGS.len()],
     /// What was lost, in the order of [`Cause::LOSSES`].
-    pub lost_by: [PicoUsd; 5],
+    pub lost_by: [PicoUsd; Cause::LOSSES.len()],
 }
 
 impl Figures {

@@ -75,6 +75,7 @@ impl Accountant {
     }
 
     async fn look(&mut self, state: &State) {
+        state.tell_response_cache();
         match self.read(state).await {
             Ok(()) => self.complained = false,
             Err(why) if self.complained => {

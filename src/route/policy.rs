@@ -125,6 +125,8 @@ pub struct Route {
     pub never: Vec<String>,
     /// Only `to` may answer first. Otherwise another arm may where `to` has none that can.
     pub strict: bool,
+    /// Equal requests share their answer, unless they say otherwise.
+    pub cache: bool,
     /// What may answer where `to` fails, in this order. Nothing else is ever a paid fallback.
     pub fallback: Vec<Target>,
 }
@@ -240,6 +242,7 @@ pub fn default_rule() -> Rule {
             probe: None,
             never: Vec::new(),
             strict: false,
+            cache: false,
             fallback: Vec::new(),
         },
         examples: Vec::new(),

@@ -4,6 +4,7 @@
 //! The only place where money becomes a float; metrics are not the books.
 
 mod books;
+mod cache;
 mod caps;
 mod dollars;
 mod make;
@@ -15,8 +16,8 @@ pub use caps::{CapFigures, CapMoney, CapRefusal};
 pub use who::KnownKey;
 
 use super::{
-    AttemptClosed, Decided, JobEnd, KINDS, KnownArm, KnownPrices, SimulatedModels, TurnChange,
-    kind_name,
+    AttemptClosed, CacheFigures, CacheResult, Decided, JobEnd, KINDS, KnownArm, KnownPrices,
+    SimulatedModels, TurnChange, kind_name,
 };
 use crate::arm::Tier;
 use crate::dialect;
@@ -24,6 +25,7 @@ use crate::ledger::record::{Basis, Cause, Compared, Opening};
 use crate::money::{PICO_PER_USD, PicoUsd};
 use crate::private::Class;
 use books::BooksGauges;
+use cache::CacheSeries;
 use caps::Caps;
 use dollars::Dollars;
 use make::Make;
@@ -77,6 +79,7 @@ pub struct Metrics {
     pub(super) overruns: IntCounter,
     pub(super) dropped_fields: IntCounterVec,
     probes: IntCounterVec,
+    cache: CacheSeries,
     anomalies: IntCounterVec,
     unmetered: IntCounterVec,
     jobs: IntCounterVec,
@@ -191,6 +194,7 @@ impl Metrics {
                 "Requests on which a cheaper model was asked first, by what became of its answer.",
                 &["model", "outcome"],
             ),
+            cache: CacheSeries::new(m),
             dropped_fields: m.counts(
                 "flyball_dropped_fields_total",
                 "Fields of requests that the model's dialect does not have and that were let go.",
@@ -456,6 +460,14 @@ impl Metrics {
         let known = self.read();
         let provider = known.provider(provider);
         self.jobs.with_label_values(&[provider, event]).inc();
+    }
+
+    pub(super) fn response_cache(&self, result: CacheResult) {
+        self.cache.answered(result);
+    }
+
+    pub(super) fn response_cache_size(&self, figures: &CacheFigures) {
+        self.cache.set(figures);
     }
 
     pub(super) fn probed(&self, model: &str, outcome: &str) {

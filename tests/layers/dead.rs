@@ -6,7 +6,11 @@ use std::fs;
 use std::path::Path;
 
 /// Public for tests alone, each with its reason.
-const FOR_TESTS: [(&str, &str); 2] = [
+const FOR_TESTS: [(&str, &str); 3] = [
+    (
+        "listeners",
+        "nobody but a test has to know when all have come that are to share an answer",
+    ),
     (
         "pretend_full_disk",
         "a full disk cannot be had on every machine",

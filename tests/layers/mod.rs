@@ -54,6 +54,7 @@ const LAYERS: [&[&str]; 5] = [
     &[
         "upstream",
         "relay",
+        "response_cache",
         "affinity",
         "ledger",
         "telemetry",
@@ -187,6 +188,7 @@ fn each_outside_door_has_one_keeper() {
             &[
                 "telemetry::metrics",
                 "telemetry::metrics::books",
+                "telemetry::metrics::cache",
                 "telemetry::metrics::caps",
                 "telemetry::metrics::dollars",
                 "telemetry::metrics::make",

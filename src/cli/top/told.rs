@@ -313,13 +313,14 @@ impl Decision {
     }
 }
 
-/// Names of the causes as people say them; the first five are savings.
-const CAUSES: [(&str, &str); 10] = [
+/// Names of the causes as people say them; the first six are savings.
+const CAUSES: [(&str, &str); 11] = [
     ("route", "a cheaper model"),
     ("effort", "less effort"),
     ("local", "own models"),
     ("batch", "batch and flex"),
     ("prompt_cache", "a warmer prompt cache"),
+    ("response_cache", "answers of before"),
     ("escalated", "asked first in vain"),
     ("check", "comparisons"),
     ("cold", "colder prompt cache"),

@@ -211,11 +211,12 @@ fn route(table: Table<'_>, fleet: Option<&Fleet>) -> Option<Route> {
     }
     let probe = table.flag("probe");
     let says = [
-        "tier", "arm", "least", "most", "effort", "floor", "probe", "never",
+        "tier", "arm", "least", "most", "effort", "floor", "probe", "never", "cache",
     ];
     if !says.iter().any(|key| table.has(key)) {
         let help = Some(
-            "write a tier, an arm, or bounds: least, most, effort, floor, probe, never".to_owned(),
+            "write a tier, an arm, or bounds: least, most, effort, floor, probe, never; or cache"
+                .to_owned(),
         );
         table.complain("tier", "the route says nothing", help);
     }
@@ -223,6 +224,7 @@ fn route(table: Table<'_>, fleet: Option<&Fleet>) -> Option<Route> {
         table.complain("effort", "the arm has an effort already", None);
     }
     let strict = table.flag("strict").unwrap_or(false);
+    let cache = table.flag("cache").unwrap_or(false);
     let fallback = table.words("fallback").unwrap_or_default();
     let fallback = fallback
         .iter()
@@ -240,6 +242,7 @@ fn route(table: Table<'_>, fleet: Option<&Fleet>) -> Option<Route> {
         probe,
         never: never.into_iter().map(|word| word.text).collect(),
         strict,
+        cache,
         fallback,
     })
 }
