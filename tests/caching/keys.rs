@@ -204,14 +204,19 @@ async fn who_is_not_known_gets_nothing_of_what_is_kept() {
     let dir = tempfile::tempdir().expect("a folder");
     make_key(&dir, "app", None, |_| {});
     make_key(&dir, "gone", None, |key| key.expires = Some(2));
+    make_key(&dir, "still", None, |key| key.paused = true);
     let toml = format!("{}\n{ON}share = \"all\"\n", compatible(&upstream));
     let flyball = Flyball::start_in(dir, &toml).await;
     let app = [("authorization", "Bearer fb_app"), USE];
     assert_eq!(had(&flyball.chat(&app, &body(false)).await), "miss");
     assert_eq!(had(&flyball.chat(&app, &body(false)).await), "hit");
-    for headers in [&[USE][..], &[USE, ("authorization", "Bearer fb_gone")]] {
+    for (headers, status) in [
+        (&[USE][..], 401),
+        (&[USE, ("authorization", "Bearer fb_gone")], 401),
+        (&[USE, ("authorization", "Bearer fb_still")], 403),
+    ] {
         let refused = flyball.chat(headers, &body(false)).await;
-        assert_eq!((refused.status, had(&refused)), (401, "nothing"));
+        assert_eq!((refused.status, had(&refused)), (status, "nothing"));
     }
 }
 
