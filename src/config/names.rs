@@ -74,13 +74,12 @@ impl<'a> Known<'a> {
     /// What a key, or what is to be another of it, names that nobody has.
     #[must_use]
     pub fn doubts_about(&self, change: &KeyChange) -> Vec<Doubt> {
-        let models = change.models.iter().flatten();
-        let mut doubts: Vec<Doubt> = models.filter_map(|model| self.model(model)).collect();
         // Without any [[team]] the teams are whatever the keys say.
         let team = change.team.as_ref().filter(|team| !team.is_empty());
-        if let Some(team) = team.filter(|_| !self.teams.is_empty()) {
-            doubts.extend(self.team(team));
-        }
+        let team = team.filter(|_| !self.teams.is_empty());
+        let mut doubts: Vec<Doubt> = team.and_then(|team| self.team(team)).into_iter().collect();
+        let models = change.models.iter().flatten();
+        doubts.extend(models.filter_map(|model| self.model(model)));
         for cap in change.caps.iter().flatten() {
             let found = self.doubts(&cap.counter.scope);
             doubts.extend(found.into_iter().map(|(_, doubt)| doubt));
