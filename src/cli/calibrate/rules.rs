@@ -23,13 +23,13 @@ pub(super) fn write(path: &Path, told: &Told, fleet: Option<&Fleet>) -> Result<S
         true => format!("{} is new.\n", path.display()),
         false => format!("{} has changed:\n{}", path.display(), diff(&before, &text)),
     };
-    said.push_str("Look at it, put it into the folder rules/ beside flyball.toml, and run `flyball check`. Where there is no such folder yet, the starter rules have to go there too: mkdir rules && flyball rules show > rules/90-starter.toml\n");
+    said.push_str("Look at it, put it into the folder rules/ beside flyball.toml, as 50-calibrated.toml, and run `flyball check`. Where there is no such folder yet, the starter rules have to go there first: mkdir rules && flyball rules show > rules/00-starter.toml\n");
     Ok(said)
 }
 
 fn text(told: &Told, fleet: Option<&Fleet>) -> String {
     let mut text = String::from(
-        "# Written by `flyball calibrate`; what a rule rests on stands above it. Callers who ask for the best or the fastest answer are not bound.\n",
+        "# Written by `flyball calibrate`; what a rule rests on is its why. Callers who ask for the best or the fastest answer are not bound.\n",
     );
     for found in &told.found {
         let _ = match found.named() {
@@ -54,7 +54,7 @@ fn text(told: &Told, fleet: Option<&Fleet>) -> String {
                     [Objective::Cheap, Objective::Balanced].map(|o| format!("\"{}\"", o.name()));
                 writeln!(
                     text,
-                    "\n# {why}\n[[rule]]\nname = \"{}\"\nwhy = \"{why}\"\nwhen = {{ task = [\"{task}\"]{difficulty}, objective = [{}] }}\nroute = {{ arm = \"{}\" }}",
+                    "\n[[rule]]\nname = \"{}\"\nwhy = \"{why}\"\nwhen = {{ task = [\"{task}\"]{difficulty}, objective = [{}] }}\nroute = {{ arm = \"{}\" }}",
                     name(found),
                     objectives.join(", "),
                     written
