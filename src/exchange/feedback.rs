@@ -120,12 +120,12 @@ fn number(score_ppm: i64) -> f64 {
 
 /// The attempt whose answer went to the client of this key.
 fn delivered(attempts: &[Attempt], key: Option<i64>) -> Option<&Attempt> {
-    let answers = attempts.iter().filter(|a| a.opening.key == key);
+    let mut answers = attempts.iter().filter(|a| a.opening.key == key);
     let delivered = |a: &&Attempt| {
         let closing = a.closing.as_ref();
         closing.is_some_and(|c| !c.is_aside() && matches!(c.outcome, Outcome::Ok | Outcome::Length))
     };
-    answers.filter(delivered).next_back()
+    answers.rfind(delivered)
 }
 
 fn outcome(answer: &Attempt, score_ppm: i64) -> JudgedAnswer {

@@ -63,7 +63,7 @@ impl Logged {
             return;
         };
         let traffic = self.groups.entry(group).or_default();
-        traffic.paid = traffic.paid + c.cost;
+        traffic.paid += c.cost;
         if c.is_aside() || !matches!(c.outcome, Outcome::Ok | Outcome::Length) {
             return;
         }
@@ -88,7 +88,7 @@ impl Logged {
             };
             if let Some(cost) = cost {
                 let would = traffic.would.entry(name.clone()).or_default();
-                *would = *would + cost;
+                *would += cost;
             }
         }
     }
