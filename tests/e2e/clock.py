@@ -5,7 +5,7 @@
 
 libfaketime (Debian: faketime) moves the wall clock of one flyball and of nothing else, forwards by 36 hours, then back by 96, then to
 where it was. After each jump requests go out on a key with a cap for the day; then metrics, reports, the forecast and the export are read.
-The jumps are proved by the times that the ledger has noted. About 15 seconds.
+The jumps are proved by the times that the ledger has noted. A few seconds.
 """
 
 import argparse
