@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 const VALUE_MAX: usize = 200;
 /// Settings that are shown; of more than that only the files' hashes tell.
 const SETTINGS_MAX: usize = 5_000;
-/// Words in the name of a setting whose value is not shown.
-const HIDDEN: [&str; 8] = [
+/// Words in the name of a setting whose value is not shown: secrets, and what the operator holds to be confidential.
+const HIDDEN: [&str; 11] = [
     "key",
     "token",
     "secret",
@@ -19,6 +19,9 @@ const HIDDEN: [&str; 8] = [
     "header",
     "credential",
     "cookie",
+    "words",
+    "patterns",
+    "examples",
 ];
 /// Names with such a word whose values are names and no secrets.
 const SHOWN: [&str; 3] = ["key", "each", "keys"];
