@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::ledger::audit::{Deed, shown};
 use crate::ledger::store::Store;
 use crate::ledger::{Settings, books, now_ms};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::path::PathBuf;
 use std::sync::Mutex;
 
@@ -38,7 +38,9 @@ fn note(books: &mut dyn Store, now: Value, who: &str) -> Result<(), Error> {
     let last = last.and_then(|entry| serde_json::from_str::<Value>(&entry.line).ok());
     // Each entry has the whole of what was so after it, and what was so before it as far as that is another.
     let before = last.map_or(Value::Null, |line| line["after"].clone());
-    if before == now {
+    // Where there is no file there is nothing that somebody has changed.
+    let nothing = before.is_null() && now["files"].as_object().is_none_or(Map::is_empty);
+    if nothing || before == now {
         return Ok(());
     }
     let changed = match &before {
@@ -69,6 +71,8 @@ mod tests {
         let settings = Settings::embedded(dir.path());
         let mut books = books::make(&settings).expect("books");
         let of = |cap: &str| json!({"files": {"f": cap}, "settings": {"cap": cap, "x": "1"}});
+        let none = json!({"files": {}, "settings": {}});
+        note(books.as_mut(), none, "a test").expect("nothing to note");
         for cap in ["5", "5", "6"] {
             note(books.as_mut(), of(cap), "a test").expect("noted");
         }
