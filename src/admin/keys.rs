@@ -210,9 +210,8 @@ async fn done(
     } else {
         StatusCode::OK
     };
-    let told = with_secret(&key, keyring::told(&key, &sums, now()), secret);
+    let mut told = with_secret(&key, keyring::told(&key, &sums, now()), secret);
     let warnings: Vec<String> = doubts.iter().map(ToString::to_string).collect();
-    let mut told = told;
     told["in_force"] = json!(in_force);
     if !warnings.is_empty() {
         told["warnings"] = json!(warnings);
