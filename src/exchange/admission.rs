@@ -300,9 +300,8 @@ impl<'a> Admission<'a> {
         Ok(())
     }
 
-    /// The row of a request that is given an answer which was made before.
-    pub(super) fn opening_of_shared(&self, maker: &Maker<'_>) -> Opening {
-        let dims = self.dims(None);
+    /// What every row of this request says, whoever answers it.
+    fn opening_of(&self, dims: &Dims<'_>) -> Opening {
         Opening {
             request: self.id.to_owned(),
             attempt: uuid::Uuid::now_v7().to_string(),
@@ -312,6 +311,14 @@ impl<'a> Admission<'a> {
             team: dims.team.to_owned(),
             session: dims.session.to_owned(),
             tags: self.tags.clone(),
+            catalogue: self.policy.catalogue.version.clone(),
+            ..Opening::default()
+        }
+    }
+
+    /// The row of a request that is given an answer which was made before.
+    pub(super) fn opening_of_shared(&self, maker: &Maker<'_>) -> Opening {
+        Opening {
             provider: maker.provider.to_owned(),
             model: maker.model.to_owned(),
             effort: maker.effort,
@@ -321,24 +328,14 @@ impl<'a> Admission<'a> {
             difficulty_milli: maker.difficulty.map_or(0, thousandths),
             dialect: self.dialect.name().into(),
             simulated: maker.simulated,
-            catalogue: self.policy.catalogue.version.clone(),
-            ..Opening::default()
+            ..self.opening_of(&self.dims(None))
         }
     }
 
     /// The row that opens an attempt.
     pub(super) fn opening(&self, label: &AttemptLabel<'_>) -> Opening {
         let model = &label.arm.model;
-        let dims = self.dims(Some(label.arm));
         Opening {
-            request: self.id.to_owned(),
-            attempt: uuid::Uuid::now_v7().to_string(),
-            at_ms: now_ms(),
-            key: self.caller.key.as_ref().map(|k| k.id),
-            organisation: dims.organisation.to_owned(),
-            team: dims.team.to_owned(),
-            session: dims.session.to_owned(),
-            tags: self.tags.clone(),
             provider: model.provider.name.clone(),
             model: model.name.clone(),
             effort: label.effort,
@@ -348,8 +345,7 @@ impl<'a> Admission<'a> {
             difficulty_milli: label.difficulty.map_or(0, thousandths),
             dialect: label.dialect.name().into(),
             simulated: model.simulated,
-            catalogue: self.policy.catalogue.version.clone(),
-            ..Opening::default()
+            ..self.opening_of(&self.dims(Some(label.arm)))
         }
     }
 }

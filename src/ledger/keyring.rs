@@ -1,5 +1,6 @@
 //! Virtual keys, and what may be done with them: decided without a store, so that both stores do the same.
 
+use super::audit::Deed;
 use super::cap::{Cap, Counter, Scope};
 use super::record::Sum;
 use super::window::Window;
@@ -162,6 +163,19 @@ impl KeyAct {
         }
     }
 
+    /// What the audit log says of it: who has done it, when, and how the key was and is.
+    #[must_use]
+    pub fn deed(&self, who: &str, at_ms: i64, (before, after): (Option<&Key>, &Key)) -> Deed {
+        Deed {
+            at_ms,
+            who: who.to_owned(),
+            what: self.what().to_owned(),
+            of: self.name().to_owned(),
+            before: before.map(described).unwrap_or_default(),
+            after: described(after),
+        }
+    }
+
     /// What becomes of these keys.
     ///
     /// # Errors
@@ -242,8 +256,7 @@ fn revoked_name(name: &str, id: i64) -> String {
 }
 
 /// A key as audit logs have it: everything but its secret, of which nothing but a short mark is told, so that one can see when it became another.
-#[must_use]
-pub fn described(key: &Key) -> Value {
+fn described(key: &Key) -> Value {
     let mark = |hash: &[u8; 32]| {
         let bytes = hash.iter().take(4);
         bytes.map(|byte| format!("{byte:02x}")).collect::<String>()

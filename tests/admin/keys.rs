@@ -8,6 +8,7 @@ use crate::until::{ran, until_asked};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 const TOKEN: (&str, &str) = ("authorization", "Bearer open-sesame");
 const ASK: &str = r#"{"model":"auto","messages":[{"role":"user","content":"hello"}]}"#;
@@ -311,13 +312,16 @@ async fn twenty_rotations_and_reloads_under_load_refuse_nobody_and_lose_no_cent(
     let flyball = started(&toml).await;
     let secret = made(&flyball, &json!({"name": "app", "caps": ["100usd/day"]})).await;
     comes_to(&flyball, &secret, 200).await;
-    let secrets = tokio::sync::watch::channel(secret).0;
+    let secrets = tokio::sync::watch::channel((0_usize, secret)).0;
+    // Which secret each caller uses: no more than two work at a time, so the next rotation waits until nobody uses an older one.
+    let uses: Vec<AtomicUsize> = (0..8).map(|_| AtomicUsize::new(0)).collect();
     let stop = tokio::sync::watch::channel(false).0;
     let flyball = &flyball;
-    let load = async || {
+    let load = async |uses: &AtomicUsize| {
         let mut answered = 0_usize;
         while !*stop.borrow() {
-            let secret = secrets.borrow().clone();
+            let (number, secret) = secrets.borrow().clone();
+            uses.store(number, SeqCst);
             let status = status(flyball, &secret).await;
             assert_eq!(status, 200, "a key that works was refused");
             answered += 1;
@@ -331,7 +335,11 @@ async fn twenty_rotations_and_reloads_under_load_refuse_nobody_and_lose_no_cent(
             let new = rotated.json()["key"].as_str().expect("a secret").to_owned();
             // The new one is used as soon as it works here; until then the old one does.
             comes_to(flyball, &new, 200).await;
-            secrets.send_replace(new);
+            secrets.send_replace((number + 1, new));
+            until_asked("everybody uses the new one", async || {
+                uses.iter().all(|uses| uses.load(SeqCst) > number)
+            })
+            .await;
             let toml = format!(
                 "admin_token = \"file:token\"\nanswer_tokens_min = {}\n{toml}",
                 20 + number
@@ -343,7 +351,7 @@ async fn twenty_rotations_and_reloads_under_load_refuse_nobody_and_lose_no_cent(
         stop.send_replace(true);
         0
     };
-    let (answered, _) = tokio::join!(join_all((0..8).map(|_| load())), rotate());
+    let (answered, _) = tokio::join!(join_all(uses.iter().map(load)), rotate());
     let answered: usize = answered.into_iter().sum();
     assert!(answered > 100, "there was a load: {answered}");
     flyball.books_are_right().await;

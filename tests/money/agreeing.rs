@@ -26,10 +26,10 @@ const KEYS: [(&str, &str, Option<usize>); 5] = [
 /// Cost and baseline in pico-dollars.
 type Money = (i128, i128);
 /// What somebody says, by team and key.
-type Told = BTreeMap<(String, String), Money>;
+type ByTeamAndKey = BTreeMap<(String, String), Money>;
 
 /// Adds what somebody says of one team and key.
-fn add(told: &mut Told, team: &str, key: &str, (cost, baseline): Money) {
+fn add(told: &mut ByTeamAndKey, team: &str, key: &str, (cost, baseline): Money) {
     let sum = told.entry((team.to_owned(), key.to_owned())).or_default();
     sum.0 += cost;
     sum.1 += baseline;
@@ -52,8 +52,8 @@ fn text(value: &Value) -> &str {
 }
 
 /// The shape that the report of the program and that of the page share.
-fn reported(report: &Value) -> Told {
-    let mut told = Told::new();
+fn reported(report: &Value) -> ByTeamAndKey {
+    let mut told = ByTeamAndKey::new();
     for row in report["rows"].as_array().expect("rows") {
         let money = |of: &str| pico(text(&row[of]));
         let money = (money("cost_usd"), money("baseline_usd"));
@@ -63,8 +63,8 @@ fn reported(report: &Value) -> Told {
 }
 
 /// The lines of `export --jsonl`.
-fn exported(lines: &str) -> Told {
-    let mut told = Told::new();
+fn exported(lines: &str) -> ByTeamAndKey {
+    let mut told = ByTeamAndKey::new();
     for line in lines.lines() {
         let row: Value = serde_json::from_str(line).expect("JSON");
         let whole = |of: &str| i128::from(row[of].as_i64().unwrap_or_default());
@@ -75,13 +75,13 @@ fn exported(lines: &str) -> Told {
 }
 
 /// The lines of `export --csv`, none of whose cells that are looked at is quoted.
-fn focus(csv: &str) -> Told {
+fn focus(csv: &str) -> ByTeamAndKey {
     let mut lines = csv.lines();
     let head: Vec<&str> = lines.next().expect("a head").split(',').collect();
     let at = |name: &str| head.iter().position(|c| *c == name).expect(name);
     let (cost, baseline) = (at("BilledCost"), at("x_BaselineCost"));
     let (team, key) = (at("SubAccountName"), at("x_Key"));
-    let mut told = Told::new();
+    let mut told = ByTeamAndKey::new();
     for line in lines {
         let cells = cells(line);
         let money = (pico(&cells[cost]), pico(&cells[baseline]));
@@ -114,8 +114,8 @@ fn exact(dollars: f64) -> i128 {
 }
 
 /// What the counters say; they are floats in the exposition, and each stands for a whole number of pico-dollars.
-fn counted(metrics: &str) -> Told {
-    let mut told = Told::new();
+fn counted(metrics: &str) -> ByTeamAndKey {
+    let mut told = ByTeamAndKey::new();
     for (sample, value) in samples(metrics) {
         let (spend, baseline) = (
             sample.strip_prefix("flyball_spend_usd_total{"),
@@ -166,7 +166,7 @@ async fn of_itself(flyball: &Flyball, key: &str) -> (i128, Option<i128>) {
 }
 
 /// Sums that leave one of the two out.
-fn by(told: &Told, of: fn(&(String, String)) -> &String) -> BTreeMap<String, i128> {
+fn by(told: &ByTeamAndKey, of: fn(&(String, String)) -> &String) -> BTreeMap<String, i128> {
     let mut sums: BTreeMap<String, i128> = BTreeMap::new();
     for (who, (cost, _)) in told {
         *sums.entry(of(who).clone()).or_default() += cost;
@@ -220,7 +220,7 @@ async fn counters_reports_exports_caps_and_the_ledger_tell_the_same_dollars_by_t
     }
 
     flyball.books_are_right().await;
-    let mut ledger = Told::new();
+    let mut ledger = ByTeamAndKey::new();
     let mut spread = 0;
     for row in flyball.rows().await {
         let whole = |of: &str| i128::from(row[of].as_i64().unwrap_or_default());

@@ -3,7 +3,7 @@
 use super::super::{Key, caps_text};
 use super::read;
 use crate::ledger::audit::{BEGINNING, Deed, Entry, seal};
-use crate::ledger::keyring::{Acted, KeyAct, described};
+use crate::ledger::keyring::{Acted, KeyAct};
 use postgres::{Client, GenericClient, Row};
 
 /// Whoever holds this lock is the only one who changes keys and adds to the audit log; both can be read meanwhile.
@@ -23,14 +23,7 @@ pub(super) fn act(
         Err(why) => return Ok(Err(why)),
     };
     let key = write(&mut tx, after)?;
-    let deed = Deed {
-        at_ms,
-        who: who.to_owned(),
-        what: act.what().to_owned(),
-        of: act.name().to_owned(),
-        before: before.as_ref().map(described).unwrap_or_default(),
-        after: described(&key),
-    };
+    let deed = act.deed(who, at_ms, (before.as_ref(), &key));
     append(&mut tx, &deed)?;
     tx.commit()?;
     Ok(Ok(key))

@@ -3,8 +3,7 @@
 use super::super::{Key, caps_read, caps_text};
 use super::{audit, failed};
 use crate::error::Error;
-use crate::ledger::audit::Deed;
-use crate::ledger::keyring::{Acted, KeyAct, described};
+use crate::ledger::keyring::{Acted, KeyAct};
 use rusqlite::types::Type;
 use rusqlite::{Connection, ErrorCode, Row, TransactionBehavior, params};
 
@@ -21,14 +20,7 @@ pub(super) fn act(db: &mut Connection, who: &str, at_ms: i64, act: &KeyAct) -> R
         .map_err(told)?;
     let Acted { before, after } = act.applied(&all(&tx).map_err(told)?).map_err(failed)?;
     let key = write(&tx, after).map_err(told)?;
-    let deed = Deed {
-        at_ms,
-        who: who.to_owned(),
-        what: act.what().to_owned(),
-        of: act.name().to_owned(),
-        before: before.as_ref().map(described).unwrap_or_default(),
-        after: described(&key),
-    };
+    let deed = act.deed(who, at_ms, (before.as_ref(), &key));
     audit::append(&tx, &deed).map_err(told)?;
     tx.commit().map_err(told)?;
     Ok(key)
