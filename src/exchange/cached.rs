@@ -1,5 +1,5 @@
 //! Answers that equal requests share: who may share one, what makes two requests equal, and what of an answer is kept for others. When
-//! and in which order is for the path itself to say, in `exchange`.
+//! and in which order is for `shared` to say.
 
 use super::admission::{Admission, Maker};
 use super::completion::Completion;
