@@ -639,6 +639,18 @@ fn small(top: &Table<'_>, key: &'static str, usual: u32, most: u32) -> u32 {
     fits.unwrap_or(usual)
 }
 
+/// A count from 1 to `most`.
+fn small_from_1(table: &Table<'_>, key: &'static str, usual: u32, most: u32) -> u32 {
+    let Some(count) = table.count_from_1(key) else {
+        return usual;
+    };
+    let fits = u32::try_from(count).ok().filter(|n| *n <= most);
+    if fits.is_none() {
+        table.complain(key, format_args!("{key} is at most {most}"), None);
+    }
+    fits.unwrap_or(usual)
+}
+
 /// A new cap on a month begins with what the month's attempts add up to, so those must be there; and a deadline's batch is open for
 /// days.
 const LEDGER_KEEP_DAYS_MIN: u64 = 40;
@@ -669,6 +681,7 @@ fn limits(top: &Table<'_>) -> Limits {
         body_bytes_max: size("body_bytes_max", usual.body_bytes_max),
         head_bytes_max: size("head_bytes_max", usual.head_bytes_max),
         connections_max: size("connections_max", usual.connections_max),
+        streams_max: small_from_1(&table, "streams_max", usual.streams_max, 1_000),
         connect: time("connect", usual.connect),
         first_byte: time("first_byte", usual.first_byte),
         idle: time("idle", usual.idle),

@@ -61,7 +61,7 @@ use crate::settle::{Around, Paid, Settlement};
 use crate::telemetry::otlp::{Arrived, Trace};
 use crate::telemetry::{CapRefusal, Telemetry};
 use crate::upstream::health::{Ailment, Health};
-use crate::upstream::{Begins, Coding, Failure, In, Upstream};
+use crate::upstream::{Begins, Coding, Failure, In, Terms, Upstream};
 use admission::{Admission, Inbound};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use barred::{Ended, Tried};
@@ -81,6 +81,7 @@ use passthrough::Passthrough;
 use probed::{Answered, Look, ProbeOutcome, Probed, Small, Verdict};
 use router::CallKind;
 use status::Next;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -130,7 +131,12 @@ impl State {
 }
 
 /// Answers one request. Never fails: an error is an answer in the caller's dialect.
-pub async fn handle(state: &Arc<State>, request: Request<Incoming>) -> Response<AnswerBody> {
+/// `client` is the address from which it came, where that has one.
+pub async fn handle(
+    state: &Arc<State>,
+    request: Request<Incoming>,
+    client: Option<SocketAddr>,
+) -> Response<AnswerBody> {
     let arrived = Instant::now();
     let id = uuid::Uuid::now_v7().to_string();
     let (head, body) = request.into_parts();
@@ -140,6 +146,7 @@ pub async fn handle(state: &Arc<State>, request: Request<Incoming>) -> Response<
     let trace = state.telemetry.arrived(|| Arrived {
         id: &id,
         at: arrived,
+        client,
         method: &head.method,
         headers: &head.headers,
         call: call.as_ref().map_or("unknown", CallKind::name),
@@ -835,7 +842,11 @@ impl<'a> Exchange<'a> {
             others,
             at: Instant::now(),
         };
-        let body = (outgoing.body, outgoing.begins);
+        let terms = Terms {
+            begins: outgoing.begins,
+            http2: provider.http2(),
+        };
+        let body = (outgoing.body, terms);
         let answer = state
             .upstream
             .call(outgoing.method, &outgoing.url, headers, body);

@@ -406,6 +406,7 @@ mod tests {
             local: false,
             service_tiers: None,
             effort_in_band: None,
+            http2: None,
         })
     }
 

@@ -9,6 +9,8 @@ pub struct Limits {
     pub body_bytes_max: usize,
     /// Client connections open at once.
     pub connections_max: usize,
+    /// Requests that a client may have open at once on one connection over HTTP/2.
+    pub streams_max: u32,
     /// How long connecting to a provider may take, TLS included.
     pub connect: Duration,
     /// How long a provider may take from the whole request to the first byte of a streamed answer.
@@ -45,6 +47,8 @@ impl Default for Limits {
             // Each may hold two file descriptors, its own and the provider's, and some tens of KiB; a small machine has room for that.
             // `server::make_room` lowers it where fewer files may be open.
             connections_max: 4096,
+            // What servers usually allow (RFC 9113, 6.5.2, asks for no less than 100); a client that wants more opens another connection.
+            streams_max: 100,
             // Three SYN packets (0 s, 1 s, 3 s) and a handshake fit; a host that needs longer is down, and another arm can still answer.
             connect: Duration::from_secs(5),
             // A stream begins before its first word; where not even its head comes for so long, the server hangs.

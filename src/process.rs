@@ -342,9 +342,9 @@ async fn serve_traffic(
         grace: limits.grace,
         cut,
     };
-    let handle = move |request| {
+    let handle = move |request, client: server::Client| {
         let state = state.clone();
-        async move { exchange::handle(&state, request).await }
+        async move { exchange::handle(&state, request, client.address).await }
     };
     server::accept(listener, greeter, limits, drain, handle).await;
 }
@@ -355,7 +355,7 @@ async fn serve_admin(
     limits: crate::limits::Limits,
     stop: watch::Receiver<bool>,
 ) {
-    let handle = move |request| {
+    let handle = move |request, _| {
         let admin = admin.clone();
         async move { admin::handle(&admin, request).await }
     };

@@ -126,6 +126,26 @@ pub enum OnCancel {
     Unknown,
 }
 
+/// Whether HTTP/2 is spoken with a provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Http2 {
+    /// Where both agree on it over TLS (ALPN); without TLS never.
+    Auto,
+    /// Never.
+    Never,
+    /// Always, without TLS too ("prior knowledge"); a server that does not speak it fails.
+    Always,
+}
+
+impl Http2 {
+    /// All of them, by the names that configuration uses.
+    pub const ALL: [(&'static str, Http2); 3] = [
+        ("auto", Http2::Auto),
+        ("never", Http2::Never),
+        ("always", Http2::Always),
+    ];
+}
+
 /// How a local server is recognised: an HTTP GET that sends no prompt.
 #[derive(Debug)]
 pub struct Signature {
@@ -156,6 +176,8 @@ pub struct Provider {
     pub service_tiers: Option<Vec<ServiceTier>>,
     /// Whether changes of effort are said within a conversation, where the model takes them; `None` where configuration says nothing.
     pub effort_in_band: Option<bool>,
+    /// Whether HTTP/2 is spoken with it; `None` where configuration says nothing.
+    pub http2: Option<Http2>,
 }
 
 impl fmt::Debug for Provider {
@@ -169,6 +191,16 @@ impl fmt::Debug for Provider {
 }
 
 impl Provider {
+    /// Whether HTTP/2 is spoken with it. Where many requests are on their way at once it saves a handshake for each, and a request that is
+    /// cancelled leaves its connection whole. A server that wants a connection for each request has no use for it.
+    #[must_use]
+    pub fn http2(&self) -> Http2 {
+        self.http2.unwrap_or(match self.kind.closes_early {
+            true => Http2::Never,
+            false => Http2::Auto,
+        })
+    }
+
     /// Whether changes of effort are said within a conversation, where the model takes them, so that its prompt cache is kept. Newer
     /// Claude models refuse a conversation whose earlier changes are missing, and they are remembered by this process alone: where
     /// nobody says so, it is not done there.

@@ -1,10 +1,14 @@
 //! Sockets in: accepting, limits on connections, draining. Parses no bodies.
 
+mod begun;
+mod http2;
 mod patient;
 
 use crate::error::{Error, Kind};
 use crate::limits::Limits;
-use crate::tls::server::Greeter;
+use crate::tls::server::{Greeter, speaks_http2};
+use begun::Begun;
+use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -13,12 +17,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use patient::Patient;
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -93,6 +98,21 @@ pub struct Drain {
     pub cut: watch::Sender<bool>,
 }
 
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Client {
+    /// Its address, where it has one.
+    pub address: Option<SocketAddr>,
+}
+
+impl Client {
+    /// For the log.
+    fn shown(self) -> String {
+        self.address
+            .map_or_else(|| "local".to_owned(), |address| address.to_string())
+    }
+}
+
 /// Accepts until it is to stop, then lets open answers finish for a while. With a greeter clients speak TLS.
 pub async fn accept<H, F, B>(
     listener: TcpListener,
@@ -101,10 +121,9 @@ pub async fn accept<H, F, B>(
     drain: Drain,
     handle: H,
 ) where
-    H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    H: Fn(Request<Incoming>, Client) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
-    B: Body + Send + 'static,
-    B::Data: Send,
+    B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let Drain {
@@ -113,15 +132,17 @@ pub async fn accept<H, F, B>(
         cut,
     } = drain;
     let room = Arc::new(Semaphore::new(limits.connections_max));
+    // A connection over HTTP/2 carries many requests; all of them together are no more than there could be over HTTP/1.
+    let streams = Arc::new(Semaphore::new(limits.connections_max));
     let mut connections = JoinSet::new();
     loop {
         let permit = tokio::select! {
             permit = room.clone().acquire_owned() => permit.expect("the semaphore is never closed"),
             () = stopped(&mut stop) => break,
         };
-        let stream = tokio::select! {
+        let (stream, address) = tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of file descriptors, most likely: spinning would make it worse.
                     tracing::warn!(%error, "cannot accept a connection");
@@ -131,25 +152,21 @@ pub async fn accept<H, F, B>(
             },
             () = stopped(&mut stop) => break,
         };
-        let (limits, mut stop, handle) = (limits.clone(), stop.clone(), handle.clone());
+        // Small events must leave at once.
+        let _ = stream.set_nodelay(true);
+        let client = Client {
+            address: Some(address),
+        };
+        let connection = Connection {
+            client,
+            limits: limits.clone(),
+            streams: Arc::clone(&streams),
+            stop: stop.clone(),
+            handle: handle.clone(),
+        };
         let greeter = greeter.clone();
         connections.spawn(async move {
-            // Small events must leave at once.
-            let _ = stream.set_nodelay(true);
-            match greeter {
-                None => serve(stream, &limits, stop, handle).await,
-                Some(greeter) => {
-                    let greeted = tokio::select! {
-                        greeted = tokio::time::timeout(limits.client_head, greeter.greet(stream)) => greeted,
-                        () = stopped(&mut stop) => return,
-                    };
-                    match greeted {
-                        Ok(Ok(stream)) => serve(stream, &limits, stop, handle).await,
-                        Ok(Err(error)) => tracing::debug!(%error, "a client speaks no TLS as it should"),
-                        Err(_) => tracing::debug!("a client was too slow to begin TLS"),
-                    }
-                }
-            }
+            connection.take_up(stream, greeter).await;
             drop(permit);
         });
         while connections.try_join_next().is_some() {}
@@ -162,6 +179,71 @@ pub async fn accept<H, F, B>(
     cut.send_replace(true);
     if !drained(&mut connections, LAST_WORDS).await {
         connections.shutdown().await;
+    }
+}
+
+/// What serving one connection takes.
+struct Connection<H> {
+    client: Client,
+    limits: Limits,
+    /// Room for requests over HTTP/2.
+    streams: Arc<Semaphore>,
+    stop: watch::Receiver<bool>,
+    handle: H,
+}
+
+impl<H, F, B> Connection<H>
+where
+    H: Fn(Request<Incoming>, Client) -> F + Clone + Send + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    /// Finds out what the client speaks, and serves it.
+    async fn take_up(mut self, socket: TcpStream, greeter: Option<Arc<Greeter>>) {
+        let mut socket = Begun::new(socket);
+        match greeter {
+            None => match self.begin(socket.speaks_http2()).await {
+                None => {}
+                Some(true) => self.serve_http2(socket).await,
+                Some(false) => self.serve_http1(socket).await,
+            },
+            Some(greeter) => match self.begin(greeter.greet(socket)).await {
+                None => {}
+                Some(stream) if speaks_http2(&stream) => self.serve_http2(stream).await,
+                Some(stream) => self.serve_http1(stream).await,
+            },
+        }
+    }
+
+    /// What a connection begins with, which may take as long as a head.
+    async fn begin<T>(&mut self, beginning: impl Future<Output = io::Result<T>>) -> Option<T> {
+        let begun = tokio::select! {
+            begun = tokio::time::timeout(self.limits.client_head, beginning) => begun,
+            () = stopped(&mut self.stop) => return None,
+        };
+        let client = || self.client.shown();
+        match begun {
+            Ok(Ok(begun)) => return Some(begun),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, client = client(), "a connection did not begin as it should");
+            }
+            Err(_) => tracing::debug!(client = client(), "a client was too slow to begin"),
+        }
+        None
+    }
+
+    async fn serve_http1<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S) {
+        let Connection { client, handle, .. } = self;
+        let handle = move |request| handle(request, client);
+        serve(stream, &self.limits, self.stop, handle).await;
+    }
+
+    async fn serve_http2<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S) {
+        let limits = (&self.limits, self.streams);
+        // On the heap: it is larger, and most connections are not of this kind.
+        let serving = http2::serve(stream, self.client, limits, self.stop, self.handle);
+        Box::pin(serving).await;
     }
 }
 

@@ -1,22 +1,25 @@
 //! The only outbound sockets: one attempt, with deadlines. Never retries on its own, never follows a redirect.
 
 pub mod health;
+mod http2;
 mod inward;
 mod pool;
+mod socket;
 mod tls;
 
 pub use inward::{Coding, In};
 
 use crate::error::{Error, Kind};
 use crate::limits::Limits;
+use crate::provider::Http2;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use pool::{NoAnswer, Pool};
+use pool::{NoAnswer, Pool, Reached};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::time::{Sleep, sleep};
 
@@ -73,6 +76,20 @@ impl From<Bytes> for Out {
     }
 }
 
+impl Out {
+    /// The bytes, where they are known as a whole.
+    fn whole(&self) -> Option<Bytes> {
+        let Out::Whole(full) = self else {
+            return None;
+        };
+        let nobody = &mut Context::from_waker(Waker::noop());
+        match Pin::new(&mut full.clone()).poll_frame(nobody) {
+            Poll::Ready(Some(Ok(frame))) => frame.into_data().ok(),
+            _ => Some(Bytes::new()),
+        }
+    }
+}
+
 impl Body for Out {
     type Data = Bytes;
     type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -118,6 +135,15 @@ pub enum Begins {
     AtItsEnd,
 }
 
+/// How a server is spoken with.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// When it begins to answer.
+    pub begins: Begins,
+    /// Whether over HTTP/2.
+    pub http2: Http2,
+}
+
 /// An attempt that got no answer.
 #[derive(Debug)]
 pub struct Failure {
@@ -132,7 +158,7 @@ impl Upstream {
     #[must_use]
     pub fn new(limits: &Limits) -> Upstream {
         Upstream {
-            pool: Pool::new(limits.connect),
+            pool: Pool::new(limits),
             first_byte: limits.first_byte,
             total: limits.total,
         }
@@ -148,8 +174,11 @@ impl Upstream {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<Response<In>, Failure> {
-        let begins = Begins::AtOnce;
-        self.call(Method::POST, url, headers, (body.into(), begins))
+        let terms = Terms {
+            begins: Begins::AtOnce,
+            http2: Http2::Auto,
+        };
+        self.call(Method::POST, url, headers, (body.into(), terms))
             .await
     }
 
@@ -162,31 +191,35 @@ impl Upstream {
         method: Method,
         url: &str,
         headers: HeaderMap,
-        (body, begins): (Out, Begins),
+        (body, terms): (Out, Terms),
     ) -> Result<Response<In>, Failure> {
+        let shown = || crate::unix::shown(url);
         let mut request = Request::builder()
             .method(method)
             .uri(url)
             .body(body)
             .map_err(|e| Failure {
                 error: Error::new(Kind::Internal, "the model's address is not usable")
-                    .detail(format!("{url}: {e}")),
+                    .detail(format!("{}: {e}", shown())),
                 not_sent: true,
             })?;
         *request.headers_mut() = headers;
-        let (within, limit) = match begins {
+        let (within, limit) = match terms.begins {
             Begins::AtOnce => (self.first_byte, "limits.first_byte"),
             Begins::AtItsEnd => (self.total, "limits.total"),
         };
-        match tokio::time::timeout(within, self.pool.request(request)).await {
-            Ok(Ok((answer, connection))) => Ok(answer.map(|body| In::new(body, connection))),
-            Ok(Err(e)) => Err(failure(url, &e)),
+        match tokio::time::timeout(within, self.pool.request(request, terms.http2)).await {
+            Ok(Ok(answer)) => Ok(answer.map(In::new)),
+            Ok(Err(e)) => Err(failure(&shown(), &e)),
             Err(_) => Err(Failure {
                 error: Error::new(
                     Kind::UpstreamTimeout,
                     "the model's server did not begin to answer in time",
                 )
-                .detail(format!("{url}: no first byte within {within:?} ({limit})")),
+                .detail(format!(
+                    "{}: no first byte within {within:?} ({limit})",
+                    shown()
+                )),
                 not_sent: false,
             }),
         }
@@ -194,7 +227,7 @@ impl Upstream {
 }
 
 fn failure(url: &str, no_answer: &NoAnswer) -> Failure {
-    let NoAnswer { cause, unconnected } = no_answer;
+    let NoAnswer { cause, reached } = no_answer;
     let mut why = String::new();
     for next in chain(&**cause) {
         if let Some(error) = clients_own(next) {
@@ -209,13 +242,14 @@ fn failure(url: &str, no_answer: &NoAnswer) -> Failure {
         why.push_str(&next.to_string());
     }
     let cause = cause_of(no_answer, &why);
-    let public = match unconnected {
-        true => format!("the model's server cannot be reached: {cause}"),
-        false => format!("the model's server broke off before it answered: {cause}"),
+    let public = match reached {
+        Reached::Nobody => format!("the model's server cannot be reached: {cause}"),
+        Reached::Unheard => format!("the model's server has not taken the request: {cause}"),
+        Reached::Heard => format!("the model's server broke off before it answered: {cause}"),
     };
     Failure {
         error: Error::new(Kind::UpstreamFailed, public).detail(format!("{url}: {why}")),
-        not_sent: *unconnected,
+        not_sent: *reached != Reached::Heard,
     }
 }
 
@@ -253,7 +287,8 @@ fn cause_of(no_answer: &NoAnswer, why: &str) -> &'static str {
             "no secure connection came about"
         }
         None if says("deadline") || says("timed out") || says("in time") => "it took too long",
-        None if no_answer.unconnected => "no connection came about",
+        None if no_answer.reached == Reached::Nobody => "no connection came about",
+        None if no_answer.reached == Reached::Unheard => "it refused it unread",
         None if says("closed") || says("end of file") || says("IncompleteMessage") => {
             "it closed the connection"
         }

@@ -25,6 +25,7 @@ mod layers;
 mod metrics;
 mod money;
 mod otel;
+mod outward;
 mod paths;
 mod pressure;
 mod private;

@@ -122,6 +122,7 @@ fn provider(
         local,
         service_tiers: None,
         effort_in_band: None,
+        http2: None,
     }
 }
 

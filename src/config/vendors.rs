@@ -11,7 +11,7 @@ use crate::fleet::media::{self, Maxima};
 use crate::fleet::senses::{self, Senses};
 use crate::fleet::{Fleet, Model, embeds, is_remote_name};
 use crate::price::{Catalogue, Price};
-use crate::provider::{self, Kind, Provider};
+use crate::provider::{self, Http2, Kind, Provider};
 use crate::reader::{Complaint, Table, suggest};
 use crate::takes::Takes;
 use http::Uri;
@@ -156,6 +156,7 @@ impl Building {
             ServiceTier::Priority,
         ];
         let effort_in_band = table.flag("effort_in_band");
+        let http2 = table.choice("http2", "use of HTTP/2", &Http2::ALL);
         let service_tiers = table.has("service_tiers").then(|| {
             table.choices(
                 "service_tiers",
@@ -181,6 +182,7 @@ impl Building {
                     local: local.unwrap_or(loopback),
                     service_tiers,
                     effort_in_band,
+                    http2,
                 }));
             }
             (name, ..) => self.wrong.extend(name),
@@ -398,6 +400,7 @@ impl Building {
             local: false,
             service_tiers: None,
             effort_in_band: None,
+            http2: None,
         });
         for (name, tier) in kind.starters {
             self.add(&provider, name, *tier);

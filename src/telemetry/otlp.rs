@@ -24,6 +24,7 @@ use crate::error::Error;
 use crate::ledger::record::{Cause, Outcome};
 use crate::pattern::like;
 use crate::provider::Provider;
+use crate::unix;
 use crate::upstream::Upstream;
 use context::{TraceContext, span_of};
 use events::{Asked, AttemptEnded, DecidedHere, Event, ExchangeEnded, Told};
@@ -34,6 +35,7 @@ use meters::{MeterTerms, Meters};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use post::Post;
 use secrecy::ExposeSecret;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot};
@@ -72,6 +74,8 @@ pub struct Arrived<'a> {
     pub id: &'a str,
     /// When it arrived.
     pub at: Instant,
+    /// The address from which it came, where that has one.
+    pub client: Option<SocketAddr>,
     /// Its method.
     pub method: &'a Method,
     /// Its headers.
@@ -118,6 +122,16 @@ pub struct Traced<'a> {
     pub answer: &'a str,
 }
 
+/// `server.address`, which for a unix socket is its path.
+fn host(at: &Uri) -> String {
+    let host = at.host().unwrap_or_default();
+    let socket = (at.scheme_str() == Some(unix::SCHEME)).then(|| unix::socket(host));
+    match socket.flatten() {
+        Some(path) => path.display().to_string(),
+        None => host.to_owned(),
+    }
+}
+
 impl Otlp {
     /// Begins to export. Must be called within a runtime.
     pub(super) fn start(settings: &Settings, upstream: Upstream, dropped: OtlpDropped) -> Otlp {
@@ -160,6 +174,7 @@ impl Otlp {
         let Arrived {
             id,
             at,
+            client,
             method,
             headers,
             call,
@@ -173,6 +188,7 @@ impl Otlp {
             context,
             asked: Asked {
                 id: id.to_owned(),
+                client,
                 method: method_name(method),
                 call,
                 dialect,
@@ -204,7 +220,7 @@ impl Otlp {
             took: e.total.saturating_sub(e.added),
             operation: traced.operation,
             vendor: traced.provider.kind.gen_ai,
-            host: at.host().unwrap_or_default().to_owned(),
+            host: host(&at),
             port: at.port_u16(),
             model: traced.model.unwrap_or_default().to_owned(),
             finish: traced.finish.map(finish_name),

@@ -8,9 +8,12 @@ use rustls::{RootCertStore, ServerConfig};
 use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+
+/// How TLS calls HTTP/2 (RFC 9113, 3.1).
+const HTTP2: &[u8] = b"h2";
 
 /// What a client is shown, and what it must show itself.
 #[derive(Clone)]
@@ -63,7 +66,7 @@ impl Identity {
         let mut config = clients
             .with_single_cert(chain, key)
             .map_err(|e| Wrong::Key(format!("is not that of the certificate: {e}")))?;
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = vec![HTTP2.to_vec(), b"http/1.1".to_vec()];
         Ok(Identity(Arc::new(config)))
     }
 }
@@ -97,10 +100,19 @@ impl Greeter {
     ///
     /// # Errors
     /// The client speaks no TLS that flyball does, does not believe the certificate, or shows none that is believed.
-    pub async fn greet(&self, socket: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    pub async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        socket: S,
+    ) -> io::Result<TlsStream<S>> {
         let config = Arc::clone(&self.0.load().0);
         TlsAcceptor::from(config).accept(socket).await
     }
+}
+
+/// Whether HTTP/2 was agreed on.
+#[must_use]
+pub fn speaks_http2<S>(stream: &TlsStream<S>) -> bool {
+    stream.get_ref().1.alpn_protocol() == Some(HTTP2)
 }
 
 #[cfg(test)]

@@ -2,11 +2,10 @@
 //!
 //! What nobody unpacks cannot be metered, filtered or translated. Unpacking is bounded: a small body may be made to swell to any size.
 
-use super::pool::{InUse, poll_body};
+use super::pool::Wire;
 use bytes::Bytes;
 use flate2::write::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use std::io::{self, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -65,9 +64,7 @@ impl Coding {
 /// The body of a provider's answer on its way in.
 #[derive(Debug)]
 pub struct In {
-    body: Incoming,
-    /// The connection on which it comes.
-    connection: InUse,
+    body: Wire,
     /// It has been read to its end.
     read: bool,
     packed: Option<Box<Packed>>,
@@ -85,15 +82,14 @@ struct Packed {
 
 impl Drop for In {
     fn drop(&mut self) {
-        self.connection.over(self.read || self.body.is_end_stream());
+        self.body.over(self.read);
     }
 }
 
 impl In {
-    pub(super) fn new(body: Incoming, connection: InUse) -> In {
+    pub(super) fn new(body: Wire) -> In {
         In {
             body,
-            connection,
             read: false,
             packed: None,
         }
@@ -151,9 +147,9 @@ impl Body for In {
                     return Poll::Ready(Some(Ok(Frame::data(out))));
                 }
             }
-            let frame = ready!(poll_body(&mut inward.body, &mut inward.connection, cx));
+            let frame = ready!(inward.body.poll_frame(cx));
             inward.read |= frame.is_none();
-            let frame = frame.transpose().map_err(io::Error::other)?;
+            let frame = frame.transpose()?;
             match (&mut inward.packed, frame) {
                 (None, frame) => return Poll::Ready(frame.map(Ok)),
                 (Some(packed), Some(frame)) => match frame.into_data() {

@@ -15,12 +15,21 @@ use tempfile::TempDir;
 
 /// What the config of most tests says: two priced models of an OpenAI-compatible provider, and nothing else.
 pub fn compatible(upstream: &Upstream) -> String {
+    compatible_at(&upstream.url(), "")
+}
+
+/// The same at this address, with more to say of the provider.
+pub fn compatible_at(url: &str, more: &str) -> String {
+    let more = match more {
+        "" => String::new(),
+        more => format!("\n{more}"),
+    };
     format!(
         r#"
 [[provider]]
 name = "up"
 kind = "openai-compatible"
-base_url = "{}"
+base_url = "{url}"{more}
 
 [[model]]
 name = "m-small"
@@ -41,8 +50,7 @@ context_tokens = 100000
 answer_tokens_max = 4000
 input_usd_per_mtok = 10
 output_usd_per_mtok = 100
-"#,
-        upstream.url()
+"#
     )
 }
 

@@ -1,5 +1,7 @@
 //! TLS in front: what clients are shown, whom a certificate is demanded of, and what changes while flyball serves.
 
+mod http2;
+
 use crate::flyball::{Flyball, compatible, overrides};
 use crate::scripted::{Upstream, answer, chat, chat_stream};
 use crate::until::until_asked;

@@ -23,6 +23,7 @@ const LAYERS: [&[&str]; 5] = [
         "reader",
         "takes",
         "tls",
+        "unix",
     ],
     &[
         "dialect",
@@ -171,13 +172,16 @@ fn each_outside_door_has_one_keeper() {
     for (door, keepers) in [
         (
             "hyper_util::client",
-            &["upstream", "upstream::tls", "cli::client"][..],
+            &["upstream::socket", "upstream::tls", "cli::client"][..],
         ),
+        ("h2::", &["server::http2", "upstream::http2"]),
         (
             "rustls::",
             &[
                 "tls",
                 "tls::server",
+                "upstream::pool",
+                "upstream::socket",
                 "upstream::tls",
                 "ledger::store::postgres::tls",
             ],

@@ -1,5 +1,7 @@
 //! A scripted upstream: does exactly what a test says, byte for byte, and remembers what it was sent.
 
+pub mod http2;
+
 use crate::until::{until, within};
 use std::collections::VecDeque;
 use std::net::SocketAddr;

@@ -353,6 +353,7 @@ mod tests {
             local: false,
             service_tiers: None,
             effort_in_band: None,
+            http2: None,
         });
         let model = Model {
             name: "haiku".to_owned(),

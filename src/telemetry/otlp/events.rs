@@ -8,6 +8,7 @@ use crate::ledger::record::{Closing, Opening, Outcome};
 use crate::money::PicoUsd;
 use crate::telemetry::metrics::Labels;
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot;
 
@@ -23,6 +24,7 @@ pub(super) enum Event {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Asked {
     pub(super) id: String,
+    pub(super) client: Option<SocketAddr>,
     pub(super) method: &'static str,
     /// The kind of call.
     pub(super) call: &'static str,

@@ -70,6 +70,10 @@ pub(super) fn exchange(ended: &ExchangeEnded) -> Span {
     if let Some(status) = told.status {
         a.whole("http.response.status_code", u64::from(status));
     }
+    if let Some(client) = asked.client {
+        a.text("client.address", &client.ip().to_string());
+        a.whole("client.port", u64::from(client.port()));
+    }
     a.text("flyball.request_id", &asked.id);
     a.text("flyball.call", asked.call);
     a.text("flyball.dialect", asked.dialect);
