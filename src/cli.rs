@@ -15,9 +15,12 @@ mod house;
 mod inspect;
 mod keys;
 mod learn;
+mod local;
+mod own;
 mod prices;
 mod rules;
 mod serve;
+mod shown;
 mod top;
 
 use crate::config::{Config, Needs, Overrides};
@@ -118,6 +121,11 @@ enum Command {
         after_help = "Examples:\n  flyball calibrate\n  flyball calibrate --target 0.95 --rules rules/50-calibrated.toml\n  flyball calibrate --outcomes outcomes.jsonl --arms gpt-5-nano,gpt-5@low,gpt-5@high --by label"
     )]
     Calibrate(calibrate::CalibrateArgs),
+    /// Show the local models, whether they fit into this machine's memory, and how fast they are
+    #[command(
+        after_help = "Examples:\n  flyball local\n  flyball local --measure --at-once 2\n  flyball report --local qwen3:8b --price-usd 2000 --watts 300"
+    )]
+    Local(local::LocalArgs),
     /// Show or forget what was learned of the models that are asked first
     #[command(subcommand, after_help = "Example:\n  flyball learn status")]
     Learn(learn::LearnCommand),
@@ -132,7 +140,7 @@ enum Command {
     Audit(audit::AuditCommand),
     /// Sum up what was spent and saved
     #[command(
-        after_help = "Examples:\n  flyball report --days 7\n  flyball report --by team,key --from 2026-11-01 --to 2026-12-01 --zone Europe/Berlin\n  flyball report --by day,model --only team=research --csv\n  flyball report --forecast"
+        after_help = "Examples:\n  flyball report --days 7\n  flyball report --by team,key --from 2026-11-01 --to 2026-12-01 --zone Europe/Berlin\n  flyball report --by day,model --only team=research --csv\n  flyball report --forecast\n  flyball report --local qwen3:8b --price-usd 2000 --watts 300 --only task=summarise"
     )]
     Report(books::ReportArgs),
     /// Show what a running flyball spends, saves and decides, in this terminal
@@ -214,6 +222,7 @@ pub fn run() -> ExitCode {
         Command::Eval(args) => grader::eval(&common, &args),
         Command::Compare(args) => compare::run(&common, &args),
         Command::Calibrate(args) => calibrate::run(&common, &args),
+        Command::Local(args) => local::run(&common, &args),
         Command::Learn(command) => learn::run(&common, &command),
         Command::Ledger(command) => books::ledger(&common, &command),
         Command::Audit(command) => audit::run(&common, &command),

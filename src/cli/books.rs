@@ -1,5 +1,7 @@
 //! `flyball ledger` and `flyball report`: reading the books.
 
+use super::local::bill::BillArgs;
+use super::shown::{dollars, table};
 use super::{Common, books_at, csv, focus, for_books};
 use crate::exchange::describe;
 use crate::ledger::forecast::{self, Forecast};
@@ -73,6 +75,8 @@ pub(super) struct ReportArgs {
     /// What the month will have cost at its end, instead
     #[arg(long, conflicts_with_all = ["by", "only", "days", "from", "to", "csv"])]
     forecast: bool,
+    #[command(flatten)]
+    local: BillArgs,
     /// As JSON
     #[arg(long, conflicts_with = "csv")]
     json: bool,
@@ -307,15 +311,6 @@ pub(super) fn sums_json(sums: &BTreeMap<(String, String), BookSum>) -> serde_jso
     rows.collect()
 }
 
-/// An empty table with these columns.
-pub(super) fn table(columns: &[&str]) -> comfy_table::Table {
-    let mut table = comfy_table::Table::new();
-    table
-        .load_style(comfy_table::presets::UTF8_HORIZONTAL_ONLY)
-        .set_header(columns);
-    table
-}
-
 /// A report as CSV, for spreadsheets.
 fn report_csv(report: &Report) -> String {
     let names = report.query.by.iter().map(ToString::to_string);
@@ -361,14 +356,6 @@ fn report_csv(report: &Report) -> String {
     text
 }
 
-/// Dollars to a hundredth of a cent, rounded up: for people, not for the books.
-pub(super) fn dollars(amount: PicoUsd) -> String {
-    const STEP: i128 = 100_000_000;
-    let sign = amount.0.signum();
-    let steps = (amount.0.abs() + STEP - 1) / STEP;
-    PicoUsd(steps * STEP * sign).to_string()
-}
-
 pub(super) fn report(common: &Common, args: &ReportArgs) -> Result<(), String> {
     let zone = zone_of(common, args.zone.as_deref())?;
     if args.forecast {
@@ -383,6 +370,14 @@ pub(super) fn report(common: &Common, args: &ReportArgs) -> Result<(), String> {
     let only = args.only.iter().map(|text| only(text));
     let only = only.collect::<Result<_, String>>()?;
     let range = args.range.read(&zone, Some(DAYS))?;
+    if let Some(bill) = args.local.asked() {
+        let query = Query {
+            zone,
+            only,
+            ..Query::between(range.start, range.end, Vec::new())
+        };
+        return print(&bill.work_out(common, &query, args.json)?);
+    }
     let query = Query {
         zone,
         only,

@@ -5,7 +5,7 @@ mod reading;
 mod rules;
 mod traffic;
 
-use super::books::table;
+use super::shown::table;
 use super::{Common, books_at, reading as configured};
 use crate::config::{Config, Needs};
 use crate::fleet::Arm;

@@ -141,7 +141,7 @@ fn ends(at: Option<i64>) -> String {
 }
 
 fn show(rows: &[CapRow<'_>], keys: &[Key], frozen: &[Frozen]) {
-    let mut table = super::books::table(&["cap of", "limit", "window", "spent", "left", "resets"]);
+    let mut table = super::shown::table(&["cap of", "limit", "window", "spent", "left", "resets"]);
     for row in rows {
         let c = &row.cap.counter;
         let left = (row.cap.limit - row.spent - row.leased).max(0);

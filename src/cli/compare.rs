@@ -9,16 +9,13 @@ mod keeping;
 mod page;
 mod questions;
 
-use super::books::table;
+use super::own::OwnFlyball;
+use super::shown::table;
 use super::{Common, runtime};
-use crate::config::{self, Overrides};
 use crate::learn::chance::Chance;
-use crate::ledger::Settings;
 use crate::ledger::cap::Cap;
 use crate::ledger::store::Key;
-use crate::ledger::tree::Shared;
 use crate::money::PicoUsd;
-use crate::process::{self, Running};
 use asking::{Asked, Row, Said};
 use clap::Args;
 use grading::Grader;
@@ -260,7 +257,7 @@ fn grade_again(
 /// Where the questions go, and what has to be taken down afterwards.
 struct House {
     asked: Asked,
-    own: Option<(Running, PathBuf)>,
+    own: Option<OwnFlyball>,
 }
 
 impl House {
@@ -270,34 +267,6 @@ impl House {
         args: &CompareArgs,
         comparison: &Comparison,
     ) -> Result<House, String> {
-        let dir = std::env::temp_dir().join(format!("flyball-compare-{}", uuid::Uuid::now_v7()));
-        let overrides = Overrides {
-            config: common.config.clone(),
-            listen: Some("127.0.0.1:0".into()),
-            admin_listen: Some("127.0.0.1:0".into()),
-            data_dir: Some(dir.clone()),
-            ..Overrides::default()
-        };
-        let mut config = config::load(&overrides).map_err(|all| super::joined(&all))?;
-        // Its books are its own, and each arm is asked for by its name.
-        (config.caps, config.shared_ledger) = (Shared::default(), None);
-        config.tls = None;
-        config.intercept.clear();
-        // Every arm is asked with the same token limit; who finds the cap held by the others waits for them.
-        (config.lower_limits, config.cap_wait) = (false, CAP_WAIT);
-        let judge = comparison.grader.iter().filter_map(|g| match g {
-            Grader::Judge(arm) => Some(arm),
-            _ => None,
-        });
-        for arm in comparison.arms.iter().chain(judge) {
-            if config.fleet.arm(arm).is_none() && config.fleet.named(arm).is_none() {
-                let (why, help) = crate::route::policy::no_arm(&config.fleet, arm);
-                return Err(format!(
-                    "--arms: {why}{}",
-                    help.map(|h| format!("; {h}")).unwrap_or_default()
-                ));
-            }
-        }
         let cap = Cap::parse(&format!("{}usd/total", args.max_usd))
             .map_err(|why| format!("--max-usd: {why}"))?;
         let secret = format!("fb_compare_{}", uuid::Uuid::now_v7());
@@ -308,29 +277,40 @@ impl House {
             caps: vec![cap],
             ..Key::default()
         };
-        let mut books =
-            crate::ledger::books::make(&Settings::embedded(&dir)).map_err(|e| e.detail)?;
-        books.create_key(&key).map_err(|e| e.detail)?;
-        drop(books);
-        let running = process::start(config, overrides)
-            .await
-            .map_err(|e| e.detail)?;
+        let own = OwnFlyball::start(common, &key, |config| {
+            // Every arm is asked with the same token limit; who finds the cap held by the others waits for them.
+            (config.lower_limits, config.cap_wait) = (false, CAP_WAIT);
+            let judge = comparison.grader.iter().filter_map(|g| match g {
+                Grader::Judge(arm) => Some(arm),
+                _ => None,
+            });
+            for arm in comparison.arms.iter().chain(judge) {
+                if config.fleet.arm(arm).is_none() && config.fleet.named(arm).is_none() {
+                    let (why, help) = crate::route::policy::no_arm(&config.fleet, arm);
+                    return Err(format!(
+                        "--arms: {why}{}",
+                        help.map(|h| format!("; {h}")).unwrap_or_default()
+                    ));
+                }
+            }
+            Ok(())
+        });
+        let own = own.await?;
         Ok(House {
             asked: Asked {
-                url: format!("http://{}", running.listen),
+                url: own.url(),
                 key: Some(secret),
                 tokens_max: args.answer_tokens,
             },
-            own: Some((running, dir)),
+            own: Some(own),
         })
     }
 
     async fn close(self) -> Result<(), String> {
-        let Some((running, dir)) = self.own else {
-            return Ok(());
-        };
-        running.stop().await;
-        std::fs::remove_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))
+        match self.own {
+            Some(own) => own.close().await,
+            None => Ok(()),
+        }
     }
 }
 
@@ -731,7 +711,7 @@ fn usd(pico: i64) -> String {
 
 /// Dollars, for people.
 pub(super) fn dollars(pico: i64) -> String {
-    super::books::dollars(PicoUsd(i128::from(pico)))
+    super::shown::dollars(PicoUsd(i128::from(pico)))
 }
 
 #[cfg(test)]

@@ -12,7 +12,8 @@ mod scenery;
 mod traffic;
 mod world;
 
-use super::books::{BookSum, dollars, sums_json, sums_table};
+use super::books::{BookSum, sums_json, sums_table};
+use super::shown::dollars;
 use super::{Common, client, runtime};
 use crate::config::{self, Overrides};
 use crate::money::PicoUsd;

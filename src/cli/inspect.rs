@@ -311,7 +311,7 @@ fn show(
         }
         println!("goes to     {}", attempts.join(", then "));
         println!("baseline    {}", decision.baseline);
-        let mut table = super::books::table(&["arm", "chance", "expected cost", "verdict"]);
+        let mut table = super::shown::table(&["arm", "chance", "expected cost", "verdict"]);
         for c in decision.considered.iter().take(ARMS_SHOWN) {
             table.add_row([
                 c.arm.to_string(),

@@ -297,7 +297,7 @@ fn list(books: &mut dyn Store, as_json: bool) -> Result<(), String> {
     let columns = [
         "key", "state", "team", "day", "month", "total", "caps", "models",
     ];
-    let mut table = super::books::table(&columns);
+    let mut table = super::shown::table(&columns);
     for key in &all {
         if as_json {
             println!("{}", keyring::told(key, &sums, now()));
@@ -315,7 +315,7 @@ fn list(books: &mut dyn Store, as_json: bool) -> Result<(), String> {
             key.models.join(", ")
         };
         let caps: Vec<String> = key.caps.iter().map(Cap::text).collect();
-        let cell = |window| super::books::dollars(usd(window));
+        let cell = |window| super::shown::dollars(usd(window));
         table.add_row([
             key.name.clone(),
             keyring::state(key, now()).into(),

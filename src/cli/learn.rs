@@ -1,6 +1,6 @@
 //! `flyball learn`: what was learned of the models' evidence.
 
-use super::books::table;
+use super::shown::table;
 use super::{Common, books_at};
 use crate::affinity::LearnedArm;
 use crate::ledger::books;

@@ -119,7 +119,7 @@ fn jumps(before: &Catalogue, after: &Catalogue) -> Vec<String> {
 
 fn show(catalogue: &Catalogue, filter: &str, as_json: bool) {
     let per_million = |rate: PicoUsd| rate.times(1_000_000).usd_text();
-    let mut table = super::books::table(&[
+    let mut table = super::shown::table(&[
         "provider",
         "model",
         "input",

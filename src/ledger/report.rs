@@ -2,7 +2,7 @@
 
 pub mod plan;
 
-use super::record::{Cause, Opening};
+use super::record::{Cause, Closed, Opening};
 use super::rollup::{self, Amounts, Grain, Group};
 use super::store::{Kept, Store};
 use super::window::{Window, Zone};
@@ -356,14 +356,32 @@ struct Span {
     name: String,
 }
 
-impl Tally<'_> {
+impl<'q> Tally<'q> {
+    /// Nothing was added yet.
+    fn of(store: &mut dyn Store, query: &'q Query) -> Result<Tally<'q>, Error> {
+        let keys = store.keys()?.into_iter().map(|k| (k.id, k.name));
+        Ok(Tally {
+            query,
+            keys: keys.collect(),
+            rows: HashMap::new(),
+            total: Figures::default(),
+            simulated: false,
+            beyond: false,
+            time: Vec::new(),
+        })
+    }
+
+    /// Whether it is asked about at all.
+    fn counts(&mut self, at_ms: i64, session: &str, group: &Group<'_>) -> bool {
+        let mut only = self.query.only.iter();
+        only.all(|(dimension, wanted)| self.value(dimension, at_ms, session, group) == *wanted)
+    }
+
     fn add(&mut self, at_ms: i64, session: &str, group: &Group<'_>, sums: &Amounts) {
-        let query = self.query;
-        for (dimension, wanted) in &query.only {
-            if self.value(dimension, at_ms, session, group) != *wanted {
-                return;
-            }
+        if !self.counts(at_ms, session, group) {
+            return;
         }
+        let query = self.query;
         let figures = Figures::of(group, sums);
         self.total.add(&figures);
         self.simulated |= group.simulated;
@@ -509,18 +527,37 @@ pub fn read(store: &mut dyn Store, query: &Query) -> Result<Report, Error> {
     Ok(report)
 }
 
-fn read_held(store: &mut dyn Store, query: &Query) -> Result<Report, Error> {
-    let keys = store.keys()?.into_iter().map(|k| (k.id, k.name)).collect();
+/// Calls `each` with every attempt that has ended and that is asked about, oldest first. What it is split by does not matter. Returns from
+/// when on attempts are kept, where older ones were asked for, in milliseconds since 1970.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn attempts(
+    store: &mut dyn Store,
+    query: &Query,
+    each: &mut dyn FnMut(&Closed<'_>),
+) -> Result<Option<i64>, Error> {
+    store.hold()?;
+    let mut tally = Tally::of(store, query)?;
     let kept = store.kept()?;
-    let mut tally = Tally {
-        query,
-        keys,
-        rows: HashMap::new(),
-        total: Figures::default(),
-        simulated: false,
-        beyond: false,
-        time: Vec::new(),
-    };
+    store.attempts(query.from_ms..query.to_ms, &mut |attempt| {
+        if let Some(closed) = attempt.closed() {
+            let (group, _) = rollup::of(&closed);
+            let Opening { at_ms, session, .. } = &attempt.opening;
+            if tally.counts(*at_ms, session, &group) {
+                each(&closed);
+            }
+        }
+        true
+    })?;
+    store.release()?;
+    let older = kept.first_ms.is_some_and(|first| first < kept.from_ms);
+    Ok((older && query.from_ms < kept.from_ms).then_some(kept.from_ms))
+}
+
+fn read_held(store: &mut dyn Store, query: &Query) -> Result<Report, Error> {
+    let mut tally = Tally::of(store, query)?;
+    let kept = store.kept()?;
     let whole = query.window().is_none();
     for Piece { source, between } in query.cuts().plan(&kept) {
         match source {

@@ -88,6 +88,13 @@ impl Zone {
         Ok(self.begins(date).saturating_mul(1_000))
     }
 
+    /// The hour of the day, 0 to 23, at this instant (seconds since 1970).
+    #[must_use]
+    pub fn hour(&self, at: i64) -> u8 {
+        let hour = self.zone.to_datetime(timestamp(at)).hour();
+        u8::try_from(hour).unwrap_or(0)
+    }
+
     fn local_date(&self, at: i64) -> Date {
         self.zone.to_datetime(timestamp(at)).date()
     }

@@ -1,6 +1,7 @@
 //! The program as a person runs it.
 
 mod comparing;
+mod local;
 mod month;
 mod names;
 mod policy;

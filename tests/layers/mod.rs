@@ -32,6 +32,7 @@ const LAYERS: [&[&str]; 5] = [
         "caller",
         "classify",
         "learn",
+        "hardware",
         "private",
         "probe",
         "route",

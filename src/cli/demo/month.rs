@@ -9,7 +9,7 @@ use super::pricing::Pricing;
 use super::scenery::Scenery;
 use super::traffic;
 use super::world::{App, MODELS, RULES};
-use crate::cli::books::dollars;
+use crate::cli::shown::dollars;
 use crate::config::draft::new_secret;
 use crate::config::{self, Config, Overrides};
 use crate::ledger::cap::Cap;

@@ -1,6 +1,6 @@
 //! `flyball eval --replay`: what looking at the weak model's answer is worth, on answers that were recorded.
 
-use super::super::books::table;
+use super::super::shown::table;
 use super::super::{Common, ServeArgs, joined};
 use super::{EvalArgs, lines_of};
 use crate::arm::Objective;

@@ -1,6 +1,6 @@
 //! What `flyball eval` prints: figures of routers side by side, the cross-validated table of the docs, and robustness.
 
-use super::super::books::table;
+use super::super::shown::table;
 use super::*;
 use crate::classify;
 use crate::learn::disturb;

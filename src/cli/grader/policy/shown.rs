@@ -1,7 +1,7 @@
 //! What `flyball eval --policy` shows: a table, JSON and a chart.
 
-use super::super::super::books;
 use super::{KEPT, Replay, Source, floors};
+use crate::cli::shown;
 use crate::learn::chart;
 use crate::learn::metrics::{Pair, Point};
 use crate::learn::policy::{self, Report, Tried, Worth};
@@ -39,7 +39,7 @@ impl<'a> Curve<'a> {
 }
 
 pub(super) fn table(replay: &Replay) {
-    let mut shown = books::table(&[
+    let mut figures = shown::table(&[
         "questions",
         "n",
         "decided by",
@@ -58,14 +58,14 @@ pub(super) fn table(replay: &Replay) {
             format!("always-strong: {strong}"),
             format!("always-weak: {weak}"),
         );
-        lines(&mut shown, replay, source(&s.name), (&s.report, &ends));
+        lines(&mut figures, replay, source(&s.name), (&s.report, &ends));
     }
     let all = pooled(replay);
     if let Some(all) = &all {
         let ends = ("always-strong".to_owned(), "always-weak".to_owned());
-        lines(&mut shown, replay, ALL, (all, &ends));
+        lines(&mut figures, replay, ALL, (all, &ends));
     }
-    println!("{shown}");
+    println!("{figures}");
     for s in &replay.sources {
         println!("{}", kept(replay, source(&s.name), &s.report));
     }
