@@ -14,6 +14,7 @@ sends anything off this machine but to the package index and apt's.
 """
 
 import argparse
+import json
 import os
 import re
 import signal
@@ -50,6 +51,26 @@ def create_key(flyball, data, name, cap):
     return max(words, key=len)
 
 
+def machine(flyball, config, data, env):
+    """What the local model is, how fast it is, and what the traffic of before would cost on it. True if all is told."""
+    at = ["--config", str(config), "--data-dir", data]
+    ask = lambda *words: json.loads(run([flyball, *words, "--json", *at], env={**os.environ, **env}))
+    told = ask("local", "--measure", "--at-once", "2")
+    model = told["models"][0]
+    speed = model["speed"] or {}
+    print(f"     {model}", flush=True)
+    bill = ask("report", "--local", MODEL, "--price-usd", "500", "--watts", "65")
+    report = ask("report")
+    good = {
+        "its size, its context and that it is loaded": model["size_bytes"] > 200_000_000 and model["context_tokens"] > 0 and model["fits"] == "loaded",
+        "how fast it reads and writes": speed.get("prefill_milli", 0) > speed.get("decode_milli", 0) > 0 and speed["at_once"] == 2,
+        "what the requests of before would cost on it": bill["requests"] == report["total"]["requests"] > 0 and bill["machine"]["decode_milli"] == speed.get("decode_milli"),
+    }
+    for what, well in good.items():
+        say("PASS" if well else "FAIL", f"flyball local tells of a real model {what}")
+    return all(good.values())
+
+
 def round_of(mode, flyball, python, llama, folder):
     """One flyball with a ledger of its own. True if all checks passed."""
     folder = Path(folder) / mode
@@ -79,9 +100,10 @@ def round_of(mode, flyball, python, llama, folder):
     verified = subprocess.run([flyball, "ledger", "verify", "--data-dir", data], text=True, capture_output=True)
     good = verified.returncode == 0
     say("PASS" if good else "FAIL", f"[{mode}] flyball ledger verify" + ("" if good else f": {verified.stderr}"))
+    told = mode != "open" or machine(flyball, config, data, env)
     if not (passed and ended and good):
         print(f"--- the end of flyball's log ({mode})\n{server.tail()}", flush=True)
-    return passed and ended and good
+    return passed and ended and good and told
 
 
 def main():

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::fmt;
 use std::io::Read;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const GIB: u64 = 1024 * 1024 * 1024;
 const MIB: u64 = 1024 * 1024;
@@ -163,22 +163,19 @@ fn told(tool: &str, args: &[&str]) -> Option<String> {
         .stderr(Stdio::null())
         .spawn()
         .ok()?;
-    let until = Instant::now() + TOOL;
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) if status.success() => break,
-            Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(5)),
-            _ => {
-                let _ = child.kill();
-                let _ = child.wait();
-                return None;
-            }
-        }
-    }
-    let mut text = String::new();
     let mut out = child.stdout.take()?.take(4_096);
-    out.read_to_string(&mut text).ok()?;
-    Some(text)
+    let (said, hears) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        let whole = out.read_to_string(&mut text).is_ok();
+        // Nobody hears it any more where it came too late.
+        let _ = said.send(whole.then_some(text));
+    });
+    let text = hears.recv_timeout(TOOL).ok().flatten();
+    // It has said all that it had to say, or is too slow: either way it is not waited for.
+    let _ = child.kill();
+    let ended = child.wait().is_ok();
+    text.filter(|text| ended && !text.is_empty())
 }
 
 #[cfg(test)]
