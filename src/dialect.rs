@@ -228,6 +228,11 @@ pub trait Dialect: Send + Sync {
         Vec::new()
     }
 
+    /// The field in which a request may ask for its vendor's flex tier, where the dialect has one.
+    fn flex_field(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Its requests can ask how likely the tokens of an answer were.
     fn can_ask_logprobs(&self) -> bool {
         false

@@ -732,11 +732,28 @@ impl<'a> Exchange<'a> {
         room.attempt().clone_into(&mut last);
     }
 
-    /// One attempt on one arm, with a reservation of its own.
+    /// One attempt on one arm, with a reservation of its own. What can wait is asked for at its vendor's lower rates first, and at once
+    /// where that has no room now.
     async fn attempt(&self, work: &dyn Work, arm: &Arm) -> Result<Response<AnswerBody>, Unserved> {
-        let decided = self.admission.arrived.elapsed();
         let told = work.told(arm)?;
-        let mut order = work.order(arm, &told)?;
+        if let Some(order) = work.order_that_waits(arm, &told) {
+            // On the heap, as a probe is.
+            match Box::pin(self.attempt_by(work, (arm, &told), order)).await {
+                Err(unserved) if unserved.is_busy() => {}
+                served => return served,
+            }
+        }
+        let order = work.order(arm, &told)?;
+        self.attempt_by(work, (arm, &told), order).await
+    }
+
+    async fn attempt_by(
+        &self,
+        work: &dyn Work,
+        (arm, told): (&Arm, &Wording),
+        mut order: Box<dyn Order + '_>,
+    ) -> Result<Response<AnswerBody>, Unserved> {
+        let decided = self.admission.arrived.elapsed();
         let mut room = match self.room(&mut *order, self.admission.policy.cap_wait).await {
             Ok(room) => room,
             Err(full) => return Err(self.no_room(full)),
@@ -746,7 +763,7 @@ impl<'a> Exchange<'a> {
         }
         let attempt = Attempt {
             arm,
-            told: &told,
+            told,
             order: &mut *order,
             asks: work.asks(),
             decided,
@@ -988,7 +1005,7 @@ impl<'a> Exchange<'a> {
             _ => settlement.unknown(Outcome::UpstreamError),
         }
         // A whole answer has had all the time that there is, and most likely was being made: no other arm makes it once more.
-        match timeout && sent.begins == Begins::AtItsEnd {
+        match timeout && sent.begins != Begins::AtOnce {
             true => Unserved::error(error),
             false if not_sent => Unserved::failed(Err(error), Failing::NotSent),
             false => Unserved::next(Err(error)),
@@ -1407,6 +1424,8 @@ impl<'a> Exchange<'a> {
         match sent.begins {
             Begins::AtOnce => total,
             Begins::AtItsEnd => total.saturating_sub(sent.at.elapsed()),
+            // It has begun, and now it takes no longer than any other.
+            Begins::Within(_) => total,
         }
     }
 
@@ -1420,7 +1439,15 @@ impl<'a> Exchange<'a> {
     ) -> Unserved {
         let meaning = status::meaning(head.status);
         let mut failing = Failing::Unsure;
-        if let Some(ailment) = status::ailment(head.status, &head.headers) {
+        // That a flex tier has no room says nothing of the others.
+        let says_nothing = |ailment: &Ailment| {
+            matches!(
+                (sent.begins, ailment),
+                (Begins::Within(_), Ailment::Busy(_))
+            )
+        };
+        let ailment = status::ailment(head.status, &head.headers);
+        if let Some(ailment) = ailment.filter(|ailment| !says_nothing(ailment)) {
             self.ails(sent, ailment);
         }
         let next = |outcome, failing| match meaning.next {

@@ -244,6 +244,12 @@ impl Provider {
         tiers
     }
 
+    /// Whether its flex tier may be asked for in this dialect. Of Gemini's OpenAI-compatible endpoint nobody says so.
+    #[must_use]
+    pub fn takes_flex_in(&self, dialect: &str) -> bool {
+        self.kind.family != Family::Gemini || dialect == "gemini"
+    }
+
     /// The address of this dialect's endpoint, if the vendor speaks it.
     #[must_use]
     pub fn endpoint(&self, dialect: &str, model: &str, stream: bool) -> Option<String> {

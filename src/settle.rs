@@ -51,6 +51,8 @@ pub struct Job {
     pub effort: Effort,
     /// The service tier that the request names.
     pub tier: Option<ServiceTier>,
+    /// It was flyball that asked for this service tier, since the answer may come late: its baseline would have been asked as usual.
+    pub slowed: bool,
     /// Where and how fast the request asks to be served.
     pub manner: Manner,
     /// What it is compared with.
@@ -109,6 +111,7 @@ impl Job {
             arm: arm.clone(),
             effort: Effort::None,
             tier: None,
+            slowed: false,
             manner: Manner::default(),
             baseline: arm.clone(),
             stayed: Stayed::default(),
@@ -925,7 +928,10 @@ impl OpenAttempt {
             manner: charged.manner,
             ..usage
         };
-        let served = (tier, at);
+        let served = match self.job.slowed {
+            true => (ServiceTier::Standard, at),
+            false => (tier, at),
+        };
         let baseline = cost::on_baseline(&self.job.baseline, &made, self.job.stayed, served);
         // What another arm answers anew was of no use: all of it is lost.
         let baseline = match self.escalated || self.job.aside {
@@ -1042,6 +1048,7 @@ impl OpenAttempt {
     fn baseline_has(&self, tier: Option<ServiceTier>) -> bool {
         let price = self.job.baseline.model.price;
         let at = self.reservation.at();
+        let tier = tier.filter(|_| !self.job.slowed);
         tier.zip(price)
             .is_some_and(|(tier, price)| price.served(tier, at).is_some())
     }

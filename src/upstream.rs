@@ -133,6 +133,8 @@ pub enum Begins {
     AtOnce,
     /// When the whole answer is made: its first byte comes together with its last.
     AtItsEnd,
+    /// When it has room, within this time.
+    Within(Duration),
 }
 
 /// How a server is spoken with.
@@ -207,6 +209,7 @@ impl Upstream {
         let (within, limit) = match terms.begins {
             Begins::AtOnce => (self.first_byte, "limits.first_byte"),
             Begins::AtItsEnd => (self.total, "limits.total"),
+            Begins::Within(time) => (time, "x-flyball-deadline"),
         };
         match tokio::time::timeout(within, self.pool.request(request, terms.http2)).await {
             Ok(Ok(answer)) => Ok(answer.map(In::new)),

@@ -39,6 +39,7 @@ pub(super) struct Asking<'a> {
     pub(super) place: &'a Place<'a>,
     pub(super) objective: Option<Objective>,
     pub(super) private: bool,
+    pub(super) deadline: Option<&'a str>,
 }
 
 /// The caps in force, of which nothing is spent.
@@ -91,9 +92,12 @@ impl House {
         if asking.private {
             request = request.header("x-flyball-privacy", "local");
         }
+        if let Some(deadline) = asking.deadline {
+            request = request.header("x-flyball-deadline", deadline);
+        }
         let (head, ()) = request
             .body(())
-            .expect("the names are headers")
+            .map_err(|_| Error::bad_field("deadline", "The deadline is no text for a header."))?
             .into_parts();
         let mut admission = Admission::new(Inbound {
             head: &head,

@@ -40,6 +40,9 @@ pub(super) struct ExplainArgs {
     /// As with the header x-flyball-privacy: local
     #[arg(long)]
     private: bool,
+    /// As with the header x-flyball-deadline, e.g. 10m
+    #[arg(long, value_name = "TIME")]
+    deadline: Option<String>,
     /// The dialect spoken [default: the one that a request body looks like]
     #[arg(long)]
     dialect: Option<String>,
@@ -142,6 +145,7 @@ fn caught_by_another(house: &House, name: &str, example: &str, private: bool) ->
         place: &place,
         objective: None,
         private,
+        deadline: None,
     };
     let found = house.ask(&asked, |completion| completion.rule().name.clone());
     found.ok().filter(|found| found != name)
@@ -180,6 +184,7 @@ pub(super) fn explain(common: &Common, args: &ExplainArgs) -> Result<(), String>
         place: &place,
         objective,
         private: args.private,
+        deadline: args.deadline.as_deref(),
     };
     let outcome = house.ask(&asking, |completion| {
         let decided = completion.decide(None);

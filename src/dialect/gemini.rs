@@ -128,6 +128,10 @@ impl Dialect for Gemini {
         !request::shows_thoughts(&request.fields)
     }
 
+    fn flex_field(&self) -> Option<&'static str> {
+        Some("serviceTier")
+    }
+
     /// Its thoughts are always counted apart here.
     fn can_ask_logprobs(&self) -> bool {
         true

@@ -111,6 +111,10 @@ impl Dialect for OpenAiChat {
         Some(Box::new(hide::HideUsage::default()))
     }
 
+    fn flex_field(&self) -> Option<&'static str> {
+        Some("service_tier")
+    }
+
     fn can_ask_logprobs(&self) -> bool {
         true
     }

@@ -102,6 +102,10 @@ impl Dialect for OpenAiResponses {
         write::write(said, to)
     }
 
+    fn flex_field(&self) -> Option<&'static str> {
+        Some("service_tier")
+    }
+
     /// Reasoning is a part of the output here, whoever the vendor is.
     fn can_ask_logprobs(&self) -> bool {
         true

@@ -19,20 +19,26 @@ use crate::error::Error;
 use crate::fleet::senses::Carried;
 use crate::fleet::{Arm, Model};
 use crate::json::Object;
+use crate::price::Price;
 use crate::private::Classes;
 use crate::probe::calibration::Scale;
 use crate::route::policy::Rule;
-use crate::route::{self, Decision, Doubted, Policy, Probe, Shows};
+use crate::route::{self, Decision, Doubted, Policy, Probe, Shows, cost};
 use crate::telemetry::{Decided, DecidedFor, TurnChange};
 use attempt::{CompletionOrder, Purpose};
 use bytes::Bytes;
 pub use conversation::TurnSoFar;
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use translate::Translator;
 
 /// The task of a request whose difficulty decides nothing.
 pub const UNGRADED: &str = "ungraded";
+
+/// From so much patience on a flex tier is asked: their vendors speak of minutes.
+const FLEX_FROM: Duration = Duration::from_secs(600);
+/// Longer nobody holds a connection open for one; OpenAI's own advice is a quarter of an hour.
+const FLEX_MAX: Duration = Duration::from_secs(900);
 
 /// A request for an answer.
 pub struct Completion<'a> {
@@ -74,6 +80,18 @@ impl<'a> Completion<'a> {
             graded: OnceLock::new(),
             request,
         })
+    }
+
+    /// Whether its answer may come late, at lower rates: it says so, and has named no service tier itself.
+    pub(super) fn may_wait(&self) -> bool {
+        let deadline = self.admission.wishes.deadline;
+        deadline.is_some_and(|time| time >= FLEX_FROM) && self.request.tier.is_none()
+    }
+
+    /// How long a flex tier may take until it begins to answer.
+    fn waits_for(&self) -> Duration {
+        let deadline = self.admission.wishes.deadline;
+        deadline.unwrap_or_default().min(FLEX_MAX)
     }
 
     /// What was measured, and how hard it is. The first to ask has it measured and graded.
@@ -323,6 +341,26 @@ pub struct Routed<'a> {
 }
 
 impl Routed<'_> {
+    fn order_for<'o>(
+        &'o self,
+        arm: &'o Arm,
+        told: &'o Wording,
+        purpose: Purpose,
+    ) -> Result<Box<dyn Order + 'o>, Unserved> {
+        let attempt = CompletionOrder::new(self, arm, told, purpose);
+        // Another arm may take the place of a frozen model, and of one for which a picture has no bound.
+        let attempt = attempt.map_err(|error| match error.code {
+            Some("flyball_frozen" | "flyball_unbounded") => Unserved::next(Err(error)),
+            _ => Unserved::error(error),
+        })?;
+        Ok(Box::new(attempt))
+    }
+
+    /// The rates of the arm's flex tier, where this request can wait and has not named a tier itself.
+    fn flex_from(&self, arm: &Arm) -> Option<Price> {
+        self.completion.may_wait().then(|| cost::flex(&arm.model))?
+    }
+
     /// Whether the first arm would be asked: what `serve` would refuse before anything goes out.
     ///
     /// # Errors
@@ -377,8 +415,11 @@ impl Work for Routed<'_> {
         &self.decision.attempts
     }
 
+    /// Who can wait is asked of the arm of the decision at lower rates, and not of a cheaper one first.
     fn probe(&self) -> Option<&Probe> {
-        self.decision.probe.as_ref()
+        let strong = self.decision.attempts.first();
+        let waits = strong.is_some_and(|arm| self.flex_from(arm).is_some());
+        self.decision.probe.as_ref().filter(|_| !waits)
     }
 
     fn tells(&self, arm: &Arm, told: bool) {
@@ -433,13 +474,19 @@ impl Work for Routed<'_> {
         arm: &'o Arm,
         told: &'o Wording,
     ) -> Result<Box<dyn Order + 'o>, Unserved> {
-        let attempt = CompletionOrder::new(self, arm, told, Purpose::Answer);
-        // Another arm may take the place of a frozen model, and of one for which a picture has no bound.
-        let attempt = attempt.map_err(|error| match error.code {
-            Some("flyball_frozen" | "flyball_unbounded") => Unserved::next(Err(error)),
-            _ => Unserved::error(error),
-        })?;
-        Ok(Box::new(attempt))
+        self.order_for(arm, told, Purpose::Answer)
+    }
+
+    fn order_that_waits<'o>(
+        &'o self,
+        arm: &'o Arm,
+        told: &'o Wording,
+    ) -> Option<Box<dyn Order + 'o>> {
+        let field = told.dialect.flex_field()?;
+        let dialect = told.dialect.name();
+        self.flex_from(arm)
+            .filter(|_| arm.model.provider.takes_flex_in(dialect))?;
+        self.order_for(arm, told, Purpose::Waiting(field)).ok()
     }
 
     fn order_to_explore<'o>(

@@ -4,6 +4,7 @@ use crate::arm::{Effort, Objective};
 use crate::caller::Caller;
 use crate::error::Error;
 use crate::money::PicoUsd;
+use crate::reader::parse_duration;
 use crate::response_cache::Wish;
 use http::header::HeaderName;
 use http::request::Parts;
@@ -13,6 +14,8 @@ use std::time::Duration;
 const TAGS_MAX: usize = 16;
 const TAG_BYTES_MAX: usize = 64;
 const SESSION_BYTES_MAX: usize = 256;
+/// Nobody holds a connection open for longer, and no vendor's batch takes longer.
+const DEADLINE_MAX: Duration = Duration::from_secs(24 * 3_600);
 
 const PROVIDER: HeaderName = HeaderName::from_static("x-flyball-provider");
 
@@ -24,6 +27,8 @@ pub(super) struct Wishes {
     pub(super) max_cost: Option<PicoUsd>,
     pub(super) private: bool,
     pub(super) session: Option<String>,
+    /// Its answer may take so long.
+    pub(super) deadline: Option<Duration>,
     pub(super) tags: Vec<(String, String)>,
     /// What it wants of the response cache; nothing where it says nothing.
     pub(super) cache: Option<CacheWish>,
@@ -140,15 +145,18 @@ pub(super) fn read(head: &Parts, caller: &Caller) -> Result<Wishes, Error> {
                 })?);
             }
             "deadline" => {
-                return Err(wrong(
-                    name,
-                    "nothing yet: this flyball answers at once and sends no batches",
-                ));
+                let time = parse_duration(text).filter(|time| *time <= DEADLINE_MAX);
+                wishes.deadline = Some(time.ok_or_else(|| {
+                    wrong(
+                        name,
+                        "a time like 30s, 10m or 24h, above zero and at most 24h",
+                    )
+                })?);
             }
             _ => {
                 return Err(wrong(
                     name,
-                    "one of objective, effort, max-cost-usd, privacy, session, tags, cache",
+                    "one of objective, effort, max-cost-usd, privacy, deadline, session, tags, cache",
                 ));
             }
         }

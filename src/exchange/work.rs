@@ -111,6 +111,11 @@ impl Unserved {
         }
     }
 
+    /// The provider says that it has no room now, and has not taken it up.
+    pub(super) fn is_busy(&self) -> bool {
+        matches!(self, Unserved::NextArm(_, Failing::Busy(_)))
+    }
+
     /// An error that no other arm can mend.
     pub(super) fn error(error: Error) -> Unserved {
         Unserved::last(Err(error))
@@ -221,6 +226,16 @@ pub(super) trait Work: Send + Sync {
         arm: &'o Arm,
         told: &'o Wording,
     ) -> Result<Box<dyn Order + 'o>, Unserved>;
+
+    /// The same at the lower rates of its vendor's flex tier, which answers when it has room; `None` where the request cannot wait, or the
+    /// vendor has no such tier.
+    fn order_that_waits<'o>(
+        &'o self,
+        _arm: &'o Arm,
+        _told: &'o Wording,
+    ) -> Option<Box<dyn Order + 'o>> {
+        None
+    }
 
     /// The same for a comparison with an answer that stands, which a cap of its own counts; `None` where that cannot be.
     fn order_to_explore<'o>(

@@ -22,6 +22,25 @@ pub struct Standing<'a> {
     pub stuck: bool,
     /// What an arm has used so far for such a task.
     pub habit: &'a dyn Fn(&Arm) -> Option<Habit>,
+    /// Its answer may come late, so that an arm may be asked at the rates of its vendor's flex tier.
+    pub waits: bool,
+}
+
+impl Standing<'static> {
+    /// A request that stands alone, of which nothing is known.
+    #[must_use]
+    pub fn alone() -> Standing<'static> {
+        Standing {
+            serving: None,
+            before: None,
+            warm: &|_| 0,
+            keeps: &|| false,
+            ahead: 0,
+            stuck: false,
+            habit: &|_| None,
+            waits: false,
+        }
+    }
 }
 
 /// What an arm is known to use for a task, against what is expected of any.

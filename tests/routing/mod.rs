@@ -3,6 +3,7 @@
 mod aliases;
 mod arms;
 mod conversation;
+mod deadline;
 mod effort;
 mod gates;
 mod saved;

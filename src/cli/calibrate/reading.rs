@@ -93,15 +93,7 @@ fn forecast(arm: &Arm, outcome: &Outcome, difficulty: &Difficulty) -> Option<f64
         features: &outcome.features,
         difficulty,
         limit: None,
-        standing: Standing {
-            serving: None,
-            before: None,
-            warm: &|_| 0,
-            keeps: &|| false,
-            ahead: 0,
-            stuck: false,
-            habit: &|_| None,
-        },
+        standing: Standing::alone(),
     };
     Some(super::traffic::usd(expected(arm, &job)?.now))
 }

@@ -405,6 +405,7 @@ fn question(
         place: &place,
         objective: None,
         private: false,
+        deadline: None,
     };
     let asked = house.ask(&asking, |completion| {
         let weighed = Weighed {
@@ -469,20 +470,11 @@ impl Weighed<'_> {
 
     /// What flyball expects of a request that stands alone.
     fn expected(&self, arm: &Arm) -> Option<PicoUsd> {
-        let standing = Standing {
-            serving: None,
-            before: None,
-            warm: &|_| 0,
-            keeps: &|| false,
-            ahead: 0,
-            stuck: false,
-            habit: &|_| None,
-        };
         let job = Forecast {
             features: &self.completion.graded().features,
             difficulty: &self.completion.graded().difficulty,
             limit: None,
-            standing,
+            standing: Standing::alone(),
         };
         cost::expected(arm, &job).map(|expected| expected.now)
     }

@@ -10,7 +10,7 @@ use super::super::{
 use super::{Completion, Routed, UNGRADED, check, unix_seconds};
 use crate::affinity::Use;
 use crate::arm::Effort;
-use crate::chat::{Manner, Part};
+use crate::chat::{Manner, Part, ServiceTier};
 use crate::classify;
 use crate::dialect::keep::Keeper;
 use crate::dialect::unasked::{self, Filters, HideLogprobs, WithoutLogprobs};
@@ -45,6 +45,8 @@ pub(super) enum Purpose {
     Answer,
     /// To be compared with an answer that stands.
     Exploring,
+    /// To answer at the rates of the vendor's flex tier, which this field of the body asks for.
+    Waiting(&'static str),
 }
 
 /// One attempt before it goes out.
@@ -104,7 +106,7 @@ impl<'a> CompletionOrder<'a> {
         let request = read(completion, told)?;
         let price = arm.model.price.as_ref();
         let capped = match purpose {
-            Purpose::Answer => admission.capped(arm)?,
+            Purpose::Answer | Purpose::Waiting(_) => admission.capped(arm)?,
             Purpose::Exploring => admission.capped_to_explore(arm)?,
         };
         bound::check_bounded(&request.unbounded, &arm.model, capped)?;
@@ -122,7 +124,7 @@ impl<'a> CompletionOrder<'a> {
             &admission.head.headers,
             must_be_bounded(capped, price),
         )?;
-        check_tier(request.tier, arm, capped)?;
+        check_tier(asked_tier(purpose, &request), arm, capped)?;
         check_manner(request.manner, arm, capped)?;
         let mut attempt = CompletionOrder {
             purpose,
@@ -224,10 +226,21 @@ impl<'a> CompletionOrder<'a> {
         }
     }
 
+    /// The service tier that it asks for.
+    fn tier(&self) -> Option<AskedTier> {
+        asked_tier(self.purpose, &self.request)
+    }
+
+    /// The price that bounds it.
+    fn price(&self) -> Option<Price> {
+        let named = self.tier().map(|asked| asked.tier);
+        dearest_price(self.arm, (&self.request, named), &self.told.body)
+    }
+
     /// What is asked of the ledger for so much input.
     fn ask(&self, input: InputBound) -> Requirement {
         let (tokens, tokens_min) = self.tokens;
-        let price = dearest_price(self.arm, &self.request, &self.told.body);
+        let price = self.price();
         let mut ask = input_and_answer(price.as_ref(), input, self.request.choices);
         (ask.tokens, ask.tokens_min) = (tokens, tokens_min);
         ask.fixed += self.time;
@@ -243,7 +256,7 @@ impl<'a> CompletionOrder<'a> {
         }
         let words = bound::words(&self.told.body, &self.request.media);
         let (model, input) = (Arc::clone(&self.arm.model), self.input);
-        let price = dearest_price(self.arm, &self.request, &self.told.body);
+        let price = self.price();
         let (choices, tokens, time) = (self.request.choices, self.tokens, self.time);
         Some(Box::new(move || {
             let count = |text: &str| match how {
@@ -292,6 +305,9 @@ impl<'a> CompletionOrder<'a> {
         edits.extend(self.history().edit.clone());
         if self.usage_added() {
             edits.extend(told.dialect.ask_usage());
+        }
+        if let Purpose::Waiting(field) = self.purpose {
+            edits.push(Edit::set_text(&[field], ServiceTier::Flex.name()));
         }
         if self.looks {
             edits.extend(told.dialect.ask_logprobs(&request.fields));
@@ -487,7 +503,7 @@ impl Order for CompletionOrder<'_> {
             dialect: completion.admission.dialect,
         });
         match self.purpose {
-            Purpose::Answer => opening,
+            Purpose::Answer | Purpose::Waiting(_) => opening,
             Purpose::Exploring => Opening {
                 tags: completion.admission.tags_of_exploring().to_vec(),
                 ..opening
@@ -527,10 +543,10 @@ impl Order for CompletionOrder<'_> {
             method: Method::POST,
             url,
             body: said.body.into(),
-            begins: if stream {
-                Begins::AtOnce
-            } else {
-                Begins::AtItsEnd
+            begins: match (self.purpose, stream) {
+                (Purpose::Waiting(_), _) => Begins::Within(self.completion().waits_for()),
+                (_, true) => Begins::AtOnce,
+                (_, false) => Begins::AtItsEnd,
             },
             bodiless: false,
             header: said.header,
@@ -552,7 +568,8 @@ impl Order for CompletionOrder<'_> {
         Job {
             arm: self.arm.clone(),
             effort: self.effort,
-            tier: self.request.tier.map(|asked| asked.tier),
+            tier: self.tier().map(|asked| asked.tier),
+            slowed: matches!(self.purpose, Purpose::Waiting(_)),
             manner: self.request.manner,
             baseline: self.routed.decision.baseline.clone(),
             stayed: self.routed.stayed(self.arm, self.effort),
@@ -586,6 +603,9 @@ impl Order for CompletionOrder<'_> {
                 let expected = expected.now.usd_text();
                 returned::say(headers, returned::name::EXPECTED, &expected);
             }
+        }
+        if matches!(self.purpose, Purpose::Waiting(_)) {
+            returned::set(headers, "x-flyball-service-tier", ServiceTier::Flex.name());
         }
         if let Some(limit) = self.limit {
             returned::set(headers, "x-flyball-limit-tokens", &limit.to_string());
@@ -699,8 +719,11 @@ fn read<'a>(
 
 /// The price that bounds the request: the dearest of the tiers in which it may be served, of the hours, and of the manners. Anthropic writes
 /// its prompt cache for those alone who ask for it.
-fn dearest_price(arm: &Arm, request: &Request<'_>, body: &[u8]) -> Option<Price> {
-    let named = request.tier.map(|asked| asked.tier);
+fn dearest_price(
+    arm: &Arm,
+    (request, named): (&Request<'_>, Option<ServiceTier>),
+    body: &[u8],
+) -> Option<Price> {
     let tiers = arm.model.provider.may_serve(named);
     let price = arm.model.price?;
     let manner = price.dearest_manner(request.manner);
@@ -711,6 +734,17 @@ fn dearest_price(arm: &Arm, request: &Request<'_>, body: &[u8]) -> Option<Price>
         true => price.without_cache_writes(),
         false => price,
     })
+}
+
+/// The service tier that an attempt asks for.
+fn asked_tier(purpose: Purpose, request: &Request<'_>) -> Option<AskedTier> {
+    match purpose {
+        Purpose::Waiting(field) => Some(AskedTier {
+            field,
+            tier: ServiceTier::Flex,
+        }),
+        Purpose::Answer | Purpose::Exploring => request.tier,
+    }
 }
 
 /// A tier without a price would make the cap a guess.

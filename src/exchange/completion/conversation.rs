@@ -61,6 +61,7 @@ impl Completion<'_> {
             },
             stuck: turn.is_some() && self.is_routed() && self.is_stuck(),
             habit,
+            waits: self.may_wait(),
         }
     }
 
