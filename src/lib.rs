@@ -10,7 +10,7 @@
 //! | process | `main`, [`cli`], [`process`] (composes everything, reloads), [`server`] (sockets in), [`admin`], [`config`] |
 //! | path | [`exchange`]: accept → authenticate → read → decode → grade → decide → reserve → send → relay → settle, the same for every kind of call; each kind (a completion, embeddings, what is passed through, files and batches, a count) is one file that makes an `exchange::work::Work` |
 //! | effects | [`upstream`] (sockets out), [`relay`], [`settle`], [`ledger`] (reserve, post, void), [`affinity`], [`response_cache`] (answers that equal requests share), [`telemetry`] (log, metrics, traces), [`simulate`], [`counting`] (of tokens, on threads of its own) |
-//! | deciders | [`dialect`], [`provider`], [`fleet`] (models and arms), [`caller`], [`classify`] (measure and grade), [`learn`] (makes the grader from outcomes), [`probe`] (what an answer shows of itself is worth), [`hardware`] (what traffic would cost on a machine of one's own), [`private`] (whether a request holds what must not leave), [`route`], [`tokens`], `ledger::{record, judged, cap, balance, window, replay, rollup, report, pace, exhaustion, forecast, tree, keyring, audit, store}` |
+//! | deciders | [`dialect`], [`provider`], [`fleet`] (models and arms), [`caller`], [`classify`] (measure and grade), [`learn`] (makes the grader from outcomes), [`judge`] (whether an answer is good), [`probe`] (what an answer shows of itself is worth), [`hardware`] (what traffic would cost on a machine of one's own), [`private`] (whether a request holds what must not leave), [`route`], [`tokens`], `ledger::{record, judged, cap, balance, window, replay, rollup, report, pace, exhaustion, forecast, tree, keyring, audit, store}` |
 //! | words | [`chat`], [`arm`] (effort, tier, objective), [`effort`] (an effort in a vendor's words), [`takes`] (what a vendor takes and another refuses), [`capability`] (what a request may ask of a model), [`price`], [`money`], [`pattern`], [`error`], [`json`], [`limits`], [`reader`], [`tls`] (whom it trusts, and what clients are shown), [`unix`] (sockets as addresses) |
 //!
 //! A new dialect, provider or signal is one new file and one line in its registry (`dialect::ALL`, `provider::ALL`,
@@ -35,6 +35,7 @@ pub mod exchange;
 pub mod fleet;
 pub mod hardware;
 pub mod json;
+pub mod judge;
 pub mod learn;
 pub mod ledger;
 pub mod limits;

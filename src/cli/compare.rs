@@ -12,6 +12,7 @@ mod questions;
 use super::own::OwnFlyball;
 use super::shown::table;
 use super::{Common, runtime};
+use crate::judge::{self, Verdict};
 use crate::learn::chance::Chance;
 use crate::ledger::cap::Cap;
 use crate::ledger::store::Key;
@@ -398,14 +399,9 @@ impl Comparison {
                 let (Some(one), Some(two)) = (one, two) else {
                     continue;
                 };
-                let two = two.map(|first| !first);
+                let Verdict { score, agreed } = judge::verdict(one, two);
                 self.agreed.1 += 1;
-                self.agreed.0 += usize::from(one == two);
-                let score = match one {
-                    Some(true) if one == two => 1.0,
-                    Some(false) if one == two => 0.0,
-                    _ => 0.5,
-                };
+                self.agreed.0 += usize::from(agreed);
                 own.push(score);
                 scores.push((question.id.clone(), arm.clone(), score));
             }
@@ -664,10 +660,10 @@ async fn prefers(
     a: &str,
     b: &str,
 ) -> Result<Option<Option<bool>>, String> {
-    let messages = json!([{"role": "user", "content": grading::judges(question, a, b)}]);
+    let messages = json!([{"role": "user", "content": judge::question(question, a, b)}]);
     match asked.ask("judge", judge, &messages).await {
         Said::Row(row) => match row.error {
-            None => Ok(grading::preference(&row.answer)),
+            None => Ok(judge::preference(&row.answer)),
             Some(why) => Err(format!("the judge has failed: {why}")),
         },
         Said::CapReached(why) => Err(format!("the judge could not be asked: {why}")),

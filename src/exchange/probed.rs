@@ -4,6 +4,7 @@ use super::returned;
 use super::work::{Reply, Unserved, Work};
 use crate::affinity::{DeliveredAnswer, Evidences};
 use crate::dialect::Answer as Read;
+use crate::judge;
 use crate::ledger::judged::{JudgedAnswer, JudgedBy, SCORE_WHOLE};
 use crate::ledger::record::{Opening, Shown};
 use crate::probe::evidence::{Evidence, Witness};
@@ -182,23 +183,15 @@ pub(super) fn explores(id: &str, ppm: u32) -> bool {
     u64::from(drawn) * 1_000_000 < u64::from(ppm) << 32
 }
 
-/// A text of no more characters is an answer that can be compared with another one's word for word.
-const COMPARED_MAX: usize = 80;
-
-/// What a short answer comes to: its letters and digits, in lower case.
-fn gist(text: &str) -> Option<String> {
-    let kept = text.chars().filter(|c| c.is_alphanumeric());
-    let gist: String = kept.flat_map(char::to_lowercase).collect();
-    (text.chars().count() <= COMPARED_MAX && !gist.is_empty()).then_some(gist)
-}
-
 /// The better arm has answered too, with this: whether it agrees tells how good the first answer was.
 pub(super) fn compare(evidences: &Evidences, probe: &Probe, small: &Small, better: &str) {
     let (verdict, first) = match small {
         Small::Whole { verdict, text, .. } | Small::Stream { verdict, text, .. } => (verdict, text),
     };
     let Evidence { sign, logprob } = verdict.evidence;
-    let (Some(first), Some(better)) = (gist(first), gist(better)) else {
+    let same = judge::says_the_same(first, better);
+    // An answer that is too long to be compared may say the same in more words.
+    let (Some(same), true) = (same, judge::is_short(first)) else {
         return;
     };
     let stands = probe.judged(verdict.evidence);
@@ -208,7 +201,7 @@ pub(super) fn compare(evidences: &Evidences, probe: &Probe, small: &Small, bette
             probe.arm.effort_or(None),
             signal.scale(),
         );
-        let added = stands.added_where(first != better);
+        let added = stands.added_where(!same);
         evidences.judge(arm, logprob, probe.promise, added);
     }
 }
@@ -220,8 +213,8 @@ pub(super) fn agrees(small: &Small, better: &str) -> Option<bool> {
     let Small::Whole { verdict, text, .. } = small else {
         return None;
     };
-    let better = gist(better)?;
-    Some(!verdict.shown.sign.is_fault() && gist(text).as_ref() == Some(&better))
+    let same = judge::says_the_same(text, better)?;
+    Some(!verdict.shown.sign.is_fault() && same)
 }
 
 /// What the books keep of two answers to one request, of which the better arm's is taken for good. `seen_ppm`: of so many of a million

@@ -31,6 +31,7 @@ const LAYERS: [&[&str]; 5] = [
         "fleet",
         "caller",
         "classify",
+        "judge",
         "learn",
         "hardware",
         "private",

@@ -1,16 +1,14 @@
-//! Whether an answer is good: held against the one that is expected, against a pattern or a schema, or by a command's verdict.
+//! The ways of grading that `--grade` names, a command's verdict and a person's among them.
 
 use super::questions::Question;
-use crate::json;
-use regex::{Regex, RegexBuilder};
+use crate::judge;
+use regex::Regex;
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A command that takes longer is ended, and its answer is not good.
 const COMMAND_MAX: Duration = Duration::from_secs(120);
-/// Bytes that a pattern may take up when it is compiled.
-const PATTERN_MAX: usize = 1 << 20;
 
 /// How answers are graded.
 #[derive(Clone, Debug)]
@@ -45,7 +43,7 @@ impl Grader {
             ("exact", None) => Ok(Grader::Exact),
             ("number", None) => Ok(Grader::Number),
             ("regex", None) => Ok(Grader::Pattern(None)),
-            ("regex", Some(pattern)) => Ok(Grader::Pattern(Some(compiled(pattern)?))),
+            ("regex", Some(pattern)) => Ok(Grader::Pattern(Some(judge::pattern(pattern)?))),
             ("schema", None) => Ok(Grader::Schema),
             ("command", Some(command)) if !command.is_empty() => {
                 Ok(Grader::Command(command.to_owned()))
@@ -78,56 +76,19 @@ impl Grader {
     pub(super) fn score(&self, question: &Question, answer: &str) -> Result<Option<f64>, String> {
         let expected = question.answer.as_deref().unwrap_or_default();
         let good = match self {
-            Grader::Exact => normal(answer) == normal(expected),
-            Grader::Number => same_number(answer, expected),
+            Grader::Exact => judge::is_exactly(answer, expected),
+            Grader::Number => judge::is_same_number(answer, expected),
             Grader::Pattern(Some(pattern)) => pattern.is_match(answer),
-            Grader::Pattern(None) => compiled(expected)?.is_match(answer),
-            Grader::Schema => follows_schema(question, answer),
+            Grader::Pattern(None) => judge::pattern(expected)?.is_match(answer),
+            Grader::Schema => {
+                let schema = question.schema.as_ref();
+                schema.is_some_and(|schema| judge::follows(schema, answer))
+            }
             Grader::Command(command) => runs_well(command, question, answer)?,
             Grader::Judge(_) | Grader::Person => return Ok(None),
         };
         Ok(Some(f64::from(u8::from(good))))
     }
-}
-
-fn compiled(pattern: &str) -> Result<Regex, String> {
-    let built = RegexBuilder::new(pattern).size_limit(PATTERN_MAX).build();
-    built.map_err(|e| format!("\"{pattern}\" is no pattern: {e}"))
-}
-
-fn normal(text: &str) -> String {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let text = words.join(" ").to_lowercase();
-    text.trim_end_matches('.').to_owned()
-}
-
-/// Thousands may be set apart by commas: `1,000` is 1000.
-fn numbers(text: &str) -> Vec<f64> {
-    let part = |c: char| c.is_ascii_digit() || matches!(c, '.' | ',' | '-');
-    let words = text.split(|c: char| !part(c));
-    let plain = words.map(|w| w.trim_end_matches(['.', ',', '-']).replace(',', ""));
-    plain.filter_map(|w| w.parse().ok()).collect()
-}
-
-fn same_number(answer: &str, expected: &str) -> bool {
-    let (Some(said), Some(right)) = (
-        numbers(answer).last().copied(),
-        numbers(expected).last().copied(),
-    ) else {
-        return false;
-    };
-    (said - right).abs() <= 1e-6 * right.abs().max(1.0)
-}
-
-/// The JSON of an answer may stand in a fence, as chat models like to write it.
-fn follows_schema(question: &Question, answer: &str) -> bool {
-    let text = answer.trim();
-    let fenced = text.strip_prefix("```").and_then(|t| t.strip_suffix("```"));
-    let text = fenced.map_or(text, |t| t.strip_prefix("json").unwrap_or(t));
-    let (Some(schema), Ok(value)) = (&question.schema, serde_json::from_str(text)) else {
-        return false;
-    };
-    !json::breaks(schema, &value)
 }
 
 /// Whether the command ends with 0. It reads the answer, and knows its question by `FLYBALL_ID` and `FLYBALL_EXPECTED`.
@@ -165,27 +126,6 @@ fn runs_well(command: &str, question: &Question, answer: &str) -> Result<bool, S
             reason = "this thread is there to wait for the command"
         )]
         std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// What a judge is asked about two answers, the first of which is called A.
-pub(super) fn judges(question: &str, a: &str, b: &str) -> String {
-    format!(
-        "Two assistants have answered the same question. Say which answer is better: correct first, then helpful, then short. Neither its place nor its length makes an answer better.\n\n\
-         [Question]\n{question}\n\n[Answer A]\n{a}\n\n[Answer B]\n{b}\n\n\
-         Reply with one letter only: A, B, or T if they are equally good."
-    )
-}
-
-/// Which of two a judge's words prefer: `Some(Some(true))` for A, `Some(None)` for a tie, `None` where it says neither.
-#[expect(clippy::option_option, reason = "no verdict and a tie are two things")]
-pub(super) fn preference(words: &str) -> Option<Option<bool>> {
-    let letters = words.split(|c: char| !c.is_ascii_alphanumeric());
-    let mut verdicts = letters.filter(|w| matches!(*w, "A" | "B" | "T"));
-    match verdicts.next_back()? {
-        "A" => Some(Some(true)),
-        "B" => Some(Some(false)),
-        _ => Some(None),
     }
 }
 
@@ -245,18 +185,5 @@ mod tests {
             ["exact", "schema", "regex", "regex:x", "person"].map(lacks),
             [Some("answer"), Some("schema"), Some("answer"), None, None]
         );
-    }
-
-    #[test]
-    fn a_judge_is_understood_by_its_last_letter() {
-        for (words, meant) in [
-            ("A", Some(Some(true))),
-            ("B.", Some(Some(false))),
-            ("Answer A is long, but B", Some(Some(false))),
-            ("T", Some(None)),
-            ("Both are fine", None),
-        ] {
-            assert_eq!(preference(words), meant, "{words}");
-        }
     }
 }
