@@ -389,7 +389,7 @@ def cost():
             (dearest("flyball_cost_usd_total", "model"), "{{model}}"), place=(12, 8), stack="normal")
     b.bars("Saved, by cause", "`route`: another model. `effort`: the same model thought less. `local`: your own machine. `batch`: a cheaper service tier. `prompt_cache`: a warmer cache than the baseline's. `response_cache`: an answer of before.",
            "no `effort` although a thinking model is used: let a rule give a range of efforts.", USD, (f"({total('flyball_savings_usd_total', 'cause')})", "{{cause}}"), place=(8, 7), colour="green")
-    b.bars("Lost, by cause", "`escalated`: answers that had to be replaced. `check`: asking whether an answer is right. `cold`: a cold prompt cache. `dearer`: a dearer arm. `client_gone`: nobody waited for it.",
+    b.bars("Lost, by cause", "`escalated`: answers that had to be replaced. `check`: asking whether an answer is right. `shadow`: another arm, asked off the path. `cold`: a cold prompt cache. `dearer`: a dearer arm. `client_gone`: nobody waited for it.",
            "see Routing for escalations and changes of arm; `client_gone` is an app's own time limit.", USD, (f"({total('flyball_losses_usd_total', 'cause')})", "{{cause}}"), place=(8, 7), colour="orange")
     b.bars("Prompt caches took off, by model", "Cached tokens at the full price minus at the cached price, minus what writing them cost.", "a model that is missing has no warm cache: its apps change the beginning of their prompts.",
            USD, (ranked("flyball_cached_usd_total", "model"), "{{model}}"), place=(8, 7), colour="green")

@@ -13,6 +13,7 @@ mod price;
 mod privacy;
 mod response_cache;
 mod secret;
+mod shadow;
 mod tls;
 mod vendors;
 pub mod watch;
@@ -34,7 +35,7 @@ use crate::provider::Kind;
 use crate::reader::{Page, Table, suggest};
 use crate::response_cache::Settings as CacheSettings;
 use crate::route::policy::{self, Rule};
-use crate::route::{AfterFailure, CapWebhook, Probing, Recovery};
+use crate::route::{AfterFailure, CapWebhook, Probing, Recovery, Shadowing};
 use crate::telemetry::otlp::Settings as Export;
 use crate::tls::server::Identity;
 use names::Known;
@@ -128,6 +129,8 @@ pub struct Config {
     pub may_drop: Vec<String>,
     /// When a cheaper arm is asked first, and how long its stream is held back.
     pub probing: Probing,
+    /// Which requests another arm is asked as well, where any.
+    pub shadowing: Option<Arc<Shadowing>>,
     /// What happens where a provider fails.
     pub recovery: Recovery,
     /// What `flyball fit` learned from the operator's own outcomes.
@@ -428,6 +431,8 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
     let baseline = baseline(top, fleet);
     let aliases = aliases(top, fleet);
     let probing = probing(top, fleet);
+    let shadow = shadow::shadow(reading, top, &zone, fleet);
+    let (shadowing, cap_of_shadows) = shadow.unzip();
     let recovery = recovery(top);
     let known = fleet.map(|fleet| Known {
         fleet,
@@ -437,6 +442,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
     });
     let mut shared = caps::caps(reading, top, &zone, known.as_ref());
     shared.extend(caps::of_exploring(top, &zone));
+    shared.extend(cap_of_shadows);
     let caps = Shared {
         caps: shared,
         each_key: caps::of_each_key(reading, top, &zone, known.as_ref()),
@@ -472,6 +478,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
         may_drop: may_drop.unwrap_or_else(|| vec!["*".into()]),
         overlay,
         probing,
+        shadowing,
         recovery,
         privacy,
         response_cache,

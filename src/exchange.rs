@@ -29,6 +29,7 @@ mod probed;
 mod reply;
 mod returned;
 mod router;
+mod shadowed;
 mod shared;
 mod status;
 mod wishes;
@@ -36,6 +37,7 @@ mod work;
 
 pub use lookup::describe;
 pub use origin::{check_head, names_loopback};
+pub use shadowed::Shadows;
 
 use crate::affinity::Affinity;
 use crate::caller::Callers;
@@ -57,7 +59,7 @@ use crate::relay::{self, AnswerBody, Reading, Relay, RelayTerms, Watch, bill_hea
 use crate::response_cache::ResponseCache;
 use crate::route::{Policy, Probe};
 use crate::settle::jobs::Jobs;
-use crate::settle::{Around, Paid, Settlement};
+use crate::settle::{Around, Delivery, Paid, Settlement};
 use crate::telemetry::otlp::{Arrived, Trace};
 use crate::telemetry::{CapRefusal, Telemetry};
 use crate::upstream::health::{Ailment, Health};
@@ -83,7 +85,7 @@ use router::CallKind;
 use status::Next;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use work::{Bar, Booked, Check, Failing, Hold, Longer, Order, Reply, Unserved, Way, Wording, Work};
@@ -112,6 +114,8 @@ pub struct State {
     pub loopback: bool,
     /// How fast caps are used up.
     pub paces: ArcSwap<Paces>,
+    /// What waits to be shadowed.
+    pub shadows: Shadows,
     /// Jobs in the background.
     pub jobs: Arc<Jobs>,
     /// Alive as long as anything is unsettled.
@@ -319,6 +323,8 @@ struct Exchange<'a> {
     last: Mutex<String>,
     /// Whoever may give its answer to others.
     paid: Option<Arc<Paid>>,
+    /// Whoever holds another arm's answer against the one that is delivered.
+    delivery: OnceLock<Arc<Delivery>>,
 }
 
 /// So long a stream is held back at most until it is known whether its provider has taken the request up.
@@ -338,6 +344,7 @@ impl<'a> Exchange<'a> {
             unwanted: AtomicBool::new(false),
             last: Mutex::default(),
             paid: None,
+            delivery: OnceLock::new(),
         }
     }
 
@@ -368,6 +375,7 @@ impl<'a> Exchange<'a> {
             }
         });
         let routed = completion.decide(turn)?;
+        self.may_be_shadowed(completion);
         self.run(&routed).await
     }
 
@@ -819,6 +827,7 @@ impl<'a> Exchange<'a> {
                     alive: Arc::clone(&state.alive),
                     trace: self.admission.trace.clone(),
                     paid: self.paid.clone(),
+                    delivery: self.delivery.get().cloned(),
                 };
                 let mut settlement = Settlement::new(job, around, reservation);
                 if self.unwanted.load(Ordering::Relaxed) {

@@ -10,6 +10,9 @@ const PATTERN_MAX: usize = 1 << 20;
 /// A text of no more characters is an answer that can be compared with another one's word for word.
 const COMPARED_MAX: usize = 80;
 
+/// JSON of no more bytes holds names and figures, which are the same or not; in longer one the same may be said in other words.
+const JSON_MAX: usize = 400;
+
 /// Whether an answer is the expected one, but for case, white space and a full stop at its end.
 #[must_use]
 pub fn is_exactly(answer: &str, expected: &str) -> bool {
@@ -89,14 +92,30 @@ pub fn says_the_same(answer: &str, reference: &str) -> Option<bool> {
 #[must_use]
 pub fn agrees(answer: &str, reference: &str) -> Option<bool> {
     let read = |text: &str| serde_json::from_str::<Value>(unfenced(text)).ok();
-    if let Some(Value::Object(_) | Value::Array(_)) = read(reference) {
-        return Some(read(answer) == read(reference));
+    if let Some(value @ (Value::Object(_) | Value::Array(_))) = read(reference) {
+        let short = reference.len() <= JSON_MAX;
+        return short.then(|| read(answer).is_some_and(|own| is_same(&own, &value)));
     }
     let bare = |text: &str| !text.chars().any(char::is_alphabetic) && numbers(text).len() == 1;
     if bare(reference) && bare(answer) {
         return Some(is_same_number(answer, reference));
     }
     says_the_same(answer, reference)
+}
+
+/// Whether two values are the same, numbers by what they are and not by how they are written.
+fn is_same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_same(a, b))
+        }
+        (Value::Object(a), Value::Object(b)) => {
+            let same = |(key, a): (&String, &Value)| b.get(key).is_some_and(|b| is_same(a, b));
+            a.len() == b.len() && a.iter().all(same)
+        }
+        (a, b) => a == b,
+    }
 }
 
 /// What a judge is asked about two answers, the first of which is called A.
@@ -111,7 +130,6 @@ pub fn question(asked: &str, a: &str, b: &str) -> String {
 
 /// Which of two a judge's words prefer: `Some(Some(true))` for A, `Some(None)` for a tie, `None` where it says neither.
 #[must_use]
-#[expect(clippy::option_option, reason = "no verdict and a tie are two things")]
 pub fn preference(words: &str) -> Option<Option<bool>> {
     let letters = words.split(|c: char| !c.is_ascii_alphanumeric());
     let mut verdicts = letters.filter(|w| matches!(*w, "A" | "B" | "T"));
@@ -167,7 +185,7 @@ mod tests {
     fn two_answers_agree_as_json_as_numbers_or_as_words() {
         for (answer, reference, agree) in [
             (
-                "{\"b\": 2, \"a\": 1}",
+                "{\"b\": 2, \"a\": 1.0}",
                 "```json\n{\"a\":1,\"b\":2}\n```",
                 Some(true),
             ),

@@ -13,7 +13,7 @@ use crate::affinity::Affinity;
 use crate::arm::Effort;
 use crate::config::{self, Complaint, Config, Overrides};
 use crate::error::{Error, Kind};
-use crate::exchange::{self, State};
+use crate::exchange::{self, Shadows, State};
 use crate::fleet;
 use crate::ledger::store::Key;
 use crate::ledger::{Address, Ledger, Settings, books, now};
@@ -114,6 +114,7 @@ pub async fn start(mut config: Config, overrides: Overrides) -> Result<Running, 
         ledger,
         upstream: Upstream::new(&config.limits),
         health: Health::default(),
+        shadows: Shadows::default(),
         jobs: Arc::new(Jobs::new(Arc::clone(&telemetry))),
         telemetry,
         callers: ArcSwap::default(),
@@ -282,6 +283,7 @@ pub fn policy_of(config: &Config) -> Policy {
         overlay: config.overlay.clone(),
         privacy: config.privacy.clone(),
         probing: config.probing.clone(),
+        shadowing: config.shadowing.clone(),
     }
 }
 
@@ -506,6 +508,7 @@ impl Running {
         }
         let follower = self.follower.clone();
         let _ = tokio::task::spawn_blocking(move || follower.stop()).await;
+        self.state.shadows.end();
         self.state.jobs.end_all();
         // Tokens that are being counted off the I/O threads still close their reservations.
         let settled = async {

@@ -11,6 +11,7 @@ pub mod probing;
 mod rank;
 mod recovery;
 mod reference;
+mod shadowing;
 pub mod standing;
 pub mod worth;
 
@@ -32,6 +33,7 @@ pub use probing::{EXPLORING, Probe, Probing, Shows};
 pub use recovery::{AfterFailure, Recovery};
 pub use reference::starter_tier;
 use secrecy::SecretString;
+pub use shadowing::{SHADOWING, ShadowEnd, Shadowing};
 use standing::Standing;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -77,6 +79,8 @@ pub struct Policy {
     pub zone: Zone,
     /// When answers are looked at.
     pub probing: Probing,
+    /// Which requests another arm is asked as well, where any.
+    pub shadowing: Option<Arc<Shadowing>>,
     /// What the operator's own outcomes add to the grader.
     pub overlay: Option<Arc<Overlay>>,
     /// What makes a request confidential by what is in it, where anything does.

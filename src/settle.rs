@@ -4,11 +4,13 @@
 //! because hyper drops the answer (or the exchange) of a connection that its client has closed.
 
 pub(crate) mod charge;
+mod delivery;
 pub mod jobs;
 mod paid;
 mod replayed;
 mod trust;
 
+pub use delivery::{Delivered, Delivery};
 pub use paid::Paid;
 pub use replayed::Replayed;
 
@@ -22,7 +24,7 @@ use crate::dialect::{Answer, Dialect, Event, Finish, Place, Request, embed};
 use crate::error::Kind;
 use crate::fleet::Arm;
 use crate::ledger::Reservation;
-use crate::ledger::record::{Basis, Cause, Closing, Outcome, Shown};
+use crate::ledger::record::{Basis, Cause, Closing, Opening, Outcome, Shown};
 use crate::money::PicoUsd;
 use crate::provider::OnCancel;
 use crate::route::cost::{self, Stayed};
@@ -67,8 +69,8 @@ pub struct Job {
     pub graded: bool,
     /// A cap counts it.
     pub capped: bool,
-    /// Its answer goes to nobody, since it is about another answer: all that it costs is lost.
-    pub aside: bool,
+    /// Why its answer goes to nobody, where it does not: all that it costs is lost.
+    pub aside: Option<Cause>,
     /// The client's dialect.
     pub dialect: &'static dyn Dialect,
     /// Pictures, sound and documents in it.
@@ -119,7 +121,7 @@ impl Job {
             lesson: None,
             graded: false,
             capped: false,
-            aside: false,
+            aside: None,
             dialect,
             held: 0,
             attached: 0,
@@ -145,6 +147,8 @@ pub struct Around {
     pub trace: Trace,
     /// Whoever may give the answer to others; nobody, as a rule.
     pub paid: Option<Arc<Paid>>,
+    /// Whoever holds another answer against the one that is delivered; nobody, as a rule.
+    pub delivery: Option<Arc<Delivery>>,
 }
 
 /// What an attempt's input tokens are counted from.
@@ -672,6 +676,33 @@ impl OpenAttempt {
         }
     }
 
+    /// Tells whoever holds another answer against it what was delivered, or that its client has left. An answer of an exchange that is made for
+    /// that alone is told too.
+    fn tell_delivery(&self, closing: &Closing) {
+        let Some(delivery) = &self.around.delivery else {
+            return;
+        };
+        let kept = self.seen.beyond == 0 && !self.seen.text.is_empty();
+        let text = match closing.outcome {
+            Outcome::Ok | Outcome::Length if kept => Some(self.seen.text.clone()),
+            Outcome::ClientGone => None,
+            _ => return,
+        };
+        if matches!(closing.cause, Some(Cause::Escalated | Cause::Check)) {
+            return;
+        }
+        let opening = Opening {
+            effort: self.job.effort,
+            ..self.reservation.opening().clone()
+        };
+        let cost = closing.cost;
+        delivery.tell(Delivered {
+            opening,
+            text,
+            cost,
+        });
+    }
+
     /// What the same answer would cost at least if it were asked for once more: its provider would find the prompt in its cache, as far as it
     /// keeps any.
     fn again(&self, usage: &Usage, charged: &Charged) -> PicoUsd {
@@ -877,6 +908,7 @@ impl OpenAttempt {
         if let Some(paid) = &self.around.paid {
             paid.booked(&closing.attempt, self.again(&usage, &charged));
         }
+        self.tell_delivery(&closing);
         let bill = Bill {
             cost: closing.cost,
             baseline: closing.baseline,
@@ -934,7 +966,7 @@ impl OpenAttempt {
         };
         let baseline = cost::on_baseline(&self.job.baseline, &made, self.job.stayed, served);
         // What another arm answers anew was of no use: all of it is lost.
-        let baseline = match self.escalated || self.job.aside {
+        let baseline = match self.escalated || self.job.aside.is_some() {
             true => PicoUsd::ZERO,
             false => baseline.unwrap_or(cost),
         };
@@ -1011,10 +1043,9 @@ impl OpenAttempt {
 
     /// The cause of an attempt whose answer goes to nobody: another one's goes in its place, or it was asked about another one.
     fn for_another(&self) -> Option<Cause> {
-        match () {
-            () if self.escalated => Some(Cause::Escalated),
-            () if self.job.aside => Some(Cause::Check),
-            () => None,
+        match self.escalated {
+            true => Some(Cause::Escalated),
+            false => self.job.aside,
         }
     }
 
@@ -1056,7 +1087,7 @@ impl OpenAttempt {
     /// What it was in asking a cheaper model first.
     fn probe_part(&self) -> Option<ProbePart> {
         match (self.asked_first, self.shown.is_some(), self.escalated) {
-            _ if self.compared || self.job.aside => Some(ProbePart::Check),
+            _ if self.compared || self.job.aside == Some(Cause::Check) => Some(ProbePart::Check),
             (false, ..) => None,
             (true, true, false) => Some(ProbePart::Stood),
             (true, true, true) => Some(ProbePart::Escalated),

@@ -465,6 +465,11 @@ impl Telemetry {
         self.metrics.probed(model, outcome);
     }
 
+    /// A request was chosen to be shadowed by a model, and this became of it.
+    pub fn shadowed(&self, model: &str, end: &'static str) {
+        self.metrics.shadowed(model, end);
+    }
+
     /// A request wanted something of the response cache.
     pub fn response_cache(&self, result: CacheResult) {
         self.metrics.response_cache(result);

@@ -35,6 +35,7 @@ mod relaying;
 mod replay;
 mod routing;
 mod scripted;
+mod shadowing;
 mod stopping;
 mod stores;
 mod traces;

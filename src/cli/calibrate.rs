@@ -44,7 +44,7 @@ pub(super) struct CalibrateArgs {
     /// The arm that others are held against [default: the last of --arms, else the dearest]
     #[arg(long, value_name = "ARM")]
     strong: Option<String>,
-    /// Whose word counts: compare, explored, escalated, feedback, by comma [default: compare,explored,escalated; with --of absolute compare]
+    /// Whose word counts: compare, explored, escalated, shadow, feedback, by comma [default: compare,explored,escalated,shadow; with --of absolute compare]
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     judged_by: Vec<String>,
     /// Over how many days back traffic, and outcomes in the books, count
@@ -289,7 +289,10 @@ fn demand(args: &CalibrateArgs) -> Result<Demand, String> {
 fn judges(args: &CalibrateArgs) -> Result<Vec<JudgedBy>, String> {
     if args.judged_by.is_empty() {
         return Ok(match args.of {
-            Of::Strong => vec![JudgedBy::Compare, JudgedBy::Explored, JudgedBy::Escalated],
+            Of::Strong => {
+                let relative = [JudgedBy::Explored, JudgedBy::Escalated, JudgedBy::Shadow];
+                [JudgedBy::Compare].into_iter().chain(relative).collect()
+            }
             // What agrees with another arm is as good as that one, which says nothing of how good that is.
             Of::Absolute => vec![JudgedBy::Compare],
         });
@@ -301,7 +304,10 @@ fn judges(args: &CalibrateArgs) -> Result<Vec<JudgedBy>, String> {
         })
     };
     let judges: Vec<JudgedBy> = args.judged_by.iter().map(read).collect::<Result<_, _>>()?;
-    let relative = |j: &&JudgedBy| matches!(j, JudgedBy::Explored | JudgedBy::Escalated);
+    let relative = |j: &&JudgedBy| {
+        let held = [JudgedBy::Explored, JudgedBy::Escalated, JudgedBy::Shadow];
+        held.contains(j)
+    };
     match (args.of, judges.iter().find(relative)) {
         (Of::Absolute, Some(judge)) => Err(format!(
             "--judged-by {}: these outcomes say whether an arm agrees with a better one, not how good either is; leave --of absolute out",

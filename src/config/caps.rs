@@ -73,14 +73,23 @@ pub(super) fn caps(
 /// The most that exploring may cost a day, where the operator says one.
 pub(super) fn of_exploring(top: &Table<'_>, zone: &Zone) -> Option<Cap> {
     let most = money(top, "probe_explore_usd")?;
-    let (tag, value) = EXPLORING;
+    Some(own_cap(EXPLORING, Window::Day, zone, most))
+}
+
+/// The cap on what flyball spends of its own accord, and marks with a tag.
+pub(super) fn own_cap(
+    (tag, value): (&str, &str),
+    window: Window,
+    zone: &Zone,
+    most: PicoUsd,
+) -> Cap {
     let counter = Counter {
         scope: Scope::all().tagged(tag, value),
         measure: Measure::Usd,
-        window: Window::Day,
+        window,
         zone: zone.clone(),
     };
-    Some(Cap::new(counter, most.0))
+    Cap::new(counter, most.0)
 }
 
 /// Complains of names that nobody has, and notes the keys and tags that only the ledger knows.

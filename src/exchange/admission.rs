@@ -361,7 +361,7 @@ fn frozen(model: &str) -> Error {
 
 /// A difficulty as a whole number of thousandths, for the ledger. Counting avoids a float-to-integer cast, which the lints forbid;
 /// ten comparisons find the place.
-fn thousandths(difficulty: f64) -> i64 {
+pub(super) fn thousandths(difficulty: f64) -> i64 {
     let (mut low, mut high) = (0_i32, 1_000_i32);
     while low < high {
         let middle = (low + high + 1) / 2;

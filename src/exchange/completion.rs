@@ -4,6 +4,7 @@
 mod attempt;
 mod check;
 mod conversation;
+mod shadow;
 mod translate;
 
 use super::admission::Admission;
@@ -521,7 +522,8 @@ impl Work for Routed<'_> {
 
     fn asked(&self) -> Option<&str> {
         // The question about an answer is nobody's request.
-        (self.decision.rule != check::RULE).then_some(&*self.completion.request.model)
+        (![check::RULE, shadow::RULE].contains(&&*self.decision.rule))
+            .then_some(&*self.completion.request.model)
     }
 
     fn changed(&self, arm: &Arm) -> Option<Option<TurnChange>> {

@@ -146,6 +146,7 @@ impl Exchange<'_> {
             alive: Arc::clone(&self.state.alive),
             trace: self.admission.trace.clone(),
             paid: None,
+            delivery: None,
         };
         let terms = (maker.effort, stream);
         let row = Replayed::new(around, reservation, terms, Arc::clone(paid));

@@ -21,15 +21,18 @@ pub enum JudgedBy {
     Explored,
     /// The better arm's answer, where the cheap one spoke against itself.
     Escalated,
+    /// Off the path: another arm's answer to the same request, or a judge of both.
+    Shadow,
 }
 
 impl JudgedBy {
     /// All of them.
-    pub const ALL: [JudgedBy; 4] = [
+    pub const ALL: [JudgedBy; 5] = [
         JudgedBy::Feedback,
         JudgedBy::Compare,
         JudgedBy::Explored,
         JudgedBy::Escalated,
+        JudgedBy::Shadow,
     ];
 
     /// The name in the books and in output.
@@ -40,6 +43,7 @@ impl JudgedBy {
             JudgedBy::Compare => "compare",
             JudgedBy::Explored => "explored",
             JudgedBy::Escalated => "escalated",
+            JudgedBy::Shadow => "shadow",
         }
     }
 

@@ -136,7 +136,7 @@ impl Closing {
     /// Its answer went to nobody: another one's went in its place, or it was held against another one.
     #[must_use]
     pub fn is_aside(&self) -> bool {
-        let of_another = [Some(Cause::Escalated), Some(Cause::Check)];
+        let of_another = [Cause::Escalated, Cause::Check, Cause::Shadow].map(Some);
         self.outcome == Outcome::Escalated || of_another.contains(&self.cause)
     }
 
@@ -309,6 +309,8 @@ pub enum Cause {
     Escalated,
     /// Lost: it was asked about another answer.
     Check,
+    /// Lost: it was made off the path, to learn how good its arm is.
+    Shadow,
     /// Lost: it found less of the conversation in its provider's cache than the baseline would have.
     Cold,
     /// Lost: its arm is dearer.
@@ -328,12 +330,13 @@ impl Cause {
         Cause::ResponseCache,
     ];
     /// Why something is lost.
-    pub const LOSSES: [Cause; 5] = [
+    pub const LOSSES: [Cause; 6] = [
         Cause::Escalated,
         Cause::Check,
         Cause::Cold,
         Cause::Dearer,
         Cause::ClientGone,
+        Cause::Shadow,
     ];
 
     /// The name in the books, the export and metrics.
@@ -348,6 +351,7 @@ impl Cause {
             Cause::ResponseCache => "response_cache",
             Cause::Escalated => "escalated",
             Cause::Check => "check",
+            Cause::Shadow => "shadow",
             Cause::Cold => "cold",
             Cause::Dearer => "dearer",
             Cause::ClientGone => "client_gone",

@@ -79,6 +79,7 @@ pub struct Metrics {
     pub(super) overruns: IntCounter,
     pub(super) dropped_fields: IntCounterVec,
     probes: IntCounterVec,
+    shadows: IntCounterVec,
     cache: CacheSeries,
     anomalies: IntCounterVec,
     unmetered: IntCounterVec,
@@ -193,6 +194,11 @@ impl Metrics {
                 "flyball_probes_total",
                 "Requests on which a cheaper model was asked first, by what became of its answer.",
                 &["model", "outcome"],
+            ),
+            shadows: m.counts(
+                "flyball_shadows_total",
+                "Requests that another model was to be asked as well, by that model and by what became of it.",
+                &["model", "result"],
             ),
             cache: CacheSeries::new(m),
             dropped_fields: m.counts(
@@ -315,6 +321,7 @@ impl Metrics {
             for outcome in ["stands", "escalated"] {
                 self.probes.with_label_values(&[model, outcome]);
             }
+            self.shadows.with_label_values(&[model, "judged"]);
         }
         for provider in &providers {
             self.known_provider(provider);
@@ -474,6 +481,12 @@ impl Metrics {
         let known = self.read();
         let model = known.model(model);
         self.probes.with_label_values(&[model, outcome]).inc();
+    }
+
+    pub(super) fn shadowed(&self, model: &str, end: &str) {
+        let known = self.read();
+        let model = known.model(model);
+        self.shadows.with_label_values(&[model, end]).inc();
     }
 
     pub(super) fn upstream_error(&self, provider: &str, kind: &str) {

@@ -4,6 +4,7 @@ use crate::classify::Task;
 use crate::ledger::record::{Basis, Cause, Outcome};
 use crate::money::PICO_PER_USD;
 use crate::private::Class;
+use crate::route::ShadowEnd;
 use std::collections::{BTreeMap, BTreeSet};
 
 const PHASES: [(&str, Duration); 3] = [
@@ -119,6 +120,7 @@ fn everything(telemetry: &Telemetry) {
             request: &raw,
             error: &error,
         });
+        telemetry.shadowed(&raw, ShadowEnd::Judged.name());
         telemetry.upstream_error(&raw, &Error::new(Kind::UpstreamTimeout, raw.clone()));
     }
     telemetry.attempt(&attempt(&opening(), &closing()));
@@ -293,6 +295,7 @@ fn every_label_has_values_from_a_closed_set_whatever_clients_send() {
                 &[
                     &["ok", "refused"][..],
                     &CacheResult::ALL.map(CacheResult::name),
+                    &ShadowEnd::ALL.map(ShadowEnd::name),
                 ]
                 .concat(),
             ),
@@ -343,7 +346,7 @@ fn the_exposition_says_of_every_family_what_it_is() {
         }
     }
     let ours = kinds.keys().filter(|n| n.starts_with("flyball_")).count();
-    assert_eq!(ours, 65, "{kinds:?}");
+    assert_eq!(ours, 66, "{kinds:?}");
 }
 
 #[test]

@@ -314,7 +314,7 @@ impl Decision {
 }
 
 /// Names of the causes as people say them; the first six are savings.
-const CAUSES: [(&str, &str); 11] = [
+const CAUSES: [(&str, &str); 12] = [
     ("route", "a cheaper model"),
     ("effort", "less effort"),
     ("local", "own models"),
@@ -323,6 +323,7 @@ const CAUSES: [(&str, &str); 11] = [
     ("response_cache", "answers of before"),
     ("escalated", "asked first in vain"),
     ("check", "comparisons"),
+    ("shadow", "shadows"),
     ("cold", "colder prompt cache"),
     ("dearer", "dearer model"),
     ("client_gone", "client gone"),

@@ -7,7 +7,7 @@ use super::super::{
     reply,
     returned::{self, ServedBy},
 };
-use super::{Completion, Routed, UNGRADED, check, unix_seconds};
+use super::{Completion, Routed, UNGRADED, check, shadow, unix_seconds};
 use crate::affinity::Use;
 use crate::arm::Effort;
 use crate::chat::{Manner, Part, ServiceTier};
@@ -22,7 +22,7 @@ use crate::error::{Error, Kind};
 use crate::fleet::Arm;
 use crate::json::Edit;
 use crate::ledger::balance::{Capped, Requirement};
-use crate::ledger::record::Opening;
+use crate::ledger::record::{Cause, Opening};
 use crate::money::PicoUsd;
 use crate::price::Price;
 use crate::probe::evidence::Witness;
@@ -577,7 +577,11 @@ impl Order for CompletionOrder<'_> {
             lesson: self.lesson(),
             graded: completion.noted_difficulty().is_some(),
             capped: self.capped.any(),
-            aside: self.routed.decision.rule == check::RULE,
+            aside: match self.routed.decision.rule.as_str() {
+                check::RULE => Some(Cause::Check),
+                shadow::RULE => Some(Cause::Shadow),
+                _ => None,
+            },
             dialect: completion.admission.dialect,
             attached: self.attached,
             held: self.request.media.len(),
