@@ -137,6 +137,13 @@ impl Callers {
         self.by_hash.is_empty()
     }
 
+    /// The key of this row, if it may be used still.
+    #[must_use]
+    pub fn of_row(&self, row: i64) -> Option<Arc<Key>> {
+        let mut keys = self.by_hash.values();
+        keys.find(|key| key.id == row && !key.revoked).cloned()
+    }
+
     /// The names of the tags that count for some key.
     #[must_use]
     pub fn tags(&self) -> BTreeSet<&str> {

@@ -1,6 +1,7 @@
 //! The command line: what each command takes, and its help. The work is in the files beside this.
 
 mod audit;
+mod batches;
 mod bill;
 mod books;
 mod calibrate;
@@ -138,6 +139,9 @@ enum Command {
     /// Show who did what to keys and configuration, or verify that it was not changed afterwards
     #[command(subcommand, after_help = "Example:\n  flyball audit verify")]
     Audit(audit::AuditCommand),
+    /// List, show and cancel the batches that flyball keeps
+    #[command(subcommand, after_help = "Example:\n  flyball batches list")]
+    Batches(batches::BatchesCommand),
     /// Sum up what was spent and saved
     #[command(
         after_help = "Examples:\n  flyball report --days 7\n  flyball report --by team,key --from 2026-11-01 --to 2026-12-01 --zone Europe/Berlin\n  flyball report --by day,model --only team=research --csv\n  flyball report --forecast\n  flyball report --local qwen3:8b --price-usd 2000 --watts 300 --only task=summarise"
@@ -226,6 +230,7 @@ pub fn run() -> ExitCode {
         Command::Learn(command) => learn::run(&common, &command),
         Command::Ledger(command) => books::ledger(&common, &command),
         Command::Audit(command) => audit::run(&common, &command),
+        Command::Batches(command) => batches::run(&common, &command),
         Command::Report(args) => books::report(&common, &args),
         Command::Top(args) => top::run(&common, &args),
         Command::Key(command) => keys::run(&common, &command),

@@ -2,6 +2,7 @@
 //! settings from them, so that nothing else can be wrong later. All mistakes are told at once.
 //! Nobody but the process (command line, server) imports this.
 
+mod batch;
 mod caps;
 pub mod discover;
 pub mod draft;
@@ -24,6 +25,7 @@ pub use caps::read_cap;
 use crate::classify::overlay::Overlay;
 
 use crate::arm::Objective;
+use crate::batch::Settings as BatchSettings;
 use crate::fleet::{Arm, Fleet};
 use crate::ledger::tree::Shared;
 use crate::ledger::window::Zone;
@@ -139,6 +141,8 @@ pub struct Config {
     pub privacy: Option<Arc<Privacy>>,
     /// How equal requests share answers, where they may.
     pub response_cache: Option<CacheSettings>,
+    /// How batches are kept.
+    pub batch: BatchSettings,
     /// The caps.
     pub caps: Shared,
     /// The teams, each with its organisation (or nothing).
@@ -423,6 +427,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
     let fleet = (whole && !stock.unknown).then_some(&stock.fleet);
     let (rules, rule_files) = rules(reading, top, fleet);
     let privacy = privacy::privacy(reading, top, &rules, fleet);
+    let batch = batch::batch(top);
     let response_cache = response_cache::response_cache(reading, top, &rules);
     let providers: Option<Vec<String>> =
         fleet.map(|fleet| fleet.providers.iter().map(|p| p.name.clone()).collect());
@@ -481,6 +486,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
         shadowing,
         recovery,
         privacy,
+        batch,
         response_cache,
         caps,
         teams,

@@ -5,6 +5,7 @@
 
 pub mod anthropic;
 pub mod band;
+pub mod batch;
 pub mod bend;
 mod body;
 mod carry;
@@ -70,6 +71,16 @@ pub trait Dialect: Send + Sync {
 
     /// What a client asks for at this path; `None` where the path is not of this dialect.
     fn place<'p>(&self, path: &'p str, query: Option<&str>) -> Option<Place<'p>>;
+
+    /// Batches as its clients know them; `None` where they know none.
+    fn client_batches(&self) -> Option<&'static dyn batch::ClientBatches> {
+        None
+    }
+
+    /// Batches as its vendors take them up; `None` where they take none.
+    fn vendor_batches(&self) -> Option<&'static dyn batch::VendorBatches> {
+        None
+    }
 
     /// What is around its bodies: paths and headers that are its own.
     fn envelope(&self) -> &'static Envelope {

@@ -9,6 +9,7 @@
 
 pub mod admission;
 mod barred;
+pub mod batches;
 mod body;
 mod bound;
 mod cached;
@@ -67,6 +68,7 @@ use crate::upstream::{Begins, Coding, Failure, In, Terms, Upstream};
 use admission::{Admission, Inbound};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use barred::{Ended, Tried};
+use batches::{Batches, Kept};
 use bytes::Bytes;
 use cached::Sharing;
 use completion::{Completion, TurnSoFar};
@@ -118,6 +120,8 @@ pub struct State {
     pub shadows: Shadows,
     /// Jobs in the background.
     pub jobs: Arc<Jobs>,
+    /// Batches that are kept here.
+    pub batches: Arc<Batches>,
     /// Alive as long as anything is unsettled.
     pub alive: Arc<()>,
     /// Turns true when what is still open must end, since the process does.
@@ -266,11 +270,18 @@ async fn serve(
             exchange.run(&work).await
         }
         CallKind::Keep(place) => {
+            let body = match Box::pin(batches::serve(state, &inbound, place, body)).await? {
+                Kept::Here(answer) => return Ok(*answer),
+                Kept::Elsewhere(body) => body,
+            };
             let mut admission = Admission::keeping(inbound)?;
             let body = match admission.policy.privacy {
-                None => HandedIn::Coming(body),
+                None => body,
                 Some(_) => {
-                    let body = whole(body).await?;
+                    let body = match body {
+                        HandedIn::Coming(body) => whole(body).await?,
+                        HandedIn::Whole(body) => body,
+                    };
                     let path = passthrough::with_query(place.rest.to_owned(), head.uri.query());
                     confidential::look_with_path(&mut admission, &body, &path, seen).await?;
                     HandedIn::Whole(body)

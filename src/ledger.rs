@@ -41,7 +41,7 @@ use balance::{Balances, Capped, Crossing, Requirement, Standing};
 use cap::{Cap, Counter, Dims};
 use judged::JudgedAnswer;
 use lookup::Lookup;
-use record::Opening;
+use record::{Correction, Opening, TrueUp};
 use rollup::Grain;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -337,6 +337,21 @@ impl Ledger {
             Ok(Err(why)) => Err(failed(why)),
             Err(_) => Err(failed("the ledger thread has ended".into())),
         }
+    }
+
+    /// Books what has become known of the cost of an attempt of this request that was charged at its bound, once.
+    ///
+    /// # Errors
+    /// The books cannot be written.
+    pub async fn correct(&self, request: &str, correction: Correction) -> Result<TrueUp, Error> {
+        let (outcome, opening) = self.true_up(request.to_owned(), correction).await?;
+        if let (TrueUp::Corrected(change), Some(opening)) = (outcome, opening) {
+            let at = opening.counted_ms.div_euclid(1_000);
+            let now = self.latest(now());
+            self.balances().correct(&opening.dims(), (at, now), change);
+            self.room.notify_waiters();
+        }
+        Ok(outcome)
     }
 
     /// What has to be done every second or so: gives back what leases do not need, deletes what is too old.

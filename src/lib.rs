@@ -8,9 +8,9 @@
 //! | layer | modules |
 //! |---|---|
 //! | process | `main`, [`cli`], [`process`] (composes everything, reloads), [`server`] (sockets in), [`admin`], [`config`] |
-//! | path | [`exchange`]: accept → authenticate → read → decode → grade → decide → reserve → send → relay → settle, the same for every kind of call; each kind (a completion, embeddings, what is passed through, files and batches, a count) is one file that makes an `exchange::work::Work` |
+//! | path | [`exchange`]: accept → authenticate → read → decode → grade → decide → reserve → send → relay → settle, the same for every kind of call; each kind (a completion, embeddings, what is passed through, files and batches, a count) is one file that makes an `exchange::work::Work`; batches that are kept here are `exchange::batches`, whose lines are such work, and `process::batches` sees to it that somebody does it |
 //! | effects | [`upstream`] (sockets out), [`relay`], [`settle`], [`ledger`] (reserve, post, void), [`affinity`], [`response_cache`] (answers that equal requests share), [`telemetry`] (log, metrics, traces), [`simulate`], [`counting`] (of tokens, on threads of its own) |
-//! | deciders | [`dialect`], [`provider`], [`fleet`] (models and arms), [`caller`], [`classify`] (measure and grade), [`learn`] (makes the grader from outcomes), [`judge`] (whether an answer is good), [`probe`] (what an answer shows of itself is worth), [`hardware`] (what traffic would cost on a machine of one's own), [`private`] (whether a request holds what must not leave), [`route`], [`tokens`], `ledger::{record, judged, cap, balance, window, replay, rollup, report, pace, exhaustion, forecast, tree, keyring, audit, store}` |
+//! | deciders | [`dialect`], [`batch`] (batches that are kept here: their lines, and which go together), [`provider`], [`fleet`] (models and arms), [`caller`], [`classify`] (measure and grade), [`learn`] (makes the grader from outcomes), [`judge`] (whether an answer is good), [`probe`] (what an answer shows of itself is worth), [`hardware`] (what traffic would cost on a machine of one's own), [`private`] (whether a request holds what must not leave), [`route`], [`tokens`], `ledger::{record, judged, cap, balance, window, replay, rollup, report, pace, exhaustion, forecast, tree, keyring, audit, store}` |
 //! | words | [`chat`], [`arm`] (effort, tier, objective), [`effort`] (an effort in a vendor's words), [`takes`] (what a vendor takes and another refuses), [`capability`] (what a request may ask of a model), [`price`], [`money`], [`pattern`], [`error`], [`json`], [`limits`], [`reader`], [`tls`] (whom it trusts, and what clients are shown), [`unix`] (sockets as addresses) |
 //!
 //! A new dialect, provider or signal is one new file and one line in its registry (`dialect::ALL`, `provider::ALL`,
@@ -21,6 +21,7 @@
 pub mod admin;
 pub mod affinity;
 pub mod arm;
+pub mod batch;
 pub mod caller;
 pub mod capability;
 pub mod chat;

@@ -4,6 +4,7 @@
 
 pub(crate) mod accountant;
 mod audit;
+mod batches;
 mod keys;
 mod learned;
 mod notices;
@@ -13,6 +14,7 @@ use crate::affinity::Affinity;
 use crate::arm::Effort;
 use crate::config::{self, Complaint, Config, Overrides};
 use crate::error::{Error, Kind};
+use crate::exchange::batches::Batches;
 use crate::exchange::{self, Shadows, State};
 use crate::fleet;
 use crate::ledger::store::Key;
@@ -110,7 +112,13 @@ pub async fn start(mut config: Config, overrides: Overrides) -> Result<Running, 
         telemetry.export(otlp, Upstream::new(&config.limits));
     }
     let telemetry = Arc::new(telemetry);
+    let kept_batches = Batches::new(
+        config.batch.clone(),
+        ledger.settings().clone(),
+        Arc::clone(&telemetry),
+    );
     let state = Arc::new(State {
+        batches: Arc::new(kept_batches),
         ledger,
         upstream: Upstream::new(&config.limits),
         health: Health::default(),
@@ -167,6 +175,7 @@ pub async fn start(mut config: Config, overrides: Overrides) -> Result<Running, 
             state.clone(),
             stopped.clone(),
         )),
+        tokio::spawn(batches::keep_working(state.clone(), stopped.clone())),
         tokio::spawn(serve_traffic(
             traffic,
             greeter.clone(),
@@ -471,6 +480,8 @@ impl Reloader {
             cache.store(response_cache_of(&config));
             self.state.tell_response_cache();
         }
+        let batch = Arc::new(config.batch.clone());
+        self.state.batches.settings.store(batch);
         self.state.policy.store(Arc::new(policy_of(&config)));
         publish_known(&self.state);
         self.keys.take_shared(config.caps);
@@ -501,6 +512,7 @@ impl Running {
 
     /// Stops accepting, lets answers finish, settles and writes everything.
     pub async fn stop(mut self) {
+        self.state.batches.stop_soon();
         self.stop.send_replace(true);
         for task in self.tasks.drain(..) {
             // A panicked listener has said so itself.
@@ -510,6 +522,7 @@ impl Running {
         let _ = tokio::task::spawn_blocking(move || follower.stop()).await;
         self.state.shadows.end();
         self.state.jobs.end_all();
+        self.state.batches.stop().await;
         // Tokens that are being counted off the I/O threads still close their reservations.
         let settled = async {
             while Arc::strong_count(&self.state.alive) > 1 {

@@ -18,6 +18,7 @@ use crate::probe::evidence::Witness;
 use crate::settle::{Bill, Settlement};
 use crate::upstream::In;
 use bytes::Bytes;
+use futures_util::Stream;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
@@ -43,7 +44,12 @@ pub enum AnswerBody {
     Followed(Box<Followed>),
     /// A stream of before, to be given once more; nothing once it was given.
     Replayed(Option<Bytes>),
+    /// What is kept here, a piece at a time.
+    Pieces(Pieces),
 }
+
+/// Pieces of what is kept.
+pub type Pieces = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 
 impl AnswerBody {
     /// A body that is known as a whole.
@@ -67,6 +73,10 @@ impl Body for AnswerBody {
                 .map_err(|never| match never {}),
             AnswerBody::Relayed(relay) => relay.poll(cx),
             AnswerBody::Followed(followed) => followed.poll(cx),
+            AnswerBody::Pieces(pieces) => pieces
+                .as_mut()
+                .poll_next(cx)
+                .map(|piece| piece.map(|piece| piece.map(Frame::data))),
             AnswerBody::Replayed(bytes) => {
                 Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
             }
@@ -76,7 +86,7 @@ impl Body for AnswerBody {
     fn is_end_stream(&self) -> bool {
         match self {
             AnswerBody::Whole(full) => full.is_end_stream(),
-            AnswerBody::Relayed(_) | AnswerBody::Followed(_) => false,
+            AnswerBody::Relayed(_) | AnswerBody::Followed(_) | AnswerBody::Pieces(_) => false,
             AnswerBody::Replayed(bytes) => bytes.is_none(),
         }
     }
@@ -85,9 +95,10 @@ impl Body for AnswerBody {
         match self {
             AnswerBody::Whole(full) => full.size_hint(),
             // A stream has no length that is told, one of before neither.
-            AnswerBody::Relayed(_) | AnswerBody::Followed(_) | AnswerBody::Replayed(_) => {
-                SizeHint::default()
-            }
+            AnswerBody::Relayed(_)
+            | AnswerBody::Followed(_)
+            | AnswerBody::Replayed(_)
+            | AnswerBody::Pieces(_) => SizeHint::default(),
         }
     }
 }

@@ -9,6 +9,8 @@ pub mod otlp;
 pub use decisions::{DecidedFor, NotedDecision};
 
 use crate::arm::{Effort, Tier};
+use crate::batch::LineState;
+use crate::dialect::batch::BatchState;
 use crate::error::{Error, Kind};
 use crate::ledger::record::{Cause, Closing, Compared, Opening};
 use crate::money::PicoUsd;
@@ -478,6 +480,16 @@ impl Telemetry {
     /// So much is kept in the response cache.
     pub fn response_cache_size(&self, figures: &CacheFigures) {
         self.metrics.response_cache_size(figures);
+    }
+
+    /// A batch that is kept here stands so from now on.
+    pub fn batch(&self, state: BatchState) {
+        self.metrics.batch(state.name());
+    }
+
+    /// A request of a batch that is kept here has ended so.
+    pub fn batch_line(&self, end: LineState) {
+        self.metrics.batch_line(end.name());
     }
 
     /// A job in the background has begun, or this has become of it.

@@ -7,6 +7,7 @@
 
 mod admin;
 mod bad_input;
+mod batches;
 mod boards;
 mod caching;
 mod calibrating;

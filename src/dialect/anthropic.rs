@@ -4,6 +4,7 @@
 
 mod answer;
 mod band;
+mod batch;
 mod batches;
 mod bend;
 mod converse;
@@ -15,6 +16,7 @@ mod usage;
 mod write;
 
 use super::band::Band;
+use super::batch::{ClientBatches, VendorBatches};
 use super::bend::Bender;
 use super::directory::Directory;
 use super::envelope::{Allowance, AllowanceHeaders};
@@ -51,6 +53,14 @@ impl Dialect for Anthropic {
             stream: false,
             array: false,
         })
+    }
+
+    fn client_batches(&self) -> Option<&'static dyn ClientBatches> {
+        Some(&Anthropic)
+    }
+
+    fn vendor_batches(&self) -> Option<&'static dyn VendorBatches> {
+        Some(&Anthropic)
     }
 
     fn envelope(&self) -> &'static Envelope {

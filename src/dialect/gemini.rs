@@ -3,6 +3,7 @@
 //! The model and the wish for a stream stand in the path. A stream is SSE with `alt=sse`, else one JSON array.
 
 mod answer;
+mod batch;
 mod converse;
 mod effort;
 mod frame;
@@ -12,6 +13,7 @@ mod speak;
 mod usage;
 mod write;
 
+use super::batch::VendorBatches;
 use super::bend::{Bender, SEARCH};
 use super::directory::Directory;
 use super::framed::Framed;
@@ -50,6 +52,10 @@ impl Dialect for Gemini {
             stream,
             array: stream && !sse,
         })
+    }
+
+    fn vendor_batches(&self) -> Option<&'static dyn VendorBatches> {
+        Some(&Gemini)
     }
 
     fn envelope(&self) -> &'static Envelope {

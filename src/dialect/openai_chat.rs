@@ -3,6 +3,7 @@
 //! Opens no sockets; knows vendors only by the spelling of their fields, never by their address.
 
 mod answer;
+mod batch;
 mod bend;
 mod calls;
 mod converse;
@@ -14,6 +15,7 @@ mod speak;
 mod usage;
 mod write;
 
+use super::batch::{ClientBatches, VendorBatches};
 use super::bend::Bender;
 use super::envelope::OPENAI_ALLOWANCES;
 use super::framed::Framed;
@@ -55,6 +57,14 @@ impl Dialect for OpenAiChat {
                 (!model.contains('/')).then(|| place(Some(super::unescaped(model))))
             }
         }
+    }
+
+    fn client_batches(&self) -> Option<&'static dyn ClientBatches> {
+        Some(&OpenAiChat)
+    }
+
+    fn vendor_batches(&self) -> Option<&'static dyn VendorBatches> {
+        Some(&OpenAiChat)
     }
 
     fn envelope(&self) -> &'static Envelope {

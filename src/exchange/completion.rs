@@ -15,7 +15,7 @@ use crate::capability::{Capabilities, Capability};
 use crate::chat::Part;
 use crate::chat::conversation::MediaKind;
 use crate::classify::{self, Difficulty, Graded, Plain};
-use crate::dialect::{Place, Request, bend};
+use crate::dialect::{Dialect, Place, Request, bend};
 use crate::error::Error;
 use crate::fleet::senses::Carried;
 use crate::fleet::{Arm, Model};
@@ -342,6 +342,30 @@ pub struct Routed<'a> {
 }
 
 impl Routed<'_> {
+    /// What this arm is told in a dialect that its provider speaks.
+    ///
+    /// # Errors
+    /// It cannot be told the request so.
+    pub(super) fn told_as(&self, to: &'static dyn Dialect, arm: &Arm) -> Result<Wording, Unserved> {
+        let (completion, untouched) = (self.completion, self.decision.untouched);
+        let told = completion
+            .translator
+            .told_as(to, completion, arm, untouched);
+        told.map_err(|error| Unserved::next(Err(error)))
+    }
+
+    /// The attempt on this arm within a batch of its vendor's.
+    ///
+    /// # Errors
+    /// As of an attempt by itself.
+    pub(super) fn order_in_batch<'o>(
+        &'o self,
+        arm: &'o Arm,
+        told: &'o Wording,
+    ) -> Result<Box<dyn Order + 'o>, Unserved> {
+        self.order_for(arm, told, Purpose::Batch)
+    }
+
     fn order_for<'o>(
         &'o self,
         arm: &'o Arm,

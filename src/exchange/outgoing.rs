@@ -71,13 +71,18 @@ pub(super) fn headers(
     if provider.kind.closes_early {
         out.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    credential(&mut out, provider, url);
+    out
+}
+
+/// Puts our key for this address into the headers.
+pub(super) fn credential(headers: &mut HeaderMap, provider: &Provider, url: &str) {
     if let Some((name, text)) = provider.credential(url)
         && let Ok(mut value) = HeaderValue::from_str(&text)
     {
         value.set_sensitive(true);
-        out.insert(HeaderName::from_static(name), value);
+        headers.insert(HeaderName::from_static(name), value);
     }
-    out
 }
 
 /// `Connection: close, x-thing` makes x-thing a matter of one connection.

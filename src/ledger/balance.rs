@@ -270,6 +270,20 @@ impl Balances {
         postings
     }
 
+    /// An attempt that counted at this second (the first of these; the second is now) has cost so much more, or less, than was booked.
+    pub fn correct(&mut self, dims: &Dims<'_>, (at, now): (i64, i64), change: PicoUsd) {
+        for found in self.matches(dims, now) {
+            let slot = self
+                .slots
+                .get_mut(&found.counter)
+                .expect("matches makes it");
+            let id = slot.counter.window.id(&slot.counter.zone, at);
+            if slot.counter.measure == Measure::Usd && slot.id == id {
+                slot.posted += change.0;
+            }
+        }
+    }
+
     /// Counters that came into being while the reservation was open count it too.
     fn post_to_new(
         &mut self,

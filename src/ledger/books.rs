@@ -2,8 +2,9 @@
 
 use super::Settings;
 use super::store::Store;
-use super::store::postgres::Postgres;
-use super::store::sqlite::Sqlite;
+use super::store::batches::Batches;
+use super::store::postgres::{self, Postgres};
+use super::store::sqlite::{self, Sqlite};
 use crate::error::{Error, Kind};
 use std::fs::{File, TryLockError};
 use std::path::Path;
@@ -33,6 +34,17 @@ pub fn make(settings: &Settings) -> Result<Box<dyn Store>, Error> {
             settings.replica_timeout,
         )?)),
         None => Ok(Box::new(Sqlite::open(&settings.data_dir)?)),
+    }
+}
+
+/// Opens what is known of batches, or makes a place for it.
+///
+/// # Errors
+/// It cannot be opened, or a newer flyball wrote it.
+pub fn batches(settings: &Settings) -> Result<Batches, Error> {
+    match &settings.shared {
+        Some(address) => postgres::open_batches(&address.0),
+        None => sqlite::open_batches(&settings.data_dir),
     }
 }
 

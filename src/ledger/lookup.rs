@@ -7,7 +7,7 @@ use super::audit::Entry;
 use super::cap::Counter;
 use super::forecast::{self, Forecast};
 use super::keyring::KeyAct;
-use super::record::{Attempt, Sum};
+use super::record::{Attempt, Correction, Opening, Sum, TrueUp};
 use super::report::{self, Query, Report};
 use super::store::{Kept, Key, Store};
 use super::window::Zone;
@@ -84,6 +84,24 @@ impl Ledger {
     /// The books cannot be read.
     pub async fn request(&self, id: &str) -> Result<Vec<Attempt>, Error> {
         self.requests(vec![id.to_owned()]).await
+    }
+
+    /// Books what is known of the cost of an attempt of this request that was charged at its bound, and tells how that attempt had opened.
+    ///
+    /// # Errors
+    /// The books cannot be written.
+    pub(super) async fn true_up(
+        &self,
+        request: String,
+        correction: Correction,
+    ) -> Result<(TrueUp, Option<Opening>), Error> {
+        self.flush().await;
+        let work = move |store: &mut dyn Store| {
+            let outcome = store.true_up(&correction)?;
+            let mut attempts = store.request(&request)?.into_iter().map(|a| a.opening);
+            Ok((outcome, attempts.find(|o| o.attempt == correction.attempt)))
+        };
+        self.lookup.look(self.settings.clone(), work).await
     }
 
     /// The same of several requests, in their order.

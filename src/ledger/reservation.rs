@@ -162,6 +162,12 @@ impl Reservation {
         self.close(Closing::void(&self.opening.attempt, outcome));
     }
 
+    /// Leaves the attempt open in the books: this process ends, and whoever finds it open charges it at its bound until it is known what it
+    /// has cost.
+    pub fn leave(mut self) {
+        self.closed = true;
+    }
+
     fn close(&mut self, mut closing: Closing) {
         closing.attempt.clone_from(&self.opening.attempt);
         self.closed = true;

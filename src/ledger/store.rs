@@ -2,6 +2,7 @@
 //!
 //! A new store is one file beside `sqlite` and one line in [`super::books`], and passes the same contract tests.
 
+pub mod batches;
 mod columns;
 pub mod postgres;
 pub mod sqlite;

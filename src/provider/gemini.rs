@@ -24,6 +24,7 @@ pub static KIND: Kind = Kind {
         (Side::Embed(Shape::Gemini), "/v1beta/models/{model}:{call}"),
         (Side::Embed(Shape::OpenAi), "/v1beta/openai/embeddings"),
         (Side::Count("gemini"), "/v1beta/models/{model}:countTokens"),
+        (Side::Batches("gemini"), "/v1beta/batches"),
     ],
     family: Family::Gemini,
     usage: UsageRule::TotalMinusPrompt,

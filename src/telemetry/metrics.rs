@@ -20,7 +20,9 @@ use super::{
     SimulatedModels, TurnChange, kind_name,
 };
 use crate::arm::Tier;
+use crate::batch::LineState;
 use crate::dialect;
+use crate::dialect::batch::BatchState;
 use crate::ledger::record::{Basis, Cause, Compared, Opening};
 use crate::money::{PICO_PER_USD, PicoUsd};
 use crate::private::Class;
@@ -84,6 +86,8 @@ pub struct Metrics {
     anomalies: IntCounterVec,
     unmetered: IntCounterVec,
     jobs: IntCounterVec,
+    batches: IntCounterVec,
+    batch_lines: IntCounterVec,
     excess: Dollars,
     compared: IntCounterVec,
     unpriced_tiers: IntCounterVec,
@@ -211,6 +215,16 @@ impl Metrics {
                 "Answers whose reported usage contradicts itself.",
                 &["provider"],
             ),
+            batches: m.counts(
+                "flyball_batches_total",
+                "Batches kept here that have come so far.",
+                &["state"],
+            ),
+            batch_lines: m.counts(
+                "flyball_batch_lines_total",
+                "Requests of batches kept here that have ended so.",
+                &["end"],
+            ),
             jobs: m.counts(
                 "flyball_background_jobs_total",
                 "Jobs in the background that were begun, and what has become of them.",
@@ -325,6 +339,12 @@ impl Metrics {
         }
         for provider in &providers {
             self.known_provider(provider);
+        }
+        for state in BatchState::ALL {
+            self.batches.with_label_values(&[state.name()]);
+        }
+        for end in LineState::ENDS {
+            self.batch_lines.with_label_values(&[end.name()]);
         }
         // A provider that is gone has no room left to show; the others tell it with their next answer.
         self.headroom.reset();
@@ -461,6 +481,14 @@ impl Metrics {
         let known = self.read();
         let provider = known.provider(provider);
         self.unmetered.with_label_values(&[provider]).inc();
+    }
+
+    pub(super) fn batch(&self, state: &str) {
+        self.batches.with_label_values(&[state]).inc();
+    }
+
+    pub(super) fn batch_line(&self, end: &str) {
+        self.batch_lines.with_label_values(&[end]).inc();
     }
 
     pub(super) fn job(&self, provider: &str, event: &str) {

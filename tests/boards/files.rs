@@ -14,11 +14,16 @@ const RULE_TESTS: [&str; 2] = [
 const COMPOSE: &str = "dashboards/compose.yaml";
 
 /// Metrics that no board shows, and why.
-const UNLISTED: [(&str, &str); 4] = [
+const UNLISTED: [(&str, &str); 6] = [
     (
         "flyball_baseline_usd_total",
         "by the arm that answered; the boards show the baseline by team and key",
     ),
+    (
+        "flyball_batch_lines_total",
+        "batches are rare; `flyball batches list` tells how each stands",
+    ),
+    ("flyball_batches_total", "the same"),
     (
         "flyball_otlp_dropped_total",
         "there only for those who watch it in another place",

@@ -242,7 +242,7 @@ def main():
     url = f"http://127.0.0.1:{vendor.server_port}"
     with tempfile.TemporaryDirectory(prefix="flyball-endpoints-") as folder:
         file = Path(folder) / "flyball.toml"
-        file.write_text("".join(CONFIG.format(name=name, kind=kind, url=url) for name, kind in KINDS.items()))
+        file.write_text("[batch]\nkeep = false\n" + "".join(CONFIG.format(name=name, kind=kind, url=url) for name, kind in KINDS.items()))
         env = {"UP_KEY": "up-key", **ANY_PORT}
         command = [str(Path(options.flyball).resolve()), "serve", "--config", str(file), "--data-dir", str(Path(folder) / "data")]
         server = Child("flyball", command, Path(folder) / "flyball.log", env)

@@ -18,7 +18,8 @@ async fn start(config: &str, keys: impl FnOnce(&tempfile::TempDir)) -> Flyball {
     let dir = tempfile::tempdir().expect("a folder");
     std::fs::write(dir.path().join("key"), "up-secret").expect("a file");
     keys(&dir);
-    Flyball::start_in(dir, config).await
+    // Batches that flyball keeps itself are tests/batches' matter.
+    Flyball::start_in(dir, &format!("{config}\n[batch]\nkeep = false\n")).await
 }
 
 /// A body that is no text.

@@ -26,6 +26,7 @@ const LAYERS: [&[&str]; 5] = [
         "unix",
     ],
     &[
+        "batch",
         "dialect",
         "provider",
         "fleet",
@@ -208,6 +209,7 @@ fn each_outside_door_has_one_keeper() {
             &[
                 "ledger::store::sqlite",
                 "ledger::store::sqlite::audit",
+                "ledger::store::sqlite::batches",
                 "ledger::store::sqlite::keys",
                 "ledger::store::sqlite::read",
                 "ledger::store::sqlite::schema",

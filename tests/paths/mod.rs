@@ -182,7 +182,7 @@ async fn started(case: &Case, url: &str) -> Flyball {
             key.caps = vec![Cap::parse(cap).expect("a cap")];
         });
     }
-    let toml = table::config(case.kind, case.what, &case.money, url);
+    let toml = table::config(case.kind, case.what, &case.money, url) + "\n[batch]\nkeep = false\n";
     Flyball::start_in(dir, &toml).await
 }
 

@@ -35,6 +35,7 @@ pub fn config(cloud: &Upstream, local: &Upstream, privacy: &str) -> String {
         model("claude-x", "claude", "standard"),
         model("gemini-x", "google", "standard"),
         "[[model]]\nname = \"embed-x\"\nprovider = \"up\"\ninput_usd_per_mtok = 1\noutput_usd_per_mtok = 1\n".to_owned(),
+        "[batch]\nkeep = false\n".to_owned(),
         format!("[[provider]]\nname = \"home\"\nkind = \"llamacpp\"\nbase_url = \"{}\"\n[[model]]\nname = \"own\"\nprovider = \"home\"\ntier = \"local\"\n", local.url()),
     ]
     .concat()

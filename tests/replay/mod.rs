@@ -83,6 +83,7 @@ async fn started(kind: &str, cases: &[Case], upstream: &Upstream) -> Flyball {
     for model in models.into_iter().chain(["m-other"]) {
         toml += &format!("\n[[model]]\nname = {model:?}\nprovider = \"up\"\ntier = \"standard\"\n");
     }
+    toml += "\n[batch]\nkeep = false\n";
     Flyball::start_in(dir, &toml).await
 }
 

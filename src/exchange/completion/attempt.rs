@@ -47,6 +47,8 @@ pub(super) enum Purpose {
     Exploring,
     /// To answer at the rates of the vendor's flex tier, which this field of the body asks for.
     Waiting(&'static str),
+    /// To answer within a batch of the vendor's.
+    Batch,
 }
 
 /// One attempt before it goes out.
@@ -106,7 +108,7 @@ impl<'a> CompletionOrder<'a> {
         let request = read(completion, told)?;
         let price = arm.model.price.as_ref();
         let capped = match purpose {
-            Purpose::Answer | Purpose::Waiting(_) => admission.capped(arm)?,
+            Purpose::Answer | Purpose::Waiting(_) | Purpose::Batch => admission.capped(arm)?,
             Purpose::Exploring => admission.capped_to_explore(arm)?,
         };
         bound::check_bounded(&request.unbounded, &arm.model, capped)?;
@@ -234,7 +236,11 @@ impl<'a> CompletionOrder<'a> {
     /// The price that bounds it.
     fn price(&self) -> Option<Price> {
         let named = self.tier().map(|asked| asked.tier);
-        dearest_price(self.arm, (&self.request, named), &self.told.body)
+        let batch = match self.purpose {
+            Purpose::Batch => batch_price(self.arm, &self.request),
+            Purpose::Answer | Purpose::Exploring | Purpose::Waiting(_) => None,
+        };
+        batch.or_else(|| dearest_price(self.arm, (&self.request, named), &self.told.body))
     }
 
     /// What is asked of the ledger for so much input.
@@ -503,7 +509,7 @@ impl Order for CompletionOrder<'_> {
             dialect: completion.admission.dialect,
         });
         match self.purpose {
-            Purpose::Answer | Purpose::Waiting(_) => opening,
+            Purpose::Answer | Purpose::Waiting(_) | Purpose::Batch => opening,
             Purpose::Exploring => Opening {
                 tags: completion.admission.tags_of_exploring().to_vec(),
                 ..opening
@@ -568,7 +574,10 @@ impl Order for CompletionOrder<'_> {
         Job {
             arm: self.arm.clone(),
             effort: self.effort,
-            tier: self.tier().map(|asked| asked.tier),
+            tier: match self.purpose {
+                Purpose::Batch => Some(ServiceTier::Batch),
+                _ => self.tier().map(|asked| asked.tier),
+            },
             slowed: matches!(self.purpose, Purpose::Waiting(_)),
             manner: self.request.manner,
             baseline: self.routed.decision.baseline.clone(),
@@ -747,8 +756,16 @@ fn asked_tier(purpose: Purpose, request: &Request<'_>) -> Option<AskedTier> {
             field,
             tier: ServiceTier::Flex,
         }),
-        Purpose::Answer | Purpose::Exploring => request.tier,
+        Purpose::Answer | Purpose::Exploring | Purpose::Batch => request.tier,
     }
+}
+
+/// The price that bounds the request in a batch, where that is known.
+fn batch_price(arm: &Arm, request: &Request<'_>) -> Option<Price> {
+    let price = arm.model.price?;
+    let manner = price.dearest_manner(request.manner);
+    let made = price.made(manner).unwrap_or(price);
+    made.served(ServiceTier::Batch, 0)
 }
 
 /// A tier without a price would make the cap a guess.

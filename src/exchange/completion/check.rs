@@ -54,6 +54,18 @@ impl Completion<'_> {
         }
     }
 
+    /// As it was decided before.
+    pub(in crate::exchange) fn by(&self, decision: Decision) -> Routed<'_> {
+        Routed {
+            completion: self,
+            decision,
+            turn: None,
+            stuck: false,
+            said: Mutex::default(),
+            private: self.admission.wishes.private,
+        }
+    }
+
     /// Goes to this arm, without thinking.
     pub(in crate::exchange) fn to(&self, arm: &Arm) -> Routed<'_> {
         let arm = Arm {

@@ -84,6 +84,20 @@ impl<'a> Translator<'a> {
         }
     }
 
+    /// What this arm is told in a dialect that its provider speaks.
+    ///
+    /// # Errors
+    /// As of [`Translator::told`].
+    pub(super) fn told_as(
+        &self,
+        to: &'static dyn Dialect,
+        asked: &Completion<'_>,
+        arm: &Arm,
+        untouched: bool,
+    ) -> Result<Wording, Error> {
+        self.told_in((to, to), asked, arm, untouched)
+    }
+
     fn told_in(
         &self,
         (to, plain): (&'static dyn Dialect, &'static dyn Dialect),

@@ -4,6 +4,7 @@
 //! *owner* with a heartbeat. One whose heartbeat has stopped is swept by the others: its leases are charged in full and it
 //! begins again as a new owner, in a new epoch; what it still had to say about the old one is charged already.
 
+mod batches;
 mod keys;
 mod read;
 mod schema;
@@ -25,6 +26,8 @@ use secrecy::{ExposeSecret, SecretString};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::{Duration, Instant};
+
+pub(in crate::ledger) use batches::open as open_batches;
 
 /// How often a transaction is tried that others keep from its end.
 const TRIES: u32 = 20;

@@ -3,11 +3,13 @@
 //! Money is INTEGER pico-dollars; sums are made in Rust, never by SQL. `PRAGMA user_version` is the schema version.
 
 mod audit;
+mod batches;
 mod keys;
 mod read;
 mod schema;
 mod write;
 
+pub(in crate::ledger) use batches::open as open_batches;
 pub use schema::{SCHEMA_VERSION, file};
 
 use super::sums::Groups;

@@ -1,0 +1,164 @@
+//! Gemini's Batch API, as the vendor takes batches up: the requests stand in the call that makes the batch, the results in the answer that
+//! says that it is over (<https://ai.google.dev/gemini-api/docs/batch-api>).
+
+use super::Gemini;
+use crate::dialect::batch::{
+    Found, LineEnd, OutLine, PartLimits, Sought, VendorBatches, VendorCall, VendorEnd,
+    VendorResult, VendorTold, raw,
+};
+use serde_json::{Value, json};
+
+/// The vendor takes less than 20 MB of requests in a call. It names no number of them.
+const LIMITS: PartLimits = PartLimits {
+    lines: 10_000,
+    bytes: 15 * 1024 * 1024,
+};
+/// The name of a line in what the vendor hands back with its result; its own examples have either.
+const NAMES: [&str; 2] = ["key", "custom_id"];
+
+fn results(value: &Value) -> Vec<VendorResult> {
+    let places = [
+        &value["response"]["inlinedResponses"]["inlinedResponses"],
+        &value["metadata"]["output"]["inlinedResponses"]["inlinedResponses"],
+    ];
+    let all = places.into_iter().find_map(Value::as_array);
+    let all = all.into_iter().flatten();
+    all.filter_map(|one| {
+        let id = NAMES
+            .iter()
+            .find_map(|name| one["metadata"][*name].as_str())?;
+        let answered = one.get("response").filter(|r| !r.is_null());
+        let (end, status, body) = match answered {
+            Some(answer) => (LineEnd::Done, 200, raw(Some(answer))),
+            None => {
+                let code = one["error"]["code"].as_u64();
+                let body = json!({"error": one["error"]}).to_string();
+                // A status of gRPC: all that is known is that it was not answered.
+                let status = if code == Some(8) { 429 } else { 400 };
+                (LineEnd::Failed, status, body)
+            }
+        };
+        Some(VendorResult {
+            id: id.to_owned(),
+            end,
+            status,
+            body,
+        })
+    })
+    .collect()
+}
+
+impl VendorBatches for Gemini {
+    fn path(&self) -> &'static str {
+        "/v1beta/batches"
+    }
+
+    fn carries(&self, dialect: &str) -> bool {
+        dialect == "gemini"
+    }
+
+    fn limits(&self) -> PartLimits {
+        LIMITS
+    }
+
+    fn create(
+        &self,
+        tag: &str,
+        model: &str,
+        _uploaded: Option<&str>,
+        lines: &[OutLine<'_>],
+    ) -> VendorCall {
+        let requests: Vec<String> = lines
+            .iter()
+            .map(|line| {
+                format!(
+                    r#"{{"request":{},"metadata":{{"key":"{}"}}}}"#,
+                    line.body, line.id
+                )
+            })
+            .collect();
+        let body = format!(
+            r#"{{"batch":{{"displayName":"{tag}","inputConfig":{{"requests":{{"requests":[{}]}}}}}}}}"#,
+            requests.join(",")
+        );
+        // The address of a single request names the model as one segment of its path.
+        let path = lines.first().and_then(|line| line.path.rsplit_once(':'));
+        let path = path.map_or_else(
+            || format!("/v1beta/models/{model}"),
+            |(path, _)| path.to_owned(),
+        );
+        VendorCall {
+            body: body.into(),
+            ..VendorCall::post(format!("{path}:batchGenerateContent"), &Value::Null)
+        }
+    }
+
+    fn told(&self, answer: &[u8]) -> Option<VendorTold> {
+        let value: Value = serde_json::from_slice(answer).ok()?;
+        let name = value["name"].as_str()?.to_owned();
+        let state = value["metadata"]["state"].as_str().unwrap_or_default();
+        let state = state
+            .trim_start_matches("BATCH_STATE_")
+            .trim_start_matches("JOB_STATE_");
+        let inline = results(&value);
+        let end = match state {
+            "SUCCEEDED" => Some(VendorEnd::Completed),
+            "EXPIRED" => Some(VendorEnd::Expired),
+            "CANCELLED" => Some(VendorEnd::Cancelled),
+            "FAILED" => {
+                let why = value["error"]["message"].as_str();
+                Some(VendorEnd::Refused(
+                    why.unwrap_or("it says no more than that").to_owned(),
+                ))
+            }
+            _ => None,
+        };
+        Some(VendorTold {
+            id: name,
+            end,
+            results: Vec::new(),
+            inline,
+        })
+    }
+
+    fn look(&self, id: &str) -> VendorCall {
+        VendorCall::get(format!("/v1beta/{id}"))
+    }
+
+    fn cancel(&self, id: &str) -> VendorCall {
+        VendorCall::post(format!("/v1beta/{id}:cancel"), &json!({}))
+    }
+
+    fn find(&self, after: Option<&str>) -> VendorCall {
+        let after = after.map_or_else(String::new, |token| format!("&pageToken={token}"));
+        VendorCall::get(format!("/v1beta/batches?pageSize=100{after}"))
+    }
+
+    fn found(&self, answer: &[u8], sought: &Sought<'_>) -> Found {
+        let Ok(value) = serde_json::from_slice::<Value>(answer) else {
+            return Found::Unclear;
+        };
+        // A list without an entry has no field at all.
+        let all = value["operations"]
+            .as_array()
+            .or_else(|| value["batches"].as_array());
+        let mut all = all.into_iter().flatten();
+        let own = all.find(|batch| {
+            batch["metadata"]["displayName"] == sought.tag || batch["displayName"] == sought.tag
+        });
+        if let Some(name) = own.and_then(|own| own["name"].as_str()) {
+            return Found::Yes(name.to_owned());
+        }
+        match value["nextPageToken"]
+            .as_str()
+            .filter(|token| !token.is_empty())
+        {
+            Some(token) => Found::Further(token.to_owned()),
+            None => Found::No,
+        }
+    }
+
+    fn result(&self, _line: &[u8]) -> Option<VendorResult> {
+        None
+    }
+}

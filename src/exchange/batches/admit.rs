@@ -1,0 +1,412 @@
+//! A batch is taken up: each of its lines is read, decided and given room. Either all of them are, or nothing of it goes out.
+
+use super::super::completion::Routed;
+use super::super::work::{Unserved, Wording, Work};
+use super::super::{Exchange, State};
+use super::desk::Room;
+use super::pages::Lines;
+use super::seat::{Seat, caller_of, noted};
+use super::wire::{Wire, wire_of};
+use crate::batch::parts::Parts;
+use crate::batch::{BatchRow, DIRECT, LineRow, LineState, PartRow};
+use crate::caller::Caller;
+use crate::dialect::batch::{ClientBatches, HandedLine, LineDefect};
+use crate::dialect::{self, Dialect};
+use crate::error::Error;
+use crate::fleet::Arm;
+use crate::ledger::store::batches::PAGE;
+use serde_json::{Value, json};
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Lines of one batch, at most: what Anthropic takes, and twice what OpenAI does.
+const LINES_MAX: i64 = 100_000;
+/// Defects that are told.
+const DEFECTS_MAX: usize = 50;
+/// One line, at most: as much as one request.
+const LINE_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Why a batch is not taken up.
+pub(super) enum NotTaken {
+    /// Lines are wrong.
+    Defects(Vec<Value>),
+    /// There is no room for all of it, or it cannot be read.
+    Refused(Error),
+}
+
+impl From<Error> for NotTaken {
+    fn from(error: Error) -> NotTaken {
+        NotTaken::Refused(error)
+    }
+}
+
+/// The dialect of a batch's client.
+///
+/// # Errors
+/// A defect: batches are kept in a dialect that has some.
+pub(super) fn words(
+    batch: &BatchRow,
+) -> Result<(&'static dyn Dialect, &'static dyn ClientBatches), Error> {
+    let dialect = dialect::named(&batch.doc.dialect);
+    let words = dialect.and_then(|d| Some((d, d.client_batches()?)));
+    words.ok_or_else(|| {
+        Error::new(
+            crate::error::Kind::Internal,
+            "a batch is kept in a dialect that has none",
+        )
+    })
+}
+
+/// What is read of a batch so far.
+struct Reading<'a> {
+    state: &'a Arc<State>,
+    batch: &'a BatchRow,
+    caller: Caller,
+    words: &'static dyn ClientBatches,
+    seen: HashSet<u64>,
+    hasher: RandomState,
+    defects: Vec<Value>,
+    parts: Parts,
+    rows: Vec<LineRow>,
+    part_rows: Vec<PartRow>,
+    n: i64,
+}
+
+/// Reads every line of a batch and keeps room for it.
+///
+/// # Errors
+/// What is wrong with its lines, or that there is no room; then none is kept.
+pub(super) async fn admit(state: &Arc<State>, batch: &BatchRow) -> Result<(), NotTaken> {
+    let desk = &state.batches;
+    let _turn = desk.reading.acquire().await;
+    desk.give_back(&batch.id);
+    let id = batch.id.clone();
+    desk.with(move |store| store.clear(&id)).await?;
+    let (_, words) = words(batch)?;
+    let mut reading = Reading {
+        state,
+        batch,
+        caller: caller_of(state, batch.key)?,
+        words,
+        seen: HashSet::new(),
+        hasher: RandomState::new(),
+        defects: Vec::new(),
+        parts: Parts::default(),
+        rows: Vec::new(),
+        part_rows: Vec::new(),
+        n: 0,
+    };
+    let outcome = reading.read_all().await;
+    if outcome.is_err() {
+        desk.give_back(&batch.id);
+        let id = batch.id.clone();
+        desk.with(move |store| store.clear(&id)).await?;
+    }
+    outcome
+}
+
+impl Reading<'_> {
+    async fn read_all(&mut self) -> Result<(), NotTaken> {
+        let mut lines = Lines::of(&self.batch.doc.input_file, LINE_BYTES_MAX);
+        let mut number = 0_i64;
+        while let Some(line) = lines.next(&self.state.batches).await? {
+            number += 1;
+            let Some(line) = line else {
+                self.wrong(
+                    number,
+                    &LineDefect {
+                        code: "line_too_long",
+                        message: format!("This line is longer than {LINE_BYTES_MAX} bytes."),
+                        field: None,
+                    },
+                );
+                continue;
+            };
+            if line.iter().all(u8::is_ascii_whitespace) {
+                continue;
+            }
+            match self.checked(&line) {
+                Ok(handed) if self.defects.is_empty() => self.take(handed).await?,
+                Ok(_) => {}
+                Err(defect) => self.wrong(number, &defect),
+            }
+            if self.defects.len() >= DEFECTS_MAX {
+                break;
+            }
+            if self.n > LINES_MAX {
+                self.wrong(
+                    number,
+                    &LineDefect {
+                        code: "too_many_tasks",
+                        message: format!("A batch takes up to {LINES_MAX} requests."),
+                        field: None,
+                    },
+                );
+                break;
+            }
+        }
+        if !self.defects.is_empty() {
+            return Err(NotTaken::Defects(std::mem::take(&mut self.defects)));
+        }
+        if self.n == 0 {
+            let empty = json!({"code": "empty_batch", "message": "The batch has no requests.", "param": null, "line": null});
+            return Err(NotTaken::Defects(vec![empty]));
+        }
+        self.keep().await?;
+        Ok(())
+    }
+
+    fn wrong(&mut self, line: i64, defect: &LineDefect) {
+        self.defects.push(json!({
+            "code": defect.code,
+            "message": defect.message,
+            "param": defect.field,
+            "line": line,
+        }));
+    }
+
+    /// The line as it was handed in, if nothing is wrong with it.
+    fn checked(&mut self, line: &[u8]) -> Result<HandedLine, LineDefect> {
+        let handed = self.words.line(line)?;
+        let endpoint = &self.batch.doc.endpoint;
+        if handed.path != *endpoint {
+            return Err(LineDefect {
+                code: "mismatched_endpoint",
+                message: format!(
+                    "The 'url' of this line must be '{endpoint}', as that of its batch is."
+                ),
+                field: Some("url"),
+            });
+        }
+        if !self.seen.insert(self.hasher.hash_one(&handed.custom_id)) {
+            return Err(LineDefect {
+                code: "duplicate_custom_id",
+                message: format!(
+                    "The custom_id '{}' for this request is a duplicate of another request. The custom_id parameter must be unique for each request in a batch.",
+                    handed.custom_id
+                ),
+                field: Some("custom_id"),
+            });
+        }
+        Ok(handed)
+    }
+
+    /// Decides a line and keeps room for it. What is wrong with a line alone is its own result.
+    async fn take(&mut self, handed: HandedLine) -> Result<(), NotTaken> {
+        let n = self.n;
+        self.n += 1;
+        let mut row = LineRow {
+            n,
+            custom_id: handed.custom_id,
+            part: DIRECT,
+            state: LineState::Waiting,
+            body: handed.body,
+            out: String::new(),
+            result: String::new(),
+            doc: crate::batch::LineDoc {
+                path: handed.path,
+                ..crate::batch::LineDoc::default()
+            },
+        };
+        match self.placed(&mut row).await {
+            Ok(wire) => self.assign(&mut row, wire),
+            Err(NotTaken::Refused(error)) if is_of_line(&error) => {
+                refuse(&mut row, self.batch, &error)?;
+                self.state.batches.note(LineState::Failed);
+            }
+            Err(not_taken) => return Err(not_taken),
+        }
+        self.rows.push(row);
+        if i64::try_from(self.rows.len()).unwrap_or(i64::MAX) >= PAGE / 5 {
+            self.keep().await?;
+        }
+        Ok(())
+    }
+
+    fn assign(&mut self, row: &mut LineRow, wire: Option<Wire>) {
+        let Some(wire) = wire else { return };
+        let whom = format!(
+            "{}\n{}\n{}",
+            row.doc.provider, row.doc.model, row.doc.out_path
+        );
+        let (part, begins) = self
+            .parts
+            .place(&whom, row.out.len(), wire.batches.limits());
+        row.part = part;
+        if begins {
+            self.part_rows.push(PartRow {
+                n: part,
+                provider: row.doc.provider.clone(),
+                model: row.doc.model.clone(),
+                ..PartRow::default()
+            });
+        }
+    }
+
+    async fn keep(&mut self) -> Result<(), Error> {
+        let (rows, parts) = (
+            std::mem::take(&mut self.rows),
+            std::mem::take(&mut self.part_rows),
+        );
+        let id = self.batch.id.clone();
+        let desk = &self.state.batches;
+        desk.with(move |store| store.save(&id, &rows, &parts)).await
+    }
+
+    /// Finds who answers a line, and keeps room for that.
+    async fn placed(&self, row: &mut LineRow) -> Result<Option<Wire>, NotTaken> {
+        let parts = (row.n, row.doc.path.as_str(), row.body.as_str());
+        let seat = Seat::of(self.state, self.batch, self.caller.clone(), parts)?;
+        hold(self.state, self.batch, &seat, (row, Alone::Perhaps)).await
+    }
+}
+
+/// Whether what is wrong is the line's own, so that the other lines are taken up all the same.
+fn is_of_line(error: &Error) -> bool {
+    use crate::error::Kind;
+    matches!(
+        error.kind,
+        Kind::BadRequest | Kind::Forbidden | Kind::NotFound | Kind::PrivateOnly | Kind::TooLarge
+    )
+}
+
+/// A line ends with an error before anything of it has gone out.
+pub(super) fn refuse(row: &mut LineRow, batch: &BatchRow, error: &Error) -> Result<(), Error> {
+    let (dialect, _) = words(batch)?;
+    let id = super::seat::request_id(&batch.id, row.n);
+    row.state = LineState::Failed;
+    row.doc.status = error.status();
+    row.result = String::from_utf8_lossy(&dialect.error_body(error, &id)).into_owned();
+    Ok(())
+}
+
+/// Whether a line may be in a vendor's batch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Alone {
+    /// It is run by itself only where its model has no batch API.
+    Perhaps,
+    /// It is run by itself.
+    Surely,
+}
+
+/// Decides a line anew and keeps room for it at the first arm that can be asked.
+pub(super) async fn hold(
+    state: &Arc<State>,
+    batch: &BatchRow,
+    seat: &Seat,
+    (row, alone): (&mut LineRow, Alone),
+) -> Result<Option<Wire>, NotTaken> {
+    let admission = seat.admitted(state).await?;
+    let place = seat.place()?;
+    let completion = super::super::completion::Completion::read(&admission, &seat.body, &place)?;
+    if completion.request.stream {
+        let why = "A request of a batch cannot be streamed.";
+        return Err(Error::bad_field("stream", why).into());
+    }
+    let routed = completion.decide(None)?;
+    let exchange = Exchange::of(state, &admission);
+    let mut last = None;
+    for arm in routed.arms().iter().chain(routed.further()) {
+        let told = match routed.told(arm) {
+            Ok(told) => told,
+            Err(unserved) => {
+                last.get_or_insert(unserved);
+                continue;
+            }
+        };
+        let wire = wire_of(arm).filter(|_| alone == Alone::Perhaps);
+        let (wire, told) = in_batch(&routed, arm, wire, told);
+        let order = match wire {
+            Some(_) => routed.order_in_batch(arm, &told),
+            None => routed.order(arm, &told),
+        };
+        let mut order = match order {
+            Ok(order) => order,
+            Err(unserved) => {
+                last.get_or_insert(unserved);
+                continue;
+            }
+        };
+        let room = match exchange.room(&mut *order, Duration::ZERO).await {
+            Ok(Some(room)) => room,
+            Ok(None) => continue,
+            Err(full) => {
+                let unserved = exchange.no_room(full);
+                if !matches!(unserved, Unserved::Barred(..)) {
+                    return Err(refusal(unserved));
+                }
+                last.get_or_insert(unserved);
+                continue;
+            }
+        };
+        let path = std::mem::take(&mut row.doc.path);
+        row.doc = noted(&routed.decision, arm);
+        row.doc.path = path;
+        row.doc.told = told.dialect.name().to_owned();
+        if let Some(wire) = &wire {
+            let outgoing = order.outgoing(room.tokens())?;
+            let provider = &arm.model.provider;
+            let path = outgoing.url.strip_prefix(provider.base_url.as_str());
+            row.doc.out_path = path.unwrap_or(&outgoing.url).to_owned();
+            row.out = match outgoing.body {
+                crate::upstream::Out::Whole(full) => text_of(full).await,
+                crate::upstream::Out::Streamed(_) => String::new(),
+            };
+            debug_assert!(wire.batches.carries(&row.doc.told));
+        }
+        row.doc.attempt = room.attempt().to_owned();
+        drop(order);
+        state.batches.keep_room(&batch.id, row.n, Room::Held(room));
+        return Ok(wire);
+    }
+    Err(last.map_or_else(
+        || {
+            NotTaken::Refused(Error::new(
+                crate::error::Kind::NotFound,
+                "No model can answer this.",
+            ))
+        },
+        refusal,
+    ))
+}
+
+/// What an arm is told within a batch, where it can be told it in a dialect that its vendor's batches are in; else by itself.
+fn in_batch(
+    routed: &Routed<'_>,
+    arm: &Arm,
+    wire: Option<Wire>,
+    told: Wording,
+) -> (Option<Wire>, Wording) {
+    let Some(wire) = wire else {
+        return (None, told);
+    };
+    if wire.batches.carries(told.dialect.name()) {
+        return (Some(wire), told);
+    }
+    match routed.told_as(wire.dialect, arm) {
+        Ok(told) if wire.batches.carries(told.dialect.name()) => (Some(wire), told),
+        _ => (None, told),
+    }
+}
+
+async fn text_of(full: http_body_util::Full<bytes::Bytes>) -> String {
+    use http_body_util::BodyExt;
+    let bytes = full
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes);
+    String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
+}
+
+/// What a client is told of an arm that cannot be asked.
+fn refusal(unserved: Unserved) -> NotTaken {
+    NotTaken::Refused(match unserved.reply() {
+        Err(error) => error,
+        Ok(_) => Error::new(
+            crate::error::Kind::UpstreamFailed,
+            "No model can answer this.",
+        ),
+    })
+}

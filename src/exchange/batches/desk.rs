@@ -1,0 +1,295 @@
+//! Where batches that are worked on are known: the room that is kept for their lines, who works on which, and the way to what is kept.
+
+use crate::batch::{BatchRow, FileRow, LineState, Settings};
+use crate::dialect::batch::BatchState;
+use crate::error::{Error, Kind};
+use crate::ledger::store::batches::Batches as Store;
+use crate::ledger::{HeldRoom, Reservation, Settings as Books, books, now};
+use crate::telemetry::Telemetry;
+use arc_swap::ArcSwap;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, Semaphore, watch};
+
+/// A claim holds for so many seconds at least, which is how the clock of claims counts.
+const CLAIM_MIN: u64 = 2;
+/// What is under way when the process ends is waited for so long.
+const STOP: Duration = Duration::from_secs(3);
+/// Batches whose lines are read at once: each holds a page of them.
+const READ_AT_ONCE: usize = 2;
+
+/// The room for one line.
+pub(super) enum Room {
+    /// Kept in memory: nothing of it has gone out.
+    Held(HeldRoom),
+    /// In the books: it has gone out, or may have.
+    Open(Reservation),
+}
+
+/// How far the process is from its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stopping {
+    /// It goes on.
+    No,
+    /// Nothing new is begun.
+    Soon,
+    /// What is under way is broken off.
+    Now,
+}
+
+/// Everything about batches that this process knows.
+pub struct Batches {
+    /// How they are kept.
+    pub settings: ArcSwap<Settings>,
+    books: Books,
+    store: Arc<tokio::sync::Mutex<Option<Store>>>,
+    rooms: Mutex<HashMap<(String, i64), Room>>,
+    worked_on: Mutex<HashMap<String, Arc<Notify>>>,
+    telemetry: Arc<Telemetry>,
+    owner: String,
+    /// Alive as long as somebody works on a batch.
+    pub(super) alive: Arc<()>,
+    stopping: watch::Sender<Stopping>,
+    /// Whose lines are read.
+    pub(super) reading: Semaphore,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Batches {
+    /// Those that are kept beside these books.
+    #[must_use]
+    pub fn new(settings: Settings, books: Books, telemetry: Arc<Telemetry>) -> Batches {
+        Batches {
+            settings: ArcSwap::from_pointee(settings),
+            store: Arc::default(),
+            rooms: Mutex::default(),
+            worked_on: Mutex::default(),
+            telemetry,
+            // An embedded ledger has one process at a time, which goes on with what the one before it had.
+            owner: books
+                .shared
+                .as_ref()
+                .map_or_else(String::new, |_| uuid::Uuid::now_v7().to_string()),
+            books,
+            alive: Arc::new(()),
+            stopping: watch::channel(Stopping::No).0,
+            reading: Semaphore::new(READ_AT_ONCE),
+        }
+    }
+
+    /// Does something with what is kept, on a thread that may wait.
+    ///
+    /// # Errors
+    /// It cannot be opened, or the work fails.
+    pub async fn with<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Store) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let mut kept = Arc::clone(&self.store).lock_owned().await;
+        let books = self.books.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let mut store = match kept.take() {
+                Some(store) => store,
+                None => books::batches(&books)?,
+            };
+            let outcome = work(&mut store);
+            *kept = Some(store);
+            outcome
+        });
+        done.await.map_err(|e| {
+            Error::new(Kind::Internal, "batches cannot be kept").detail(e.to_string())
+        })?
+    }
+
+    /// Takes a batch for this process, or goes on having it.
+    pub(super) async fn claim(&self, id: &str) -> Result<bool, Error> {
+        let (id, owner) = (id.to_owned(), self.owner.clone());
+        let until = now() + i64::try_from(self.claim_time().as_secs()).unwrap_or(60);
+        self.with(move |store| store.claim(&id, &owner, now(), until))
+            .await
+    }
+
+    /// Goes on having a batch, if this process has it.
+    pub(super) async fn keep_claim(&self, id: &str) -> Result<bool, Error> {
+        let (id, owner) = (id.to_owned(), self.owner.clone());
+        let until = now() + i64::try_from(self.claim_time().as_secs()).unwrap_or(60);
+        self.with(move |store| store.claim(&id, &owner, i64::MIN, until))
+            .await
+    }
+
+    /// A process that has a batch and says nothing for so long has died.
+    pub(super) fn claim_time(&self) -> Duration {
+        self.books
+            .replica_timeout
+            .max(Duration::from_secs(CLAIM_MIN))
+    }
+
+    /// A line has ended.
+    pub(super) fn note(&self, state: LineState) {
+        self.telemetry.batch_line(state);
+    }
+
+    /// Somebody begins to work on a batch, unless somebody here does already. Gives what wakes them.
+    pub(super) fn begins(&self, id: &str) -> Option<Arc<Notify>> {
+        let mut all = lock(&self.worked_on);
+        if all.contains_key(id) {
+            return None;
+        }
+        let wake = Arc::new(Notify::new());
+        all.insert(id.to_owned(), Arc::clone(&wake));
+        Some(wake)
+    }
+
+    /// Nobody works on it any more.
+    pub(super) fn ends(&self, id: &str) {
+        lock(&self.worked_on).remove(id);
+        lock(&self.rooms).retain(|(batch, _), room| {
+            let own = batch == id;
+            if let (true, Room::Open(_)) = (own, &*room) {
+                tracing::error!(
+                    batch = id,
+                    "a line is still reserved although its batch is over"
+                );
+            }
+            !own
+        });
+    }
+
+    /// Whoever works on it looks at it now.
+    pub(super) fn wake(&self, id: &str) {
+        if let Some(wake) = lock(&self.worked_on).get(id) {
+            wake.notify_one();
+        }
+    }
+
+    pub(super) fn keep_room(&self, batch: &str, n: i64, room: Room) {
+        lock(&self.rooms).insert((batch.to_owned(), n), room);
+    }
+
+    pub(super) fn take_room(&self, batch: &str, n: i64) -> Option<Room> {
+        lock(&self.rooms).remove(&(batch.to_owned(), n))
+    }
+
+    pub(super) fn has_room(&self, batch: &str, n: i64) -> bool {
+        lock(&self.rooms).contains_key(&(batch.to_owned(), n))
+    }
+
+    /// Gives the room of a batch back of which nothing has gone out.
+    pub(super) fn give_back(&self, batch: &str) {
+        lock(&self.rooms).retain(|(of, _), room| of != batch || matches!(room, Room::Open(_)));
+    }
+
+    /// Nothing new is begun: the process is about to end.
+    pub fn stop_soon(&self) {
+        self.stopping.send_replace(Stopping::Soon);
+    }
+
+    pub(super) fn stopping(&self) -> watch::Receiver<Stopping> {
+        self.stopping.subscribe()
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        *self.stopping.borrow() != Stopping::No
+    }
+
+    async fn all_left(&self) {
+        while Arc::strong_count(&self.alive) > 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// The process ends: what has gone out stays open in the books, for whoever hears what came of it.
+    pub async fn stop(&self) {
+        self.stop_soon();
+        if tokio::time::timeout(STOP, self.all_left()).await.is_err() {
+            self.stopping.send_replace(Stopping::Now);
+            let _ = tokio::time::timeout(STOP, self.all_left()).await;
+        }
+        self.leave();
+    }
+
+    fn leave(&self) {
+        for (_, room) in lock(&self.rooms).drain() {
+            match room {
+                Room::Held(room) => drop(room),
+                Room::Open(reservation) => reservation.leave(),
+            }
+        }
+    }
+
+    /// A batch of this key.
+    pub(super) async fn own(&self, key: i64, id: &str) -> Result<Option<BatchRow>, Error> {
+        let id = id.to_owned();
+        let found = self.with(move |store| store.batch(&id)).await?;
+        Ok(found.filter(|batch| batch.key == key))
+    }
+
+    /// A file of this key.
+    pub(super) async fn own_file(&self, key: i64, id: &str) -> Result<Option<FileRow>, Error> {
+        let id = id.to_owned();
+        self.with(move |store| store.file(key, &id)).await
+    }
+
+    /// A batch stands otherwise from now on, unless it has changed meanwhile. Gives whether it does.
+    pub(super) async fn change(&self, batch: &BatchRow, was: BatchState) -> Result<bool, Error> {
+        let row = batch.clone();
+        let changed = self.with(move |store| store.change(&row, was)).await?;
+        if changed && batch.state != was {
+            tracing::info!(
+                batch = batch.id,
+                from = was.name(),
+                to = batch.state.name(),
+                "a batch has changed"
+            );
+            self.telemetry.batch(batch.state);
+        }
+        Ok(changed)
+    }
+
+    /// Forgets what has been kept long enough.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub async fn tidy(&self) -> Result<(), Error> {
+        let keep = self.settings.load().keep_for.as_secs();
+        let before = now() - i64::try_from(keep).unwrap_or(i64::MAX / 2);
+        self.with(move |store| {
+            let (files, batches) = store.outdated(now(), before)?;
+            for id in files {
+                store.delete_file(&id)?;
+            }
+            for id in batches {
+                store.delete(&id)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// The batches that are not over, to be worked on.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub async fn live(&self) -> Result<Vec<String>, Error> {
+        self.with(Store::live).await
+    }
+}
+
+impl Drop for Batches {
+    /// PostgreSQL's driver waits while it closes a connection, which no thread may do that drives asynchronous tasks.
+    fn drop(&mut self) {
+        let Ok(mut kept) = self.store.try_lock() else {
+            return;
+        };
+        if let Some(store) = kept.take() {
+            let thread = std::thread::Builder::new().name("batches-close".into());
+            if let Err(error) = thread.spawn(move || drop(store)) {
+                tracing::warn!(%error, "no thread can be started to close what is kept of batches");
+            }
+        }
+    }
+}

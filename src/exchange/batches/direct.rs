@@ -1,0 +1,188 @@
+//! A line for which there is no batch API, or which is late: run by itself, as a request in the background, at the standard price.
+
+use super::super::completion::Completion;
+use super::super::work::{Failing, Reply, Unserved, Work};
+use super::super::{Attempt, Exchange, State};
+use super::admit::{Alone, NotTaken, hold, refuse};
+use super::desk::Room;
+use super::seat::{Seat, caller_of};
+use crate::batch::{BatchRow, LineRow, LineState};
+use crate::error::{Error, Kind};
+use crate::relay::AnswerBody;
+use http::Response;
+use http_body_util::BodyExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// For so long at most a line waits until nobody else uses a local model.
+const IDLE_WAIT: Duration = Duration::from_secs(5);
+/// How often it looks meanwhile.
+const IDLE_LOOK: Duration = Duration::from_millis(100);
+/// An answer is no longer than this.
+const ANSWER_MAX: usize = 64 * 1024 * 1024;
+
+/// What came of trying to run a line.
+pub(super) enum Ran {
+    /// It has ended, or will not be asked again.
+    Ended,
+    /// No cap has room for it now.
+    NoRoom,
+}
+
+/// Runs one line, and keeps what came of it.
+pub(super) async fn run(
+    state: Arc<State>,
+    batch: BatchRow,
+    mut row: LineRow,
+    others: usize,
+) -> Result<Ran, Error> {
+    let _alive = Arc::clone(&state.batches.alive);
+    let outcome = ran(&state, &batch, &mut row, others).await;
+    match outcome {
+        Ok(Some(reply)) => keep(&batch, &mut row, reply).await?,
+        Ok(None) => {
+            return match row.state {
+                LineState::Waiting => {
+                    // What was decided anew is not kept, nor the room for it.
+                    drop(state.batches.take_room(&batch.id, row.n));
+                    Ok(Ran::NoRoom)
+                }
+                _ => Ok(Ran::Ended),
+            };
+        }
+        Err(error) => refuse(&mut row, &batch, &error)?,
+    }
+    state.batches.note(row.state);
+    // What is told as ended is in the books.
+    state.ledger.flush().await;
+    save(&state, &batch, &row).await?;
+    Ok(Ran::Ended)
+}
+
+async fn save(state: &State, batch: &BatchRow, row: &LineRow) -> Result<(), Error> {
+    let (id, rows) = (batch.id.clone(), vec![row.clone()]);
+    let desk = &state.batches;
+    desk.with(move |store| store.save(&id, &rows, &[])).await
+}
+
+/// `None`: there is no room for it.
+async fn ran(
+    state: &Arc<State>,
+    batch: &BatchRow,
+    row: &mut LineRow,
+    others: usize,
+) -> Result<Option<Reply>, Error> {
+    let caller = caller_of(state, batch.key)?;
+    let body = row.body.clone();
+    let path = row.doc.path.clone();
+    let seat = Seat::of(state, batch, caller, (row.n, &path, &body))?;
+    if !state.batches.has_room(&batch.id, row.n) {
+        match hold(state, batch, &seat, (row, Alone::Surely)).await {
+            Ok(_) => {}
+            Err(NotTaken::Refused(error)) if is_full(&error) => return Ok(None),
+            Err(NotTaken::Refused(error)) => return Err(error),
+            Err(NotTaken::Defects(_)) => return Ok(None),
+        }
+    }
+    let admission = seat.admitted(state).await?;
+    let place = seat.place()?;
+    let completion = Completion::read(&admission, &seat.body, &place)?;
+    let routed = seat.decided(&completion, &row.doc)?;
+    let arm = &routed.arms()[0];
+    if arm.model.local {
+        idle(state, others).await;
+    }
+    let told = routed.told(arm).map_err(error_of)?;
+    let mut order = routed.order(arm, &told).map_err(error_of)?;
+    let Some(Room::Held(room)) = state.batches.take_room(&batch.id, row.n) else {
+        return Ok(None);
+    };
+    // From here on nobody runs it a second time, whatever happens.
+    row.state = LineState::Sent;
+    save(state, batch, row).await?;
+    let exchange = Exchange::of(state, &admission);
+    let attempt = Attempt {
+        arm,
+        told: &told,
+        order: &mut *order,
+        asks: routed.asks(),
+        decided: Duration::ZERO,
+        others: true,
+    };
+    let first = exchange.send(attempt, Some(room), None).await;
+    let again = match first {
+        Ok(answered) => return Ok(Some(Ok(answered.answer()))),
+        Err(Unserved::NextArm(reply, Failing::Unsure)) => return Ok(Some(*reply)),
+        Err(again @ (Unserved::NextArm(..) | Unserved::Barred(..))) => again,
+        Err(unserved) => return Ok(Some(unserved.reply())),
+    };
+    // Whoever was chosen has done nothing: what a request would do then is done now.
+    drop(order);
+    match completion.decide(None) {
+        Ok(routed) => Ok(Some(exchange.run(&routed).await)),
+        Err(_) => Ok(Some(again.reply())),
+    }
+}
+
+fn error_of(unserved: Unserved) -> Error {
+    let told = unserved.reply().err();
+    told.unwrap_or_else(|| Error::new(Kind::UpstreamFailed, "No model can answer this."))
+}
+
+fn is_full(error: &Error) -> bool {
+    matches!(
+        error.kind,
+        Kind::CapReached | Kind::RateReached | Kind::Overloaded
+    )
+}
+
+/// Waits until nobody but batches has an attempt open, for a while.
+async fn idle(state: &State, others: usize) {
+    let waiting = async {
+        while Arc::strong_count(&state.alive) > 1 + others {
+            tokio::time::sleep(IDLE_LOOK).await;
+        }
+    };
+    let _ = tokio::time::timeout(IDLE_WAIT, waiting).await;
+}
+
+async fn keep(batch: &BatchRow, row: &mut LineRow, reply: Reply) -> Result<(), Error> {
+    let answer = match reply {
+        Ok(answer) => answer,
+        Err(error) => return refuse(row, batch, &error),
+    };
+    let status = answer.status().as_u16();
+    match collected(answer).await {
+        Some(body) => {
+            row.doc.status = status;
+            row.state = match status {
+                200..=299 => LineState::Done,
+                _ => LineState::Failed,
+            };
+            let dialect = crate::dialect::named(&batch.doc.dialect);
+            if let (LineState::Done, Some(own)) = (row.state, dialect_of(row).or(dialect)) {
+                let read = own.answer(body.as_bytes(), crate::dialect::UsageRule::Dialect);
+                if let Some(usage) = read.usage {
+                    row.doc.used = super::settled::used(&usage);
+                }
+            }
+            row.result = body;
+            Ok(())
+        }
+        None => {
+            let why = "the model's server broke off in its answer";
+            refuse(row, batch, &Error::new(Kind::UpstreamFailed, why))
+        }
+    }
+}
+
+/// The dialect in which the line was asked.
+fn dialect_of(row: &LineRow) -> Option<&'static dyn crate::dialect::Dialect> {
+    crate::dialect::at(&row.doc.path, None).map(|(dialect, _)| dialect)
+}
+
+async fn collected(answer: Response<AnswerBody>) -> Option<String> {
+    let body = http_body_util::Limited::new(answer.into_body(), ANSWER_MAX);
+    let whole = body.collect().await.ok()?;
+    Some(String::from_utf8_lossy(&whole.to_bytes()).into_owned())
+}

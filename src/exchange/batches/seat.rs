@@ -1,0 +1,204 @@
+//! One line of a batch as a request of its own: admitted, looked through and decided like any other.
+
+use super::super::State;
+use super::super::admission::{Admission, Inbound};
+use super::super::completion::{Completion, Routed};
+use super::super::confidential::{self, Seen};
+use super::super::router::{self, CallKind};
+use crate::arm::Effort;
+use crate::batch::{BatchRow, LineDoc};
+use crate::caller::Caller;
+use crate::dialect::{Dialect, Place};
+use crate::error::{Error, Kind};
+use crate::fleet::Arm;
+use crate::route::{Decision, Policy};
+use crate::telemetry::otlp::Trace;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Method, Request};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A line that is looked at.
+pub(super) struct Seat {
+    head: Parts,
+    pub(super) id: String,
+    dialect: &'static dyn Dialect,
+    caller: Caller,
+    policy: Arc<Policy>,
+    pub(super) body: Bytes,
+    arrived: Instant,
+}
+
+/// Who has handed in a batch.
+///
+/// # Errors
+/// The key is not there any more.
+pub(super) fn caller_of(state: &State, key: i64) -> Result<Caller, Error> {
+    if key == 0 {
+        return Ok(Caller { key: None });
+    }
+    let known = state.callers.load().of_row(key);
+    known.map(|key| Caller { key: Some(key) }).ok_or_else(|| {
+        Error::new(
+            Kind::Unauthorized,
+            "The key with which this batch was handed in is not valid any more.",
+        )
+        .code("invalid_api_key")
+    })
+}
+
+/// The request id of a line.
+pub(super) fn request_id(batch: &str, n: i64) -> String {
+    format!(
+        "{}-{n}",
+        batch.trim_start_matches(|c: char| !c.is_ascii_digit())
+    )
+}
+
+impl Seat {
+    /// The line of this number, with this body.
+    ///
+    /// # Errors
+    /// Its path or a header of its batch is none.
+    pub(super) fn of(
+        state: &State,
+        batch: &BatchRow,
+        caller: Caller,
+        (n, path, body): (i64, &str, &str),
+    ) -> Result<Seat, Error> {
+        let mut request = Request::builder().method(Method::POST).uri(path);
+        for (name, value) in &batch.doc.headers {
+            let name = HeaderName::try_from(name.as_str());
+            let value = HeaderValue::try_from(value.as_str());
+            if let (Ok(name), Ok(value)) = (name, value) {
+                request = request.header(name, value);
+            }
+        }
+        let request = request
+            .body(())
+            .map_err(|_| Error::new(Kind::BadRequest, "The path of a line is no path."))?;
+        let (head, ()) = request.into_parts();
+        let (dialect, _) = router::asked(&head);
+        Ok(Seat {
+            head,
+            id: request_id(&batch.id, n),
+            dialect,
+            caller,
+            policy: state.policy.load_full(),
+            body: Bytes::copy_from_slice(body.as_bytes()),
+            arrived: Instant::now(),
+        })
+    }
+
+    /// Where it would be asked by itself.
+    ///
+    /// # Errors
+    /// Nothing is answered there that a batch may ask for.
+    pub(super) fn place(&self) -> Result<Place<'_>, Error> {
+        match router::asked(&self.head).1 {
+            Ok(CallKind::Complete(place)) => Ok(place),
+            _ => Err(Error::bad_field(
+                "url",
+                format!("A batch cannot ask for {}.", self.head.uri.path()),
+            )),
+        }
+    }
+
+    /// Lets it in, and looks through it.
+    ///
+    /// # Errors
+    /// As for a request.
+    pub(super) async fn admitted<'s>(&'s self, state: &'s State) -> Result<Admission<'s>, Error> {
+        let mut admission = self.let_in(state)?;
+        confidential::look(&mut admission, &self.body, &Seen::default()).await?;
+        Ok(admission)
+    }
+
+    /// Lets it in.
+    ///
+    /// # Errors
+    /// As for a request.
+    pub(super) fn let_in<'s>(&'s self, state: &'s State) -> Result<Admission<'s>, Error> {
+        Admission::new(Inbound {
+            caller: self.caller.clone(),
+            head: &self.head,
+            dialect: self.dialect,
+            id: &self.id,
+            arrived: self.arrived,
+            policy: Arc::clone(&self.policy),
+            limits: &state.limits,
+            books: &*state.ledger,
+            makers: state.affinity.makers(),
+            items: state.affinity.items(),
+            warmth: state.affinity.warmth(),
+            habits: state.affinity.habits(),
+            trace: Trace::default(),
+        })
+    }
+
+    /// The model and effort that were decided on.
+    ///
+    /// # Errors
+    /// The configuration has it no more.
+    pub(super) fn arm(&self, model: &str, effort: Option<&str>) -> Result<Arm, Error> {
+        let policy = &self.policy;
+        let name = self.dialect.name();
+        let found = policy.fleet.resolve(model, name, &policy.catalogue);
+        let model = found.map_err(|_| {
+            Error::new(
+                Kind::NotFound,
+                format!("The model \"{model}\" is not configured any more."),
+            )
+        })?;
+        Ok(Arm {
+            model,
+            effort: LineDoc::effort_of(effort),
+        })
+    }
+
+    /// As it was decided before.
+    ///
+    /// # Errors
+    /// The configuration has its model no more.
+    pub(super) fn decided<'c>(
+        &self,
+        completion: &'c Completion<'c>,
+        doc: &LineDoc,
+    ) -> Result<Routed<'c>, Error> {
+        let arm = self.arm(&doc.model, doc.effort.as_deref())?;
+        let (model, effort) = &doc.baseline;
+        let baseline = self
+            .arm(model, effort.as_deref())
+            .unwrap_or_else(|_| arm.clone());
+        Ok(completion.by(Decision {
+            attempts: vec![arm],
+            further: Vec::new(),
+            routed: doc.routed,
+            rule: doc.rule.clone(),
+            baseline,
+            untouched: doc.untouched,
+            considered: Vec::new(),
+            unknown: None,
+            probe: None,
+        }))
+    }
+}
+
+/// What is kept of a decision for this arm.
+pub(super) fn noted(decision: &Decision, arm: &Arm) -> LineDoc {
+    let effort = |arm: &Arm| arm.effort.map(Effort::name).map(str::to_owned);
+    LineDoc {
+        provider: arm.model.provider.name.clone(),
+        model: arm.model.name.clone(),
+        effort: effort(arm),
+        rule: decision.rule.clone(),
+        routed: decision.routed,
+        untouched: decision.untouched,
+        baseline: (
+            decision.baseline.model.name.clone(),
+            effort(&decision.baseline),
+        ),
+        ..LineDoc::default()
+    }
+}

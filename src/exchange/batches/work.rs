@@ -1,0 +1,373 @@
+//! Works on one batch until it is over: does what is due, then waits for a while or until it is woken.
+
+use super::super::State;
+use super::admit::{NotTaken, admit, refuse};
+use super::desk::{Batches, Stopping};
+use super::direct::{self, Ran};
+use super::settled;
+use super::vendor::{Memory, Part};
+use crate::batch::{BatchRow, DIRECT, Late, LineRow, LineState, PartRow, PartState};
+use crate::dialect::batch::BatchState;
+use crate::error::{Error, Kind};
+use crate::ledger::now;
+use crate::ledger::store::batches::Of;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+/// The first wait between two looks; each is half as long again as the one before it.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+/// A vendor that was asked to cancel and does not come to an end is given up after so many seconds.
+const CANCEL_MAX: i64 = 3_600;
+
+/// Told when it is known whether a batch is taken up.
+pub(super) type Admitted = oneshot::Sender<Result<(), Error>>;
+
+/// Works on a batch until it is over or the process ends. `admitted` hears whether it is taken up; a refusal for all of it then leaves
+/// nothing of it.
+pub async fn drive(
+    state: Arc<State>,
+    id: String,
+    admitted: Option<oneshot::Sender<Result<(), Error>>>,
+) {
+    let Some(wake) = state.batches.begins(&id) else {
+        return;
+    };
+    let mut worker = Worker {
+        state: Arc::clone(&state),
+        id: id.clone(),
+        admitted,
+        memory: HashMap::new(),
+        fresh: true,
+    };
+    let _alive = Arc::clone(&state.batches.alive);
+    let (mut wait, mut stopping) = (FIRST_WAIT, state.batches.stopping());
+    // A step may take long; nobody else may take the batch meanwhile.
+    let beating = Beating(tokio::spawn(beat(Arc::clone(&state), id.clone())));
+    loop {
+        let done = tokio::select! {
+            done = worker.step() => done,
+            _ = stopping.wait_for(|s| *s == Stopping::Now) => break,
+        };
+        if state.batches.is_stopping() {
+            break;
+        }
+        let most = state
+            .batches
+            .settings
+            .load()
+            .poll
+            .max(Duration::from_millis(10));
+        match done {
+            Ok(Step::Over) => {
+                drop(beating);
+                state.batches.ends(&id);
+                return;
+            }
+            Ok(Step::Busy) => {
+                wait = FIRST_WAIT.min(most);
+                continue;
+            }
+            Ok(Step::Idle) => {}
+            Err(error) => tracing::warn!(batch = id, %error, "a batch cannot be worked on now"),
+        }
+        wait = wait.min(most);
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = wake.notified() => wait = FIRST_WAIT,
+            _ = stopping.wait_for(|s| *s != Stopping::No) => break,
+        }
+        wait += wait / 2;
+    }
+}
+
+/// Ends with whoever works on the batch.
+struct Beating(tokio::task::JoinHandle<()>);
+
+impl Drop for Beating {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Keeps a batch that this process has.
+async fn beat(state: Arc<State>, id: String) {
+    let _alive = Arc::clone(&state.batches.alive);
+    loop {
+        tokio::time::sleep(state.batches.claim_time() / 3).await;
+        if let Err(error) = state.batches.keep_claim(&id).await {
+            tracing::warn!(batch = id, %error, "a batch cannot be claimed");
+        }
+    }
+}
+
+enum Step {
+    /// There is more to do at once.
+    Busy,
+    /// Others are waited for.
+    Idle,
+    /// Nothing is left to do.
+    Over,
+}
+
+struct Worker {
+    state: Arc<State>,
+    id: String,
+    admitted: Option<Admitted>,
+    memory: HashMap<i64, Memory>,
+    /// It has not looked for what an earlier process left.
+    fresh: bool,
+}
+
+impl Worker {
+    fn desk(&self) -> &Batches {
+        &self.state.batches
+    }
+
+    async fn step(&mut self) -> Result<Step, Error> {
+        if !self.desk().claim(&self.id).await? {
+            // Another replica has it.
+            return Ok(Step::Idle);
+        }
+        let id = self.id.clone();
+        let found = self.desk().with(move |store| store.batch(&id)).await?;
+        let Some(batch) = found else {
+            return Ok(Step::Over);
+        };
+        match batch.state {
+            BatchState::Validating => self.take_up(batch).await,
+            BatchState::InProgress | BatchState::Cancelling => self.work(&batch).await,
+            _ => Ok(Step::Over),
+        }
+    }
+
+    async fn take_up(&mut self, mut batch: BatchRow) -> Result<Step, Error> {
+        let outcome = admit(&self.state, &batch).await;
+        self.fresh = false;
+        let told = match outcome {
+            Ok(()) => {
+                batch.state = BatchState::InProgress;
+                batch.doc.began = Some(now());
+                // Cancelled meanwhile, it is looked at again.
+                self.desk().change(&batch, BatchState::Validating).await?;
+                Ok(())
+            }
+            Err(NotTaken::Defects(errors)) => {
+                self.fail(&mut batch, errors).await?;
+                Ok(())
+            }
+            Err(NotTaken::Refused(error)) => {
+                let code = error.code.unwrap_or("batch_refused");
+                let told = serde_json::json!({"code": code, "message": error.public, "param": null, "line": null});
+                self.fail(&mut batch, vec![told]).await?;
+                Err(error)
+            }
+        };
+        if let Some(admitted) = self.admitted.take() {
+            let _ = admitted.send(told);
+        }
+        Ok(Step::Busy)
+    }
+
+    async fn fail(
+        &self,
+        batch: &mut BatchRow,
+        errors: Vec<serde_json::Value>,
+    ) -> Result<(), Error> {
+        batch.state = BatchState::Failed;
+        batch.doc.errors = errors;
+        batch.doc.ended = Some(now());
+        let was = BatchState::Validating;
+        if !self.desk().change(batch, was).await? {
+            self.desk().change(batch, BatchState::Cancelling).await?;
+        }
+        Ok(())
+    }
+
+    async fn work(&mut self, batch: &BatchRow) -> Result<Step, Error> {
+        if std::mem::take(&mut self.fresh) {
+            self.recover(batch).await?;
+        }
+        let late = now() >= batch.doc.expires;
+        let cancelled = batch.state == BatchState::Cancelling;
+        let runs_late = late && !cancelled && self.desk().settings.load().late == Late::Run;
+        let id = self.id.clone();
+        let mut parts = self.desk().with(move |store| store.parts(&id)).await?;
+        let mut busy = false;
+        for part in &mut parts {
+            busy |= self.part(batch, part, late || cancelled).await?;
+        }
+        if cancelled || (late && !runs_late) {
+            let end = match cancelled {
+                true => LineState::Cancelled,
+                false => LineState::Expired,
+            };
+            busy |= self.end_waiting(batch, end).await?;
+        } else {
+            busy |= self.run_waiting(batch, runs_late).await?;
+        }
+        let id = self.id.clone();
+        let counts = self.desk().with(move |store| store.counts(&id)).await?;
+        if counts.open() > 0 {
+            return Ok(if busy { Step::Busy } else { Step::Idle });
+        }
+        let mut over = batch.clone();
+        over.state = match () {
+            () if cancelled => BatchState::Cancelled,
+            () if counts.expired > 0 => BatchState::Expired,
+            () => BatchState::Completed,
+        };
+        over.doc.ended = Some(now());
+        self.desk().change(&over, batch.state).await?;
+        Ok(Step::Busy)
+    }
+
+    async fn part(
+        &mut self,
+        batch: &BatchRow,
+        row: &mut PartRow,
+        stops: bool,
+    ) -> Result<bool, Error> {
+        let overdue = batch.doc.expires.max(batch.doc.cancelling.unwrap_or(0)) + CANCEL_MAX;
+        let memory = self.memory.entry(row.n).or_default();
+        let mut part = Part {
+            state: &self.state,
+            batch,
+            row,
+            memory,
+            stops,
+        };
+        if stops && part.row.cancelled && now() > overdue && part.row.state == PartState::Sent {
+            let why = "The provider does not end a batch that it was asked to cancel; the request is charged at its bound.";
+            return part.give_up(&Error::new(Kind::UpstreamTimeout, why)).await;
+        }
+        part.step().await
+    }
+
+    /// Lines that an earlier process was running by itself: nobody knows what came of them.
+    async fn recover(&self, batch: &BatchRow) -> Result<(), Error> {
+        let why = "flyball ended while this request was under way; what came of it is not known, it is charged at its bound and was not sent again.";
+        let error = Error::new(Kind::UpstreamFailed, why);
+        let mut after = -1;
+        loop {
+            let id = self.id.clone();
+            let of = Of::State(LineState::Sent);
+            let page = self
+                .desk()
+                .with(move |store| store.lines(&id, of, after))
+                .await?;
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
+            after = last.n;
+            let mut lost: Vec<LineRow> = page.into_iter().filter(|l| l.part == DIRECT).collect();
+            for line in &mut lost {
+                settled::unknown(&self.state, batch, line).await?;
+                refuse(line, batch, &error)?;
+            }
+            self.save(lost).await?;
+        }
+    }
+
+    async fn save(&self, lines: Vec<LineRow>) -> Result<(), Error> {
+        let id = self.id.clone();
+        self.desk()
+            .with(move |store| store.save(&id, &lines, &[]))
+            .await
+    }
+
+    /// Lines that have not gone out, and will not.
+    async fn end_waiting(&self, batch: &BatchRow, end: LineState) -> Result<bool, Error> {
+        let id = self.id.clone();
+        let of = Of::State(LineState::Waiting);
+        let mut page = self
+            .desk()
+            .with(move |store| store.lines(&id, of, -1))
+            .await?;
+        let busy = !page.is_empty();
+        for line in &mut page {
+            settled::undone(&self.state, batch, line).await?;
+            line.state = end;
+            line.out.clear();
+            self.desk().note(end);
+        }
+        self.save(page).await?;
+        Ok(busy)
+    }
+
+    /// Runs lines that are in no vendor's batch. `all`: those that are in one which was never made, too.
+    async fn run_waiting(&self, batch: &BatchRow, all: bool) -> Result<bool, Error> {
+        let id = self.id.clone();
+        let of = if all {
+            Of::State(LineState::Waiting)
+        } else {
+            Of::Part(DIRECT)
+        };
+        let most = self.desk().settings.load().concurrency.max(1);
+        let mut running: JoinSet<Result<Ran, Error>> = JoinSet::new();
+        let (mut after, mut busy) = (-1, false);
+        'pages: loop {
+            let id = id.clone();
+            let page = self
+                .desk()
+                .with(move |store| store.lines(&id, of, after))
+                .await?;
+            let Some(last) = page.last() else { break };
+            after = last.n;
+            for mut line in page.into_iter().filter(|l| l.state == LineState::Waiting) {
+                if self.is_stopped(batch).await? {
+                    break 'pages;
+                }
+                if line.part != DIRECT {
+                    // Its room is that of a batch; by itself it costs more.
+                    drop(self.desk().take_room(&self.id, line.n));
+                    line.part = DIRECT;
+                    line.out.clear();
+                }
+                if running.len() >= most
+                    && let Some(ran) = running.join_next().await
+                    && !has_run(ran)?
+                {
+                    break 'pages;
+                }
+                let others = running.len() + 1;
+                running.spawn(direct::run(
+                    Arc::clone(&self.state),
+                    batch.clone(),
+                    line,
+                    others,
+                ));
+                busy = true;
+            }
+        }
+        let mut no_room = false;
+        while let Some(ran) = running.join_next().await {
+            no_room |= !has_run(ran)?;
+        }
+        Ok(busy && !no_room)
+    }
+
+    /// The batch was cancelled meanwhile, or another process has it.
+    async fn is_stopped(&self, batch: &BatchRow) -> Result<bool, Error> {
+        if self.desk().is_stopping() || !self.desk().claim(&self.id).await? {
+            return Ok(true);
+        }
+        let id = self.id.clone();
+        let found = self.desk().with(move |store| store.batch(&id)).await?;
+        Ok(found.is_none_or(|found| found.state != batch.state))
+    }
+}
+
+fn has_run(ran: Result<Result<Ran, Error>, tokio::task::JoinError>) -> Result<bool, Error> {
+    match ran {
+        Ok(Ok(Ran::Ended)) => Ok(true),
+        Ok(Ok(Ran::NoRoom)) => Ok(false),
+        Ok(Err(error)) => Err(error),
+        Err(error) => Err(
+            Error::new(Kind::Internal, "a line of a batch ended in a defect")
+                .detail(error.to_string()),
+        ),
+    }
+}

@@ -1,0 +1,528 @@
+//! Batches that flyball keeps itself: OpenAI's Batch API in, a vendor's batches or single requests out, caps exact, deaths survived.
+
+mod death;
+mod vendor;
+
+use crate::client::{Answer, get, post, raw};
+use crate::flyball::{Flyball, make_key};
+use crate::until::found;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use vendor::{TOKENS, Vendor, Ways};
+
+/// Models with a batch API, at the price of the catalogue, and one without.
+fn config(vendor: &Vendor, more: &str) -> String {
+    format!(
+        r#"
+[batch]
+poll = "20ms"
+{more}
+
+[[provider]]
+name = "o"
+kind = "openai"
+base_url = "http://{at}"
+api_key = "file:key"
+
+[[provider]]
+name = "up"
+kind = "openai-compatible"
+base_url = "http://{at}"
+
+[[model]]
+name = "gpt-4o-mini"
+provider = "o"
+tier = "small"
+
+[[model]]
+name = "m-alone"
+provider = "up"
+tier = "small"
+efforts = []
+context_tokens = 100000
+answer_tokens_max = 4000
+input_usd_per_mtok = 1
+output_usd_per_mtok = 10
+"#,
+        at = vendor.at
+    )
+}
+
+/// What one answer of each costs, in pico-dollars: a batch's at half price.
+fn batch_price() -> i128 {
+    let (input, output) = (i128::from(TOKENS.0), i128::from(TOKENS.1));
+    input * 75_000 + output * 300_000
+}
+
+fn alone_price() -> i128 {
+    let (input, output) = (i128::from(TOKENS.0), i128::from(TOKENS.1));
+    input * 1_000_000 + output * 10_000_000
+}
+
+async fn start(config: &str, keys: impl FnOnce(&tempfile::TempDir)) -> Flyball {
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::write(dir.path().join("key"), "up-secret").expect("a file");
+    keys(&dir);
+    Flyball::start_in(dir, config).await
+}
+
+fn line(id: &str, model: &str, text: &str) -> String {
+    let body =
+        json!({"model": model, "max_tokens": 50, "messages": [{"role": "user", "content": text}]});
+    json!({"custom_id": id, "method": "POST", "url": "/v1/chat/completions", "body": body})
+        .to_string()
+}
+
+/// So many lines, of which every third goes to the model without a batch API.
+fn mixed(many: usize) -> String {
+    let model = |n| if n % 3 == 2 { "m-alone" } else { "gpt-4o-mini" };
+    let lines: Vec<String> = (0..many)
+        .map(|n| line(&format!("c{n}"), model(n), &format!("q{n}")))
+        .collect();
+    lines.join("\n")
+}
+
+fn form(purpose: &str, file: &str) -> String {
+    format!(
+        "--b\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\n{purpose}\r\n--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"in.jsonl\"\r\nContent-Type: application/octet-stream\r\n\r\n{file}\r\n--b--\r\n"
+    )
+}
+
+async fn upload(at: SocketAddr, key: &str, file: &str) -> Answer {
+    let body = form("batch", file);
+    let head = format!(
+        "POST /v1/files HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\nauthorization: Bearer {key}\r\ncontent-type: multipart/form-data; boundary=b\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    raw(at, (head + &body).as_bytes()).await.answer().await
+}
+
+async fn hand_in(at: SocketAddr, key: &str, file: &str) -> Answer {
+    let answer = upload(at, key, file).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let id = answer.json()["id"].as_str().expect("an id").to_owned();
+    create(at, key, &id).await
+}
+
+async fn create(at: SocketAddr, key: &str, file: &str) -> Answer {
+    let body = json!({"input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h", "metadata": {"job": "nightly"}});
+    post(
+        at,
+        "/v1/batches",
+        &[("authorization", &bearer(key))],
+        &body.to_string(),
+    )
+    .await
+}
+
+fn bearer(key: &str) -> String {
+    format!("Bearer {key}")
+}
+
+async fn fetched(at: SocketAddr, key: &str, path: &str) -> Answer {
+    get(at, path, &[("authorization", &bearer(key))]).await
+}
+
+/// The batch once it is over.
+async fn over(at: SocketAddr, key: &str, id: &str) -> Value {
+    found("the batch is over", async || {
+        let batch = fetched(at, key, &format!("/v1/batches/{id}")).await.json();
+        let open = ["validating", "in_progress", "finalizing", "cancelling"];
+        (!open.contains(&batch["status"].as_str()?)).then_some(batch)
+    })
+    .await
+}
+
+/// Every line of both result files, by the client's own id.
+async fn results(at: SocketAddr, key: &str, batch: &Value) -> BTreeMap<String, Value> {
+    let mut all = BTreeMap::new();
+    for file in ["output_file_id", "error_file_id"] {
+        let Some(id) = batch[file].as_str() else {
+            continue;
+        };
+        let content = fetched(at, key, &format!("/v1/files/{id}/content")).await;
+        assert_eq!(content.status, 200, "{}", content.body);
+        for line in content.body.lines() {
+            let read: Value = serde_json::from_str(line).expect("a line is JSON");
+            let id = read["custom_id"].as_str().expect("an id").to_owned();
+            let twice = all.insert(id.clone(), read);
+            assert!(twice.is_none(), "{id} twice");
+        }
+    }
+    all
+}
+
+fn id_of(answer: &Answer) -> String {
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    answer.json()["id"].as_str().expect("an id").to_owned()
+}
+
+fn costs(rows: &[Value]) -> Vec<(String, i128, String)> {
+    let read = |row: &Value| {
+        let cost = row["cost_pico_usd"].to_string();
+        let cost = cost.trim_matches('"').parse().expect("a number");
+        let tier = row["service_tier"].as_str().unwrap_or("").to_owned();
+        (row["model"].as_str().unwrap_or("").to_owned(), cost, tier)
+    };
+    rows.iter().map(read).collect()
+}
+
+fn posted(flyball: &Flyball) -> i128 {
+    let all = flyball.running.state.ledger.standings();
+    let cap = all.into_iter().find(|s| s.limit.is_some());
+    cap.expect("a cap").posted
+}
+
+#[tokio::test]
+async fn every_line_is_answered_once_and_those_of_a_vendors_batch_at_half_price() {
+    let vendor = Vendor::start(Ways {
+        looks: 2,
+        ..Ways::default()
+    })
+    .await;
+    let flyball = start(&config(&vendor, ""), |dir| {
+        make_key(dir, "app", Some("1"), |_| {})
+    })
+    .await;
+    let at = flyball.at();
+    let made = hand_in(at, "fb_app", &mixed(30)).await;
+    let batch = over(at, "fb_app", &id_of(&made)).await;
+    assert_eq!(batch["status"], "completed", "{batch}");
+    assert_eq!(batch["metadata"], json!({"job": "nightly"}));
+    assert_eq!(
+        batch["request_counts"],
+        json!({"total": 30, "completed": 30, "failed": 0})
+    );
+    assert_eq!(batch["usage"]["input_tokens"], 30 * TOKENS.0);
+    assert_eq!(batch["usage"]["output_tokens"], 30 * TOKENS.1);
+    let results = results(at, "fb_app", &batch).await;
+    assert_eq!(results.len(), 30);
+    for n in 0..30 {
+        let told = &results[&format!("c{n}")];
+        assert_eq!(told["response"]["status_code"], 200);
+        let said = &told["response"]["body"]["choices"][0]["message"]["content"];
+        assert_eq!(*said, format!("echo q{n}"));
+    }
+    assert_eq!(vendor.batches().len(), 1);
+    assert_eq!(vendor.asked().len(), 20);
+    assert_eq!(vendor.completions().len(), 10);
+    let rows = costs(&flyball.rows().await);
+    let of = |model: &str| {
+        rows.iter()
+            .filter(|row| row.0 == model)
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    let batched = of("gpt-4o-mini");
+    assert_eq!(batched.len(), 20);
+    assert!(
+        batched
+            .iter()
+            .all(|row| row.1 == batch_price() && row.2 == "batch"),
+        "{batched:?}"
+    );
+    let alone = of("m-alone");
+    assert_eq!(alone.len(), 10);
+    assert!(
+        alone
+            .iter()
+            .all(|row| row.1 == alone_price() && row.2 == "standard"),
+        "{alone:?}"
+    );
+    assert_eq!(posted(&flyball), 20 * batch_price() + 10 * alone_price());
+    let keys = vendor.heads();
+    assert!(keys.iter().all(|head| !head.contains("fb_app")));
+    let metrics = flyball.metrics().await;
+    assert!(
+        metrics.contains("flyball_batch_lines_total{end=\"done\"} 30"),
+        "{metrics}"
+    );
+    flyball.books_are_right().await;
+}
+
+#[tokio::test]
+async fn a_batch_for_which_there_is_no_room_is_refused_whole_and_nothing_of_it_goes_out() {
+    let vendor = Vendor::start(Ways::default()).await;
+    let flyball = start(&config(&vendor, ""), |dir| {
+        make_key(dir, "app", Some("0.0001"), |_| {})
+    })
+    .await;
+    let refused = hand_in(flyball.at(), "fb_app", &mixed(30)).await;
+    assert_eq!(refused.status, 402, "{}", refused.body);
+    assert_eq!(refused.json()["error"]["code"], "flyball_cap");
+    let list = fetched(flyball.at(), "fb_app", "/v1/batches").await.json();
+    assert_eq!(list["data"], json!([]));
+    assert!(vendor.asked().is_empty() && vendor.completions().is_empty());
+    assert!(flyball.rows().await.is_empty());
+    flyball.books_are_right().await;
+}
+
+#[tokio::test]
+async fn lines_that_fail_or_expire_at_the_vendor_cost_nothing_and_are_told() {
+    let ways = Ways {
+        fails_every: Some(4),
+        expires_after: Some(6),
+        ..Ways::default()
+    };
+    let vendor = Vendor::start(ways).await;
+    let flyball = start(&config(&vendor, ""), |dir| {
+        make_key(dir, "app", Some("1"), |_| {})
+    })
+    .await;
+    let lines: Vec<String> = (0..8)
+        .map(|n| line(&format!("c{n}"), "gpt-4o-mini", "q"))
+        .collect();
+    let made = hand_in(flyball.at(), "fb_app", &lines.join("\n")).await;
+    let batch = over(flyball.at(), "fb_app", &id_of(&made)).await;
+    assert_eq!(batch["status"], "expired", "{batch}");
+    assert_eq!(
+        batch["request_counts"],
+        json!({"total": 8, "completed": 5, "failed": 3})
+    );
+    let results = results(flyball.at(), "fb_app", &batch).await;
+    assert_eq!(results.len(), 8);
+    assert_eq!(results["c3"]["response"]["status_code"], 400);
+    assert_eq!(results["c6"]["error"]["code"], "batch_expired");
+    assert_eq!(posted(&flyball), 5 * batch_price());
+    flyball.books_are_right().await;
+}
+
+#[tokio::test]
+async fn late_lines_are_run_by_themselves_where_the_operator_says_so() {
+    let vendor = Vendor::start(Ways {
+        expires_after: Some(1),
+        ..Ways::default()
+    })
+    .await;
+    let flyball = start(&config(&vendor, "late = \"run\""), |_| {}).await;
+    let lines: Vec<String> = (0..3)
+        .map(|n| line(&format!("c{n}"), "gpt-4o-mini", "q"))
+        .collect();
+    let made = hand_in(flyball.at(), "x", &lines.join("\n")).await;
+    let batch = over(flyball.at(), "x", &id_of(&made)).await;
+    assert_eq!(batch["status"], "completed", "{batch}");
+    assert_eq!(results(flyball.at(), "x", &batch).await.len(), 3);
+    assert_eq!(vendor.completions().len(), 2);
+}
+
+#[tokio::test]
+async fn a_batch_whose_time_is_over_is_cancelled_at_its_vendor_and_its_lines_have_expired() {
+    let vendor = Vendor::start(Ways {
+        hangs: true,
+        ..Ways::default()
+    })
+    .await;
+    let flyball = start(&config(&vendor, "window = \"1s\""), |dir| {
+        make_key(dir, "app", Some("1"), |_| {})
+    })
+    .await;
+    let made = hand_in(flyball.at(), "fb_app", &line("c0", "gpt-4o-mini", "q")).await;
+    let batch = over(flyball.at(), "fb_app", &id_of(&made)).await;
+    assert_eq!(batch["status"], "expired", "{batch}");
+    let results = results(flyball.at(), "fb_app", &batch).await;
+    assert_eq!(results["c0"]["error"]["code"], "batch_expired");
+    assert_eq!(posted(&flyball), 0);
+    flyball.books_are_right().await;
+}
+
+#[tokio::test]
+async fn a_batch_can_be_cancelled_and_what_was_not_done_costs_nothing() {
+    let vendor = Vendor::start(Ways {
+        hangs: true,
+        ..Ways::default()
+    })
+    .await;
+    let flyball = start(&config(&vendor, ""), |dir| {
+        make_key(dir, "app", Some("1"), |_| {})
+    })
+    .await;
+    let at = flyball.at();
+    let id = id_of(&hand_in(at, "fb_app", &line("c0", "gpt-4o-mini", "q")).await);
+    found("the vendor has it", async || {
+        (vendor.batches().len() == 1).then_some(())
+    })
+    .await;
+    let auth = bearer("fb_app");
+    let cancelled = post(
+        at,
+        &format!("/v1/batches/{id}/cancel"),
+        &[("authorization", &auth)],
+        "",
+    )
+    .await;
+    assert_eq!(
+        cancelled.json()["status"],
+        "cancelling",
+        "{}",
+        cancelled.body
+    );
+    let batch = over(at, "fb_app", &id).await;
+    assert_eq!(batch["status"], "cancelled");
+    assert_eq!(
+        results(at, "fb_app", &batch).await["c0"]["error"]["code"],
+        "batch_cancelled"
+    );
+    assert_eq!(posted(&flyball), 0);
+    let again = post(
+        at,
+        &format!("/v1/batches/{id}/cancel"),
+        &[("authorization", &auth)],
+        "",
+    )
+    .await;
+    assert_eq!(again.status, 400);
+    flyball.books_are_right().await;
+}
+
+#[tokio::test]
+async fn a_batch_whose_making_nobody_has_heard_of_is_found_and_not_made_again() {
+    let vendor = Vendor::start(Ways {
+        loses_creates: 1,
+        ..Ways::default()
+    })
+    .await;
+    let flyball = start(&config(&vendor, ""), |_| {}).await;
+    let made = hand_in(flyball.at(), "x", &line("c0", "gpt-4o-mini", "q")).await;
+    let batch = over(flyball.at(), "x", &id_of(&made)).await;
+    assert_eq!(batch["status"], "completed", "{batch}");
+    assert_eq!(vendor.batches().len(), 1);
+    vendor.change(|ways| ways.breaks_creates = 1);
+    let made = hand_in(flyball.at(), "x", &line("c0", "gpt-4o-mini", "q")).await;
+    let batch = over(flyball.at(), "x", &id_of(&made)).await;
+    assert_eq!(batch["status"], "completed", "{batch}");
+    assert_eq!(vendor.batches().len(), 2);
+}
+
+#[tokio::test]
+async fn wrong_lines_fail_the_batch_and_say_which_and_why() {
+    let vendor = Vendor::start(Ways::default()).await;
+    let flyball = start(&config(&vendor, ""), |_| {}).await;
+    let good: Vec<String> = (0..6)
+        .map(|n| line(&format!("c{n}"), "gpt-4o-mini", "q"))
+        .collect();
+    let elsewhere = line("c7", "gpt-4o-mini", "q").replace("/v1/chat/completions", "/v1/responses");
+    for (bad, code) in [
+        ("{\"custom_id\": ".to_owned(), "invalid_json_line"),
+        (line("c0", "gpt-4o-mini", "q"), "duplicate_custom_id"),
+        (elsewhere, "mismatched_endpoint"),
+        (
+            r#"{"method":"POST","url":"/v1/chat/completions","body":{}}"#.to_owned(),
+            "missing_required_parameter",
+        ),
+    ] {
+        let file = format!("{}\n{bad}\n", good.join("\n"));
+        let made = hand_in(flyball.at(), "x", &file).await;
+        let batch = over(flyball.at(), "x", &id_of(&made)).await;
+        assert_eq!(batch["status"], "failed", "{batch}");
+        let error = &batch["errors"]["data"][0];
+        assert_eq!(
+            (error["code"].as_str(), error["line"].as_i64()),
+            (Some(code), Some(7)),
+            "{batch}"
+        );
+    }
+    let empty = hand_in(flyball.at(), "x", "\n\n").await;
+    assert_eq!(
+        over(flyball.at(), "x", &id_of(&empty)).await["errors"]["data"][0]["code"],
+        "empty_batch"
+    );
+    assert!(vendor.asked().is_empty());
+    flyball.books_are_right().await;
+}
+
+#[tokio::test]
+async fn a_line_that_no_model_may_answer_has_an_error_of_its_own() {
+    let vendor = Vendor::start(Ways::default()).await;
+    let limited = |dir: &tempfile::TempDir| {
+        make_key(dir, "app", None, |key| {
+            key.models = vec!["gpt-4o-mini".into()]
+        });
+    };
+    let flyball = start(&config(&vendor, ""), limited).await;
+    let lines = [line("a", "gpt-4o-mini", "q"), line("b", "m-alone", "q")].join("\n");
+    let made = hand_in(flyball.at(), "fb_app", &lines).await;
+    let batch = over(flyball.at(), "fb_app", &id_of(&made)).await;
+    let results = results(flyball.at(), "fb_app", &batch).await;
+    assert_eq!(results["a"]["response"]["status_code"], 200);
+    assert_eq!(results["b"]["response"]["status_code"], 403);
+    assert_eq!(
+        results["b"]["response"]["body"]["error"]["code"],
+        "model_not_allowed"
+    );
+    assert!(vendor.completions().is_empty());
+}
+
+#[tokio::test]
+async fn nobody_sees_or_touches_what_another_key_has_handed_in() {
+    let vendor = Vendor::start(Ways::default()).await;
+    let two = |dir: &tempfile::TempDir| {
+        make_key(dir, "app", None, |_| {});
+        make_key(dir, "other", None, |_| {});
+    };
+    let flyball = start(&config(&vendor, ""), two).await;
+    let at = flyball.at();
+    let made = hand_in(at, "fb_app", &line("c0", "gpt-4o-mini", "q")).await;
+    let batch = over(at, "fb_app", &id_of(&made)).await;
+    let id = batch["id"].as_str().expect("an id");
+    let (input, output) = (
+        batch["input_file_id"].as_str().unwrap(),
+        batch["output_file_id"].as_str().unwrap(),
+    );
+    for path in [
+        format!("/v1/batches/{id}"),
+        format!("/v1/files/{input}"),
+        format!("/v1/files/{input}/content"),
+        format!("/v1/files/{output}/content"),
+        "/v1/batches/batch_fb0123".to_owned(),
+        "/v1/files/file-fb0123".to_owned(),
+    ] {
+        let answer = fetched(at, "fb_other", &path).await;
+        assert_eq!(answer.status, 404, "{path}: {}", answer.body);
+        let said = answer.json()["error"]["message"].to_string();
+        assert!(
+            said.contains(path.split('/').nth(3).unwrap()),
+            "{path}: {said}"
+        );
+    }
+    assert_eq!(create(at, "fb_other", input).await.status, 404);
+    assert_eq!(
+        fetched(at, "fb_other", "/v1/batches").await.json()["data"],
+        json!([])
+    );
+    assert_eq!(
+        fetched(at, "fb_other", "/v1/files").await.json()["data"],
+        json!([])
+    );
+    assert_eq!(
+        fetched(at, "fb_app", "/v1/files").await.json()["data"][0]["id"],
+        input
+    );
+    assert_eq!(
+        fetched(at, "fb_app", "/v1/batches").await.json()["data"][0]["id"],
+        id
+    );
+    let content = fetched(at, "fb_app", &format!("/v1/files/{input}/content")).await;
+    assert_eq!(content.body.trim(), line("c0", "gpt-4o-mini", "q"));
+}
+
+#[tokio::test]
+async fn a_file_is_no_longer_than_its_limit_and_what_is_for_something_else_goes_on() {
+    let vendor = Vendor::start(Ways::default()).await;
+    let flyball = start(&config(&vendor, "file_bytes_max = 2000"), |_| {}).await;
+    let long = upload(flyball.at(), "x", &mixed(30)).await;
+    assert_eq!(long.status, 413, "{}", long.body);
+    let body = form("assistants", "text");
+    let head = format!(
+        "POST /v1/files HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\ncontent-type: multipart/form-data; boundary=b\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let passed = raw(flyball.at(), (head + &body).as_bytes())
+        .await
+        .answer()
+        .await;
+    assert_eq!(passed.json()["id"], "file-v0", "{}", passed.body);
+    let of_provider = [("x-flyball-provider", "o")];
+    let listed = get(flyball.at(), "/v1/batches", &of_provider).await;
+    assert_eq!(listed.header("x-flyball-provider"), Some("o"));
+}
