@@ -29,7 +29,9 @@ pub struct Admin {
     pub state: Arc<State>,
     /// Needed for writes, and for everything where the listener is not loopback.
     pub token: Option<SecretString>,
-    /// The admin listener is loopback.
+    /// Nobody on another machine can reach the admin listener.
+    pub local: bool,
+    /// It is at an address of the network that is this machine's own, where a web page can make a browser ask.
     pub loopback: bool,
     /// Reads the configuration again.
     pub reload: Box<dyn Fn() -> Result<(), Vec<String>> + Send + Sync>,

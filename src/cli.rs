@@ -48,7 +48,7 @@ struct Cli {
 /// The options of `serve`, which may stand without its name, where somebody looks first. A test compares them with `serve --help`.
 const SERVE_HELP: &str = "\
 Options of serve, with or without the word:
-      --listen <ADDRESS>        Where traffic comes in [env: FLYBALL_LISTEN] [default: 127.0.0.1:8484]
+      --listen <ADDRESS>        Where traffic comes in, IP:PORT or unix:PATH [env: FLYBALL_LISTEN] [default: 127.0.0.1:8484]
       --admin-listen <ADDRESS>  Where metrics, health and administration are [env: FLYBALL_ADMIN_LISTEN] [default: 127.0.0.1:8485]
       --intercept <PATTERN>     Real model names to route like \"auto\", with *; several by comma [env: FLYBALL_INTERCEPT]
       --simulate                Serve the built-in simulated models
@@ -175,7 +175,7 @@ impl Default for Command {
 /// How to serve.
 #[derive(Args, Clone, Debug, Default)]
 struct ServeArgs {
-    /// Where traffic comes in [default: 127.0.0.1:8484]
+    /// Where traffic comes in: IP:PORT or unix:PATH [default: 127.0.0.1:8484]
     #[arg(long, env = "FLYBALL_LISTEN", value_name = "ADDRESS")]
     listen: Option<String>,
     /// Where metrics, health and administration are [default: 127.0.0.1:8485]

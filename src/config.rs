@@ -38,6 +38,9 @@ use crate::reader::{Page, Table, suggest};
 use crate::response_cache::Settings as CacheSettings;
 use crate::route::policy::{self, Rule};
 use crate::route::{AfterFailure, CapWebhook, Probing, Recovery, Shadowing};
+use crate::server::address::Address;
+use crate::server::listener::Terms;
+use crate::server::proxied::Trusted;
 use crate::telemetry::otlp::Settings as Export;
 use crate::tls::server::Identity;
 use names::Known;
@@ -98,9 +101,13 @@ pub enum Source {
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The traffic listener.
-    pub listen: SocketAddr,
+    pub listen: Address,
     /// The admin listener.
-    pub admin_listen: SocketAddr,
+    pub admin_listen: Address,
+    /// How their sockets are made.
+    pub sockets: Terms,
+    /// The load balancers that say whose connections they pass on, where there are any.
+    pub proxied: Option<Arc<Trusted>>,
     /// Where the ledger lives.
     pub data_dir: PathBuf,
     /// Allows admin writes, and any use of the admin listener from elsewhere.
@@ -153,6 +160,8 @@ pub struct Config {
     pub otlp: Option<Export>,
     /// What clients are shown; they speak plain HTTP where it is nothing.
     pub tls: Option<Identity>,
+    /// Those of the admin listener are shown it too.
+    pub tls_admin: bool,
     /// Where the operator is told of caps that fill up.
     pub cap_webhook: Option<Arc<CapWebhook>>,
     /// Thousandths of a cap that are leased at a time, so that a reservation waits for no disk; 0 leases nothing.
@@ -377,14 +386,19 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
         &places::ADMIN,
         overrides.admin_listen.as_deref(),
     );
-    if listen.is_some() && listen == admin_listen && listen.is_some_and(|a| a.port() != 0) {
-        let help = Some("give each its own port".to_owned());
+    let free = |address: &Address| address.tcp().is_some_and(|tcp| tcp.port() == 0);
+    if listen == admin_listen && listen.as_ref().is_some_and(|address| !free(address)) {
+        let help = Some(match listen {
+            Some(Address::Unix(_)) => "give each its own path".to_owned(),
+            _ => "give each its own port".to_owned(),
+        });
         top.complain(
             "admin_listen",
             "admin_listen is the same address as listen",
             help,
         );
     }
+    let (sockets, proxied) = (places::sockets(top), places::proxied(top));
     let data_dir = places::data_dir(reading, top);
     let admin_token = secret::read(reading, top, "admin_token");
     let log = top.choice("log", "log format", &[("text", false), ("json", true)]);
@@ -416,9 +430,9 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
         .unwrap_or(Duration::from_secs(15));
     let ledger_keep = ledger_keep(top);
     let limits = limits(top);
-    let loopback = [listen, admin_listen]
+    let loopback = [&listen, &admin_listen]
         .iter()
-        .all(|a| a.is_some_and(|a| a.ip().is_loopback()));
+        .all(|a| a.as_ref().is_some_and(Address::is_local));
     let before = reading.complaints_so_far(page);
     let stock = vendors::stock(reading, top, loopback);
     // Rules, caps and baseline are not blamed for models that are missing because their own entry is wrong, or because no provider
@@ -432,7 +446,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
     let providers: Option<Vec<String>> =
         fleet.map(|fleet| fleet.providers.iter().map(|p| p.name.clone()).collect());
     let otlp = otlp::otlp(reading, top, providers.as_deref());
-    let tls = tls::tls(reading, top);
+    let (tls, tls_admin) = tls::tls(reading, top);
     let baseline = baseline(top, fleet);
     let aliases = aliases(top, fleet);
     let probing = probing(top, fleet);
@@ -468,6 +482,8 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
     Some(Config {
         listen: listen?,
         admin_listen: admin_listen?,
+        sockets,
+        proxied,
         data_dir: data_dir?,
         admin_token,
         log_json: log.unwrap_or(false),
@@ -493,6 +509,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
         cap_wait,
         otlp,
         tls,
+        tls_admin,
         cap_webhook,
         lease_permille,
         sessions_max,

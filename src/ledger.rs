@@ -38,13 +38,13 @@ pub use settings::{Address, Settings};
 
 use crate::error::{Error, Kind};
 use balance::{Balances, Capped, Crossing, Requirement, Standing};
+use books::Owner;
 use cap::{Cap, Counter, Dims};
 use judged::JudgedAnswer;
 use lookup::Lookup;
 use record::{Correction, Opening, TrueUp};
 use rollup::Grain;
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use store::{StoreAnswer, StoreWork};
@@ -82,7 +82,7 @@ pub struct Ledger {
     /// The store's clock minus ours, in milliseconds: one clock counts for all replicas.
     ahead_ms: std::sync::atomic::AtomicI64,
     // Held for as long as this process lives: whoever finds it free knows that the last owner is gone.
-    _owner: Option<File>,
+    owner: Owner,
 }
 
 /// Seconds since 1970.
@@ -105,11 +105,16 @@ impl Ledger {
     /// # Errors
     /// Another flyball owns the folder, or the store cannot be used.
     pub fn open(settings: Settings) -> Result<Arc<Ledger>, Error> {
+        let owner = books::own(&settings)?.granted()?;
+        Ledger::open_as(owner, settings)
+    }
+
+    /// As [`Ledger::open`], for who owns the folder already.
+    ///
+    /// # Errors
+    /// The store cannot be used.
+    pub fn open_as(owner: Owner, settings: Settings) -> Result<Arc<Ledger>, Error> {
         let mut store = books::make(&settings)?;
-        let owner = match &settings.shared {
-            Some(_) => None,
-            None => Some(books::own(&settings.data_dir)?),
-        };
         let swept = store.begin(now_ms())?;
         if swept > 0 {
             tracing::warn!(
@@ -142,10 +147,15 @@ impl Ledger {
             waiting: 0.into(),
             latest: now().into(),
             ahead_ms: 0.into(),
-            _owner: owner,
+            owner,
         };
         ledger.take_frozen(frozen);
         Ok(Arc::new(ledger))
+    }
+
+    /// Says to whoever waits for the folder that this process is about to stop.
+    pub fn leaves(&self) {
+        self.owner.leaves();
     }
 
     /// Where the books are.

@@ -5,6 +5,7 @@
 pub(crate) mod accountant;
 mod audit;
 mod batches;
+mod handover;
 mod keys;
 mod learned;
 mod notices;
@@ -17,12 +18,15 @@ use crate::error::{Error, Kind};
 use crate::exchange::batches::Batches;
 use crate::exchange::{self, Shadows, State};
 use crate::fleet;
+use crate::ledger::books::Owner;
 use crate::ledger::store::Key;
 use crate::ledger::{Address, Ledger, Settings, books, now};
 use crate::provider::simulated::EMBEDDER;
 use crate::response_cache::ResponseCache;
 use crate::route::Policy;
 use crate::server;
+use crate::server::address::Address as Place;
+use crate::server::listener::{self, Inherited, Terms as SocketTerms};
 use crate::settle::jobs::Jobs;
 use crate::simulate::{self, Simulated};
 use crate::telemetry::{KnownArm, KnownPrices, SimulatedModels, Telemetry, otlp};
@@ -33,7 +37,7 @@ use accountant::Accountant;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use keys::{Follower, Keys};
 use notices::Notices;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Mutex, watch};
@@ -48,12 +52,16 @@ const DRAIN: Duration = Duration::from_secs(10);
 
 /// A flyball that serves.
 pub struct Running {
-    /// Where traffic goes.
+    /// Where traffic goes on the network; unspecified where it comes over a unix socket.
     pub listen: SocketAddr,
-    /// `http`, or `https` where clients speak TLS.
-    pub scheme: &'static str,
-    /// Where metrics and health are.
+    /// Where metrics and health are on the network; as there.
     pub admin: SocketAddr,
+    /// Where traffic goes, as a client asks it.
+    pub url: String,
+    /// Where metrics and health are, as a client asks it.
+    pub admin_url: String,
+    /// Another flyball may take over.
+    follows: bool,
     /// What the exchanges work with.
     pub state: Arc<State>,
     stop: watch::Sender<bool>,
@@ -72,7 +80,7 @@ struct Reloader {
     simulated_at: Option<SocketAddr>,
     keys: Arc<Keys>,
     follower: Arc<Follower>,
-    running: (SocketAddr, SocketAddr, Settings),
+    running: ((Place, Place), SocketTerms, Settings),
     configuration: std::sync::Mutex<ConfigurationState>,
     exports: Option<otlp::Settings>,
     greeter: Option<Arc<Greeter>>,
@@ -82,23 +90,44 @@ struct Reloader {
 ///
 /// # Errors
 /// A busy port, a data folder in use, a ledger that is too new, a listener that needs keys.
-pub async fn start(mut config: Config, overrides: Overrides) -> Result<Running, Error> {
+pub async fn start(config: Config, overrides: Overrides) -> Result<Running, Error> {
+    start_on(config, overrides, Inherited::default()).await
+}
+
+/// Nobody listens at this address of the network.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+/// As [`start`], on sockets that were handed over in the place of those that the configuration names.
+///
+/// # Errors
+/// As there.
+pub async fn start_on(
+    mut config: Config,
+    overrides: Overrides,
+    inherited: Inherited,
+) -> Result<Running, Error> {
     let simulated = start_simulated(&config).await?;
     if let Some(models) = &simulated {
         config = config.with_simulated_at(models.address);
     }
+    // Whoever hands over sockets keeps them open for the next process, and with `reuse_port` another one may listen there as well.
+    let follows = config.sockets.reuse_port || !inherited.is_empty();
+    let configured = (config.listen.clone(), config.admin_listen.clone());
     // The ports first: a second flyball by mistake should hear of the port, not of the ledger.
-    let traffic = server::bind(config.listen, "--listen").await?;
-    let admin_listener = server::bind(config.admin_listen, "--admin-listen").await?;
-    let local = |l: &tokio::net::TcpListener| {
-        l.local_addr()
-            .map_err(|e| Error::new(Kind::Internal, "no address").detail(e.to_string()))
-    };
-    let (listen, admin_at) = (local(&traffic)?, local(&admin_listener)?);
+    let mut doors = doors(&config, inherited)?;
+    if !follows {
+        doors.listen()?;
+    }
+    let [listen, admin_at] = doors.addresses()?;
+    config.listen = listen.clone();
+    config.admin_listen = admin_at.clone();
 
     let settings = settings_of(&config);
-    let (ledger, key_list) = open_books(settings.clone()).await?;
+    let patience = follows.then(|| config.limits.grace + TAKES_OVER);
+    let owner = handover::take(&settings, &mut doors, patience).await?;
+    let (ledger, key_list) = open_books(owner, settings.clone()).await?;
     check_exposure(&config, key_list.is_empty())?;
+    let [traffic, admin_listener] = doors.open()?;
     warn(&config, &key_list);
     let (cut, closing) = watch::channel(false);
     let mut telemetry = Telemetry::new(&config.catalogue.version);
@@ -131,7 +160,7 @@ pub async fn start(mut config: Config, overrides: Overrides) -> Result<Running, 
         paces: ArcSwap::default(),
         policy: ArcSwap::from_pointee(policy_of(&config)),
         limits: config.limits.clone(),
-        loopback: listen.ip().is_loopback(),
+        loopback: listen.is_loopback(),
         alive: Arc::new(()),
         closing,
     });
@@ -148,13 +177,11 @@ pub async fn start(mut config: Config, overrides: Overrides) -> Result<Running, 
         tokio::runtime::Handle::current(),
     ));
     audit::note_aside(settings.clone(), config.sources.clone(), "start");
-    let scheme = if config.tls.is_some() {
-        "https"
-    } else {
-        "http"
-    };
+    let scheme = |tls: bool| if tls { "https" } else { "http" };
+    let url = listen.url(scheme(config.tls.is_some()));
+    let admin_url = admin_at.url(scheme(config.tls.is_some() && config.tls_admin));
     let greeter = config.tls.clone().map(|tls| Arc::new(Greeter::new(tls)));
-    let running = (config.listen, config.admin_listen, settings);
+    let running = (configured, config.sockets, settings);
     let reloader = Arc::new(Reloader {
         state: state.clone(),
         overrides,
@@ -177,23 +204,41 @@ pub async fn start(mut config: Config, overrides: Overrides) -> Result<Running, 
         )),
         tokio::spawn(batches::keep_working(state.clone(), stopped.clone())),
         tokio::spawn(serve_traffic(
-            traffic,
-            greeter.clone(),
+            server::Door {
+                listener: traffic,
+                greeter: greeter.clone(),
+                proxied: config.proxied.clone(),
+            },
             state.clone(),
-            stopped.clone(),
-            cut,
+            server::Drain {
+                stop: stopped.clone(),
+                grace: config.limits.grace,
+                cut,
+                follows,
+            },
         )),
         tokio::spawn(serve_admin(
-            admin_listener,
-            admin_of(&config, &state, &reloader, admin_at),
+            server::Door {
+                listener: admin_listener,
+                greeter: greeter.filter(|_| config.tls_admin),
+                proxied: None,
+            },
+            admin_of(&config, &state, &reloader, &admin_at),
             state.limits.clone(),
-            stopped,
+            server::Drain {
+                stop: stopped,
+                grace: ADMIN_GRACE,
+                cut: watch::channel(false).0,
+                follows,
+            },
         )),
     ];
     Ok(Running {
-        listen,
-        scheme,
-        admin: admin_at,
+        listen: listen.tcp().unwrap_or(NOWHERE),
+        admin: admin_at.tcp().unwrap_or(NOWHERE),
+        url,
+        admin_url,
+        follows,
         state,
         stop,
         tasks,
@@ -202,6 +247,21 @@ pub async fn start(mut config: Config, overrides: Overrides) -> Result<Running, 
         accountant,
         simulated,
     })
+}
+
+/// How long a flyball may take to close its books after its answers have ended, and to be told to stop in the first place.
+const TAKES_OVER: Duration = Duration::from_secs(30);
+
+/// The addresses of the configuration, or the sockets that were handed over.
+fn doors(config: &Config, inherited: Inherited) -> Result<handover::Doors, Error> {
+    let terms = config.sockets;
+    let reserved = |given, address, flag| match given {
+        Some(listener) => Ok(listener::Reserved::Open(listener)),
+        None => listener::reserve(address, terms, flag),
+    };
+    let traffic = reserved(inherited.traffic, &config.listen, "--listen")?;
+    let admin = reserved(inherited.admin, &config.admin_listen, "--admin-listen")?;
+    Ok(handover::Doors::new(traffic, admin, terms))
 }
 
 async fn start_simulated(config: &Config) -> Result<Option<Simulated>, Error> {
@@ -218,18 +278,19 @@ async fn start_simulated(config: &Config) -> Result<Option<Simulated>, Error> {
 fn check_exposure(config: &Config, open: bool) -> Result<(), Error> {
     let refuse =
         |detail: String| Err(Error::new(Kind::Internal, "refused to listen").detail(detail));
-    if !config.listen.ip().is_loopback() && open {
+    let port = |place: &Place| place.tcp().map_or(0, |address| address.port());
+    if !config.listen.is_local() && open {
         return refuse(format!(
             "{} can be reached from other machines, so callers need keys: make one first with `flyball key create NAME`, or use --listen 127.0.0.1:{}",
             config.listen,
-            config.listen.port()
+            port(&config.listen)
         ));
     }
-    if !config.admin_listen.ip().is_loopback() && config.admin_token.is_none() {
+    if !config.admin_listen.is_local() && config.admin_token.is_none() {
         return refuse(format!(
             "{} can be reached from other machines, so it needs a token: set admin_token = \"env:FLYBALL_ADMIN_TOKEN\" in flyball.toml, or use --admin-listen 127.0.0.1:{}",
             config.admin_listen,
-            config.admin_listen.port()
+            port(&config.admin_listen)
         ));
     }
     Ok(())
@@ -257,9 +318,9 @@ pub fn settings_of(config: &Config) -> Settings {
 }
 
 /// Opening a ledger waits for a disk or a server.
-async fn open_books(settings: Settings) -> Result<(Arc<Ledger>, Vec<Key>), Error> {
+async fn open_books(owner: Owner, settings: Settings) -> Result<(Arc<Ledger>, Vec<Key>), Error> {
     let work = move || {
-        let ledger = Ledger::open(settings.clone())?;
+        let ledger = Ledger::open_as(owner, settings.clone())?;
         let keys = books::open(&settings)?.keys()?;
         Ok((ledger, keys))
     };
@@ -340,49 +401,33 @@ fn publish_known(state: &State) {
     state.telemetry.prices(prices, simulated);
 }
 
-async fn serve_traffic(
-    listener: tokio::net::TcpListener,
-    greeter: Option<Arc<Greeter>>,
-    state: Arc<State>,
-    stop: watch::Receiver<bool>,
-    cut: watch::Sender<bool>,
-) {
+async fn serve_traffic(door: server::Door, state: Arc<State>, drain: server::Drain) {
     let limits = state.limits.clone();
-    let drain = server::Drain {
-        stop,
-        grace: limits.grace,
-        cut,
-    };
     let handle = move |request, client: server::Client| {
         let state = state.clone();
         async move { exchange::handle(&state, request, client.address).await }
     };
-    server::accept(listener, greeter, limits, drain, handle).await;
+    server::accept(door, limits, drain, handle).await;
 }
 
 async fn serve_admin(
-    listener: tokio::net::TcpListener,
+    door: server::Door,
     admin: Arc<Admin>,
     limits: crate::limits::Limits,
-    stop: watch::Receiver<bool>,
+    drain: server::Drain,
 ) {
     let handle = move |request, _| {
         let admin = admin.clone();
         async move { admin::handle(&admin, request).await }
     };
-    let drain = server::Drain {
-        stop,
-        grace: ADMIN_GRACE,
-        cut: watch::channel(false).0,
-    };
-    server::accept(listener, None, limits, drain, handle).await;
+    server::accept(door, limits, drain, handle).await;
 }
 
 fn admin_of(
     config: &Config,
     state: &Arc<State>,
     reloader: &Arc<Reloader>,
-    at: SocketAddr,
+    at: &Place,
 ) -> Arc<Admin> {
     let follower = reloader.follower.clone();
     let (reloader, told) = (reloader.clone(), reloader.clone());
@@ -397,7 +442,8 @@ fn admin_of(
         started_at: now(),
         state: state.clone(),
         token: config.admin_token.clone(),
-        loopback: at.ip().is_loopback(),
+        local: at.is_local(),
+        loopback: at.is_loopback(),
         look_at_keys: Box::new(move || follower.wake()),
         found: config.found,
         reload,
@@ -453,11 +499,12 @@ impl Reloader {
 
     fn take(&self, mut config: Config) {
         warn(&config, &self.keys.list());
-        if (config.listen, config.admin_listen, &settings_of(&config))
-            != (self.running.0, self.running.1, &self.running.2)
+        let listeners = (config.listen.clone(), config.admin_listen.clone());
+        if (&listeners, &config.sockets, &settings_of(&config))
+            != (&self.running.0, &self.running.1, &self.running.2)
         {
             tracing::warn!(
-                "listeners, data_dir, shared_ledger, ledger_keep, lease_permille and sessions_max change only with a restart"
+                "listeners and their sockets, data_dir, shared_ledger, ledger_keep, lease_permille and sessions_max change only with a restart"
             );
         }
         match (&self.greeter, config.tls.take()) {
@@ -513,6 +560,10 @@ impl Running {
     /// Stops accepting, lets answers finish, settles and writes everything.
     pub async fn stop(mut self) {
         self.state.batches.stop_soon();
+        if self.follows {
+            self.state.ledger.leaves();
+            handover::followed(self.state.ledger.settings()).await;
+        }
         self.stop.send_replace(true);
         for task in self.tasks.drain(..) {
             // A panicked listener has said so itself.

@@ -1,21 +1,26 @@
 //! Sockets in: accepting, limits on connections, draining. Parses no bodies.
 
+pub mod address;
 mod begun;
 mod http2;
+pub mod listener;
 mod patient;
+pub mod proxied;
 
-use crate::error::{Error, Kind};
 use crate::limits::Limits;
 use crate::tls::server::{Greeter, speaks_http2};
 use begun::Begun;
 use bytes::Bytes;
+use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use listener::{Listener, Socket};
 use patient::Patient;
+use proxied::Trusted;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -23,46 +28,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-
-/// Binds an address. A busy port is an error that names the flag, never another port in silence.
-///
-/// # Errors
-/// The address cannot be bound.
-pub async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, Error> {
-    listen(address).map_err(|e| {
-        let advice = match e.kind() {
-            std::io::ErrorKind::AddrInUse => format!(
-                "another program uses {address}; stop it, or choose another address with {flag}"
-            ),
-            _ => format!("cannot listen on {address}: {e}; choose another address with {flag}"),
-        };
-        Error::new(Kind::Internal, "cannot listen").detail(advice)
-    })
-}
-
-/// What the system keeps of an answer that its client has not taken yet, in bytes. By itself it would keep up to 4 MiB for each client
-/// that does not read, and everything that it takes has been read and metered, which costs memory too. Enough for 1 MB a second at
-/// the far side of the earth, which no stream of words comes near.
-const SEND_BUFFER: u32 = 128 * 1024;
-/// Connections that wait to be accepted; Linux takes no more than 4,096 by default, and the standard library asks for as many.
-const BACKLOG: u32 = 4096;
-
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    // As the standard library does: else a restart would have to wait for old connections. On Windows it would share the port.
-    #[cfg(unix)]
-    socket.set_reuseaddr(true)?;
-    // Connections inherit it from the listener.
-    socket.set_send_buffer_size(SEND_BUFFER)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
 
 /// Files that are open besides connections: the ledger, the log, what SQLite needs for a moment.
 const OTHER_FILES: usize = 128;
@@ -88,6 +55,21 @@ pub fn make_room(limits: &mut Limits) -> Option<String> {
 /// How long answers that are cut may take to say so to their clients.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
+/// So long a client that is connected already may still begin a request where another flyball takes over: one that is on its way would
+/// find its connection closed. Its answer says that the connection closes after it.
+const LAST_CALL: Duration = Duration::from_secs(1);
+
+/// Where clients come in, and what they are to say first.
+#[derive(Debug)]
+pub struct Door {
+    /// The socket.
+    pub listener: Listener,
+    /// With it clients speak TLS.
+    pub greeter: Option<Arc<Greeter>>,
+    /// With it connections come from load balancers, who say whose they are.
+    pub proxied: Option<Arc<Trusted>>,
+}
+
 /// How a listener comes to its end.
 pub struct Drain {
     /// Turns true when nothing more is to be accepted.
@@ -96,6 +78,8 @@ pub struct Drain {
     pub grace: Duration,
     /// Turned true when that is over: what is still open says so to its client and ends.
     pub cut: watch::Sender<bool>,
+    /// Another flyball takes over: nobody is turned away who may have reached this one.
+    pub follows: bool,
 }
 
 /// Who is at the other end of a connection.
@@ -113,34 +97,49 @@ impl Client {
     }
 }
 
-/// Accepts until it is to stop, then lets open answers finish for a while. With a greeter clients speak TLS.
-pub async fn accept<H, F, B>(
-    listener: TcpListener,
-    greeter: Option<Arc<Greeter>>,
-    limits: Limits,
-    drain: Drain,
-    handle: H,
-) where
+/// Accepts until it is to stop, then lets open answers finish for a while.
+pub async fn accept<H, F, B>(door: Door, limits: Limits, drain: Drain, handle: H)
+where
     H: Fn(Request<Incoming>, Client) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    let Door {
+        listener,
+        greeter,
+        proxied,
+    } = door;
     let Drain {
-        mut stop,
+        stop,
         grace,
         cut,
+        follows,
     } = drain;
     let room = Arc::new(Semaphore::new(limits.connections_max));
     // A connection over HTTP/2 carries many requests; all of them together are no more than there could be over HTTP/1.
     let streams = Arc::new(Semaphore::new(limits.connections_max));
+    let last_call = follows.then_some(LAST_CALL);
+    let connection = |address| Connection {
+        client: Client { address },
+        limits: limits.clone(),
+        streams: Arc::clone(&streams),
+        stop: Stop {
+            stop: stop.clone(),
+            last_call,
+        },
+        greeter: greeter.clone(),
+        proxied: proxied.clone(),
+        handle: handle.clone(),
+    };
+    let mut stopping = stop.clone();
     let mut connections = JoinSet::new();
     loop {
         let permit = tokio::select! {
             permit = room.clone().acquire_owned() => permit.expect("the semaphore is never closed"),
-            () = stopped(&mut stop) => break,
+            () = stopped(&mut stopping) => break,
         };
-        let (stream, address) = tokio::select! {
+        let (socket, address) = tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -150,28 +149,22 @@ pub async fn accept<H, F, B>(
                     continue;
                 }
             },
-            () = stopped(&mut stop) => break,
+            () = stopped(&mut stopping) => break,
         };
-        // Small events must leave at once.
-        let _ = stream.set_nodelay(true);
-        let client = Client {
-            address: Some(address),
-        };
-        let connection = Connection {
-            client,
-            limits: limits.clone(),
-            streams: Arc::clone(&streams),
-            stop: stop.clone(),
-            handle: handle.clone(),
-        };
-        let greeter = greeter.clone();
+        let connection = connection(address);
         connections.spawn(async move {
-            connection.take_up(stream, greeter).await;
+            connection.take_up(socket).await;
             drop(permit);
         });
         while connections.try_join_next().is_some() {}
     }
-    drop(listener);
+    if follows {
+        for (socket, address) in listener.last() {
+            connections.spawn(connection(address).take_up(socket));
+        }
+    } else {
+        drop(listener);
+    }
     if drained(&mut connections, grace).await {
         return;
     }
@@ -182,13 +175,33 @@ pub async fn accept<H, F, B>(
     }
 }
 
+/// How one connection hears that the process stops.
+#[derive(Clone)]
+struct Stop {
+    stop: watch::Receiver<bool>,
+    /// So long a request may still begin after that.
+    last_call: Option<Duration>,
+}
+
+impl Stop {
+    /// It stops, and no request may begin any more.
+    async fn is_over(&mut self) {
+        stopped(&mut self.stop).await;
+        if let Some(last_call) = self.last_call {
+            tokio::time::sleep(last_call).await;
+        }
+    }
+}
+
 /// What serving one connection takes.
 struct Connection<H> {
     client: Client,
     limits: Limits,
     /// Room for requests over HTTP/2.
     streams: Arc<Semaphore>,
-    stop: watch::Receiver<bool>,
+    stop: Stop,
+    greeter: Option<Arc<Greeter>>,
+    proxied: Option<Arc<Trusted>>,
     handle: H,
 }
 
@@ -199,10 +212,23 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    /// Finds out what the client speaks, and serves it.
-    async fn take_up(mut self, socket: TcpStream, greeter: Option<Arc<Greeter>>) {
+    /// Finds out whose connection it is and what the client speaks, and serves it.
+    async fn take_up(mut self, socket: Socket) {
         let mut socket = Begun::new(socket);
-        match greeter {
+        if let Some(trusted) = self.proxied.take() {
+            if !trusted.believes(self.client.address) {
+                tracing::debug!(
+                    client = self.client.shown(),
+                    "a connection comes from none of proxy_trusted; it is closed"
+                );
+                return;
+            }
+            let Some(told) = self.begin(socket.passed_on()).await else {
+                return;
+            };
+            self.client.address = told.or(self.client.address);
+        }
+        match self.greeter.take() {
             None => match self.begin(socket.speaks_http2()).await {
                 None => {}
                 Some(true) => self.serve_http2(socket).await,
@@ -220,7 +246,7 @@ where
     async fn begin<T>(&mut self, beginning: impl Future<Output = io::Result<T>>) -> Option<T> {
         let begun = tokio::select! {
             begun = tokio::time::timeout(self.limits.client_head, beginning) => begun,
-            () = stopped(&mut self.stop) => return None,
+            () = self.stop.is_over() => return None,
         };
         let client = || self.client.shown();
         match begun {
@@ -242,7 +268,7 @@ where
     async fn serve_http2<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S) {
         let limits = (&self.limits, self.streams);
         // On the heap: it is larger, and most connections are not of this kind.
-        let serving = http2::serve(stream, self.client, limits, self.stop, self.handle);
+        let serving = http2::serve(stream, self.client, limits, self.stop.stop, self.handle);
         Box::pin(serving).await;
     }
 }
@@ -258,7 +284,7 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn serve<S, H, F, B>(stream: S, limits: &Limits, mut stop: watch::Receiver<bool>, handle: H)
+async fn serve<S, H, F, B>(stream: S, limits: &Limits, mut stop: Stop, handle: H)
 where
     S: AsyncRead + AsyncWrite + Unpin,
     H: Fn(Request<Incoming>) -> F,
@@ -267,13 +293,18 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let unread = Arc::new(AtomicBool::new(false));
+    let leaving = Arc::new(AtomicBool::new(false));
     let service = service_fn(|request: Request<Incoming>| {
         let has_body = !request.body().is_end_stream();
-        let unread = unread.clone();
+        let (unread, leaving) = (unread.clone(), leaving.clone());
         // On the heap, so that a connection that waits for its next request is small.
         let answer = Box::pin(handle(request));
         async move {
-            let answer = answer.await;
+            let mut answer = answer.await;
+            if leaving.load(Relaxed) {
+                let close = HeaderValue::from_static("close");
+                answer.headers_mut().insert(CONNECTION, close);
+            }
             // What refuses a request may have read none of its body, of which much may still be on its way.
             unread.store(has_body && answer.status().as_u16() >= 400, Relaxed);
             Ok::<_, std::convert::Infallible>(answer)
@@ -295,11 +326,18 @@ where
     let mut connection = std::pin::pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,
-        () = stopped(&mut stop) => {
-            // A connection that is idle is closed at once.
-            unread.store(false, Relaxed);
-            connection.as_mut().graceful_shutdown();
-            connection.await
+        () = stopped(&mut stop.stop) => {
+            leaving.store(true, Relaxed);
+            tokio::select! {
+                biased;
+                result = connection.as_mut() => result,
+                () = stop.is_over() => {
+                    // A connection that is idle is closed at once.
+                    unread.store(false, Relaxed);
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
         }
     };
     if let Err(error) = result {

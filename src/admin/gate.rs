@@ -31,7 +31,7 @@ pub(super) fn refusal<B>(admin: &Admin, request: &Request<B>) -> Option<Response
     let write = request.method() != Method::GET;
     // The page itself holds no data: it asks for the token.
     let open = request.uri().path() == "/" && !write;
-    if (write || !admin.loopback) && !authorised && !open {
+    if (write || !admin.local) && !authorised && !open {
         return Some(say(
             StatusCode::UNAUTHORIZED,
             "this needs the admin token: set admin_token in flyball.toml and send it as Authorization: Bearer …",

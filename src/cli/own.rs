@@ -38,6 +38,8 @@ impl OwnFlyball {
         // Its books are its own, and each arm is asked for by its name.
         (config.caps, config.shared_ledger) = (Shared::default(), None);
         config.tls = None;
+        config.proxied = None;
+        config.sockets.reuse_port = false;
         config.intercept.clear();
         check(&mut config)?;
         let mut books =

@@ -6,6 +6,7 @@ use crate::config::{self, Config, Overrides};
 use crate::process::{self, Running};
 use crate::route;
 use crate::server;
+use crate::server::listener::Inherited;
 use serde_json::json;
 use std::io::{IsTerminal, Write};
 
@@ -38,12 +39,17 @@ async fn serve(mut config: Config, overrides: Overrides) -> Result<(), String> {
     let (mut notes, sources) = (config.providers_note.clone(), config.sources.clone());
     notes.extend(server::make_room(&mut config.limits));
     let intro = introduction(&config);
-    let running = process::start(config, overrides)
-        .await
-        .map_err(|e| e.detail)?;
+    let inherited = Inherited::from_environment()?;
+    // From the first moment on, so that a stop is never a sudden death.
+    let mut end = End::new()?;
+    let running = tokio::select! {
+        started = process::start_on(config, overrides, inherited) => started.map_err(|e| e.detail)?,
+        () = end.comes() => return Ok(()),
+    };
+    tell_service_manager("READY=1");
     say(&format!(
-        "flyball listens on {}://{} (metrics and health on http://{})",
-        running.scheme, running.listen, running.admin
+        "flyball listens on {} (metrics and health on {})",
+        running.url, running.admin_url
     ));
     for note in notes {
         say(&note);
@@ -51,10 +57,35 @@ async fn serve(mut config: Config, overrides: Overrides) -> Result<(), String> {
     say(&intro);
     try_it(&running).await;
     let _watching = config::watch::start(sources, running.reloading());
-    wait_for_the_end().await?;
+    end.comes().await;
+    end.comes_at_once();
+    tell_service_manager("STOPPING=1");
     running.stop().await;
     Ok(())
 }
+
+/// Tells systemd, or whoever speaks as it does, how far flyball is (sd_notify(3)): a datagram to the socket of `NOTIFY_SOCKET`, whose name
+/// may be an abstract one, with @ before it. Nobody need listen.
+#[cfg(unix)]
+fn tell_service_manager(state: &str) {
+    use std::os::unix::net::UnixDatagram;
+    let (Ok(path), Ok(socket)) = (std::env::var("NOTIFY_SOCKET"), UnixDatagram::unbound()) else {
+        return;
+    };
+    #[cfg(target_os = "linux")]
+    if let Some(name) = path.strip_prefix('@') {
+        use std::os::linux::net::SocketAddrExt;
+        use std::os::unix::net::SocketAddr;
+        if let Ok(address) = SocketAddr::from_abstract_name(name) {
+            let _ = socket.send_to_addr(state.as_bytes(), &address);
+        }
+        return;
+    }
+    let _ = socket.send_to(state.as_bytes(), path);
+}
+
+#[cfg(not(unix))]
+fn tell_service_manager(_: &str) {}
 
 /// Output that nobody reads must not end the server.
 fn say(text: &str) {
@@ -87,9 +118,19 @@ fn introduction(config: &Config) -> String {
     lines.join("\n")
 }
 
+/// The same over a unix socket, which no browser and few SDKs ask.
+fn try_socket(running: &Running) {
+    let path = running.url.trim_start_matches("unix:");
+    say(&format!(
+        "\nTry it:\n  curl -si --unix-socket {path} http://localhost/v1/models\nCtrl-C stops."
+    ));
+}
+
 /// Prints a request to try; where only simulated models would answer, also what they answered.
 async fn try_it(running: &Running) {
-    let (scheme, at) = (running.scheme, running.listen);
+    let Some((scheme, at)) = running.url.split_once("://") else {
+        return try_socket(running);
+    };
     let body = r#"{"model":"auto","messages":[{"role":"user","content":"What is the capital of France?"}]}"#;
     // From the first key on nobody is answered without one; their secrets are kept nowhere, so a name stands for it.
     let open = running.state.callers.load().open();
@@ -133,27 +174,56 @@ async fn try_it(running: &Running) {
     ));
 }
 
+/// The signals that end the process.
 #[cfg(unix)]
-async fn wait_for_the_end() -> Result<(), String> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let on = |kind| signal(kind).map_err(|e| format!("cannot listen for signals: {e}"));
-    let (mut terminate, mut interrupt) =
-        (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    // A second signal does not wait for anybody.
-    tokio::spawn(async move {
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-        std::process::exit(130);
-    });
-    Ok(())
+struct End {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
 }
 
+#[cfg(unix)]
+impl End {
+    fn new() -> Result<End, String> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let on = |kind| signal(kind).map_err(|e| format!("cannot listen for signals: {e}"));
+        Ok(End {
+            terminate: on(SignalKind::terminate())?,
+            interrupt: on(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn comes(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// A second signal does not wait for anybody.
+    fn comes_at_once(mut self) {
+        tokio::spawn(async move {
+            self.comes().await;
+            std::process::exit(130);
+        });
+    }
+}
+
+/// Ctrl-C.
 #[cfg(not(unix))]
-async fn wait_for_the_end() -> Result<(), String> {
-    tokio::signal::ctrl_c()
-        .await
-        .map_err(|e| format!("cannot listen for signals: {e}"))
+struct End;
+
+#[cfg(not(unix))]
+impl End {
+    fn new() -> Result<End, String> {
+        Ok(End)
+    }
+
+    async fn comes(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            // Nobody can tell it to end but by killing it.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn comes_at_once(self) {}
 }

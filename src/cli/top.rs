@@ -94,7 +94,13 @@ fn door(common: &Common, args: &TopArgs) -> Result<Door, String> {
         return Ok(Door { url, token: told });
     }
     let config = reading(common, Needs::File)?;
-    let mut at = config.admin_listen;
+    let Some(mut at) = config.admin_listen.tcp().filter(|_| !config.tls_admin) else {
+        return Err(format!(
+            "the admin listener is at {}{}; name an address of plain HTTP with --admin-url",
+            config.admin_listen,
+            if config.tls_admin { ", with TLS" } else { "" }
+        ));
+    };
     if at.ip().is_unspecified() {
         at.set_ip(match at.is_ipv4() {
             true => std::net::Ipv4Addr::LOCALHOST.into(),

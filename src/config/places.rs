@@ -2,8 +2,13 @@
 
 use super::Reading;
 use crate::reader::{Complaint, Table};
+use crate::server::address::Address;
+use crate::server::listener::Terms;
+use crate::server::proxied::Trusted;
+use crate::unix;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// One listener: its key in the file, its flag, its usual address.
 pub(super) struct Listener {
@@ -36,22 +41,83 @@ pub(super) fn listener(
     top: &Table<'_>,
     listener: &Listener,
     asked: Option<&str>,
-) -> Option<SocketAddr> {
+) -> Option<Address> {
     let Listener { key, flag, usual } = *listener;
     let written = top.text(key);
     let Some(text) = asked.or(written) else {
-        return (!top.has(key)).then_some(usual);
+        return (!top.has(key)).then_some(Address::Tcp(usual));
     };
-    let address = parse(text);
-    if address.is_none() {
-        let help = format!("write IP:PORT, for example {usual}");
+    let address = match unix::path(text) {
+        Some(path) => path.map(Address::Unix),
+        None => parse(text)
+            .map(Address::Tcp)
+            .ok_or_else(|| format!("write IP:PORT, for example {usual}, or unix:PATH")),
+    };
+    if let Err(help) = &address {
+        let help = help.clone();
         let wrong = format!("\"{text}\" is not an address");
         match asked {
             Some(_) => reading.complain(Complaint::whole(flag, wrong).help(help)),
             None => top.complain(key, format_args!("{key}: {wrong}"), Some(help)),
         }
     }
-    address
+    address.ok()
+}
+
+/// How sockets are made.
+pub(super) fn sockets(top: &Table<'_>) -> Terms {
+    let usual = 0o600;
+    let mode = match top.text("socket_mode") {
+        None => usual,
+        Some(text) => {
+            let mode = u32::from_str_radix(text.trim_start_matches("0o"), 8).ok();
+            let mode = mode.filter(|mode| *mode <= 0o777 && mode & 0o600 == 0o600);
+            if mode.is_none() {
+                let wrong = format!("socket_mode: \"{text}\" is not the mode of a socket");
+                let help = "write three octal digits that leave its owner reading and writing, for example \"0660\"";
+                top.complain("socket_mode", wrong, Some(help.to_owned()));
+            }
+            mode.unwrap_or(usual)
+        }
+    };
+    let reuse_port = top.flag("reuse_port").unwrap_or(false);
+    if reuse_port && !cfg!(unix) {
+        let text = "reuse_port: this system does not share a port between processes";
+        top.complain("reuse_port", text, None);
+    }
+    Terms { mode, reuse_port }
+}
+
+/// The load balancers that may say whose connections they pass on.
+pub(super) fn proxied(top: &Table<'_>) -> Option<Arc<Trusted>> {
+    let on = top.flag("proxy_protocol").unwrap_or(false);
+    let mut trusted = Trusted::default();
+    let words = top.words("proxy_trusted");
+    for word in words.iter().flatten() {
+        if let Err(wrong) = trusted.add(&word.text) {
+            let help = "write addresses or ranges like \"10.0.0.0/8\", or \"unix\"";
+            let text = format!("proxy_trusted: {wrong}");
+            top.complain("proxy_trusted", text, Some(help.to_owned()));
+        }
+    }
+    // One that is no list is told of already.
+    let told = words.is_none() && top.has("proxy_trusted");
+    let named = told || words.is_some_and(|words| !words.is_empty());
+    match (on, named) {
+        (true, false) => {
+            let text =
+                "proxy_protocol needs proxy_trusted: else whoever connects could claim any address";
+            let help = "write proxy_trusted = [\"10.0.0.0/8\"], the load balancers' addresses";
+            top.complain("proxy_protocol", text, Some(help.to_owned()));
+        }
+        (false, true) => {
+            let text = "proxy_trusted says nothing without proxy_protocol";
+            let help = "write proxy_protocol = true, or remove it";
+            top.complain("proxy_trusted", text, Some(help.to_owned()));
+        }
+        _ => {}
+    }
+    on.then(|| Arc::new(trusted))
 }
 
 /// `localhost` is the one name that needs no look-up.

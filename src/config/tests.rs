@@ -885,7 +885,7 @@ fn flags_win_over_the_file_and_a_wrong_flag_is_named() {
         ..Overrides::default()
     };
     let config = folder.load(&flags).expect("a good file");
-    assert_eq!(config.listen.port(), 3);
+    assert_eq!(config.listen.to_string(), "127.0.0.1:3");
     assert_eq!(config.intercept, ["*"]);
     assert_eq!(config.data_dir, Path::new("/y"));
     let wrong = Overrides {

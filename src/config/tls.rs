@@ -4,12 +4,15 @@ use super::{Needs, Reading};
 use crate::reader::Table;
 use crate::tls::server::{Identity, Wrong};
 
-/// The identity that the table names; nothing where there is no table, or where nobody serves.
-pub(super) fn tls(reading: &Reading<'_>, top: &Table<'_>) -> Option<Identity> {
-    let table = top.table("tls")?;
+/// The identity that the table names, nothing where there is no table, or where nobody serves; and whether the admin listener has it too.
+pub(super) fn tls(reading: &Reading<'_>, top: &Table<'_>) -> (Option<Identity>, bool) {
+    let Some(table) = top.table("tls") else {
+        return (None, false);
+    };
     let identity = identity(reading, &table);
+    let admin = table.flag("admin").unwrap_or(false);
     table.finish();
-    identity
+    (identity, admin)
 }
 
 fn identity(reading: &Reading<'_>, table: &Table<'_>) -> Option<Identity> {

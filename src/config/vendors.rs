@@ -14,6 +14,7 @@ use crate::price::{Catalogue, Price};
 use crate::provider::{self, Http2, Kind, Provider};
 use crate::reader::{Complaint, Table, suggest};
 use crate::takes::Takes;
+use crate::unix;
 use http::Uri;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -441,6 +442,15 @@ fn base_url(table: &Table<'_>, kind: &Kind) -> Option<(String, bool)> {
         }
         return None;
     };
+    if let Some(path) = unix::path(url) {
+        return match path {
+            Ok(path) => Some((unix::url(&path), true)),
+            Err(help) => {
+                table.complain("base_url", "base_url is not an address", Some(help));
+                None
+            }
+        };
+    }
     let url = url.trim_end_matches('/');
     let uri = url.parse::<Uri>().ok();
     let authority = uri.as_ref().and_then(Uri::authority);

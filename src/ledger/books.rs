@@ -7,7 +7,8 @@ use super::store::postgres::{self, Postgres};
 use super::store::sqlite::{self, Sqlite};
 use crate::error::{Error, Kind};
 use std::fs::{File, TryLockError};
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 /// Opens the books to look at them or to administrate keys; any number of processes may.
 ///
@@ -48,9 +49,46 @@ pub fn batches(settings: &Settings) -> Result<Batches, Error> {
     }
 }
 
-/// Takes the folder for this process alone, until the file is closed.
-pub(super) fn own(data_dir: &Path) -> Result<File, Error> {
-    let path = data_dir.join("owner.lock");
+/// The right of this process alone to keep the books in a folder, until it is dropped. Of a shared ledger nobody is the only owner.
+#[derive(Debug)]
+pub struct Owner(Option<File>);
+
+/// What came of asking for it.
+#[derive(Debug)]
+pub enum Claim {
+    /// It is this process's.
+    Granted(Owner),
+    /// Another one has it; the error says so.
+    Held(Error),
+}
+
+impl Claim {
+    /// The right, or the error where another one has it.
+    ///
+    /// # Errors
+    /// Another flyball owns the folder.
+    pub fn granted(self) -> Result<Owner, Error> {
+        match self {
+            Claim::Granted(owner) => Ok(owner),
+            Claim::Held(error) => Err(error),
+        }
+    }
+}
+
+/// What the owner's file holds once its owner is about to stop, so that the next one can begin to listen.
+const LEAVING: &[u8] = b"leaving\n";
+
+/// Takes the folder for this process alone.
+///
+/// # Errors
+/// The folder cannot be made or used.
+pub fn own(settings: &Settings) -> Result<Claim, Error> {
+    if settings.shared.is_some() {
+        return Ok(Claim::Granted(Owner(None)));
+    }
+    let data_dir = &settings.data_dir;
+    Sqlite::make_folder(data_dir)?;
+    let path = owner_file(data_dir);
     let unusable = |e: std::io::Error| {
         Error::new(Kind::Internal, "the data folder cannot be used")
             .detail(format!("{}: {e}", path.display()))
@@ -62,15 +100,37 @@ pub(super) fn own(data_dir: &Path) -> Result<File, Error> {
         .open(&path)
         .map_err(unusable)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(
-                Error::new(Kind::Internal, "the data folder is in use").detail(format!(
-                    "another flyball owns {}; stop it, or give this one another --data-dir",
-                    data_dir.display()
-                )),
-            )
+        Ok(()) => {
+            file.set_len(0).map_err(unusable)?;
+            Ok(Claim::Granted(Owner(Some(file))))
         }
+        Err(TryLockError::WouldBlock) => Ok(Claim::Held(
+            Error::new(Kind::Internal, "the data folder is in use").detail(format!(
+                "another flyball owns {}; stop it, or give this one another --data-dir",
+                data_dir.display()
+            )),
+        )),
         Err(TryLockError::Error(e)) => Err(unusable(e)),
+    }
+}
+
+fn owner_file(data_dir: &Path) -> PathBuf {
+    data_dir.join("owner.lock")
+}
+
+/// Whether the owner of this folder is about to stop.
+#[must_use]
+pub fn owner_leaves(settings: &Settings) -> bool {
+    let told = std::fs::read(owner_file(&settings.data_dir));
+    told.is_ok_and(|told| told == LEAVING)
+}
+
+impl Owner {
+    /// Says that this process is about to stop.
+    pub(super) fn leaves(&self) {
+        // Who waits for it finds out in the end in any case.
+        if let Some(mut file) = self.0.as_ref() {
+            let _ = file.write_all(LEAVING);
+        }
     }
 }

@@ -25,11 +25,8 @@ pub fn book(
     bill: &[Billed],
     source: &str,
 ) -> Result<Vec<(Billed, TrueUp)>, Error> {
-    let _owner = match &settings.shared {
-        Some(_) => None,
-        None => Some(books::own(&settings.data_dir)?),
-    };
     let mut store = books::open(settings)?;
+    let _owner = books::own(settings)?.granted()?;
     if settings.shared.is_none() {
         // What a crash has left is charged first. Replicas do that for each other.
         store.begin(now_ms())?;

@@ -1,12 +1,17 @@
 //! A connection of which the first bytes have been looked at, and are read again by whoever serves it.
 
+use super::proxied;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 /// What a client says first where it speaks HTTP/2 without having agreed on it (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Bytes of a head of the PROXY protocol that are read at a time; most are shorter.
+const PASSED_ON_STEP: usize = 256;
 
 /// A socket with what was read of it already.
 #[derive(Debug)]
@@ -34,6 +39,20 @@ impl<S: AsyncRead + Unpin> Begun<S> {
             }
             if self.read_more(PREFACE.len() - known).await? == 0 {
                 return Ok(false);
+            }
+        }
+    }
+
+    /// Whose connection it is, by the head of the PROXY protocol with which it begins.
+    pub(super) async fn passed_on(&mut self) -> io::Result<Option<SocketAddr>> {
+        let wrong = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why);
+        loop {
+            if let Some((length, address)) = proxied::head(&self.first).map_err(wrong)? {
+                drop(self.first.drain(..length));
+                return Ok(address);
+            }
+            if self.read_more(PASSED_ON_STEP).await? == 0 {
+                return Err(wrong("it ended within the head of the PROXY protocol"));
             }
         }
     }

@@ -73,9 +73,19 @@ impl Flyball {
     }
 
     pub async fn try_start(dir: TempDir, toml: &str) -> Result<Flyball, String> {
+        Flyball::try_start_with(dir, toml, |_| {}).await
+    }
+
+    /// As the command line says, which this changes.
+    pub async fn try_start_with(
+        dir: TempDir,
+        toml: &str,
+        change: impl FnOnce(&mut Overrides),
+    ) -> Result<Flyball, String> {
         let file = dir.path().join("flyball.toml");
         std::fs::write(&file, toml).expect("a file");
-        let overrides = overrides(&dir);
+        let mut overrides = overrides(&dir);
+        change(&mut overrides);
         let config = config::load(&overrides).map_err(|all| {
             all.iter()
                 .map(ToString::to_string)

@@ -1,6 +1,11 @@
 //! TLS in front: what clients are shown, whom a certificate is demanded of, and what changes while flyball serves.
 
+#[cfg(unix)]
+mod following;
 mod http2;
+mod proxied;
+#[cfg(unix)]
+mod unix;
 
 use crate::flyball::{Flyball, compatible, overrides};
 use crate::scripted::{Upstream, answer, chat, chat_stream};
@@ -207,6 +212,32 @@ async fn another_certificate_takes_its_place_while_it_serves_and_a_wrong_one_doe
         told[0].contains("key: key.pem is not that of the certificate"),
         "{told:?}"
     );
+    assert_eq!(shown(&flyball).await, certificate("front-b.pem"));
+}
+
+#[tokio::test]
+async fn the_admin_listener_speaks_tls_too_where_that_is_said() {
+    let upstream = Upstream::start(answer(200, &chat(1_000, 100))).await;
+    let flyball = started(&upstream, "admin = true\n").await;
+    let get = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    let asked = async |config| {
+        let socket = TcpStream::connect(flyball.running.admin).await?;
+        let name = ServerName::try_from("front.test").expect("a name");
+        let mut stream = TlsConnector::from(config).connect(name, socket).await?;
+        stream.write_all(get.as_bytes()).await?;
+        let mut text = Vec::new();
+        stream.read_to_end(&mut text).await?;
+        io::Result::Ok(String::from_utf8_lossy(&text).into_owned())
+    };
+    let text = asked(usual()).await.expect("an answer");
+    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    assert!(text.contains("flyball_build_info"), "{text}");
+    let plain = crate::client::raw(flyball.running.admin, get.as_bytes()).await;
+    assert!(!plain.bytes().await.starts_with(b"HTTP"));
+    assert!(flyball.running.admin_url.starts_with("https://"));
+    // The same files, read again for both.
+    put(&flyball.dir, "front-b");
+    flyball.running.reload().expect("it is a good one");
     assert_eq!(shown(&flyball).await, certificate("front-b.pem"));
 }
 

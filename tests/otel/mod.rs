@@ -1,6 +1,7 @@
 //! Traces and metrics as a scripted OpenTelemetry collector gets them.
 
 mod collector;
+pub use collector::Collector;
 mod failing;
 mod privacy;
 
@@ -10,7 +11,7 @@ use crate::probing;
 use crate::scripted::{
     Step, Upstream, answer, chat, chat_stream, delta, end, finish, piece, stream_head,
 };
-use collector::{Collector, Shown};
+use collector::Shown;
 use serde_json::json;
 
 const ASK: &str = r#"{"model":"m-small","messages":[{"role":"user","content":"hello"}]}"#;

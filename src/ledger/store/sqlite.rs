@@ -51,6 +51,14 @@ impl Sqlite {
         Ok(Sqlite::of(open(data_dir)?, file(data_dir)))
     }
 
+    /// Makes the folder, private to this user.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn make_folder(data_dir: &Path) -> Result<(), Error> {
+        schema::make_private_dir(data_dir)
+    }
+
     /// Opens the ledger as it is; the file must exist and be of this flyball's schema.
     ///
     /// # Errors

@@ -114,7 +114,7 @@ pub(super) fn open(data_dir: &Path) -> Result<Connection, Error> {
     Ok(db)
 }
 
-fn make_private_dir(dir: &Path) -> Result<(), Error> {
+pub(super) fn make_private_dir(dir: &Path) -> Result<(), Error> {
     let made = fs::create_dir_all(dir).map_err(|e| {
         failed(format!(
             "cannot make the data folder {}: {e}",
