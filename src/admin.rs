@@ -11,6 +11,7 @@ mod page;
 mod query;
 mod report;
 mod requests;
+mod sessions;
 
 use crate::exchange::{self, State};
 use crate::relay::AnswerBody;
@@ -46,7 +47,7 @@ pub struct Admin {
 }
 
 /// What is there, for whoever asks for something else.
-const THERE: &str = "the admin listener has / (the page) /metrics /healthz /readyz /admin/v1/caps /admin/v1/models /admin/v1/decisions /admin/v1/requests/ID /admin/v1/report /admin/v1/forecast /admin/v1/health /admin/v1/keys /admin/v1/audit, and POST /admin/v1/reload /admin/v1/keys";
+const THERE: &str = "the admin listener has / (the page) /metrics /healthz /readyz /admin/v1/caps /admin/v1/models /admin/v1/decisions /admin/v1/requests/ID /admin/v1/report /admin/v1/forecast /admin/v1/health /admin/v1/keys /admin/v1/sessions /admin/v1/audit, and POST /admin/v1/reload /admin/v1/keys /admin/v1/sessions/NAME/stop";
 
 /// What is known of the configuration in force, and of one that was refused after it.
 #[derive(Clone, Debug, Default)]
@@ -84,8 +85,11 @@ pub async fn handle(admin: &Admin, request: Request<Incoming>) -> Response<Answe
 }
 
 async fn asked(admin: &Admin, request: Request<Incoming>) -> Response<AnswerBody> {
-    if is_of_keys(request.uri().path()) {
+    if is_below(request.uri().path(), "/admin/v1/keys") {
         return keys::keys(admin, request).await;
+    }
+    if is_below(request.uri().path(), "/admin/v1/sessions") {
+        return sessions::sessions(admin, request).await;
     }
     let (path, query) = (request.uri().path(), request.uri().query());
     match (request.method(), path) {
@@ -116,7 +120,8 @@ async fn asked(admin: &Admin, request: Request<Incoming>) -> Response<AnswerBody
     }
 }
 
-fn is_of_keys(path: &str) -> bool {
-    let below = path.strip_prefix("/admin/v1/keys");
+/// It is this place, or one below it.
+fn is_below(path: &str, place: &str) -> bool {
+    let below = path.strip_prefix(place);
     below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
 }

@@ -2,8 +2,13 @@
 //!
 //! Keys are compared by the SHA-256 of the whole secret, so that no prefix tells anything; a secret is never kept.
 
-use crate::error::{Error, Kind};
+pub mod end_user;
+
+pub use end_user::{EndUser, EndUsers, UserNames};
+
+use crate::error::{Error, Kind, Retry};
 use crate::ledger::cap::{Counter, Dim, Pick};
+use crate::ledger::stopped::StoppedSession;
 use crate::ledger::store::Key;
 use crate::pattern::like;
 use http::HeaderMap;
@@ -103,6 +108,8 @@ pub struct Callers {
     by_old: HashMap<[u8; 32], (Arc<Key>, i64)>,
     /// Rows of keys whose caps do not hold yet.
     waiting: HashSet<i64>,
+    /// Sessions that are stopped, each with the row of its key, or of every key.
+    stopped: HashMap<String, Vec<Option<i64>>>,
 }
 
 impl Callers {
@@ -110,11 +117,16 @@ impl Callers {
     #[must_use]
     pub fn new(keys: Vec<Key>) -> Callers {
         let keys: Vec<Arc<Key>> = keys.into_iter().map(Arc::new).collect();
-        let old = |k: &Arc<Key>| k.old.map(|(hash, until)| (hash, (k.clone(), until)));
+        let old = |k: &Arc<Key>| {
+            let key = k.clone();
+            let all = k.old.clone().into_iter();
+            all.map(move |(hash, until)| (hash, (key.clone(), until)))
+        };
         Callers {
-            by_old: keys.iter().filter_map(old).collect(),
+            by_old: keys.iter().flat_map(old).collect(),
             by_hash: keys.into_iter().map(|k| (k.hash, k)).collect(),
             waiting: HashSet::new(),
+            stopped: HashMap::new(),
         }
     }
 
@@ -122,6 +134,37 @@ impl Callers {
     #[must_use]
     pub fn waiting(self, waiting: HashSet<i64>) -> Callers {
         Callers { waiting, ..self }
+    }
+
+    /// The same, but these sessions are stopped.
+    #[must_use]
+    pub fn stopped(mut self, stopped: &[StoppedSession]) -> Callers {
+        for StoppedSession { session, key, .. } in stopped {
+            self.stopped.entry(session.clone()).or_default().push(*key);
+        }
+        self
+    }
+
+    /// Whether requests of a session are refused.
+    #[must_use]
+    pub fn is_stopped(&self, session: &str, key: i64) -> bool {
+        let of = self.stopped.get(session);
+        of.is_some_and(|keys| keys.iter().any(|k| k.is_none_or(|k| k == key)))
+    }
+
+    /// Refuses a session that is stopped.
+    fn check_session(&self, headers: &HeaderMap, key: i64) -> Result<(), Error> {
+        let named = headers
+            .get("x-flyball-session")
+            .filter(|_| !self.stopped.is_empty());
+        let named = named.and_then(|value| value.to_str().ok()).map(str::trim);
+        if !named.is_some_and(|session| self.is_stopped(session, key)) {
+            return Ok(());
+        }
+        let public = "This session was stopped by whoever runs this flyball. Go on in another one.";
+        Err(Error::new(Kind::Forbidden, public)
+            .code("session_stopped")
+            .retry(Retry::Never))
     }
 
     /// This key is answered, or refused, as it is now.
@@ -179,10 +222,11 @@ impl Callers {
     /// Finds who calls. `now` is in seconds since 1970.
     ///
     /// # Errors
-    /// A 401 that does not tell a wrong key from a revoked or expired one; a 403 for one that is paused; a 503 for a key whose caps do not
+    /// A 401 that does not tell a wrong key from a revoked or expired one; a 403 for one that is paused, or a session that is stopped; a 503 for a key whose caps do not
     /// hold yet.
     pub fn identify(&self, headers: &HeaderMap, now: i64) -> Result<Caller, Error> {
         if self.open() {
+            self.check_session(headers, 0)?;
             return Ok(Caller { key: None });
         }
         let refused = || {
@@ -217,6 +261,7 @@ impl Callers {
                 "This key is new and its caps are not in force yet. Try again in a moment.",
             ));
         }
+        self.check_session(headers, key.id)?;
         Ok(Caller {
             key: Some(key.clone()),
         })
@@ -295,13 +340,15 @@ mod tests {
     #[test]
     fn a_rotated_keys_old_secret_works_until_its_time_is_over() {
         let rotated = Key {
-            old: Some((hash(b"fb_old"), 50)),
+            old: vec![(hash(b"fb_older"), 60), (hash(b"fb_old"), 50)],
             ..key("fb_secret")
         };
         let callers = Callers::new(vec![rotated]);
         for (secret, now, ok) in [
             ("fb_old", 49, true),
             ("fb_old", 50, false),
+            ("fb_older", 59, true),
+            ("fb_older", 60, false),
             ("fb_secret", 50, true),
         ] {
             let got = callers.identify(&headers(&[("x-api-key", secret)]), now);

@@ -13,6 +13,7 @@ mod lexicon;
 pub mod model;
 pub mod overlay;
 mod plain;
+pub mod runaway;
 mod said;
 mod scan;
 pub mod signals;

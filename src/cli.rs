@@ -21,6 +21,7 @@ mod own;
 mod prices;
 mod rules;
 mod serve;
+mod sessions;
 mod shown;
 mod top;
 
@@ -158,6 +159,12 @@ enum Command {
         after_help = "Example:\n  flyball key create app --team red --cap 5usd/day"
     )]
     Key(keys::KeyCommand),
+    /// Show, stop and resume sessions
+    #[command(
+        subcommand,
+        after_help = "Example:\n  flyball session stop nightly-agent"
+    )]
+    Session(sessions::SessionCommand),
     /// Show or refresh the price catalogue
     #[command(subcommand, after_help = "Example:\n  flyball prices show gpt-5")]
     Prices(prices::PricesCommand),
@@ -234,6 +241,7 @@ pub fn run() -> ExitCode {
         Command::Report(args) => books::report(&common, &args),
         Command::Top(args) => top::run(&common, &args),
         Command::Key(command) => keys::run(&common, &command),
+        Command::Session(command) => sessions::run(&common, &command),
         Command::Prices(command) => prices::run(&common, &command),
         Command::Rules(command) => rules::run(&common, &command),
     };

@@ -6,6 +6,8 @@ mod batch;
 mod caps;
 pub mod discover;
 pub mod draft;
+mod end_users;
+mod guard;
 pub mod names;
 mod otlp;
 pub mod picture;
@@ -26,6 +28,8 @@ use crate::classify::overlay::Overlay;
 
 use crate::arm::Objective;
 use crate::batch::Settings as BatchSettings;
+use crate::caller::EndUsers;
+use crate::classify::runaway::Guard;
 use crate::fleet::{Arm, Fleet};
 use crate::ledger::tree::Shared;
 use crate::ledger::window::Zone;
@@ -154,6 +158,10 @@ pub struct Config {
     pub caps: Shared,
     /// The teams, each with its organisation (or nothing).
     pub teams: BTreeMap<String, String>,
+    /// When a conversation is stopped that runs away.
+    pub guard: Guard,
+    /// How the end users of apps are told apart.
+    pub end_users: EndUsers,
     /// How long a request waits that only open reservations keep from its cap's room.
     pub cap_wait: Duration,
     /// How flyball exports to an OpenTelemetry collector, where it does.
@@ -421,6 +429,8 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
     let zone = caps::zone(top);
     let teams = caps::teams(top);
     let cap_webhook = caps::webhook(reading, top).map(Arc::new);
+    let guard = guard::guard(top);
+    let end_users = end_users::end_users(top);
     let cap_wait = top.duration("cap_wait").unwrap_or(Duration::ZERO);
     let lease_permille = small(top, "lease_permille", 0, 1_000);
     let sessions_max = small(top, "sessions_max", 1_000, 1_000_000);
@@ -506,6 +516,8 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
         response_cache,
         caps,
         teams,
+        guard,
+        end_users,
         cap_wait,
         otlp,
         tls,

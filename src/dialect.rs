@@ -46,7 +46,7 @@ use crate::chat::conversation::Conversation;
 use crate::chat::{Manner, Medium, Prompt, ServiceTier};
 use crate::effort::{Loops, Words};
 use crate::error::Error;
-use crate::json::{Edit, Object};
+use crate::json::{self, Edit, Object};
 use band::Band;
 use bend::Bender;
 use bytes::Bytes;
@@ -229,6 +229,11 @@ pub trait Dialect: Send + Sync {
         Bytes::from(format!("{{\"input_tokens\":{tokens}}}"))
     }
 
+    /// The end user whom a request with these fields names, with the name of the field; `None` where it names nobody.
+    fn end_user<'a>(&self, _request: &Object<'a>) -> Option<(&'static str, Cow<'a, str>)> {
+        None
+    }
+
     /// A filter that hides the usage which flyball asked for and the client did not; `None` where the dialect has no such thing.
     fn hide_usage(&self) -> Option<Box<dyn StreamFilter>> {
         None
@@ -282,6 +287,15 @@ pub trait Dialect: Send + Sync {
 
     /// An error as the event that ends a stream in this dialect.
     fn error_event(&self, error: &Error, id: &str) -> Bytes;
+}
+
+/// The end user of a request in one of OpenAI's dialects. `user` is the older name of `safety_identifier`.
+fn openai_user<'a>(request: &Object<'a>) -> Option<(&'static str, Cow<'a, str>)> {
+    let named = |field: &'static str| {
+        let name = json::text(request.some(field)?)?;
+        Some((field, name))
+    };
+    named("safety_identifier").or_else(|| named("user"))
 }
 
 /// What a client's path asks for.

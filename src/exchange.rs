@@ -237,6 +237,7 @@ async fn serve(
         CallKind::Complete(place) => {
             let body = whole(body).await?;
             let mut admission = Admission::new(inbound)?;
+            admission.names_user(&body)?;
             let body = recalled(&admission, &body);
             confidential::look(&mut admission, &body, seen).await?;
             Exchange::of(state, &admission)
@@ -246,6 +247,7 @@ async fn serve(
         CallKind::Embed(place) => {
             let body = whole(body).await?;
             let mut admission = Admission::new(inbound)?;
+            admission.names_user(&body)?;
             confidential::look(&mut admission, &body, seen).await?;
             let exchange = Exchange::of(state, &admission);
             let work = Embeddings::read(&admission, &body, &place)?;
@@ -254,6 +256,7 @@ async fn serve(
         CallKind::Legacy(model) => {
             let body = whole(body).await?;
             let mut admission = Admission::new(inbound)?;
+            admission.names_user(&body)?;
             confidential::look(&mut admission, &body, seen).await?;
             let exchange = Exchange::of(state, &admission);
             exchange.run(&legacy::call(&admission, body, model)?).await
@@ -263,6 +266,7 @@ async fn serve(
             passthrough::check_path(rest)?;
             let body = whole(body).await?;
             let mut admission = Admission::new(inbound)?;
+            admission.names_user(&body)?;
             let path = passthrough::with_query(rest.to_owned(), head.uri.query());
             confidential::look_with_path(&mut admission, &body, &path, seen).await?;
             let exchange = Exchange::of(state, &admission);
@@ -362,6 +366,7 @@ impl<'a> Exchange<'a> {
     /// A completion. One that wants it may be given the answer to an equal one.
     async fn complete(&self, body: &Bytes, place: &Place<'_>) -> Reply {
         let completion = Completion::read(self.admission, body, place)?;
+        completion.check_guard()?;
         let cache = &self.state.response_cache;
         match cached::sharing(cache, self.admission, &completion, body) {
             Sharing::Not => self.complete_alone(&completion).await,
@@ -863,7 +868,7 @@ impl<'a> Exchange<'a> {
             translated: told.translated.then_some(told.dialect),
             bodiless: outgoing.bodiless,
         };
-        let mut headers = outgoing::headers(self.admission.head, provider, &outgoing.url, words);
+        let mut headers = outgoing::headers(self.admission, provider, &outgoing.url, words);
         if let Some((name, value)) = outgoing.header {
             headers.insert(name, value);
         }

@@ -24,6 +24,7 @@ pub mod report;
 mod reservation;
 pub mod rollup;
 mod settings;
+pub mod stopped;
 pub mod store;
 pub mod tree;
 pub mod true_up;
@@ -72,6 +73,8 @@ pub struct Ledger {
     overruns: Mutex<HashMap<(String, String), Vec<i64>>>,
     /// The caps in force. Held by whoever changes them.
     setting: tokio::sync::Mutex<Vec<Cap>>,
+    /// Held by whoever asks the store what users have spent.
+    recalling: Arc<tokio::sync::Mutex<()>>,
     /// Held by whoever asks the store for leases.
     leasing: tokio::sync::Mutex<()>,
     /// Told when a reservation has closed.
@@ -142,6 +145,7 @@ impl Ledger {
             learned: Mutex::new(learned),
             overruns: Mutex::default(),
             setting: tokio::sync::Mutex::default(),
+            recalling: Arc::default(),
             leasing: tokio::sync::Mutex::default(),
             room: Notify::new(),
             waiting: 0.into(),
@@ -219,6 +223,18 @@ impl Ledger {
     #[must_use]
     pub fn perhaps_capped(&self, dims: &Dims<'_>) -> Capped {
         self.balances().perhaps_capped(dims)
+    }
+
+    /// A cap counts what each end user spends.
+    #[must_use]
+    pub fn counts_users(&self) -> bool {
+        self.balances().counts_users()
+    }
+
+    /// How many counters of end users are in memory.
+    #[must_use]
+    pub fn users_kept(&self) -> usize {
+        self.balances().users_kept()
     }
 
     /// The share, in percent, of the fullest cap that counts such a request whatever arm it goes to.

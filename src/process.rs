@@ -19,6 +19,7 @@ use crate::exchange::batches::Batches;
 use crate::exchange::{self, Shadows, State};
 use crate::fleet;
 use crate::ledger::books::Owner;
+use crate::ledger::stopped::StoppedSession;
 use crate::ledger::store::Key;
 use crate::ledger::{Address, Ledger, Settings, books, now};
 use crate::provider::simulated::EMBEDDER;
@@ -125,7 +126,7 @@ pub async fn start_on(
     let settings = settings_of(&config);
     let patience = follows.then(|| config.limits.grace + TAKES_OVER);
     let owner = handover::take(&settings, &mut doors, patience).await?;
-    let (ledger, key_list) = open_books(owner, settings.clone()).await?;
+    let (ledger, (key_list, stopped)) = open_books(owner, settings.clone()).await?;
     check_exposure(&config, key_list.is_empty())?;
     let [traffic, admin_listener] = doors.open()?;
     warn(&config, &key_list);
@@ -167,7 +168,11 @@ pub async fn start_on(
     let kept = state.ledger.take_learned();
     learned::restore(&state, &kept);
     publish_known(&state);
-    let keys = Arc::new(Keys::new(state.clone(), config.caps.clone(), key_list));
+    let keys = Arc::new(Keys::new(
+        state.clone(),
+        config.caps.clone(),
+        (key_list, stopped),
+    ));
     keys.settle()
         .await
         .map_err(|why| Error::new(Kind::Internal, "the caps cannot be set").detail(why))?;
@@ -318,11 +323,15 @@ pub fn settings_of(config: &Config) -> Settings {
 }
 
 /// Opening a ledger waits for a disk or a server.
-async fn open_books(owner: Owner, settings: Settings) -> Result<(Arc<Ledger>, Vec<Key>), Error> {
+async fn open_books(
+    owner: Owner,
+    settings: Settings,
+) -> Result<(Arc<Ledger>, (Vec<Key>, Vec<StoppedSession>)), Error> {
     let work = move || {
         let ledger = Ledger::open_as(owner, settings.clone())?;
-        let keys = books::open(&settings)?.keys()?;
-        Ok((ledger, keys))
+        let mut books = books::open(&settings)?;
+        let (keys, stopped) = (books.keys()?, books.stopped()?);
+        Ok((ledger, (keys, stopped)))
     };
     tokio::task::spawn_blocking(work).await.map_err(|e| {
         Error::new(Kind::Internal, "the ledger cannot be opened").detail(e.to_string())
@@ -352,6 +361,8 @@ pub fn policy_of(config: &Config) -> Policy {
         zone: config.zone.clone(),
         overlay: config.overlay.clone(),
         privacy: config.privacy.clone(),
+        guard: config.guard,
+        end_users: config.end_users.clone(),
         probing: config.probing.clone(),
         shadowing: config.shadowing.clone(),
     }

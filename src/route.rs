@@ -16,9 +16,11 @@ pub mod standing;
 pub mod worth;
 
 use crate::arm::{Effort, Objective};
+use crate::caller::EndUsers;
 use crate::capability::Capabilities;
 use crate::classify::Graded;
 use crate::classify::overlay::Overlay;
+use crate::classify::runaway::Guard;
 use crate::error::{Error, Kind};
 use crate::fleet::senses::Carried;
 use crate::fleet::{Arm, Fleet, Model, Unresolved};
@@ -85,6 +87,10 @@ pub struct Policy {
     pub overlay: Option<Arc<Overlay>>,
     /// What makes a request confidential by what is in it, where anything does.
     pub privacy: Option<Arc<Privacy>>,
+    /// When a conversation is stopped that runs away.
+    pub guard: Guard,
+    /// How the end users of apps are told apart.
+    pub end_users: EndUsers,
 }
 
 /// Where the operator is told of caps that fill up.

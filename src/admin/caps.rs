@@ -44,6 +44,8 @@ fn publish_caps(state: &State) {
     let figures = |standing: &Standing| {
         let counter = &standing.counter;
         let (cap, limit) = (label(state, standing)?, standing.limit?);
+        // Of end users no figures are shown, as those that nobody needs are not in memory.
+        let of_user = is_of_user(standing);
         let money = CapMoney {
             limit: PicoUsd(limit),
             spent: PicoUsd(standing.posted),
@@ -53,7 +55,7 @@ fn publish_caps(state: &State) {
             cap,
             scope: counter.scope.class(),
             window: counter.window.name(),
-            money: (counter.measure == Measure::Usd).then_some(money),
+            money: (counter.measure == Measure::Usd && !of_user).then_some(money),
             reset_unix: standing.ends_at,
             exhausted_unix: paces.exhausted(standing, now),
         })
@@ -65,9 +67,29 @@ fn publish_caps(state: &State) {
     state.telemetry.caps(&figures);
 }
 
+/// It is the room of one end user.
+fn is_of_user(standing: &Standing) -> bool {
+    *standing.counter.scope.pick(Dim::User) != Pick::Any
+}
+
+/// So many end users are shown: those who have spent most in their running windows.
+const USERS_SHOWN_MAX: usize = 100;
+
+/// Leaves of the end users those who have spent most.
+fn fewer_users(standings: &mut Vec<Standing>) {
+    let (mut users, others): (Vec<Standing>, Vec<Standing>) =
+        std::mem::take(standings).into_iter().partition(is_of_user);
+    users.retain(|s| s.limit.is_some());
+    users.sort_by_key(|s| std::cmp::Reverse(s.posted));
+    users.truncate(USERS_SHOWN_MAX);
+    *standings = others;
+    standings.append(&mut users);
+}
+
 /// Every counter that has a limit or holds something.
 pub(super) fn caps(admin: &Admin) -> Response<AnswerBody> {
-    let standings = admin.state.ledger.standings();
+    let mut standings = admin.state.ledger.standings();
+    fewer_users(&mut standings);
     let callers = admin.state.callers.load();
     let (paces, now) = (admin.state.paces.load(), now());
     let used = standings

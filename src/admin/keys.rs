@@ -115,7 +115,7 @@ pub(super) async fn keys(admin: &Admin, request: Request<Incoming>) -> Response<
 }
 
 /// Who acts, as far as that is known.
-fn who(headers: &HeaderMap) -> String {
+pub(super) fn who(headers: &HeaderMap) -> String {
     let said = headers.get(ACTOR).and_then(|value| value.to_str().ok());
     match said.filter(|said| !said.is_empty() && said.len() <= ACTOR_MAX) {
         Some(said) => format!("admin API, for {said}"),
@@ -234,7 +234,7 @@ async fn in_force(admin: &Admin, key: &Key) -> bool {
 fn with_secret(key: &Key, mut told: Value, secret: Option<String>) -> Value {
     if let Some(secret) = secret {
         told["key"] = json!(secret);
-        told["old_secret_works_until"] = json!(key.old.map(|(_, until)| until));
+        told["old_secret_works_until"] = json!(key.old.last().map(|(_, until)| until));
     }
     told
 }

@@ -127,7 +127,7 @@ fn is_told_wrong(prompt: &Prompt<'_>) -> bool {
     COMPLAINTS.iter().any(|words| said.contains(words))
 }
 
-fn tells_failure(text: &str) -> bool {
+pub(super) fn tells_failure(text: &str) -> bool {
     let (head, tail) = (edge(text, false), edge(text, true));
     [head, tail].into_iter().any(|part| {
         let part = part.to_lowercase();
@@ -147,7 +147,7 @@ fn edge(text: &str, last: bool) -> &str {
 }
 
 /// What is the same in two tellings of one failure: the words without numbers, which are times, addresses and counts.
-fn print_of(text: &str) -> u64 {
+pub(super) fn print_of(text: &str) -> u64 {
     let mut hash = FixedState::default().build_hasher();
     for part in [edge(text, false), edge(text, true)] {
         let bytes = part

@@ -61,7 +61,7 @@ const DAYS: u32 = 30;
 
 #[derive(Args, Debug)]
 pub(super) struct ReportArgs {
-    /// By what to split, e.g. team,key: key, team, organisation, session, rule, task, tier, effort, model, provider, outcome, service_tier, day, hour, month, simulated or tag:NAME
+    /// By what to split, e.g. team,key: key, team, organisation, session, user, rule, task, tier, effort, model, provider, outcome, service_tier, day, hour, month, simulated or tag:NAME
     #[arg(long, default_value = "tier,effort", value_name = "LIST")]
     by: String,
     /// Only what has this value, e.g. team=research; may stand several times
@@ -501,7 +501,7 @@ fn report_table(report: &Report) -> String {
 }
 
 /// A value without what would move a terminal's cursor: session ids are the callers' own words.
-fn shown(value: &str) -> String {
+pub(super) fn shown(value: &str) -> String {
     value
         .chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })

@@ -1,9 +1,10 @@
 //! `flyball caps`: every cap with what is spent and left, and the models that are frozen.
 
 use super::{Common, books_at, for_books};
+use crate::caller::EndUsers;
 use crate::ledger::books;
 use crate::ledger::cap::covered;
-use crate::ledger::cap::{Cap, Dim, Pick};
+use crate::ledger::cap::{Cap, Counter, Dim, Pick};
 use crate::ledger::now;
 use crate::ledger::record::Sum;
 use crate::ledger::store::{Frozen, Key, Store};
@@ -35,12 +36,14 @@ pub(super) fn run(common: &Common, args: &CapsArgs) -> Result<(), String> {
     match &args.command {
         Some(CapsCommand::Unfreeze { model }) => unfreeze(books.as_mut(), model),
         None => {
-            let shared = for_books(common)?.caps;
+            let config = for_books(common)?;
+            let shared = config.caps;
             let keys = books.keys().map_err(|e| e.detail)?;
             let sums = books.sums().map_err(|e| e.detail)?;
             let frozen = books.frozen().map_err(|e| e.detail)?;
             let (caps, _) = tree::in_force(&shared, &keys);
-            let rows: Vec<CapRow> = caps.iter().flat_map(|cap| rows(cap, &sums)).collect();
+            let of = |cap| rows(cap, &sums, &config.end_users);
+            let rows: Vec<CapRow> = caps.iter().flat_map(of).collect();
             if args.json {
                 println!("{}", as_json(&rows, &keys, &frozen));
             } else {
@@ -83,12 +86,22 @@ fn unfreeze(books: &mut dyn Store, model: &str) -> Result<(), String> {
 struct CapRow<'a> {
     cap: &'a Cap,
     counter: String,
-    spent: i128,
+    /// Nothing of the users of a pattern, whose names the books do not know.
+    spent: Option<i128>,
     leased: i128,
     ends_at: Option<i64>,
 }
 
-fn rows<'a>(cap: &'a Cap, sums: &[Sum]) -> Vec<CapRow<'a>> {
+impl CapRow<'_> {
+    fn left(&self) -> Option<i128> {
+        Some((self.cap.limit - self.spent? - self.leased).max(0))
+    }
+}
+
+/// So many end users of a cap are shown: those who have spent most.
+const USERS_SHOWN_MAX: usize = 20;
+
+fn rows<'a>(cap: &'a Cap, sums: &[Sum], users: &EndUsers) -> Vec<CapRow<'a>> {
     let c = &cap.counter;
     let id = c.window.id(&c.zone, now());
     let ends_at = c.window.ends_at(&c.zone, id);
@@ -100,14 +113,29 @@ fn rows<'a>(cap: &'a Cap, sums: &[Sum]) -> Vec<CapRow<'a>> {
         ends_at,
     };
     let here = |s: &&Sum| s.id == id && covered(&s.counter, std::slice::from_ref(c));
+    if let Some(name) = &cap.users {
+        let booked = Pick::Only(users.booked(name));
+        let own = |s: &&Sum| {
+            let read = Counter::read(&s.counter);
+            read.is_some_and(|c| *c.scope.pick(Dim::User) == booked)
+        };
+        let own = sums.iter().filter(here).find(own);
+        let spent = own.map(|s| s.posted).or((!name.contains('*')).then_some(0));
+        let leased = own.map_or(0, |s| s.leased);
+        return vec![row(c.to_string(), spent, leased)];
+    }
     let mut rows: Vec<CapRow<'_>> = sums
         .iter()
         .filter(here)
-        .map(|s| row(s.counter.clone(), s.posted, s.leased))
+        .map(|s| row(s.counter.clone(), Some(s.posted), s.leased))
         .collect();
     let single = Dim::ALL.iter().all(|d| *c.scope.pick(*d) != Pick::Each);
     if rows.is_empty() && single {
-        rows.push(row(c.to_string(), 0, 0));
+        rows.push(row(c.to_string(), Some(0), 0));
+    }
+    if *c.scope.pick(Dim::User) != Pick::Any {
+        rows.sort_by_key(|row| std::cmp::Reverse(row.spent));
+        rows.truncate(USERS_SHOWN_MAX);
     }
     rows
 }
@@ -126,6 +154,9 @@ fn whose(row: &CapRow<'_>, keys: &[Key]) -> String {
         Some((dim, value)) => format!("{dim} {value}"),
         None => part.to_owned(),
     };
+    if let Some(name) = &row.cap.users {
+        return format!("user {name}");
+    }
     scope.split('&').map(part).collect::<Vec<_>>().join(", ")
 }
 
@@ -144,13 +175,14 @@ fn show(rows: &[CapRow<'_>], keys: &[Key], frozen: &[Frozen]) {
     let mut table = super::shown::table(&["cap of", "limit", "window", "spent", "left", "resets"]);
     for row in rows {
         let c = &row.cap.counter;
-        let left = (row.cap.limit - row.spent - row.leased).max(0);
         table.add_row([
             whose(row, keys),
             c.measure.show(row.cap.limit),
             format!("{} ({})", c.window.name(), c.zone),
-            c.measure.show(row.spent),
-            c.measure.show(left),
+            row.spent
+                .map_or_else(String::new, |spent| c.measure.show(spent)),
+            row.left()
+                .map_or_else(String::new, |left| c.measure.show(left)),
             ends(row.ends_at),
         ]);
     }
@@ -173,10 +205,9 @@ fn as_json(rows: &[CapRow<'_>], keys: &[Key], frozen: &[Frozen]) -> Value {
     let caps = rows.iter().map(|row| {
         let c = &row.cap.counter;
         let plain = |amount| c.measure.plain(amount);
-        let left = (row.cap.limit - row.spent - row.leased).max(0);
         json!({
             "cap_of": whose(row, keys), "counter": row.counter, "measure": c.measure.name(), "window": c.window.name(), "time_zone": c.zone.name(),
-            "limit": plain(row.cap.limit), "spent": plain(row.spent), "leased": plain(row.leased), "left": plain(left), "resets_at": row.ends_at.map(|at| ends(Some(at))),
+            "limit": plain(row.cap.limit), "spent": row.spent.map(plain), "leased": plain(row.leased), "left": row.left().map(plain), "resets_at": row.ends_at.map(|at| ends(Some(at))),
         })
     });
     let frozen = frozen.iter().map(|f| json!({"provider": f.provider, "model": f.model, "since": ends(Some(f.since)), "why": f.why}));

@@ -54,6 +54,10 @@ impl CapBooks for EmptyBooks {
         self.0.perhaps_capped(dims)
     }
 
+    fn counts_users(&self) -> bool {
+        self.0.counts_users()
+    }
+
     fn is_frozen(&self, _provider: &str, _model: &str) -> bool {
         false
     }

@@ -55,7 +55,8 @@ pub(super) fn caps(
     for table in top.tables("cap") {
         if let Some(cap) = cap(&table, zone) {
             check_names(reading, &table, &cap.counter.scope, known);
-            if caps.iter().any(|c| c.counter == cap.counter) {
+            let same = |c: &Cap| (&c.counter, &c.users) == (&cap.counter, &cap.users);
+            if caps.iter().any(same) {
                 table.complain("window", "cap: there is one for this window already", None);
             }
             if !cap.name.is_empty() && caps.iter().any(|c| c.name == cap.name) {
@@ -121,13 +122,19 @@ fn cap(table: &Table<'_>, zone: &Zone) -> Option<Cap> {
     let window = table.choice("window", "window", &windows);
     let zone = zone_of(table, "time_zone").unwrap_or_else(|| zone.clone());
     let limit = limit(table);
-    let scope = scope(table);
+    let (scope, users) = scope(table);
     let at_cap = table.choice(
         "at_cap",
         "answer to a full cap",
         &[("refuse", AtCap::Refuse), ("local", AtCap::Local)],
     );
     let notify_percent = told_at(table);
+    if *scope.pick(Dim::User) != Pick::Any && notify_percent.as_ref().is_some_and(|n| !n.is_empty())
+    {
+        let text = "cap: nobody is told of a cap on end users, as there may be any number of them";
+        let help = "leave notify_percent out, or put it on a cap on the key or the team".to_owned();
+        table.complain("notify_percent", text, Some(help));
+    }
     let name = name(table);
     if !table.has("window") {
         table.complain("window", "cap: window is missing", None);
@@ -143,6 +150,7 @@ fn cap(table: &Table<'_>, zone: &Zone) -> Option<Cap> {
         at_cap: at_cap.unwrap_or_default(),
         notify_percent: notify_percent?,
         name: name?,
+        users,
         ..Cap::new(counter, limit)
     })
 }
@@ -264,9 +272,11 @@ fn limit(table: &Table<'_>) -> Option<(Measure, i128)> {
     }
 }
 
-fn scope(table: &Table<'_>) -> Scope {
+/// What counts; and which end users the cap is an exception for, where it is one.
+fn scope(table: &Table<'_>) -> (Scope, Option<String>) {
     let mut scope = Scope::all();
-    for dim in Dim::ALL.into_iter().filter(|d| *d != Dim::Session) {
+    let plain = |dim: &Dim| !matches!(dim, Dim::Session | Dim::User);
+    for dim in Dim::ALL.into_iter().filter(plain) {
         if let Some(value) = table.text(dim.name()) {
             scope = scope.with(dim, Pick::Only(value.to_owned()));
         }
@@ -279,10 +289,15 @@ fn scope(table: &Table<'_>) -> Scope {
         }
         scope = scope.with(each, Pick::Each);
     }
+    let users = table.text("user").map(str::to_owned);
+    if users.is_some() {
+        // Every user's room is counted, so that it is known when an exception comes or goes.
+        scope = scope.with(Dim::User, Pick::Each);
+    }
     for (tag, value) in table.pairs("tag") {
         scope = scope.tagged(&tag, &value);
     }
-    scope
+    (scope, users)
 }
 
 /// Caps of every key that has none of its own.

@@ -99,7 +99,7 @@ impl<'a> Known<'a> {
                 Dim::Provider => self.provider(name),
                 Dim::Model => self.model(name),
                 Dim::Tier => tier(name),
-                Dim::Key | Dim::Session => None,
+                Dim::Key | Dim::Session | Dim::User => None,
             };
             doubt.map(|doubt| (dim, doubt))
         };

@@ -29,14 +29,22 @@ use super::{
 use crate::chat::conversation::Conversation;
 use crate::effort::{Loops, Words};
 use crate::error::{Error, Kind};
+use crate::json::{self, Object};
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 /// The dialect.
 pub struct Anthropic;
 
 impl Dialect for Anthropic {
+    fn end_user<'a>(&self, request: &Object<'a>) -> Option<(&'static str, Cow<'a, str>)> {
+        let about = Object::read_str(request.some("metadata")?).ok()?;
+        let name = json::text(about.some("user_id")?)?;
+        Some(("metadata.user_id", name))
+    }
+
     fn name(&self) -> &'static str {
         "anthropic_messages"
     }

@@ -29,6 +29,7 @@ use crate::error::{Error, Kind};
 use crate::json::{Edit, Object};
 use bytes::Bytes;
 use serde::Serialize;
+use std::borrow::Cow;
 
 pub(super) use effort::reject_sampling;
 pub(super) use usage::reported_cost;
@@ -123,6 +124,10 @@ impl Dialect for OpenAiChat {
 
     fn flex_field(&self) -> Option<&'static str> {
         Some("service_tier")
+    }
+
+    fn end_user<'a>(&self, request: &Object<'a>) -> Option<(&'static str, Cow<'a, str>)> {
+        super::openai_user(request)
     }
 
     fn can_ask_logprobs(&self) -> bool {

@@ -32,11 +32,16 @@ use crate::json::{Edit, Object};
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 /// The dialect.
 pub struct OpenAiResponses;
 
 impl Dialect for OpenAiResponses {
+    fn end_user<'a>(&self, request: &Object<'a>) -> Option<(&'static str, Cow<'a, str>)> {
+        super::openai_user(request)
+    }
+
     fn name(&self) -> &'static str {
         "openai_responses"
     }

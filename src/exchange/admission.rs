@@ -4,10 +4,11 @@
 use super::wishes::{self, Wishes};
 use crate::affinity::{Habits, Items, Makers, Warmth};
 use crate::arm::{Effort, Tier};
-use crate::caller::Caller;
+use crate::caller::{Caller, EndUser};
 use crate::dialect::Dialect;
 use crate::error::{Error, Kind};
 use crate::fleet::{Arm, Model};
+use crate::json::Object;
 use crate::ledger::balance::Capped;
 use crate::ledger::cap::Dims;
 use crate::ledger::record::Opening;
@@ -27,6 +28,10 @@ pub trait CapBooks: Sync {
     fn capped(&self, dims: &Dims<'_>) -> Capped;
     /// Which measures a cap counts for some model that such an attempt may mean, beside those that are counted anyhow.
     fn perhaps_capped(&self, dims: &Dims<'_>) -> Capped;
+    /// A cap counts what each end user spends.
+    fn counts_users(&self) -> bool {
+        false
+    }
     /// Whether a model is not used under a cap for now, since it has cost more than its bound.
     fn is_frozen(&self, provider: &str, model: &str) -> bool;
     /// The share, in percent, of the fullest cap that counts such a request whatever arm it goes to.
@@ -40,6 +45,10 @@ impl CapBooks for Ledger {
 
     fn perhaps_capped(&self, dims: &Dims<'_>) -> Capped {
         Ledger::perhaps_capped(self, dims)
+    }
+
+    fn counts_users(&self) -> bool {
+        Ledger::counts_users(self)
     }
 
     fn is_frozen(&self, provider: &str, model: &str) -> bool {
@@ -99,6 +108,8 @@ pub struct Admission<'a> {
     pub(super) wishes: Wishes,
     /// What was found in what it says.
     pub(super) detected: Classes,
+    /// The end user whom it names, where anybody wants to know.
+    user: EndUser,
     /// The tags that caps count.
     pub(super) tags: Vec<(String, String)>,
     /// The same of an attempt that is made for a comparison alone; made once, if anybody asks.
@@ -176,6 +187,7 @@ impl<'a> Admission<'a> {
             habits: inbound.habits,
             detected: Classes::default(),
             trace: inbound.trace,
+            user: EndUser::default(),
             tags: Vec::new(),
             tags_of_exploring: OnceLock::new(),
         })
@@ -206,6 +218,20 @@ impl<'a> Admission<'a> {
         }
     }
 
+    /// Notes the end user whom it names, by a header or by its body. The body is looked at once more for that, where users are told apart.
+    ///
+    /// # Errors
+    /// A name that cannot be one, or none where there must be one.
+    pub(super) fn names_user(&mut self, body: &[u8]) -> Result<(), Error> {
+        let users = &self.policy.end_users;
+        if users.is_on() || self.books.counts_users() {
+            let fields = Object::read(body).ok();
+            let said = fields.as_ref().and_then(|f| self.dialect.end_user(f));
+            self.user = users.named(&self.head.headers, said)?;
+        }
+        Ok(())
+    }
+
     /// The request as caps see it, before or after its arm is chosen.
     fn dims<'d>(&'d self, arm: Option<&'d Arm>) -> Dims<'d> {
         let team = self.caller.team();
@@ -214,6 +240,8 @@ impl<'a> Admission<'a> {
             team,
             key: self.caller.key.as_ref().map_or(0, |k| k.id).to_string(),
             session: self.wishes.session.as_deref().unwrap_or_default(),
+            user: &self.user.booked,
+            user_name: &self.user.name,
             provider: arm.map_or("", |a| &a.model.provider.name),
             model: arm.map_or("", |a| &a.model.name),
             tier: arm.map_or("", |a| a.model.tier.name()),
@@ -310,6 +338,8 @@ impl<'a> Admission<'a> {
             organisation: dims.organisation.to_owned(),
             team: dims.team.to_owned(),
             session: dims.session.to_owned(),
+            user: dims.user.to_owned(),
+            user_name: dims.user_name.to_owned(),
             tags: self.tags.clone(),
             catalogue: self.policy.catalogue.version.clone(),
             ..Opening::default()

@@ -14,9 +14,10 @@ use crate::arm::Effort;
 use crate::capability::{Capabilities, Capability};
 use crate::chat::Part;
 use crate::chat::conversation::MediaKind;
+use crate::classify::runaway::{self, Guard, Runaway};
 use crate::classify::{self, Difficulty, Graded, Plain};
 use crate::dialect::{Dialect, Place, Request, bend};
-use crate::error::Error;
+use crate::error::{Error, Kind, Retry};
 use crate::fleet::senses::Carried;
 use crate::fleet::{Arm, Model};
 use crate::json::Object;
@@ -93,6 +94,37 @@ impl<'a> Completion<'a> {
     fn waits_for(&self) -> Duration {
         let deadline = self.admission.wishes.deadline;
         deadline.unwrap_or_default().min(FLEX_MAX)
+    }
+
+    /// Refuses a conversation that runs away, where the operator wants that.
+    ///
+    /// # Errors
+    /// A 403 that says why; whoever sends it again gets it again.
+    pub fn check_guard(&self) -> Result<(), Error> {
+        let guard = self.admission.policy.guard;
+        if guard == Guard::default() {
+            return Ok(());
+        }
+        let turns = self
+            .request
+            .fields
+            .some(self.admission.dialect.turns_field());
+        let why = match runaway::runs_away(guard, &self.request.prompt, turns) {
+            None => return Ok(()),
+            Some(Runaway::Repeats { tool, times }) => {
+                let tool: String = tool.chars().filter(|c| !c.is_control()).take(64).collect();
+                format!("its tool \"{tool}\" was called {times} times with the same arguments")
+            }
+            Some(Runaway::Fails { times }) => {
+                format!("a tool has failed {times} times in the same way")
+            }
+        };
+        let public = format!(
+            "This conversation is stopped: since its user spoke last {why}. It goes on when the user says something, or in a new conversation."
+        );
+        Err(Error::new(Kind::Forbidden, public)
+            .code("flyball_guard")
+            .retry(Retry::Never))
     }
 
     /// What was measured, and how hard it is. The first to ask has it measured and graded.

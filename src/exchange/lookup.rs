@@ -91,7 +91,7 @@ pub fn describe(attempt: &Attempt) -> Value {
         "baseline_effort": closing.filter(|c| !c.baseline_model.is_empty()).map(|c| c.baseline_effort.name()),
         "cause": attempt.closed().and_then(|c| c.cause()).map(|c| c.name()),
         "cache_discount_pico_usd": closing.and_then(|c| pico(c.cache_discount)),
-        "organisation": f.organisation, "team": f.team, "session": f.session,
+        "organisation": f.organisation, "team": f.team, "session": f.session, "user": f.user,
         "tags": f.tags.iter().map(|(k, v)| (k.clone(), json!(v))).collect::<serde_json::Map<_, _>>(),
         "basis": closing.map(|c| c.basis.name()), "outcome": closing.map_or("open", |c| c.outcome.name()),
         "catalogue": f.catalogue,

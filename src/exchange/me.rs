@@ -70,7 +70,10 @@ fn of_day(report: &Report, day: &str) -> Figures {
 fn is_own(inbound: &Inbound<'_>, counter: &Counter) -> bool {
     let id = inbound.caller.key.as_ref().map(|key| key.id.to_string());
     match counter.scope.pick(Dim::Key) {
-        Pick::Only(row) => id.as_deref() == Some(row),
+        // Its end users are many, and their names are not its own.
+        Pick::Only(row) => {
+            id.as_deref() == Some(row) && *counter.scope.pick(Dim::User) == Pick::Any
+        }
         Pick::Any | Pick::Each => false,
     }
 }

@@ -1,10 +1,10 @@
 //! The headers of a request on its way to a provider.
 
+use super::admission::Admission;
 use crate::dialect::Dialect;
 use crate::provider::Provider;
 use http::HeaderMap;
 use http::header::{self, HeaderName, HeaderValue};
-use http::request::Parts;
 
 /// Never forwarded to a provider: the caller's credentials, what belongs to one connection, and what flyball owns.
 const NOT_SENT: [&str; 22] = [
@@ -43,15 +43,18 @@ pub(super) struct Addressing {
 
 /// The headers that go to this address of the provider, with its own key.
 pub(super) fn headers(
-    head: &Parts,
+    admission: &Admission<'_>,
     provider: &Provider,
     url: &str,
     words: Addressing,
 ) -> HeaderMap {
+    let head = admission.head;
+    let user = admission.policy.end_users.header.as_ref();
     let mut out = HeaderMap::with_capacity(head.headers.len() + 2);
     for (name, value) in head.headers.iter().filter(|_| words.translated.is_none()) {
         if !NOT_SENT.contains(&name.as_str())
             && !name.as_str().starts_with("x-flyball-")
+            && Some(name) != user
             && !named_by_connection(&head.headers, name)
         {
             out.append(name.clone(), value.clone());

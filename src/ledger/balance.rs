@@ -8,6 +8,7 @@ mod find;
 mod lease;
 mod slot;
 mod terms;
+mod users;
 
 use super::cap::{Cap, Counter, Dim, Dims, Measure, Pick, Scope, covered};
 use crate::money::PicoUsd;
@@ -15,11 +16,13 @@ use find::{Definition, Match};
 use foldhash::{HashMap, HashMapExt};
 use slot::Slot;
 use std::sync::Arc;
+use users::Users;
 
 use terms::Held;
 pub use terms::{
     Capped, Crossing, Denied, Full, Grant, Posting, Reason, Requirement, Spend, Standing, Want,
 };
+pub use users::USERS_KEPT_MAX;
 
 /// Every counter's standing.
 #[derive(Debug, Default)]
@@ -40,6 +43,7 @@ pub struct Balances {
     returns: Vec<Posting>,
     crossings: Vec<Crossing>,
     tidy_at: usize,
+    users: Users,
 }
 
 /// Slots kept before those of past windows are looked for.
@@ -72,8 +76,12 @@ impl Balances {
         for (name, slot) in &mut self.slots {
             if covered(name, new) && !covered(name, &Counter::always()) {
                 slot.posted = 0;
+                if !self.leasing {
+                    slot.forget();
+                }
             }
         }
+        self.users.capped = caps.iter().any(|cap| slot::tells(&cap.counter));
         let kept = Counter::always().into_iter().chain(new.iter().cloned());
         let caps = caps.iter().map(|c| (c.counter.clone(), Some(c.clone())));
         for (counter, cap) in kept.map(|c| (c, None)).chain(caps) {
@@ -113,7 +121,8 @@ impl Balances {
         let Some(counter) = Counter::read(name) else {
             return;
         };
-        if id < counter.window.id(&counter.zone, now) {
+        if slot::tells(&counter) || id < counter.window.id(&counter.zone, now) {
+            // What users have spent comes from the store when they ask.
             return;
         }
         let slot = self
@@ -142,7 +151,8 @@ impl Balances {
         let mut capped = Capped::default();
         for place in self.places(dims) {
             let definition = &self.definitions[place];
-            if definition.cap.is_some() && counts(&definition.counter.scope) {
+            let limits = definition.cap.as_ref().is_some_and(|cap| cap.limits(dims));
+            if limits && counts(&definition.counter.scope) {
                 match definition.counter.measure {
                     Measure::Usd => capped.usd = true,
                     Measure::Tokens => capped.tokens = true,
@@ -167,6 +177,9 @@ impl Balances {
     ) -> Result<Grant, Denied> {
         self.tidy(now);
         let matches = self.matches(dims, now);
+        if !self.leasing && self.must_recall(&matches) {
+            return Err(Denied::Unknown);
+        }
         let mut tokens = ask.tokens;
         let mut wants = Vec::new();
         for found in &matches {
@@ -303,7 +316,7 @@ impl Balances {
             let id = slot.counter.window.id(&slot.counter.zone, grant.at);
             let posted = spend.of(slot.counter.measure);
             if slot.id == id {
-                slot.posted += posted;
+                slot.post(posted);
             }
             postings.push(Posting {
                 counter: found.counter,
@@ -317,7 +330,9 @@ impl Balances {
     }
 
     fn note_crossing(&mut self, counter: &Arc<str>) {
-        let Some(slot) = self.slots.get_mut(counter) else {
+        // There may be as many users as they like to name: nobody is told of each.
+        let slot = self.slots.get_mut(counter);
+        let Some(slot) = slot.filter(|slot| slot.known.is_none()) else {
             return;
         };
         for percent in slot.crossed() {
@@ -358,14 +373,16 @@ impl Balances {
 
     /// Forgets counters of past windows once there are many.
     fn tidy(&mut self, now: i64) {
+        self.forget_idle_users();
         if self.slots.len() < self.tidy_at {
             return;
         }
         self.slots
-            .retain(|_, slot| slot.ends_at > now || slot.in_use());
+            .retain(|_, slot| slot.ends_at > now || slot.in_use() || slot.is_awaited());
         for definition in &mut self.definitions {
             definition.names.clear();
         }
+        self.count_users();
         self.tidy_at = (self.slots.len() * 2).max(TIDY_AT);
     }
 }

@@ -68,6 +68,8 @@ pub enum Dim {
     Key,
     /// The caller's session.
     Session,
+    /// The end user whom the request names, as the books name it.
+    User,
     /// The provider.
     Provider,
     /// The model; a pattern with `*` where a cap names it.
@@ -78,11 +80,12 @@ pub enum Dim {
 
 impl Dim {
     /// Every one, the root of the tree first.
-    pub const ALL: [Dim; 7] = [
+    pub const ALL: [Dim; 8] = [
         Dim::Organisation,
         Dim::Team,
         Dim::Key,
         Dim::Session,
+        Dim::User,
         Dim::Provider,
         Dim::Model,
         Dim::Tier,
@@ -96,6 +99,7 @@ impl Dim {
             Dim::Team => "team",
             Dim::Key => "key",
             Dim::Session => "session",
+            Dim::User => "user",
             Dim::Provider => "provider",
             Dim::Model => "model",
             Dim::Tier => "tier",
@@ -108,9 +112,10 @@ impl Dim {
             Dim::Team => 1,
             Dim::Key => 2,
             Dim::Session => 3,
-            Dim::Provider => 4,
-            Dim::Model => 5,
-            Dim::Tier => 6,
+            Dim::User => 4,
+            Dim::Provider => 5,
+            Dim::Model => 6,
+            Dim::Tier => 7,
         }
     }
 }
@@ -126,6 +131,10 @@ pub struct Dims<'a> {
     pub key: String,
     /// Its session; those without one share the unnamed session.
     pub session: &'a str,
+    /// Its end user, as the books name it; those without one share the unnamed user.
+    pub user: &'a str,
+    /// The same as the request names it, which the books may not know: exceptions are for such names.
+    pub user_name: &'a str,
     /// The provider; nothing before it is chosen.
     pub provider: &'a str,
     /// The model; nothing before it is chosen.
@@ -143,6 +152,7 @@ impl Dims<'_> {
             Dim::Team => self.team,
             Dim::Key => &self.key,
             Dim::Session => self.session,
+            Dim::User => self.user,
             Dim::Provider => self.provider,
             Dim::Model => self.model,
             Dim::Tier => self.tier,
@@ -165,7 +175,7 @@ pub enum Pick {
 /// Which attempts count.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Scope {
-    picks: [Pick; 7],
+    picks: [Pick; 8],
     tags: BTreeMap<String, String>,
 }
 
@@ -249,8 +259,8 @@ impl Scope {
         let fits = |dim: Dim| match self.pick(dim) {
             Pick::Any => true,
             _ if unread.contains(&dim) => true,
-            // Nobody's session is a session too: leaving it out dodges nothing.
-            Pick::Each => dim == Dim::Session || !dims.of(dim).is_empty(),
+            // Nobody's session is a session too, as is nobody's user: leaving it out dodges nothing.
+            Pick::Each => matches!(dim, Dim::Session | Dim::User) || !dims.of(dim).is_empty(),
             Pick::Only(pattern) if dim == Dim::Model => like(pattern, dims.model),
             Pick::Only(value) => value == dims.of(dim),
         };
@@ -465,6 +475,8 @@ pub struct Cap {
     pub notify_percent: Vec<u8>,
     /// What the operator calls it; nothing until the caps in force are put together ([`super::tree::in_force`]).
     pub name: String,
+    /// Of the end users whose names are like this pattern, each has this room in the place of what all have; `None` is the room of all.
+    pub users: Option<String>,
 }
 
 /// The share of a cap at which it is told that it fills up, where nobody says another.
@@ -484,6 +496,7 @@ impl Cap {
             at_cap: AtCap::Refuse,
             notify_percent: Vec::new(),
             name: String::new(),
+            users: None,
         }
     }
 
@@ -496,12 +509,37 @@ impl Cap {
         }
     }
 
+    /// Whether it limits an attempt that counts in its counter: an exception limits its own users alone.
+    #[must_use]
+    pub fn limits(&self, dims: &Dims<'_>) -> bool {
+        let own = |pattern: &String| like(pattern, dims.user_name);
+        self.users.as_ref().is_none_or(own)
+    }
+
+    /// Whether it holds in the place of another cap on the same counter: the narrower one does, and of equally narrow ones the lower.
+    #[must_use]
+    pub fn goes_before(&self, other: &Cap) -> bool {
+        let by_users = self.narrowness().cmp(&other.narrowness());
+        by_users.then(other.limit.cmp(&self.limit)).is_gt()
+    }
+
+    /// How narrowly it names users: a name goes before a pattern, a longer pattern before a shorter one, and both before all.
+    fn narrowness(&self) -> usize {
+        match &self.users {
+            None => 0,
+            Some(name) if !name.contains('*') => usize::MAX,
+            Some(pattern) => pattern.len(),
+        }
+    }
+
     /// What one of its counters is called: the cap itself, and where it counts some apart, which of them. `shown` says what a value is
-    /// called, or `None` of one that nobody may see. Sessions are the callers' own words, and those of one key are called the same.
+    /// called, or `None` of one that nobody may see. Sessions and users are the callers' own words, and those of one key are called the
+    /// same.
     #[must_use]
     pub fn label(&self, of: &Counter, shown: &dyn Fn(Dim, &str) -> Option<String>) -> String {
         let apart = |dim: &Dim| *self.counter.scope.pick(*dim) == Pick::Each;
-        let mut dims = Dim::ALL.iter().filter(|d| apart(d) && **d != Dim::Session);
+        let own_words = |dim: &Dim| matches!(dim, Dim::Session | Dim::User);
+        let mut dims = Dim::ALL.iter().filter(|d| apart(d) && !own_words(d));
         let Some(first) = dims.next() else {
             return self.name.clone();
         };
@@ -526,7 +564,10 @@ impl Cap {
         for dim in Dim::ALL {
             match scope.pick(dim) {
                 Pick::Any => {}
-                Pick::Each => words.push(format!("each {}", dim.name())),
+                Pick::Each => words.push(match &self.users {
+                    Some(pattern) if dim == Dim::User => format!("user {pattern}"),
+                    _ => format!("each {}", dim.name()),
+                }),
                 Pick::Only(value) => {
                     let value = key.filter(|_| dim == Dim::Key).unwrap_or(value);
                     words.push(format!("{} {value}", dim.name()));
@@ -618,6 +659,10 @@ impl Cap {
             (_, Some(Dim::Session)) => {
                 self.counter.scope = self.counter.scope.with(Dim::Session, Pick::Each)
             }
+            (_, Some(Dim::User)) => {
+                self.counter.scope = self.counter.scope.with(Dim::User, Pick::Each);
+                self.users = Some(value.to_owned()).filter(|value| !value.is_empty());
+            }
             (_, Some(dim)) if !value.is_empty() => {
                 self.counter.scope = self.counter.scope.with(dim, Pick::Only(value.to_owned()));
             }
@@ -627,7 +672,7 @@ impl Cap {
                 }
                 _ => {
                     return Err(format!(
-                        "\"{word}\" says nothing about a cap; use model=, provider=, tier=, session, tag.NAME=, at_cap=, notify_percent="
+                        "\"{word}\" says nothing about a cap; use model=, provider=, tier=, session, user, user=, tag.NAME=, at_cap=, notify_percent="
                     ));
                 }
             },
@@ -656,9 +701,18 @@ impl Cap {
         if c.zone != Zone::utc() {
             let _ = write!(text, "@{}", c.zone);
         }
-        for dim in [Dim::Session, Dim::Provider, Dim::Model, Dim::Tier] {
+        for dim in [
+            Dim::Session,
+            Dim::User,
+            Dim::Provider,
+            Dim::Model,
+            Dim::Tier,
+        ] {
             let _ = match c.scope.pick(dim) {
                 Pick::Any => Ok(()),
+                Pick::Each if dim == Dim::User && self.users.is_some() => {
+                    write!(text, " user={}", self.users.as_deref().unwrap_or_default())
+                }
                 Pick::Each => write!(text, " {}", dim.name()),
                 Pick::Only(value) => write!(text, " {}={value}", dim.name()),
             };

@@ -51,6 +51,7 @@ impl Ledger {
                 Ok(grant) => return Ok(grant),
                 Err(Denied::Full(full)) => return Err(Refused::Full(full)),
                 Err(Denied::Short(_)) => self.look_and_lease(&look).await?,
+                Err(Denied::Unknown) => (self.recall_and_look(&look).await?, false),
             };
             match denied {
                 Ok(grant) => return Ok(grant),
@@ -61,7 +62,7 @@ impl Ledger {
                     }
                     tokio::time::sleep(OTHERS_LOOK).await;
                 }
-                Err(Denied::Short(_)) => {
+                Err(Denied::Short(_) | Denied::Unknown) => {
                     return Err(Refused::Store("the store gave no lease".into()));
                 }
             }
@@ -91,6 +92,59 @@ impl Ledger {
         }
         Err(Refused::Store(
             "what is leased is gone before it can be used, again and again".into(),
+        ))
+    }
+
+    /// Asks the store what end users have spent of whom nothing is known here: for all at once who wait for that.
+    async fn recall_and_look(
+        self: &Arc<Ledger>,
+        look: &impl Fn(bool) -> Result<Grant, Denied>,
+    ) -> Result<Result<Grant, Denied>, Refused> {
+        for _ in 0..LEASES_MAX {
+            // One at a time: what the one before has asked may be what the next one needs.
+            let turn = self.recalling.clone().lock_owned().await;
+            match look(false) {
+                Err(Denied::Unknown) => {}
+                other => return Ok(other),
+            }
+            let (asked, told) = {
+                // Under the lock: what closes from now on is not in what the store says.
+                let mut balances = self.balances();
+                let asked = balances.take_wanted();
+                let told = self.writer.ask(StoreWork::Recall(asked.clone()));
+                (asked, told)
+            };
+            let ledger = self.clone();
+            // By itself: others wait for the answer, too, when this request has gone away.
+            let recalling = tokio::spawn(async move {
+                let told = told.await;
+                let mut balances = ledger.balances();
+                let outcome = match told {
+                    Ok(Ok(StoreAnswer::Sums(sums))) => {
+                        balances.recalled(&asked, &sums);
+                        Ok(())
+                    }
+                    Ok(Err(why)) => Err(why),
+                    _ => Err("the ledger thread has ended".to_owned()),
+                };
+                if outcome.is_err() {
+                    balances.not_recalled(&asked);
+                }
+                drop(balances);
+                drop(turn);
+                outcome
+            });
+            match recalling.await {
+                Ok(outcome) => outcome.map_err(Refused::Store)?,
+                Err(_) => return Err(Refused::Store("the ledger thread has ended".into())),
+            }
+            match look(false) {
+                Err(Denied::Unknown) => {}
+                other => return Ok(other),
+            }
+        }
+        Err(Refused::Store(
+            "what users have spent is forgotten before it can be used, again and again".into(),
         ))
     }
 

@@ -7,6 +7,9 @@ use super::window::Window;
 use crate::money::PicoUsd;
 use serde_json::{Value, json};
 
+/// Secrets from before rotations that a key may have; of more, those that end first are forgotten.
+pub const OLD_MAX: usize = 32;
+
 /// A virtual key as the ledger keeps it. The secret itself is nowhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Key {
@@ -16,8 +19,8 @@ pub struct Key {
     pub name: String,
     /// SHA-256 of the secret.
     pub hash: [u8; 32],
-    /// SHA-256 of the secret before the last rotation, and until when it works, seconds since 1970.
-    pub old: Option<([u8; 32], i64)>,
+    /// SHA-256 of each secret from before a rotation, and until when it works, seconds since 1970; the latest last.
+    pub old: Vec<([u8; 32], i64)>,
     /// When it was made, seconds since 1970.
     pub created: i64,
     /// When it stops working, seconds since 1970.
@@ -209,7 +212,7 @@ impl KeyAct {
                 let caps = new.caps.iter().map(|cap| cap.clone().for_key(id));
                 let after = Key {
                     id,
-                    old: None,
+                    old: Vec::new(),
                     revoked: false,
                     caps: caps.collect(),
                     ..(**new).clone()
@@ -230,8 +233,15 @@ impl KeyAct {
                 old_until,
             } => {
                 let before = known(name)?;
+                let mut old = before.old.clone();
+                old.push((before.hash, *old_until));
+                while old.len() > OLD_MAX {
+                    // Those that work no more are the first to go.
+                    let first = (0..old.len()).min_by_key(|at| old[*at].1);
+                    first.map(|at| old.remove(at));
+                }
                 let after = Key {
-                    old: Some((before.hash, *old_until)),
+                    old,
                     hash: *hash,
                     ..before.clone()
                 };
@@ -262,7 +272,7 @@ fn described(key: &Key) -> Value {
         bytes.map(|byte| format!("{byte:02x}")).collect::<String>()
     };
     json!({
-        "id": key.id, "name": key.name, "secret": mark(&key.hash), "old_secret": key.old.map(|(hash, _)| mark(&hash)), "old_until": key.old.map(|(_, until)| until),
+        "id": key.id, "name": key.name, "secret": mark(&key.hash), "old_secrets": key.old.iter().map(|(hash, until)| json!({"secret": mark(hash), "until": until})).collect::<Vec<_>>(),
         "created": key.created, "expires": key.expires, "revoked": key.revoked, "paused": key.paused, "private": key.private, "team": key.team,
         "caps": key.caps.iter().map(Cap::text).collect::<Vec<_>>(), "models": key.models,
         "tags": key.tags.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>(),
@@ -364,6 +374,27 @@ mod tests {
         let act = KeyAct::Revoke { name: "bot".into() };
         let why = act.applied(&[key(1, "app")]).expect_err("nobody");
         assert!(why.contains("no key named \"bot\""), "{why}");
+    }
+
+    #[test]
+    fn every_secret_from_before_a_rotation_keeps_its_own_time_and_there_are_not_too_many() {
+        let mut now = key(1, "app");
+        for n in 0..40_u8 {
+            let act = KeyAct::Rotate {
+                name: "app".into(),
+                hash: [100 + n; 32],
+                // Every other one ends early.
+                old_until: if n % 2 == 0 { 10_000 } else { i64::from(n) },
+            };
+            now = act.applied(&[now]).expect("it is there").after;
+        }
+        assert_eq!((now.hash, now.old.len()), ([139; 32], OLD_MAX));
+        let late = now.old.iter().filter(|(_, until)| *until == 10_000);
+        assert_eq!(late.count(), 20, "those that end first have gone");
+        assert!(
+            now.old.contains(&([7; 32], 10_000)),
+            "the first of all still works"
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::forecast::{self, Forecast};
 use super::keyring::KeyAct;
 use super::record::{Attempt, Correction, Opening, Sum, TrueUp};
 use super::report::{self, Query, Report};
+use super::stopped::StoppedSession;
 use super::store::{Kept, Key, Store};
 use super::window::Zone;
 use super::{Ledger, Settings, books, now_ms, pace};
@@ -200,6 +201,33 @@ impl Ledger {
             let key = store.act(&who, now_ms(), &act)?;
             tracing::info!(who, what = act.what(), of = act.name(), "audit");
             Ok(ActedOn::Key(Box::new(key), store.sums()?))
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|e| {
+            Error::new(Kind::Internal, "the ledger cannot be written").detail(e.to_string())
+        })?
+    }
+
+    /// Stops a session, or resumes it. False where it is so already.
+    ///
+    /// # Errors
+    /// The books cannot be written.
+    pub async fn stop_session(
+        &self,
+        who: String,
+        session: StoppedSession,
+        stops: bool,
+    ) -> Result<bool, Error> {
+        let settings = self.settings.clone();
+        let work = move || {
+            let mut store = books::open(&settings)?;
+            let done = store.stop_session(&who, now_ms(), &session, stops)?;
+            let what = if stops {
+                "session stopped"
+            } else {
+                "session resumed"
+            };
+            tracing::info!(who, what, of = session.session, done, "audit");
+            Ok(done)
         };
         tokio::task::spawn_blocking(work).await.map_err(|e| {
             Error::new(Kind::Internal, "the ledger cannot be written").detail(e.to_string())

@@ -29,6 +29,10 @@ pub struct Opening {
     pub team: String,
     /// The caller's session, or nothing.
     pub session: String,
+    /// The end user, as the books name it, or nothing.
+    pub user: String,
+    /// The same as the request has named it; never written down.
+    pub user_name: String,
     /// The tags that count: fixed on the key or demanded by it.
     pub tags: Vec<(String, String)>,
     /// The provider's name.
@@ -68,6 +72,8 @@ impl Opening {
             team: &self.team,
             key: self.key.unwrap_or(0).to_string(),
             session: &self.session,
+            user: &self.user,
+            user_name: &self.user_name,
             provider: &self.provider,
             model: &self.model,
             tier: self.tier.name(),

@@ -143,9 +143,16 @@ fn whose(scope: &Scope) -> String {
         (_, _, Pick::Only(organisation)) => format!("organisation \"{organisation}\""),
         _ => "this flyball".to_owned(),
     };
-    for dim in [Dim::Session, Dim::Provider, Dim::Model, Dim::Tier] {
+    for dim in [
+        Dim::Session,
+        Dim::User,
+        Dim::Provider,
+        Dim::Model,
+        Dim::Tier,
+    ] {
         match scope.pick(dim) {
             Pick::Only(_) if dim == Dim::Session => words.push_str(" on this session"),
+            Pick::Only(_) if dim == Dim::User => words.push_str(" on this end user"),
             Pick::Only(value) => words.push_str(&format!(" on {} \"{value}\"", dim.name())),
             _ => {}
         }

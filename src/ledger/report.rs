@@ -31,6 +31,8 @@ pub enum Dimension {
     Organisation,
     /// The caller's session.
     Session,
+    /// The end user, as the books name it.
+    User,
     /// The rule that decided.
     Rule,
     /// The task.
@@ -61,11 +63,12 @@ pub enum Dimension {
 
 impl Dimension {
     /// Those with a name of their own; beside them there is `tag:NAME`.
-    const NAMED: [(&'static str, Dimension); 16] = [
+    const NAMED: [(&'static str, Dimension); 17] = [
         ("key", Dimension::Key),
         ("team", Dimension::Team),
         ("organisation", Dimension::Organisation),
         ("session", Dimension::Session),
+        ("user", Dimension::User),
         ("rule", Dimension::Rule),
         ("task", Dimension::Task),
         ("tier", Dimension::Tier),
@@ -177,9 +180,10 @@ impl Query {
         self.all().filter_map(Dimension::window).min()
     }
 
-    /// Sessions stand in attempts alone.
+    /// Sessions and users stand in attempts alone.
     fn by_attempt(&self) -> bool {
-        self.all().any(|d| *d == Dimension::Session)
+        self.all()
+            .any(|d| matches!(d, Dimension::Session | Dimension::User))
     }
 
     fn cuts(&self) -> Cuts<'_> {
@@ -206,7 +210,9 @@ impl Query {
             ));
         }
         if self.by_attempt() {
-            notes.push(format!("Before {day} sessions are not known any more."));
+            notes.push(format!(
+                "Before {day} sessions and users are not known any more."
+            ));
         }
         notes
     }
@@ -336,6 +342,13 @@ impl Report {
     }
 }
 
+/// Whose attempt it was, as far as sums do not tell.
+#[derive(Clone, Copy, Default)]
+struct Whose<'a> {
+    session: &'a str,
+    user: &'a str,
+}
+
 /// Adds up what a store says.
 struct Tally<'q> {
     query: &'q Query,
@@ -372,13 +385,13 @@ impl<'q> Tally<'q> {
     }
 
     /// Whether it is asked about at all.
-    fn counts(&mut self, at_ms: i64, session: &str, group: &Group<'_>) -> bool {
+    fn counts(&mut self, at_ms: i64, whose: Whose<'_>, group: &Group<'_>) -> bool {
         let mut only = self.query.only.iter();
-        only.all(|(dimension, wanted)| self.value(dimension, at_ms, session, group) == *wanted)
+        only.all(|(dimension, wanted)| self.value(dimension, at_ms, whose, group) == *wanted)
     }
 
-    fn add(&mut self, at_ms: i64, session: &str, group: &Group<'_>, sums: &Amounts) {
-        if !self.counts(at_ms, session, group) {
+    fn add(&mut self, at_ms: i64, whose: Whose<'_>, group: &Group<'_>, sums: &Amounts) {
+        if !self.counts(at_ms, whose, group) {
             return;
         }
         let query = self.query;
@@ -387,7 +400,7 @@ impl<'q> Tally<'q> {
         self.simulated |= group.simulated;
         let mut values: Vec<String> = Vec::with_capacity(query.by.len());
         for dimension in &query.by {
-            values.push(self.value(dimension, at_ms, session, group));
+            values.push(self.value(dimension, at_ms, whose, group));
         }
         if let Some(row) = self.rows.get_mut(&values) {
             return row.add(&figures);
@@ -399,7 +412,7 @@ impl<'q> Tally<'q> {
         self.rows.entry(values).or_default().add(&figures);
     }
 
-    fn value(&mut self, by: &Dimension, at_ms: i64, session: &str, group: &Group<'_>) -> String {
+    fn value(&mut self, by: &Dimension, at_ms: i64, whose: Whose<'_>, group: &Group<'_>) -> String {
         match by {
             Dimension::Key => match self.keys.get(&group.key) {
                 Some(name) => name.clone(),
@@ -408,7 +421,8 @@ impl<'q> Tally<'q> {
             },
             Dimension::Team => group.team.to_string(),
             Dimension::Organisation => group.organisation.to_string(),
-            Dimension::Session => session.to_owned(),
+            Dimension::Session => whose.session.to_owned(),
+            Dimension::User => whose.user.to_owned(),
             Dimension::Rule => group.rule.to_string(),
             Dimension::Task => group.task.to_string(),
             Dimension::Tier => group.tier.to_string(),
@@ -543,8 +557,13 @@ pub fn attempts(
     store.attempts(query.from_ms..query.to_ms, &mut |attempt| {
         if let Some(closed) = attempt.closed() {
             let (group, _) = rollup::of(&closed);
-            let Opening { at_ms, session, .. } = &attempt.opening;
-            if tally.counts(*at_ms, session, &group) {
+            let Opening {
+                at_ms,
+                session,
+                user,
+                ..
+            } = &attempt.opening;
+            if tally.counts(*at_ms, Whose { session, user }, &group) {
                 each(&closed);
             }
         }
@@ -563,14 +582,19 @@ fn read_held(store: &mut dyn Store, query: &Query) -> Result<Report, Error> {
         match source {
             Source::Sums(grain) => {
                 store.rollups(grain, between, whole, &mut |at_ms, group, sums| {
-                    tally.add(at_ms, "", group, sums);
+                    tally.add(at_ms, Whose::default(), group, sums);
                 })?
             }
             Source::Attempts => store.attempts(between, &mut |attempt| {
                 if let Some(closed) = attempt.closed() {
                     let (group, sums) = rollup::of(&closed);
-                    let Opening { at_ms, session, .. } = &attempt.opening;
-                    tally.add(*at_ms, session, &group, &sums);
+                    let Opening {
+                        at_ms,
+                        session,
+                        user,
+                        ..
+                    } = &attempt.opening;
+                    tally.add(*at_ms, Whose { session, user }, &group, &sums);
                 }
                 true
             })?,

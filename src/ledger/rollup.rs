@@ -12,7 +12,7 @@ pub const HOUR_MS: i64 = 3_600_000;
 /// Milliseconds in a day of UTC.
 pub const DAY_MS: i64 = 24 * HOUR_MS;
 
-/// What attempts of one group have in common. Sessions are not among it: there may be one for each request.
+/// What attempts of one group have in common. Sessions and end users are not among it: there may be one for each request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Group<'a> {
     /// The virtual key's row; 0 in open mode.
@@ -82,7 +82,7 @@ impl Group<'_> {
         serde_json::from_str(text).ok()
     }
 
-    /// Its attempts as caps see them, but for their sessions.
+    /// Its attempts as caps see them, but for their sessions and users.
     #[must_use]
     pub fn dims(&self) -> Dims<'_> {
         Dims {
@@ -90,6 +90,8 @@ impl Group<'_> {
             team: &self.team,
             key: self.key.to_string(),
             session: "",
+            user: "",
+            user_name: "",
             provider: &self.provider,
             model: &self.model,
             tier: &self.tier,
@@ -243,10 +245,12 @@ impl Amounts {
     }
 }
 
-/// Whether groups say all that decides whether an attempt counts in a counter: all but sessions.
+/// Whether groups say all that decides whether an attempt counts in a counter: all but sessions and users.
 #[must_use]
 pub fn tells(counter: &Counter) -> bool {
-    *counter.scope.pick(Dim::Session) == Pick::Any
+    [Dim::Session, Dim::User]
+        .iter()
+        .all(|dim| *counter.scope.pick(*dim) == Pick::Any)
 }
 
 /// The group and the amounts of one attempt.

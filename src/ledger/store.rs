@@ -17,6 +17,7 @@ use super::keyring::KeyAct;
 use super::now_ms;
 use super::record::{Attempt, Closing, Correction, Forfeit, Opening, Sum, TrueUp};
 use super::rollup::{Amounts, Grain, Group};
+use super::stopped::StoppedSession;
 use crate::error::Error;
 use std::ops::Range;
 use std::sync::Arc;
@@ -77,6 +78,8 @@ pub enum StoreWork {
     Close(Arc<Opening>, Box<Closing>, Vec<Posting>),
     /// Parts of caps to set aside.
     Lease(Vec<Want>),
+    /// What is posted in these counters, each in one window, with everything that was handed over before.
+    Recall(Vec<(Arc<str>, i64)>),
     /// Leases that are not needed.
     Return(Vec<Posting>),
     /// The counters that are kept from now on. Those that are new begin with what the attempts of their window add up to.
@@ -115,7 +118,7 @@ pub enum StoreAnswer {
     Done,
     /// Leases, in this epoch of this process. One that is later than that of the wants has given none.
     Leases(u32, Vec<Given>),
-    /// Where new counters begin.
+    /// Where new counters begin, or what was asked of some: those that are nothing may be left out.
     Sums(Vec<Sum>),
     /// The store has heard that this process lives.
     Beat {
@@ -269,6 +272,23 @@ pub trait Store: Send {
     /// # Errors
     /// The store fails.
     fn last_deed(&mut self, what: &str) -> Result<Option<Entry>, Error>;
+    /// The sessions that are stopped.
+    ///
+    /// # Errors
+    /// The store fails.
+    fn stopped(&mut self) -> Result<Vec<StoppedSession>, Error>;
+    /// Stops a session, or resumes it, and notes it in the audit log as the deed of `who` at `at_ms`: both or neither. False where it is so
+    /// already.
+    ///
+    /// # Errors
+    /// The store fails.
+    fn stop_session(
+        &mut self,
+        who: &str,
+        at_ms: i64,
+        session: &StoppedSession,
+        stops: bool,
+    ) -> Result<bool, Error>;
     /// Stores a new key; its `id` is ignored and the real one returned.
     ///
     /// # Errors
@@ -304,6 +324,39 @@ pub trait Store: Send {
 
 /// Whose deed it is where nobody says.
 const HERE: &str = "this process";
+
+/// The secrets of a key from before rotations as they are stored: pairs of a hash in hexadecimal digits and an instant.
+pub(crate) fn old_text(old: &[([u8; 32], i64)]) -> String {
+    let hex = |hash: &[u8; 32]| {
+        hash.iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+    };
+    let pairs: Vec<(String, i64)> = old
+        .iter()
+        .map(|(hash, until)| (hex(hash), *until))
+        .collect();
+    serde_json::to_string(&pairs).expect("texts and numbers are JSON")
+}
+
+/// Those of their stored text; what cannot be read is no secret.
+pub(crate) fn old_read(text: &str) -> Vec<([u8; 32], i64)> {
+    let pairs: Vec<(String, i64)> = serde_json::from_str(text).unwrap_or_default();
+    let read = |(hex, until): (String, i64)| Some((hash_read(&hex)?, until));
+    pairs.into_iter().filter_map(read).collect()
+}
+
+/// A hash from its 64 hexadecimal digits.
+pub(crate) fn hash_read(hex: &str) -> Option<[u8; 32]> {
+    if hex.len() != 64 || !hex.is_ascii() {
+        return None;
+    }
+    let mut hash = [0; 32];
+    for (byte, at) in hash.iter_mut().zip((0..64).step_by(2)) {
+        *byte = u8::from_str_radix(&hex[at..at + 2], 16).ok()?;
+    }
+    Some(hash)
+}
 
 /// The caps of a key as they are stored: each as [`Cap::text`] writes it.
 pub(crate) fn caps_text(caps: &[Cap]) -> String {

@@ -84,8 +84,9 @@ fn name(caps: &mut [Cap], keys: &[Key]) {
 }
 
 fn same_but_zone(a: &Cap, b: &Cap) -> bool {
+    let users = a.users == b.users;
     let (a, b) = (&a.counter, &b.counter);
-    (a.measure, a.window, &a.scope) == (b.measure, b.window, &b.scope)
+    users && (a.measure, a.window, &a.scope) == (b.measure, b.window, &b.scope)
 }
 
 #[cfg(test)]

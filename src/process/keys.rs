@@ -7,6 +7,7 @@ use super::notices::Notices;
 use crate::caller::Callers;
 use crate::exchange::State;
 use crate::ledger::books;
+use crate::ledger::stopped::StoppedSession;
 use crate::ledger::store::{Frozen, Key, Store};
 use crate::ledger::tree::{self, Shared};
 use crate::telemetry::KnownKey;
@@ -36,16 +37,23 @@ struct Now {
     /// The caps of the configuration.
     shared: Shared,
     keys: Vec<Key>,
+    /// Sessions that are stopped.
+    stopped: Vec<StoppedSession>,
     /// The rows of the keys whose caps hold.
     held: HashSet<i64>,
 }
 
 impl Keys {
     /// These keys and caps; nobody is answered before [`Keys::settle`] has let the caps hold.
-    pub(super) fn new(state: Arc<State>, shared: Shared, keys: Vec<Key>) -> Keys {
+    pub(super) fn new(
+        state: Arc<State>,
+        shared: Shared,
+        (keys, stopped): (Vec<Key>, Vec<StoppedSession>),
+    ) -> Keys {
         let now = Now {
             shared,
             keys,
+            stopped,
             held: HashSet::new(),
         };
         let keys = Keys {
@@ -78,6 +86,15 @@ impl Keys {
         now.keys = keys;
         self.behind.store(true, Ordering::SeqCst);
         self.publish(&now);
+    }
+
+    /// Takes over which sessions are stopped; from here on they are refused.
+    fn take_stopped(&self, stopped: Vec<StoppedSession>) {
+        let mut now = self.now();
+        if now.stopped != stopped {
+            now.stopped = stopped;
+            self.publish(&now);
+        }
     }
 
     /// Lets the caps hold, and then answers the keys that have waited for theirs.
@@ -132,6 +149,7 @@ impl Keys {
         let waits = |k: &&Key| !now.held.contains(&k.id);
         let waiting = now.keys.iter().filter(waits).map(|k| k.id).collect();
         let callers = Callers::new(now.keys.clone()).waiting(waiting);
+        let callers = callers.stopped(&now.stopped);
         self.state.callers.store(Arc::new(callers));
         self.show(now);
     }
@@ -217,6 +235,9 @@ impl Follower {
     }
 }
 
+/// What is read again and again.
+type Read = (Vec<Key>, Vec<Frozen>, Vec<StoppedSession>);
+
 /// The books as the thread reads them: opened when they can be, and what is wrong with them is said once.
 #[derive(Default)]
 struct Books {
@@ -227,7 +248,8 @@ struct Books {
 impl Books {
     fn look(&mut self, keys: &Keys) {
         match self.read(keys) {
-            Ok((list, frozen)) => {
+            Ok((list, frozen, stopped)) => {
+                keys.take_stopped(stopped);
                 self.complained = false;
                 keys.state.ledger.take_frozen(frozen);
                 let same = list == keys.now().keys;
@@ -243,7 +265,7 @@ impl Books {
         }
     }
 
-    fn read(&mut self, keys: &Keys) -> Result<(Vec<Key>, Vec<Frozen>), String> {
+    fn read(&mut self, keys: &Keys) -> Result<Read, String> {
         let said = |e: crate::error::Error| e.detail;
         let books = match &mut self.open {
             Some(books) => books,
@@ -252,6 +274,7 @@ impl Books {
                 .insert(books::open(keys.state.ledger.settings()).map_err(said)?),
         };
         let list = books.keys().map_err(said)?;
-        Ok((list, books.frozen().map_err(said)?))
+        let frozen = books.frozen().map_err(said)?;
+        Ok((list, frozen, books.stopped().map_err(said)?))
     }
 }

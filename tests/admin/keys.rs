@@ -10,17 +10,17 @@ use serde_json::{Value, json};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-const TOKEN: (&str, &str) = ("authorization", "Bearer open-sesame");
+pub const TOKEN: (&str, &str) = ("authorization", "Bearer open-sesame");
 const ASK: &str = r#"{"model":"auto","messages":[{"role":"user","content":"hello"}]}"#;
 
 /// A flyball whose admin API takes the token `open-sesame`.
-async fn started(more: &str) -> Flyball {
+pub async fn started(more: &str) -> Flyball {
     let dir = tempfile::tempdir().expect("a folder");
     std::fs::write(dir.path().join("token"), "open-sesame\n").expect("a file");
     Flyball::start_in(dir, &format!("admin_token = \"file:token\"\n{more}")).await
 }
 
-async fn call(flyball: &Flyball, method: &str, path: &str, body: &str) -> Answer {
+pub async fn call(flyball: &Flyball, method: &str, path: &str, body: &str) -> Answer {
     let length = body.len();
     let text = format!(
         "{method} /admin/v1{path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: {}\r\nx-flyball-actor: alice\r\ncontent-length: {length}\r\n\r\n{body}",
@@ -33,7 +33,7 @@ async fn call(flyball: &Flyball, method: &str, path: &str, body: &str) -> Answer
 }
 
 /// Makes a key and gives its secret.
-async fn made(flyball: &Flyball, body: &Value) -> String {
+pub async fn made(flyball: &Flyball, body: &Value) -> String {
     let got = call(flyball, "POST", "/keys", &body.to_string()).await;
     assert_eq!(got.status, 201, "{}", got.body);
     // From the answer on the key works, and nobody is answered without one.
@@ -50,6 +50,11 @@ async fn status(flyball: &Flyball, secret: &str) -> u16 {
 async fn comes_to(flyball: &Flyball, secret: &str, expected: u16) {
     let what = format!("the key is answered with {expected}");
     until_asked(&what, async || status(flyball, secret).await == expected).await;
+}
+
+/// Waits for what another process has done.
+pub async fn comes_to_session(done: impl AsyncFnMut() -> bool) {
+    until_asked("the session is answered otherwise", done).await;
 }
 
 /// The audit log's entries about keys.
@@ -312,15 +317,18 @@ async fn twenty_rotations_and_reloads_under_load_refuse_nobody_and_lose_no_cent(
     let flyball = started(&toml).await;
     let secret = made(&flyball, &json!({"name": "app", "caps": ["100usd/day"]})).await;
     comes_to(&flyball, &secret, 200).await;
+    // One caller stays with the first secret, which has a grace time of its own.
+    let first = secret.clone();
     let secrets = tokio::sync::watch::channel((0_usize, secret)).0;
-    // Which secret each caller uses: no more than two work at a time, so the next rotation waits until nobody uses an older one.
+    // Which secret the others use: each rotation waits until all have seen it.
     let uses: Vec<AtomicUsize> = (0..8).map(|_| AtomicUsize::new(0)).collect();
     let stop = tokio::sync::watch::channel(false).0;
     let flyball = &flyball;
-    let load = async |uses: &AtomicUsize| {
+    let load = async |(nth, uses): (usize, &AtomicUsize)| {
         let mut answered = 0_usize;
         while !*stop.borrow() {
-            let (number, secret) = secrets.borrow().clone();
+            let (number, latest) = secrets.borrow().clone();
+            let secret = if nth == 0 { first.clone() } else { latest };
             uses.store(number, SeqCst);
             let status = status(flyball, &secret).await;
             assert_eq!(status, 200, "a key that works was refused");
@@ -351,7 +359,7 @@ async fn twenty_rotations_and_reloads_under_load_refuse_nobody_and_lose_no_cent(
         stop.send_replace(true);
         0
     };
-    let (answered, _) = tokio::join!(join_all(uses.iter().map(load)), rotate());
+    let (answered, _) = tokio::join!(join_all(uses.iter().enumerate().map(load)), rotate());
     let answered: usize = answered.into_iter().sum();
     assert!(answered > 100, "there was a load: {answered}");
     flyball.books_are_right().await;

@@ -1,6 +1,7 @@
 //! The admin listener as those meet it who ask it: the page, what it is made of, and who is refused.
 
 mod keys;
+mod sessions;
 
 use crate::client::{Answer, get, post, raw};
 use crate::flyball::{Flyball, make_key, overrides};

@@ -1,12 +1,14 @@
 //! Caps that hold.
 
 mod arms;
+mod guard;
 mod inside;
 mod limits;
 mod media;
 mod refusals;
 mod tiers;
 mod tree;
+mod users;
 
 use crate::client::{get, post};
 use crate::flyball::{Flyball, compatible, make_key};

@@ -366,7 +366,7 @@ fn a_month_that_cannot_be_made_says_why_and_leaves_nothing() {
 fn a_disk_that_is_full_is_told_and_nothing_half_made_stays() {
     // Files may not grow beyond so many blocks of 512 bytes, which a program sees as it sees a full disk.
     for (blocks, what) in [
-        ("300", "the books cannot be written: "),
+        ("400", "the books cannot be written: "),
         ("3000", "month/metrics.om: "),
     ] {
         let dir = tempfile::tempdir().expect("a folder");

@@ -7,6 +7,7 @@ mod lookups;
 mod outcomes;
 mod replicas;
 mod sums;
+mod users;
 
 use flyball::ledger::audit::Verifier;
 use flyball::ledger::balance::{Posting, Want};
@@ -465,7 +466,7 @@ fn keys_are_made_rotated_and_revoked_and_keep_everything_that_they_say() {
         let all = store.keys().expect("read");
         let rotated = Key {
             hash: [4; 32],
-            old: Some(([1; 32], 77)),
+            old: vec![([1; 32], 77)],
             caps: Vec::new(),
             ..key
         };
@@ -651,5 +652,37 @@ fn a_frozen_model_stays_frozen_until_it_is_allowed_again() {
             !store.unfreeze("p", "m").expect("written") && store.frozen().expect("read").is_empty(),
             "{which}"
         );
+    });
+}
+
+#[test]
+fn a_stopped_session_is_kept_with_the_deed_or_not_at_all() {
+    each_store(|name, open| {
+        let mut store = open();
+        let session = |key| flyball::ledger::stopped::StoppedSession {
+            session: "night".into(),
+            key,
+            since: AT,
+        };
+        for (key, stops, done) in [
+            (Some(1), true, true),
+            (Some(1), true, false),
+            (None, true, true),
+            (Some(1), false, true),
+            (Some(1), false, false),
+        ] {
+            let told = store.stop_session("alice", AT * 1_000, &session(key), stops);
+            assert_eq!(told.expect("stopped"), done, "{name}: {key:?} {stops}");
+        }
+        drop(store);
+        let mut store = open();
+        assert_eq!(store.stopped().expect("read"), [session(None)], "{name}");
+        let mut deeds = Vec::new();
+        let each = &mut |entry: flyball::ledger::audit::Entry| {
+            deeds.push(entry.line);
+            true
+        };
+        store.audit(0, each).expect("read");
+        assert_eq!(deeds.len(), 3, "{name}: {deeds:?}");
     });
 }

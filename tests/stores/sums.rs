@@ -241,6 +241,7 @@ fn value(attempt: &Attempt, by: &Dimension, zone: &jiff::tz::TimeZone) -> String
         Dimension::Team => o.team.clone(),
         Dimension::Organisation => o.organisation.clone(),
         Dimension::Session => o.session.clone(),
+        Dimension::User => o.user.clone(),
         Dimension::Rule => o.rule.clone(),
         Dimension::Task => o.task.clone(),
         Dimension::Tier => o.tier.name().into(),
@@ -769,7 +770,9 @@ fn a_bill_moves_an_attempt_from_one_cause_to_another_and_out_of_what_is_provisio
 
 /// What a flyball of before would have made of this shared ledger.
 const OLDER: &str = "DROP TABLE fb_audit;
-    ALTER TABLE fb_key DROP COLUMN paused;
+    ALTER TABLE fb_key DROP COLUMN paused, DROP COLUMN old;
+    DROP TABLE fb_stopped;
+    ALTER TABLE fb_attempt DROP COLUMN end_user;
     DROP TABLE fb_rollup_group, fb_rollup_hour, fb_rollup_day, fb_kept, fb_carried, fb_outcome;
     DROP INDEX fb_attempt_from;
     ALTER TABLE fb_attempt DROP COLUMN baseline_model, DROP COLUMN baseline_effort, DROP COLUMN cause, DROP COLUMN cache_discount;

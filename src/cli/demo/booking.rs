@@ -245,6 +245,8 @@ impl<'p> Booking<'p> {
             organisation: self.teams.get(ask.app.team).cloned().unwrap_or_default(),
             team: ask.app.team.to_owned(),
             session: ask.session.clone(),
+            user: String::new(),
+            user_name: String::new(),
             tags: ask.app.tags.iter().map(owned).collect(),
             provider: one.model.provider.to_owned(),
             model: one.model.name.to_owned(),

@@ -1,7 +1,7 @@
 //! Which counters an attempt counts in, and under which limit.
 
 use super::Balances;
-use super::slot::Slot;
+use super::slot::{Known, Slot};
 use crate::ledger::cap::{AtCap, Cap, Counter, Dim, Dims, Pick};
 use foldhash::HashMap;
 use std::sync::Arc;
@@ -41,15 +41,17 @@ impl Balances {
             }
             let counter = self.counter_of(place, dims, now);
             let cap = self.definitions[place].cap.as_ref();
+            let cap = cap.filter(|cap| cap.limits(dims));
             let (limit, at_cap) = (
                 cap.map(|c| c.limit),
                 cap.map_or(AtCap::Refuse, |c| c.at_cap),
             );
             match found.iter_mut().find(|m| m.counter == counter) {
                 Some(same) => {
-                    let lower = same.limit.is_none()
-                        || limit.is_some_and(|l| same.limit.is_some_and(|s| l < s));
-                    if limit.is_some() && lower {
+                    let other = self.definitions[same.definition].cap.as_ref();
+                    let other = other.filter(|_| same.limit.is_some());
+                    let goes_before = |cap: &Arc<Cap>| other.is_none_or(|o| cap.goes_before(o));
+                    if cap.is_some_and(goes_before) {
                         (same.limit, same.at_cap, same.definition) = (limit, at_cap, place);
                     }
                 }
@@ -66,6 +68,7 @@ impl Balances {
                 .slots
                 .get_mut(&found.counter)
                 .expect("counter_of makes it");
+            slot.needed_in = self.users.round;
             if let Some(left_over) = slot.roll(&found.counter, now, self.epoch) {
                 self.returns.push(left_over);
             }
@@ -85,11 +88,17 @@ impl Balances {
         let name = match self.slots.get_key_value(&name) {
             Some((known, _)) => known.clone(),
             None => {
-                self.slots.insert(name.clone(), Slot::new(counter, now));
+                let mut slot = Slot::new(counter, now);
+                if self.leasing {
+                    // With its first lease the store says what is posted.
+                    slot.known = slot.known.map(|_| Known::All);
+                }
+                self.users.kept += usize::from(slot.known.is_some());
+                self.slots.insert(name.clone(), slot);
                 name
             }
         };
-        if let Some(cap) = &definition.cap {
+        if let Some(cap) = definition.cap.as_ref().filter(|cap| cap.limits(dims)) {
             self.slots.get_mut(&name).expect("just made").cap(cap);
         }
         definition.names.insert(self.subject.clone(), name.clone());

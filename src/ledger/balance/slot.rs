@@ -1,8 +1,26 @@
 //! One counter's standing in its current window.
 
 use super::terms::{Denied, Full, Held, Posting, Reason, Standing, Want};
-use crate::ledger::cap::{AtCap, Cap, Counter};
+use crate::ledger::cap::{AtCap, Cap, Counter, Dim, Pick};
 use std::sync::Arc;
+
+/// Whether what a user's counter has spent is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    /// No. What is spent meanwhile is in the books when they are asked.
+    Not,
+    /// No, and somebody waits for it.
+    Wanted,
+    /// The books have been asked. What is spent meanwhile comes on top of what they say.
+    Asked,
+    /// Yes.
+    All,
+}
+
+/// Whether a counter, or each of those of a kind, is of one end user.
+pub(super) fn tells(counter: &Counter) -> bool {
+    *counter.scope.pick(Dim::User) != Pick::Any
+}
 
 #[derive(Debug)]
 pub(super) struct Slot {
@@ -21,6 +39,10 @@ pub(super) struct Slot {
     pub(super) cap: Option<Arc<Cap>>,
     told: Told,
     pub(super) session_counted: Option<i64>,
+    /// Of an end user's counter, whether what it has spent is known here; nothing of others, which always are.
+    pub(super) known: Option<Known>,
+    /// In which round it was last needed.
+    pub(super) needed_in: u64,
 }
 
 /// How much of a cap was told in one window.
@@ -39,6 +61,8 @@ impl Slot {
             .ends_at(&counter.zone, id)
             .unwrap_or(i64::MAX);
         Slot {
+            known: tells(&counter).then_some(Known::Not),
+            needed_in: 0,
             counter,
             id,
             ends_at,
@@ -54,9 +78,10 @@ impl Slot {
         }
     }
 
-    /// Takes note of a cap; the lowest counts.
+    /// Takes note of a cap; the narrowest counts, and of those the lowest.
     pub(super) fn cap(&mut self, cap: &Arc<Cap>) {
-        if self.limit.is_none_or(|l| cap.limit < l) {
+        let other = self.cap.as_ref();
+        if other.is_none_or(|other| cap.goes_before(other)) {
             (self.limit, self.cap) = (Some(cap.limit), Some(Arc::clone(cap)));
         }
     }
@@ -87,6 +112,8 @@ impl Slot {
     pub(super) fn roll_to(&mut self, id: i64) {
         if id > self.id {
             self.id = id;
+            // Whatever is spent in a window that has just begun is spent here.
+            self.known = self.known.map(|_| Known::All);
             let ends = self.counter.window.ends_at(&self.counter.zone, id);
             self.ends_at = ends.unwrap_or(i64::MAX);
             (self.posted, self.reserved, self.reserved_leased) = (0, 0, 0);
@@ -115,7 +142,7 @@ impl Slot {
     /// Ends a hold of this window; gives how much of the lease is used up.
     pub(super) fn close(&mut self, held: &Held, spent: i128, epoch: u32) -> i128 {
         self.reserved -= held.amount;
-        self.posted += spent;
+        self.post(spent);
         if !held.leased {
             return 0;
         }
@@ -239,6 +266,25 @@ impl Slot {
             lease: self.lease,
             cap: self.cap.clone(),
         }
+    }
+}
+
+impl Slot {
+    /// So much is spent for good.
+    pub(super) fn post(&mut self, amount: i128) {
+        if !matches!(self.known, Some(Known::Not | Known::Wanted)) {
+            self.posted += amount;
+        }
+    }
+
+    /// What was known is not known any more.
+    pub(super) fn forget(&mut self) {
+        self.known = self.known.map(|_| Known::Not);
+    }
+
+    /// Somebody waits for what the store says of it.
+    pub(super) fn is_awaited(&self) -> bool {
+        matches!(self.known, Some(Known::Wanted | Known::Asked))
     }
 }
 

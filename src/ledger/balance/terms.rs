@@ -189,6 +189,8 @@ pub enum Denied {
     Full(Box<Full>),
     /// Leases are too small; the store may have more.
     Short(Vec<Want>),
+    /// What an end user has spent is not known here; the store knows.
+    Unknown,
 }
 
 /// One counter's standing.

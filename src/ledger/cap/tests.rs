@@ -6,6 +6,8 @@ fn dims<'a>(key: &str, model: &'a str, tags: &'a [(String, String)]) -> Dims<'a>
         team: "red",
         key: key.into(),
         session: "s1",
+        user: "",
+        user_name: "",
         provider: "openai",
         model,
         tier: "standard",
@@ -22,6 +24,8 @@ fn a_cap_is_written_as_it_is_read() {
         "60requests/minute session model=gpt-* tag.project=x",
         "1usd/total provider=openai tier=reasoning at_cap=local soft_percent=50",
         "1usd/week notify_percent=50,80,100",
+        "1usd/day user",
+        "5usd/day user=vip-* model=gpt-*",
     ] {
         assert_eq!(Cap::parse(text).expect(text).text(), text);
     }
@@ -112,6 +116,8 @@ fn what_a_scope_says_must_all_hold() {
     let nobody = Dims {
         team: "",
         session: "",
+        user: "",
+        user_name: "",
         ..here
     };
     assert!(

@@ -60,7 +60,7 @@ impl<T> Column<T> {
 
 /// Written when an attempt opens.
 #[rustfmt::skip]
-pub(super) const OPENING: [Column<Opening>; 22] = [
+pub(super) const OPENING: [Column<Opening>; 23] = [
     Column::new("attempt", ColumnKind::Text, |o| text(&o.attempt), |o, v| o.attempt = v.text()),
     Column::new("request", ColumnKind::Text, |o| text(&o.request), |o, v| o.request = v.text()),
     Column::new("at_ms", ColumnKind::Integer, |o| ColumnValue::Integer(o.at_ms), |o, v| o.at_ms = v.integer()),
@@ -69,6 +69,7 @@ pub(super) const OPENING: [Column<Opening>; 22] = [
     Column::new("organisation", ColumnKind::Text, |o| text(&o.organisation), |o, v| o.organisation = v.text()),
     Column::new("team", ColumnKind::Text, |o| text(&o.team), |o, v| o.team = v.text()),
     Column::new("session", ColumnKind::Text, |o| text(&o.session), |o, v| o.session = v.text()),
+    Column::new("end_user", ColumnKind::Text, |o| text(&o.user), |o, v| o.user = v.text()),
     Column::new("tags", ColumnKind::Pairs, |o| ColumnValue::Pairs(Cow::Borrowed(&o.tags)), |o, v| o.tags = v.pairs()),
     Column::new("provider", ColumnKind::Text, |o| text(&o.provider), |o, v| o.provider = v.text()),
     Column::new("model", ColumnKind::Text, |o| text(&o.model), |o, v| o.model = v.text()),
@@ -285,6 +286,8 @@ mod tests {
             organisation: "o".into(),
             team: "t".into(),
             session: "s".into(),
+            user: "u".into(),
+            user_name: String::new(),
             tags: vec![("k".into(), "v".into())],
             provider: "p".into(),
             model: "m".into(),

@@ -8,6 +8,7 @@ mod batches;
 mod keys;
 mod read;
 mod schema;
+mod stopped;
 mod tls;
 mod write;
 
@@ -20,6 +21,7 @@ use crate::ledger::judged::JudgedAnswer;
 use crate::ledger::keyring::KeyAct;
 use crate::ledger::record::{Attempt, Correction, Forfeit, Sum, TrueUp};
 use crate::ledger::rollup::{Amounts, Grain, Group};
+use crate::ledger::stopped::StoppedSession;
 use postgres::Client;
 use postgres::error::SqlState;
 use secrecy::{ExposeSecret, SecretString};
@@ -371,6 +373,20 @@ impl Store for Postgres {
                 Err(told(e))
             }
         }
+    }
+
+    fn stopped(&mut self) -> Result<Vec<StoppedSession>, Error> {
+        self.read(stopped::all)
+    }
+
+    fn stop_session(
+        &mut self,
+        who: &str,
+        at_ms: i64,
+        session: &StoppedSession,
+        stops: bool,
+    ) -> Result<bool, Error> {
+        self.read(|c| stopped::stop(c, (who, at_ms), session, stops))
     }
 
     fn note(&mut self, deed: &Deed) -> Result<(i64, [u8; 32]), Error> {

@@ -7,6 +7,7 @@ mod batches;
 mod keys;
 mod read;
 mod schema;
+mod stopped;
 mod write;
 
 pub(in crate::ledger) use batches::open as open_batches;
@@ -21,6 +22,7 @@ use crate::ledger::judged::JudgedAnswer;
 use crate::ledger::keyring::KeyAct;
 use crate::ledger::record::{Attempt, Correction, Forfeit, Sum, TrueUp};
 use crate::ledger::rollup::{Amounts, Grain, Group};
+use crate::ledger::stopped::StoppedSession;
 use foldhash::{HashMap, HashMapExt};
 use rusqlite::{Connection, OpenFlags};
 use std::collections::BTreeMap;
@@ -236,6 +238,21 @@ impl Store for Sqlite {
 
     fn act(&mut self, who: &str, at_ms: i64, act: &KeyAct) -> Result<Key, Error> {
         keys::act(&mut self.db, who, at_ms, act)
+    }
+
+    fn stopped(&mut self) -> Result<Vec<StoppedSession>, Error> {
+        self.tell(stopped::all(&self.db))
+    }
+
+    fn stop_session(
+        &mut self,
+        who: &str,
+        at_ms: i64,
+        session: &StoppedSession,
+        stops: bool,
+    ) -> Result<bool, Error> {
+        let done = stopped::stop(&mut self.db, (who, at_ms), session, stops);
+        self.tell(done)
     }
 
     fn note(&mut self, deed: &Deed) -> Result<(i64, [u8; 32]), Error> {

@@ -1,13 +1,13 @@
 //! Virtual keys and the audit log in the shared store.
 
-use super::super::{Key, caps_text};
+use super::super::{Key, caps_text, old_text};
 use super::read;
 use crate::ledger::audit::{BEGINNING, Deed, Entry, seal};
 use crate::ledger::keyring::{Acted, KeyAct};
 use postgres::{Client, GenericClient, Row};
 
 /// Whoever holds this lock is the only one who changes keys and adds to the audit log; both can be read meanwhile.
-const ALONE: &str = "LOCK TABLE fb_audit IN SHARE ROW EXCLUSIVE MODE";
+pub(super) const ALONE: &str = "LOCK TABLE fb_audit IN SHARE ROW EXCLUSIVE MODE";
 
 /// Does it and notes it, or neither.
 pub(super) fn act(
@@ -36,9 +36,8 @@ fn write(c: &mut impl GenericClient, key: Key) -> Result<Key, postgres::Error> {
     let models = json(serde_json::to_string(&key.models));
     let tags = json(serde_json::to_string(&key.tags));
     let required = json(serde_json::to_string(&key.required_tags));
-    let (old_hash, old_until) = key.old.unzip();
-    let old_hash = old_hash.as_ref().map(<[u8; 32]>::as_slice);
-    let columns: [&(dyn postgres::types::ToSql + Sync); 14] = [
+    let old = old_text(&key.old);
+    let columns: [&(dyn postgres::types::ToSql + Sync); 13] = [
         &key.name,
         &hash,
         &key.created,
@@ -51,16 +50,15 @@ fn write(c: &mut impl GenericClient, key: Key) -> Result<Key, postgres::Error> {
         &required,
         &key.revoked,
         &key.paused,
-        &old_hash,
-        &old_until,
+        &old,
     ];
     let id = if key.id == 0 {
-        let text = "INSERT INTO fb_key (name, hash, created, expires, private, team, caps, models, tags, required_tags, revoked, paused, old_hash, old_until)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) RETURNING id";
+        let text = "INSERT INTO fb_key (name, hash, created, expires, private, team, caps, models, tags, required_tags, revoked, paused, old)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING id";
         c.query_one(text, &columns)?.get(0)
     } else {
         let text = "UPDATE fb_key SET name = $1, hash = $2, created = $3, expires = $4, private = $5, team = $6, caps = $7, models = $8, tags = $9,
-            required_tags = $10, revoked = $11, paused = $12, old_hash = $13, old_until = $14 WHERE id = $15";
+            required_tags = $10, revoked = $11, paused = $12, old = $13 WHERE id = $14";
         let mut all = columns.to_vec();
         all.push(&key.id);
         c.execute(text, &all)?;
@@ -71,7 +69,10 @@ fn write(c: &mut impl GenericClient, key: Key) -> Result<Key, postgres::Error> {
 }
 
 /// Seals a deed and adds it, while nobody else does.
-fn append(c: &mut impl GenericClient, deed: &Deed) -> Result<(i64, [u8; 32]), postgres::Error> {
+pub(super) fn append(
+    c: &mut impl GenericClient,
+    deed: &Deed,
+) -> Result<(i64, [u8; 32]), postgres::Error> {
     let last = c.query_opt(
         "SELECT number, seal FROM fb_audit ORDER BY number DESC LIMIT 1",
         &[],

@@ -2,7 +2,7 @@
 
 use super::super::columns::{self, ColumnKind, ColumnValue};
 use super::super::sums;
-use super::super::{Frozen, Kept, Key, caps_read};
+use super::super::{Frozen, Kept, Key, caps_read, old_read};
 use crate::arm::Effort;
 use crate::ledger::cap::Counter;
 use crate::ledger::judged::{JudgedAnswer, JudgedBy};
@@ -121,7 +121,7 @@ pub(super) fn frozen(c: &mut impl GenericClient) -> Result<Vec<Frozen>, postgres
 
 pub(super) fn keys(c: &mut impl GenericClient) -> Result<Vec<Key>, postgres::Error> {
     let rows = c.query(
-        "SELECT id, name, hash, created, expires, revoked, private, team, caps, models, tags, required_tags, old_hash, old_until, paused FROM fb_key ORDER BY id",
+        "SELECT id, name, hash, created, expires, revoked, private, team, caps, models, tags, required_tags, old, paused FROM fb_key ORDER BY id",
         &[],
     )?;
     Ok(rows.iter().map(key).collect())
@@ -130,18 +130,17 @@ pub(super) fn keys(c: &mut impl GenericClient) -> Result<Vec<Key>, postgres::Err
 fn key(r: &Row) -> Key {
     let hash = |bytes: &[u8]| <[u8; 32]>::try_from(bytes).unwrap_or_default();
     let id = r.get(0);
-    let old: Option<&[u8]> = r.get(12);
     // A key whose caps cannot be read must not be one without caps: it is as good as revoked.
     let caps = caps_read(id, r.get(8));
     Key {
         id,
         name: r.get(1),
         hash: hash(r.get(2)),
-        old: old.map(hash).zip(r.get::<_, Option<i64>>(13)),
+        old: old_read(r.get(12)),
         created: r.get(3),
         expires: r.get(4),
         revoked: r.get::<_, bool>(5) || caps.is_err(),
-        paused: r.get(14),
+        paused: r.get(13),
         private: r.get(6),
         team: r.get(7),
         caps: caps.unwrap_or_default(),

@@ -152,6 +152,10 @@ fn one<'w>(
                 given.collect::<Result<_, _>>()?,
             ));
         }
+        StoreWork::Recall(asked) => {
+            apply(tx, life.id, &mut changes.counters)?;
+            return Ok(StoreAnswer::Sums(recall(tx, asked)?));
+        }
         StoreWork::Define { counters, now } => {
             apply(tx, life.id, &mut changes.counters)?;
             return Ok(StoreAnswer::Sums(define(tx, counters, *now)?));
@@ -175,6 +179,26 @@ fn one<'w>(
         StoreWork::Flush | StoreWork::PagesMax(_) => {}
     }
     Ok(StoreAnswer::Done)
+}
+
+/// As in the embedded store, for one that leases nothing.
+fn recall(
+    tx: &mut Transaction<'_>,
+    asked: &[(Arc<str>, i64)],
+) -> Result<Vec<Sum>, postgres::Error> {
+    let text = "SELECT posted::text FROM fb_counter WHERE name = $1 AND id = $2";
+    let mut found = Vec::with_capacity(asked.len());
+    for (counter, id) in asked {
+        if let Some(row) = tx.query_opt(text, &[&&**counter, id])? {
+            found.push(Sum {
+                counter: counter.to_string(),
+                id: *id,
+                posted: read::amount(&row, 0),
+                leased: 0,
+            });
+        }
+    }
+    Ok(found)
 }
 
 /// As in the embedded store.

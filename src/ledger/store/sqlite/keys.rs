@@ -1,6 +1,6 @@
 //! Virtual keys in the store.
 
-use super::super::{Key, caps_read, caps_text};
+use super::super::{Key, caps_read, caps_text, old_read, old_text};
 use super::{audit, failed};
 use crate::error::Error;
 use crate::ledger::keyring::{Acted, KeyAct};
@@ -29,16 +29,15 @@ pub(super) fn act(db: &mut Connection, who: &str, at_ms: i64, act: &KeyAct) -> R
 /// A new row where it has none yet.
 fn write(db: &Connection, key: Key) -> rusqlite::Result<Key> {
     let id = (key.id != 0).then_some(key.id);
-    let (old_hash, old_until) = key.old.unzip();
     db.execute(
-        "INSERT INTO key (id, name, hash, created, expires, private, team, caps, models, tags, required_tags, revoked, paused, old_hash, old_until)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+        "INSERT INTO key (id, name, hash, created, expires, private, team, caps, models, tags, required_tags, revoked, paused, old)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
          ON CONFLICT (id) DO UPDATE SET name = ?2, hash = ?3, created = ?4, expires = ?5, private = ?6, team = ?7, caps = ?8, models = ?9, tags = ?10,
-         required_tags = ?11, revoked = ?12, paused = ?13, old_hash = ?14, old_until = ?15",
+         required_tags = ?11, revoked = ?12, paused = ?13, old = ?14",
         params![
             id, key.name, key.hash, key.created, key.expires, key.private, key.team,
             caps_text(&key.caps), json(&key.models), json(&key.tags), json(&key.required_tags),
-            key.revoked, key.paused, old_hash, old_until
+            key.revoked, key.paused, old_text(&key.old)
         ],
     )?;
     let id = id.unwrap_or_else(|| db.last_insert_rowid());
@@ -52,7 +51,7 @@ fn json<T: serde::Serialize>(list: &[T]) -> String {
 
 pub(super) fn all(db: &Connection) -> rusqlite::Result<Vec<Key>> {
     db.prepare_cached(
-        "SELECT id, name, hash, created, expires, revoked, private, team, caps, models, tags, required_tags, old_hash, old_until, paused
+        "SELECT id, name, hash, created, expires, revoked, private, team, caps, models, tags, required_tags, old, paused
          FROM key ORDER BY id",
     )?
     .query_map([], key)?
@@ -62,16 +61,16 @@ pub(super) fn all(db: &Connection) -> rusqlite::Result<Vec<Key>> {
 fn key(row: &Row<'_>) -> rusqlite::Result<Key> {
     let id = row.get(0)?;
     let caps: String = row.get(8)?;
-    let old: Option<[u8; 32]> = row.get(12)?;
+    let old: String = row.get(12)?;
     Ok(Key {
         id,
         name: row.get(1)?,
         hash: row.get(2)?,
-        old: old.zip(row.get::<_, Option<i64>>(13)?),
+        old: old_read(&old),
         created: row.get(3)?,
         expires: row.get(4)?,
         revoked: row.get(5)?,
-        paused: row.get(14)?,
+        paused: row.get(13)?,
         private: row.get(6)?,
         team: row.get(7)?,
         caps: caps_read(id, &caps)

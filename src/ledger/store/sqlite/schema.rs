@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What this flyball writes.
-pub const SCHEMA_VERSION: i64 = 10;
+pub const SCHEMA_VERSION: i64 = 13;
 
 /// `MIGRATIONS[n]` leads from version n to n + 1.
-const MIGRATIONS: [&str; 10] = [
+const MIGRATIONS: [&str; 13] = [
     // 1: attempts, what they add up to, and keys.
     "CREATE TABLE key (
         id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, hash BLOB NOT NULL UNIQUE, created INTEGER NOT NULL,
@@ -94,6 +94,13 @@ const MIGRATIONS: [&str; 10] = [
     "CREATE TABLE outcome (id INTEGER PRIMARY KEY, request TEXT NOT NULL, model TEXT NOT NULL, effort TEXT NOT NULL, judged_by TEXT NOT NULL, task TEXT NOT NULL, difficulty_milli INTEGER NOT NULL,
         score_ppm INTEGER NOT NULL, cost INTEGER, seen_ppm INTEGER NOT NULL, at_ms INTEGER NOT NULL, key INTEGER) STRICT;
     CREATE UNIQUE INDEX outcome_once ON outcome(request, judged_by, model, effort);",
+    // 11: the end user whom a request names.
+    "ALTER TABLE attempt ADD COLUMN end_user TEXT NOT NULL DEFAULT '';",
+    // 12: sessions that are stopped.
+    "CREATE TABLE stopped (session TEXT NOT NULL, key INTEGER NOT NULL, since INTEGER NOT NULL, UNIQUE (session, key)) STRICT;",
+    // 13: every secret of a key from before a rotation, each with its own time. The columns of the last one stay, unread.
+    "ALTER TABLE key ADD COLUMN old TEXT NOT NULL DEFAULT '[]';
+    UPDATE key SET old = '[[\"' || lower(hex(old_hash)) || '\",' || old_until || ']]' WHERE old_hash IS NOT NULL AND old_until IS NOT NULL;",
 ];
 
 /// Pages of 4 KiB that gather in the write-ahead log before they are copied into the file.

@@ -129,6 +129,10 @@ fn one<'w>(
                 .collect::<Result<_, _>>()?;
             return Ok(StoreAnswer::Leases(0, given));
         }
+        StoreWork::Recall(asked) => {
+            apply(tx, &mut changes.counters)?;
+            return Ok(StoreAnswer::Sums(recall(tx, asked)?));
+        }
         StoreWork::Define { counters, now } => {
             apply(tx, &mut changes.counters)?;
             return Ok(StoreAnswer::Sums(define(tx, counters, *now)?));
@@ -328,6 +332,24 @@ fn apply(tx: &Transaction<'_>, changes: &mut Changes) -> rusqlite::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What is posted in these counters.
+fn recall(tx: &Transaction<'_>, asked: &[(Arc<str>, i64)]) -> rusqlite::Result<Vec<Sum>> {
+    let mut found = Vec::with_capacity(asked.len());
+    let mut read = tx.prepare_cached("SELECT posted FROM counter WHERE name = ?1 AND id = ?2")?;
+    for (counter, id) in asked {
+        let posted = read.query_row(params![counter, id], |row| row.get::<_, i64>(0));
+        if let Some(posted) = posted.optional()? {
+            found.push(Sum {
+                counter: counter.to_string(),
+                id: *id,
+                posted: i128::from(posted),
+                leased: 0,
+            });
+        }
+    }
+    Ok(found)
 }
 
 /// Sets a part of a cap aside: as much as is wanted and left, or nothing if that is less than the need.
@@ -661,5 +683,26 @@ pub(super) fn prune(db: &Connection, now: i64) -> rusqlite::Result<()> {
         "DELETE FROM counter WHERE (name LIKE '%|minute|%' AND id < ?1) OR (name LIKE '%|hour|%' AND id < ?2)",
         [long_ago.div_euclid(60), long_ago],
     )
-    .map(drop)
+    .map(drop)?;
+    prune_users(db, long_ago)
+}
+
+/// There may be as many end users as callers like to name: what they have spent in windows that have passed stays in the attempts alone.
+fn prune_users(db: &Connection, long_ago: i64) -> rusqlite::Result<()> {
+    let mut old: Vec<(String, i64)> = Vec::new();
+    let mut find = db
+        .prepare("SELECT name, id FROM counter WHERE name LIKE 'user=%' OR name LIKE '%&user=%'")?;
+    let mut rows = find.query([])?;
+    while let Some(row) = rows.next()? {
+        let (name, id): (String, i64) = (row.get(0)?, row.get(1)?);
+        let ends_at = Counter::read(&name).and_then(|c| c.window.ends_at(&c.zone, id));
+        if ends_at.is_some_and(|end| end < long_ago) {
+            old.push((name, id));
+        }
+    }
+    for (name, id) in old {
+        db.prepare_cached("DELETE FROM counter WHERE name = ?1 AND id = ?2")?
+            .execute(params![name, id])?;
+    }
+    Ok(())
 }
