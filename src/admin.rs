@@ -6,6 +6,7 @@ mod decisions;
 mod gate;
 mod health;
 mod keys;
+mod learning;
 mod outcomes;
 mod page;
 mod query;
@@ -47,7 +48,7 @@ pub struct Admin {
 }
 
 /// What is there, for whoever asks for something else.
-const THERE: &str = "the admin listener has / (the page) /metrics /healthz /readyz /admin/v1/caps /admin/v1/models /admin/v1/decisions /admin/v1/requests/ID /admin/v1/report /admin/v1/forecast /admin/v1/health /admin/v1/keys /admin/v1/sessions /admin/v1/audit, and POST /admin/v1/reload /admin/v1/keys /admin/v1/sessions/NAME/stop";
+const THERE: &str = "the admin listener has / (the page) /metrics /healthz /readyz /admin/v1/caps /admin/v1/models /admin/v1/decisions /admin/v1/requests/ID /admin/v1/report /admin/v1/forecast /admin/v1/health /admin/v1/keys /admin/v1/sessions /admin/v1/audit /admin/v1/learning, and POST /admin/v1/reload /admin/v1/keys /admin/v1/sessions/NAME/stop /admin/v1/learning/run /admin/v1/learning/undo";
 
 /// What is known of the configuration in force, and of one that was refused after it.
 #[derive(Clone, Debug, Default)]
@@ -108,6 +109,9 @@ async fn asked(admin: &Admin, request: Request<Incoming>) -> Response<AnswerBody
         (&Method::GET, "/admin/v1/forecast") => report::forecast(admin, query).await,
         (&Method::GET, "/admin/v1/audit") => keys::audit(admin, query).await,
         (&Method::GET, "/admin/v1/health") => health::health(admin).await,
+        (&Method::GET, "/admin/v1/learning") => learning::list(admin).await,
+        (&Method::POST, "/admin/v1/learning/run") => learning::run(admin).await,
+        (&Method::POST, "/admin/v1/learning/undo") => learning::undo(admin).await,
         (&Method::POST, "/admin/v1/reload") => match (admin.reload)() {
             Ok(()) => say(StatusCode::OK, "reloaded"),
             Err(complaints) => say(StatusCode::UNPROCESSABLE_ENTITY, &complaints.join("\n")),

@@ -8,6 +8,7 @@ mod evidence;
 mod habits;
 mod items;
 mod makers;
+mod measured;
 mod refusals;
 mod warmth;
 
@@ -15,6 +16,7 @@ pub use evidence::{DeliveredAnswer, Evidences, LearnedArm, Manner};
 pub use habits::{Habits, Use};
 pub use items::Items;
 pub use makers::Makers;
+pub use measured::Measured;
 pub use refusals::Refusals;
 pub use warmth::{Kept, Reader, Warmth};
 
@@ -25,6 +27,7 @@ use crate::dialect::band::Change;
 use foldhash::quality::RandomState;
 use moka::sync::Cache;
 use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Turns remembered; an entry is about 100 bytes.
@@ -73,6 +76,9 @@ pub struct Affinity {
     items: Items,
     warmth: Warmth,
     habits: Habits,
+    measured: Measured,
+    /// The requests whose answers ended a turn; by the turn, and by what comes before it.
+    answered: Cache<(u64, bool), Answered, foldhash::fast::RandomState>,
     // A whole conversation is hashed for each request, so the hash must be fast; it is seeded, and differs by caller.
     hasher: RandomState,
 }
@@ -88,9 +94,23 @@ impl Default for Affinity {
             items: Items::default(),
             warmth: Warmth::default(),
             habits: Habits::default(),
+            measured: Measured::default(),
+            answered: Cache::builder()
+                .max_capacity(TURNS_MAX)
+                .time_to_idle(IDLE)
+                .build_with_hasher(foldhash::fast::RandomState::default()),
             hasher: RandomState::default(),
         }
     }
+}
+
+/// The request that has answered a turn.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    /// Its id.
+    pub request: Arc<str>,
+    /// What was asked in the turn.
+    pub asked: Arc<str>,
 }
 
 /// A user's turn: its hash, and whether this request goes on with it (after tool calls) or begins it.
@@ -159,6 +179,38 @@ impl Affinity {
     #[must_use]
     pub fn habits(&self) -> &Habits {
         &self.habits
+    }
+
+    /// Remembers which request has answered a turn.
+    pub fn answered(&self, turn: UserTurn, answered: Answered) {
+        // What comes before a first turn is the same for all conversations.
+        if let Some(before) = turn.before {
+            self.answered.insert((before, true), answered.clone());
+        }
+        self.answered.insert((turn.hash, false), answered);
+    }
+
+    /// The request that has answered the turn before this one.
+    #[must_use]
+    pub fn answered_before(&self, turn: UserTurn) -> Option<Answered> {
+        self.answered.get(&(turn.before?, false))
+    }
+
+    /// The request that has answered another turn in the place of this one, of a conversation that was served here.
+    #[must_use]
+    pub fn answered_in_place(&self, turn: UserTurn) -> Option<Answered> {
+        let before = turn.before?;
+        let served = self.answered.contains_key(&(before, false));
+        let new = !self.answered.contains_key(&(turn.hash, false));
+        (served && new)
+            .then(|| self.answered.get(&(before, true)))
+            .flatten()
+    }
+
+    /// What was measured of the latest requests.
+    #[must_use]
+    pub fn measured(&self) -> &Measured {
+        &self.measured
     }
 
     /// What serves this turn, if it goes on and is remembered.

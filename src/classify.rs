@@ -8,11 +8,13 @@ mod ask;
 mod chore;
 mod context;
 mod grade;
+pub mod kept;
 mod letters;
 mod lexicon;
 pub mod model;
 pub mod overlay;
 mod plain;
+pub mod reaction;
 pub mod runaway;
 mod said;
 mod scan;
@@ -21,7 +23,7 @@ pub mod stuck;
 
 pub use ask::Ask;
 pub use ask::{own_words, tokens_estimate};
-pub use grade::{grade, grade_by};
+pub use grade::{decisive, grade, grade_by};
 pub use plain::Plain;
 pub use scan::{GRAM_BUCKETS, Grams};
 
@@ -194,6 +196,23 @@ impl Features {
             self.follows = Some(Box::new(Features::of(&one).following(&one, earlier)));
         }
         self
+    }
+
+    /// What the books have kept of one ask.
+    fn kept(values: [f32; signals::COUNT], grams: Grams) -> Features {
+        Features {
+            values,
+            grams,
+            prompt_tokens_estimate: 0,
+            turns: 1,
+            tool_turns: 0,
+            inherited: false,
+            plain: None,
+            leans_back: false,
+            work: false,
+            supposes: false,
+            follows: None,
+        }
     }
 
     /// The value of a signal; 0 for one that does not exist.

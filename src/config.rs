@@ -8,6 +8,7 @@ pub mod discover;
 pub mod draft;
 mod end_users;
 mod guard;
+pub mod learn;
 pub mod names;
 mod otlp;
 pub mod picture;
@@ -41,7 +42,7 @@ use crate::provider::Kind;
 use crate::reader::{Page, Table, suggest};
 use crate::response_cache::Settings as CacheSettings;
 use crate::route::policy::{self, Rule};
-use crate::route::{AfterFailure, CapWebhook, Probing, Recovery, Shadowing};
+use crate::route::{AfterFailure, CapWebhook, Learning, Probing, Recovery, Shadowing};
 use crate::server::address::Address;
 use crate::server::listener::Terms;
 use crate::server::proxied::Trusted;
@@ -142,6 +143,8 @@ pub struct Config {
     pub may_drop: Vec<String>,
     /// When a cheaper arm is asked first, and how long its stream is held back.
     pub probing: Probing,
+    /// Whether it learns from outcomes.
+    pub learning: Option<Arc<Learning>>,
     /// Which requests another arm is asked as well, where any.
     pub shadowing: Option<Arc<Shadowing>>,
     /// What happens where a provider fails.
@@ -460,6 +463,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
     let baseline = baseline(top, fleet);
     let aliases = aliases(top, fleet);
     let probing = probing(top, fleet);
+    let learning = learn::learn(reading, top, fleet, overlay.is_some());
     let shadow = shadow::shadow(reading, top, &zone, fleet);
     let (shadowing, cap_of_shadows) = shadow.unzip();
     let recovery = recovery(top);
@@ -509,6 +513,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
         may_drop: may_drop.unwrap_or_else(|| vec!["*".into()]),
         overlay,
         probing,
+        learning,
         shadowing,
         recovery,
         privacy,

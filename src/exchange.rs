@@ -27,6 +27,7 @@ mod origin;
 mod outgoing;
 mod passthrough;
 mod probed;
+mod reacted;
 mod reply;
 mod returned;
 mod router;
@@ -43,6 +44,7 @@ pub use shadowed::Shadows;
 use crate::affinity::Affinity;
 use crate::caller::Callers;
 use crate::capability::Capabilities;
+use crate::classify::overlay::Overlay;
 use crate::counting;
 use crate::dialect::{Answer as Read, Dialect, Place, fault};
 use crate::error::{Error, Kind, Retry};
@@ -110,6 +112,8 @@ pub struct State {
     pub response_cache: ArcSwapOption<ResponseCache>,
     /// What decisions are made from; replaced as a whole on reload.
     pub policy: ArcSwap<Policy>,
+    /// The overlay that was learned from outcomes, which is in force unless the operator has one.
+    pub learned: ArcSwapOption<Overlay>,
     /// Sizes and deadlines.
     pub limits: Limits,
     /// The traffic listener is loopback.
@@ -231,7 +235,8 @@ async fn serve(
     match call {
         CallKind::Look => lookup::get(&inbound, &state.ledger).await,
         CallKind::Judge(id) => {
-            feedback::judge(&inbound, &state.ledger, id, &whole(body).await?).await
+            let books = (&state.ledger, state.affinity.measured());
+            feedback::judge(&inbound, books, id, &whole(body).await?).await
         }
         CallKind::Describe => models::named(&inbound, &whole(body).await?),
         CallKind::Complete(place) => {
@@ -390,8 +395,19 @@ impl<'a> Exchange<'a> {
                 before: affinity.served_before(turn),
             }
         });
+        if let Some(so_far) = &turn {
+            self.hears(completion, so_far.turn);
+        }
         let routed = completion.decide(turn)?;
         self.may_be_shadowed(completion);
+        let confidential = self.admission.wishes.private || !self.admission.detected.is_empty();
+        if self.admission.policy.learning.is_some()
+            && !confidential
+            && let Some(measured) = completion.measured()
+        {
+            let id = self.admission.id;
+            self.state.affinity.measured().remember(id, measured);
+        }
         self.run(&routed).await
     }
 
@@ -711,6 +727,10 @@ impl<'a> Exchange<'a> {
         };
         if let (true, Some(agrees)) = (explored > 0, probed::agrees(small, said)) {
             let outcomes = probed::outcomes((&cheap, &better), agrees, (by, seen));
+            let id = self.admission.id;
+            if let Some(measured) = self.state.affinity.measured().of(id) {
+                self.state.ledger.keep_ask(id, measured);
+            }
             self.state.ledger.keep_outcomes(outcomes);
         }
     }

@@ -11,6 +11,8 @@
 //! | [`replay`] | recorded answers of two models, with what the weak one shows of itself, through the decision |
 //! | [`policy`] | what a policy's decisions were worth on outcomes, beside what costs the same and decides nothing |
 //! | [`calibrate`] | which arm is good enough for a task, with a stated confidence |
+//! | [`overnight`] | an overlay from the outcomes in the books, with a guard |
+//! | [`shelf`] | the overlays that were made so, and which is in force |
 //! | [`chart`] | the cost–quality curve as a picture |
 
 pub mod boost;
@@ -23,9 +25,11 @@ pub mod fit;
 pub mod folds;
 pub mod metrics;
 pub mod outcome;
+pub mod overnight;
 pub mod policy;
 pub mod recipe;
 pub mod replay;
+pub mod shelf;
 pub mod train;
 pub mod words;
 

@@ -41,7 +41,7 @@ use crate::error::{Error, Kind};
 use balance::{Balances, Capped, Crossing, Requirement, Standing};
 use books::Owner;
 use cap::{Cap, Counter, Dims};
-use judged::JudgedAnswer;
+use judged::{JudgedAnswer, MeasuredAsk};
 use lookup::Lookup;
 use record::{Correction, Opening, TrueUp};
 use rollup::Grain;
@@ -65,6 +65,8 @@ pub struct Ledger {
     lookup: Lookup,
     /// A connection of its own for what may take long, so that looks at single requests do not wait for it.
     reports: Lookup,
+    /// Another for learning, which takes longer still.
+    learning: Lookup,
     /// The counters that the store keeps for us.
     defined: Mutex<Vec<Counter>>,
     frozen: Mutex<HashSet<(String, String)>>,
@@ -140,6 +142,7 @@ impl Ledger {
             writer: Writer::start(store)?,
             lookup: Lookup::default(),
             reports: Lookup::default(),
+            learning: Lookup::default(),
             defined: Mutex::new(kept),
             frozen: Mutex::default(),
             learned: Mutex::new(learned),
@@ -348,6 +351,16 @@ impl Ledger {
         if !outcomes.is_empty() {
             self.writer.send(StoreWork::Judge(outcomes));
         }
+    }
+
+    /// Keeps what was measured of a request whose answers may be judged; nobody waits for that.
+    pub fn keep_ask(&self, request: &str, features: Vec<u8>) {
+        let ask = MeasuredAsk {
+            request: request.to_owned(),
+            at_ms: now_ms(),
+            features,
+        };
+        self.writer.send(StoreWork::Measure(vec![ask]));
     }
 
     /// Keeps an outcome, and returns when it is durable.

@@ -8,6 +8,7 @@ mod batches;
 mod handover;
 mod keys;
 mod learned;
+mod learning;
 mod notices;
 
 use crate::admin::{self, Admin, ConfigurationState};
@@ -160,6 +161,7 @@ pub async fn start_on(
         response_cache: ArcSwapOption::new(response_cache_of(&config)),
         paces: ArcSwap::default(),
         policy: ArcSwap::from_pointee(policy_of(&config)),
+        learned: ArcSwapOption::default(),
         limits: config.limits.clone(),
         loopback: listen.is_loopback(),
         alive: Arc::new(()),
@@ -208,6 +210,7 @@ pub async fn start_on(
             stopped.clone(),
         )),
         tokio::spawn(batches::keep_working(state.clone(), stopped.clone())),
+        tokio::spawn(learning::keep_learning(state.clone(), stopped.clone())),
         tokio::spawn(serve_traffic(
             server::Door {
                 listener: traffic,
@@ -364,6 +367,7 @@ pub fn policy_of(config: &Config) -> Policy {
         guard: config.guard,
         end_users: config.end_users.clone(),
         probing: config.probing.clone(),
+        learning: config.learning.clone(),
         shadowing: config.shadowing.clone(),
     }
 }
@@ -540,7 +544,11 @@ impl Reloader {
         }
         let batch = Arc::new(config.batch.clone());
         self.state.batches.settings.store(batch);
-        self.state.policy.store(Arc::new(policy_of(&config)));
+        let mut policy = policy_of(&config);
+        if policy.learning.is_some() && policy.overlay.is_none() {
+            policy.overlay = self.state.learned.load_full();
+        }
+        self.state.policy.store(Arc::new(policy));
         publish_known(&self.state);
         self.keys.take_shared(config.caps);
         self.follower.wake();

@@ -6,6 +6,7 @@
 pub mod cost;
 mod doubts;
 mod gate;
+mod learning;
 pub mod policy;
 pub mod probing;
 mod rank;
@@ -30,6 +31,7 @@ use crate::price::Catalogue;
 use crate::private::{Classes, Privacy};
 use crate::reader::suggest;
 pub use doubts::doubts;
+pub use learning::Learning;
 use policy::{Facts, Rule};
 pub use probing::{EXPLORING, Probe, Probing, Shows};
 pub use recovery::{AfterFailure, Recovery};
@@ -81,6 +83,8 @@ pub struct Policy {
     pub zone: Zone,
     /// When answers are looked at.
     pub probing: Probing,
+    /// Whether it learns from outcomes.
+    pub learning: Option<Arc<Learning>>,
     /// Which requests another arm is asked as well, where any.
     pub shadowing: Option<Arc<Shadowing>>,
     /// What the operator's own outcomes add to the grader.

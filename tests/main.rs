@@ -23,6 +23,7 @@ mod goldens;
 mod grading;
 mod interleavings;
 mod layers;
+mod learning;
 mod metrics;
 mod money;
 mod otel;

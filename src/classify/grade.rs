@@ -20,14 +20,29 @@ pub fn grade(features: &Features, overlay: Option<&Overlay>) -> Difficulty {
 /// Judges by this grader.
 #[must_use]
 pub fn grade_by(grader: &Grader, features: &Features, overlay: Option<&Overlay>) -> Difficulty {
+    judged(grader, features, overlay).0
+}
+
+/// The ask by which a prompt is graded: its own, or one before it that it goes on with; `None` where it is plain by its form, and nothing learned
+/// is asked.
+#[must_use]
+pub fn decisive(features: &Features) -> Option<&Features> {
+    judged(embedded(), features, None).1
+}
+
+fn judged<'f>(
+    grader: &Grader,
+    features: &'f Features,
+    overlay: Option<&Overlay>,
+) -> (Difficulty, Option<&'f Features>) {
     let own = match features.plain {
-        Some(plain) => by_form(plain),
-        None => learned(grader, features, overlay),
+        Some(plain) => (by_form(plain), None),
+        None => (learned(grader, features, overlay), Some(features)),
     };
     match &features.follows {
-        Some(before) if !stands_alone(&own, features) => {
-            let before = grade_by(grader, before, overlay);
-            let [earlier, now] = [&before, &own].map(|d| (demand(d), d.difficulty));
+        Some(before) if !stands_alone(&own.0, features) => {
+            let before = judged(grader, before, overlay);
+            let [earlier, now] = [&before.0, &own.0].map(|d| (demand(d), d.difficulty));
             if earlier > now { before } else { own }
         }
         _ => own,

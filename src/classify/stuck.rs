@@ -123,7 +123,11 @@ fn is_told_wrong(prompt: &Prompt<'_>) -> bool {
     if said.is_empty() || said.len() > COMPLAINT_BYTES_MAX {
         return false;
     }
-    let said = said.to_lowercase().replace('’', "'");
+    complains(&said.to_lowercase().replace('’', "'"))
+}
+
+/// Whether a text in small letters says that an answer was wrong.
+pub(super) fn complains(said: &str) -> bool {
     COMPLAINTS.iter().any(|words| said.contains(words))
 }
 

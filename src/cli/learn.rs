@@ -1,10 +1,14 @@
-//! `flyball learn`: what was learned of the models' evidence.
+//! `flyball learn`: what was learned of the models' evidence, and from outcomes.
 
 use super::shown::table;
-use super::{Common, books_at};
+use super::{Common, books_at, noted, reading};
 use crate::affinity::LearnedArm;
+use crate::config::Needs;
+use crate::learn::overnight::Arms;
+use crate::learn::shelf;
 use crate::ledger::books;
 use crate::ledger::judged::JudgedBy;
+use crate::ledger::now_ms;
 use crate::ledger::store::Store;
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -18,7 +22,28 @@ pub(super) enum LearnCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Forget all of it; a flyball that runs goes on with what it knows until it is started anew
+    /// Learn now from the outcomes in the books; what comes of it is used only where it is better on outcomes that it has not seen
+    #[command(after_help = "Example:\n  flyball learn run")]
+    Run {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Go back to what was in force before the last overlay that was learned
+    #[command(after_help = "Example:\n  flyball learn undo")]
+    Undo {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the last ten overlays that were learned, with their figures
+    #[command(after_help = "Example:\n  flyball learn list --json")]
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Forget all of it, overlays too; a flyball that runs goes on with what it knows until it is started anew
     #[command(after_help = "Examples:\n  flyball learn forget\n  flyball learn forget --outcomes")]
     Forget {
         /// The outcomes instead: what feedback, comparisons and explored requests have said of answers
@@ -31,6 +56,9 @@ pub(super) fn run(common: &Common, command: &LearnCommand) -> Result<(), String>
     let mut books = books::open(&books_at(common)?).map_err(|e| e.detail)?;
     match command {
         LearnCommand::Status { json } => status(books.as_mut(), *json),
+        LearnCommand::Run { json } => learn_now(common, books.as_mut(), *json),
+        LearnCommand::Undo { json } => undo(books.as_mut(), *json),
+        LearnCommand::List { json } => list(books.as_mut(), *json),
         LearnCommand::Forget { outcomes: true } => {
             let gone = books.forget_outcomes().map_err(|e| e.detail)?;
             println!("{gone} outcomes forgotten");
@@ -61,6 +89,11 @@ fn status(books: &mut dyn Store, as_json: bool) -> Result<(), String> {
         return Ok(());
     }
     outcomes(books)?;
+    if let Some(id) = shelf::in_force(books).map_err(|e| e.detail)?.id {
+        println!(
+            "Overlay {id}, learned from outcomes, is in force where flyball.toml has [learn]; `flyball learn list` shows its figures."
+        );
+    }
     if arms.is_empty() {
         println!(
             "Nothing was learned so far: no model was asked first. `probe = \"pays\"` in flyball.toml lets cheaper models answer first where that pays."
@@ -87,6 +120,92 @@ fn status(books: &mut dyn Store, as_json: bool) -> Result<(), String> {
     println!(
         "It says: how likely the model takes its own answers to be right, on average. Shift: what is added to the log-odds that are left of it. Labels: answers that a better model's answer was compared with. Drifts: how often its answers were found to have become those of another model, and it was learned anew."
     );
+    Ok(())
+}
+
+fn learn_now(common: &Common, books: &mut dyn Store, as_json: bool) -> Result<(), String> {
+    let config = reading(common, Needs::Models).ok();
+    let learning = config.and_then(|config| config.learning);
+    let arms = learning.as_ref().and_then(|l| l.arms.clone());
+    let arms = arms.map(|(weak, strong)| Arms { weak, strong });
+    let made = shelf::learn(books, arms.as_ref(), now_ms()).map_err(|e| e.detail)??;
+    noted(
+        books,
+        "overlay learned",
+        &made.id.to_string(),
+        json!({"used": made.used}),
+    )?;
+    if as_json {
+        println!("{}", shelf::told(&made));
+        return Ok(());
+    }
+    println!(
+        "Overlay {} of {} and {}. {}",
+        made.id, made.arms.weak, made.arms.strong, made.because
+    );
+    match learning {
+        None => println!("flyball.toml has no [learn], so no flyball goes by it."),
+        Some(l) if l.own_fit => println!("[grader] overlay names a fit of your own, which wins."),
+        Some(_) => {}
+    }
+    Ok(())
+}
+
+fn undo(books: &mut dyn Store, as_json: bool) -> Result<(), String> {
+    let now = shelf::undo(books).map_err(|e| e.detail)??;
+    noted(
+        books,
+        "overlay undone",
+        "the last",
+        json!({"in_force": now.id}),
+    )?;
+    match (as_json, now.id) {
+        (true, id) => println!("{}", json!({"in_force": id})),
+        (false, Some(id)) => println!("Overlay {id} is in force again."),
+        (false, None) => println!("The grader stands alone again."),
+    }
+    Ok(())
+}
+
+fn list(books: &mut dyn Store, as_json: bool) -> Result<(), String> {
+    let in_force = shelf::in_force(books).map_err(|e| e.detail)?.id;
+    let made = shelf::list(books).map_err(|e| e.detail)?;
+    if as_json {
+        let made: Vec<Value> = made.iter().map(shelf::told).collect();
+        println!("{}", json!({"in_force": in_force, "made": made}));
+        return Ok(());
+    }
+    if made.is_empty() {
+        println!(
+            "No overlay was learned so far: `flyball learn run`, or `nightly = true` in [learn] of flyball.toml."
+        );
+        return Ok(());
+    }
+    let mut shown = table(&[
+        "", "weak", "strong", "pairs", "votes", "held out", "APGR", "why",
+    ]);
+    for m in &made {
+        let figures = &m.figures;
+        shown.add_row([
+            format!(
+                "{}{}",
+                m.id,
+                if in_force == Some(m.id) {
+                    " in force"
+                } else {
+                    ""
+                }
+            ),
+            m.arms.weak.clone(),
+            m.arms.strong.clone(),
+            figures.learned.to_string(),
+            figures.votes.to_string(),
+            figures.held.to_string(),
+            format!("{:.3} → {:.3}", figures.apgr.0, figures.apgr.1),
+            m.because.clone(),
+        ]);
+    }
+    println!("{shown}");
     Ok(())
 }
 

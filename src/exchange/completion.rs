@@ -139,6 +139,12 @@ impl<'a> Completion<'a> {
         })
     }
 
+    /// What was measured of the ask by which it was graded, packed, where it was graded by what was learned.
+    pub(super) fn measured(&self) -> Option<Vec<u8>> {
+        let graded = self.graded.get()?;
+        classify::decisive(&graded.features).map(classify::kept::pack)
+    }
+
     /// How hard it is, where somebody needs to know that: where it decides something, and where the operator wants to see it.
     fn noted_difficulty(&self) -> Option<&Difficulty> {
         match self.admission.policy.grade_asked {

@@ -3,6 +3,7 @@
 
 use super::admission::Inbound;
 use super::reply;
+use crate::affinity::Measured;
 use crate::error::{Error, Kind};
 use crate::ledger::judged::{JudgedAnswer, JudgedBy, SCORE_WHOLE};
 use crate::ledger::record::{Attempt, Outcome};
@@ -35,7 +36,7 @@ struct Said {
 /// A caller judges an answer; what it says later of the same one takes the place of what it has said.
 pub(super) async fn judge(
     inbound: &Inbound<'_>,
-    ledger: &Arc<Ledger>,
+    (ledger, measured): (&Arc<Ledger>, &Measured),
     named: Option<&str>,
     body: &[u8],
 ) -> Result<Response<AnswerBody>, Error> {
@@ -63,17 +64,38 @@ pub(super) async fn judge(
         .map_err(|_| missing())?
         .to_string();
     let key = inbound.caller.key.as_ref().map(|key| key.id);
-    let attempts = ledger.request(&id).await?;
-    let answer = delivered(&attempts, key).ok_or_else(missing)?;
-    ledger.keep_outcome(outcome(answer, score_ppm)).await?;
+    let by = (JudgedBy::Feedback, score_ppm);
+    let kept = keep((ledger, measured), &id, key, by).await?;
+    let f = kept.ok_or_else(missing)?;
     let evidence = inbound.habits.evidence();
     evidence.judged_by_caller(&id, key, score_ppm >= GOOD_FROM);
-    let f = &answer.opening;
     let body = json!({
-        "request": id, "model": f.model, "effort": f.effort.name(), "task": f.task,
+        "request": id, "model": &f.model, "effort": f.effort.name(), "task": f.task,
         "score": number(score_ppm), "good": score_ppm >= GOOD_FROM,
     });
     Ok(reply::json(StatusCode::OK, body.to_string()))
+}
+
+/// Keeps what is said of the answer that this key was given to a request, with what was measured of it; nothing where it was given none.
+///
+/// # Errors
+/// The books cannot be read or written.
+pub(super) async fn keep(
+    (ledger, measured): (&Arc<Ledger>, &Measured),
+    id: &str,
+    key: Option<i64>,
+    said: (JudgedBy, i64),
+) -> Result<Option<JudgedAnswer>, Error> {
+    let attempts = ledger.request(id).await?;
+    let Some(answer) = delivered(&attempts, key) else {
+        return Ok(None);
+    };
+    let outcome = outcome(answer, said);
+    ledger.keep_outcome(outcome.clone()).await?;
+    if let Some(measured) = measured.of(id) {
+        ledger.keep_ask(id, measured);
+    }
+    Ok(Some(outcome))
 }
 
 fn unfit(public: &str) -> Error {
@@ -128,13 +150,13 @@ fn delivered(attempts: &[Attempt], key: Option<i64>) -> Option<&Attempt> {
     answers.rfind(delivered)
 }
 
-fn outcome(answer: &Attempt, score_ppm: i64) -> JudgedAnswer {
+fn outcome(answer: &Attempt, (by, score_ppm): (JudgedBy, i64)) -> JudgedAnswer {
     let f = &answer.opening;
     JudgedAnswer {
         request: f.request.clone(),
         model: f.model.clone(),
         effort: f.effort,
-        by: JudgedBy::Feedback,
+        by,
         task: f.task.clone(),
         difficulty_milli: f.difficulty_milli,
         score_ppm,

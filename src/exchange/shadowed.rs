@@ -230,6 +230,9 @@ async fn held_against(
     };
     let outcomes = vec![about(delivered, scores.0), about(other, scores.1)];
     state.ledger.keep_outcomes(outcomes);
+    if let Some(measured) = completion.measured() {
+        state.ledger.keep_ask(&asked.id, measured);
+    }
     Ok(())
 }
 

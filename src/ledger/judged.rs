@@ -10,6 +10,20 @@ pub const SCORE_WHOLE: i64 = 1_000_000;
 /// So many outcomes are kept at most, the latest: some 150 MB.
 pub const OUTCOMES_MAX: i64 = 1_000_000;
 
+/// What was measured of so many requests is kept at most, the latest: some 25 MB.
+pub const ASKS_MAX: i64 = 50_000;
+
+/// What was measured of a request whose answers may be judged. No word of it can be read from that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MeasuredAsk {
+    /// The request, as its outcomes call it.
+    pub request: String,
+    /// When, milliseconds since 1970.
+    pub at_ms: i64,
+    /// As the grader has packed it.
+    pub features: Vec<u8>,
+}
+
 /// Who says how good an answer was. A closed set: the books and the export rely on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum JudgedBy {
@@ -21,18 +35,21 @@ pub enum JudgedBy {
     Explored,
     /// The better arm's answer, where the cheap one spoke against itself.
     Escalated,
+    /// The caller's next turn: it says that the answer was wrong, takes it back, or asks again.
+    Implicit,
     /// Off the path: another arm's answer to the same request, or a judge of both.
     Shadow,
 }
 
 impl JudgedBy {
     /// All of them.
-    pub const ALL: [JudgedBy; 5] = [
+    pub const ALL: [JudgedBy; 6] = [
         JudgedBy::Feedback,
         JudgedBy::Compare,
         JudgedBy::Explored,
         JudgedBy::Escalated,
         JudgedBy::Shadow,
+        JudgedBy::Implicit,
     ];
 
     /// The name in the books and in output.
@@ -44,6 +61,7 @@ impl JudgedBy {
             JudgedBy::Explored => "explored",
             JudgedBy::Escalated => "escalated",
             JudgedBy::Shadow => "shadow",
+            JudgedBy::Implicit => "implicit",
         }
     }
 

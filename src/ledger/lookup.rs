@@ -147,6 +147,18 @@ impl Ledger {
         self.reports.look(settings, read).await
     }
 
+    /// Learns from the books, or reads what was learned, everything that was handed over before included; on a thread of its own, one after the
+    /// other.
+    ///
+    /// # Errors
+    /// The books cannot be read.
+    pub async fn learning<T: Send + 'static>(
+        &self,
+        work: impl Fn(&mut dyn Store) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.learning.look(self.settings.clone(), work).await
+    }
+
     /// What is to be expected of the month in which an instant (milliseconds since 1970) lies, in a time zone.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ mod sums;
 use super::audit::{Deed, Entry};
 use super::balance::{Posting, Want};
 use super::cap::{Cap, Counter};
-use super::judged::JudgedAnswer;
+use super::judged::{JudgedAnswer, MeasuredAsk};
 pub use super::keyring::Key;
 use super::keyring::KeyAct;
 use super::now_ms;
@@ -103,6 +103,8 @@ pub enum StoreWork {
     Learn(Vec<(String, String)>),
     /// Outcomes: each takes the place of an earlier one of the same request, arm and judge.
     Judge(Vec<JudgedAnswer>),
+    /// What was measured of requests whose answers may be judged; what is known of one already stays.
+    Measure(Vec<MeasuredAsk>),
     /// This process is alive; others that are not any more are swept.
     Beat,
     /// Nothing: everything before it is durable.
@@ -231,7 +233,32 @@ pub trait Store: Send {
     /// # Errors
     /// The store fails.
     fn keep_outcomes(&mut self, outcomes: &[JudgedAnswer]) -> Result<(), Error>;
-    /// Forgets all outcomes; gives how many there were.
+    /// Calls `each` with what was measured of each request, in the order in which they came.
+    ///
+    /// # Errors
+    /// The store fails.
+    fn asks(&mut self, each: &mut dyn FnMut(MeasuredAsk)) -> Result<(), Error>;
+    /// Keeps what was measured of requests, as [`StoreWork::Measure`] does: for commands.
+    ///
+    /// # Errors
+    /// The store fails.
+    fn keep_asks(&mut self, asks: &[MeasuredAsk]) -> Result<(), Error>;
+    /// What was learned under this name.
+    ///
+    /// # Errors
+    /// The store fails.
+    fn learned_as(&mut self, name: &str) -> Result<Option<String>, Error>;
+    /// Keeps what was learned under these names, all or none, as [`StoreWork::Learn`] does; what is under the first of them must be `expected` still.
+    /// Gives whether it was.
+    ///
+    /// # Errors
+    /// The store fails.
+    fn learn(
+        &mut self,
+        entries: &[(String, String)],
+        expected: Option<&str>,
+    ) -> Result<bool, Error>;
+    /// Forgets all outcomes, and what was measured for them; gives how many there were.
     ///
     /// # Errors
     /// The store fails.

@@ -212,6 +212,7 @@ fn each_outside_door_has_one_keeper() {
                 "ledger::store::sqlite::audit",
                 "ledger::store::sqlite::batches",
                 "ledger::store::sqlite::keys",
+                "ledger::store::sqlite::learning",
                 "ledger::store::sqlite::stopped",
                 "ledger::store::sqlite::read",
                 "ledger::store::sqlite::schema",

@@ -2,7 +2,7 @@
 
 use super::{commit, each_store, start};
 use flyball::arm::Effort;
-use flyball::ledger::judged::{JudgedAnswer, JudgedBy};
+use flyball::ledger::judged::{JudgedAnswer, JudgedBy, MeasuredAsk};
 use flyball::ledger::store::{Store, StoreWork};
 use flyball::money::PicoUsd;
 
@@ -66,5 +66,47 @@ fn outcomes_are_kept_each_once_by_whoever_writes_them_and_can_be_forgotten() {
         assert_eq!(all(store.as_mut()).len(), 3, "{which}");
         assert_eq!(store.forget_outcomes().expect("forgotten"), 3, "{which}");
         assert!(all(store.as_mut()).is_empty(), "{which}");
+    });
+}
+
+#[test]
+fn what_was_measured_is_kept_once_and_of_two_who_learn_at_once_one_comes_too_late() {
+    each_store(|which, open| {
+        let mut store = start(open);
+        let ask = |request: &str, byte: u8| MeasuredAsk {
+            request: request.into(),
+            at_ms: 3,
+            features: vec![byte, 0, 255],
+        };
+        commit(
+            store.as_mut(),
+            vec![StoreWork::Measure(vec![ask("a", 1), ask("b", 2)])],
+        );
+        open().keep_asks(&[ask("a", 9), ask("c", 3)]).expect("kept");
+        let mut asks = Vec::new();
+        store.asks(&mut |a| asks.push(a)).expect("read");
+        assert_eq!(asks, [ask("a", 1), ask("b", 2), ask("c", 3)], "{which}");
+        let entry = |value: &str| ("overlay/x".to_owned(), value.to_owned());
+        let beside = ("overlay/y".to_owned(), "1".to_owned());
+        assert_eq!(store.learned_as("overlay/x").expect("read"), None);
+        assert!(
+            store
+                .learn(&[entry("1"), beside.clone()], None)
+                .expect("learned")
+        );
+        for late in [None, Some("0")] {
+            let other = ("overlay/y".to_owned(), "2".to_owned());
+            assert!(
+                !open().learn(&[entry("2"), other], late).expect("read"),
+                "{which}"
+            );
+        }
+        assert!(open().learn(&[entry("3")], Some("1")).expect("learned"));
+        let now = ["overlay/x", "overlay/y"].map(|name| store.learned_as(name).expect("read"));
+        assert_eq!(now, [Some("3".to_owned()), Some("1".to_owned())], "{which}");
+        store.forget_outcomes().expect("forgotten");
+        let mut left = 0;
+        store.asks(&mut |_| left += 1).expect("read");
+        assert_eq!(left, 0, "{which}");
     });
 }

@@ -773,7 +773,7 @@ const OLDER: &str = "DROP TABLE fb_audit;
     ALTER TABLE fb_key DROP COLUMN paused, DROP COLUMN old;
     DROP TABLE fb_stopped;
     ALTER TABLE fb_attempt DROP COLUMN end_user;
-    DROP TABLE fb_rollup_group, fb_rollup_hour, fb_rollup_day, fb_kept, fb_carried, fb_outcome;
+    DROP TABLE fb_rollup_group, fb_rollup_hour, fb_rollup_day, fb_kept, fb_carried, fb_outcome, fb_ask;
     DROP INDEX fb_attempt_from;
     ALTER TABLE fb_attempt DROP COLUMN baseline_model, DROP COLUMN baseline_effort, DROP COLUMN cause, DROP COLUMN cache_discount;
     UPDATE fb_schema SET version = 4;";

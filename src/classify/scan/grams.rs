@@ -70,6 +70,32 @@ impl Grams {
         [&self.ids[..said], &self.hints[..self.hints_len]]
     }
 
+    /// Everything that is kept: buckets outside quotations, those inside, and hints.
+    pub(in crate::classify) fn lists(&self) -> [&[u16]; 3] {
+        let (said, quoted) = self.ids().split_at(self.said.min(self.len));
+        [said, quoted, &self.hints[..self.hints_len]]
+    }
+
+    /// The same again; `None` where it is more than is ever kept.
+    pub(in crate::classify) fn from_lists(lists: &[Vec<u16>; 3]) -> Option<Grams> {
+        let [said, quoted, hints] = lists;
+        let mut grams = Grams {
+            len: said.len() + quoted.len(),
+            said: said.len(),
+            hints_len: hints.len(),
+            ..Grams::default()
+        };
+        let ids = said.iter().chain(quoted);
+        let room = grams.ids.len() >= grams.len && grams.hints.len() >= hints.len();
+        for (place, id) in grams.ids.iter_mut().zip(ids) {
+            *place = *id;
+        }
+        for (place, hint) in grams.hints.iter_mut().zip(hints) {
+            *place = *hint;
+        }
+        room.then_some(grams)
+    }
+
     /// Sorts those outside quotations to the front.
     pub(super) fn part(&mut self) {
         if self.quoted == [0; GRAMS_MAX / 64] {

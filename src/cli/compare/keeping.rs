@@ -3,11 +3,14 @@
 use super::Comparison;
 use super::questions::Question;
 use crate::arm::Effort;
+use crate::classify::decisive;
+use crate::classify::kept::pack;
 use crate::cli::calibrate::{arm_named, graded};
 use crate::cli::{Common, books_at, reading};
 use crate::config::{Config, Needs};
 use crate::fleet::split_arm;
-use crate::ledger::judged::{JudgedAnswer, JudgedBy, SCORE_WHOLE};
+use crate::learn::outcome::measured;
+use crate::ledger::judged::{JudgedAnswer, JudgedBy, MeasuredAsk, SCORE_WHOLE};
 use crate::ledger::store::Store;
 use crate::ledger::{books, now_ms};
 use crate::money::PicoUsd;
@@ -54,6 +57,18 @@ impl Kept {
                 });
             }
         }
+        let measured = |question: &Question| {
+            let features = measured(&question.shown);
+            let features = decisive(&features).map(pack)?;
+            let request = prompt_of(question);
+            Some(MeasuredAsk {
+                request,
+                at_ms,
+                features,
+            })
+        };
+        let asks: Vec<_> = comparison.questions.iter().filter_map(measured).collect();
+        self.books.keep_asks(&asks).map_err(|e| e.detail)?;
         self.books.keep_outcomes(&all).map_err(|e| e.detail)
     }
 }

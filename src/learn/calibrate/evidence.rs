@@ -89,7 +89,10 @@ fn fair(heard: &[&Judged]) -> Vec<bool> {
     let of = |j: &Judged| (j.group.clone(), j.arm.clone());
     let mut all: BTreeMap<(String, String), usize> = BTreeMap::new();
     let mut own: BTreeMap<((String, String), i64), usize> = BTreeMap::new();
-    let vote = |j: &Judged| j.key.filter(|_| j.by == JudgedBy::Feedback);
+    let vote = |j: &Judged| {
+        let votes = [JudgedBy::Feedback, JudgedBy::Implicit];
+        j.key.filter(|_| votes.contains(&j.by))
+    };
     for judged in heard {
         *all.entry(of(judged)).or_default() += 1;
         if let Some(key) = vote(judged) {

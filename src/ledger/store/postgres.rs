@@ -6,6 +6,7 @@
 
 mod batches;
 mod keys;
+mod learning;
 mod read;
 mod schema;
 mod stopped;
@@ -17,7 +18,7 @@ use super::{Frozen, Kept, Key, Store, StoreAnswer, StoreWork};
 use crate::error::{Error, Kind};
 use crate::ledger::audit::{Deed, Entry};
 use crate::ledger::cap::Counter;
-use crate::ledger::judged::JudgedAnswer;
+use crate::ledger::judged::{JudgedAnswer, MeasuredAsk};
 use crate::ledger::keyring::KeyAct;
 use crate::ledger::record::{Attempt, Correction, Forfeit, Sum, TrueUp};
 use crate::ledger::rollup::{Amounts, Grain, Group};
@@ -344,7 +345,28 @@ impl Store for Postgres {
         self.read(|c| write::keep_outcomes(c, outcomes))
     }
 
+    fn asks(&mut self, each: &mut dyn FnMut(MeasuredAsk)) -> Result<(), Error> {
+        self.read(|c| learning::asks(c, each))
+    }
+
+    fn keep_asks(&mut self, asks: &[MeasuredAsk]) -> Result<(), Error> {
+        self.read(|c| learning::measure(c, asks))
+    }
+
+    fn learned_as(&mut self, name: &str) -> Result<Option<String>, Error> {
+        self.read(|c| learning::learned_as(c, name))
+    }
+
+    fn learn(
+        &mut self,
+        entries: &[(String, String)],
+        expected: Option<&str>,
+    ) -> Result<bool, Error> {
+        self.read(|c| learning::learn(c, entries, expected))
+    }
+
     fn forget_outcomes(&mut self) -> Result<u64, Error> {
+        self.read(|c| c.execute("DELETE FROM fb_ask", &[]))?;
         self.read(|c| c.execute("DELETE FROM fb_outcome", &[]))
     }
 

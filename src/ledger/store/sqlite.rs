@@ -5,6 +5,7 @@
 mod audit;
 mod batches;
 mod keys;
+mod learning;
 mod read;
 mod schema;
 mod stopped;
@@ -18,7 +19,7 @@ use super::{Frozen, Kept, Key, Store, StoreAnswer, StoreWork};
 use crate::error::{Error, Kind};
 use crate::ledger::audit::{Deed, Entry};
 use crate::ledger::cap::Counter;
-use crate::ledger::judged::JudgedAnswer;
+use crate::ledger::judged::{JudgedAnswer, MeasuredAsk};
 use crate::ledger::keyring::KeyAct;
 use crate::ledger::record::{Attempt, Correction, Forfeit, Sum, TrueUp};
 use crate::ledger::rollup::{Amounts, Grain, Group};
@@ -215,7 +216,31 @@ impl Store for Sqlite {
         self.tell(kept)
     }
 
+    fn asks(&mut self, each: &mut dyn FnMut(MeasuredAsk)) -> Result<(), Error> {
+        self.tell(learning::asks(&self.db, each))
+    }
+
+    fn keep_asks(&mut self, asks: &[MeasuredAsk]) -> Result<(), Error> {
+        let kept = learning::measure(&self.db, asks);
+        self.tell(kept)
+    }
+
+    fn learned_as(&mut self, name: &str) -> Result<Option<String>, Error> {
+        self.tell(learning::learned_as(&self.db, name))
+    }
+
+    fn learn(
+        &mut self,
+        entries: &[(String, String)],
+        expected: Option<&str>,
+    ) -> Result<bool, Error> {
+        let learned = learning::learn(&mut self.db, entries, expected);
+        self.tell(learned)
+    }
+
     fn forget_outcomes(&mut self) -> Result<u64, Error> {
+        let forgotten = self.db.execute("DELETE FROM ask", []);
+        self.tell(forgotten)?;
         let gone = self.db.execute("DELETE FROM outcome", []);
         Ok(u64::try_from(self.tell(gone)?).unwrap_or(u64::MAX))
     }

@@ -3,7 +3,7 @@
 use super::super::columns::{self, CLOSING, ColumnKind, ColumnValue, OPENING};
 use super::super::sums::{self, Groups, PastTotals, SumChanges};
 use super::super::{Given, StoreAnswer, StoreWork};
-use super::{Failed, Owner, read};
+use super::{Failed, Owner, learning, read};
 use crate::ledger::balance::{Posting, Want};
 use crate::ledger::cap::{Counter, covered};
 use crate::ledger::judged::{JudgedAnswer, OUTCOMES_MAX};
@@ -176,6 +176,7 @@ fn one<'w>(
             }
         }
         StoreWork::Judge(outcomes) => judge(tx, outcomes)?,
+        StoreWork::Measure(asks) => learning::measure(tx, asks)?,
         StoreWork::Flush | StoreWork::PagesMax(_) => {}
     }
     Ok(StoreAnswer::Done)

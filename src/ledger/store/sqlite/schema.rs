@@ -1,7 +1,7 @@
 //! The schema and its forward migrations: each in one transaction, after a backup copy.
 
 use super::super::caps_text;
-use super::{failed, sql, write};
+use super::{failed, learning, sql, write};
 use crate::error::Error;
 use crate::ledger::cap::Cap;
 use crate::ledger::window::Window;
@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What this flyball writes.
-pub const SCHEMA_VERSION: i64 = 13;
+pub const SCHEMA_VERSION: i64 = 14;
 
 /// `MIGRATIONS[n]` leads from version n to n + 1.
-const MIGRATIONS: [&str; 13] = [
+const MIGRATIONS: [&str; 14] = [
     // 1: attempts, what they add up to, and keys.
     "CREATE TABLE key (
         id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, hash BLOB NOT NULL UNIQUE, created INTEGER NOT NULL,
@@ -101,6 +101,8 @@ const MIGRATIONS: [&str; 13] = [
     // 13: every secret of a key from before a rotation, each with its own time. The columns of the last one stay, unread.
     "ALTER TABLE key ADD COLUMN old TEXT NOT NULL DEFAULT '[]';
     UPDATE key SET old = '[[\"' || lower(hex(old_hash)) || '\",' || old_until || ']]' WHERE old_hash IS NOT NULL AND old_until IS NOT NULL;",
+    // 14: what was measured of requests whose answers may be judged.
+    learning::SCHEMA,
 ];
 
 /// Pages of 4 KiB that gather in the write-ahead log before they are copied into the file.

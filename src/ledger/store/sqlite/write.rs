@@ -3,7 +3,7 @@
 use super::super::columns::{self, CLOSING, ColumnValue, OPENING};
 use super::super::sums::{self, Groups, PastTotals, SumChanges};
 use super::super::{EVER, Given, StoreAnswer, StoreWork};
-use super::{OWNER, integer, read};
+use super::{OWNER, integer, learning, read};
 use crate::ledger::balance::{Posting, Want};
 use crate::ledger::cap::{Counter, covered};
 use crate::ledger::judged::{JudgedAnswer, OUTCOMES_MAX};
@@ -153,6 +153,7 @@ fn one<'w>(
             }
         }
         StoreWork::Judge(outcomes) => judge(tx, outcomes)?,
+        StoreWork::Measure(asks) => learning::measure(tx, asks)?,
         StoreWork::Beat | StoreWork::Flush | StoreWork::PagesMax(_) => {}
     }
     Ok(StoreAnswer::Done)

@@ -1,0 +1,47 @@
+//! What was learned from outcomes, and what of it is in force.
+
+use super::Admin;
+use super::answer::{json_answer, say};
+use super::outcomes::{in_time, no_books};
+use crate::learn::overnight::Arms;
+use crate::learn::shelf::{self, InForce, Made};
+use crate::ledger::now_ms;
+use crate::ledger::store::Store;
+use crate::relay::AnswerBody;
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
+
+/// Everything that is kept.
+pub(super) async fn list(admin: &Admin) -> Response<AnswerBody> {
+    let read = |books: &mut dyn Store| Ok((shelf::in_force(books)?, shelf::list(books)?));
+    match in_time(admin.state.ledger.learning(read)).await {
+        Ok((in_force, made)) => json_answer(&all(&in_force, &made)),
+        Err(why) => no_books(&why),
+    }
+}
+
+/// Learns now. It is in force within seconds, where the guard lets it.
+pub(super) async fn run(admin: &Admin) -> Response<AnswerBody> {
+    let learning = admin.state.policy.load().learning.clone();
+    let arms = learning.and_then(|learning| learning.arms.clone());
+    let arms = arms.map(|(weak, strong)| Arms { weak, strong });
+    let work = move |books: &mut dyn Store| shelf::learn(books, arms.as_ref(), now_ms());
+    match admin.state.ledger.learning(work).await {
+        Ok(Ok(made)) => json_answer(&shelf::told(&made)),
+        Ok(Err(why)) => say(StatusCode::CONFLICT, &why),
+        Err(error) => no_books(&error.detail),
+    }
+}
+
+/// Goes back to what was in force before.
+pub(super) async fn undo(admin: &Admin) -> Response<AnswerBody> {
+    match in_time(admin.state.ledger.learning(shelf::undo)).await {
+        Ok(Ok(in_force)) => json_answer(&json!({"in_force": in_force.id})),
+        Ok(Err(why)) => say(StatusCode::CONFLICT, &why),
+        Err(why) => no_books(&why),
+    }
+}
+
+fn all(in_force: &InForce, made: &[Made]) -> Value {
+    json!({"in_force": in_force.id, "made": made.iter().map(shelf::told).collect::<Vec<_>>()})
+}

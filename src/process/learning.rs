@@ -1,0 +1,171 @@
+//! Learning by night, and putting in force what was learned, here or elsewhere. All of it is read and worked out on a thread that may wait, one
+//! look after the other, and never on the path of a request.
+
+use crate::classify::overlay::Overlay;
+use crate::error::Error;
+use crate::exchange::State;
+use crate::learn::overnight::Arms;
+use crate::learn::shelf::{self, InForce};
+use crate::ledger::store::Store;
+use crate::ledger::window::{Window, Zone};
+use crate::ledger::{now, now_ms};
+use crate::route::Learning;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How often it is looked for another overlay: what was learned or undone elsewhere is in force here after no longer than this.
+const EVERY: Duration = Duration::from_secs(5);
+/// A night that was missed for longer than this is not made up for: by then it is day.
+const LATE: i64 = 3_600;
+
+/// Goes on until the process stops.
+pub(super) async fn keep_learning(state: Arc<State>, mut stop: watch::Receiver<bool>) {
+    let mut known = Known::default();
+    loop {
+        let look = known.look(&state);
+        tokio::select! {
+            () = look => {}
+            _ = stop.wait_for(|stopped| *stopped) => return,
+        }
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            _ = stop.wait_for(|stopped| *stopped) => return,
+        }
+    }
+}
+
+/// What is known of the shelf.
+#[derive(Default)]
+struct Known {
+    in_force: Option<InForce>,
+    /// The last night that was looked at.
+    night: Option<i64>,
+}
+
+impl Known {
+    async fn look(&mut self, state: &Arc<State>) {
+        let policy = state.policy.load_full();
+        let Some(learning) = &policy.learning else {
+            self.in_force = None;
+            return;
+        };
+        if let Some(night) = self.due(learning, &policy.zone) {
+            self.night = Some(night);
+            learn(state, learning, night).await;
+        }
+        if let Err(error) = self.take(state).await {
+            tracing::debug!(why = %error.detail, "what was learned cannot be read");
+        }
+    }
+
+    /// The night that is to be learned in now.
+    fn due(&self, learning: &Learning, zone: &Zone) -> Option<i64> {
+        let at = learning.nightly_at.filter(|_| !learning.own_fit)?;
+        due(at, zone, now()).filter(|night| self.night != Some(*night))
+    }
+
+    /// Puts in force what the shelf says.
+    async fn take(&mut self, state: &State) -> Result<(), Error> {
+        let in_force = state.ledger.learning(shelf::in_force).await?;
+        if self.in_force.as_ref() == Some(&in_force) {
+            // A configuration that was read again meanwhile may have been made with another one.
+            apply(state);
+            return Ok(());
+        }
+        let overlay = match in_force.id {
+            Some(id) => {
+                let read = move |books: &mut dyn Store| shelf::overlay(books, id);
+                state.ledger.learning(read).await?
+            }
+            None => None,
+        };
+        if overlay.is_none() && in_force.id.is_some() {
+            tracing::warn!(
+                id = in_force.id,
+                "this flyball cannot read the overlay that was learned; the grader stands alone"
+            );
+        }
+        state.learned.store(overlay.map(Arc::new));
+        self.in_force = Some(in_force);
+        apply(state);
+        Ok(())
+    }
+}
+
+/// Puts what was learned into the policy, unless the operator's own fit stands there.
+fn apply(state: &State) {
+    let learned = state.learned.load_full();
+    let policy = state.policy.load();
+    let same = |a: &Option<Arc<Overlay>>, b: &Option<Arc<Overlay>>| match (a, b) {
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+        (None, None) => true,
+        _ => false,
+    };
+    let learns = policy.learning.as_ref().is_some_and(|l| !l.own_fit);
+    if !learns || same(&policy.overlay, &learned) {
+        return;
+    }
+    state.policy.rcu(|policy| {
+        let mut other = (**policy).clone();
+        if other.learning.as_ref().is_some_and(|l| !l.own_fit) {
+            other.overlay.clone_from(&learned);
+        }
+        other
+    });
+    tracing::info!(
+        overlay = learned.is_some(),
+        "the grader goes by what was learned from outcomes"
+    );
+}
+
+/// Learns, if no other replica does so tonight.
+async fn learn(state: &State, learning: &Learning, night: i64) {
+    let arms = learning
+        .arms
+        .clone()
+        .map(|(weak, strong)| Arms { weak, strong });
+    let tonight = move |books: &mut dyn Store| match shelf::claim(books, night)? {
+        true => shelf::learn(books, arms.as_ref(), now_ms()).map(Some),
+        false => Ok(None),
+    };
+    match state.ledger.learning(tonight).await {
+        Ok(Some(Ok(made))) => tracing::info!(
+            id = made.id,
+            used = made.used,
+            "learned by night: {}",
+            made.because
+        ),
+        Ok(Some(Err(why))) => tracing::info!("nothing was learned tonight: {why}"),
+        Ok(None) => tracing::debug!("another replica learns tonight"),
+        Err(error) => tracing::warn!(why = %error.detail, "nothing could be learned tonight"),
+    }
+}
+
+/// The day whose night's hour (minutes after midnight in this zone) has come, and is not long past.
+fn due(at: u32, zone: &Zone, now: i64) -> Option<i64> {
+    let day = Window::Day.id(zone, now);
+    let begins = Window::Day.begins_at(zone, day)?;
+    let since = now - begins - i64::from(at) * 60;
+    (0..LATE).contains(&since).then_some(day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_night_is_due_from_its_hour_on_for_an_hour() {
+        let zone = Zone::named("Europe/Berlin").expect("a zone");
+        // 2026-12-01, midnight in Berlin.
+        let midnight = 1_796_079_600;
+        let day = Window::Day.id(&zone, midnight);
+        for (hour, found) in [(2, None), (3, Some(day)), (4, None), (27, Some(day + 1))] {
+            assert_eq!(
+                due(180, &zone, midnight + hour * 3_600 + 60),
+                found,
+                "{hour}"
+            );
+        }
+    }
+}
