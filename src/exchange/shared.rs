@@ -213,7 +213,7 @@ async fn fly(state: Arc<State>, asked: Asked, pilot: Pilot) {
 async fn answered_for_all(state: &Arc<State>, asked: &Asked, paid: &Arc<Paid>) -> Reply {
     let place = asked.place()?;
     let (dialect, _) = router::asked(&asked.head);
-    let admission = Admission::new(Inbound {
+    let mut admission = Admission::new(Inbound {
         caller: asked.caller.clone(),
         head: &asked.head,
         dialect,
@@ -228,6 +228,7 @@ async fn answered_for_all(state: &Arc<State>, asked: &Asked, paid: &Arc<Paid>) -
         habits: state.affinity.habits(),
         trace: asked.trace.clone(),
     })?;
+    admission.names_user(&asked.body)?;
     let exchange = Exchange {
         paid: Some(Arc::clone(paid)),
         ..Exchange::of(state, &admission)

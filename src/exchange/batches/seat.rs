@@ -120,7 +120,7 @@ impl Seat {
     /// # Errors
     /// As for a request.
     pub(super) fn let_in<'s>(&'s self, state: &'s State) -> Result<Admission<'s>, Error> {
-        Admission::new(Inbound {
+        let mut admission = Admission::new(Inbound {
             caller: self.caller.clone(),
             head: &self.head,
             dialect: self.dialect,
@@ -134,7 +134,9 @@ impl Seat {
             warmth: state.affinity.warmth(),
             habits: state.affinity.habits(),
             trace: Trace::default(),
-        })
+        })?;
+        admission.names_user(&self.body)?;
+        Ok(admission)
     }
 
     /// The model and effort that were decided on.
