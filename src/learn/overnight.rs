@@ -26,6 +26,8 @@ const DRAWS: usize = 1_000;
 const DOUBT_PERCENT: usize = 1;
 /// By so much of an APGR the order by difficulty may at most be worse.
 const MARGIN: f64 = 0.01;
+/// By so much the mean squared error of the chance may at most be larger: among a hundred answers that is less than chance makes of it.
+const ERROR_MARGIN: f64 = 0.01;
 /// What a next turn says of an answer counts so much of a caller's own word.
 const IMPLICIT: f64 = 0.3;
 /// Votes of one key that always count.
@@ -417,7 +419,7 @@ fn verdict(figures: &Figures) -> (bool, String) {
         );
         return (false, text);
     }
-    if error.1 > error.0 {
+    if error.1 - error.0 > ERROR_MARGIN {
         let text = format!(
             "Not used: {on} it orders requests better, and misses by more how likely the weak arm fails ({:.4}, where {:.4} is in force).",
             error.1, error.0

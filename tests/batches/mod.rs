@@ -259,6 +259,28 @@ async fn a_batch_for_which_there_is_no_room_is_refused_whole_and_nothing_of_it_g
 }
 
 #[tokio::test]
+async fn each_line_counts_for_the_end_user_whom_it_names() {
+    let vendor = Vendor::start(Ways::default()).await;
+    let cap = "[[cap]]\neach = \"user\"\nrequests = 1\nwindow = \"day\"\n";
+    let flyball = start(&config(&vendor, cap), |dir| {
+        make_key(dir, "app", Some("1"), |_| {})
+    })
+    .await;
+    let of = |user: &str| {
+        let said = format!("\"body\":{{\"user\":\"{user}\",");
+        line(user, "gpt-4o-mini", "q").replacen("\"body\":{", &said, 1)
+    };
+    let both = [of("alice"), of("bob")].join("\n");
+    let taken = hand_in(flyball.at(), "fb_app", &both).await;
+    assert_eq!(taken.status, 200, "{}", taken.body);
+    let batch = over(flyball.at(), "fb_app", &id_of(&taken)).await;
+    assert_eq!(batch["request_counts"]["completed"], 2, "{batch}");
+    let again = hand_in(flyball.at(), "fb_app", &of("alice")).await;
+    assert_eq!(again.status, 429, "{}", again.body);
+    flyball.books_are_right().await;
+}
+
+#[tokio::test]
 async fn lines_that_fail_or_expire_at_the_vendor_cost_nothing_and_are_told() {
     let ways = Ways {
         fails_every: Some(4),

@@ -310,3 +310,21 @@ async fn wrong_settings_of_users_are_told_with_their_line() {
         assert!(all.contains(told), "{toml}: {all}");
     }
 }
+
+#[tokio::test]
+async fn a_call_that_equal_requests_share_counts_for_the_user_who_has_made_it() {
+    let upstream = upstream().await;
+    let toml = format!(
+        "end_user_header = \"x-user-id\"\n{}\n[response_cache]\n[[cap]]\neach = \"user\"\nusd = {}\nwindow = \"day\"\n",
+        compatible(&upstream),
+        usd(1)
+    );
+    let flyball = Flyball::start(&toml).await;
+    let asked = body(400, Some(100), false);
+    for (user, status) in [("alice", 200), ("alice", 402), ("bob", 200)] {
+        let headers = [("x-user-id", user), ("x-flyball-cache", "refresh")];
+        let got = flyball.chat(&headers, &asked).await;
+        assert_eq!(got.status, status, "{user}: {}", got.body);
+    }
+    flyball.books_are_right().await;
+}
