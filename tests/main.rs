@@ -24,6 +24,7 @@ mod grading;
 mod interleavings;
 mod layers;
 mod learning;
+mod logged;
 mod metrics;
 mod money;
 mod otel;

@@ -3,10 +3,8 @@
 use super::collector::Collector;
 use super::{ASK, started, streamed};
 use crate::flyball::{Flyball, compatible};
+use crate::logged::Logged;
 use crate::scripted::{Upstream, answer, chat, chat_stream};
-use std::io;
-use std::sync::{Arc, Mutex};
-use tracing_subscriber::fmt::MakeWriter;
 
 const SECRET: &str = "words-that-nobody-else-may-read";
 
@@ -111,37 +109,9 @@ async fn a_prompt_of_any_length_is_cut() {
     assert!((16_000..40_000).contains(&sent), "{sent}");
 }
 
-/// Keeps what is logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Log {
-    type Writer = Log;
-
-    fn make_writer(&self) -> Log {
-        self.clone()
-    }
-}
-
 #[tokio::test]
 async fn the_collectors_secret_is_in_its_headers_and_nowhere_else() {
-    let log = Log::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(log.clone())
-        .finish();
-    let _logging = tracing::subscriber::set_default(subscriber);
+    let log = Logged::here();
     let upstream = Upstream::start(answer(200, &chat(40, 8))).await;
     let collector = Collector::that(answer(401, "Bearer otlp-secret is wrong")).await;
     let dir = tempfile::tempdir().expect("a folder");
@@ -162,7 +132,7 @@ async fn the_collectors_secret_is_in_its_headers_and_nowhere_else() {
         let told = post.header("authorization");
         assert_eq!(told.as_deref(), Some("Bearer otlp-secret"));
     }
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).expect("text");
+    let log = log.text();
     let complaint = "the OpenTelemetry collector does not take what it is sent";
     // Several exports have failed; the log says so once.
     assert_eq!(log.matches(complaint).count(), 1, "{log}");

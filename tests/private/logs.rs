@@ -3,37 +3,15 @@
 use super::asking::{Asking, WAYS, Way};
 use super::{CARD, DETECTS, asked, start};
 use crate::client::post;
+use crate::logged::Logged;
 use crate::scripted::{Step, Upstream, answer, chat, chat_stream};
-use std::io;
-use std::sync::{Arc, Mutex};
-
-/// What was logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("a log").extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 const ANSWER: &str = "zzqanswerzzq";
 
 #[tokio::test]
 async fn no_log_line_holds_what_is_asked_or_answered() {
-    let log = Log::default();
-    let written = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || written.clone())
-        .finish();
     // All of this test, flyball in it, runs on this thread.
-    let _logging = tracing::subscriber::set_default(subscriber);
+    let log = Logged::here();
     let says = format!("{{\"error\":{{\"message\":\"{ANSWER}: {CARD} is no number\"}}}}");
     let cloud = Upstream::start(answer(200, &chat(10, 5))).await;
     let local = Upstream::start(answer(200, &chat(10, 5).replace("hi there", ANSWER))).await;
@@ -88,7 +66,7 @@ async fn no_log_line_holds_what_is_asked_or_answered() {
     assert!(!got.body.is_empty());
     flyball.rows().await;
     flyball.stop().await;
-    let text = String::from_utf8_lossy(&log.0.lock().expect("a log")).into_owned();
+    let text = log.text();
     assert!(text.contains("refused"), "this log is one: {text}");
     for secret in [CARD, &number, "5787 6362", ANSWER, "zzqrolezzq"] {
         let line = text.lines().find(|line| line.contains(secret));
