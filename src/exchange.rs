@@ -169,7 +169,8 @@ pub async fn handle(
             return Err(error);
         }
         let inbound = inbound(state, &head, (dialect, &trace), &id, arrived)?;
-        serve(state, inbound, call?, body, &seen).await
+        // On the heap: whoever holds this future moves it several times before it is first asked for anything.
+        Box::pin(serve(state, inbound, call?, body, &seen)).await
     };
     let answered = answered.await;
     state.telemetry.found(seen.classes());
