@@ -154,11 +154,12 @@ impl Callers {
 
     /// Refuses a session that is stopped.
     fn check_session(&self, headers: &HeaderMap, key: i64) -> Result<(), Error> {
-        let named = headers
-            .get("x-flyball-session")
-            .filter(|_| !self.stopped.is_empty());
-        let named = named.and_then(|value| value.to_str().ok()).map(str::trim);
-        if !named.is_some_and(|session| self.is_stopped(session, key)) {
+        if self.stopped.is_empty() {
+            return Ok(());
+        }
+        let named = headers.get_all("x-flyball-session").iter();
+        let mut named = named.filter_map(|value| value.to_str().ok()).map(str::trim);
+        if !named.any(|session| self.is_stopped(session, key)) {
             return Ok(());
         }
         let public = "This session was stopped by whoever runs this flyball. Go on in another one.";

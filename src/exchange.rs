@@ -285,6 +285,7 @@ async fn serve(
                 Kept::Elsewhere(body) => body,
             };
             let mut admission = Admission::keeping(inbound)?;
+            admission.names_user_in_header(place.makes(&head.method))?;
             let body = match admission.policy.privacy {
                 None => body,
                 Some(_) => {

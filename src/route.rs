@@ -37,7 +37,7 @@ pub use probing::{EXPLORING, Probe, Probing, Shows};
 pub use recovery::{AfterFailure, Recovery};
 pub use reference::starter_tier;
 use secrecy::SecretString;
-pub use shadowing::{SHADOWING, ShadowEnd, Shadowing};
+pub use shadowing::{ShadowEnd, Shadowing};
 use standing::Standing;
 use std::collections::BTreeMap;
 use std::sync::Arc;

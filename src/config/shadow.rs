@@ -4,11 +4,12 @@ use super::Reading;
 use super::caps::own_cap;
 use crate::fleet::Fleet;
 use crate::ledger::cap::Cap;
+use crate::ledger::cap::SHADOWING;
 use crate::ledger::window::{Window, Zone};
 use crate::money::PicoUsd;
 use crate::reader::Table;
+use crate::route::Shadowing;
 use crate::route::policy;
-use crate::route::{SHADOWING, Shadowing};
 use std::sync::Arc;
 
 /// What a shadow may cost a day where the operator says nothing: a dollar.

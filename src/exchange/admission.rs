@@ -4,7 +4,7 @@
 use super::wishes::{self, Wishes};
 use crate::affinity::{Habits, Items, Makers, Warmth};
 use crate::arm::{Effort, Tier};
-use crate::caller::{Caller, EndUser};
+use crate::caller::{Caller, EndUser, EndUsers};
 use crate::dialect::Dialect;
 use crate::error::{Error, Kind};
 use crate::fleet::{Arm, Model};
@@ -229,6 +229,20 @@ impl<'a> Admission<'a> {
             let said = fields.as_ref().and_then(|f| self.dialect.end_user(f));
             self.user = users.named(&self.head.headers, said)?;
         }
+        Ok(())
+    }
+
+    /// The same of a request whose body nobody reads: a header alone names its user. `must`: it may be refused for naming none.
+    ///
+    /// # Errors
+    /// As [`Admission::names_user`].
+    pub(super) fn names_user_in_header(&mut self, must: bool) -> Result<(), Error> {
+        let users = &self.policy.end_users;
+        let users = EndUsers {
+            required: users.required && must,
+            ..users.clone()
+        };
+        self.user = users.named(&self.head.headers, None)?;
         Ok(())
     }
 

@@ -26,7 +26,7 @@ use crate::ledger::now;
 use crate::provider::Side;
 use crate::relay::AnswerBody;
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderValue};
+use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -605,16 +605,20 @@ impl Call<'_> {
     fn headers(&self) -> Vec<(String, String)> {
         let envelope = self.dialect.envelope();
         let version = envelope.version.map(|(name, _)| name);
-        let own = |name: &str| {
-            name.starts_with("x-flyball-")
-                || envelope.features.contains(&name)
-                || version == Some(name)
+        let user = self.inbound.policy.end_users.header.as_ref();
+        let own = |name: &HeaderName| {
+            name.as_str().starts_with("x-flyball-")
+                || envelope.features.contains(&name.as_str())
+                || version == Some(name.as_str())
+                || user == Some(name)
         };
         let headers = self.inbound.head.headers.iter();
-        let headers = headers.filter(|(name, _)| own(name.as_str()));
+        let headers = headers.filter(|(name, _)| own(name));
         headers
             .filter_map(|(name, value)| {
-                Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
+                // A user's name may have letters that are not ASCII.
+                let text = std::str::from_utf8(value.as_bytes()).ok()?;
+                Some((name.as_str().to_owned(), text.to_owned()))
             })
             .collect()
     }

@@ -64,6 +64,11 @@ impl Collection<'_> {
         matches!(self.side, Side::Answers(_))
     }
 
+    /// Whether something is made that somebody may be billed for: not where it is only looked at, deleted or cancelled.
+    pub(super) fn makes(&self, method: &Method) -> bool {
+        *method == Method::POST && !self.is_free() && !self.rest.ends_with("/cancel")
+    }
+
     /// A kept answer is fetched, deleted or cancelled; nothing else below it is known to be no work of a model
     /// (<https://developers.openai.com/api/reference/resources/responses.md>).
     fn takes(&self, method: &Method) -> bool {

@@ -12,10 +12,11 @@ use crate::caller::{self, Caller};
 use crate::capability::Capabilities;
 use crate::fleet::Arm;
 use crate::judge;
+use crate::ledger::cap::SHADOWING;
 use crate::ledger::judged::{JudgedAnswer, JudgedBy};
 use crate::ledger::now_ms;
 use crate::route::worth::Worth;
-use crate::route::{SHADOWING, ShadowEnd, Shadowing};
+use crate::route::{ShadowEnd, Shadowing};
 use crate::settle::{Delivered, Delivery};
 use http_body_util::BodyExt;
 use std::sync::Arc;
@@ -186,6 +187,8 @@ async fn held_against(
     let judged_by = shadow.settings.judge.as_deref();
     let judged_by = judged_by.and_then(|text| admission.policy.fleet.arm(text));
     let judged_by = judged_by.filter(|judge| judge.model.simulated == arm.model.simulated);
+    // What its caller may not send to a model, flyball does not send there either.
+    let judged_by = judged_by.filter(|judge| asked.caller.may_use(&judge.model.name));
     let bench = Bench {
         state,
         admission: &admission,

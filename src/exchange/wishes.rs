@@ -131,6 +131,9 @@ pub(super) fn read(head: &Parts, caller: &Caller) -> Result<Wishes, Error> {
             "session" if text.len() > SESSION_BYTES_MAX => {
                 return Err(wrong(name, "at most 256 bytes"));
             }
+            "session" if wishes.session.as_ref().is_some_and(|other| other != text) => {
+                return Err(wrong(name, "one session, and names two here"));
+            }
             "session" => wishes.session = Some(text.to_owned()),
             "provider" => wishes.provider = Some(text.to_owned()),
             "tags" => add_tags(&mut wishes.tags, text)

@@ -7,11 +7,13 @@ use super::chance::Chance;
 use super::fit::{self, Label};
 use super::mean;
 use super::metrics::{Pair, apgr};
+use crate::classify::kept::pack;
 use crate::classify::model::Grader;
 use crate::classify::overlay::Overlay;
 use crate::classify::{Features, grade_by};
 use crate::ledger::judged::{JudgedAnswer, JudgedBy};
 use serde::{Deserialize, Serialize};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Pairs of answers that are kept for the guard at least.
@@ -32,8 +34,8 @@ const ERROR_MARGIN: f64 = 0.01;
 const IMPLICIT: f64 = 0.3;
 /// Votes of one key that always count.
 const VOTES_OF_ONE: usize = 20;
-/// Beyond those, one key's are at most this part of all that is learned from.
-const VOTES_PART: usize = 4;
+/// Beyond those, one key's are at most so many as this part of the pairs.
+const VOTES_PART: usize = 3;
 
 /// The two arms that are told apart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,7 +119,12 @@ pub fn learn(
     let (learned, held) = parted(&pairs)?;
     let since = held[0].at_ms;
     let level = mean(learned.iter().map(|e| e.strong));
-    let votes = votes(outcomes, asks, (&arms, level), (since, &learned[..]));
+    let votes = votes(
+        outcomes,
+        asks,
+        (&arms, level),
+        (since, &learned[..], &held[..]),
+    );
     let labels: Vec<Label<'_>> = learned.iter().chain(&votes).map(Example::label).collect();
     let overlay = fit::fit(grader, &labels, &arms.weak, &arms.strong)?;
     let figures = Figures {
@@ -225,7 +232,7 @@ fn parted<'e, 'a>(
         .max(HELD_MIN)
         .min(pairs.len());
     let (learned, held) = pairs.split_at(pairs.len() - held);
-    let print = |e: &Example<'_>| crate::classify::kept::pack(e.features);
+    let print = |e: &Example<'_>| pack(e.features);
     let seen: HashSet<Vec<u8>> = learned.iter().map(print).collect();
     let mut fresh = HashSet::new();
     let unseen = |e: &&Example<'_>| {
@@ -244,12 +251,13 @@ fn parted<'e, 'a>(
 }
 
 /// What callers have said of the weak arm's answers before the others were given. A key is heard only in what it says of some answers and not
-/// of others: who is never content says nothing. One key's votes are no more than a part of what is learned from.
+/// of others: who is never content says nothing. One key's votes are no more than a part of the pairs, those of all together no more than
+/// the pairs, and what is asked in the pairs that are held is left out.
 fn votes<'a>(
     outcomes: &'a [JudgedAnswer],
     asks: &'a HashMap<String, Features>,
     (arms, level): (&Arms, f64),
-    (since, learned): (i64, &[Example<'a>]),
+    (since, learned, held): (i64, &[Example<'a>], &[Example<'a>]),
 ) -> Vec<Example<'a>> {
     let own_word = |o: &&JudgedAnswer| o.by == JudgedBy::Feedback;
     let told: HashSet<&str> = outcomes
@@ -257,29 +265,20 @@ fn votes<'a>(
         .filter(own_word)
         .map(|o| &*o.request)
         .collect();
+    let held: HashSet<Vec<u8>> = held.iter().map(|e| pack(e.features)).collect();
+    let fresh = |o: &JudgedAnswer| {
+        let features = asks.get(&o.request);
+        features.is_some_and(|features| !held.contains(&pack(features)))
+    };
     let heard = |o: &&JudgedAnswer| {
         if o.by == JudgedBy::Implicit && told.contains(&*o.request) {
             return false;
         }
-        vote(o.by).is_some()
-            && o.at_ms < since
-            && asks.contains_key(&o.request)
-            && o.arm() == arms.weak
+        vote(o.by).is_some() && o.at_ms < since && o.arm() == arms.weak && fresh(o)
     };
-    let votes: Vec<&JudgedAnswer> = outcomes.iter().filter(heard).collect();
-    let mut own: BTreeMap<Option<i64>, Vec<&JudgedAnswer>> = BTreeMap::new();
-    for vote in &votes {
-        own.entry(vote.key).or_default().push(vote);
-    }
     let usual = mean(learned.iter().map(|e| e.weak));
     let mut all = Vec::new();
-    for (key, mut own) in own {
-        let others = learned.len() + votes.len() - own.len();
-        let most = VOTES_OF_ONE.max(others / (VOTES_PART - 1));
-        own.sort_by_key(|o| std::cmp::Reverse(o.at_ms));
-        if key.is_some() {
-            own.truncate(most);
-        }
+    for own in counted(outcomes.iter().filter(heard), learned.len()) {
         let said = mean(own.iter().map(|o| share(o.score_ppm)));
         let example = |o: &&'a JudgedAnswer| {
             let weight = vote(o.by).unwrap_or_default();
@@ -294,6 +293,33 @@ fn votes<'a>(
         all.extend(own.iter().filter_map(example));
     }
     all
+}
+
+/// The votes that count beside so many pairs, by key: the latest of each, and where those of all are too many, as many of one as of another.
+fn counted<'a>(
+    votes: impl Iterator<Item = &'a JudgedAnswer>,
+    pairs: usize,
+) -> Vec<Vec<&'a JudgedAnswer>> {
+    let mut by_key: BTreeMap<Option<i64>, Vec<&JudgedAnswer>> = BTreeMap::new();
+    for vote in votes {
+        by_key.entry(vote.key).or_default().push(vote);
+    }
+    let mut ranked: Vec<(usize, &JudgedAnswer)> = Vec::new();
+    for (key, mut own) in by_key {
+        own.sort_by_key(|o| Reverse(o.at_ms));
+        // In open mode all votes are the operator's own.
+        if key.is_some() {
+            own.truncate(VOTES_OF_ONE.max(pairs / VOTES_PART));
+        }
+        ranked.extend(own.into_iter().enumerate());
+    }
+    ranked.sort_by_key(|(rank, o)| (*rank, Reverse(o.at_ms)));
+    ranked.truncate(pairs);
+    let mut kept: BTreeMap<Option<i64>, Vec<&JudgedAnswer>> = BTreeMap::new();
+    for (_, vote) in ranked {
+        kept.entry(vote.key).or_default().push(vote);
+    }
+    kept.into_values().collect()
 }
 
 impl Example<'_> {
@@ -431,4 +457,88 @@ fn verdict(figures: &Figures) -> (bool, String) {
         apgr.1, apgr.0
     );
     (true, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arm::Effort;
+    use crate::learn::outcome::measured;
+
+    fn vote_of(key: Option<i64>, n: i64) -> JudgedAnswer {
+        JudgedAnswer {
+            request: format!("vote {key:?} {n}"),
+            model: "weak".into(),
+            effort: Effort::None,
+            by: JudgedBy::Feedback,
+            task: "unknown".into(),
+            difficulty_milli: 500,
+            score_ppm: n % 2 * 1_000_000,
+            cost: None,
+            seen_ppm: 0,
+            at_ms: n,
+            key,
+        }
+    }
+
+    /// How many votes of each key count beside so many pairs.
+    fn heard(keys: &[(Option<i64>, i64)], pairs: usize) -> Vec<usize> {
+        let all = keys
+            .iter()
+            .flat_map(|(key, count)| (0..*count).map(|n| vote_of(*key, n)));
+        let all: Vec<JudgedAnswer> = all.collect();
+        let kept = counted(all.iter(), pairs);
+        for own in &kept {
+            let latest = own.iter().map(|o| o.at_ms).max();
+            let count = all.iter().filter(|o| o.key == own[0].key).count();
+            assert_eq!(latest, i64::try_from(count).ok().map(|n| n - 1));
+        }
+        kept.iter().map(Vec::len).collect()
+    }
+
+    #[test]
+    fn one_keys_votes_are_a_third_of_the_pairs_at_most_and_those_of_all_no_more_than_the_pairs() {
+        // However many others vote, a key is heard no oftener.
+        assert_eq!(heard(&[(Some(1), 1_500)], 240), [80]);
+        assert_eq!(heard(&[(Some(1), 1_500), (Some(2), 9_000)], 240), [80, 80]);
+        assert_eq!(heard(&[(Some(1), 7), (Some(2), 90)], 30), [7, 20]);
+        // Ten keys that lie are no more than one that all share, and who votes little is heard whole.
+        let many: Vec<(Option<i64>, i64)> = (1..=10).map(|key| (Some(key), 1_500)).collect();
+        assert_eq!(heard(&many, 240), [24; 10]);
+        let few = [
+            (Some(1), 3),
+            (Some(2), 1_500),
+            (Some(3), 1_500),
+            (Some(4), 1_500),
+        ];
+        assert_eq!(heard(&few, 201), [3, 66, 66, 66]);
+        assert_eq!(heard(&[(None, 1_500)], 240), [240]);
+    }
+
+    #[test]
+    fn votes_on_what_is_asked_in_the_pairs_that_are_held_are_left_out() {
+        let (asked, other) = (measured("Prove a lemma."), measured("Name a river."));
+        let outcomes = [vote_of(Some(1), 0), vote_of(Some(1), 1)];
+        let features = [&asked, &other];
+        let asks = outcomes.iter().zip(features);
+        let asks: HashMap<String, Features> = asks
+            .map(|(o, features)| (o.request.clone(), features.clone()))
+            .collect();
+        let pair = |features| Example {
+            at_ms: 100,
+            request: "r",
+            features,
+            weak: 0.5,
+            strong: 1.0,
+        };
+        let arms = Arms {
+            weak: outcomes[0].arm(),
+            strong: "strong".into(),
+        };
+        let learned = vec![pair(&other); 100];
+        let held = [pair(&asked)];
+        let found = votes(&outcomes, &asks, (&arms, 1.0), (100, &learned, &held));
+        let requests: Vec<&str> = found.iter().map(|e| e.request).collect();
+        assert_eq!(requests, [outcomes[1].request.as_str()]);
+    }
 }

@@ -145,7 +145,15 @@ pub struct Dims<'a> {
     pub tags: &'a [(String, String)],
 }
 
+/// The tag of what shadowing costs, by which its own cap counts it. No request can bring it: caps count the tags of keys only.
+pub const SHADOWING: (&str, &str) = ("flyball.shadow", "yes");
+
 impl Dims<'_> {
+    /// It is flyball's own attempt, for no key, no session and no user.
+    fn is_nobodys(&self) -> bool {
+        self.key == "0" && self.tags.iter().any(|(k, v)| (&**k, &**v) == SHADOWING)
+    }
+
     fn of(&self, dim: Dim) -> &str {
         match dim {
             Dim::Organisation => self.organisation,
@@ -267,7 +275,11 @@ impl Scope {
         let tagged = |(key, value): (&String, &String)| {
             dims.tags.iter().any(|(k, v)| k == key && v == value)
         };
-        Dim::ALL.into_iter().all(fits) && self.tags.iter().all(tagged)
+        let callers = [Dim::Key, Dim::Session, Dim::User];
+        let of_callers = || callers.iter().any(|dim| *self.pick(*dim) == Pick::Each);
+        Dim::ALL.into_iter().all(fits)
+            && self.tags.iter().all(tagged)
+            && !(dims.is_nobodys() && of_callers())
     }
 
     /// What tells the counters of this scope apart, written to `into`.

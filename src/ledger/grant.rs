@@ -102,7 +102,10 @@ impl Ledger {
     ) -> Result<Result<Grant, Denied>, Refused> {
         for _ in 0..LEASES_MAX {
             // One at a time: what the one before has asked may be what the next one needs.
-            let turn = self.recalling.clone().lock_owned().await;
+            let turn = tokio::time::timeout(LEASE_WAIT, self.recalling.clone().lock_owned()).await;
+            let Ok(turn) = turn else {
+                return Err(Refused::Store("the store does not answer".into()));
+            };
             match look(false) {
                 Err(Denied::Unknown) => {}
                 other => return Ok(other),
@@ -134,9 +137,9 @@ impl Ledger {
                 drop(turn);
                 outcome
             });
-            match recalling.await {
-                Ok(outcome) => outcome.map_err(Refused::Store)?,
-                Err(_) => return Err(Refused::Store("the ledger thread has ended".into())),
+            match tokio::time::timeout(LEASE_WAIT, recalling).await {
+                Ok(Ok(outcome)) => outcome.map_err(Refused::Store)?,
+                _ => return Err(Refused::Store("the store does not answer".into())),
             }
             match look(false) {
                 Err(Denied::Unknown) => {}

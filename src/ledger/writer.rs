@@ -232,7 +232,7 @@ fn ms(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// What can be asked for again is refused and forgotten: an attempt that waits to be dispatched, a lease, counters, feedback. What has happened
+/// What can be asked for again is refused and forgotten: an attempt that waits to be dispatched, a lease, counters, what users have spent, feedback. What has happened
 /// already is kept.
 fn refuse_or_keep(item: Item, why: &str) -> Option<Item> {
     match (item.work, item.done) {
@@ -240,6 +240,7 @@ fn refuse_or_keep(item: Item, why: &str) -> Option<Item> {
             StoreWork::Open(_)
             | StoreWork::Lease(_)
             | StoreWork::Define { .. }
+            | StoreWork::Recall(_)
             | StoreWork::Judge(_),
             Some(done),
         ) => {

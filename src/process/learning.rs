@@ -125,11 +125,16 @@ async fn learn(state: &State, learning: &Learning, night: i64) {
         .arms
         .clone()
         .map(|(weak, strong)| Arms { weak, strong });
-    let tonight = move |books: &mut dyn Store| match shelf::claim(books, night)? {
-        true => shelf::learn(books, arms.as_ref(), now_ms()).map(Some),
-        false => Ok(None),
+    // Two looks: one that fails is made again, and what was claimed in the same look would then be taken for another replica's.
+    let claim = move |books: &mut dyn Store| shelf::claim(books, night);
+    let learned = move |books: &mut dyn Store| shelf::learn(books, arms.as_ref(), now_ms());
+    let tonight = async {
+        match state.ledger.learning(claim).await? {
+            true => state.ledger.learning(learned).await.map(Some),
+            false => Ok(None),
+        }
     };
-    match state.ledger.learning(tonight).await {
+    match tonight.await {
         Ok(Some(Ok(made))) => tracing::info!(
             id = made.id,
             used = made.used,

@@ -11,9 +11,6 @@ pub struct Shadowing {
     pub judge: Option<String>,
 }
 
-/// The tag of what shadowing costs, by which its own cap counts it. No request can bring it: caps count the tags of keys only.
-pub const SHADOWING: (&str, &str) = ("flyball.shadow", "yes");
-
 /// What became of a request that was chosen to be shadowed. A closed set: a metric's label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShadowEnd {

@@ -66,6 +66,19 @@ async fn a_stopped_session_is_refused_from_the_answer_on_and_what_is_under_way_i
     );
     assert_eq!(status(&flyball, &app, "day").await, 200, "another session");
     assert_eq!(status(&flyball, &bot, "night").await, 200, "another key's");
+    for (first, second, status) in [
+        ("day", "night", 403),
+        ("night", "day", 403),
+        ("day", "noon", 400),
+    ] {
+        let both = [
+            headers[0],
+            ("x-flyball-session", first),
+            ("x-flyball-session", second),
+        ];
+        let got = flyball.chat(&both, &ask(false)).await;
+        assert_eq!(got.status, status, "{first}, {second}: {}", got.body);
+    }
     upstream.open_gate();
     let whole = within("the open stream", open.answer()).await;
     assert!(

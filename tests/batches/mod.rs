@@ -276,7 +276,62 @@ async fn each_line_counts_for_the_end_user_whom_it_names() {
     let batch = over(flyball.at(), "fb_app", &id_of(&taken)).await;
     assert_eq!(batch["request_counts"]["completed"], 2, "{batch}");
     let again = hand_in(flyball.at(), "fb_app", &of("alice")).await;
-    assert_eq!(again.status, 429, "{}", again.body);
+    assert_eq!(again.status, 402, "{}", again.body);
+    flyball.books_are_right().await;
+}
+
+#[tokio::test]
+async fn the_header_that_names_an_end_user_holds_for_each_line_and_no_paid_result_is_lost_for_want_of_a_name()
+ {
+    let ways = Ways {
+        hangs: true,
+        ..Ways::default()
+    };
+    let vendor = Vendor::start(ways).await;
+    let cap = "[[cap]]\neach = \"user\"\nrequests = 1\nwindow = \"day\"\n";
+    let toml = format!("end_user_header = \"x-user-id\"\n{}", config(&vendor, cap));
+    let flyball = start(&toml, |_| {}).await;
+    let file = id_of(&upload(flyball.at(), "x", &line("a", "gpt-4o-mini", "q")).await);
+    let by = async |user: Option<&str>| {
+        let named = user.map(|user| ("x-user-id", user));
+        let headers: Vec<(&str, &str)> = named.into_iter().collect();
+        let body = json!({"input_file_id": file, "endpoint": "/v1/chat/completions", "completion_window": "24h"});
+        post(flyball.at(), "/v1/batches", &headers, &body.to_string()).await
+    };
+    let mut taken = Vec::new();
+    for user in [Some("alice"), Some("böb"), None] {
+        taken.push(id_of(&by(user).await));
+    }
+    let mut states = Vec::new();
+    for (n, user) in [Some("alice"), Some("böb"), None].into_iter().enumerate() {
+        // What was handed in has its room as soon as it is under way.
+        let at_work = async || {
+            let path = format!("/v1/batches/{}", taken[n]);
+            let batch = fetched(flyball.at(), "x", &path).await.json();
+            (batch["status"] == "in_progress").then_some(())
+        };
+        found("the batch is under way", at_work).await;
+        states.push(by(user).await.status);
+    }
+    assert_eq!(states, [402, 402, 402]);
+    // From now on everybody must name somebody; what is under way was let in before.
+    let path = flyball.dir.path().join("flyball.toml");
+    std::fs::write(path, format!("require_user = true\n{toml}")).expect("written");
+    flyball.running.reload().expect("reloaded");
+    let nameless = id_of(&by(None).await);
+    let batch = over(flyball.at(), "x", &nameless).await;
+    let refused = results(flyball.at(), "x", &batch).await;
+    assert_eq!(refused["a"]["response"]["status_code"], 400, "{refused:?}");
+    vendor.change(|ways| ways.hangs = false);
+    for id in &taken {
+        let batch = over(flyball.at(), "x", id).await;
+        assert_eq!(batch["request_counts"]["completed"], 1, "{batch}");
+        let results = results(flyball.at(), "x", &batch).await;
+        assert_eq!(results["a"]["response"]["status_code"], 200, "{results:?}");
+    }
+    let rows = flyball.rows().await;
+    let cost: i128 = costs(&rows).iter().map(|(_, cost, _)| cost).sum();
+    assert_eq!(cost, 3 * batch_price());
     flyball.books_are_right().await;
 }
 

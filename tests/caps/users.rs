@@ -328,3 +328,51 @@ async fn a_call_that_equal_requests_share_counts_for_the_user_who_has_made_it() 
     }
     flyball.books_are_right().await;
 }
+
+#[tokio::test]
+async fn files_and_batches_that_a_vendor_keeps_are_for_the_end_user_whom_a_header_names() {
+    let upstream = Upstream::start(answer(200, r#"{"id":"batch-1"}"#)).await;
+    let base = upstream.url();
+    let toml = format!(
+        "end_user_header = \"x-user-id\"\nrequire_user = true\n\
+         [batch]\nkeep = false\n\
+         [[provider]]\nname = \"o\"\nkind = \"openai\"\nbase_url = \"{base}\"\napi_key = \"file:key\"\n\
+         [[model]]\nname = \"m-o\"\nprovider = \"o\"\ntier = \"small\"\n\
+         [[cap]]\nuser = \"eve\"\nusd = 0\nwindow = \"day\"\n"
+    );
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::write(dir.path().join("key"), "up-secret").expect("a file");
+    let flyball = Flyball::start_in(dir, &toml).await;
+    let hand_in = async |headers: &[(&str, &str)]| {
+        let body = r#"{"input_file_id":"file-1"}"#;
+        post(flyball.at(), "/v1/batches", headers, body).await
+    };
+    let told = |got: &crate::client::Answer| (got.status, got.json()["error"]["code"].clone());
+    let bob = hand_in(&[("x-user-id", "bob")]).await;
+    assert_eq!(bob.status, 200, "{}", bob.body);
+    let eve = hand_in(&[("x-user-id", "eve")]).await;
+    assert_eq!(
+        told(&eve),
+        (400, json!("flyball_unbounded")),
+        "{}",
+        eve.body
+    );
+    let nobody = hand_in(&[]).await;
+    assert_eq!(
+        told(&nobody),
+        (400, json!("flyball_user")),
+        "{}",
+        nobody.body
+    );
+    // Looking and cancelling make nothing.
+    for path in ["/v1/batches/batch-1", "/v1/responses/resp_1"] {
+        let got = get(flyball.at(), path, &[]).await;
+        assert_eq!(got.status, 200, "{path}: {}", got.body);
+    }
+    let cancelled = post(flyball.at(), "/v1/batches/batch-1/cancel", &[], "").await;
+    assert_eq!(cancelled.status, 200, "{}", cancelled.body);
+    let seen = upstream.seen();
+    assert_eq!(seen.len(), 4);
+    assert!(seen.iter().all(|s| s.header("x-user-id").is_none()));
+    flyball.books_are_right().await;
+}

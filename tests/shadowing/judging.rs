@@ -1,7 +1,7 @@
 //! How two answers to the same request are judged.
 
 use super::{ask, config, has_ended, says, scores};
-use crate::flyball::Flyball;
+use crate::flyball::{Flyball, make_key};
 use crate::scripted::Upstream;
 use serde_json::json;
 
@@ -109,4 +109,21 @@ async fn what_a_request_demands_itself_is_looked_at_first() {
             "{small}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_judge_is_not_asked_for_a_key_that_may_not_use_it() {
+    let upstream = Upstream::start(says(LONG)).await;
+    let dir = tempfile::tempdir().expect("a folder");
+    make_key(&dir, "app", None, |key| {
+        key.models = vec!["m-big".into(), "m-small".into()];
+    });
+    let toml = with_judge(&upstream, "judge = \"m-judge\"");
+    let flyball = Flyball::start_in(dir, &toml).await;
+    let river = ask("Which river flows through the capital of Moldova?");
+    let key = [("authorization", "Bearer fb_app")];
+    let got = flyball.chat(&key, &river.to_string()).await;
+    assert_eq!(got.status, 200, "{}", got.body);
+    has_ended(&flyball, "unjudged", 1).await;
+    assert_eq!(upstream.count(), 1);
 }

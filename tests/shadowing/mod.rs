@@ -299,3 +299,21 @@ async fn a_shadow_that_fails_or_that_nothing_can_be_told_of_is_told_and_changes_
     assert_eq!(shadows(&flyball).await.len(), 1);
     flyball.books_are_right().await;
 }
+
+#[tokio::test]
+async fn a_shadow_takes_no_room_from_those_who_name_no_user_no_session_and_no_key() {
+    for each in ["user", "session", "key"] {
+        let upstream = Upstream::start(says("Paris")).await;
+        let cap = format!("[[cap]]\neach = \"{each}\"\nrequests = 2\nwindow = \"day\"\n");
+        let flyball = Flyball::start(&config(&upstream, &cap)).await;
+        let body = ask("What is the capital of France?").to_string();
+        for (n, status) in [(1, 200), (2, 200), (3, 402)] {
+            let got = flyball.chat(&[], &body).await;
+            assert_eq!(got.status, status, "{each} {n}: {}", got.body);
+            has_ended(&flyball, "judged", n.min(2)).await;
+        }
+        assert_eq!(shadows(&flyball).await.len(), 2, "{each}");
+        assert_eq!(upstream.count(), 4, "{each}");
+        flyball.books_are_right().await;
+    }
+}

@@ -70,7 +70,7 @@ impl Seat {
         let mut request = Request::builder().method(Method::POST).uri(path);
         for (name, value) in &batch.doc.headers {
             let name = HeaderName::try_from(name.as_str());
-            let value = HeaderValue::try_from(value.as_str());
+            let value = HeaderValue::from_bytes(value.as_bytes());
             if let (Ok(name), Ok(value)) = (name, value) {
                 request = request.header(name, value);
             }
@@ -105,22 +105,23 @@ impl Seat {
         }
     }
 
-    /// Lets it in, and looks through it.
+    /// Lets it in for the end user whom it names, and looks through it.
     ///
     /// # Errors
     /// As for a request.
     pub(super) async fn admitted<'s>(&'s self, state: &'s State) -> Result<Admission<'s>, Error> {
         let mut admission = self.let_in(state)?;
+        admission.names_user(&self.body)?;
         confidential::look(&mut admission, &self.body, &Seen::default()).await?;
         Ok(admission)
     }
 
-    /// Lets it in.
+    /// Lets it in. Whom it names is not asked: what it has cost is booked with its reservation, under whose name that was opened.
     ///
     /// # Errors
     /// As for a request.
     pub(super) fn let_in<'s>(&'s self, state: &'s State) -> Result<Admission<'s>, Error> {
-        let mut admission = Admission::new(Inbound {
+        Admission::new(Inbound {
             caller: self.caller.clone(),
             head: &self.head,
             dialect: self.dialect,
@@ -134,9 +135,7 @@ impl Seat {
             warmth: state.affinity.warmth(),
             habits: state.affinity.habits(),
             trace: Trace::default(),
-        })?;
-        admission.names_user(&self.body)?;
-        Ok(admission)
+        })
     }
 
     /// The model and effort that were decided on.

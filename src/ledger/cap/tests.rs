@@ -142,3 +142,36 @@ fn each_has_a_counter_of_its_own_and_sessions_are_told_apart_within_their_key() 
     scope.subject(&dims("71", "m", &[]), &mut b);
     assert_ne!(a, b);
 }
+
+#[test]
+fn flyballs_own_attempts_count_for_no_key_session_or_user_and_for_all_else() {
+    let (tag, value) = SHADOWING;
+    let tags = [(tag.to_owned(), value.to_owned())];
+    let own = Dims {
+        team: "",
+        session: "",
+        ..dims("0", "m", &tags)
+    };
+    let nobody = Dims {
+        tags: &[],
+        ..own.clone()
+    };
+    // A key that somebody gives this tag is a key still.
+    let key = Dims {
+        key: "7".into(),
+        ..own.clone()
+    };
+    for dim in [Dim::Key, Dim::Session, Dim::User] {
+        let each = Scope::all().with(dim, Pick::Each);
+        let found = [&own, &nobody, &key].map(|dims| each.holds(dims));
+        assert_eq!(found, [false, true, true], "{dim:?}");
+        assert!(!each.may_hold(&own), "{dim:?}");
+    }
+    for scope in [
+        Scope::all(),
+        Scope::all().tagged(tag, value),
+        Scope::all().with(Dim::Model, Pick::Each),
+    ] {
+        assert!(scope.holds(&own), "{scope}");
+    }
+}
