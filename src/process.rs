@@ -29,6 +29,7 @@ use crate::route::Policy;
 use crate::server;
 use crate::server::address::Address as Place;
 use crate::server::listener::{self, Inherited, Terms as SocketTerms};
+use crate::server::proxied::Trusted;
 use crate::settle::jobs::Jobs;
 use crate::simulate::{self, Simulated};
 use crate::telemetry::{KnownArm, KnownPrices, SimulatedModels, Telemetry, otlp};
@@ -82,10 +83,32 @@ struct Reloader {
     simulated_at: Option<SocketAddr>,
     keys: Arc<Keys>,
     follower: Arc<Follower>,
-    running: ((Place, Place), SocketTerms, Settings),
+    fixed: Fixed,
     configuration: std::sync::Mutex<ConfigurationState>,
     exports: Option<otlp::Settings>,
     greeter: Option<Arc<Greeter>>,
+}
+
+/// What changes only with a restart.
+#[derive(PartialEq)]
+struct Fixed {
+    listeners: (Place, Place),
+    sockets: SocketTerms,
+    proxied: Option<Arc<Trusted>>,
+    tls_admin: bool,
+    settings: Settings,
+}
+
+impl Fixed {
+    fn of(config: &Config) -> Fixed {
+        Fixed {
+            listeners: (config.listen.clone(), config.admin_listen.clone()),
+            sockets: config.sockets,
+            proxied: config.proxied.clone(),
+            tls_admin: config.tls_admin,
+            settings: settings_of(config),
+        }
+    }
 }
 
 /// Starts serving.
@@ -114,17 +137,17 @@ pub async fn start_on(
     }
     // Whoever hands over sockets keeps them open for the next process, and with `reuse_port` another one may listen there as well.
     let follows = config.sockets.reuse_port || !inherited.is_empty();
-    let configured = (config.listen.clone(), config.admin_listen.clone());
+    let fixed = Fixed::of(&config);
     // The ports first: a second flyball by mistake should hear of the port, not of the ledger.
     let mut doors = doors(&config, inherited)?;
     if !follows {
-        doors.listen()?;
+        doors.listen(false)?;
     }
     let [listen, admin_at] = doors.addresses()?;
     config.listen = listen.clone();
     config.admin_listen = admin_at.clone();
 
-    let settings = settings_of(&config);
+    let settings = fixed.settings.clone();
     let patience = follows.then(|| config.limits.grace + TAKES_OVER);
     let owner = handover::take(&settings, &mut doors, patience).await?;
     let (ledger, (key_list, stopped)) = open_books(owner, settings.clone()).await?;
@@ -183,19 +206,18 @@ pub async fn start_on(
         Notices::new(&kept),
         tokio::runtime::Handle::current(),
     ));
-    audit::note_aside(settings.clone(), config.sources.clone(), "start");
+    audit::note_aside(settings, config.sources.clone(), "start");
     let scheme = |tls: bool| if tls { "https" } else { "http" };
     let url = listen.url(scheme(config.tls.is_some()));
     let admin_url = admin_at.url(scheme(config.tls.is_some() && config.tls_admin));
     let greeter = config.tls.clone().map(|tls| Arc::new(Greeter::new(tls)));
-    let running = (configured, config.sockets, settings);
     let reloader = Arc::new(Reloader {
         state: state.clone(),
         overrides,
         simulated_at: simulated.as_ref().map(|s| s.address),
         keys,
         follower: follower.clone(),
-        running,
+        fixed,
         configuration: std::sync::Mutex::new(now_in_force()),
         exports: config.otlp.clone(),
         greeter: greeter.clone(),
@@ -282,7 +304,7 @@ async fn start_simulated(config: &Config) -> Result<Option<Simulated>, Error> {
     })
 }
 
-/// Whoever can reach a listener that is not loopback needs a key, and the admin listener a token.
+/// Whoever can reach a listener that is not loopback needs a key, as those do whom a load balancer passes on, and the admin listener a token.
 fn check_exposure(config: &Config, open: bool) -> Result<(), Error> {
     let refuse =
         |detail: String| Err(Error::new(Kind::Internal, "refused to listen").detail(detail));
@@ -292,6 +314,12 @@ fn check_exposure(config: &Config, open: bool) -> Result<(), Error> {
             "{} can be reached from other machines, so callers need keys: make one first with `flyball key create NAME`, or use --listen 127.0.0.1:{}",
             config.listen,
             port(&config.listen)
+        ));
+    }
+    if config.proxied.is_some() && open {
+        return refuse(format!(
+            "proxy_protocol is for a load balancer that passes on who comes from other machines to {}, so callers need keys: make one first with `flyball key create NAME`, or remove proxy_protocol",
+            config.listen
         ));
     }
     if !config.admin_listen.is_local() && config.admin_token.is_none() {
@@ -479,7 +507,7 @@ impl Reloader {
             Ok(config) => {
                 *self.configuration() = now_in_force();
                 audit::note_aside(
-                    self.running.2.clone(),
+                    self.fixed.settings.clone(),
                     config.sources.clone(),
                     "configuration read again",
                 );
@@ -514,12 +542,9 @@ impl Reloader {
 
     fn take(&self, mut config: Config) {
         warn(&config, &self.keys.list());
-        let listeners = (config.listen.clone(), config.admin_listen.clone());
-        if (&listeners, &config.sockets, &settings_of(&config))
-            != (&self.running.0, &self.running.1, &self.running.2)
-        {
+        if Fixed::of(&config) != self.fixed {
             tracing::warn!(
-                "listeners and their sockets, data_dir, shared_ledger, ledger_keep, lease_permille and sessions_max change only with a restart"
+                "listeners and their sockets, proxy_protocol, proxy_trusted, admin of tls, data_dir, shared_ledger, ledger_keep, lease_permille and sessions_max change only with a restart"
             );
         }
         match (&self.greeter, config.tls.take()) {

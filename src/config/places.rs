@@ -3,7 +3,7 @@
 use super::Reading;
 use crate::reader::{Complaint, Table};
 use crate::server::address::Address;
-use crate::server::listener::Terms;
+use crate::server::listener::{self, Terms};
 use crate::server::proxied::Trusted;
 use crate::unix;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -48,7 +48,7 @@ pub(super) fn listener(
         return (!top.has(key)).then_some(Address::Tcp(usual));
     };
     let address = match unix::path(text) {
-        Some(path) => path.map(Address::Unix),
+        Some(path) => path.and_then(with_room).map(Address::Unix),
         None => parse(text)
             .map(Address::Tcp)
             .ok_or_else(|| format!("write IP:PORT, for example {usual}, or unix:PATH")),
@@ -62,6 +62,18 @@ pub(super) fn listener(
         }
     }
     address.ok()
+}
+
+/// A socket has another name in its folder before it gets its own, for which there must be room too.
+fn with_room(path: PathBuf) -> Result<PathBuf, String> {
+    let first = path.with_file_name("x".repeat(listener::FIRST_NAME));
+    if first.as_os_str().len() <= unix::PATH_MAX {
+        return Ok(path);
+    }
+    Err(format!(
+        "the path of the folder of a socket on which flyball listens has at most {} bytes",
+        unix::PATH_MAX - listener::FIRST_NAME - 1
+    ))
 }
 
 /// How sockets are made.

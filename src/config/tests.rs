@@ -241,7 +241,7 @@ idle = "30"
         told,
         [
             "flyball.toml:1: unknown key \"objectiv\"; did you mean \"objective\"?",
-            "flyball.toml:2: listen: \"8484\" is not an address; write IP:PORT, for example 127.0.0.1:8484",
+            "flyball.toml:2: listen: \"8484\" is not an address; write IP:PORT, for example 127.0.0.1:8484, or unix:PATH",
             "flyball.toml:5: provider \"openai\": unknown kind \"opnai\"; did you mean \"openai\"?",
             "flyball.toml:8: model \"gpt-6-luna\": unknown provider \"openia\"; did you mean \"openai\"?",
             "flyball.toml:9: model \"gpt-6-luna\": unknown tier \"smal\"; did you mean \"small\"?",
@@ -895,7 +895,9 @@ fn flags_win_over_the_file_and_a_wrong_flag_is_named() {
     let told = folder.load(&wrong).expect_err("a wrong flag");
     assert_eq!(
         told,
-        ["--admin-listen: \"x\" is not an address; write IP:PORT, for example 127.0.0.1:8485"]
+        [
+            "--admin-listen: \"x\" is not an address; write IP:PORT, for example 127.0.0.1:8485, or unix:PATH"
+        ]
     );
     let missing = Overrides {
         config: Some(folder.path().join("none.toml")),

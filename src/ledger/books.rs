@@ -75,8 +75,8 @@ impl Claim {
     }
 }
 
-/// What the owner's file holds once its owner is about to stop, so that the next one can begin to listen.
-const LEAVING: &[u8] = b"leaving\n";
+/// What the owner's file begins with once its owner is about to stop, so that the next one can begin to listen.
+const LEAVING: &str = "leaving ";
 
 /// Takes the folder for this process alone.
 ///
@@ -118,11 +118,11 @@ fn owner_file(data_dir: &Path) -> PathBuf {
     data_dir.join("owner.lock")
 }
 
-/// Whether the owner of this folder is about to stop.
+/// What the owner of this folder says who is about to stop, which no other one ever says.
 #[must_use]
-pub fn owner_leaves(settings: &Settings) -> bool {
-    let told = std::fs::read(owner_file(&settings.data_dir));
-    told.is_ok_and(|told| told == LEAVING)
+pub fn owner_leaves(settings: &Settings) -> Option<String> {
+    let told = std::fs::read_to_string(owner_file(&settings.data_dir)).ok()?;
+    (told.starts_with(LEAVING) && told.ends_with('\n')).then_some(told)
 }
 
 impl Owner {
@@ -130,7 +130,8 @@ impl Owner {
     pub(super) fn leaves(&self) {
         // Who waits for it finds out in the end in any case.
         if let Some(mut file) = self.0.as_ref() {
-            let _ = file.write_all(LEAVING);
+            let told = format!("{LEAVING}{}\n", uuid::Uuid::now_v7());
+            let _ = file.write_all(told.as_bytes());
         }
     }
 }

@@ -11,16 +11,18 @@ use crate::ledger::books::{self, Claim, Owner};
 use crate::server::address::Address;
 use crate::server::listener::{Listener, Reserved, Terms};
 use std::fs::{File, TryLockError};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What a waiting process writes once it listens.
-const LISTENS: &[u8] = b"listens\n";
 /// Between two looks at what the other process has written.
 const LOOK: Duration = Duration::from_millis(10);
 /// So long a process that stops waits for the one that follows it to listen, which takes that one two looks.
 const FOLLOWS_WITHIN: Duration = Duration::from_secs(3);
+/// So much longer than otherwise a process waits for the books once it listens: the old one accepts nobody any more, so that to give up
+/// would turn away everybody, while connections can wait.
+const CLOSES_WITHIN: Duration = Duration::from_secs(60 * 60);
 
 /// The addresses of a process that begins.
 pub(super) struct Doors {
@@ -60,13 +62,13 @@ impl Doors {
         Ok([address(traffic)?, address(admin)?])
     }
 
-    /// From now on connections wait to be accepted.
-    pub(super) fn listen(&mut self) -> Result<(), Error> {
+    /// From now on connections wait to be accepted. Takes the paths of the one that it `follows`, who listens there still.
+    pub(super) fn listen(&mut self, follows: bool) -> Result<(), Error> {
         for (place, flag) in &mut self.places {
             *place = match place.take() {
-                Some(Place::Reserved(reserved)) => {
-                    Some(Place::Listening(reserved.listen(self.terms, flag)?))
-                }
+                Some(Place::Reserved(reserved)) => Some(Place::Listening(
+                    reserved.listen(self.terms, follows, flag)?,
+                )),
                 other => other,
             };
         }
@@ -75,7 +77,7 @@ impl Doors {
 
     /// Both sockets.
     pub(super) fn open(mut self) -> Result<[Listener; 2], Error> {
-        self.listen()?;
+        self.listen(false)?;
         let [traffic, admin] = self.places.map(|(place, _)| match place {
             Some(Place::Listening(listener)) => Ok(listener),
             _ => Err(Error::new(Kind::Internal, "it does not listen")),
@@ -102,31 +104,24 @@ pub(super) async fn take(
         settings.data_dir.display()
     );
     let path = follower_file(&settings.data_dir);
-    let follower = File::options()
-        .create(true)
-        .write(true)
-        .truncate(false)
-        .open(&path);
-    let follower = follower.map_err(|e| unusable(&path, &e))?;
-    if follower.try_lock().is_err() {
-        let public = "another flyball waits for the data folder";
-        let detail = format!(
-            "another flyball waits already to take over {}",
-            settings.data_dir.display()
-        );
-        return Err(Error::new(Kind::Internal, public).detail(detail));
-    }
-    follower.set_len(0).map_err(|e| unusable(&path, &e))?;
-    let deadline = Instant::now() + patience;
+    let mut follower = alone(&path, settings).await?;
+    let mut deadline = Instant::now() + patience;
     let mut listens = false;
     loop {
         if let Claim::Granted(owner) = books::own(settings)? {
             return Ok(owner);
         }
-        if !listens && books::owner_leaves(settings) {
-            doors.listen()?;
-            std::io::Write::write_all(&mut &follower, LISTENS).map_err(|e| unusable(&path, &e))?;
+        if !listens && let Some(told) = books::owner_leaves(settings) {
+            doors.listen(true)?;
+            // The same word: one that was said to an earlier one is no answer to this one.
+            let said = follower.write_all(told.as_bytes());
+            said.map_err(|e| unusable(&path, &e))?;
             listens = true;
+            let longest = patience + CLOSES_WITHIN;
+            deadline = Instant::now() + longest;
+            tracing::info!(
+                "the other flyball stops; connections wait here until it has closed its books, {longest:?} at most"
+            );
         }
         if Instant::now() >= deadline {
             return Err(held);
@@ -135,8 +130,34 @@ pub(super) async fn take(
     }
 }
 
-/// Waits until the process that is to follow this one listens, if there is one.
+/// The right to be the one that waits.
+async fn alone(path: &Path, settings: &Settings) -> Result<File, Error> {
+    let file = File::options()
+        .create(true)
+        .write(true)
+        .truncate(false)
+        .open(path);
+    let file = file.map_err(|e| unusable(path, &e))?;
+    if file.try_lock().is_err() {
+        // One that stops has it for a moment, to see whether anybody waits.
+        tokio::time::sleep(LOOK).await;
+        file.try_lock().map_err(|_| {
+            let public = "another flyball waits for the data folder";
+            Error::new(Kind::Internal, public).detail(format!(
+                "another flyball waits already to take over {}",
+                settings.data_dir.display()
+            ))
+        })?;
+    }
+    file.set_len(0).map_err(|e| unusable(path, &e))?;
+    Ok(file)
+}
+
+/// Waits until the process that is to follow this one, which has said that it leaves, listens, if there is one.
 pub(super) async fn followed(settings: &Settings) {
+    let Some(leaving) = books::owner_leaves(settings) else {
+        return;
+    };
     let path = follower_file(&settings.data_dir);
     let deadline = Instant::now() + FOLLOWS_WITHIN;
     while Instant::now() < deadline {
@@ -147,7 +168,7 @@ pub(super) async fn followed(settings: &Settings) {
         if !matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
             return;
         }
-        if std::fs::read(&path).is_ok_and(|told| told == LISTENS) {
+        if std::fs::read_to_string(&path).is_ok_and(|told| told == leaving) {
             return;
         }
         tokio::time::sleep(LOOK).await;
@@ -161,4 +182,64 @@ fn follower_file(data_dir: &Path) -> PathBuf {
 fn unusable(path: &Path, error: &std::io::Error) -> Error {
     let public = "the data folder cannot be used";
     Error::new(Kind::Internal, public).detail(format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::listener;
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    fn doors() -> Doors {
+        let terms = Terms {
+            mode: 0o600,
+            reuse_port: true,
+        };
+        let address = Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        let reserved = || listener::reserve(&address, terms, "--listen").expect("a port");
+        Doors::new(reserved(), reserved(), terms)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_listens_waits_on_for_the_books_and_who_does_not_gives_up() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let settings = Settings::embedded(dir.path());
+        let patience = Duration::from_secs(5);
+        let claim = books::own(&settings).expect("a folder");
+        let owner = claim.granted().expect("nobody has it");
+        let waited = take(&settings, &mut doors(), Some(patience)).await;
+        assert!(waited.is_err());
+        let follower = settings.clone();
+        let taking =
+            tokio::spawn(
+                async move { take(&follower, &mut doors(), Some(patience)).await.is_ok() },
+            );
+        std::fs::write(dir.path().join("owner.lock"), "leaving 1\n").expect("written");
+        tokio::time::sleep(patience * 10).await;
+        let told = std::fs::read_to_string(follower_file(dir.path())).expect("it is there");
+        assert_eq!(told, "leaving 1\n");
+        assert!(!taking.is_finished());
+        drop(owner);
+        assert!(taking.await.expect("no panic"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_said_to_an_earlier_one_is_not_heard() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let settings = Settings::embedded(dir.path());
+        std::fs::write(dir.path().join("owner.lock"), "leaving 2\n").expect("written");
+        let path = follower_file(dir.path());
+        std::fs::write(&path, "leaving 1\n").expect("written");
+        let waits = File::options()
+            .write(true)
+            .open(&path)
+            .expect("it is there");
+        waits.try_lock().expect("nobody has it");
+        let stopping = tokio::spawn(async move { followed(&settings).await });
+        tokio::time::sleep(FOLLOWS_WITHIN / 2).await;
+        assert!(!stopping.is_finished());
+        (&waits).write_all(b"leaving 2\n").expect("written");
+        tokio::time::sleep(2 * LOOK).await;
+        assert!(stopping.is_finished());
+    }
 }

@@ -19,7 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -241,15 +241,19 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
             stream: Box::pin(stream),
             progress: Arc::default(),
             patience: self.patience,
+            seen: 0,
             stalled: None,
         });
     }
 }
 
-/// Whether a piece of an answer waits to be taken by the client.
+/// How far a client has come in taking an answer.
 #[derive(Default)]
 struct Progress {
+    /// A piece waits to be taken.
     waits: AtomicBool,
+    /// Pieces so far; each begins to wait once there is room for it, which is when the client has taken what came before.
+    pieces: AtomicUsize,
 }
 
 tokio::task_local! {
@@ -261,7 +265,9 @@ struct Watched<F> {
     stream: Pin<Box<F>>,
     progress: Arc<Progress>,
     patience: Duration,
-    /// Runs while a piece waits.
+    /// Pieces at the last look.
+    seen: usize,
+    /// Runs while one and the same piece waits.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
@@ -278,8 +284,14 @@ impl<F: Future<Output = ()>> Future for Watched<F> {
         {
             return Poll::Ready(());
         }
-        if !watched.progress.waits.load(Relaxed) {
+        let waits = watched.progress.waits.load(Relaxed);
+        let pieces = watched.progress.pieces.load(Relaxed);
+        // A client that takes them one by one is slow, and not stalled, although one waits whenever it is looked.
+        if !waits || pieces != watched.seen {
+            watched.seen = pieces;
             watched.stalled = None;
+        }
+        if !waits {
             return Poll::Pending;
         }
         let patience = watched.patience;
@@ -309,6 +321,9 @@ impl<B> Outgoing<B> {
     fn piece(&mut self, mut bytes: Bytes) -> Frame<Bytes> {
         self.rest = bytes.split_off(bytes.len().min(PIECE));
         self.waits(true);
+        if let Some(progress) = &self.progress {
+            progress.pieces.fetch_add(1, Relaxed);
+        }
         Frame::data(bytes)
     }
 }

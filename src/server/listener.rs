@@ -4,12 +4,14 @@ use super::address::Address;
 use crate::error::{Error, Kind};
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
+#[cfg(unix)]
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 #[cfg(unix)]
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
 /// What the system keeps of an answer that its client has not taken yet, in bytes. By itself it would keep up to 4 MiB for each client
 /// that does not read, and everything that it takes has been read and metered, which costs memory too. Enough for 1 MB a second at
@@ -17,6 +19,8 @@ use tokio::net::{UnixListener, UnixStream};
 const SEND_BUFFER: u32 = 128 * 1024;
 /// Connections that wait to be accepted; Linux takes no more than 4,096 by default, and the standard library asks for as many.
 const BACKLOG: u32 = 4096;
+/// How long the name is that a unix socket has in its folder before it gets its own.
+pub const FIRST_NAME: usize = 7;
 
 /// How sockets are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +56,7 @@ pub enum Reserved {
 #[cfg(unix)]
 #[derive(Debug)]
 pub struct Own {
-    path: std::path::PathBuf,
+    path: PathBuf,
     file: (u64, u64),
 }
 
@@ -119,11 +123,12 @@ impl Reserved {
         }
     }
 
-    /// From now on connections wait to be accepted.
+    /// From now on connections wait to be accepted. The path of a flyball that this one `follows`, and that listens there still, is taken
+    /// from it.
     ///
     /// # Errors
     /// It cannot listen; says so with the flag.
-    pub fn listen(self, terms: Terms, flag: &str) -> Result<Listener, Error> {
+    pub fn listen(self, terms: Terms, follows: bool, flag: &str) -> Result<Listener, Error> {
         let listening = match self {
             Reserved::Open(listener) => return Ok(listener),
             Reserved::Tcp(socket) => {
@@ -132,7 +137,7 @@ impl Reserved {
                 (address, listening)
             }
             Reserved::Unix(address) => {
-                let listening = on_path(&address, terms);
+                let listening = on_path(&address, terms.mode, follows);
                 (Ok(address), listening)
             }
         };
@@ -146,38 +151,21 @@ impl Reserved {
 }
 
 #[cfg(not(unix))]
-fn on_path(_: &Address, _: Terms) -> io::Result<Listener> {
+fn on_path(_: &Address, _: u32, _: bool) -> io::Result<Listener> {
     Err(io::Error::other("this system has no unix sockets"))
 }
 
-/// Listens on a path. A socket there on which nobody listens any more is replaced, and so is one whose flyball is to be followed by this
-/// one; anything else stays. The socket gets its name only when nobody can connect to it who must not.
+/// Listens on a path. A socket there on which nobody listens any more is replaced, and so is that of a flyball that this one follows;
+/// anything else stays. The socket gets its name only when nobody can connect to it who must not.
 #[cfg(unix)]
-fn on_path(address: &Address, terms: Terms) -> io::Result<Listener> {
-    use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+fn on_path(address: &Address, mode: u32, follows: bool) -> io::Result<Listener> {
+    use std::os::unix::fs::MetadataExt;
     let Address::Unix(path) = address else {
         return Err(io::Error::other("it is no unix socket"));
     };
-    match std::fs::symlink_metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-        Ok(there) if !there.file_type().is_socket() => {
-            let text = "there is a file of that name that is no socket, which is left alone";
-            return Err(io::Error::new(ErrorKind::AlreadyExists, text));
-        }
-        Ok(_) if terms.reuse_port => {}
-        Ok(_) => match std::os::unix::net::UnixStream::connect(path) {
-            Ok(_) => return Err(ErrorKind::AddrInUse.into()),
-            Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
-            Err(error) => return Err(error),
-        },
-    }
-    let near = path.with_file_name(format!(".fb{}", std::process::id()));
-    let _ = std::fs::remove_file(&near);
-    let listener = std::os::unix::net::UnixListener::bind(&near)?;
-    let named = std::fs::set_permissions(&near, std::fs::Permissions::from_mode(terms.mode))
-        .and_then(|()| std::fs::rename(&near, path))
-        .and_then(|()| std::fs::symlink_metadata(path));
+    let replaces = is_to_be_replaced(path, follows)?;
+    let (listener, near) = beside(path, mode)?;
+    let named = give_name(&near, path, replaces).and_then(|()| std::fs::symlink_metadata(path));
     let file = match named {
         Ok(named) => (named.dev(), named.ino()),
         Err(error) => {
@@ -185,12 +173,77 @@ fn on_path(address: &Address, terms: Terms) -> io::Result<Listener> {
             return Err(error);
         }
     };
-    listener.set_nonblocking(true)?;
     let own = Own {
         path: path.clone(),
         file,
     };
-    Ok(Listener::Unix(UnixListener::from_std(listener)?, Some(own)))
+    Ok(Listener::Unix(listener, Some(own)))
+}
+
+/// Whether there is a socket at the path that may be replaced.
+#[cfg(unix)]
+fn is_to_be_replaced(path: &Path, follows: bool) -> io::Result<bool> {
+    use futures_util::FutureExt;
+    use std::os::unix::fs::FileTypeExt;
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+        Ok(there) if !there.file_type().is_socket() => {
+            let text = "there is a file of that name that is no socket, which is left alone";
+            return Err(io::Error::new(ErrorKind::AlreadyExists, text));
+        }
+        Ok(_) if follows => return Ok(true),
+        Ok(_) => {}
+    }
+    // Without waiting: one whose backlog is full, which would take a while, is somebody's.
+    match UnixSocket::new_stream()?.connect(path).now_or_never() {
+        Some(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => Ok(true),
+        Some(Err(error)) if error.kind() != ErrorKind::WouldBlock => Err(error),
+        _ => Err(ErrorKind::AddrInUse.into()),
+    }
+}
+
+/// A socket that listens in the folder of that path, under a name that nobody had. Nobody can connect before its mode is set.
+#[cfg(unix)]
+fn beside(path: &Path, mode: u32) -> io::Result<(UnixListener, PathBuf)> {
+    use std::os::unix::fs::PermissionsExt;
+    for _ in 0..8 {
+        let mut random = [0; 2];
+        getrandom::fill(&mut random).map_err(|e| io::Error::other(e.to_string()))?;
+        let near = path.with_file_name(format!(".fb{:04x}", u16::from_le_bytes(random)));
+        let socket = UnixSocket::new_stream()?;
+        match socket.bind(&near) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => continue,
+            bound => bound?,
+        }
+        let listening = std::fs::set_permissions(&near, std::fs::Permissions::from_mode(mode))
+            .and_then(|()| socket.listen(BACKLOG));
+        return match listening {
+            Ok(listener) => Ok((listener, near)),
+            Err(error) => {
+                let _ = std::fs::remove_file(&near);
+                Err(error)
+            }
+        };
+    }
+    Err(io::Error::other("its folder has no room for another name"))
+}
+
+/// Gives a socket its name; where nobody had that, nobody loses it who has taken it meanwhile.
+#[cfg(unix)]
+fn give_name(near: &Path, path: &Path, replaces: bool) -> io::Result<()> {
+    if replaces {
+        return std::fs::rename(near, path);
+    }
+    match std::fs::hard_link(near, path) {
+        Ok(()) => {
+            let _ = std::fs::remove_file(near);
+            Ok(())
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(ErrorKind::AddrInUse.into()),
+        // Not every file system gives a socket a second name.
+        Err(_) => std::fs::rename(near, path),
+    }
 }
 
 #[cfg(unix)]
@@ -252,7 +305,7 @@ impl Listener {
                 let Ok(listener) = listener.into_std() else {
                     return all;
                 };
-                while let Ok((stream, address)) = listener.accept() {
+                for (stream, address) in waiting(|| listener.accept()) {
                     let _ = stream.set_nonblocking(true);
                     if let Ok(stream) = TcpStream::from_std(stream) {
                         let _ = stream.set_nodelay(true);
@@ -266,7 +319,7 @@ impl Listener {
                     return all;
                 };
                 drop(own);
-                while let Ok((stream, _)) = listener.accept() {
+                for (stream, _) in waiting(|| listener.accept()) {
                     let _ = stream.set_nonblocking(true);
                     if let Ok(stream) = UnixStream::from_std(stream) {
                         all.push((Socket::Unix(stream), None));
@@ -276,6 +329,21 @@ impl Listener {
         }
         all
     }
+}
+
+/// All that waits to be accepted: what has ended meanwhile hides nobody behind it, and those who come all the while do not keep it from
+/// its end.
+fn waiting<T>(mut accept: impl FnMut() -> io::Result<T>) -> Vec<T> {
+    let mut all = Vec::new();
+    for _ in 0..BACKLOG {
+        match accept() {
+            Ok(one) => all.push(one),
+            Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    all
 }
 
 impl Inherited {

@@ -17,10 +17,11 @@ use hyper_util::rt::TokioIo;
 use std::error::Error as StdError;
 use std::future::pending;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::AcqRel, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
+use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 /// Requests on one connection at most, where the server would take more: as many as servers usually do.
@@ -67,6 +68,19 @@ struct Standing {
 pub(super) struct Seat {
     sender: SendRequest<Bytes>,
     standing: Arc<Standing>,
+    /// The server has refused the request, so that its end makes no room.
+    refused: bool,
+    /// The rest of the body, where the answer came first; nobody sends it for an answer that nobody reads.
+    _upload: Option<Upload>,
+}
+
+/// A body on its way, which stops where this ends.
+struct Upload(AbortHandle);
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// The body of an answer.
@@ -157,6 +171,8 @@ impl Channel {
         Some(Seat {
             sender: self.sender.clone(),
             standing: Arc::clone(standing),
+            refused: false,
+            _upload: None,
         })
     }
 
@@ -192,8 +208,11 @@ fn broken(why: &str) -> io::Error {
 impl Drop for Seat {
     fn drop(&mut self) {
         *self.standing.used() = Instant::now();
-        self.standing.full.store(false, Relaxed);
-        self.standing.open.fetch_sub(1, Relaxed);
+        // Counted first: whoever is the last one finds it so, and leaves no mark on a connection on which nobody is to end any more.
+        let last = self.standing.open.fetch_sub(1, AcqRel) == 1;
+        if last || !self.refused {
+            self.standing.full.store(false, Relaxed);
+        }
     }
 }
 
@@ -253,7 +272,7 @@ impl Seat {
 
     /// Sends a body as it comes, and waits for the head of the answer, which may come first.
     async fn uploaded(
-        &self,
+        &mut self,
         mut answer: ResponseFuture,
         body: SendStream<Bytes>,
         upload: Out,
@@ -265,8 +284,8 @@ impl Seat {
         };
         let answer = match first {
             Ok(answer) => {
-                // The rest of the body goes on its way meanwhile; its client's deadline bounds it.
-                tokio::spawn(sending);
+                // The rest of the body goes on its way for as long as the answer is read.
+                self._upload = Some(Upload(tokio::spawn(sending).abort_handle()));
                 answer
             }
             Err(Ok(())) => answer.await,
@@ -276,11 +295,12 @@ impl Seat {
         Ok(answer.map_err(|error| (error, None)))
     }
 
-    fn unanswered(&self, error: h2::Error, request: Option<Request<Out>>) -> Unanswered {
+    fn unanswered(&mut self, error: h2::Error, request: Option<Request<Out>>) -> Unanswered {
         let unheard = is_unheard(&error);
         if error.is_go_away() || error.is_io() {
             self.standing.ended.store(true, Relaxed);
         } else if unheard {
+            self.refused = true;
             self.standing.full.store(true, Relaxed);
         }
         match unheard {

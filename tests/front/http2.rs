@@ -11,6 +11,7 @@ use h2::client::SendRequest;
 use h2::{Reason, RecvStream};
 use http::{HeaderMap, Request, Response};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -317,6 +318,30 @@ async fn a_client_that_takes_nothing_of_its_answer_is_left_and_the_others_go_on(
     assert_eq!(flyball.rows().await[0]["outcome"], "client_gone");
     drop(answer);
     assert_eq!(flyball.chat(&[], ASK).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_client_that_takes_its_answer_slowly_but_steadily_gets_all_of_it() {
+    let long = piece(&delta(&"word ".repeat(200)).repeat(40));
+    let mut steps = vec![stream_head()];
+    steps.extend(std::iter::repeat_n(long, 5));
+    steps.extend([piece(&finish(10, 5).concat()), end()]);
+    let upstream = Upstream::start(steps).await;
+    let limits = "[limits]\nidle = \"2s\"\n";
+    let flyball = Flyball::start(&format!("{limits}{}", compatible(&upstream))).await;
+    let (sender, _end) = plain(&flyball).await;
+    let answer = sent(&sender, request(CHAT, &[]), STREAM).await;
+    let mut body = within("a head", answer).await.expect("a head").into_body();
+    let mut text = Vec::new();
+    // It is behind all the while, and for longer than a client may be that takes nothing.
+    while let Some(data) = within("more of it", body.data()).await {
+        let data = data.expect("it goes on");
+        text.extend_from_slice(&data);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let _ = body.flow_control().release_capacity(data.len());
+    }
+    assert!(String::from_utf8_lossy(&text).ends_with("[DONE]\n\n"));
+    assert_eq!(flyball.rows().await[0]["outcome"], "ok");
 }
 
 #[tokio::test]

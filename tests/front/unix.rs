@@ -10,7 +10,7 @@ use std::os::unix::net::UnixListener as Blocking;
 use std::path::Path;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
+use tokio::net::{UnixSocket, UnixStream};
 
 /// Listens on `t` and `a` of its folder.
 fn on_sockets(dir: &TempDir) -> impl FnOnce(&mut Overrides) + use<> {
@@ -92,16 +92,29 @@ async fn a_socket_that_nobody_listens_on_is_replaced_and_nothing_else_is() {
             .starts_with("HTTP/1.1 200")
     );
     flyball.stop().await;
-    // Somebody's.
-    let dir = tempfile::tempdir().expect("a folder");
-    let path = dir.path().join("t");
-    let other = Blocking::bind(&path).expect("bound");
-    let why = started(dir, &toml).await.err().expect("it is refused");
-    assert!(
-        why.contains("another program uses unix:") && why.contains("--listen"),
-        "{why}"
-    );
-    drop(other);
+    // Somebody's, even one who has no time for anybody more, and also where flyballs follow each other.
+    for more in ["", "reuse_port = true\n"] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("t");
+        let other = UnixSocket::new_stream().expect("a socket");
+        other.bind(&path).expect("bound");
+        let other = other.listen(0).expect("it listens");
+        let mut waiting = Vec::new();
+        while let Ok(stream) = UnixSocket::new_stream()
+            .expect("a socket")
+            .connect(&path)
+            .await
+        {
+            waiting.push(stream);
+        }
+        let why = started(dir, &format!("{more}{toml}")).await.err();
+        let why = why.expect("it is refused");
+        assert!(
+            why.contains("another program uses unix:") && why.contains("--listen"),
+            "{why}"
+        );
+        drop(other);
+    }
     // No socket at all.
     let dir = tempfile::tempdir().expect("a folder");
     let (path, kept) = (dir.path().join("t"), dir.path().to_owned());

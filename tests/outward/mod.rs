@@ -113,6 +113,23 @@ async fn what_a_server_has_refused_unread_is_sent_again_and_booked_once() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_full_is_left_until_one_of_its_requests_ends() {
+    let upstream = Http2Upstream::start().await;
+    let flyball = before(&upstream, "").await;
+    upstream.next(Turn::Gate);
+    let open = asking(&flyball, 1);
+    upstream.reached(1).await;
+    upstream.next(Turn::Refuse);
+    assert_eq!(flyball.chat(&[], ASK).await.status, 200);
+    // What was refused went elsewhere, and so does what comes after it.
+    assert_eq!((upstream.connections(), upstream.count()), (2, 3));
+    upstream.open_gate();
+    assert_eq!(within("the answer", open.join_all()).await, [200]);
+    assert_eq!(flyball.chat(&[], ASK).await.status, 200);
+    assert_eq!(upstream.connections(), 2);
+}
+
+#[tokio::test]
 async fn a_server_that_refuses_everything_is_not_asked_for_ever_and_bills_nothing() {
     let upstream = Http2Upstream::start().await;
     let flyball = before(&upstream, "retries = 0\n").await;
