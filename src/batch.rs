@@ -284,6 +284,9 @@ pub struct PartRow {
     pub lines: i64,
     /// The vendor was asked to cancel it.
     pub cancelled: bool,
+    /// Its vendor keeps no marks: it was found by its time and size, and may be another's.
+    #[serde(default)]
+    pub guessed: bool,
 }
 
 impl PartRow {
@@ -291,5 +294,18 @@ impl PartRow {
     #[must_use]
     pub fn tag(&self, batch: &str) -> String {
         format!("{batch}-{}", self.n)
+    }
+
+    /// What a line of it is called at its vendor: no more than 64 letters, digits, `-` and `_`, which all of them take.
+    #[must_use]
+    pub fn line_tag(&self, batch: &str, n: i64) -> String {
+        format!("{}-{n}", self.tag(batch))
+    }
+
+    /// The line that is called so at its vendor; `None` where that is another batch's.
+    #[must_use]
+    pub fn line_of(&self, batch: &str, tag: &str) -> Option<i64> {
+        let own = tag.strip_prefix(&self.tag(batch))?;
+        own.strip_prefix('-')?.parse().ok()
     }
 }

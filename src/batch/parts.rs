@@ -10,29 +10,52 @@ const AROUND: usize = 256;
 /// Puts lines into parts in the order in which they come. Those of one part go to the same model, and fit what its vendor takes.
 #[derive(Debug, Default)]
 pub struct Parts {
-    /// Whom a part is for, which it is, how many lines and bytes it has.
-    open: Vec<(String, i64, usize, usize)>,
+    open: Vec<Open>,
     next: i64,
 }
 
+/// A part that is not full yet.
+#[derive(Debug)]
+struct Open {
+    whom: String,
+    part: i64,
+    lines: usize,
+    bytes: usize,
+    results: usize,
+}
+
 impl Parts {
-    /// The part for a line of so many bytes, and whether it begins with it.
-    pub fn place(&mut self, whom: &str, bytes: usize, limits: PartLimits) -> (i64, bool) {
-        let bytes = bytes + AROUND;
+    /// The part for a line of so many bytes whose result has so many at most, and whether it begins with it.
+    pub fn place(
+        &mut self,
+        whom: &str,
+        (bytes, results): (usize, usize),
+        limits: PartLimits,
+    ) -> (i64, bool) {
+        let (bytes, results) = (bytes + AROUND, results.saturating_add(AROUND));
         let bytes_max = limits.bytes.min(BYTES_HELD_MAX);
-        let known = self.open.iter().position(|(name, ..)| name == whom);
+        let known = self.open.iter().position(|open| open.whom == whom);
         if let Some(place) = known {
-            let (_, part, lines, held) = &mut self.open[place];
-            if *lines < limits.lines && *held + bytes <= bytes_max {
-                *lines += 1;
-                *held += bytes;
-                return (*part, false);
+            let open = &mut self.open[place];
+            let all = open.results.saturating_add(results);
+            if open.lines < limits.lines && open.bytes + bytes <= bytes_max && all <= limits.results
+            {
+                open.lines += 1;
+                open.bytes += bytes;
+                open.results = all;
+                return (open.part, false);
             }
             self.open.swap_remove(place);
         }
         let part = self.next;
         self.next += 1;
-        self.open.push((whom.to_owned(), part, 1, bytes));
+        self.open.push(Open {
+            whom: whom.to_owned(),
+            part,
+            lines: 1,
+            bytes,
+            results,
+        });
         (part, true)
     }
 }
@@ -46,21 +69,24 @@ mod tests {
         let limits = PartLimits {
             lines: 3,
             bytes: 2_000,
+            results: 9_000,
         };
         let mut parts = Parts::default();
         let mut placed = Vec::new();
-        for (whom, bytes) in [
-            ("a", 10),
-            ("b", 500),
-            ("a", 10),
-            ("a", 10),
+        for (whom, bytes, results) in [
+            ("a", 10, 10),
+            ("b", 500, 10),
+            ("a", 10, 10),
+            ("a", 10, 10),
             // The fourth of a.
-            ("a", 10),
+            ("a", 10, 10),
             // Too many bytes for what is there.
-            ("b", 1_200),
-            ("b", 10),
+            ("b", 1_200, 10),
+            ("b", 10, 5_000),
+            // Too many bytes of results.
+            ("b", 10, 5_000),
         ] {
-            placed.push(parts.place(whom, bytes, limits));
+            placed.push(parts.place(whom, (bytes, results), limits));
         }
         let expected = [
             (0, true),
@@ -70,6 +96,7 @@ mod tests {
             (2, true),
             (3, true),
             (3, false),
+            (4, true),
         ];
         assert_eq!(placed, expected);
     }

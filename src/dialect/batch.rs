@@ -248,12 +248,14 @@ pub struct PartLimits {
     pub lines: usize,
     /// Bytes.
     pub bytes: usize,
+    /// Bytes of its results, where they come as a whole.
+    pub results: usize,
 }
 
 /// A line on its way to a vendor.
 #[derive(Clone, Copy, Debug)]
 pub struct OutLine<'a> {
-    /// Our name for it.
+    /// Our name for it: the mark of its batch and its number there, in the letters that every vendor takes.
     pub id: &'a str,
     /// Where it would be asked by itself, below the vendor's address.
     pub path: &'a str,
@@ -361,6 +363,8 @@ pub struct Sought<'a> {
     pub since: i64,
     /// Others, which it is not.
     pub known: &'a [String],
+    /// Another one with as many lines is looked for, too.
+    pub rival: bool,
 }
 
 /// Batches as the vendors of a dialect take them up.
@@ -395,6 +399,10 @@ pub trait VendorBatches: Send + Sync {
     fn cancel(&self, id: &str) -> VendorCall;
     /// The call that lists batches, the latest first, after this mark.
     fn find(&self, after: Option<&str>) -> VendorCall;
+    /// Its list tells the mark with which a batch was made. Otherwise one that was found may be another's.
+    fn keeps_marks(&self) -> bool {
+        true
+    }
     /// Whether the one that is looked for is among these.
     fn found(&self, answer: &[u8], sought: &Sought<'_>) -> Found;
     /// Reads one line of results.

@@ -23,6 +23,7 @@ use crate::dialect::batch::{BatchState, ClientBatches, Handed, Shown, ShownFile}
 use crate::dialect::{self, Dialect};
 use crate::error::{Error, Kind};
 use crate::ledger::now;
+use crate::ledger::store::batches::lines_file;
 use crate::provider::Side;
 use crate::relay::AnswerBody;
 use bytes::{Bytes, BytesMut};
@@ -195,7 +196,9 @@ impl Call<'_> {
                     let desk = &self.state.batches;
                     desk.with(move |store| store.delete_file(&gone)).await?;
                 } else {
-                    self.shown_file(id).await?;
+                    self.results(id).await?;
+                    let why = "The results of a batch are kept with it, for [batch] keep_for, and cannot be deleted by themselves.";
+                    return Err(Error::bad_field("id", why));
                 }
                 Ok(told(&json!({"id": id, "object": "file", "deleted": true})))
             }
@@ -562,7 +565,7 @@ impl Call<'_> {
     /// Lines that came with the request are kept as a file that nobody else sees.
     async fn keep_lines(&self, batch: &str, lines: Vec<u8>, keep: i64) -> Result<String, Error> {
         let file = FileRow {
-            id: format!("{batch}-lines"),
+            id: lines_file(batch),
             key: -1,
             name: String::new(),
             purpose: "batch".into(),
@@ -572,10 +575,12 @@ impl Call<'_> {
         };
         let id = file.id.clone();
         let kept = self.state.batches.with(move |store| {
+            // Its row comes first: pieces of which nobody knows would never be forgotten.
+            store.put_file(&file)?;
             for (n, piece) in (0..).zip(lines.chunks(CHUNK)) {
                 store.put_chunk(&file.id, n, piece.to_vec())?;
             }
-            store.put_file(&file)
+            Ok(())
         });
         kept.await.map(|()| id)
     }

@@ -1,5 +1,6 @@
 //! Batches that flyball keeps itself: OpenAI's Batch API in, a vendor's batches or single requests out, caps exact, deaths survived.
 
+mod astray;
 mod death;
 mod vendor;
 
@@ -29,6 +30,17 @@ api_key = "file:key"
 name = "up"
 kind = "openai-compatible"
 base_url = "http://{at}"
+
+[[provider]]
+name = "a"
+kind = "anthropic"
+base_url = "http://{at}"
+api_key = "file:key"
+
+[[model]]
+name = "claude-haiku-4-5"
+provider = "a"
+tier = "small"
 
 [[model]]
 name = "gpt-4o-mini"

@@ -1,4 +1,4 @@
-//! A scripted vendor: OpenAI's Batch API, and completions of another one, each with faults on demand. What it was asked, and what it bills,
+//! A scripted vendor: OpenAI's Batch API, Anthropic's, and completions of another one, each with faults on demand. What it was asked, and what it bills,
 //! is counted here.
 
 use crate::scripted::read_request;
@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -27,6 +28,14 @@ pub struct Ways {
     pub breaks_creates: usize,
     /// A batch never ends by itself.
     pub hangs: bool,
+    /// A batch is in the list only after this time.
+    pub lists_after: Duration,
+    /// Of a call that makes a batch of Anthropic's nothing comes, and somebody else makes one of the same size.
+    pub swaps_creates: usize,
+    /// What is asked one by one is answered on many lines.
+    pub pretty: bool,
+    /// What is asked one by one is answered well, and with no JSON.
+    pub garbles: bool,
 }
 
 #[derive(Default)]
@@ -37,6 +46,14 @@ struct Batch {
     looked: usize,
     cancelled: bool,
     created: i64,
+    made: Option<Instant>,
+}
+
+/// A batch of Anthropic's: what its lines are called, in their order.
+struct Messages {
+    id: String,
+    lines: Vec<String>,
+    created: i64,
 }
 
 #[derive(Default)]
@@ -44,6 +61,7 @@ struct Books {
     ways: Ways,
     files: HashMap<String, String>,
     batches: Vec<(String, Batch)>,
+    messages: Vec<Messages>,
     /// Every line that was handed in, as often as it was.
     asked: Vec<(String, String)>,
     completions: Vec<String>,
@@ -92,6 +110,12 @@ impl Vendor {
         self.books.lock().unwrap().completions.clone()
     }
 
+    /// What the lines of Anthropic's batches are called, by batch.
+    pub fn messages(&self) -> Vec<Vec<String>> {
+        let books = self.books.lock().unwrap();
+        books.messages.iter().map(|b| b.lines.clone()).collect()
+    }
+
     pub fn heads(&self) -> Vec<String> {
         self.books.lock().unwrap().heads.clone()
     }
@@ -131,11 +155,18 @@ impl Vendor {
                 json!({"id": id, "object": "file"})
             }
             ("POST", "/v1/batches") => return books.make(body),
+            (_, path) if path.starts_with("/v1/messages/batches") => {
+                return books.anthropic(method, path, body);
+            }
             ("GET", "/v1/batches") => {
                 let all: Vec<Value> = books
                     .batches
                     .iter()
                     .rev()
+                    .filter(|(_, b)| {
+                        b.made
+                            .is_none_or(|at| at.elapsed() >= books.ways.lists_after)
+                    })
                     .map(|(id, b)| b.shown(id, &books.ways))
                     .collect();
                 let _ = query;
@@ -143,7 +174,15 @@ impl Vendor {
             }
             ("POST", "/v1/chat/completions") => {
                 books.completions.push(body.to_owned());
-                completion(body)
+                let told = completion(body);
+                match () {
+                    () if books.ways.garbles => return Some((200, "<html>\nwell".to_owned())),
+                    () if books.ways.pretty => {
+                        let told = serde_json::to_string_pretty(&told).expect("JSON");
+                        return Some((200, told.replace("\"created\": 1,", "\"created\": 1.50,")));
+                    }
+                    () => told,
+                }
             }
             _ => {
                 let rest = path.trim_start_matches("/v1/batches/");
@@ -170,6 +209,12 @@ impl Vendor {
         };
         Some((200, told.to_string()))
     }
+}
+
+/// Seconds since 1970 as Anthropic writes a time.
+fn when(seconds: i64) -> String {
+    let time = jiff::Timestamp::from_second(seconds).expect("a time");
+    time.to_string()
 }
 
 /// The lines of a form's file.
@@ -235,6 +280,7 @@ impl Books {
         let mut batch = Batch {
             tag: tag.clone(),
             created: flyball::ledger::now(),
+            made: Some(Instant::now()),
             ..Batch::default()
         };
         for line in lines.lines() {
@@ -259,6 +305,59 @@ impl Books {
             return None;
         }
         Some((200, shown))
+    }
+
+    /// Anthropic's Message Batches.
+    fn anthropic(&mut self, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
+        let rest = path.trim_start_matches("/v1/messages/batches");
+        let rest = rest.trim_start_matches('/');
+        if (method, rest) == ("POST", "") {
+            return self.make_messages(body);
+        }
+        let shown = |b: &Messages| json!({"id": b.id, "type": "message_batch", "processing_status": "ended", "created_at": when(b.created), "request_counts": {"processing": 0, "succeeded": b.lines.len(), "errored": 0, "canceled": 0, "expired": 0}});
+        if rest.is_empty() {
+            let all: Vec<Value> = self.messages.iter().rev().map(shown).collect();
+            return Some((200, json!({"data": all, "has_more": false}).to_string()));
+        }
+        let id = rest.split('/').next().unwrap_or_default();
+        let batch = self.messages.iter().find(|b| b.id == id)?;
+        if !rest.ends_with("/results") {
+            return Some((200, shown(batch).to_string()));
+        }
+        let told = batch.lines.iter().map(|name| {
+            let message = json!({
+                "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-haiku-4-5",
+                "content": [{"type": "text", "text": format!("answer of {id}")}], "stop_reason": "end_turn", "stop_sequence": null,
+                "usage": {"input_tokens": TOKENS.0, "output_tokens": TOKENS.1},
+            });
+            json!({"custom_id": name, "result": {"type": "succeeded", "message": message}})
+        });
+        Some((200, told.map(|line| format!("{line}\n")).collect()))
+    }
+
+    fn make_messages(&mut self, body: &str) -> Option<(u16, String)> {
+        let asked: Value = serde_json::from_str(body).expect("JSON");
+        let requests = asked["requests"].as_array().expect("requests");
+        let names = requests.iter().map(|one| one["custom_id"].as_str());
+        let mut lines: Vec<String> = names.map(|name| name.expect("a name").to_owned()).collect();
+        let swapped = self.ways.swaps_creates > 0;
+        if swapped {
+            self.ways.swaps_creates -= 1;
+            lines = (0..lines.len()).map(|n| n.to_string()).collect();
+        }
+        let id = format!("msgbatch_v{}", self.messages.len());
+        let (many, created) = (lines.len(), flyball::ledger::now());
+        self.messages.push(Messages {
+            id: id.clone(),
+            lines,
+            created,
+        });
+        if swapped || self.ways.loses_creates > 0 {
+            self.ways.loses_creates = self.ways.loses_creates.saturating_sub(1);
+            return None;
+        }
+        let told = json!({"id": id, "processing_status": "in_progress", "created_at": when(created), "request_counts": {"processing": many}});
+        Some((200, told.to_string()))
     }
 
     /// Results, the last line first.

@@ -21,6 +21,7 @@ const LINE_PATH: &str = "/v1/messages";
 const LIMITS: PartLimits = PartLimits {
     lines: 100_000,
     bytes: 256 * 1024 * 1024,
+    results: usize::MAX,
 };
 /// Letters of a custom id, at most.
 const ID_LETTERS_MAX: usize = 64;
@@ -235,6 +236,10 @@ impl VendorBatches for Anthropic {
         VendorCall::get(format!("{PATH}?limit=100{after}"))
     }
 
+    fn keeps_marks(&self) -> bool {
+        false
+    }
+
     /// The vendor keeps no marks: it is one that was made since, with as many requests. Where there are several, nobody knows which.
     fn found(&self, answer: &[u8], sought: &Sought<'_>) -> Found {
         let Ok(value) = serde_json::from_slice::<Value>(answer) else {
@@ -257,15 +262,14 @@ impl VendorBatches for Anthropic {
         };
         let fits = |batch: &&Value| {
             let since = made(batch).is_none_or(|at| at >= sought.since);
-            since && usize::try_from(many(batch)) == Ok(sought.lines)
+            let known = sought.known.iter().any(|known| batch["id"] == **known);
+            since && !known && usize::try_from(many(batch)) == Ok(sought.lines)
         };
         let mut fitting = all.iter().filter(fits);
         match (fitting.next(), fitting.next()) {
             (Some(_), Some(_)) => Found::Unclear,
             (Some(one), None) => match one["id"].as_str() {
-                Some(id) if !sought.known.iter().any(|known| known == id) => {
-                    Found::Yes(id.to_owned())
-                }
+                Some(id) if !sought.rival => Found::Yes(id.to_owned()),
                 _ => Found::Unclear,
             },
             (None, _) => {

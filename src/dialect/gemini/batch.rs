@@ -8,10 +8,12 @@ use crate::dialect::batch::{
 };
 use serde_json::{Value, json};
 
-/// The vendor takes less than 20 MB of requests in a call. It names no number of them.
+/// The vendor takes less than 20 MB of requests in a call. It names no number of them, and tells all results in one answer, which must not
+/// be longer than what is read of one.
 const LIMITS: PartLimits = PartLimits {
-    lines: 10_000,
+    lines: 1_000,
     bytes: 15 * 1024 * 1024,
+    results: 48 * 1024 * 1024,
 };
 /// The name of a line in what the vendor hands back with its result; its own examples have either.
 const NAMES: [&str; 2] = ["key", "custom_id"];

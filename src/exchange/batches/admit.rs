@@ -25,6 +25,10 @@ use std::time::Duration;
 const LINES_MAX: i64 = 100_000;
 /// Defects that are told.
 const DEFECTS_MAX: usize = 50;
+/// Bytes of a token in a result, at most as a rule: a few letters, those that JSON escapes among them.
+const TOKEN_BYTES: u64 = 6;
+/// A result is taken to be no longer than so many tokens, where nothing says how long it may be.
+const TOKENS_MAX: u64 = 200_000;
 /// One line, at most: as much as one request.
 const LINE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
@@ -219,7 +223,7 @@ impl Reading<'_> {
             Err(not_taken) => return Err(not_taken),
         }
         self.rows.push(row);
-        if i64::try_from(self.rows.len()).unwrap_or(i64::MAX) >= PAGE / 5 {
+        if i64::try_from(self.rows.len()).unwrap_or(i64::MAX) >= PAGE {
             self.keep().await?;
         }
         Ok(())
@@ -231,9 +235,11 @@ impl Reading<'_> {
             "{}\n{}\n{}",
             row.doc.provider, row.doc.model, row.doc.out_path
         );
-        let (part, begins) = self
-            .parts
-            .place(&whom, row.out.len(), wire.batches.limits());
+        let tokens = self.state.batches.tokens(&self.batch.id, row.n);
+        let results = usize::try_from(tokens.min(TOKENS_MAX) * TOKEN_BYTES).unwrap_or(usize::MAX);
+        let (part, begins) =
+            self.parts
+                .place(&whom, (row.out.len(), results), wire.batches.limits());
         row.part = part;
         if begins {
             self.part_rows.push(PartRow {

@@ -3,8 +3,9 @@
 use crate::batch::{BatchRow, FileRow, LineState, Settings};
 use crate::dialect::batch::BatchState;
 use crate::error::{Error, Kind};
+use crate::ledger::record::crashed;
 use crate::ledger::store::batches::Batches as Store;
-use crate::ledger::{HeldRoom, Reservation, Settings as Books, books, now};
+use crate::ledger::{HeldRoom, Reservation, Settings as Books, books, now, now_ms};
 use crate::telemetry::Telemetry;
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
@@ -18,6 +19,9 @@ const CLAIM_MIN: u64 = 2;
 const STOP: Duration = Duration::from_secs(3);
 /// Batches whose lines are read at once: each holds a page of them.
 const READ_AT_ONCE: usize = 2;
+
+/// An upload takes no longer, in milliseconds.
+const UPLOAD_MS: i64 = 24 * 3_600_000;
 
 /// The room for one line.
 pub(super) enum Room {
@@ -178,6 +182,36 @@ impl Batches {
         lock(&self.rooms).contains_key(&(batch.to_owned(), n))
     }
 
+    /// The answer tokens that the room of a line covers, before anything of it has gone out.
+    pub(super) fn tokens(&self, batch: &str, n: i64) -> u64 {
+        match lock(&self.rooms).get(&(batch.to_owned(), n)) {
+            Some(Room::Held(room)) => room.tokens(),
+            Some(Room::Open(_)) | None => 0,
+        }
+    }
+
+    /// Another process has the batch, or this one has lost its way in it: what has gone out is charged at its bound, as after a crash, and
+    /// corrected by whoever hears what came of it.
+    pub(super) fn lose(&self, id: &str) {
+        let mut rooms = lock(&self.rooms);
+        let lost: Vec<_> = rooms
+            .keys()
+            .filter(|(batch, _)| batch == id)
+            .cloned()
+            .collect();
+        let lost: Vec<Room> = lost.iter().filter_map(|line| rooms.remove(line)).collect();
+        drop(rooms);
+        for room in lost {
+            match room {
+                Room::Held(room) => drop(room),
+                Room::Open(reservation) => {
+                    let closing = crashed(reservation.opening());
+                    reservation.post(closing);
+                }
+            }
+        }
+    }
+
     /// Gives the room of a batch back of which nothing has gone out.
     pub(super) fn give_back(&self, batch: &str) {
         lock(&self.rooms).retain(|(of, _), room| of != batch || matches!(room, Room::Open(_)));
@@ -250,14 +284,18 @@ impl Batches {
         Ok(changed)
     }
 
-    /// Forgets what has been kept long enough.
+    /// Forgets what has been kept long enough, and pieces of files that never became whole.
     ///
     /// # Errors
     /// It cannot be opened.
     pub async fn tidy(&self) -> Result<(), Error> {
         let keep = self.settings.load().keep_for.as_secs();
         let before = now() - i64::try_from(keep).unwrap_or(i64::MAX / 2);
+        // The ids of files begin with the time at which they were made.
+        let broken = now_ms().saturating_sub(UPLOAD_MS);
+        let broken = format!("{}{broken:012x}", super::FILE_PREFIX);
         self.with(move |store| {
+            store.delete_broken(super::FILE_PREFIX, &broken)?;
             let (files, batches) = store.outdated(now(), before)?;
             for id in files {
                 store.delete_file(&id)?;

@@ -50,7 +50,10 @@ pub(super) async fn run(
                 _ => Ok(Ran::Ended),
             };
         }
-        Err(error) => refuse(&mut row, &batch, &error)?,
+        Err(error) => {
+            drop(state.batches.take_room(&batch.id, row.n));
+            refuse(&mut row, &batch, &error)?;
+        }
     }
     state.batches.note(row.state);
     // What is told as ended is in the books.
@@ -76,6 +79,9 @@ async fn ran(
     let body = row.body.clone();
     let path = row.doc.path.clone();
     let seat = Seat::of(state, batch, caller, (row.n, &path, &body))?;
+    if state.batches.has_room(&batch.id, row.n) && !may_still(state, &seat, row).await? {
+        drop(state.batches.take_room(&batch.id, row.n));
+    }
     if !state.batches.has_room(&batch.id, row.n) {
         match hold(state, batch, &seat, (row, Alone::Surely)).await {
             Ok(_) => {}
@@ -124,6 +130,13 @@ async fn ran(
     }
 }
 
+/// Whether a line may still be asked where room is kept for it: what makes a request confidential may have changed, or what its key may use.
+async fn may_still(state: &Arc<State>, seat: &Seat, row: &LineRow) -> Result<bool, Error> {
+    let admission = seat.admitted(state).await?;
+    let arm = seat.arm(&row.doc.model, row.doc.effort.as_deref());
+    Ok(arm.is_ok_and(|arm| admission.permitted(&arm.model).is_ok()))
+}
+
 fn error_of(unserved: Unserved) -> Error {
     let told = unserved.reply().err();
     told.unwrap_or_else(|| Error::new(Kind::UpstreamFailed, "No model can answer this."))
@@ -154,6 +167,9 @@ async fn keep(batch: &BatchRow, row: &mut LineRow, reply: Reply) -> Result<(), E
     let status = answer.status().as_u16();
     match collected(answer).await {
         Some(body) => {
+            let Some(body) = on_one_line(&body) else {
+                return refuse(row, batch, &no_json(status, &body));
+            };
             row.doc.status = status;
             row.state = match status {
                 200..=299 => LineState::Done,
@@ -174,6 +190,37 @@ async fn keep(batch: &BatchRow, row: &mut LineRow, reply: Reply) -> Result<(), E
             refuse(row, batch, &Error::new(Kind::UpstreamFailed, why))
         }
     }
+}
+
+/// What is told of an answer that is no JSON, and could not stand among the results.
+fn no_json(status: u16, body: &str) -> Error {
+    match status {
+        200..=299 => Error::new(
+            Kind::UpstreamFailed,
+            "the model's server answered with no JSON",
+        ),
+        _ => {
+            let kind = crate::dialect::fault::of_status(status).unwrap_or(Kind::UpstreamFailed);
+            Error::new(kind, crate::dialect::fault::said(body.as_bytes()))
+        }
+    }
+}
+
+/// The same JSON on one line; its numbers, its texts and the order of its fields stay as they are. `None`: it is none.
+fn on_one_line(json: &str) -> Option<String> {
+    serde_json::from_str::<serde::de::IgnoredAny>(json).ok()?;
+    let (mut in_text, mut escaped) = (false, false);
+    let kept = json.chars().filter(|letter| {
+        let was_in_text = in_text;
+        match letter {
+            _ if escaped => escaped = false,
+            '\\' => escaped = in_text,
+            '"' => in_text = !in_text,
+            _ => {}
+        }
+        was_in_text || !matches!(letter, ' ' | '\t' | '\r' | '\n')
+    });
+    Some(kept.collect())
 }
 
 /// The dialect in which the line was asked.

@@ -98,7 +98,7 @@ impl Results {
             let (id, after) = (self.batch.id.clone(), self.after);
             let page = self
                 .desk
-                .with(move |store| store.lines(&id, Of::Batch, after));
+                .with(move |store| store.lines(&id, Of::Results, after));
             let page = page.await?;
             let Some(last) = page.last() else {
                 return Ok(None);

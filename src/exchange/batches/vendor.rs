@@ -17,10 +17,13 @@ use http::Response;
 use http_body_util::BodyExt;
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// So often a batch must not be found, one look after the other, before it is taken not to exist.
 const LOOKS: u32 = 2;
+/// What was made may be listed late: looks count from so many times `[batch] poll` after its making on (two minutes by default), each as long
+/// after the one before it as a look at a batch is.
+const SETTLES: u32 = 4;
 /// So often it may be unclear whether it exists before its lines are given up.
 const UNCLEAR_MAX: u32 = 5;
 /// Pages of a vendor's list that are looked at.
@@ -39,6 +42,10 @@ const KEPT_AT_ONCE: usize = 50;
 pub(super) struct Memory {
     not_found: u32,
     unclear: u32,
+    /// When it was looked for last, as far as that counts.
+    looked: Option<Instant>,
+    /// Its results are those of another batch, in part at least.
+    foreign: bool,
     /// Lines of which the vendor says that it has not done them.
     undone: HashSet<i64>,
 }
@@ -87,35 +94,39 @@ impl Part<'_> {
         }
     }
 
-    /// All lines of the part, which fit into memory by the way parts are made.
-    async fn lines(&self) -> Result<Vec<LineRow>, Error> {
+    /// All lines of the part that have come so far, which fit into memory by the way parts are made.
+    async fn lines(&self, states: &[LineState]) -> Result<Vec<LineRow>, Error> {
         let mut all: Vec<LineRow> = Vec::new();
-        loop {
-            let after = all.last().map_or(-1, |line| line.n);
-            let (id, part) = (self.batch.id.clone(), self.row.n);
-            let desk = &self.state.batches;
-            let page = desk.with(move |store| store.lines(&id, Of::Part(part), after));
-            let page = page.await?;
-            if page.is_empty() {
-                return Ok(all);
+        for state in states {
+            let (of, mut after) = (Of::Part(self.row.n, *state), -1);
+            loop {
+                let id = self.batch.id.clone();
+                let desk = &self.state.batches;
+                let page = desk.with(move |store| store.lines(&id, of, after)).await?;
+                let Some(last) = page.last() else { break };
+                after = last.n;
+                all.extend(page);
             }
-            all.extend(page);
         }
+        all.sort_unstable_by_key(|line| line.n);
+        Ok(all)
     }
 
-    /// What other parts of the batch are called at the vendor.
-    async fn known(&self) -> Result<Vec<String>, Error> {
-        let id = self.batch.id.clone();
-        let parts = self
-            .state
-            .batches
-            .with(move |store| store.parts(&id))
-            .await?;
-        let others = parts.into_iter().filter(|part| part.n != self.row.n);
-        Ok(others
-            .map(|part| part.vendor_id)
-            .filter(|id| !id.is_empty())
-            .collect())
+    /// What all other parts are called at their vendors, and whether another one with as many lines is looked for.
+    async fn others(&self) -> Result<(Vec<String>, bool), Error> {
+        let all = self.state.batches.with(|store| store.all_parts()).await?;
+        let other =
+            |(batch, part): &(String, PartRow)| *batch != self.batch.id || part.n != self.row.n;
+        let others: Vec<PartRow> = all
+            .into_iter()
+            .filter(other)
+            .map(|(_, part)| part)
+            .collect();
+        let rival = others
+            .iter()
+            .any(|part| part.state == PartState::Sending && part.lines == self.row.lines);
+        let known = others.into_iter().map(|part| part.vendor_id);
+        Ok((known.filter(|id| !id.is_empty()).collect(), rival))
     }
 
     async fn save(&self, lines: Vec<LineRow>) -> Result<(), Error> {
@@ -127,8 +138,7 @@ impl Part<'_> {
 
     /// Notes durably what is about to be made, opens the room of each line in the books, and makes it.
     async fn make(&mut self, provider: &Provider, wire: &Wire) -> Result<bool, Error> {
-        let mut lines = self.lines().await?;
-        lines.retain(|line| matches!(line.state, LineState::Waiting | LineState::Sent));
+        let mut lines = self.lines(&[LineState::Waiting, LineState::Sent]).await?;
         if lines.is_empty() {
             self.row.state = PartState::Ended;
             self.save(Vec::new()).await?;
@@ -231,7 +241,10 @@ impl Part<'_> {
         lines: &[LineRow],
     ) -> Result<bool, Error> {
         let tag = self.row.tag(&self.batch.id);
-        let ids: Vec<String> = lines.iter().map(|line| line.n.to_string()).collect();
+        let ids: Vec<String> = lines
+            .iter()
+            .map(|line| self.row.line_tag(&self.batch.id, line.n))
+            .collect();
         let out: Vec<OutLine<'_>> = lines
             .iter()
             .zip(&ids)
@@ -254,6 +267,10 @@ impl Part<'_> {
                 }
             }
         }
+        if !self.state.batches.keep_claim(&self.batch.id).await? {
+            // Another process has the batch, and looks whether this part was made.
+            return Ok(false);
+        }
         let create = wire
             .batches
             .create(&tag, &self.row.model, uploaded.as_deref(), &out);
@@ -263,14 +280,14 @@ impl Part<'_> {
                 match told.and_then(|words| wire.batches.told(&words)) {
                     Some(told) => self.made(told.id).await,
                     // It was made, and nobody has heard its id: it is looked for.
-                    None => Ok(true),
+                    None => Ok(false),
                 }
             }
             Called::Refused(status, words) => self.refused(status, &words).await,
             Called::Busy | Called::NotSent => self.again().await,
             Called::Unknown(error) => {
                 tracing::warn!(batch = self.batch.id, part = self.row.n, %error, "whether a batch was made at its provider is not known; it is looked for there");
-                Ok(true)
+                Ok(false)
             }
         }
     }
@@ -315,11 +332,13 @@ impl Part<'_> {
     /// Looks for a part of which nobody knows whether it was made.
     async fn find(&mut self, provider: &Provider, wire: &Wire) -> Result<bool, Error> {
         let tag = self.row.tag(&self.batch.id);
+        let (known, rival) = self.others().await?;
         let sought = Sought {
             tag: &tag,
             lines: usize::try_from(self.row.lines).unwrap_or(0),
             since: self.row.intent_at - CLOCKS,
-            known: &self.known().await?,
+            known: &known,
+            rival,
         };
         let mut after: Option<String> = None;
         let mut found = Found::Unclear;
@@ -339,7 +358,11 @@ impl Part<'_> {
             }
         }
         match found {
-            Found::Yes(id) => self.made(id).await,
+            Found::Yes(id) => {
+                self.row.guessed = !wire.batches.keeps_marks();
+                self.made(id).await
+            }
+            _ if !self.look_counts() => Ok(false),
             Found::No => {
                 self.memory.not_found += 1;
                 match self.memory.not_found >= LOOKS {
@@ -350,14 +373,28 @@ impl Part<'_> {
             Found::Further(_) | Found::Unclear => {
                 self.memory.unclear += 1;
                 match self.memory.unclear >= UNCLEAR_MAX {
-                    true => {
-                        let why = "Whether the provider has done this request cannot be found out; it is charged at its bound and was not sent again.";
-                        self.give_up(&Error::new(Kind::UpstreamFailed, why)).await
-                    }
+                    true => self.give_up_unclear().await,
                     false => Ok(false),
                 }
             }
         }
+    }
+
+    /// Whether a look that has not found it says anything: it is long enough ago that it was made, and that it was looked for.
+    fn look_counts(&mut self) -> bool {
+        let poll = self.state.batches.settings.load().poll;
+        let settles = i64::try_from(poll.saturating_mul(SETTLES).as_secs()).unwrap_or(i64::MAX);
+        let apart = self.memory.looked.is_none_or(|at| at.elapsed() >= poll);
+        let counts = apart && now().saturating_sub(self.row.intent_at) >= settles;
+        if counts {
+            self.memory.looked = Some(Instant::now());
+        }
+        counts
+    }
+
+    async fn give_up_unclear(&mut self) -> Result<bool, Error> {
+        let why = "Whether the provider has done this request cannot be found out; it is charged at its bound and was not sent again.";
+        self.give_up(&Error::new(Kind::UpstreamFailed, why)).await
     }
 
     /// It was never made: now it is. After a crash its lines were charged at their bounds, which their results correct; one whose room was
@@ -371,8 +408,7 @@ impl Part<'_> {
                 })
                 .await;
         }
-        let mut lines = self.lines().await?;
-        lines.retain(|line| line.state == LineState::Sent);
+        let mut lines = self.lines(&[LineState::Sent]).await?;
         let mut unbooked = Vec::new();
         for line in &lines {
             if self.state.batches.has_room(&self.batch.id, line.n) {
@@ -408,7 +444,11 @@ impl Part<'_> {
 
     /// Asks the vendor how it stands.
     async fn look(&mut self, provider: &Provider, wire: &Wire) -> Result<bool, Error> {
-        if self.stops && !self.row.cancelled {
+        if self.stops && !self.row.cancelled && self.row.guessed {
+            // What may be another's is not cancelled; it is waited for as long as for one that was.
+            self.row.cancelled = true;
+            self.save(Vec::new()).await?;
+        } else if self.stops && !self.row.cancelled {
             let cancel = wire.batches.cancel(&self.row.vendor_id);
             if let Called::Good(_) | Called::Refused(..) =
                 call(self.state, provider, wire, cancel).await
@@ -472,13 +512,15 @@ impl Part<'_> {
                 _ => return Ok(false),
             }
         }
+        if self.row.guessed && self.memory.foreign {
+            return self.give_up_unclear().await;
+        }
         self.rest(&end).await
     }
 
     /// Lines without a result.
     async fn rest(&mut self, end: &VendorEnd) -> Result<bool, Error> {
-        let mut rest = self.lines().await?;
-        rest.retain(|line| line.state == LineState::Sent);
+        let mut rest = self.lines(&[LineState::Sent]).await?;
         let late = self.state.batches.settings.load().late;
         for line in &mut rest {
             match end {
@@ -563,7 +605,8 @@ impl Part<'_> {
     async fn take(&mut self, results: Vec<VendorResult>) -> Result<bool, Error> {
         let mut kept = Vec::with_capacity(results.len());
         for result in &results {
-            let Ok(n) = result.id.parse::<i64>() else {
+            let Some(n) = self.row.line_of(&self.batch.id, &result.id) else {
+                self.memory.foreign = true;
                 continue;
             };
             let id = self.batch.id.clone();
@@ -598,8 +641,7 @@ impl Part<'_> {
         &mut self,
         end: impl Fn(&mut LineRow, &BatchRow) -> Result<(), Error>,
     ) -> Result<bool, Error> {
-        let mut lines = self.lines().await?;
-        lines.retain(|line| line.state == LineState::Sent);
+        let mut lines = self.lines(&[LineState::Sent]).await?;
         for line in &mut lines {
             if !settled::undone(self.state, self.batch, line).await? {
                 return Ok(false);
@@ -618,8 +660,7 @@ impl Part<'_> {
     /// Nobody will hear what came of it: its lines are charged at their bounds and reported.
     pub(super) async fn give_up(&mut self, error: &Error) -> Result<bool, Error> {
         tracing::error!(batch = self.batch.id, part = self.row.n, %error, "lines of a batch are given up");
-        let mut lines = self.lines().await?;
-        lines.retain(|line| matches!(line.state, LineState::Waiting | LineState::Sent));
+        let mut lines = self.lines(&[LineState::Waiting, LineState::Sent]).await?;
         for line in &mut lines {
             match line.state {
                 LineState::Waiting => {

@@ -13,8 +13,9 @@ use crate::ledger::now;
 use crate::ledger::store::batches::Of;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 
 /// The first wait between two looks; each is half as long again as the one before it.
@@ -35,20 +36,28 @@ pub async fn drive(
     let Some(wake) = state.batches.begins(&id) else {
         return;
     };
+    let _alive = Arc::clone(&state.batches.alive);
+    let _worked_on = WorkedOn(Arc::clone(&state), id.clone());
+    let claim = Arc::new(Claim::default());
     let mut worker = Worker {
         state: Arc::clone(&state),
         id: id.clone(),
         admitted,
         memory: HashMap::new(),
+        claim: Arc::clone(&claim),
         fresh: true,
     };
-    let _alive = Arc::clone(&state.batches.alive);
     let (mut wait, mut stopping) = (FIRST_WAIT, state.batches.stopping());
     // A step may take long; nobody else may take the batch meanwhile.
-    let beating = Beating(tokio::spawn(beat(Arc::clone(&state), id.clone())));
+    let beating = beat(Arc::clone(&state), id.clone(), Arc::clone(&claim));
+    let _beating = Beating(tokio::spawn(beating));
     loop {
         let done = tokio::select! {
             done = worker.step() => done,
+            () = claim.lost.notified() => {
+                worker.lose();
+                Ok(Step::Idle)
+            }
             _ = stopping.wait_for(|s| *s == Stopping::Now) => break,
         };
         if state.batches.is_stopping() {
@@ -61,11 +70,7 @@ pub async fn drive(
             .poll
             .max(Duration::from_millis(10));
         match done {
-            Ok(Step::Over) => {
-                drop(beating);
-                state.batches.ends(&id);
-                return;
-            }
+            Ok(Step::Over) => return,
             Ok(Step::Busy) => {
                 wait = FIRST_WAIT.min(most);
                 continue;
@@ -83,6 +88,30 @@ pub async fn drive(
     }
 }
 
+/// Somebody works on the batch. In its end, a panic too, nobody does; at the end of the process what has gone out stays open in the books.
+struct WorkedOn(Arc<State>, String);
+
+impl Drop for WorkedOn {
+    fn drop(&mut self) {
+        let WorkedOn(state, id) = self;
+        if state.batches.is_stopping() {
+            return;
+        }
+        if std::thread::panicking() {
+            state.batches.lose(id);
+        }
+        state.batches.ends(id);
+    }
+}
+
+/// Whether this process has the batch.
+#[derive(Default)]
+struct Claim {
+    has: AtomicBool,
+    /// It had it, and another one has it now.
+    lost: Notify,
+}
+
 /// Ends with whoever works on the batch.
 struct Beating(tokio::task::JoinHandle<()>);
 
@@ -93,12 +122,15 @@ impl Drop for Beating {
 }
 
 /// Keeps a batch that this process has.
-async fn beat(state: Arc<State>, id: String) {
+async fn beat(state: Arc<State>, id: String, claim: Arc<Claim>) {
     let _alive = Arc::clone(&state.batches.alive);
     loop {
         tokio::time::sleep(state.batches.claim_time() / 3).await;
-        if let Err(error) = state.batches.keep_claim(&id).await {
-            tracing::warn!(batch = id, %error, "a batch cannot be claimed");
+        match state.batches.keep_claim(&id).await {
+            Ok(true) => {}
+            Ok(false) if claim.has.swap(false, Ordering::Relaxed) => claim.lost.notify_one(),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(batch = id, %error, "a batch cannot be claimed"),
         }
     }
 }
@@ -117,7 +149,8 @@ struct Worker {
     id: String,
     admitted: Option<Admitted>,
     memory: HashMap<i64, Memory>,
-    /// It has not looked for what an earlier process left.
+    claim: Arc<Claim>,
+    /// It has not looked for what an earlier process left, or what it has lost itself.
     fresh: bool,
 }
 
@@ -126,14 +159,41 @@ impl Worker {
         &self.state.batches
     }
 
+    async fn found(&self) -> Result<Option<BatchRow>, Error> {
+        let id = self.id.clone();
+        self.desk().with(move |store| store.batch(&id)).await
+    }
+
+    /// Another process has the batch.
+    fn lose(&mut self) {
+        tracing::warn!(
+            batch = self.id,
+            "a batch that was worked on here was taken over by another process"
+        );
+        self.desk().lose(&self.id);
+        self.memory.clear();
+        self.fresh = true;
+    }
+
     async fn step(&mut self) -> Result<Step, Error> {
+        // One that is not there cannot be claimed.
+        if self
+            .found()
+            .await?
+            .is_none_or(|batch| batch.state.is_over())
+        {
+            return Ok(Step::Over);
+        }
         if !self.desk().claim(&self.id).await? {
             // Another replica has it.
+            if self.claim.has.swap(false, Ordering::Relaxed) {
+                self.lose();
+            }
             return Ok(Step::Idle);
         }
-        let id = self.id.clone();
-        let found = self.desk().with(move |store| store.batch(&id)).await?;
-        let Some(batch) = found else {
+        self.claim.has.store(true, Ordering::Relaxed);
+        // As whoever had it before has left it.
+        let Some(batch) = self.found().await? else {
             return Ok(Step::Over);
         };
         match batch.state {
@@ -187,8 +247,9 @@ impl Worker {
     }
 
     async fn work(&mut self, batch: &BatchRow) -> Result<Step, Error> {
-        if std::mem::take(&mut self.fresh) {
+        if self.fresh {
             self.recover(batch).await?;
+            self.fresh = false;
         }
         let late = now() >= batch.doc.expires;
         let cancelled = batch.state == BatchState::Cancelling;
@@ -197,7 +258,13 @@ impl Worker {
         let mut parts = self.desk().with(move |store| store.parts(&id)).await?;
         let mut busy = false;
         for part in &mut parts {
-            busy |= self.part(batch, part, late || cancelled).await?;
+            match self.part(batch, part, late || cancelled).await {
+                Ok(changed) => busy |= changed,
+                // The others go on.
+                Err(error) => {
+                    tracing::warn!(batch = self.id, part = part.n, provider = part.provider, %error, "a part of a batch cannot be worked on now");
+                }
+            }
         }
         if cancelled || (late && !runs_late) {
             let end = match cancelled {
@@ -248,12 +315,12 @@ impl Worker {
 
     /// Lines that an earlier process was running by itself: nobody knows what came of them.
     async fn recover(&self, batch: &BatchRow) -> Result<(), Error> {
-        let why = "flyball ended while this request was under way; what came of it is not known, it is charged at its bound and was not sent again.";
+        let why = "flyball ended while this request was under way, or could not keep what came of it; it was not sent again, and is charged at its bound where nobody knows what it has used.";
         let error = Error::new(Kind::UpstreamFailed, why);
         let mut after = -1;
         loop {
             let id = self.id.clone();
-            let of = Of::State(LineState::Sent);
+            let of = Of::Part(DIRECT, LineState::Sent);
             let page = self
                 .desk()
                 .with(move |store| store.lines(&id, of, after))
@@ -262,7 +329,7 @@ impl Worker {
                 return Ok(());
             };
             after = last.n;
-            let mut lost: Vec<LineRow> = page.into_iter().filter(|l| l.part == DIRECT).collect();
+            let mut lost = page;
             for line in &mut lost {
                 settled::unknown(&self.state, batch, line).await?;
                 refuse(line, batch, &error)?;
@@ -298,27 +365,49 @@ impl Worker {
     }
 
     /// Runs lines that are in no vendor's batch. `all`: those that are in one which was never made, too.
-    async fn run_waiting(&self, batch: &BatchRow, all: bool) -> Result<bool, Error> {
+    async fn run_waiting(&mut self, batch: &BatchRow, all: bool) -> Result<bool, Error> {
+        let mut runs = Runs::default();
+        let begun = self.begin_waiting(batch, all, &mut runs).await;
+        // What is under way comes to its end, whatever became of another line.
+        while !runs.running.is_empty() {
+            runs.ended().await;
+        }
+        if let Some(error) = runs.failed {
+            // What came of its line may not be kept: it is to be reported.
+            self.fresh = true;
+            return Err(error);
+        }
+        Ok(begun? && !runs.no_room)
+    }
+
+    /// Gives whether there are any.
+    async fn begin_waiting(
+        &self,
+        batch: &BatchRow,
+        all: bool,
+        runs: &mut Runs,
+    ) -> Result<bool, Error> {
         let id = self.id.clone();
         let of = if all {
             Of::State(LineState::Waiting)
         } else {
-            Of::Part(DIRECT)
+            Of::Part(DIRECT, LineState::Waiting)
         };
         let most = self.desk().settings.load().concurrency.max(1);
-        let mut running: JoinSet<Result<Ran, Error>> = JoinSet::new();
         let (mut after, mut busy) = (-1, false);
-        'pages: loop {
+        loop {
             let id = id.clone();
             let page = self
                 .desk()
                 .with(move |store| store.lines(&id, of, after))
                 .await?;
-            let Some(last) = page.last() else { break };
+            let Some(last) = page.last() else {
+                return Ok(busy);
+            };
             after = last.n;
-            for mut line in page.into_iter().filter(|l| l.state == LineState::Waiting) {
+            for mut line in page {
                 if self.is_stopped(batch).await? {
-                    break 'pages;
+                    return Ok(busy);
                 }
                 if line.part != DIRECT {
                     // Its room is that of a batch; by itself it costs more.
@@ -326,14 +415,11 @@ impl Worker {
                     line.part = DIRECT;
                     line.out.clear();
                 }
-                if running.len() >= most
-                    && let Some(ran) = running.join_next().await
-                    && !has_run(ran)?
-                {
-                    break 'pages;
+                if runs.running.len() >= most && !runs.ended().await {
+                    return Ok(busy);
                 }
-                let others = running.len() + 1;
-                running.spawn(direct::run(
+                let others = runs.running.len() + 1;
+                runs.running.spawn(direct::run(
                     Arc::clone(&self.state),
                     batch.clone(),
                     line,
@@ -342,11 +428,6 @@ impl Worker {
                 busy = true;
             }
         }
-        let mut no_room = false;
-        while let Some(ran) = running.join_next().await {
-            no_room |= !has_run(ran)?;
-        }
-        Ok(busy && !no_room)
     }
 
     /// The batch was cancelled meanwhile, or another process has it.
@@ -354,9 +435,36 @@ impl Worker {
         if self.desk().is_stopping() || !self.desk().claim(&self.id).await? {
             return Ok(true);
         }
-        let id = self.id.clone();
-        let found = self.desk().with(move |store| store.batch(&id)).await?;
+        let found = self.found().await?;
         Ok(found.is_none_or(|found| found.state != batch.state))
+    }
+}
+
+/// Lines that run by themselves.
+#[derive(Default)]
+struct Runs {
+    running: JoinSet<Result<Ran, Error>>,
+    no_room: bool,
+    /// The first that went wrong.
+    failed: Option<Error>,
+}
+
+impl Runs {
+    /// One of them has ended. Gives whether others may begin.
+    async fn ended(&mut self) -> bool {
+        let Some(ran) = self.running.join_next().await else {
+            return true;
+        };
+        match has_run(ran) {
+            Ok(has_run) => {
+                self.no_room |= !has_run;
+                has_run
+            }
+            Err(error) => {
+                self.failed.get_or_insert(error);
+                false
+            }
+        }
     }
 }
 

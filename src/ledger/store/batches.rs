@@ -12,7 +12,7 @@ use crate::error::{Error, Kind};
 /// What this flyball writes.
 const SCHEMA_VERSION: i64 = 1;
 /// Rows that are looked at or written at a time.
-pub const PAGE: i64 = 500;
+pub const PAGE: i64 = 100;
 
 /// The tables. `BLOB` stands for whatever the database calls bytes.
 const SCHEMA: &[&str] = &[
@@ -162,13 +162,19 @@ fn put_part(batch: &str, part: &PartRow) -> Statement {
     )
 }
 
+/// The file of the lines that came with the call that made this batch.
+#[must_use]
+pub fn lines_file(batch: &str) -> String {
+    format!("{batch}-lines")
+}
+
 /// Which lines of a batch are looked at.
 #[derive(Clone, Copy, Debug)]
 pub enum Of {
-    /// All of them.
-    Batch,
-    /// Those of one part.
-    Part(i64),
+    /// All of them, with their results and without what was asked.
+    Results,
+    /// Those of one part that have come so far.
+    Part(i64, LineState),
     /// Those that have come so far.
     State(LineState),
 }
@@ -354,12 +360,21 @@ impl Batches {
         Ok(changed.first() == Some(&1))
     }
 
-    /// Forgets a batch, its lines and its parts.
+    /// Forgets a batch, its lines, its parts, and the file of lines that came with it.
     ///
     /// # Errors
     /// The database fails.
     pub fn delete(&mut self, id: &str) -> Result<(), Error> {
+        let lines = lines_file(id);
         self.write(&[
+            (
+                "DELETE FROM fb_batch_chunk WHERE file = $1",
+                vec![lines.as_str().into()],
+            ),
+            (
+                "DELETE FROM fb_batch_file WHERE id = $1",
+                vec![lines.as_str().into()],
+            ),
             (
                 "DELETE FROM fb_batch_line WHERE batch = $1",
                 vec![id.into()],
@@ -419,19 +434,44 @@ impl Batches {
         rows.iter().map(read).collect()
     }
 
+    /// The parts of every batch, each with its batch's id.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn all_parts(&mut self) -> Result<Vec<(String, PartRow)>, Error> {
+        let rows = self.read("SELECT batch, doc FROM fb_batch_part", &[])?;
+        let read = |row: &Vec<Cell>| {
+            let doc = serde_json::from_str::<PartRow>(&row[1].text());
+            let doc = doc.map_err(|e| failed(format!("a part of a batch cannot be read: {e}")));
+            doc.map(|part| (row[0].text(), part))
+        };
+        rows.iter().map(read).collect()
+    }
+
+    /// Forgets pieces of files that never became whole: their ids begin with the first text and come before the second.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn delete_broken(&mut self, prefix: &str, before: &str) -> Result<(), Error> {
+        let sql = "DELETE FROM fb_batch_chunk WHERE file > $1 AND file < $2 AND NOT EXISTS (SELECT 1 FROM fb_batch_file f WHERE f.id = fb_batch_chunk.file)";
+        self.write(&[(sql, vec![prefix.into(), before.into()])])
+            .map(drop)
+    }
+
     /// Lines of a batch in their order, after this one, a page at most.
     ///
     /// # Errors
     /// The database fails.
     pub fn lines(&mut self, batch: &str, of: Of, after: i64) -> Result<Vec<LineRow>, Error> {
-        const WHAT: &str = "SELECT n, custom_id, part, state, body, out, result, doc FROM fb_batch_line WHERE batch = $1 AND n > $2 ORDER BY n LIMIT $3";
-        const PART: &str = "SELECT n, custom_id, part, state, body, out, result, doc FROM fb_batch_line WHERE batch = $1 AND n > $2 AND part = $4 ORDER BY n LIMIT $3";
+        const RESULTS: &str = "SELECT n, custom_id, part, state, '' AS body, '' AS out, result, doc FROM fb_batch_line WHERE batch = $1 AND n > $2 ORDER BY n LIMIT $3";
+        const PART: &str = "SELECT n, custom_id, part, state, body, out, result, doc FROM fb_batch_line WHERE batch = $1 AND n > $2 AND part = $4 AND state = $5 ORDER BY n LIMIT $3";
         const STATE: &str = "SELECT n, custom_id, part, state, body, out, result, doc FROM fb_batch_line WHERE batch = $1 AND n > $2 AND state = $4 ORDER BY n LIMIT $3";
         let mut by = vec![batch.into(), after.into(), PAGE.into()];
         let sql = match of {
-            Of::Batch => WHAT,
-            Of::Part(part) => {
+            Of::Results => RESULTS,
+            Of::Part(part, state) => {
                 by.push(part.into());
+                by.push(state.number().into());
                 PART
             }
             Of::State(state) => {
