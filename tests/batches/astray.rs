@@ -65,12 +65,12 @@ async fn what_another_has_asked_is_nobody_elses_answer() {
 async fn a_batch_that_its_vendor_lists_late_is_not_made_again() {
     let ways = Ways {
         loses_creates: 1,
-        lists_after: Duration::from_millis(500),
+        lists_after: Duration::from_millis(900),
         ..Ways::default()
     };
     let vendor = Vendor::start(ways).await;
-    // It is looked for during two seconds at least.
-    let toml = config(&vendor, "").replace("20ms", "500ms");
+    // It is looked for during three seconds at least, and the first looks come before it is listed.
+    let toml = config(&vendor, "").replace("20ms", "1s");
     let flyball = start(&toml, |_| {}).await;
     let made = hand_in(flyball.at(), "x", &lines(1, "gpt-4o-mini")).await;
     let batch = over(flyball.at(), "x", &id_of(&made)).await;
