@@ -15,6 +15,7 @@ const HOURS_MAX: i64 = 31 * 24;
 #[derive(Subcommand, Debug)]
 pub(super) enum SessionCommand {
     /// Show the sessions of the last hours, the dearest first, and which are stopped
+    #[command(after_help = "Example:\n  flyball session list --hours 2")]
     List {
         /// So many hours back
         #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(i64).range(1..=HOURS_MAX))]
@@ -36,6 +37,7 @@ pub(super) enum SessionCommand {
         key: Option<String>,
     },
     /// Answer a session again that was stopped
+    #[command(after_help = "Example:\n  flyball session resume nightly-agent --key app")]
     Resume {
         /// What its requests name in x-flyball-session
         session: String,

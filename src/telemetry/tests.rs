@@ -301,6 +301,22 @@ fn every_label_has_values_from_a_closed_set_whatever_clients_send() {
             ),
         ),
         ("event", open(&["begun", "settled", "at_bound"])),
+        (
+            "state",
+            open(&[
+                "validating",
+                "failed",
+                "in_progress",
+                "cancelling",
+                "completed",
+                "expired",
+                "cancelled",
+            ]),
+        ),
+        (
+            "end",
+            open(&["waiting", "sent", "done", "failed", "expired", "cancelled"]),
+        ),
         ("version", open(&[env!("CARGO_PKG_VERSION")])),
         ("prices", open(&["2026-11"])),
     ]);
@@ -346,7 +362,7 @@ fn the_exposition_says_of_every_family_what_it_is() {
         }
     }
     let ours = kinds.keys().filter(|n| n.starts_with("flyball_")).count();
-    assert_eq!(ours, 66, "{kinds:?}");
+    assert_eq!(ours, 68, "{kinds:?}");
 }
 
 #[test]
