@@ -230,6 +230,8 @@ impl Part<'_> {
                 }
             }
         }
+        // Without a cap nobody else waits for the disk; but a line that has gone out must be known after a death, so that its result is booked.
+        self.state.ledger.flush().await;
         Ok(())
     }
 
