@@ -80,8 +80,7 @@ async fn who_does_not_wait_or_names_a_tier_is_asked_as_it_says() {
 }
 
 #[tokio::test]
-async fn where_the_flex_tier_has_no_room_the_same_model_answers_at_once_and_is_not_taken_to_be_ill()
-{
+async fn where_the_flex_tier_has_no_room_the_same_model_answers_at_once() {
     let (upstream, flyball) = started(true).await;
     let body = ask("gpt-5.6-sol", "Count the words.");
     for _ in 0..6 {
