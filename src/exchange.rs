@@ -67,7 +67,7 @@ use crate::telemetry::otlp::{Arrived, Trace};
 use crate::telemetry::{CapRefusal, Telemetry};
 use crate::upstream::health::{Ailment, Health};
 use crate::upstream::{Begins, Coding, Failure, In, Terms, Upstream};
-use admission::{Admission, Inbound};
+use admission::{Admission, Entrant, Inbound};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use barred::{Ended, Tried};
 use batches::{Batches, Kept};
@@ -133,6 +133,34 @@ pub struct State {
 }
 
 impl State {
+    /// Whoever comes, with what every request works with.
+    fn inbound<'a>(&'a self, entrant: Entrant<'a>) -> Inbound<'a> {
+        let Entrant {
+            caller,
+            head,
+            dialect,
+            id,
+            arrived,
+            policy,
+            trace,
+        } = entrant;
+        Inbound {
+            caller,
+            head,
+            dialect,
+            id,
+            arrived,
+            policy,
+            limits: &self.limits,
+            books: &*self.ledger,
+            makers: self.affinity.makers(),
+            items: self.affinity.items(),
+            warmth: self.affinity.warmth(),
+            habits: self.affinity.habits(),
+            trace,
+        }
+    }
+
     /// Tells metrics how much the response cache keeps.
     pub fn tell_response_cache(&self) {
         let cache = self.response_cache.load();
@@ -206,21 +234,15 @@ fn inbound<'a>(
 ) -> Result<Inbound<'a>, Error> {
     let callers = state.callers.load();
     origin::check_origin(head, callers.open(), state.loopback)?;
-    Ok(Inbound {
+    Ok(state.inbound(Entrant {
         caller: callers.identify(&origin::with_credential(head), now())?,
         head,
         dialect,
         id,
         arrived,
         policy: state.policy.load_full(),
-        limits: &state.limits,
-        books: &*state.ledger,
-        makers: state.affinity.makers(),
-        items: state.affinity.items(),
-        warmth: state.affinity.warmth(),
-        habits: state.affinity.habits(),
         trace: trace.clone(),
-    })
+    }))
 }
 
 /// Each kind of call makes its work, which then takes the one path.

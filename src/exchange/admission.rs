@@ -60,6 +60,17 @@ impl CapBooks for Ledger {
     }
 }
 
+/// A request that comes: whose it is, and what it says of itself.
+pub(super) struct Entrant<'a> {
+    pub(super) caller: Caller,
+    pub(super) head: &'a Parts,
+    pub(super) dialect: &'static dyn Dialect,
+    pub(super) id: &'a str,
+    pub(super) arrived: Instant,
+    pub(super) policy: Arc<Policy>,
+    pub(super) trace: Trace,
+}
+
 /// A request whose caller is known.
 pub struct Inbound<'a> {
     /// Its method, path and headers.

@@ -3,7 +3,7 @@
 //!
 //! What waits is bounded: so many requests, so many bytes of theirs, so many calls at once. What is beyond that is dropped, and counted.
 
-use super::admission::{Admission, Inbound, thousandths};
+use super::admission::{Admission, Entrant, thousandths};
 use super::cached::Asked;
 use super::completion::Completion;
 use super::work::Work;
@@ -241,21 +241,15 @@ async fn held_against(
 
 /// The request as flyball's own: no caller pays for it, and the cap of shadows counts it.
 fn admitted<'a>(state: &'a State, asked: &'a Asked, id: &'a str) -> Option<Admission<'a>> {
-    let admission = Admission::new(Inbound {
+    let admission = Admission::new(state.inbound(Entrant {
         caller: Caller { key: None },
         head: &asked.head,
         dialect: router::asked(&asked.head).0,
         id,
         arrived: Instant::now(),
         policy: Arc::clone(&asked.policy),
-        limits: &state.limits,
-        books: &*state.ledger,
-        makers: state.affinity.makers(),
-        items: state.affinity.items(),
-        warmth: state.affinity.warmth(),
-        habits: state.affinity.habits(),
         trace: asked.trace.outlived(),
-    });
+    }));
     let mut admission = admission.ok()?;
     let (name, value) = SHADOWING;
     admission.tags = vec![(name.to_owned(), value.to_owned())];

@@ -2,7 +2,7 @@
 //! first of several equal requests makes the call that the others listen to. That call goes the same way as any other, in `exchange`; who
 //! may share, and what makes two requests equal, is in `cached`.
 
-use super::admission::{Admission, Inbound};
+use super::admission::{Admission, Entrant};
 use super::cached::{self, Asked, Shared};
 use super::completion::Completion;
 use super::work::Reply;
@@ -213,21 +213,15 @@ async fn fly(state: Arc<State>, asked: Asked, pilot: Pilot) {
 async fn answered_for_all(state: &Arc<State>, asked: &Asked, paid: &Arc<Paid>) -> Reply {
     let place = asked.place()?;
     let (dialect, _) = router::asked(&asked.head);
-    let mut admission = Admission::new(Inbound {
+    let mut admission = Admission::new(state.inbound(Entrant {
         caller: asked.caller.clone(),
         head: &asked.head,
         dialect,
         id: &asked.id,
         arrived: asked.arrived,
         policy: Arc::clone(&asked.policy),
-        limits: &state.limits,
-        books: &*state.ledger,
-        makers: state.affinity.makers(),
-        items: state.affinity.items(),
-        warmth: state.affinity.warmth(),
-        habits: state.affinity.habits(),
         trace: asked.trace.clone(),
-    })?;
+    }))?;
     admission.names_user(&asked.body)?;
     let exchange = Exchange {
         paid: Some(Arc::clone(paid)),

@@ -1,7 +1,7 @@
 //! One line of a batch as a request of its own: admitted, looked through and decided like any other.
 
 use super::super::State;
-use super::super::admission::{Admission, Inbound};
+use super::super::admission::{Admission, Entrant};
 use super::super::completion::{Completion, Routed};
 use super::super::confidential::{self, Seen};
 use super::super::router::{self, CallKind};
@@ -121,21 +121,15 @@ impl Seat {
     /// # Errors
     /// As for a request.
     pub(super) fn let_in<'s>(&'s self, state: &'s State) -> Result<Admission<'s>, Error> {
-        Admission::new(Inbound {
+        Admission::new(state.inbound(Entrant {
             caller: self.caller.clone(),
             head: &self.head,
             dialect: self.dialect,
             id: &self.id,
             arrived: self.arrived,
             policy: Arc::clone(&self.policy),
-            limits: &state.limits,
-            books: &*state.ledger,
-            makers: state.affinity.makers(),
-            items: state.affinity.items(),
-            warmth: state.affinity.warmth(),
-            habits: state.affinity.habits(),
             trace: Trace::default(),
-        })
+        }))
     }
 
     /// The model and effort that were decided on.
