@@ -2,6 +2,7 @@
 
 pub mod multipart;
 pub mod parts;
+pub mod wire;
 
 use crate::arm::Effort;
 use crate::dialect::batch::BatchState;
@@ -26,6 +27,10 @@ pub struct Settings {
     pub file_bytes_max: u64,
     /// Files and results are kept for so long.
     pub keep_for: Duration,
+    /// A request that asks by itself to be answered later (`prefer: respond-async`) waits in a batch if its deadline is no shorter.
+    pub wait_from: Duration,
+    /// For so long requests that wait are collected, so that they share one batch of their vendor's.
+    pub collect: Duration,
 }
 
 impl Default for Settings {
@@ -42,6 +47,10 @@ impl Default for Settings {
             file_bytes_max: 200 * 1024 * 1024,
             // As long as OpenAI keeps files of batches by default.
             keep_for: Duration::from_secs(30 * 86_400),
+            // Vendors answer most batches within an hour; what has less time would mostly be cancelled there and asked again.
+            wait_from: Duration::from_secs(3_600),
+            // Long enough that the requests of one job meet, and a small part of the shortest deadline.
+            collect: Duration::from_secs(120),
         }
     }
 }
@@ -115,6 +124,58 @@ pub struct BatchDoc {
     pub ended: Option<i64>,
     /// What is wrong with its lines.
     pub errors: Vec<Value>,
+    /// Its lines are requests that were asked one by one, by whomever, and that are collected until then, in seconds since 1970. `None`: it is
+    /// a batch that somebody handed in.
+    #[serde(default)]
+    pub collects_until: Option<i64>,
+}
+
+/// The key of a batch that nobody handed in: its lines are requests that wait, each of its own asker.
+pub const NOBODYS: i64 = -2;
+
+impl BatchRow {
+    /// Whose a line of it is: the key's row, 0 in open mode.
+    #[must_use]
+    pub fn key_of(&self, line: &LineDoc) -> i64 {
+        line.asker.as_ref().map_or(self.key, |asker| asker.key)
+    }
+
+    /// The dialect of whoever reads a line's answer.
+    #[must_use]
+    pub fn dialect_of<'a>(&'a self, line: &'a LineDoc) -> &'a str {
+        let asker = line.asker.as_ref();
+        asker.map_or(&self.doc.dialect, |asker| &asker.dialect)
+    }
+
+    /// The headers that hold for a line.
+    #[must_use]
+    pub fn headers_of<'a>(&'a self, line: &'a LineDoc) -> &'a [(String, String)] {
+        let asker = line.asker.as_ref();
+        asker.map_or(&self.doc.headers, |asker| &asker.headers)
+    }
+
+    /// The request id of a line.
+    #[must_use]
+    pub fn request_of(&self, n: i64, line: &LineDoc) -> String {
+        if let Some(asker) = &line.asker {
+            return asker.request.clone();
+        }
+        let digits = self.id.trim_start_matches(|c: char| !c.is_ascii_digit());
+        format!("{digits}-{n}")
+    }
+}
+
+/// Who has asked a request by itself that waits in a batch with those of others.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asker {
+    /// The request's own id.
+    pub request: String,
+    /// The key's row, 0 in open mode.
+    pub key: i64,
+    /// The dialect in which it was asked.
+    pub dialect: String,
+    /// The headers that came with it and hold for it.
+    pub headers: Vec<(String, String)>,
 }
 
 /// How far a line has come.
@@ -240,6 +301,9 @@ pub struct LineDoc {
     pub status: u16,
     /// Tokens: input, of these cached, output, of these hidden reasoning.
     pub used: [i64; 4],
+    /// Who asked it, where it was no line of a batch that somebody handed in.
+    #[serde(default)]
+    pub asker: Option<Asker>,
 }
 
 impl LineDoc {

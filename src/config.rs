@@ -21,6 +21,7 @@ mod shadow;
 mod tls;
 mod vendors;
 pub mod watch;
+mod webhook;
 
 pub use crate::reader::Complaint;
 pub use caps::read_cap;
@@ -42,7 +43,7 @@ use crate::provider::Kind;
 use crate::reader::{Page, Table, suggest};
 use crate::response_cache::Settings as CacheSettings;
 use crate::route::policy::{self, Rule};
-use crate::route::{AfterFailure, CapWebhook, Learning, Probing, Recovery, Shadowing};
+use crate::route::{AfterFailure, CapWebhook, Webhook, Learning, Probing, Recovery, Shadowing};
 use crate::server::address::Address;
 use crate::server::listener::Terms;
 use crate::server::proxied::Trusted;
@@ -175,6 +176,8 @@ pub struct Config {
     pub tls_admin: bool,
     /// Where the operator is told of caps that fill up.
     pub cap_webhook: Option<Arc<CapWebhook>>,
+    /// Who is told of requests that were to be answered later.
+    pub webhooks: Arc<Vec<Webhook>>,
     /// Thousandths of a cap that are leased at a time, so that a reservation waits for no disk; 0 leases nothing.
     pub lease_permille: u32,
     /// Sessions that a key may have in one window of a cap on sessions.
@@ -432,6 +435,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
     let zone = caps::zone(top);
     let teams = caps::teams(top);
     let cap_webhook = caps::webhook(reading, top).map(Arc::new);
+    let webhooks = Arc::new(webhook::webhooks(reading, top));
     let guard = guard::guard(top);
     let end_users = end_users::end_users(top);
     let cap_wait = top.duration("cap_wait").unwrap_or(Duration::ZERO);
@@ -528,6 +532,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
         tls,
         tls_admin,
         cap_webhook,
+        webhooks,
         lease_permille,
         sessions_max,
         shared_ledger,

@@ -261,6 +261,7 @@ async fn serve(
             let books = (&state.ledger, state.affinity.measured());
             feedback::judge(&inbound, books, id, &whole(body).await?).await
         }
+        CallKind::Later(later) => batches::later(state, &inbound, later).await,
         CallKind::Describe => models::named(&inbound, &whole(body).await?),
         CallKind::Complete(place) => {
             let body = whole(body).await?;
@@ -800,8 +801,8 @@ impl<'a> Exchange<'a> {
         room.attempt().clone_into(&mut last);
     }
 
-    /// One attempt on one arm, with a reservation of its own. What can wait is asked for at its vendor's lower rates first, and at once
-    /// where that has no room now.
+    /// One attempt on one arm, with a reservation of its own. What can wait is asked for at its vendor's lower rates first; where that has no
+    /// room now, it waits in a batch, if its client comes back for its answer, or is asked for at once.
     async fn attempt(&self, work: &dyn Work, arm: &Arm) -> Result<Response<AnswerBody>, Unserved> {
         let told = work.told(arm)?;
         if let Some(order) = work.order_that_waits(arm, &told) {
@@ -810,6 +811,9 @@ impl<'a> Exchange<'a> {
                 Err(unserved) if unserved.is_busy() => {}
                 served => return served,
             }
+        }
+        if let Some(line) = work.batch_line(arm, &told) {
+            return Box::pin(batches::join(self, work, arm, line)).await;
         }
         let order = work.order(arm, &told)?;
         self.attempt_by(work, (arm, &told), order).await

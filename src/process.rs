@@ -7,6 +7,7 @@ mod audit;
 mod batches;
 mod handover;
 mod keys;
+mod later;
 mod learned;
 mod learning;
 mod notices;
@@ -232,6 +233,7 @@ pub async fn start_on(
             stopped.clone(),
         )),
         tokio::spawn(batches::keep_working(state.clone(), stopped.clone())),
+        tokio::spawn(later::keep_telling(state.clone(), stopped.clone())),
         tokio::spawn(learning::keep_learning(state.clone(), stopped.clone())),
         tokio::spawn(serve_traffic(
             server::Door {
@@ -397,6 +399,8 @@ pub fn policy_of(config: &Config) -> Policy {
         probing: config.probing.clone(),
         learning: config.learning.clone(),
         shadowing: config.shadowing.clone(),
+        batch_from: config.batch.keep.then_some(config.batch.wait_from),
+        webhooks: config.webhooks.clone(),
     }
 }
 

@@ -14,6 +14,7 @@ mod recovery;
 mod reference;
 mod shadowing;
 pub mod standing;
+mod webhook;
 pub mod worth;
 
 use crate::arm::{Effort, Objective};
@@ -42,6 +43,7 @@ use standing::Standing;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+pub use webhook::{HookOf, Webhook};
 use worth::Worth;
 
 /// Everything that decisions are made from; one exchange uses one of these from its beginning to its end.
@@ -95,6 +97,10 @@ pub struct Policy {
     pub guard: Guard,
     /// How the end users of apps are told apart.
     pub end_users: EndUsers,
+    /// From so long a deadline on a request whose client comes back for its answer may wait in a batch; `None` where none is kept here.
+    pub batch_from: Option<Duration>,
+    /// Who is told that a request has come to its end which was to be answered later.
+    pub webhooks: Arc<Vec<Webhook>>,
 }
 
 /// Where the operator is told of caps that fill up.

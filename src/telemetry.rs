@@ -51,6 +51,40 @@ impl JobEnd {
     }
 }
 
+/// What has become of a post to a webhook that is told of requests which were to be answered later. A closed set: a metric's label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HookPost {
+    /// It was taken.
+    Delivered,
+    /// It was answered with an error.
+    Refused,
+    /// Nobody answered in time.
+    Unreachable,
+    /// It was tried often enough, and is not tried again.
+    GivenUp,
+}
+
+impl HookPost {
+    /// Every one.
+    pub const ALL: [HookPost; 4] = [
+        HookPost::Delivered,
+        HookPost::Refused,
+        HookPost::Unreachable,
+        HookPost::GivenUp,
+    ];
+
+    /// The name in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            HookPost::Delivered => "delivered",
+            HookPost::Refused => "refused",
+            HookPost::Unreachable => "unreachable",
+            HookPost::GivenUp => "given_up",
+        }
+    }
+}
+
 /// What an attempt was in asking a cheaper model first. A closed set: a metric's label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProbePart {
@@ -490,6 +524,11 @@ impl Telemetry {
     /// A request of a batch that is kept here has ended so.
     pub fn batch_line(&self, end: LineState) {
         self.metrics.batch_line(end.name());
+    }
+
+    /// This has become of a post to a webhook.
+    pub fn webhook(&self, outcome: HookPost) {
+        self.metrics.webhook(outcome.name());
     }
 
     /// A job in the background has begun, or this has become of it.

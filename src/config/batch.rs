@@ -25,6 +25,8 @@ pub(super) fn batch(top: &Table<'_>) -> Settings {
             .count_from_1("file_bytes_max")
             .unwrap_or(usual.file_bytes_max),
         keep_for: table.duration("keep_for").unwrap_or(usual.keep_for),
+        wait_from: table.duration("wait_from").unwrap_or(usual.wait_from),
+        collect: table.duration("collect").unwrap_or(usual.collect),
     };
     table.finish();
     settings

@@ -4,7 +4,9 @@
 mod admit;
 mod desk;
 mod direct;
+mod later;
 mod pages;
+mod pool;
 mod seat;
 mod settled;
 mod vendor;
@@ -12,6 +14,8 @@ mod wire;
 pub mod work;
 
 pub use desk::Batches;
+pub(super) use later::later;
+pub(super) use pool::join;
 
 use super::admission::Inbound;
 use super::files_batches::HandedIn;
@@ -26,8 +30,10 @@ use crate::ledger::now;
 use crate::ledger::store::batches::lines_file;
 use crate::provider::Side;
 use crate::relay::AnswerBody;
+use crate::route::Policy;
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -608,25 +614,33 @@ impl Call<'_> {
 
     /// What came with the batch and holds for each of its lines.
     fn headers(&self) -> Vec<(String, String)> {
-        let envelope = self.dialect.envelope();
-        let version = envelope.version.map(|(name, _)| name);
-        let user = self.inbound.policy.end_users.header.as_ref();
-        let own = |name: &HeaderName| {
-            name.as_str().starts_with("x-flyball-")
-                || envelope.features.contains(&name.as_str())
-                || version == Some(name.as_str())
-                || user == Some(name)
-        };
-        let headers = self.inbound.head.headers.iter();
-        let headers = headers.filter(|(name, _)| own(name));
-        headers
-            .filter_map(|(name, value)| {
-                // A user's name may have letters that are not ASCII.
-                let text = std::str::from_utf8(value.as_bytes()).ok()?;
-                Some((name.as_str().to_owned(), text.to_owned()))
-            })
-            .collect()
+        headers_that_hold(self.inbound.head, self.dialect, &self.inbound.policy)
     }
+}
+
+/// The headers of a call that hold for what is read again later: flyball's own, and those that say in which words it is asked.
+fn headers_that_hold(
+    head: &Parts,
+    dialect: &'static dyn Dialect,
+    policy: &Policy,
+) -> Vec<(String, String)> {
+    let envelope = dialect.envelope();
+    let version = envelope.version.map(|(name, _)| name);
+    let user = policy.end_users.header.as_ref();
+    let own = |name: &HeaderName| {
+        name.as_str().starts_with("x-flyball-")
+            || envelope.features.contains(&name.as_str())
+            || version == Some(name.as_str())
+            || user == Some(name)
+    };
+    let headers = head.headers.iter().filter(|(name, _)| own(name));
+    headers
+        .filter_map(|(name, value)| {
+            // A user's name may have letters that are not ASCII.
+            let text = std::str::from_utf8(value.as_bytes()).ok()?;
+            Some((name.as_str().to_owned(), text.to_owned()))
+        })
+        .collect()
 }
 
 fn paged(results: Results) -> AnswerBody {

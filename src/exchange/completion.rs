@@ -8,12 +8,13 @@ mod shadow;
 mod translate;
 
 use super::admission::Admission;
-use super::work::{Check, Order, Unserved, Wording, Work};
+use super::work::{BatchLine, Check, Order, Unserved, Wording, Work};
 use crate::affinity::{Manner, SaidEfforts, Served, UserTurn};
 use crate::arm::Effort;
+use crate::batch::wire::{Wire, wire_of};
 use crate::capability::{Capabilities, Capability};
-use crate::chat::Part;
 use crate::chat::conversation::MediaKind;
+use crate::chat::{Part, ServiceTier};
 use crate::classify::runaway::{self, Guard, Runaway};
 use crate::classify::{self, Difficulty, Graded, Plain};
 use crate::dialect::{Dialect, Place, Request, bend};
@@ -88,6 +89,29 @@ impl<'a> Completion<'a> {
     pub(super) fn may_wait(&self) -> bool {
         let deadline = self.admission.wishes.deadline;
         deadline.is_some_and(|time| time >= FLEX_FROM) && self.request.tier.is_none()
+    }
+
+    /// Whether it may wait in a batch with others: its client comes back for the answer, its time is long enough, and it is nothing but asked.
+    fn may_join_batch(&self) -> bool {
+        let Admission { wishes, policy, .. } = self.admission;
+        let long = |from| wishes.deadline.is_some_and(|time| time >= from);
+        wishes.comes_back
+            && policy.batch_from.is_some_and(long)
+            && self.request.tier.is_none()
+            && !self.request.stream
+            && !self.admission.dialect.has_effects(&self.request)
+    }
+
+    /// The lower rates at which this arm may be asked, since the answer may come late.
+    fn late_rates(&self, arm: &Arm) -> Option<Price> {
+        let flex = || cost::late(&arm.model, ServiceTier::Flex);
+        let batch = || cost::late(&arm.model, ServiceTier::Batch);
+        let flex = self.may_wait().then(flex).flatten();
+        flex.or_else(|| {
+            wire_of(arm)
+                .filter(|_| self.may_join_batch())
+                .and_then(|_| batch())
+        })
     }
 
     /// How long a flex tier may take until it begins to answer.
@@ -332,7 +356,8 @@ impl<'a> Completion<'a> {
             habits.of(&arm.model.name, arm.effort_or(None), task)
         };
         let keeps = || self.asks_to_keep();
-        let standing = self.standing(turn, &warm, &habit, &keeps);
+        let late = |arm: &Arm| self.late_rates(arm);
+        let standing = self.standing(turn, (&warm, &habit), &keeps, &late);
         let asks = self.asks();
         let shows = |arm: &Arm| self.shows(arm);
         let asked = route::Asked {
@@ -392,16 +417,14 @@ impl Routed<'_> {
         told.map_err(|error| Unserved::next(Err(error)))
     }
 
-    /// The attempt on this arm within a batch of its vendor's.
-    ///
-    /// # Errors
-    /// As of an attempt by itself.
-    pub(super) fn order_in_batch<'o>(
-        &'o self,
-        arm: &'o Arm,
-        told: &'o Wording,
-    ) -> Result<Box<dyn Order + 'o>, Unserved> {
-        self.order_for(arm, told, Purpose::Batch)
+    /// What an arm is told within a batch of its vendor's, which is that much by itself where its batches are in the same dialect; `None`
+    /// where it can be told it in none of theirs.
+    pub(super) fn told_in_batch(&self, wire: &Wire, arm: &Arm, told: &Wording) -> Option<Wording> {
+        if wire.batches.carries(told.dialect.name()) {
+            return Some(told.clone());
+        }
+        let told = self.told_as(wire.dialect, arm).ok()?;
+        wire.batches.carries(told.dialect.name()).then_some(told)
     }
 
     fn order_for<'o>(
@@ -421,7 +444,8 @@ impl Routed<'_> {
 
     /// The rates of the arm's flex tier, where this request can wait and has not named a tier itself.
     fn flex_from(&self, arm: &Arm) -> Option<Price> {
-        self.completion.may_wait().then(|| cost::flex(&arm.model))?
+        let flex = || cost::late(&arm.model, ServiceTier::Flex);
+        self.completion.may_wait().then(flex)?
     }
 
     /// Whether the first arm would be asked: what `serve` would refuse before anything goes out.
@@ -481,7 +505,7 @@ impl Work for Routed<'_> {
     /// Who can wait is asked of the arm of the decision at lower rates, and not of a cheaper one first.
     fn probe(&self) -> Option<&Probe> {
         let strong = self.decision.attempts.first();
-        let waits = strong.is_some_and(|arm| self.flex_from(arm).is_some());
+        let waits = strong.is_some_and(|arm| self.completion.late_rates(arm).is_some());
         self.decision.probe.as_ref().filter(|_| !waits)
     }
 
@@ -550,6 +574,27 @@ impl Work for Routed<'_> {
         self.flex_from(arm)
             .filter(|_| arm.model.provider.takes_flex_in(dialect))?;
         self.order_for(arm, told, Purpose::Waiting(field)).ok()
+    }
+
+    fn batch_line(&self, arm: &Arm, told: &Wording) -> Option<BatchLine<'_>> {
+        if !self.completion.may_join_batch() {
+            return None;
+        }
+        let wire = wire_of(arm)?;
+        Some(BatchLine {
+            told: self.told_in_batch(&wire, arm, told)?,
+            limits: wire.batches.limits(),
+            body: self.completion.body,
+            decision: &self.decision,
+        })
+    }
+
+    fn order_in_batch<'o>(
+        &'o self,
+        arm: &'o Arm,
+        told: &'o Wording,
+    ) -> Result<Box<dyn Order + 'o>, Unserved> {
+        self.order_for(arm, told, Purpose::Batch)
     }
 
     fn order_to_explore<'o>(

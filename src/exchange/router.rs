@@ -26,6 +26,8 @@ pub(super) enum CallKind<'p> {
     Look,
     /// The model that the body names: what it can do.
     Describe,
+    /// A request that was to be answered later.
+    Later(Later<'p>),
     /// How good the answer to a request was: the one of this id, or the one that the body names.
     Judge(Option<&'p str>),
 }
@@ -42,7 +44,26 @@ impl CallKind<'_> {
             CallKind::Pass(..) => "passthrough",
             CallKind::Look => "look",
             CallKind::Describe => "describe",
+            CallKind::Later(_) => "later",
             CallKind::Judge(_) => "feedback",
+        }
+    }
+}
+
+/// What is wanted of a request that was to be answered later.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Later<'p> {
+    /// The request's id.
+    pub(super) id: &'p str,
+    /// It is to be cancelled, and its answer is not asked for.
+    pub(super) cancel: bool,
+}
+
+impl Later<'_> {
+    fn takes(&self, method: &Method) -> bool {
+        match self.cancel {
+            true => *method == Method::POST,
+            false => matches!(*method, Method::GET | Method::HEAD | Method::DELETE),
         }
     }
 }
@@ -107,6 +128,9 @@ pub(super) fn asked(head: &Parts) -> (&'static dyn Dialect, Result<CallKind<'_>,
             Kind::NotFound,
             format!("flyball has no {method} {path}."),
         )),
+        CallKind::Later(later) if !later.takes(method) => {
+            not_allowed(format!("{path} does not take {method}."))
+        }
         CallKind::Look if matches!(*method, Method::GET | Method::HEAD) => Ok(CallKind::Look),
         CallKind::Look if method == Method::POST && is_named(dialect, path) => {
             Ok(CallKind::Describe)
@@ -193,7 +217,7 @@ fn by_path(head: &Parts) -> (&'static dyn Dialect, CallKind<'_>) {
     let call = match (legacy::at(path), collection(path, client)) {
         (Some(model), _) => CallKind::Legacy(model),
         (None, Some(place)) => CallKind::Keep(place),
-        (None, None) => CallKind::Look,
+        (None, None) => later(path).map_or(CallKind::Look, CallKind::Later),
     };
     (client, call)
 }
@@ -207,6 +231,18 @@ fn judged(path: &str) -> Option<Option<&str>> {
             path.strip_prefix("requests/")?.strip_suffix("/feedback")?,
         )),
     }
+}
+
+/// A path below which a request is that was to be answered later. SDKs put their base URL's `/v1` before it.
+fn later(path: &str) -> Option<Later<'_>> {
+    let path = path.strip_prefix("/v1").unwrap_or(path);
+    let (id, what) = path.strip_prefix("/flyball/requests/")?.split_once('/')?;
+    let cancel = match what {
+        "answer" => false,
+        "cancel" => true,
+        _ => return None,
+    };
+    Some(Later { id, cancel })
 }
 
 /// Whether it is for the body to name the model that is asked about.

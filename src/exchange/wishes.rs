@@ -29,6 +29,8 @@ pub(super) struct Wishes {
     pub(super) session: Option<String>,
     /// Its answer may take so long.
     pub(super) deadline: Option<Duration>,
+    /// Its client comes back for its answer, where that comes late (`prefer: respond-async`, RFC 7240).
+    pub(super) comes_back: bool,
     pub(super) tags: Vec<(String, String)>,
     /// What it wants of the response cache; nothing where it says nothing.
     pub(super) cache: Option<CacheWish>,
@@ -90,6 +92,7 @@ impl Wishes {
 /// A 400 that names the header and says what it takes.
 pub(super) fn read(head: &Parts, caller: &Caller) -> Result<Wishes, Error> {
     let mut wishes = Wishes {
+        comes_back: comes_back(head),
         private: caller.key.as_ref().is_some_and(|k| k.private),
         ..Wishes::default()
     };
@@ -165,6 +168,15 @@ pub(super) fn read(head: &Parts, caller: &Caller) -> Result<Wishes, Error> {
         }
     }
     Ok(wishes)
+}
+
+/// Whether the client prefers to come back for its answer. Words of others in the same header are not ours to read.
+fn comes_back(head: &Parts) -> bool {
+    let all = head.headers.get_all("prefer").iter();
+    let mut words = all
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split([',', ';']));
+    words.any(|word| word.trim().eq_ignore_ascii_case("respond-async"))
 }
 
 fn wrong(name: &HeaderName, expected: &str) -> Error {

@@ -4,13 +4,14 @@
 use super::bound::Bound;
 use crate::affinity::{Served, UserTurn};
 use crate::capability::{Capabilities, Capability};
+use crate::dialect::batch::PartLimits;
 use crate::dialect::{Answer as Read, Dialect, Place};
 use crate::error::Error;
 use crate::fleet::Arm;
 use crate::ledger::record::Opening;
 use crate::probe::evidence::Witness;
 use crate::relay::{AnswerBody, ReadWhole, Reading};
-use crate::route::Probe;
+use crate::route::{Decision, Probe};
 use crate::settle::Job;
 use crate::telemetry::{Decided, TurnChange};
 use crate::upstream::{Begins, Out};
@@ -177,6 +178,18 @@ pub(super) struct Check {
     pub(super) place: Place<'static>,
 }
 
+/// What a call is as a line of a batch of its vendor's.
+pub(super) struct BatchLine<'w> {
+    /// What the vendor is told.
+    pub(super) told: Wording,
+    /// How much one of its batches takes.
+    pub(super) limits: PartLimits,
+    /// What the client has asked.
+    pub(super) body: &'w Bytes,
+    /// What was decided of it.
+    pub(super) decision: &'w Decision,
+}
+
 /// One call of one kind.
 pub(super) trait Work: Send + Sync {
     /// The arms to try, in this order.
@@ -235,6 +248,23 @@ pub(super) trait Work: Send + Sync {
         _told: &'o Wording,
     ) -> Option<Box<dyn Order + 'o>> {
         None
+    }
+
+    /// What it is within a batch of the arm's vendor; `None` where its client does not come back for its answer, or the vendor has no batches.
+    fn batch_line(&self, _arm: &Arm, _told: &Wording) -> Option<BatchLine<'_>> {
+        None
+    }
+
+    /// The attempt on this arm within a batch of its vendor's.
+    ///
+    /// # Errors
+    /// As of an attempt by itself.
+    fn order_in_batch<'o>(
+        &'o self,
+        arm: &'o Arm,
+        told: &'o Wording,
+    ) -> Result<Box<dyn Order + 'o>, Unserved> {
+        self.order(arm, told)
     }
 
     /// The same for a comparison with an answer that stands, which a cap of its own counts; `None` where that cannot be.

@@ -7,6 +7,7 @@ mod columns;
 pub mod postgres;
 pub mod sqlite;
 mod sums;
+pub mod waiting;
 
 use super::audit::{Deed, Entry};
 use super::balance::{Posting, Want};

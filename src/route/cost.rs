@@ -135,7 +135,7 @@ pub fn leaves_room(effort: Effort, job: &Forecast<'_>) -> bool {
 /// What an arm is expected to cost; `None` where its price is not known.
 #[must_use]
 pub fn expected(arm: &Arm, job: &Forecast<'_>) -> Option<Expected> {
-    let price = &price(arm, job.standing.waits)?;
+    let price = &(job.standing.late)(arm).or(arm.model.price)?;
     let output = output_tokens(arm, job);
     let prompt = job.features.prompt_tokens_estimate;
     let keeps = cache_lifetime(&arm.model, job.standing.keeps).is_some();
@@ -174,22 +174,14 @@ pub fn expected(arm: &Arm, job: &Forecast<'_>) -> Option<Expected> {
     })
 }
 
-/// The rates at which an arm is asked: those of its vendor's flex tier where the request can wait and there is one that is cheaper.
+/// The rates of the model in a tier whose answers come late, where it has one that is cheaper.
 #[must_use]
-pub fn price(arm: &Arm, waits: bool) -> Option<Price> {
-    let price = arm.model.price?;
-    let flex = || flex(&arm.model);
-    Some(waits.then(flex).flatten().unwrap_or(price))
-}
-
-/// The rates of the model's flex tier, where it has one that is cheaper.
-#[must_use]
-pub fn flex(model: &Model) -> Option<Price> {
+pub fn late(model: &Model, tier: ServiceTier) -> Option<Price> {
     let price = model.price?;
-    let flex = price.served(ServiceTier::Flex, 0)?;
+    let late = price.served(tier, 0)?;
     let both = |price: Price| (price.rates.input, price.rates.output);
-    let (slow, now) = (both(flex), both(price));
-    (slow != now && slow.0 <= now.0 && slow.1 <= now.1).then_some(flex)
+    let (slow, now) = (both(late), both(price));
+    (slow != now && slow.0 <= now.0 && slow.1 <= now.1).then_some(late)
 }
 
 /// In hundredths, so that money stays with whole numbers.

@@ -3,6 +3,7 @@
 
 use crate::arm::Effort;
 use crate::fleet::Arm;
+use crate::price::Price;
 use std::time::Duration;
 
 /// How a conversation stands.
@@ -22,8 +23,8 @@ pub struct Standing<'a> {
     pub stuck: bool,
     /// What an arm has used so far for such a task.
     pub habit: &'a dyn Fn(&Arm) -> Option<Habit>,
-    /// Its answer may come late, so that an arm may be asked at the rates of its vendor's flex tier.
-    pub waits: bool,
+    /// The lower rates at which an arm may be asked, where the answer may come late and its vendor has such rates.
+    pub late: &'a dyn Fn(&Arm) -> Option<Price>,
 }
 
 impl Standing<'static> {
@@ -38,7 +39,7 @@ impl Standing<'static> {
             ahead: 0,
             stuck: false,
             habit: &|_| None,
-            waits: false,
+            late: &|_| None,
         }
     }
 }

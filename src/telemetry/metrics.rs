@@ -16,7 +16,7 @@ pub use caps::{CapFigures, CapMoney, CapRefusal};
 pub use who::KnownKey;
 
 use super::{
-    AttemptClosed, CacheFigures, CacheResult, Decided, JobEnd, KINDS, KnownArm, KnownPrices,
+    AttemptClosed, CacheFigures, CacheResult, Decided, HookPost, JobEnd, KINDS, KnownArm, KnownPrices,
     SimulatedModels, TurnChange, kind_name,
 };
 use crate::arm::Tier;
@@ -88,6 +88,7 @@ pub struct Metrics {
     jobs: IntCounterVec,
     batches: IntCounterVec,
     batch_lines: IntCounterVec,
+    webhooks: IntCounterVec,
     excess: Dollars,
     compared: IntCounterVec,
     unpriced_tiers: IntCounterVec,
@@ -225,6 +226,11 @@ impl Metrics {
                 "Requests of batches kept here that have ended so.",
                 &["end"],
             ),
+            webhooks: m.counts(
+                "flyball_webhook_posts_total",
+                "Posts to webhooks that are told of requests which were to be answered later.",
+                &["outcome"],
+            ),
             jobs: m.counts(
                 "flyball_background_jobs_total",
                 "Jobs in the background that were begun, and what has become of them.",
@@ -345,6 +351,9 @@ impl Metrics {
         }
         for end in LineState::ENDS {
             self.batch_lines.with_label_values(&[end.name()]);
+        }
+        for outcome in HookPost::ALL {
+            self.webhooks.with_label_values(&[outcome.name()]);
         }
         // A provider that is gone has no room left to show; the others tell it with their next answer.
         self.headroom.reset();
@@ -489,6 +498,10 @@ impl Metrics {
 
     pub(super) fn batch_line(&self, end: &str) {
         self.batch_lines.with_label_values(&[end]).inc();
+    }
+
+    pub(super) fn webhook(&self, outcome: &str) {
+        self.webhooks.with_label_values(&[outcome]).inc();
     }
 
     pub(super) fn job(&self, provider: &str, event: &str) {

@@ -2,6 +2,7 @@
 
 mod astray;
 mod death;
+mod later;
 mod vendor;
 
 use crate::client::{Answer, get, post, raw};

@@ -3,7 +3,8 @@
 dialects (OpenAI, Anthropic, Gemini) and one without.
 
 The vendors give results out of order and fail every fiftieth line. Every custom id must come back once, what was answered must cost half
-the standard price to the pico-dollar, and the cap of the key must have counted just that.
+the standard price to the pico-dollar, and the cap of the key must have counted just that. Single requests that wait share batches as well, and
+answers are made in the background.
 
     tests/e2e/batches.py --flyball target/debug/flyball
 """
@@ -31,6 +32,8 @@ CONFIG = """\
 [batch]
 poll = "50ms"
 concurrency = 16
+wait_from = "1s"
+collect = "100ms"
 
 [[provider]]
 name = "o"
@@ -284,6 +287,72 @@ def with_anthropic(url):
     client.messages.batches.delete(batch.id)
 
 
+WAITS = {"prefer": "respond-async", "x-flyball-deadline": "1m"}
+
+
+def come_back(client, id):
+    path = f"/flyball/requests/{id}/answer"
+    look = lambda: (lambda told: told if told.get("object") != "flyball.request" else None)(client.get(path, cast_to=object))
+    return until(look)
+
+
+def one_by_one(url):
+    """Requests that wait, by two SDKs, in the batches of three vendors; what has no batches is answered at once."""
+    import anthropic
+    import openai
+
+    client, other = openai.OpenAI(base_url=f"{url}/v1", api_key="fb_app"), anthropic.Anthropic(base_url=url, api_key="fb_app")
+    before = len(made)
+    waiting = []
+    for n in range(6):
+        asked = {"model": model(n), "max_tokens": 60, "messages": [{"role": "user", "content": f"q{n}"}], "extra_headers": WAITS}
+        for who, create in ((client, client.chat.completions.with_raw_response.create), (other, other.messages.with_raw_response.create)):
+            raw = create(**asked)
+            if model(n) == "m-alone":
+                assert raw.status_code == 200, raw.text
+                continue
+            assert raw.status_code == 202, raw.text
+            waiting.append((who, n, json.loads(raw.text)["id"]))
+    for who, n, id in waiting:
+        told = come_back(who, id)
+        if who is client:
+            answer = openai.types.chat.ChatCompletion.model_validate(told)
+            assert answer.choices[0].message.content == f"echo q{n}", told
+        else:
+            answer = anthropic.types.Message.model_validate(told)
+            assert answer.content[0].text == f"echo q{n}", told
+    assert len(made) - before <= 6, "those of one model share a batch"
+    try:
+        client.get("/flyball/requests/0192e7a0-0000-7000-8000-000000000000/answer", cast_to=object)
+        raise AssertionError("an unknown request is found")
+    except openai.NotFoundError:
+        pass
+
+
+def in_background(url):
+    """OpenAI's background mode on a model whose vendor has none."""
+    import openai
+
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key="fb_app")
+    answer = client.responses.create(model="m-alone", input="q1", background=True)
+    assert answer.background is True and answer.status in {"queued", "in_progress", "completed"}, answer
+    done = until(lambda: (lambda a: a if a.status not in {"queued", "in_progress"} else None)(client.responses.retrieve(answer.id)))
+    assert (done.status, done.output_text) == ("completed", "echo q1"), done
+    events = list(client.responses.retrieve(answer.id, stream=True, starting_after=0))
+    assert [event.sequence_number for event in events] == list(range(1, len(events) + 1)), events
+    assert events[-1].type == "response.completed", events
+    assert client.responses.cancel(answer.id).status == "completed"
+    client.responses.delete(answer.id)
+    try:
+        client.responses.retrieve(answer.id)
+        raise AssertionError("what was deleted is found")
+    except openai.NotFoundError:
+        pass
+    with client.responses.create(model="m-alone", input="q2", background=True, stream=True) as stream:
+        types = [event.type for event in stream]
+    assert types[0] == "response.created" and types[-1] == "response.completed", types
+
+
 def booked(binary, config, data):
     command = [binary, "ledger", "export", "--jsonl", "--config", config, "--data-dir", data]
     rows = [json.loads(line) for line in subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()]
@@ -325,6 +394,8 @@ def main():
             url = listen
             good = check("1,000 lines by the OpenAI SDK", lambda: with_openai(url))
             good &= check("1,000 lines by the Anthropic SDK", lambda: with_anthropic(url))
+            good &= check("requests that wait, by both SDKs", lambda: one_by_one(url))
+            good &= check("answers in the background, by the OpenAI SDK", lambda: in_background(url))
         finally:
             server.stop()
         once = len(set(sent)) == len(sent)

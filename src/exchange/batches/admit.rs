@@ -6,8 +6,8 @@ use super::super::{Exchange, State};
 use super::desk::Room;
 use super::pages::Lines;
 use super::seat::{Seat, caller_of, noted};
-use super::wire::{Wire, wire_of};
 use crate::batch::parts::Parts;
+use crate::batch::wire::{Wire, wire_of};
 use crate::batch::{BatchRow, DIRECT, LineRow, LineState, PartRow};
 use crate::caller::Caller;
 use crate::dialect::batch::{ClientBatches, HandedLine, LineDefect};
@@ -26,7 +26,7 @@ const LINES_MAX: i64 = 100_000;
 /// Defects that are told.
 const DEFECTS_MAX: usize = 50;
 /// Bytes of a token in a result, at most as a rule: a few letters, those that JSON escapes among them.
-const TOKEN_BYTES: u64 = 6;
+pub(super) const TOKEN_BYTES: usize = 6;
 /// A result is taken to be no longer than so many tokens, where nothing says how long it may be.
 const TOKENS_MAX: u64 = 200_000;
 /// One line, at most: as much as one request.
@@ -55,12 +55,12 @@ pub(super) fn words(
 ) -> Result<(&'static dyn Dialect, &'static dyn ClientBatches), Error> {
     let dialect = dialect::named(&batch.doc.dialect);
     let words = dialect.and_then(|d| Some((d, d.client_batches()?)));
-    words.ok_or_else(|| {
-        Error::new(
-            crate::error::Kind::Internal,
-            "a batch is kept in a dialect that has none",
-        )
-    })
+    words.ok_or_else(without_dialect)
+}
+
+fn without_dialect() -> Error {
+    let why = "a batch is kept in a dialect that has none";
+    Error::new(crate::error::Kind::Internal, why)
 }
 
 /// What is read of a batch so far.
@@ -236,7 +236,8 @@ impl Reading<'_> {
             row.doc.provider, row.doc.model, row.doc.out_path
         );
         let tokens = self.state.batches.tokens(&self.batch.id, row.n);
-        let results = usize::try_from(tokens.min(TOKENS_MAX) * TOKEN_BYTES).unwrap_or(usize::MAX);
+        let tokens = usize::try_from(tokens.min(TOKENS_MAX)).unwrap_or(usize::MAX);
+        let results = tokens.saturating_mul(TOKEN_BYTES);
         let (part, begins) =
             self.parts
                 .place(&whom, (row.out.len(), results), wire.batches.limits());
@@ -263,8 +264,7 @@ impl Reading<'_> {
 
     /// Finds who answers a line, and keeps room for that.
     async fn placed(&self, row: &mut LineRow) -> Result<Option<Wire>, NotTaken> {
-        let parts = (row.n, row.doc.path.as_str(), row.body.as_str());
-        let seat = Seat::of(self.state, self.batch, self.caller.clone(), parts)?;
+        let seat = Seat::of(self.state, self.batch, self.caller.clone(), row)?;
         hold(self.state, self.batch, &seat, (row, Alone::Perhaps)).await
     }
 }
@@ -280,8 +280,8 @@ fn is_of_line(error: &Error) -> bool {
 
 /// A line ends with an error before anything of it has gone out.
 pub(super) fn refuse(row: &mut LineRow, batch: &BatchRow, error: &Error) -> Result<(), Error> {
-    let (dialect, _) = words(batch)?;
-    let id = super::seat::request_id(&batch.id, row.n);
+    let dialect = dialect::named(batch.dialect_of(&row.doc)).ok_or_else(without_dialect)?;
+    let id = batch.request_of(row.n, &row.doc);
     row.state = LineState::Failed;
     row.doc.status = error.status();
     row.result = String::from_utf8_lossy(&dialect.error_body(error, &id)).into_owned();
@@ -347,9 +347,9 @@ pub(super) async fn hold(
                 continue;
             }
         };
-        let path = std::mem::take(&mut row.doc.path);
+        let asked = std::mem::take(&mut row.doc);
         row.doc = noted(&routed.decision, arm);
-        row.doc.path = path;
+        (row.doc.path, row.doc.asker) = (asked.path, asked.asker);
         row.doc.told = told.dialect.name().to_owned();
         if let Some(wire) = &wire {
             let outgoing = order.outgoing(room.tokens())?;
@@ -388,16 +388,13 @@ fn in_batch(
     let Some(wire) = wire else {
         return (None, told);
     };
-    if wire.batches.carries(told.dialect.name()) {
-        return (Some(wire), told);
-    }
-    match routed.told_as(wire.dialect, arm) {
-        Ok(told) if wire.batches.carries(told.dialect.name()) => (Some(wire), told),
-        _ => (None, told),
+    match routed.told_in_batch(&wire, arm, &told) {
+        Some(told) => (Some(wire), told),
+        None => (None, told),
     }
 }
 
-async fn text_of(full: http_body_util::Full<bytes::Bytes>) -> String {
+pub(super) async fn text_of(full: http_body_util::Full<bytes::Bytes>) -> String {
     use http_body_util::BodyExt;
     let bytes = full
         .collect()

@@ -1,5 +1,6 @@
 //! Where batches that are worked on are known: the room that is kept for their lines, who works on which, and the way to what is kept.
 
+use super::pool::Pools;
 use crate::batch::{BatchRow, FileRow, LineState, Settings};
 use crate::dialect::batch::BatchState;
 use crate::error::{Error, Kind};
@@ -57,6 +58,10 @@ pub struct Batches {
     stopping: watch::Sender<Stopping>,
     /// Whose lines are read.
     pub(super) reading: Semaphore,
+    /// The batches that collect requests which wait.
+    pub(super) pools: Pools,
+    /// Told when requests that wait may have come to their end.
+    pub moved: Notify,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -82,6 +87,8 @@ impl Batches {
             alive: Arc::new(()),
             stopping: watch::channel(Stopping::No).0,
             reading: Semaphore::new(READ_AT_ONCE),
+            pools: Pools::default(),
+            moved: Notify::new(),
         }
     }
 

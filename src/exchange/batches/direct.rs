@@ -75,10 +75,8 @@ async fn ran(
     row: &mut LineRow,
     others: usize,
 ) -> Result<Option<Reply>, Error> {
-    let caller = caller_of(state, batch.key)?;
-    let body = row.body.clone();
-    let path = row.doc.path.clone();
-    let seat = Seat::of(state, batch, caller, (row.n, &path, &body))?;
+    let caller = caller_of(state, batch.key_of(&row.doc))?;
+    let seat = Seat::of(state, batch, caller, row)?;
     if state.batches.has_room(&batch.id, row.n) && !may_still(state, &seat, row).await? {
         drop(state.batches.take_room(&batch.id, row.n));
     }
@@ -175,7 +173,7 @@ async fn keep(batch: &BatchRow, row: &mut LineRow, reply: Reply) -> Result<(), E
                 200..=299 => LineState::Done,
                 _ => LineState::Failed,
             };
-            let dialect = crate::dialect::named(&batch.doc.dialect);
+            let dialect = crate::dialect::named(batch.dialect_of(&row.doc));
             if let (LineState::Done, Some(own)) = (row.state, dialect_of(row).or(dialect)) {
                 let read = own.answer(body.as_bytes(), crate::dialect::UsageRule::Dialect);
                 if let Some(usage) = read.usage {

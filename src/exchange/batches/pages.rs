@@ -1,7 +1,6 @@
 //! The lines of a kept file, and the bytes of a kept file or of a batch's results, a piece at a time.
 
 use super::desk::Batches;
-use super::seat::request_id;
 use crate::batch::{BatchRow, LineState};
 use crate::dialect::batch::{ClientBatches, Ended, LineEnd};
 use crate::error::Error;
@@ -120,7 +119,7 @@ impl Results {
                 };
                 if wanted {
                     out.push_str(&self.words.result(&Ended {
-                        request: &request_id(&self.batch.id, line.n),
+                        request: &self.batch.request_of(line.n, &line.doc),
                         custom_id: &line.custom_id,
                         end,
                         status: line.doc.status,

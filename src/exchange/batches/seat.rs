@@ -6,7 +6,7 @@ use super::super::completion::{Completion, Routed};
 use super::super::confidential::{self, Seen};
 use super::super::router::{self, CallKind};
 use crate::arm::Effort;
-use crate::batch::{BatchRow, LineDoc};
+use crate::batch::{BatchRow, LineDoc, LineRow};
 use crate::caller::Caller;
 use crate::dialect::{Dialect, Place};
 use crate::error::{Error, Kind};
@@ -48,16 +48,8 @@ pub(super) fn caller_of(state: &State, key: i64) -> Result<Caller, Error> {
     })
 }
 
-/// The request id of a line.
-pub(super) fn request_id(batch: &str, n: i64) -> String {
-    format!(
-        "{}-{n}",
-        batch.trim_start_matches(|c: char| !c.is_ascii_digit())
-    )
-}
-
 impl Seat {
-    /// The line of this number, with this body.
+    /// This line.
     ///
     /// # Errors
     /// Its path or a header of its batch is none.
@@ -65,10 +57,11 @@ impl Seat {
         state: &State,
         batch: &BatchRow,
         caller: Caller,
-        (n, path, body): (i64, &str, &str),
+        row: &LineRow,
     ) -> Result<Seat, Error> {
+        let path = row.doc.path.as_str();
         let mut request = Request::builder().method(Method::POST).uri(path);
-        for (name, value) in &batch.doc.headers {
+        for (name, value) in batch.headers_of(&row.doc) {
             let name = HeaderName::try_from(name.as_str());
             let value = HeaderValue::from_bytes(value.as_bytes());
             if let (Ok(name), Ok(value)) = (name, value) {
@@ -82,11 +75,11 @@ impl Seat {
         let (dialect, _) = router::asked(&head);
         Ok(Seat {
             head,
-            id: request_id(&batch.id, n),
+            id: batch.request_of(row.n, &row.doc),
             dialect,
             caller,
             policy: state.policy.load_full(),
-            body: Bytes::copy_from_slice(body.as_bytes()),
+            body: Bytes::copy_from_slice(row.body.as_bytes()),
             arrived: Instant::now(),
         })
     }

@@ -124,7 +124,7 @@ async fn corrected(
         at_ms: now_ms(),
         source: SOURCE.to_owned(),
     };
-    let request = super::seat::request_id(&batch.id, row.n);
+    let request = batch.request_of(row.n, &row.doc);
     let told = state.ledger.correct(&request, correction).await?;
     // One that is open still belongs to a process that has died and was not swept yet.
     Ok(told != TrueUp::Open)
@@ -137,9 +137,8 @@ async fn answered(
     row: &mut LineRow,
     result: &VendorResult,
 ) -> Result<bool, Error> {
-    let caller = caller_of(state, batch.key).unwrap_or(Caller { key: None });
-    let parts = (row.n, row.doc.path.as_str(), row.body.as_str());
-    let seat = Seat::of(state, batch, caller, parts)?;
+    let caller = caller_of(state, batch.key_of(&row.doc)).unwrap_or(Caller { key: None });
+    let seat = Seat::of(state, batch, caller, row)?;
     let admission = seat.let_in(state)?;
     let place = seat.place()?;
     let completion = Completion::read(&admission, &seat.body, &place)?;

@@ -4,7 +4,8 @@ use super::super::State;
 use super::admit::{Alone, refuse};
 use super::desk::Room;
 use super::settled;
-use super::wire::{Called, Wire, call, of_provider, whole};
+use super::wire::{Called, call, whole};
+use crate::batch::wire::{Wire, of_provider};
 use crate::batch::{BatchRow, LineRow, LineState, PartRow, PartState};
 use crate::dialect::batch::{Found, LineEnd, OutLine, Sought, VendorEnd, VendorResult, VendorTold};
 use crate::error::{Error, Kind};
@@ -165,10 +166,19 @@ impl Part<'_> {
             if line.state != LineState::Waiting || desk.has_room(&self.batch.id, line.n) {
                 continue;
             }
-            let caller = super::seat::caller_of(self.state, self.batch.key)?;
-            let (path, body) = (line.doc.path.clone(), line.body.clone());
-            let seat =
-                super::seat::Seat::of(self.state, self.batch, caller, (line.n, &path, &body))?;
+            let caller = super::seat::caller_of(self.state, self.batch.key_of(&line.doc));
+            let seat = caller.and_then(|caller| {
+                super::seat::Seat::of(self.state, self.batch, caller, line)
+            });
+            let seat = match seat {
+                Ok(seat) => seat,
+                // Its key is gone, which keeps nobody else's line from going out.
+                Err(error) => {
+                    refuse(line, self.batch, &error)?;
+                    self.save(vec![line.clone()]).await?;
+                    return Ok(false);
+                }
+            };
             let (part, out_path) = (line.part, line.doc.out_path.clone());
             let held =
                 super::admit::hold(self.state, self.batch, &seat, (line, Alone::Perhaps)).await;
@@ -416,7 +426,7 @@ impl Part<'_> {
             if self.state.batches.has_room(&self.batch.id, line.n) {
                 continue;
             }
-            let request = super::seat::request_id(&self.batch.id, line.n);
+            let request = self.batch.request_of(line.n, &line.doc);
             let rows = self.state.ledger.request(&request).await?;
             if !rows
                 .iter()

@@ -2,12 +2,10 @@
 
 use super::super::outgoing;
 use super::super::{State, reply};
-use crate::chat::ServiceTier;
-use crate::dialect::batch::{VendorBatches, VendorCall};
-use crate::dialect::{self, Dialect};
+use crate::batch::wire::Wire;
+use crate::dialect::batch::VendorCall;
 use crate::error::{Error, Kind};
-use crate::fleet::Arm;
-use crate::provider::{Provider, Side};
+use crate::provider::Provider;
 use crate::upstream::{Begins, Failure, In, Terms};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
@@ -17,35 +15,6 @@ use std::time::Duration;
 const CALL: Duration = Duration::from_secs(120);
 /// What a vendor says of a batch is no longer than this, its results aside.
 pub(super) const TOLD_MAX: usize = 64 * 1024 * 1024;
-
-/// A vendor's batch API.
-#[derive(Clone, Copy)]
-pub(super) struct Wire {
-    pub(super) dialect: &'static dyn Dialect,
-    pub(super) batches: &'static dyn VendorBatches,
-}
-
-/// The batch API of a provider, if it has one that is known.
-pub(super) fn of_provider(provider: &Provider) -> Option<Wire> {
-    provider.kind.sides.iter().find_map(|(side, path)| {
-        let Side::Batches(name) = side else {
-            return None;
-        };
-        let dialect = dialect::named(name)?;
-        let batches = dialect.vendor_batches()?;
-        // Who has them elsewhere has them in its own way.
-        (*path == batches.path()).then_some(Wire { dialect, batches })
-    })
-}
-
-/// The batch API of an arm's provider, if it has one that is known, and the arm's price there is.
-pub(super) fn wire_of(arm: &Arm) -> Option<Wire> {
-    let priced = arm
-        .model
-        .price
-        .is_none_or(|price| price.served(ServiceTier::Batch, 0).is_some());
-    of_provider(&arm.model.provider).filter(|_| priced)
-}
 
 /// What came of a call.
 pub(super) enum Called {

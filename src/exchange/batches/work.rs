@@ -12,6 +12,7 @@ use crate::error::{Error, Kind};
 use crate::ledger::now;
 use crate::ledger::store::batches::Of;
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -70,8 +71,12 @@ pub async fn drive(
             .poll
             .max(Duration::from_millis(10));
         match done {
-            Ok(Step::Over) => return,
+            Ok(Step::Over) => {
+                state.batches.moved.notify_one();
+                return;
+            }
             Ok(Step::Busy) => {
+                state.batches.moved.notify_one();
                 wait = FIRST_WAIT.min(most);
                 continue;
             }
@@ -86,6 +91,12 @@ pub async fn drive(
         }
         wait += wait / 2;
     }
+}
+
+/// [`drive`] for a batch that a request begins which may itself be a line that is run: to the compiler the one future would hold the other
+/// without end.
+pub(super) fn driving(state: Arc<State>, id: String) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(drive(state, id, None))
 }
 
 /// Somebody works on the batch. In its end, a panic too, nobody does; at the end of the process what has gone out stays open in the books.
@@ -197,10 +208,25 @@ impl Worker {
             return Ok(Step::Over);
         };
         match batch.state {
+            BatchState::Validating if batch.doc.collects_until.is_some() => {
+                self.collect(batch).await
+            }
             BatchState::Validating => self.take_up(batch).await,
             BatchState::InProgress | BatchState::Cancelling => self.work(&batch).await,
             _ => Ok(Step::Over),
         }
+    }
+
+    /// Requests that wait are collected until it is time for them to go out.
+    async fn collect(&self, mut batch: BatchRow) -> Result<Step, Error> {
+        if batch.doc.collects_until.is_some_and(|until| now() < until) {
+            return Ok(Step::Idle);
+        }
+        batch.state = BatchState::InProgress;
+        batch.doc.began = Some(now());
+        // From here on nobody joins it; one that was cancelled meanwhile is looked at again.
+        self.desk().change(&batch, BatchState::Validating).await?;
+        Ok(Step::Busy)
     }
 
     async fn take_up(&mut self, mut batch: BatchRow) -> Result<Step, Error> {

@@ -10,6 +10,7 @@ use crate::classify::stuck;
 use crate::dialect::Dialect;
 use crate::dialect::band::{Change, InBand, Said};
 use crate::fleet::{Arm, Model};
+use crate::price::Price;
 use crate::route::cost::{self, Stayed};
 use crate::route::standing::{Habit, Standing};
 use bytes::Bytes;
@@ -41,9 +42,12 @@ impl Completion<'_> {
     pub(super) fn standing<'s>(
         &self,
         turn: Option<&'s TurnSoFar>,
-        warm: &'s dyn Fn(&Arm) -> u64,
-        habit: &'s dyn Fn(&Arm) -> Option<Habit>,
+        (warm, habit): (
+            &'s dyn Fn(&Arm) -> u64,
+            &'s dyn Fn(&Arm) -> Option<Habit>,
+        ),
         keeps: &'s dyn Fn() -> bool,
+        late: &'s dyn Fn(&Arm) -> Option<Price>,
     ) -> Standing<'s> {
         let prompt = &self.request.prompt;
         let serving = turn.and_then(|turn| turn.serving.as_ref());
@@ -61,7 +65,7 @@ impl Completion<'_> {
             },
             stuck: turn.is_some() && self.is_routed() && self.is_stuck(),
             habit,
-            waits: self.may_wait(),
+            late,
         }
     }
 

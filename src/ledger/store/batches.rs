@@ -10,7 +10,7 @@ use crate::dialect::batch::{BatchState, Counts};
 use crate::error::{Error, Kind};
 
 /// What this flyball writes.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 /// Rows that are looked at or written at a time.
 pub const PAGE: i64 = 100;
 
@@ -25,6 +25,10 @@ const SCHEMA: &[&str] = &[
     "CREATE INDEX IF NOT EXISTS fb_batch_line_part ON fb_batch_line (batch, part, n)",
     "CREATE INDEX IF NOT EXISTS fb_batch_line_state ON fb_batch_line (batch, state, n)",
     "CREATE INDEX IF NOT EXISTS fb_batch_of_key ON fb_batch (key, created)",
+    "CREATE TABLE IF NOT EXISTS fb_waiting (request TEXT PRIMARY KEY, key BIGINT NOT NULL, batch TEXT NOT NULL, n BIGINT NOT NULL, created BIGINT NOT NULL, expires BIGINT NOT NULL, open BIGINT NOT NULL, gone BIGINT NOT NULL, hook BIGINT NOT NULL, tries BIGINT NOT NULL)",
+    "CREATE INDEX IF NOT EXISTS fb_waiting_open ON fb_waiting (open, key)",
+    "CREATE INDEX IF NOT EXISTS fb_waiting_hook ON fb_waiting (hook)",
+    "CREATE INDEX IF NOT EXISTS fb_waiting_batch ON fb_waiting (batch)",
 ];
 
 /// A value of a row.
@@ -48,14 +52,14 @@ impl From<&str> for Cell {
 }
 
 impl Cell {
-    fn int(&self) -> i64 {
+    pub(super) fn int(&self) -> i64 {
         match self {
             Cell::Int(n) => *n,
             Cell::Text(_) | Cell::Bytes(_) => 0,
         }
     }
 
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         match self {
             Cell::Text(text) => text.clone(),
             Cell::Int(n) => n.to_string(),
@@ -86,7 +90,7 @@ fn failed(why: String) -> Error {
     Error::new(Kind::Overloaded, "batches cannot be kept at this moment").detail(why)
 }
 
-fn json<T: serde::Serialize>(value: &T) -> String {
+pub(super) fn json<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
@@ -187,6 +191,11 @@ impl Batches {
             "INSERT INTO fb_batch_schema (one, version) VALUES (1, $1) ON CONFLICT DO NOTHING",
             vec![SCHEMA_VERSION.into()],
         )])?;
+        // What version 1 lacks are tables, which were made just now.
+        batches.write(&[(
+            "UPDATE fb_batch_schema SET version = $1 WHERE one = 1 AND version < $1",
+            vec![SCHEMA_VERSION.into()],
+        )])?;
         let found = batches.read("SELECT version FROM fb_batch_schema WHERE one = 1", &[])?;
         match found.first().map_or(0, |row| row[0].int()) {
             SCHEMA_VERSION => Ok(batches),
@@ -196,11 +205,15 @@ impl Batches {
         }
     }
 
-    fn write(&mut self, statements: &[Statement]) -> Result<Vec<u64>, Error> {
+    pub(super) fn write(&mut self, statements: &[Statement]) -> Result<Vec<u64>, Error> {
         self.database.write(statements).map_err(failed)
     }
 
-    fn read(&mut self, sql: &'static str, of: &[Cell]) -> Result<Vec<Vec<Cell>>, Error> {
+    pub(super) fn read(
+        &mut self,
+        sql: &'static str,
+        of: &[Cell],
+    ) -> Result<Vec<Vec<Cell>>, Error> {
         self.database.read(sql, of).map_err(failed)
     }
 
@@ -383,6 +396,7 @@ impl Batches {
                 "DELETE FROM fb_batch_part WHERE batch = $1",
                 vec![id.into()],
             ),
+            ("DELETE FROM fb_waiting WHERE batch = $1", vec![id.into()]),
             ("DELETE FROM fb_batch WHERE id = $1", vec![id.into()]),
         ])
         .map(drop)
