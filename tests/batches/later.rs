@@ -238,7 +238,7 @@ async fn a_cap_holds_what_waits_as_well() {
     };
     let vendor = Vendor::start(hangs).await;
     let flyball = start(&config(&vendor, SOON), |dir| {
-        make_key(dir, "app", Some("0.00003"), |_| {});
+        make_key(dir, "app", Some("0.0001"), |_| {});
     })
     .await;
     waiting(&asked(flyball.at(), "fb_app", &WAITS, "q").await);
