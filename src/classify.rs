@@ -16,10 +16,10 @@ pub mod overlay;
 mod plain;
 pub mod reaction;
 pub mod runaway;
-mod said;
 mod scan;
 pub mod signals;
 pub mod stuck;
+mod vocabulary;
 
 pub use ask::Ask;
 pub use ask::{own_words, tokens_estimate};

@@ -9,13 +9,14 @@ mod words;
 
 use super::letters::{is_space, trim_end, trim_start};
 use super::lexicon::Class;
-use super::said::Said;
 use super::scan::{Pass, Scan, Scanner};
+use super::vocabulary::{Lists, Matches};
 use crate::chat::{Part, Prompt, Role};
+use std::ops::Range;
 use words::{
     ALWAYS, BARE, BUILT, CHANGES, CHATS, COMMAND_FACTS, COMMANDS, COMMITS, COMPLETERS, HOLDERS,
     HOLES, LABELS, LENGTHS, MAKERS, NEXT, REQUESTS, SOLE, SPEAKERS, SUMMARIES, TASKED, USERS,
-    VERDICTS, WANTED,
+    VERDICTS, VOCABULARY, WANTED,
 };
 
 /// Bytes at the beginning of a text in which an instruction is looked for.
@@ -64,8 +65,8 @@ fn is_in_words(texts: &[&str]) -> bool {
 /// Whether what stands before and after a quoted conversation asks for it.
 fn is_about_quote(instructions: &[&str]) -> bool {
     let names_it = |text: &&str| {
-        let said = Said::new(text);
-        (said.has(&LABELS) || said.has(&SUMMARIES) || said.has(&NEXT))
+        let has = VOCABULARY.matches(text).all();
+        (has.has(LABELS) || has.has(SUMMARIES) || has.has(NEXT))
             && work_in(text).all() < QUOTED_WORK
     };
     instructions.iter().any(names_it) || instructions.iter().any(|text| asks_for_chore(text))
@@ -77,9 +78,9 @@ const QUOTED_WORK: f32 = 4.0;
 /// What an agent asks for with its tools and after its work: to shorten its own history, or to guess what its user types next.
 fn is_of_agent(prompt: &Prompt<'_>, text: &str) -> bool {
     prompt.turns.len() > 2 && text.len() >= COMPACTION_MIN && WANTED.may_be_in(head(text)) && {
-        let said = Said::new(head(text));
-        let compaction = said.has(&SUMMARIES) && said.has(&CHATS) && said.has(&TASKED);
-        compaction || (said.has(&NEXT) && said.has(&USERS))
+        let has = VOCABULARY.matches(head(text)).all();
+        let compaction = has.has(SUMMARIES) && has.has(CHATS) && has.has(TASKED);
+        compaction || (has.has(NEXT) && has.has(USERS))
     }
 }
 
@@ -95,7 +96,7 @@ fn by_system(prompt: &Prompt<'_>) -> bool {
     let users = prompt.turns.iter().filter(|t| t.role == Role::User);
     let short = users.take(3).count() < 3;
     let alone = |text: &str| match chore_in(head(text), true) {
-        Some(at) => at == 0 || short || is_sole(text),
+        Some((_, at)) => at == 0 || short || is_sole(text),
         None => false,
     };
     bytes <= SYSTEM_MAX && prompt.system.iter().any(|text| alone(text))
@@ -104,46 +105,76 @@ fn by_system(prompt: &Prompt<'_>) -> bool {
 /// Whether a system prompt says that there is nothing else to do.
 fn is_sole(text: &str) -> bool {
     [head(text), tail(text)].iter().any(|part| {
-        let said = Said::new(part);
-        said.has(&SOLE) || said.has(&BARE)
+        let has = VOCABULARY.matches(part).all();
+        has.has(SOLE) || has.has(BARE)
     })
 }
 
 /// Whether a user's turn asks for such a thing. Whoever speaks of programs before saying what is given wants one.
 fn asks_for_chore(text: &str) -> bool {
-    chore_in(text, false).is_some_and(|at| {
+    chore_in(text, false).is_some_and(|(matches, at)| {
+        let text = matches.text();
         let paragraph = text[..at].rfind("\n\n").map_or(0, |end| end + 2);
-        let lead = text[paragraph..].split("\n\n").next();
-        let lead = lead.and_then(|p| p.split([':', '：']).next());
-        !Said::new(lead.unwrap_or_default()).has(&BUILT)
+        let lead = text[paragraph..].split("\n\n").next().unwrap_or_default();
+        let lead = paragraph..paragraph + before_colon(lead).len();
+        !matches.within(lead).has(BUILT)
     })
 }
 
-/// Where the sentence of this text begins that asks for such a thing.
-fn chore_in(text: &str, system: bool) -> Option<usize> {
+/// The words of a text, and where the sentence begins in them that asks for such a thing.
+fn chore_in(text: &str, system: bool) -> Option<(Matches, usize)> {
     // Most texts speak of no such thing at all.
     if !WANTED.may_be_in(text) {
         return None;
     }
-    let all = Said::new(text);
-    if !WANTED.sets().any(|words| all.has(words)) {
+    let matches = VOCABULARY.matches(text);
+    let all = matches.all();
+    if !WANTED.are_among(all) {
         return None;
     }
     let mut place = Place {
         system,
         first: true,
-        sole: all.has(&SOLE),
+        sole: all.has(SOLE),
     };
-    let mut sentences = text
-        .split(['.', '\n', '!', '?', '。', '！', '？'])
-        .filter(|s| s.len() > 7)
-        .take(8);
-    let found = sentences.find(|sentence| {
-        let found = is_chore_sentence(sentence, &place);
+    let asks = |sentence: &Range<usize>| {
+        let asks = is_chore_sentence(&matches, sentence.clone(), &place);
         place.first = false;
-        found
+        asks
+    };
+    let at = sentences(matches.text()).take(8).find(asks)?.start;
+    Some((matches, at))
+}
+
+/// Where the sentences of a text stand that are more than a word.
+fn sentences(text: &str) -> impl Iterator<Item = Range<usize>> {
+    let mut from = Some(0);
+    let all = std::iter::from_fn(move || {
+        let start = from?;
+        let stop = text.as_bytes()[start..]
+            .iter()
+            .enumerate()
+            .find_map(|(at, byte)| {
+                let stop = match byte {
+                    b'.' | b'\n' | b'!' | b'?' => 1,
+                    // The first byte of full stops outside ASCII.
+                    0xe3 | 0xef if text[start + at..].starts_with(['。', '！', '？']) => 3,
+                    _ => return None,
+                };
+                Some((start + at, stop))
+            });
+        from = stop.map(|(at, len)| at + len);
+        Some(start..stop.map_or(text.len(), |(at, _)| at))
     });
-    found.map(|sentence| sentence.as_ptr().addr() - text.as_ptr().addr())
+    all.filter(|sentence| sentence.len() > 7)
+}
+
+/// What stands before the first colon.
+fn before_colon(text: &str) -> &str {
+    // The other one begins with this byte.
+    let mut places = memchr::memchr2_iter(b':', 0xef, text.as_bytes());
+    let colon = places.find(|at| text[*at..].starts_with([':', '：']));
+    &text[..colon.unwrap_or(text.len())]
 }
 
 /// Where a sentence stands.
@@ -156,21 +187,22 @@ struct Place {
     sole: bool,
 }
 
-fn is_chore_sentence(sentence: &str, place: &Place) -> bool {
+fn is_chore_sentence(matches: &Matches, sentence: Range<usize>, place: &Place) -> bool {
     // What a title is wanted for may stand after a colon; the work in it is not wanted.
-    let before = sentence.split([':', '：']).next().unwrap_or_default();
-    let sentence = match Said::new(before).has(&LABELS) {
+    let before = before_colon(&matches.text()[sentence.clone()]).len();
+    let before = sentence.start..sentence.start + before;
+    let sentence = match matches.within(before.clone()).has(LABELS) {
         true => before,
         false => sentence,
     };
-    let said = Said::new(sentence);
-    if said.has(&NEXT) && said.has(&USERS) {
+    let has = matches.within(sentence.clone());
+    if has.has(NEXT) && has.has(USERS) {
         return true;
     }
     // A duty beside others comes after who the assistant is; a summary is also that.
-    let summary = (!place.system || place.first) && said.has(&SUMMARIES) && said.has(&CHATS);
-    let verdict = place.system && is_verdict(&said, place.sole);
-    let completion = said.has(&COMPLETERS) && said.has(&TASKED);
+    let summary = (!place.system || place.first) && has.has(SUMMARIES) && has.has(CHATS);
+    let verdict = place.system && is_verdict(has, place.sole);
+    let completion = has.has(COMPLETERS) && has.has(TASKED);
     let allowed = Work {
         code: if summary || verdict || completion {
             ABOUT_CODE
@@ -180,29 +212,27 @@ fn is_chore_sentence(sentence: &str, place: &Place) -> bool {
         thought: if place.system { 2.0 } else { 1.0 },
     };
     // A prompt that sets a summary of a chat may call the model a component, or name what the chat is about.
-    let built = said.has(&BUILT) && !(place.system && summary);
-    (summary || verdict || completion || is_label(&said, place))
+    let built = has.has(BUILT) && !(place.system && summary);
+    (summary || verdict || completion || is_label(has, place))
         && !built
-        && !said.has(&ALWAYS)
-        && work_in(sentence).is_below(&allowed)
+        && !has.has(ALWAYS)
+        && work_in(&matches.text()[sentence]).is_below(&allowed)
 }
 
 /// A few words about a conversation, a change, or whatever a maker of such words is given.
-fn is_label(said: &Said, place: &Place) -> bool {
-    let made = || place.system && said.has(&MAKERS);
-    let of_chat = || {
-        said.has(&CHATS)
-            || (place.first && said.has(&LENGTHS))
-            || (place.system && said.has(&BARE))
-            || made()
-    };
-    (said.has(&LABELS) && of_chat()) || (said.has(&COMMITS) && (said.has(&CHANGES) || made()))
+fn is_label(has: Lists, place: &Place) -> bool {
+    let made = place.system && has.has(MAKERS);
+    let of_chat = has.has(CHATS)
+        || (place.first && has.has(LENGTHS))
+        || (place.system && has.has(BARE))
+        || made;
+    (has.has(LABELS) && of_chat) || (has.has(COMMITS) && (has.has(CHANGES) || made))
 }
 
 /// A verdict on a request, by a prompt that wants nothing else, or on a command of an agent.
-fn is_verdict(said: &Said, sole: bool) -> bool {
-    (sole && said.has(&VERDICTS) && said.has(&REQUESTS))
-        || (said.has(&COMMAND_FACTS) && said.has(&COMMANDS))
+fn is_verdict(has: Lists, sole: bool) -> bool {
+    (sole && has.has(VERDICTS) && has.has(REQUESTS))
+        || (has.has(COMMAND_FACTS) && has.has(COMMANDS))
 }
 
 /// How much a text speaks of work that is more than a label.

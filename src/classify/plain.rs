@@ -1,7 +1,7 @@
 //! Asks that are plain by their form alone, so that nothing learned is needed to grade them: small talk, a small sum, a slip of the
 //! pen to be put right. And the opposite: words of a short ask that say that it is work.
 
-use super::said::{Said, WordList, words};
+use super::vocabulary::{Vocabulary, WordList, words};
 
 /// Characters of what may be small talk.
 const TALK_MAX: usize = 60;
@@ -598,8 +598,11 @@ fn is_sum(text: &str) -> bool {
         })
 }
 
+/// What is looked for in short asks.
+static VOCABULARY: Vocabulary = Vocabulary::of(&[SLIPS, WORK, BACK]);
+
 /// Words for slips of the pen and what is done about them.
-static SLIPS: WordList = WordList::of(&[
+const SLIPS: WordList = WordList::of(&[
     "typo",
     "typos",
     "spelling",
@@ -640,7 +643,8 @@ static SLIPS: WordList = WordList::of(&[
     "文法",
     "إملائي",
     "الإملاء",
-]);
+])
+.at(0);
 
 /// A short text given after a colon, in quotation marks or on lines of its own, whose spelling is to be put right.
 fn is_proof(text: &str) -> bool {
@@ -649,11 +653,11 @@ fn is_proof(text: &str) -> bool {
         .next();
     let instruction = instruction.unwrap_or_default();
     let given = text[instruction.len()..].chars().any(char::is_alphanumeric);
-    given && instruction.chars().count() <= 80 && Said::new(instruction).has(&SLIPS)
+    given && instruction.chars().count() <= 80 && VOCABULARY.matches(instruction).all().has(SLIPS)
 }
 
 /// Words that say that an ask is work, however short it is and whatever it resembles.
-static WORK: WordList = WordList::of(&[
+const WORK: WordList = WordList::of(&[
     "prove",
     "proof",
     "disprove",
@@ -754,15 +758,16 @@ static WORK: WordList = WordList::of(&[
     "برهن",
     "صمم",
     "حل معادلة",
-]);
+])
+.at(1);
 
 /// Whether a short ask has such a word.
 pub(super) fn is_work(text: &str) -> bool {
-    Said::new(text).has(&WORK)
+    VOCABULARY.matches(text).all().has(WORK)
 }
 
 /// Words that point at what was said before, or compare with it.
-static BACK: WordList = WordList::of(&[
+const BACK: WordList = WordList::of(&[
     "it",
     "its",
     "it's",
@@ -973,7 +978,8 @@ static BACK: WordList = WordList::of(&[
     "لكن",
     "بدون",
     "أفضل",
-]);
+])
+.at(2);
 
 /// Whether a short ask leans on what was said before.
 pub(super) fn leans_back(text: &str) -> bool {
@@ -981,7 +987,7 @@ pub(super) fn leans_back(text: &str) -> bool {
     let count = words(&lower).count();
     let chars = lower.chars().count();
     // Two words, or a handful of characters without spaces, ask for nothing by themselves.
-    (count <= 2 && chars <= 24) || Said::new(text).has(&BACK)
+    (count <= 2 && chars <= 24) || VOCABULARY.matches(text).all().has(BACK)
 }
 
 /// Letters of a word that is about something.

@@ -1,9 +1,32 @@
 //! The words by which housekeeping is known, in ten languages where its apps speak them.
 
-use crate::classify::said::{Beginnings, WordList};
+use crate::classify::vocabulary::{Beginnings, Vocabulary, WordList};
+
+/// All of these words.
+pub(super) static VOCABULARY: Vocabulary = Vocabulary::of(&[
+    LABELS,
+    SUMMARIES,
+    CHATS,
+    MAKERS,
+    TASKED,
+    BUILT,
+    NEXT,
+    USERS,
+    COMMITS,
+    CHANGES,
+    VERDICTS,
+    REQUESTS,
+    COMMAND_FACTS,
+    COMMANDS,
+    COMPLETERS,
+    SOLE,
+    BARE,
+    ALWAYS,
+    LENGTHS,
+]);
 
 /// What is wanted, but for summaries.
-pub(super) static LABELS: WordList = WordList::of(&[
+pub(super) const LABELS: WordList = WordList::of(&[
     "title*",
     "headline*",
     "header",
@@ -66,10 +89,11 @@ pub(super) static LABELS: WordList = WordList::of(&[
     "후속",
     "عنوان",
     "وسوم",
-]);
+])
+.at(0);
 
 /// A summary.
-pub(super) static SUMMARIES: WordList = WordList::of(&[
+pub(super) const SUMMARIES: WordList = WordList::of(&[
     "summar*",
     "recap",
     "distil*",
@@ -84,10 +108,11 @@ pub(super) static SUMMARIES: WordList = WordList::of(&[
     "摘要",
     "要約",
     "ملخص",
-]);
+])
+.at(1);
 
 /// What it is about.
-pub(super) static CHATS: WordList = WordList::of(&[
+pub(super) const CHATS: WordList = WordList::of(&[
     "conversation*",
     "chat",
     "chats",
@@ -140,10 +165,11 @@ pub(super) static CHATS: WordList = WordList::of(&[
     "会話",
     "聊天",
     "محادثة",
-]);
+])
+.at(2);
 
 /// Who makes nothing else: "You are a title generator".
-pub(super) static MAKERS: WordList = WordList::of(&[
+pub(super) const MAKERS: WordList = WordList::of(&[
     "generator",
     "générateur",
     "generador",
@@ -156,14 +182,15 @@ pub(super) static MAKERS: WordList = WordList::of(&[
     "مولد",
     "writer",
     "namer",
-]);
+])
+.at(3);
 
 /// How an app tells a model what it is to do.
-pub(super) static TASKED: WordList =
-    WordList::of(&["your task", "you are", "your urgent task", "compaction"]);
+pub(super) const TASKED: WordList =
+    WordList::of(&["your task", "you are", "your urgent task", "compaction"]).at(4);
 
 /// What people build and mend: a sentence about one of these wants a program.
-pub(super) static BUILT: WordList = WordList::of(&[
+pub(super) const BUILT: WordList = WordList::of(&[
     "debug*",
     "bug",
     "bugs",
@@ -200,17 +227,18 @@ pub(super) static BUILT: WordList = WordList::of(&[
     "バグ",
     "エラー",
     "خطأ",
-]);
+])
+.at(5);
 
 /// Guesses at who speaks next, and what.
-pub(super) static NEXT: WordList =
-    WordList::of(&["speak next", "type next", "ask next", "say next"]);
+pub(super) const NEXT: WordList =
+    WordList::of(&["speak next", "type next", "ask next", "say next"]).at(6);
 
 /// Of whom they are made.
-pub(super) static USERS: WordList = WordList::of(&["user", "users", "user's"]);
+pub(super) const USERS: WordList = WordList::of(&["user", "users", "user's"]).at(7);
 
 /// What is written of a change to files.
-pub(super) static COMMITS: WordList = WordList::of(&[
+pub(super) const COMMITS: WordList = WordList::of(&[
     "commit message",
     "commit-message*",
     "branch name",
@@ -223,10 +251,11 @@ pub(super) static COMMITS: WordList = WordList::of(&[
     "сообщение для коммита",
     "提交信息",
     "提交消息",
-]);
+])
+.at(8);
 
 /// The change.
-pub(super) static CHANGES: WordList = WordList::of(&[
+pub(super) const CHANGES: WordList = WordList::of(&[
     "diff",
     "diffs",
     "change",
@@ -241,10 +270,11 @@ pub(super) static CHANGES: WordList = WordList::of(&[
     "修改",
     "变更",
     "更改",
-]);
+])
+.at(9);
 
 /// Verdicts.
-pub(super) static VERDICTS: WordList = WordList::of(&[
+pub(super) const VERDICTS: WordList = WordList::of(&[
     "classif*",
     "categori*",
     "routing",
@@ -258,10 +288,11 @@ pub(super) static VERDICTS: WordList = WordList::of(&[
     "классифи*",
     "分类",
     "意图",
-]);
+])
+.at(10);
 
 /// On what a user asks for.
-pub(super) static REQUESTS: WordList = WordList::of(&[
+pub(super) const REQUESTS: WordList = WordList::of(&[
     "user's request",
     "user request",
     "user's query",
@@ -282,21 +313,24 @@ pub(super) static REQUESTS: WordList = WordList::of(&[
     "用户请求",
     "用户的请求",
     "用户输入",
-]);
+])
+.at(11);
 
 /// What is told of a command before it runs, or after.
-pub(super) static COMMAND_FACTS: WordList = WordList::of(&["prefix", "file paths", "injection"]);
+pub(super) const COMMAND_FACTS: WordList =
+    WordList::of(&["prefix", "file paths", "injection"]).at(12);
 
 /// The command.
-pub(super) static COMMANDS: WordList = WordList::of(&[
+pub(super) const COMMANDS: WordList = WordList::of(&[
     "bash command",
     "shell command",
     "this command",
     "command reads",
-]);
+])
+.at(13);
 
 /// Who completes what is being typed.
-pub(super) static COMPLETERS: WordList = WordList::of(&[
+pub(super) const COMPLETERS: WordList = WordList::of(&[
     "autocompletion system",
     "autocompletion engine",
     "autocompletion model",
@@ -309,10 +343,11 @@ pub(super) static COMPLETERS: WordList = WordList::of(&[
     "code completion tool",
     "inline completion",
     "hole filler",
-]);
+])
+.at(14);
 
 /// That a prompt sets this one task and no other.
-pub(super) static SOLE: WordList = WordList::of(&[
+pub(super) const SOLE: WordList = WordList::of(&[
     "sole",
     "solely",
     "only function",
@@ -330,10 +365,11 @@ pub(super) static SOLE: WordList = WordList::of(&[
     "единственная задача",
     "唯一任务",
     "唯一的任务",
-]);
+])
+.at(15);
 
 /// How a prompt says that an answer is a label and nothing else.
-pub(super) static BARE: WordList = WordList::of(&[
+pub(super) const BARE: WordList = WordList::of(&[
     "only the title",
     "only a title",
     "only a thread title",
@@ -353,13 +389,14 @@ pub(super) static BARE: WordList = WordList::of(&[
     "apenas o título",
     "только заголовок",
     "只输出标题",
-]);
+])
+.at(16);
 
 /// Marks around a hole in a text, for models that fill it.
 pub(super) const HOLES: [&str; 4] = ["<|fim_", "<fim_", "<fim-", "<PRE>"];
 
 /// What an assistant does with every answer is no housekeeping.
-pub(super) static ALWAYS: WordList = WordList::of(&[
+pub(super) const ALWAYS: WordList = WordList::of(&[
     "each",
     "every",
     "always",
@@ -372,21 +409,22 @@ pub(super) static ALWAYS: WordList = WordList::of(&[
     "кажд*",
     "每",
     "كل",
-]);
+])
+.at(17);
 
 /// How what is wanted begins.
 pub(super) static WANTED: Beginnings = Beginnings::of(&[
-    &LABELS,
-    &SUMMARIES,
-    &NEXT,
-    &COMMITS,
-    &VERDICTS,
-    &COMMAND_FACTS,
-    &COMPLETERS,
+    LABELS,
+    SUMMARIES,
+    NEXT,
+    COMMITS,
+    VERDICTS,
+    COMMAND_FACTS,
+    COMPLETERS,
 ]);
 
 /// Words that say how short it must be.
-pub(super) static LENGTHS: WordList = WordList::of(&[
+pub(super) const LENGTHS: WordList = WordList::of(&[
     "word",
     "words",
     "characters",
@@ -405,7 +443,8 @@ pub(super) static LENGTHS: WordList = WordList::of(&[
     "字",
     "文字",
     "كلمات",
-]);
+])
+.at(18);
 
 /// Who speaks in a quoted conversation.
 pub(super) const SPEAKERS: &[&str] = &[
