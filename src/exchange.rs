@@ -44,7 +44,6 @@ pub use shadowed::Shadows;
 use crate::affinity::Affinity;
 use crate::caller::Callers;
 use crate::capability::Capabilities;
-use crate::classify::overlay::Overlay;
 use crate::counting;
 use crate::dialect::{Answer as Read, Dialect, Place, fault};
 use crate::error::{Error, Kind, Retry};
@@ -60,7 +59,7 @@ use crate::money::PicoUsd;
 use crate::probe::evidence::{Evidence, Sign, Witness};
 use crate::relay::{self, AnswerBody, Reading, Relay, RelayTerms, Watch, bill_headers};
 use crate::response_cache::ResponseCache;
-use crate::route::{Policy, Probe};
+use crate::route::{LearnedFromOutcomes, Policy, Probe};
 use crate::settle::jobs::Jobs;
 use crate::settle::{Around, Delivery, Paid, Settlement};
 use crate::telemetry::otlp::{Arrived, Trace};
@@ -112,8 +111,8 @@ pub struct State {
     pub response_cache: ArcSwapOption<ResponseCache>,
     /// What decisions are made from; replaced as a whole on reload.
     pub policy: ArcSwap<Policy>,
-    /// The overlay that was learned from outcomes, which is in force unless the operator has one.
-    pub learned: ArcSwapOption<Overlay>,
+    /// What was learned from outcomes, which is in force unless the operator has an overlay.
+    pub learned: ArcSwap<LearnedFromOutcomes>,
     /// Sizes and deadlines.
     pub limits: Limits,
     /// The traffic listener is loopback.

@@ -14,6 +14,7 @@ use crate::takes::Takes;
 use ability::Ability;
 use media::Maxima;
 use senses::Senses;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -130,6 +131,13 @@ impl Fleet {
     #[must_use]
     pub fn named(&self, name: &str) -> Option<&Arc<Model>> {
         self.models.iter().find(|m| m.name == name)
+    }
+
+    /// How able each model is taken to be, by its name.
+    #[must_use]
+    pub fn abilities(&self) -> BTreeMap<String, Ability> {
+        let of = |model: &Arc<Model>| (model.name.clone(), model.ability);
+        self.models.iter().map(of).collect()
     }
 
     /// The models of a tier that can answer, in the order of configuration.

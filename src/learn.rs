@@ -12,9 +12,11 @@
 //! | [`policy`] | what a policy's decisions were worth on outcomes, beside what costs the same and decides nothing |
 //! | [`calibrate`] | which arm is good enough for a task, with a stated confidence |
 //! | [`overnight`] | an overlay from the outcomes in the books, with a guard |
-//! | [`shelf`] | the overlays that were made so, and which is in force |
+//! | [`abilities`] | how able models are, corrected by the outcomes in the books, likewise with a guard |
+//! | [`shelf`] | the overlays and abilities that were made so, and which are in force |
 //! | [`chart`] | the cost–quality curve as a picture |
 
+pub mod abilities;
 pub mod boost;
 pub mod calibrate;
 pub mod chance;

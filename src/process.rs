@@ -185,7 +185,7 @@ pub async fn start_on(
         response_cache: ArcSwapOption::new(response_cache_of(&config)),
         paces: ArcSwap::default(),
         policy: ArcSwap::from_pointee(policy_of(&config)),
-        learned: ArcSwapOption::default(),
+        learned: ArcSwap::default(),
         limits: config.limits.clone(),
         loopback: listen.is_loopback(),
         alive: Arc::new(()),
@@ -393,6 +393,8 @@ pub fn policy_of(config: &Config) -> Policy {
         teams: config.teams.clone(),
         zone: config.zone.clone(),
         overlay: config.overlay.clone(),
+        learned: Arc::default(),
+        abilities: None,
         privacy: config.privacy.clone(),
         guard: config.guard,
         end_users: config.end_users.clone(),
@@ -574,9 +576,7 @@ impl Reloader {
         let batch = Arc::new(config.batch.clone());
         self.state.batches.settings.store(batch);
         let mut policy = policy_of(&config);
-        if policy.learning.is_some() && policy.overlay.is_none() {
-            policy.overlay = self.state.learned.load_full();
-        }
+        policy.go_by(&self.state.learned.load_full());
         self.state.policy.store(Arc::new(policy));
         publish_known(&self.state);
         self.keys.take_shared(config.caps);

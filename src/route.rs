@@ -24,6 +24,7 @@ use crate::classify::Graded;
 use crate::classify::overlay::Overlay;
 use crate::classify::runaway::Guard;
 use crate::error::{Error, Kind};
+use crate::fleet::ability::CorrectedAbilities;
 use crate::fleet::senses::Carried;
 use crate::fleet::{Arm, Fleet, Model, Unresolved};
 use crate::ledger::window::Zone;
@@ -32,7 +33,7 @@ use crate::price::Catalogue;
 use crate::private::{Classes, Privacy};
 use crate::reader::suggest;
 pub use doubts::doubts;
-pub use learning::Learning;
+pub use learning::{LearnedFromOutcomes, Learning};
 use policy::{Facts, Rule};
 pub use probing::{EXPLORING, Probe, Probing, Shows};
 pub use recovery::{AfterFailure, Recovery};
@@ -91,6 +92,10 @@ pub struct Policy {
     pub shadowing: Option<Arc<Shadowing>>,
     /// What the operator's own outcomes add to the grader.
     pub overlay: Option<Arc<Overlay>>,
+    /// What was learned that it goes by.
+    pub learned: Arc<LearnedFromOutcomes>,
+    /// How able models are by that, where it says so.
+    pub abilities: Option<Arc<CorrectedAbilities>>,
     /// What makes a request confidential by what is in it, where anything does.
     pub privacy: Option<Arc<Privacy>>,
     /// When a conversation is stopped that runs away.
@@ -446,7 +451,8 @@ fn routed(
         limit: asked.limit,
         standing: asked.standing,
     };
-    let worth = Worth::of(difficulty, asked.standing.stuck);
+    let learned = policy.abilities.as_deref();
+    let worth = Worth::of(difficulty, asked.standing.stuck).by(learned);
     let mut untold = None;
     // Whether a model that speaks another dialect can be told the request is asked of those alone that would be chosen.
     while !eligible.is_empty() {

@@ -5,7 +5,7 @@ use super::{Common, books_at, noted, reading};
 use crate::affinity::LearnedArm;
 use crate::config::Needs;
 use crate::learn::overnight::Arms;
-use crate::learn::shelf;
+use crate::learn::shelf::{self, MadeAbilities};
 use crate::ledger::books;
 use crate::ledger::judged::JudgedBy;
 use crate::ledger::now_ms;
@@ -30,8 +30,11 @@ pub(super) enum LearnCommand {
         json: bool,
     },
     /// Go back to what was in force before the last overlay that was learned
-    #[command(after_help = "Example:\n  flyball learn undo")]
+    #[command(after_help = "Examples:\n  flyball learn undo\n  flyball learn undo --abilities")]
     Undo {
+        /// Back to what is known of models without outcomes, instead
+        #[arg(long)]
+        abilities: bool,
         /// As JSON
         #[arg(long)]
         json: bool,
@@ -57,7 +60,11 @@ pub(super) fn run(common: &Common, command: &LearnCommand) -> Result<(), String>
     match command {
         LearnCommand::Status { json } => status(books.as_mut(), *json),
         LearnCommand::Run { json } => learn_now(common, books.as_mut(), *json),
-        LearnCommand::Undo { json } => undo(books.as_mut(), *json),
+        LearnCommand::Undo {
+            abilities: true,
+            json,
+        } => undo_abilities(books.as_mut(), *json),
+        LearnCommand::Undo { json, .. } => undo(books.as_mut(), *json),
         LearnCommand::List { json } => list(books.as_mut(), *json),
         LearnCommand::Forget { outcomes: true } => {
             let gone = books.forget_outcomes().map_err(|e| e.detail)?;
@@ -94,9 +101,16 @@ fn status(books: &mut dyn Store, as_json: bool) -> Result<(), String> {
             "Overlay {id}, learned from outcomes, is in force where flyball.toml has [learn]; `flyball learn list` shows its figures."
         );
     }
+    if let Some(made) = shelf::abilities_in_force(books).map_err(|e| e.detail)? {
+        println!(
+            "Abilities of models, learned from outcomes, are in force where flyball.toml has [learn]. {}",
+            made.learned.because
+        );
+        println!("{}", arms_shown(&made));
+    }
     if arms.is_empty() {
         println!(
-            "Nothing was learned so far: no model was asked first. `probe = \"pays\"` in flyball.toml lets cheaper models answer first where that pays."
+            "Nothing was learned so far of models that are asked first: no model was asked first. `probe = \"pays\"` in flyball.toml lets cheaper models answer first where that pays."
         );
         return Ok(());
     }
@@ -125,24 +139,40 @@ fn status(books: &mut dyn Store, as_json: bool) -> Result<(), String> {
 
 fn learn_now(common: &Common, books: &mut dyn Store, as_json: bool) -> Result<(), String> {
     let config = reading(common, Needs::Models).ok();
+    let known = config.as_ref().map(|config| config.fleet.abilities());
     let learning = config.and_then(|config| config.learning);
     let arms = learning.as_ref().and_then(|l| l.arms.clone());
     let arms = arms.map(|(weak, strong)| Arms { weak, strong });
-    let made = shelf::learn(books, arms.as_ref(), now_ms()).map_err(|e| e.detail)??;
-    noted(
-        books,
-        "overlay learned",
-        &made.id.to_string(),
-        json!({"used": made.used}),
-    )?;
+    let known = known.unwrap_or_default();
+    let both = shelf::learn_all(books, arms.as_ref(), &known, now_ms()).map_err(|e| e.detail)?;
+    let told = shelf::all_told(&both)?;
+    let (made, abilities) = both;
+    if let Ok(made) = &made {
+        let used = json!({"used": made.used});
+        noted(books, "overlay learned", &made.id.to_string(), used)?;
+    }
+    if let Ok(made) = &abilities {
+        let used = json!({"used": made.learned.used});
+        noted(books, "abilities learned", "of models", used)?;
+    }
     if as_json {
-        println!("{}", shelf::told(&made));
+        println!("{told}");
         return Ok(());
     }
-    println!(
-        "Overlay {} of {} and {}. {}",
-        made.id, made.arms.weak, made.arms.strong, made.because
-    );
+    match made {
+        Ok(made) => println!(
+            "Overlay {} of {} and {}. {}",
+            made.id, made.arms.weak, made.arms.strong, made.because
+        ),
+        Err(why) => println!("No overlay was learned: {why}."),
+    }
+    match abilities {
+        Ok(made) => {
+            println!("Abilities of models. {}", made.learned.because);
+            println!("{}", arms_shown(&made));
+        }
+        Err(why) => println!("No abilities of models were learned: {why}."),
+    }
     match learning {
         None => println!("flyball.toml has no [learn], so no flyball goes by it."),
         Some(l) if l.own_fit => println!("[grader] overlay names a fit of your own, which wins."),
@@ -165,6 +195,37 @@ fn undo(books: &mut dyn Store, as_json: bool) -> Result<(), String> {
         (false, None) => println!("The grader stands alone again."),
     }
     Ok(())
+}
+
+fn undo_abilities(books: &mut dyn Store, as_json: bool) -> Result<(), String> {
+    if !shelf::undo_abilities(books).map_err(|e| e.detail)? {
+        return Err(
+            "no abilities that were learned are in force, so there is nothing to undo".into(),
+        );
+    }
+    noted(books, "abilities undone", "of models", json!({}))?;
+    match as_json {
+        true => println!("{}", json!({"abilities": {"in_force": null}})),
+        false => {
+            println!("Models are as able again as they were before anything was learned of them.")
+        }
+    }
+    Ok(())
+}
+
+/// What the answers of each arm were worth that nothing was learned from.
+fn arms_shown(made: &MadeAbilities) -> comfy_table::Table {
+    let mut shown = table(&["arm", "answers held out", "expected", "was"]);
+    for (arm, (answers, expected, was)) in &made.learned.figures.arms {
+        let percent = |share: &f64| format!("{:.1} %", share * 100.0);
+        shown.add_row([
+            arm.clone(),
+            answers.to_string(),
+            percent(expected),
+            percent(was),
+        ]);
+    }
+    shown
 }
 
 fn list(books: &mut dyn Store, as_json: bool) -> Result<(), String> {

@@ -209,7 +209,8 @@ async fn held_against(
         None => bench.ask(&completion, &served).await?,
     };
     let difficulty = &completion.graded().difficulty;
-    let chance = |arm: &Arm| Worth::of(difficulty, false).chance(arm);
+    let worth = Worth::of(difficulty, false).by(admission.policy.abilities.as_deref());
+    let chance = |arm: &Arm| worth.chance(arm);
     let better = chance(arm) > chance(&served);
     let scores = match better {
         true => bench.scores(&delivered, &other).await?,

@@ -6,8 +6,8 @@
 
 use crate::arm::{Effort, Tier};
 use crate::price::without_date;
-use serde::Deserialize;
-use std::collections::BTreeMap;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::OnceLock;
 
 /// What a task asks of a model.
@@ -49,6 +49,8 @@ pub struct Ability {
     thinking: [[f64; EFFORTS]; SKILLS],
     /// Hidden reasoning tokens that were measured for an ordinary task, by effort.
     reasoning_tokens: [Option<u64>; EFFORTS],
+    /// The operator has said it, so nothing that was learned corrects it.
+    own: bool,
 }
 
 impl Ability {
@@ -70,8 +72,93 @@ impl Ability {
     pub fn set_to(self, logits: f64) -> Ability {
         Ability {
             base: [logits; SKILLS],
+            own: true,
             ..self
         }
+    }
+}
+
+/// What outcomes say of models beyond what was known of them, in logits and by skill.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Corrections {
+    /// Of all models.
+    all: [f64; SKILLS],
+    /// Of one, by its name, beyond that.
+    models: BTreeMap<String, ModelCorrection>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ModelCorrection {
+    base: [f64; SKILLS],
+    /// At one effort, by its name, beyond that.
+    efforts: BTreeMap<String, [f64; SKILLS]>,
+}
+
+impl Corrections {
+    /// How able a model of this name is, of which so much was known.
+    #[must_use]
+    pub fn ability(&self, model: &str, known: Ability) -> Ability {
+        let mut ability = known;
+        if known.own {
+            return ability;
+        }
+        let own = self.models.get(model);
+        for skill in 0..SKILLS {
+            ability.base[skill] += self.all[skill] + own.map_or(0.0, |own| own.base[skill]);
+        }
+        for (name, more) in own.into_iter().flat_map(|own| &own.efforts) {
+            if let Some(effort) = Effort::ALL.iter().position(|e| e.name() == name) {
+                for skill in 0..SKILLS {
+                    ability.thinking[skill][effort] += more[skill];
+                }
+            }
+        }
+        ability
+    }
+
+    /// Adds to all models.
+    pub fn add_to_all(&mut self, skill: Skill, logits: f64) {
+        self.all[skill.place()] += logits;
+    }
+
+    /// Adds to a model.
+    pub fn add_to_model(&mut self, model: &str, skill: Skill, logits: f64) {
+        self.of(model).base[skill.place()] += logits;
+    }
+
+    /// Adds to a model at one effort.
+    pub fn add_to_arm(&mut self, model: &str, effort: &str, skill: Skill, logits: f64) {
+        let efforts = &mut self.of(model).efforts;
+        efforts.entry(effort.to_owned()).or_default()[skill.place()] += logits;
+    }
+
+    fn of(&mut self, model: &str) -> &mut ModelCorrection {
+        self.models.entry(model.to_owned()).or_default()
+    }
+}
+
+/// Abilities of models, by their names, that go before those of the fleet.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CorrectedAbilities(HashMap<String, Ability>);
+
+impl CorrectedAbilities {
+    /// What these corrections make of the abilities that are known.
+    #[must_use]
+    pub fn of<'m>(
+        corrections: &Corrections,
+        known: impl Iterator<Item = (&'m str, Ability)>,
+    ) -> CorrectedAbilities {
+        let corrected =
+            known.map(|(name, known)| (name.to_owned(), corrections.ability(name, known)));
+        CorrectedAbilities(corrected.collect())
+    }
+
+    /// The ability of a model of this name, where it is among them.
+    #[must_use]
+    pub fn named(&self, model: &str) -> Option<&Ability> {
+        self.0.get(model)
     }
 }
 

@@ -146,13 +146,15 @@ pub fn learn(
 type Told = (i64, BTreeMap<String, (f64, f64)>);
 type Scores<'a> = BTreeMap<&'a str, Told>;
 
-/// What was said of the answers to each request that was measured, votes apart. What is always judged (answers that spoke against themselves)
+/// What was said of the answers to requests that were measured, votes apart. What is always judged (answers that spoke against themselves)
 /// counts as often as what is judged by a sample: the others of it are left out, by chance.
-fn judged<'a>(outcomes: &'a [JudgedAnswer], asks: &HashMap<String, Features>) -> Scores<'a> {
+pub(super) fn sampled<'a>(
+    outcomes: &'a [JudgedAnswer],
+    asks: &HashMap<String, Features>,
+) -> impl Iterator<Item = &'a JudgedAnswer> {
     let explored = |o: &&JudgedAnswer| o.by == JudgedBy::Explored && o.seen_ppm > 0;
     let least = outcomes.iter().filter(explored).map(|o| o.seen_ppm).min();
-    let mut scores: Scores<'_> = BTreeMap::new();
-    for o in outcomes {
+    outcomes.iter().filter(move |o| {
         let sampled = match (o.by, least) {
             (JudgedBy::Explored | JudgedBy::Escalated, Some(least)) if o.seen_ppm > 0 => {
                 least as f64 / o.seen_ppm as f64
@@ -160,9 +162,14 @@ fn judged<'a>(outcomes: &'a [JudgedAnswer], asks: &HashMap<String, Features>) ->
             _ => 1.0,
         };
         let left_out = Chance::new(number_of(&o.request)).unit() >= sampled;
-        if vote(o.by).is_some() || left_out || !asks.contains_key(&o.request) {
-            continue;
-        }
+        vote(o.by).is_none() && !left_out && asks.contains_key(&o.request)
+    })
+}
+
+/// The same by request and arm.
+fn judged<'a>(outcomes: &'a [JudgedAnswer], asks: &HashMap<String, Features>) -> Scores<'a> {
+    let mut scores: Scores<'_> = BTreeMap::new();
+    for o in sampled(outcomes, asks) {
         let (at, by_arm) = scores.entry(&o.request).or_default();
         *at = o.at_ms.max(*at);
         let sum = by_arm.entry(o.arm()).or_default();
@@ -171,7 +178,8 @@ fn judged<'a>(outcomes: &'a [JudgedAnswer], asks: &HashMap<String, Features>) ->
     scores
 }
 
-fn share(ppm: i64) -> f64 {
+/// A score from 0 to 1.
+pub(super) fn share(ppm: i64) -> f64 {
     ppm.clamp(0, 1_000_000) as f64 / 1e6
 }
 
@@ -224,22 +232,30 @@ fn pairs<'a>(
     pairs
 }
 
-/// Those to learn from, and the latest, none of whose asks is among the others.
+/// Of requests in the order of time the places of those to learn from, and of the latest, none of whose asks is among the others.
+pub(super) fn parted_at(asks: &[&Features]) -> (Vec<usize>, Vec<usize>) {
+    let held = (asks.len() * HELD_PERCENT / 100)
+        .max(HELD_MIN)
+        .min(asks.len());
+    let learned = asks.len() - held;
+    let seen: HashSet<Vec<u8>> = asks[..learned].iter().map(|ask| pack(ask)).collect();
+    let mut fresh = HashSet::new();
+    let unseen = |at: &usize| {
+        let print = pack(asks[*at]);
+        !seen.contains(&print) && fresh.insert(print)
+    };
+    (
+        (0..learned).collect(),
+        (learned..asks.len()).filter(unseen).collect(),
+    )
+}
+
+/// Those to learn from, and those that are held back.
 fn parted<'e, 'a>(
     pairs: &'e [Example<'a>],
 ) -> Result<(Vec<Example<'a>>, Vec<Example<'a>>), String> {
-    let held = (pairs.len() * HELD_PERCENT / 100)
-        .max(HELD_MIN)
-        .min(pairs.len());
-    let (learned, held) = pairs.split_at(pairs.len() - held);
-    let print = |e: &Example<'_>| pack(e.features);
-    let seen: HashSet<Vec<u8>> = learned.iter().map(print).collect();
-    let mut fresh = HashSet::new();
-    let unseen = |e: &&Example<'_>| {
-        let print = print(e);
-        !seen.contains(&print) && fresh.insert(print)
-    };
-    let held: Vec<Example<'a>> = held.iter().filter(unseen).cloned().collect();
+    let features: Vec<&Features> = pairs.iter().map(|e| e.features).collect();
+    let (learned, held) = parted_at(&features);
     if learned.len() < LEARN_MIN || held.len() < HELD_MIN {
         return Err(format!(
             "there are {} pairs of answers to learn from and {} others, to other requests, to prove it on; {LEARN_MIN} and {HELD_MIN} are the least",
@@ -247,7 +263,8 @@ fn parted<'e, 'a>(
             held.len()
         ));
     }
-    Ok((learned.to_vec(), held))
+    let of = |places: Vec<usize>| places.into_iter().map(|at| pairs[at].clone()).collect();
+    Ok((of(learned), of(held)))
 }
 
 /// What callers have said of the weak arm's answers before the others were given. A key is heard only in what it says of some answers and not

@@ -1,15 +1,14 @@
 //! Learning by night, and putting in force what was learned, here or elsewhere. All of it is read and worked out on a thread that may wait, one
 //! look after the other, and never on the path of a request.
 
-use crate::classify::overlay::Overlay;
 use crate::error::Error;
 use crate::exchange::State;
 use crate::learn::overnight::Arms;
-use crate::learn::shelf::{self, InForce};
+use crate::learn::shelf::{self, InForce, MadeAbilities};
 use crate::ledger::store::Store;
 use crate::ledger::window::{Window, Zone};
 use crate::ledger::{now, now_ms};
-use crate::route::Learning;
+use crate::route::{LearnedFromOutcomes, Learning};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -38,7 +37,7 @@ pub(super) async fn keep_learning(state: Arc<State>, mut stop: watch::Receiver<b
 /// What is known of the shelf.
 #[derive(Default)]
 struct Known {
-    in_force: Option<InForce>,
+    in_force: Option<(InForce, Option<MadeAbilities>)>,
     /// The last night that was looked at.
     night: Option<i64>,
 }
@@ -67,12 +66,17 @@ impl Known {
 
     /// Puts in force what the shelf says.
     async fn take(&mut self, state: &State) -> Result<(), Error> {
-        let in_force = state.ledger.learning(shelf::in_force).await?;
-        if self.in_force.as_ref() == Some(&in_force) {
+        let read = |books: &mut dyn Store| {
+            Ok((shelf::in_force(books)?, shelf::abilities_in_force(books)?))
+        };
+        let (in_force, abilities) = state.ledger.learning(read).await?;
+        let now = Some((in_force, abilities));
+        if self.in_force == now {
             // A configuration that was read again meanwhile may have been made with another one.
             apply(state);
             return Ok(());
         }
+        let (in_force, abilities) = now.clone().unwrap_or_default();
         let overlay = match in_force.id {
             Some(id) => {
                 let read = move |books: &mut dyn Store| shelf::overlay(books, id);
@@ -86,8 +90,11 @@ impl Known {
                 "this flyball cannot read the overlay that was learned; the grader stands alone"
             );
         }
-        state.learned.store(overlay.map(Arc::new));
-        self.in_force = Some(in_force);
+        state.learned.store(Arc::new(LearnedFromOutcomes {
+            overlay: overlay.map(Arc::new),
+            corrections: abilities.map(|made| made.learned.corrections),
+        }));
+        self.in_force = now;
         apply(state);
         Ok(())
     }
@@ -96,27 +103,22 @@ impl Known {
 /// Puts what was learned into the policy, unless the operator's own fit stands there.
 fn apply(state: &State) {
     let learned = state.learned.load_full();
-    let policy = state.policy.load();
-    let same = |a: &Option<Arc<Overlay>>, b: &Option<Arc<Overlay>>| match (a, b) {
-        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
-        (None, None) => true,
-        _ => false,
-    };
-    let learns = policy.learning.as_ref().is_some_and(|l| !l.own_fit);
-    if !learns || same(&policy.overlay, &learned) {
-        return;
-    }
+    let mut changed = false;
     state.policy.rcu(|policy| {
         let mut other = (**policy).clone();
-        if other.learning.as_ref().is_some_and(|l| !l.own_fit) {
-            other.overlay.clone_from(&learned);
+        changed = other.go_by(&learned);
+        match changed {
+            true => Arc::new(other),
+            false => Arc::clone(policy),
         }
-        other
     });
-    tracing::info!(
-        overlay = learned.is_some(),
-        "the grader goes by what was learned from outcomes"
-    );
+    if changed {
+        tracing::info!(
+            overlay = learned.overlay.is_some(),
+            abilities = learned.corrections.is_some(),
+            "the grader and the abilities of models go by what was learned from outcomes"
+        );
+    }
 }
 
 /// Learns, if no other replica does so tonight.
@@ -128,13 +130,30 @@ async fn learn(state: &State, learning: &Learning, night: i64) {
     // Two looks: one that fails is made again, and what was claimed in the same look would then be taken for another replica's.
     let claim = move |books: &mut dyn Store| shelf::claim(books, night);
     let learned = move |books: &mut dyn Store| shelf::learn(books, arms.as_ref(), now_ms());
+    let known = state.policy.load().fleet.abilities();
+    let abilities = move |books: &mut dyn Store| shelf::learn_abilities(books, &known, now_ms());
     let tonight = async {
         match state.ledger.learning(claim).await? {
             true => state.ledger.learning(learned).await.map(Some),
             false => Ok(None),
         }
     };
-    match tonight.await {
+    let tonight = tonight.await;
+    if matches!(tonight, Ok(Some(_))) {
+        // After the overlay, by which they are learned.
+        match state.ledger.learning(abilities).await {
+            Ok(Ok(made)) => tracing::info!(
+                used = made.learned.used,
+                "abilities learned by night: {}",
+                made.learned.because
+            ),
+            Ok(Err(why)) => tracing::info!("no abilities were learned tonight: {why}"),
+            Err(error) => {
+                tracing::warn!(why = %error.detail, "no abilities could be learned tonight")
+            }
+        }
+    }
+    match tonight {
         Ok(Some(Ok(made))) => tracing::info!(
             id = made.id,
             used = made.used,

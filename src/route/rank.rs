@@ -27,7 +27,7 @@ pub(super) struct Weighed {
 }
 
 impl Weighed {
-    fn of(arm: Arm, job: &cost::Forecast<'_>, worth: &Worth) -> Weighed {
+    fn of(arm: Arm, job: &cost::Forecast<'_>, worth: &Worth<'_>) -> Weighed {
         Weighed {
             chance: worth.chance(&arm),
             expected: cost::expected(&arm, job),
@@ -68,7 +68,7 @@ pub(super) fn arms(
     wants: &Wants,
     eligible: &[Arc<Model>],
     job: &cost::Forecast<'_>,
-    worth: &Worth,
+    worth: &Worth<'_>,
 ) -> Vec<Weighed> {
     match rule.route.to {
         Target::Within(least, most) => {
@@ -101,7 +101,7 @@ pub(super) fn arms(
 }
 
 /// The arm that serves the user's turn already.
-pub(super) fn serving(arm: &Arm, job: &cost::Forecast<'_>, worth: &Worth) -> Weighed {
+pub(super) fn serving(arm: &Arm, job: &cost::Forecast<'_>, worth: &Worth<'_>) -> Weighed {
     Weighed {
         verdict: "serves this turn already",
         ..Weighed::of(arm.clone(), job, worth)
@@ -197,7 +197,7 @@ fn raised(
     all: Vec<Weighed>,
     models: &[&Arc<Model>],
     job: &cost::Forecast<'_>,
-    worth: &Worth,
+    worth: &Worth<'_>,
 ) -> Vec<Weighed> {
     let standing = &job.standing;
     let serving = standing.serving.map(|(model, effort, _)| (model, effort));
@@ -514,7 +514,7 @@ pub(super) fn ceiling(
 /// Keeps to what costs no more than the asked arm, which is one of the arms that may answer. Where what the rule wants would cost more,
 /// the asked arm is better than a smaller model.
 pub(super) fn hold_to_baseline(
-    (rule, wants, job, worth): (&Rule, &Wants, &cost::Forecast<'_>, &Worth),
+    (rule, wants, job, worth): (&Rule, &Wants, &cost::Forecast<'_>, &Worth<'_>),
     baseline: &Arm,
     ceiling: PicoUsd,
     ranked: &mut Vec<Weighed>,

@@ -6,15 +6,17 @@
 use crate::arm::{Effort, Objective};
 use crate::classify::{Difficulty, Task};
 use crate::fleet::Arm;
-use crate::fleet::ability::{Ability, Skill};
+use crate::fleet::ability::{Ability, CorrectedAbilities, Skill};
 
 /// One request, as far as the chance of a good answer depends on it.
 #[derive(Clone, Copy, Debug)]
-pub struct Worth {
+pub struct Worth<'l> {
     /// The logit with which the small model of the grade answers well.
     level: f64,
     /// How much of each skill counts.
     weights: [f64; Skill::ALL.len()],
+    /// What was learned of how able models are.
+    learned: Option<&'l CorrectedAbilities>,
 }
 
 /// How much an arm's ability counts for a kind of work, and how much easier (or harder) what people ask of it is than the questions of
@@ -42,10 +44,10 @@ const STUCK: f64 = 1.5;
 /// A grade is never surer than this, so that the logit stays finite.
 const SUREST: f64 = 0.995;
 
-impl Worth {
+impl<'l> Worth<'l> {
     /// Of a request with this grade. `stuck`: the conversation does not get on.
     #[must_use]
-    pub fn of(difficulty: &Difficulty, stuck: bool) -> Worth {
+    pub fn of(difficulty: &Difficulty, stuck: bool) -> Worth<'l> {
         let kind = kind(difficulty.task);
         let good = (1.0 - difficulty.difficulty).clamp(1.0 - SUREST, SUREST);
         let mut weights = [0.0; Skill::ALL.len()];
@@ -57,24 +59,47 @@ impl Worth {
         Worth {
             level: (good / (1.0 - good)).ln() + kind.easier - stuck,
             weights,
+            learned: None,
         }
+    }
+
+    /// The same by what was learned of models.
+    #[must_use]
+    pub fn by(self, learned: Option<&'l CorrectedAbilities>) -> Worth<'l> {
+        Worth { learned, ..self }
+    }
+
+    /// How much each skill counts, in the order of [`Skill::ALL`].
+    #[must_use]
+    pub fn weights(&self) -> [f64; Skill::ALL.len()] {
+        self.weights
     }
 
     /// The chance that this arm answers well, 0 to 1.
     #[must_use]
     pub fn chance(&self, arm: &Arm) -> f64 {
-        self.chance_of(&arm.model.ability, arm.effort_or(None))
+        let learned = self
+            .learned
+            .and_then(|learned| learned.named(&arm.model.name));
+        let ability = learned.unwrap_or(&arm.model.ability);
+        self.chance_of(ability, arm.effort_or(None))
     }
 
     /// The chance at this ability and effort.
     #[must_use]
     pub fn chance_of(&self, ability: &Ability, effort: Effort) -> f64 {
+        1.0 / (1.0 + (-self.logit_of(ability, effort)).exp())
+    }
+
+    /// The same as a logit.
+    #[must_use]
+    pub fn logit_of(&self, ability: &Ability, effort: Effort) -> f64 {
         let able = Skill::ALL.iter().zip(self.weights);
         let able: f64 = able
             .filter(|(_, weight)| *weight > 0.0)
             .map(|(skill, weight)| weight * ability.at(*skill, effort))
             .sum();
-        1.0 / (1.0 + (-(self.level + able)).exp())
+        self.level + able
     }
 }
 

@@ -7,7 +7,11 @@ use crate::client::{get, post};
 use crate::flyball::{Flyball, compatible};
 use crate::scripted::{Upstream, answer, chat};
 use crate::until::{until, until_asked};
-use flyball::ledger::judged::MeasuredAsk;
+use flyball::arm::Effort;
+use flyball::classify::kept::pack;
+use flyball::learn::outcome::measured;
+use flyball::learn::shelf::undo_abilities;
+use flyball::ledger::judged::{JudgedAnswer, JudgedBy, MeasuredAsk};
 use serde_json::{Value, json};
 use simulated::World;
 use tempfile::TempDir;
@@ -182,6 +186,78 @@ async fn an_operators_own_fit_wins_and_without_the_table_nothing_is_used() {
     };
     until_asked("the shelf is read", asked).await;
     assert!(!in_force(&flyball));
+}
+
+/// Proofs that a model has answered, all of them well.
+fn proofs(model: &str, count: i64) -> (Vec<JudgedAnswer>, Vec<MeasuredAsk>) {
+    let one = |at_ms: i64| {
+        // Names that nobody has heard of, so that no two requests are the same.
+        let parts = ["ba", "do", "ki", "lu", "me", "no", "pa", "ri"];
+        let digit =
+            |place: u32| parts[usize::try_from(at_ms / 8_i64.pow(place) % 8).expect("small")];
+        let name: String = (0..4).map(digit).collect();
+        let words = format!("Prove the theorem of {name} on finite groups.");
+        let request = format!("proof {at_ms}");
+        let ask = MeasuredAsk {
+            request: request.clone(),
+            at_ms,
+            features: pack(&measured(&words)),
+        };
+        let outcome = JudgedAnswer {
+            request,
+            model: model.to_owned(),
+            effort: Effort::None,
+            by: JudgedBy::Compare,
+            task: "maths".into(),
+            difficulty_milli: 500,
+            score_ppm: 1_000_000,
+            cost: None,
+            seen_ppm: 0,
+            at_ms,
+            key: None,
+        };
+        (outcome, ask)
+    };
+    (0..count).map(one).unzip()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_whose_answers_were_better_than_its_name_says_is_chosen_until_that_is_undone() {
+    let upstream = Upstream::start(answer(200, &chat(10, 5))).await;
+    let toml = format!(
+        "admin_token = \"file:token\"\n{}\n[learn]\n",
+        compatible(&upstream)
+    );
+    let flyball = Flyball::start_in(with_token(), &toml).await;
+    let proof = json!({"model": "auto", "messages": [{"role": "user", "content": "Prove that there are infinitely many primes of the form 4k + 3, and that their density is one half."}]}).to_string();
+    let chosen = async |flyball: &Flyball| {
+        let got = flyball.chat(&[], &proof).await;
+        got.header("x-flyball-model").map(str::to_owned)
+    };
+    assert_eq!(chosen(&flyball).await.as_deref(), Some("m-big"));
+    let (outcomes, asks) = proofs("m-small", 300);
+    let mut books = flyball.books();
+    books.keep_asks(&asks).expect("kept");
+    books.keep_outcomes(&outcomes).expect("kept");
+    let (status, made) = learns(&flyball, "run").await;
+    // There are no two arms to tell apart, so there is no overlay.
+    assert_eq!((status, &made["id"]), (200, &Value::Null), "{made}");
+    assert_eq!(made["abilities"]["used"], json!(true), "{made}");
+    assert_eq!(made["abilities"]["arms"][0]["arm"], json!("m-small@none"));
+    let learned = |flyball: &Flyball| flyball.running.state.policy.load().abilities.is_some();
+    until("it is in force", || learned(&flyball)).await;
+    flyball.running.reload().expect("reloaded");
+    assert_eq!(chosen(&flyball).await.as_deref(), Some("m-small"));
+    let flyball = Flyball::start_in(flyball.stop().await, &toml).await;
+    until("it is in force again", || learned(&flyball)).await;
+    assert_eq!(chosen(&flyball).await.as_deref(), Some("m-small"));
+    // The same outcomes prove nothing better than what they have made.
+    let (_, again) = learns(&flyball, "run").await;
+    assert_eq!(again["abilities"]["used"], json!(false), "{again}");
+    assert!(undo_abilities(flyball.books().as_mut()).expect("undone"));
+    assert!(!undo_abilities(flyball.books().as_mut()).expect("nothing is left"));
+    until("nothing is in force", || !learned(&flyball)).await;
+    assert_eq!(chosen(&flyball).await.as_deref(), Some("m-big"));
 }
 
 #[tokio::test]
