@@ -43,7 +43,7 @@ use crate::provider::Kind;
 use crate::reader::{Page, Table, suggest};
 use crate::response_cache::Settings as CacheSettings;
 use crate::route::policy::{self, Rule};
-use crate::route::{AfterFailure, CapWebhook, Webhook, Learning, Probing, Recovery, Shadowing};
+use crate::route::{AfterFailure, CapWebhook, Learning, Probing, Recovery, Shadowing, Webhook};
 use crate::server::address::Address;
 use crate::server::listener::Terms;
 use crate::server::proxied::Trusted;

@@ -24,7 +24,10 @@ pub(super) fn webhooks(reading: &Reading<'_>, top: &Table<'_>) -> Vec<Webhook> {
         if let Some(HookOf::Key(name)) = &whose {
             let place = format!("{}: webhook", table.place("key"));
             let name = name.clone();
-            reading.keys_named.borrow_mut().push(NamedKey { name, place });
+            reading
+                .keys_named
+                .borrow_mut()
+                .push(NamedKey { name, place });
         }
         for key in ["url", "secret"] {
             if !table.has(key) {
@@ -77,9 +80,8 @@ fn bytes(table: &Table<'_>, written: &SecretString) -> Option<SecretSlice<u8>> {
     let read = read.and_then(|text| STANDARD.decode(text).ok());
     let long = read.filter(|bytes| bytes.len() >= BYTES_MIN);
     if long.is_none() {
-        let text = format!(
-            "webhook: secret is not \"{BEGINS}\" and at least {BYTES_MIN} bytes in base64"
-        );
+        let text =
+            format!("webhook: secret is not \"{BEGINS}\" and at least {BYTES_MIN} bytes in base64");
         table.complain("secret", text, Some(HOW.to_owned()));
     }
     long.map(SecretSlice::from)

@@ -64,7 +64,9 @@ async fn look(state: &Arc<State>) -> Result<Duration, Error> {
         for row in &ended {
             let told = hook_of(state, &hooks, row.key).map(|_| now());
             let row = row.clone();
-            let noted = state.batches.with(move |store| store.note_ended(&row, told));
+            let noted = state
+                .batches
+                .with(move |store| store.note_ended(&row, told));
             noted.await?;
         }
         if ended.is_empty() {
@@ -97,7 +99,9 @@ fn hook_of<'w>(state: &State, all: &'w [Webhook], key: i64) -> Option<&'w Webhoo
 async fn tell(state: &Arc<State>, all: &[Webhook], due: DueHook) -> bool {
     let own = due.clone();
     let until = now() + TAKEN_FOR;
-    let taken = state.batches.with(move |store| store.take_hook(&own, until));
+    let taken = state
+        .batches
+        .with(move |store| store.take_hook(&own, until));
     match taken.await {
         Ok(true) => {}
         Ok(false) => return false,
@@ -119,10 +123,15 @@ async fn tell(state: &Arc<State>, all: &[Webhook], due: DueHook) -> bool {
     if !taken && again.is_none() {
         state.telemetry.webhook(HookPost::GivenUp);
         let request = &due.row.request;
-        tracing::error!(request, "a webhook has not taken that a request is over, and is not told of it again; its answer is kept");
+        tracing::error!(
+            request,
+            "a webhook has not taken that a request is over, and is not told of it again; its answer is kept"
+        );
     }
     let request = due.row.request.clone();
-    let noted = state.batches.with(move |store| store.note_hook(&request, again));
+    let noted = state
+        .batches
+        .with(move |store| store.note_hook(&request, again));
     if let Err(error) = noted.await {
         // It is told once more than it had to be.
         tracing::warn!(%error, "that a webhook was told cannot be noted");

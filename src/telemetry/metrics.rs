@@ -16,8 +16,8 @@ pub use caps::{CapFigures, CapMoney, CapRefusal};
 pub use who::KnownKey;
 
 use super::{
-    AttemptClosed, CacheFigures, CacheResult, Decided, HookPost, JobEnd, KINDS, KnownArm, KnownPrices,
-    SimulatedModels, TurnChange, kind_name,
+    AttemptClosed, CacheFigures, CacheResult, Decided, HookPost, JobEnd, KINDS, KnownArm,
+    KnownPrices, SimulatedModels, TurnChange, kind_name,
 };
 use crate::arm::Tier;
 use crate::batch::LineState;

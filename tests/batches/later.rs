@@ -271,8 +271,11 @@ async fn what_waits_goes_on_after_a_restart() {
 fn signed(head: &str, body: &str, secret: &[u8]) -> bool {
     use hmac::{Hmac, KeyInit, Mac};
     let of = |name: &str| {
-        let line = head.lines().find(|line| line.to_ascii_lowercase().starts_with(name));
-        line.and_then(|line| line.split_once(": ")).map(|(_, value)| value.trim().to_owned())
+        let line = head
+            .lines()
+            .find(|line| line.to_ascii_lowercase().starts_with(name));
+        line.and_then(|line| line.split_once(": "))
+            .map(|(_, value)| value.trim().to_owned())
     };
     let (Some(id), Some(at), Some(signature)) = (
         of("webhook-id"),
@@ -317,7 +320,11 @@ async fn a_signed_webhook_tells_of_it_until_it_is_heard_and_also_after_a_restart
         let told: Value = serde_json::from_str(&seen.body).expect("JSON");
         assert_eq!(told["type"], "request.completed");
         assert_eq!(told["data"]["id"], id);
-        assert!(!seen.body.contains("echo"), "the answer is fetched: {}", seen.body);
+        assert!(
+            !seen.body.contains("echo"),
+            "the answer is fetched: {}",
+            seen.body
+        );
         let of = seen.header("webhook-id");
         assert_eq!(of, Some(format!("msg_{id}")), "the same each time");
     }

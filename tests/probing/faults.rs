@@ -554,10 +554,20 @@ async fn whatever_fails_in_either_attempt_caps_hold_and_every_attempt_is_in_the_
         );
     }
     let mut bounds: BTreeMap<String, i64> = BTreeMap::new();
-    // What was void can have cost nothing.
+    // What was void can have cost nothing. An answer that stands is paid when another arm is asked for a comparison with it.
     for row in rows.iter().filter(|row| row["basis"] != "void") {
         let session = row["session"].as_str().expect("a session").to_owned();
-        *bounds.entry(session).or_default() += row["bound_pico_usd"].as_i64().expect("a bound");
+        let stands = matches!(row["outcome"].as_str(), Some("ok" | "length"));
+        let compared = stands
+            && rows
+                .iter()
+                .any(|other| other["escalated_from"] == row["attempt"]);
+        let most = if compared {
+            "cost_pico_usd"
+        } else {
+            "bound_pico_usd"
+        };
+        *bounds.entry(session).or_default() += row[most].as_i64().expect("an amount");
     }
     for number in (0..calls).filter(|number| is_frugal(*number)) {
         let both = bounds.get(&format!("case {number}")).copied().unwrap_or(0);

@@ -82,7 +82,9 @@ pub(in crate::exchange) async fn join(
     line: BatchLine<'_>,
 ) -> Result<Response<AnswerBody>, Unserved> {
     let (state, admission) = (exchange.state, exchange.admission);
-    check_room_for_texts(exchange).await.map_err(Unserved::error)?;
+    check_room_for_texts(exchange)
+        .await
+        .map_err(Unserved::error)?;
     let mut order = work.order_in_batch(arm, &line.told)?;
     let room = exchange.room(&mut *order, Duration::ZERO).await;
     let room = room.map_err(|full| exchange.no_room(full))?;
@@ -115,11 +117,7 @@ pub(in crate::exchange) async fn join(
     let mut answer = reply::json(StatusCode::ACCEPTED, body.to_string());
     let headers = answer.headers_mut();
     order.announce(headers);
-    returned::set(
-        headers,
-        "x-flyball-service-tier",
-        ServiceTier::Batch.name(),
-    );
+    returned::set(headers, "x-flyball-service-tier", ServiceTier::Batch.name());
     let applied = HeaderName::from_static("preference-applied");
     headers.insert(applied, HeaderValue::from_static("respond-async"));
     headers.insert(RETRY_AFTER, HeaderValue::from(COME_BACK));
@@ -222,7 +220,10 @@ impl Joining {
         let desk = &state.batches;
         let expires = now().saturating_add(seconds(self.deadline));
         let tokens = usize::try_from(room.tokens()).unwrap_or(usize::MAX);
-        let sizes = (row.out.len(), tokens.saturating_mul(super::admit::TOKEN_BYTES));
+        let sizes = (
+            row.out.len(),
+            tokens.saturating_mul(super::admit::TOKEN_BYTES),
+        );
         let mut pools = desk.pools.lock().await;
         for _ in 0..ATTEMPTS {
             pools.retain(|_, pool| now() < pool.until);
@@ -264,7 +265,8 @@ impl Joining {
             joined?;
             pools.remove(&self.whom);
         }
-        let why = "No batch takes this request now; ask again, or without \"prefer: respond-async\".";
+        let why =
+            "No batch takes this request now; ask again, or without \"prefer: respond-async\".";
         Err(Error::new(Kind::Overloaded, why))
     }
 

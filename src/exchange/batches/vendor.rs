@@ -167,9 +167,8 @@ impl Part<'_> {
                 continue;
             }
             let caller = super::seat::caller_of(self.state, self.batch.key_of(&line.doc));
-            let seat = caller.and_then(|caller| {
-                super::seat::Seat::of(self.state, self.batch, caller, line)
-            });
+            let seat = caller
+                .and_then(|caller| super::seat::Seat::of(self.state, self.batch, caller, line));
             let seat = match seat {
                 Ok(seat) => seat,
                 // Its key is gone, which keeps nobody else's line from going out.

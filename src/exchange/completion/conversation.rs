@@ -42,10 +42,7 @@ impl Completion<'_> {
     pub(super) fn standing<'s>(
         &self,
         turn: Option<&'s TurnSoFar>,
-        (warm, habit): (
-            &'s dyn Fn(&Arm) -> u64,
-            &'s dyn Fn(&Arm) -> Option<Habit>,
-        ),
+        (warm, habit): (&'s dyn Fn(&Arm) -> u64, &'s dyn Fn(&Arm) -> Option<Habit>),
         keeps: &'s dyn Fn() -> bool,
         late: &'s dyn Fn(&Arm) -> Option<Price>,
     ) -> Standing<'s> {

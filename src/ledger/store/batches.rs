@@ -209,11 +209,7 @@ impl Batches {
         self.database.write(statements).map_err(failed)
     }
 
-    pub(super) fn read(
-        &mut self,
-        sql: &'static str,
-        of: &[Cell],
-    ) -> Result<Vec<Vec<Cell>>, Error> {
+    pub(super) fn read(&mut self, sql: &'static str, of: &[Cell]) -> Result<Vec<Vec<Cell>>, Error> {
         self.database.read(sql, of).map_err(failed)
     }
 

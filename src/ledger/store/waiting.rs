@@ -217,7 +217,8 @@ impl Batches {
     /// # Errors
     /// The database fails.
     pub fn take_hook(&mut self, due: &DueHook, until: i64) -> Result<bool, Error> {
-        let sql = "UPDATE fb_waiting SET hook = $3, tries = tries + 1 WHERE request = $1 AND hook = $2";
+        let sql =
+            "UPDATE fb_waiting SET hook = $3, tries = tries + 1 WHERE request = $1 AND hook = $2";
         let row = vec![
             due.row.request.as_str().into(),
             due.since.into(),
