@@ -4,6 +4,7 @@
 //! Trusted are Mozilla's roots, which are built in, and this machine's, among which a company keeps a CA of its own. As everywhere,
 //! `SSL_CERT_FILE` and `SSL_CERT_DIR` name others in the place of the machine's. Certificates are always verified.
 
+pub mod client;
 pub mod server;
 
 use rustls::{ClientConfig, RootCertStore};

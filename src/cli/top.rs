@@ -6,8 +6,10 @@ mod told;
 mod view;
 mod words;
 
+use super::dial::{self, At};
 use super::{Common, reading, runtime};
 use crate::config::Needs;
+use crate::server::address::Address;
 use ask::Door;
 use clap::Args;
 use draw::{Canvas, Ink};
@@ -17,6 +19,7 @@ use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use secrecy::SecretString;
 use std::io::IsTerminal;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -26,9 +29,12 @@ use view::{Asks, Reach, View, Wish};
 
 #[derive(Args, Clone, Debug)]
 pub(super) struct TopArgs {
-    /// The admin listener to ask, e.g. http://127.0.0.1:8485 [default: admin_listen of the configuration]
+    /// The admin listener to ask, e.g. http://127.0.0.1:8485, https://HOST:8485 or unix:/run/flyball/admin.sock [default: admin_listen of the configuration]
     #[arg(long, env = "FLYBALL_ADMIN_URL", value_name = "URL")]
     admin_url: Option<String>,
+    /// A file, PEM, with the certificate that an https admin listener shows, or with the authority that has signed it [default: certificate under [tls] of the configuration; this machine's authorities are trusted besides]
+    #[arg(long, env = "FLYBALL_ADMIN_CA", value_name = "FILE")]
+    admin_ca: Option<String>,
     /// Where the admin token is, never the token itself: env:NAME or file:PATH [default: $FLYBALL_ADMIN_TOKEN, else admin_token of the configuration]
     #[arg(long, value_name = "REFERENCE")]
     admin_token: Option<String>,
@@ -85,32 +91,43 @@ fn door(common: &Common, args: &TopArgs) -> Result<Door, String> {
             .map(|t| SecretString::from(t.trim())),
     };
     if let Some(url) = &args.admin_url {
-        let url = url.trim_end_matches('/').to_owned();
-        if !url.starts_with("http://") {
-            return Err(format!(
-                "--admin-url: \"{url}\" is no address like http://127.0.0.1:8485"
-            ));
-        }
-        return Ok(Door { url, token: told });
+        let at = At::read(url, args.admin_ca.as_deref());
+        let at = at.map_err(|why| format!("--admin-url: {why}"))?;
+        return Ok(Door { at, token: told });
     }
     let config = reading(common, Needs::File)?;
-    let Some(mut at) = config.admin_listen.tcp().filter(|_| !config.tls_admin) else {
-        return Err(format!(
-            "the admin listener is at {}{}; name an address of plain HTTP with --admin-url",
-            config.admin_listen,
-            if config.tls_admin { ", with TLS" } else { "" }
-        ));
+    let at = match &config.admin_listen {
+        Address::Unix(path) => At::Unix(path.clone()),
+        Address::Tcp(address) => {
+            let at = from_here(*address).to_string();
+            match config.tls_admin {
+                false => At::Tcp(at),
+                true => {
+                    let shown = config.tls_certificate.as_ref();
+                    let shown = shown.map(|path| path.to_string_lossy().into_owned());
+                    At::Tls(
+                        at,
+                        dial::trust(args.admin_ca.as_deref().or(shown.as_deref()))?,
+                    )
+                }
+            }
+        }
     };
-    if at.ip().is_unspecified() {
-        at.set_ip(match at.is_ipv4() {
-            true => std::net::Ipv4Addr::LOCALHOST.into(),
-            false => std::net::Ipv6Addr::LOCALHOST.into(),
-        });
-    }
     Ok(Door {
-        url: format!("http://{at}"),
+        at,
         token: told.or(config.admin_token),
     })
+}
+
+/// The address by which this machine itself reaches a listener.
+fn from_here(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.is_ipv4() {
+            true => Ipv4Addr::LOCALHOST.into(),
+            false => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
 }
 
 fn secret(reference: &str) -> Result<SecretString, String> {

@@ -3,16 +3,30 @@
 use super::{Needs, Reading};
 use crate::reader::Table;
 use crate::tls::server::{Identity, Wrong};
+use std::path::PathBuf;
 
-/// The identity that the table names, nothing where there is no table, or where nobody serves; and whether the admin listener has it too.
-pub(super) fn tls(reading: &Reading<'_>, top: &Table<'_>) -> (Option<Identity>, bool) {
+/// What the table says.
+#[derive(Default)]
+pub(super) struct Front {
+    /// The identity; nothing where there is no table, or where nobody serves.
+    pub(super) identity: Option<Identity>,
+    /// The file of its certificate.
+    pub(super) certificate: Option<PathBuf>,
+    /// The admin listener has it too.
+    pub(super) admin: bool,
+}
+
+pub(super) fn tls(reading: &Reading<'_>, top: &Table<'_>) -> Front {
     let Some(table) = top.table("tls") else {
-        return (None, false);
+        return Front::default();
     };
-    let identity = identity(reading, &table);
-    let admin = table.flag("admin").unwrap_or(false);
+    let front = Front {
+        identity: identity(reading, &table),
+        certificate: table.text("certificate").map(|path| reading.path(path)),
+        admin: table.flag("admin").unwrap_or(false),
+    };
     table.finish();
-    (identity, admin)
+    front
 }
 
 fn identity(reading: &Reading<'_>, table: &Table<'_>) -> Option<Identity> {

@@ -287,3 +287,82 @@ fn mistakes_of_the_table_are_told_with_their_line() {
         assert!(!all.join("\n").contains("PRIVATE"), "{all:?}");
     }
 }
+
+/// What `flyball top --json` says, and whether it could.
+async fn top(dir: &TempDir, arguments: &[&str]) -> (bool, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_flyball"));
+    command.env_clear().env("HOME", dir.path());
+    command.current_dir(dir.path());
+    command.args(["top", "--json"]).args(arguments);
+    let work = move || crate::until::ran("the command ends", &mut command, "");
+    let out = crate::until::worked("flyball top", work).await;
+    let said = [out.stdout, out.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    (out.status.success(), said)
+}
+
+#[tokio::test]
+async fn top_asks_an_admin_listener_with_tls_and_believes_only_what_it_is_told_to() {
+    let upstream = Upstream::start(answer(200, &chat(10, 5))).await;
+    let dir = folder("front-a");
+    let toml = format!("{TLS}admin = true\n{}", compatible(&upstream));
+    let flyball = Flyball::start_in(dir, &toml).await;
+    let url = format!("https://{}", flyball.running.admin);
+    let asked = ["--admin-url", url.as_str()];
+    // The very certificate, although its name is another than the address.
+    let (ok, said) = top(
+        &flyball.dir,
+        &[&asked[..], &["--admin-ca", "cert.pem"]].concat(),
+    )
+    .await;
+    assert!(ok && said.contains("\"version\""), "{said}");
+    // Or the authority that has signed it; by itself this machine knows neither, and another authority is none.
+    let (ok, said) = top(
+        &flyball.dir,
+        &[&asked[..], &["--admin-ca", "ca.pem"]].concat(),
+    )
+    .await;
+    assert!(ok, "{said}");
+    let other = fixture("ca.pem").display().to_string();
+    for ca in [&["--admin-ca", other.as_str()][..], &[]] {
+        let (ok, said) = top(&flyball.dir, &[&asked[..], ca].concat()).await;
+        assert!(!ok && said.contains("--admin-ca names a file"), "{said}");
+    }
+    let plain = format!("http://{}", flyball.running.admin);
+    let (ok, said) = top(&flyball.dir, &["--admin-url", &plain]).await;
+    assert!(!ok && said.contains("nothing answers"), "{said}");
+    let (ok, said) = top(
+        &flyball.dir,
+        &[&asked[..], &["--admin-ca", "key.pem"]].concat(),
+    )
+    .await;
+    assert!(!ok && said.contains("holds no certificate"), "{said}");
+
+    // Of the configuration the address and the certificate are known.
+    let listen = format!("admin_listen = \"{}\"\n", flyball.running.admin);
+    let file = flyball.dir.path().join("own.toml");
+    std::fs::write(&file, format!("{listen}{toml}")).expect("a file");
+    let (ok, said) = top(&flyball.dir, &["--config", "own.toml"]).await;
+    assert!(ok && said.contains("\"version\""), "{said}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn top_asks_an_admin_listener_at_a_unix_socket() {
+    let upstream = Upstream::start(answer(200, &chat(10, 5))).await;
+    let dir = tempfile::tempdir().expect("a folder");
+    let socket = format!("unix:{}", dir.path().join("a").display());
+    let at = socket.clone();
+    let toml = compatible(&upstream);
+    let started = Flyball::try_start_with(dir, &toml, |overrides| {
+        overrides.admin_listen = Some(at);
+    });
+    let flyball = started.await.expect("it starts");
+    let (ok, said) = top(&flyball.dir, &["--admin-url", &socket]).await;
+    assert!(ok && said.contains("\"version\""), "{said}");
+    let file = flyball.dir.path().join("own.toml");
+    let toml = format!("admin_listen = \"{socket}\"\n{}", compatible(&upstream));
+    std::fs::write(&file, toml).expect("a file");
+    let (ok, said) = top(&flyball.dir, &["--config", "own.toml"]).await;
+    assert!(ok && said.contains("\"version\""), "{said}");
+}

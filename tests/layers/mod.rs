@@ -47,6 +47,7 @@ const LAYERS: [&[&str]; 5] = [
         "ledger::stopped",
         "ledger::judged",
         "ledger::pace",
+        "ledger::prune",
         "ledger::record",
         "ledger::replay",
         "ledger::report",
@@ -183,6 +184,7 @@ fn each_outside_door_has_one_keeper() {
             "rustls::",
             &[
                 "tls",
+                "tls::client",
                 "tls::server",
                 "upstream::pool",
                 "upstream::socket",

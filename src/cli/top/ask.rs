@@ -3,7 +3,7 @@
 use super::told::{Days, Heard, Unheard};
 use super::view::{Period, Wish};
 use super::words::zone;
-use crate::cli::client;
+use crate::cli::dial::At;
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan, ZonedDateTime};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -18,7 +18,7 @@ const ROWS: usize = 10_000;
 
 /// Where a flyball's admin listener is, and what opens it.
 pub(super) struct Door {
-    pub(super) url: String,
+    pub(super) at: At,
     pub(super) token: Option<SecretString>,
 }
 
@@ -51,12 +51,16 @@ fn token_needed(given: bool) -> Unheard {
 impl Door {
     async fn ask(&self, path: &str) -> Result<Value, Unheard> {
         let token = self.token.as_ref().map(ExposeSecret::expose_secret);
-        let asked = client::get(&self.url, path, token);
+        let asked = self.at.get(path, token);
         let answer = match tokio::time::timeout(PATIENCE, asked).await {
-            Ok(answer) => answer.map_err(|_| away(format!("nothing answers at {}", self.url)))?,
+            // Why TLS fails tells what to do; that nobody listens is all there is to say otherwise.
+            Ok(Err(why)) if why.contains("TLS") => return Err(away(why)),
+            Ok(answer) => {
+                answer.map_err(|_| away(format!("nothing answers at {}", self.at.shown())))?
+            }
             Err(_) => {
                 let seconds = PATIENCE.as_secs();
-                let why = format!("no answer within {seconds} s at {}", self.url);
+                let why = format!("no answer within {seconds} s at {}", self.at.shown());
                 return Err(away(why));
             }
         };
@@ -83,7 +87,7 @@ impl Door {
         if health["version"].is_null() {
             let why = format!(
                 "what answers at {} is no flyball's admin listener",
-                self.url
+                self.at.shown()
             );
             return Err(refused(why));
         }
