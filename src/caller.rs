@@ -17,6 +17,9 @@ use sha2::{Digest, Sha256};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+/// The code of a refusal because its session was stopped by hand.
+pub const SESSION_STOPPED: &str = "session_stopped";
+
 /// Whoever sent a request.
 #[derive(Clone, Debug)]
 pub struct Caller {
@@ -110,6 +113,8 @@ pub struct Callers {
     waiting: HashSet<i64>,
     /// Sessions that are stopped, each with the row of its key, or of every key.
     stopped: HashMap<String, Vec<Option<i64>>>,
+    /// The names of the keys that stand in the configuration.
+    configured: HashSet<String>,
 }
 
 impl Callers {
@@ -127,6 +132,7 @@ impl Callers {
             by_hash: keys.into_iter().map(|k| (k.hash, k)).collect(),
             waiting: HashSet::new(),
             stopped: HashMap::new(),
+            configured: HashSet::new(),
         }
     }
 
@@ -143,6 +149,26 @@ impl Callers {
             self.stopped.entry(session.clone()).or_default().push(*key);
         }
         self
+    }
+
+    /// The same, but the keys of these names stand in the configuration.
+    #[must_use]
+    pub fn configured(self, names: impl Iterator<Item = String>) -> Callers {
+        let configured = names.collect();
+        Callers { configured, ..self }
+    }
+
+    /// Whether the key of this name stands in the configuration, so that it is changed there and nowhere else.
+    #[must_use]
+    pub fn is_configured(&self, name: &str) -> bool {
+        self.configured.contains(name)
+    }
+
+    /// The key of this row as it is answered: one of the configuration with its own hash.
+    #[must_use]
+    pub fn key_of_row(&self, row: i64) -> Option<&Key> {
+        let mut keys = self.by_hash.values();
+        keys.find(|key| key.id == row).map(Arc::as_ref)
     }
 
     /// Whether requests of a session are refused.
@@ -164,7 +190,7 @@ impl Callers {
         }
         let public = "This session was stopped by whoever runs this flyball. Go on in another one.";
         Err(Error::new(Kind::Forbidden, public)
-            .code("session_stopped")
+            .code(SESSION_STOPPED)
             .retry(Retry::Never))
     }
 

@@ -10,6 +10,7 @@ mod client;
 mod compare;
 mod csv;
 mod demo;
+mod dial;
 mod focus;
 mod grader;
 mod house;
@@ -28,7 +29,7 @@ mod top;
 use crate::config::{Config, Needs, Overrides};
 use crate::ledger::audit::Deed;
 use crate::ledger::now_ms;
-use crate::ledger::store::Store;
+use crate::ledger::store::{Key, Store};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use serde_json::Value;
@@ -338,6 +339,14 @@ fn books_at(common: &Common) -> Result<crate::ledger::Settings, String> {
     match (&common.data_dir, &common.config) {
         (Some(dir), None) => Ok(crate::ledger::Settings::embedded(dir)),
         _ => for_books(common).map(|c| crate::process::settings_of(&c)),
+    }
+}
+
+/// The keys that stand in the configuration. With `--data-dir` alone none is read.
+fn configured_at(common: &Common) -> Result<Vec<Key>, String> {
+    match (&common.data_dir, &common.config) {
+        (Some(_), None) => Ok(Vec::new()),
+        _ => for_books(common).map(|config| config.keys),
     }
 }
 

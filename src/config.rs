@@ -8,6 +8,7 @@ pub mod discover;
 pub mod draft;
 mod end_users;
 mod guard;
+pub mod keys;
 pub mod learn;
 pub mod names;
 mod otlp;
@@ -33,6 +34,7 @@ use crate::batch::Settings as BatchSettings;
 use crate::caller::EndUsers;
 use crate::classify::runaway::Guard;
 use crate::fleet::{Arm, Fleet};
+use crate::ledger::store::Key;
 use crate::ledger::tree::Shared;
 use crate::ledger::window::Zone;
 use crate::limits::Limits;
@@ -160,6 +162,8 @@ pub struct Config {
     pub batch: BatchSettings,
     /// The caps.
     pub caps: Shared,
+    /// The virtual keys that stand here, by the hash of their secret; they have no row of the ledger yet.
+    pub keys: Vec<Key>,
     /// The teams, each with its organisation (or nothing).
     pub teams: BTreeMap<String, String>,
     /// When a conversation is stopped that runs away.
@@ -172,6 +176,8 @@ pub struct Config {
     pub otlp: Option<Export>,
     /// What clients are shown; they speak plain HTTP where it is nothing.
     pub tls: Option<Identity>,
+    /// The file of its certificate.
+    pub tls_certificate: Option<PathBuf>,
     /// Those of the admin listener are shown it too.
     pub tls_admin: bool,
     /// Where the operator is told of caps that fill up.
@@ -463,7 +469,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
     let providers: Option<Vec<String>> =
         fleet.map(|fleet| fleet.providers.iter().map(|p| p.name.clone()).collect());
     let otlp = otlp::otlp(reading, top, providers.as_deref());
-    let (tls, tls_admin) = tls::tls(reading, top);
+    let front = tls::tls(reading, top);
     let baseline = baseline(top, fleet);
     let aliases = aliases(top, fleet);
     let probing = probing(top, fleet);
@@ -485,6 +491,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
         each_key: caps::of_each_key(reading, top, &zone, known.as_ref()),
         notify_percent: caps::notify_percent(top).unwrap_or_default(),
     };
+    let keys = keys::keys(reading, top, &zone, known.as_ref());
     if let Some(known) = &known {
         doubt_patterns(reading, top, known, &intercept, &rules);
     }
@@ -524,13 +531,15 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
         batch,
         response_cache,
         caps,
+        keys,
         teams,
         guard,
         end_users,
         cap_wait,
         otlp,
-        tls,
-        tls_admin,
+        tls: front.identity,
+        tls_certificate: front.certificate,
+        tls_admin: front.admin,
         cap_webhook,
         webhooks,
         lease_permille,

@@ -23,7 +23,7 @@ use crate::fleet;
 use crate::ledger::books::Owner;
 use crate::ledger::stopped::StoppedSession;
 use crate::ledger::store::Key;
-use crate::ledger::{Address, Ledger, Settings, books, now};
+use crate::ledger::{Address, Ledger, Settings, books, keyring, now, now_ms};
 use crate::provider::simulated::EMBEDDER;
 use crate::response_cache::ResponseCache;
 use crate::route::Policy;
@@ -151,7 +151,8 @@ pub async fn start_on(
     let settings = fixed.settings.clone();
     let patience = follows.then(|| config.limits.grace + TAKES_OVER);
     let owner = handover::take(&settings, &mut doors, patience).await?;
-    let (ledger, (key_list, stopped)) = open_books(owner, settings.clone()).await?;
+    let configured = config.keys.clone();
+    let (ledger, (key_list, stopped)) = open_books(owner, settings.clone(), configured).await?;
     check_exposure(&config, key_list.is_empty())?;
     let [traffic, admin_listener] = doors.open()?;
     warn(&config, &key_list);
@@ -196,7 +197,7 @@ pub async fn start_on(
     publish_known(&state);
     let keys = Arc::new(Keys::new(
         state.clone(),
-        config.caps.clone(),
+        (config.caps.clone(), config.keys.clone()),
         (key_list, stopped),
     ));
     keys.settle()
@@ -359,10 +360,14 @@ pub fn settings_of(config: &Config) -> Settings {
 async fn open_books(
     owner: Owner,
     settings: Settings,
+    configured: Vec<Key>,
 ) -> Result<(Arc<Ledger>, (Vec<Key>, Vec<StoppedSession>)), Error> {
     let work = move || {
         let ledger = Ledger::open_as(owner, settings.clone())?;
         let mut books = books::open(&settings)?;
+        for act in keyring::configuring(&books.keys()?, &configured) {
+            books.act(keys::CONFIGURATION, now_ms(), &act)?;
+        }
         let (keys, stopped) = (books.keys()?, books.stopped()?);
         Ok((ledger, (keys, stopped)))
     };
@@ -579,7 +584,7 @@ impl Reloader {
         policy.go_by(&self.state.learned.load_full());
         self.state.policy.store(Arc::new(policy));
         publish_known(&self.state);
-        self.keys.take_shared(config.caps);
+        self.keys.take_shared(config.caps, config.keys);
         self.follower.wake();
     }
 }

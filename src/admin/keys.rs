@@ -152,12 +152,20 @@ async fn list(admin: &Admin, name: &str) -> Response<AnswerBody> {
         Ok(found) => found,
         Err(why) => return no_books(&why),
     };
+    let callers = admin.state.callers.load();
+    let told = |key: &Key| {
+        // Of a key of the configuration the ledger does not know whether it works.
+        let answered = callers.key_of_row(key.id).unwrap_or(key);
+        let mut told = keyring::told(key, &sums, now());
+        told["state"] = json!(keyring::state(answered, now()));
+        told["configured"] = json!(callers.is_configured(&key.name));
+        told
+    };
     if name.is_empty() {
-        let all = keys.iter().map(|key| keyring::told(key, &sums, now()));
-        return json_answer(&json!({"keys": all.collect::<Vec<_>>()}));
+        return json_answer(&json!({"keys": keys.iter().map(told).collect::<Vec<_>>()}));
     }
     match keys.iter().find(|key| key.name == name) {
-        Some(key) => json_answer(&keyring::told(key, &sums, now())),
+        Some(key) => json_answer(&told(key)),
         None => say(
             StatusCode::NOT_FOUND,
             "there is no such key; GET /admin/v1/keys shows them",
@@ -176,8 +184,13 @@ async fn done(
     let change = match &act {
         KeyAct::Create(key) => KeyChange::all_of(key),
         KeyAct::Change { change, .. } => (**change).clone(),
-        KeyAct::Rotate { .. } | KeyAct::Revoke { .. } => KeyChange::default(),
+        KeyAct::Configure(_) | KeyAct::Rotate { .. } | KeyAct::Revoke { .. } => {
+            KeyChange::default()
+        }
     };
+    if admin.state.callers.load().is_configured(act.name()) {
+        return say(StatusCode::CONFLICT, &keyring::in_configuration(act.name()));
+    }
     let doubts = {
         let policy = admin.state.policy.load();
         Known::by(&policy, admin.found).doubts_about(&change)

@@ -1,18 +1,19 @@
 //! `flyball key`: virtual keys. A secret is shown once, when it is made, and kept nowhere.
 
-use super::{Common, books_at, reading, who};
+use super::{Common, books_at, configured_at, reading, who};
 use crate::caller::hash;
-use crate::config::Needs;
 use crate::config::draft::{self, Draft};
 use crate::config::names::Known;
+use crate::config::{self, Needs};
 use crate::ledger::cap::Cap;
 use crate::ledger::keyring::{self, KeyAct, KeyChange};
-use crate::ledger::store::Store;
+use crate::ledger::store::{Key, Store};
 use crate::ledger::window::Window;
 use crate::ledger::{books, now, now_ms};
 use crate::money::PicoUsd;
 use clap::{Args, Subcommand};
 use serde_json::json;
+use std::io::Read;
 
 #[derive(Subcommand, Debug)]
 pub(super) enum KeyCommand {
@@ -21,6 +22,21 @@ pub(super) enum KeyCommand {
         after_help = "Example:\n  flyball key create app --team red --cap 5usd/day --cap \"60requests/minute model=gpt-*\" --models \"gpt-*,claude-*\""
     )]
     Create(Box<CreateArgs>),
+    /// Print the hash of a secret, and the [[key]] to write into flyball.toml
+    #[command(
+        after_help = "The secret is read from standard input, so that it stands in no list of processes and no shell's history; --new makes one and prints it.\n\nExamples:\n  flyball key hash --new --name app\n  pass show flyball/app | flyball key hash --name app"
+    )]
+    Hash {
+        /// The key's name in the lines to write
+        #[arg(long, default_value = "app")]
+        name: String,
+        /// Make a new secret and print it: this is the only time that it can be seen
+        #[arg(long)]
+        new: bool,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// List the keys, with what each has spent
     #[command(after_help = "Example:\n  flyball key list --json")]
     List {
@@ -135,9 +151,11 @@ pub(super) fn run(common: &Common, command: &KeyCommand) -> Result<(), String> {
     match command {
         KeyCommand::Create(args) => create(common, args),
         KeyCommand::Set(args) => set(common, args),
+        KeyCommand::Hash { name, new, json } => hashed(name, *new, *json),
         KeyCommand::List { json } => {
+            let configured = configured_at(common)?;
             let mut books = books::make(&books_at(common)?).map_err(|e| e.detail)?;
-            list(books.as_mut(), *json)
+            list(books.as_mut(), &configured, *json)
         }
         KeyCommand::Rotate { name, grace, json } => {
             let secret = draft::new_secret()?;
@@ -159,7 +177,58 @@ pub(super) fn run(common: &Common, command: &KeyCommand) -> Result<(), String> {
     }
 }
 
+/// The shortest secret that is taken, in bytes: SHA-256 is fast, so what can be guessed can be found from its hash.
+const SECRET_MIN: usize = 20;
+/// The longest, as long as a header may be.
+const SECRET_MAX: usize = 4_096;
+
+/// Prints the hash of a secret from standard input, or of a new one, and what to write.
+fn hashed(name: &str, new: bool, as_json: bool) -> Result<(), String> {
+    let secret = match new {
+        true => draft::new_secret()?,
+        false => secret_from(&mut std::io::stdin().lock())?,
+    };
+    let hash = config::keys::hash_text(&hash(secret.as_bytes()));
+    let shown = new.then_some(&secret);
+    if as_json {
+        println!("{}", json!({"name": name, "hash": hash, "key": shown}));
+        return Ok(());
+    }
+    if let Some(secret) = shown {
+        println!("{secret}");
+        eprintln!(
+            "This is the secret; it is not kept and cannot be shown again. Into flyball.toml:"
+        );
+    }
+    println!("[[key]]\nname = {name:?}\nhash = \"{hash}\"");
+    Ok(())
+}
+
+/// A secret from a file or a terminal, without the line's end.
+fn secret_from(input: &mut impl Read) -> Result<String, String> {
+    let mut text = String::new();
+    let most = u64::try_from(SECRET_MAX + 2).unwrap_or(u64::MAX);
+    let read = input.take(most).read_to_string(&mut text);
+    read.map_err(|e| format!("standard input cannot be read: {e}"))?;
+    let secret = text.trim_end_matches(['\r', '\n']);
+    if secret.is_empty() {
+        return Err("there is no secret on standard input; --new makes one".into());
+    }
+    if !(SECRET_MIN..=SECRET_MAX).contains(&secret.len())
+        || !secret.bytes().all(|byte| byte.is_ascii_graphic())
+    {
+        return Err(format!(
+            "a secret is {SECRET_MIN} to {SECRET_MAX} visible ASCII characters without spaces, on one line: from the hash of a shorter one it could be guessed; --new makes one"
+        ));
+    }
+    Ok(secret.to_owned())
+}
+
 fn done(common: &Common, act: &KeyAct) -> Result<(), String> {
+    let configured = configured_at(common)?;
+    if configured.iter().any(|key| key.name == act.name()) {
+        return Err(keyring::in_configuration(act.name()));
+    }
     let mut books = books::make(&books_at(common)?).map_err(|e| e.detail)?;
     books
         .act(&who(), now_ms(), act)
@@ -291,8 +360,9 @@ fn caps(args: &CreateArgs) -> Result<Vec<String>, String> {
     Ok(plain.chain(args.cap.iter().cloned()).collect())
 }
 
-fn list(books: &mut dyn Store, as_json: bool) -> Result<(), String> {
+fn list(books: &mut dyn Store, configured: &[Key], as_json: bool) -> Result<(), String> {
     let all = books.keys().map_err(|e| e.detail)?;
+    let all = keyring::with_configured(all, configured);
     let sums = books.sums().map_err(|e| e.detail)?;
     let columns = [
         "key", "state", "team", "day", "month", "total", "caps", "models",
@@ -300,7 +370,9 @@ fn list(books: &mut dyn Store, as_json: bool) -> Result<(), String> {
     let mut table = super::shown::table(&columns);
     for key in &all {
         if as_json {
-            println!("{}", keyring::told(key, &sums, now()));
+            let mut told = keyring::told(key, &sums, now());
+            told["configured"] = json!(configured.iter().any(|own| own.name == key.name));
+            println!("{told}");
             continue;
         }
         let usd = |window| {

@@ -1,4 +1,5 @@
-//! A virtual key as an operator describes it, on the command line or over the admin API: read and checked here, once for both.
+//! A virtual key as an operator describes it, on the command line, over the admin API or in the configuration: read and checked here,
+//! once for all of them.
 
 use super::caps::read_cap;
 use crate::caller::hash;
@@ -81,12 +82,21 @@ impl Draft {
         if !is_name(&self.name) {
             return Err("a key's name is 1 to 64 visible characters".into());
         }
-        let change = self.change(zone)?;
         let secret = new_secret()?;
-        let key = Key {
+        let key = self.with_hash(zone, hash(secret.as_bytes()))?;
+        let created = now;
+        Ok((Key { created, ..key }, secret))
+    }
+
+    /// A key whose secret has this SHA-256, made nobody knows when.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong.
+    pub fn with_hash(&self, zone: &Zone, hash: [u8; 32]) -> Result<Key, String> {
+        let change = self.change(zone)?;
+        Ok(Key {
             name: self.name.clone(),
-            hash: hash(secret.as_bytes()),
-            created: now,
+            hash,
             expires: change.expires.flatten(),
             paused: change.paused.unwrap_or_default(),
             private: change.private.unwrap_or_default(),
@@ -96,8 +106,7 @@ impl Draft {
             tags: change.tags.unwrap_or_default(),
             required_tags: change.required_tags.unwrap_or_default(),
             ..Key::default()
-        };
-        Ok((key, secret))
+        })
     }
 }
 
@@ -117,7 +126,7 @@ pub fn new_secret() -> Result<String, String> {
     Ok(secret)
 }
 
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     !text.is_empty() && text.len() <= NAME_BYTES_MAX && text.chars().all(|c| !c.is_control())
 }
 

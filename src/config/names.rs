@@ -268,7 +268,7 @@ impl Config {
     pub fn doubts_about_keys(&self, keys: &[Key]) -> Vec<String> {
         let mut doubts = Vec::new();
         for NamedKey { name, place } in &self.keys_named {
-            if keys.iter().all(|k| k.name != *name) {
+            if keys.iter().chain(&self.keys).all(|k| k.name != *name) {
                 let names = keys.iter().map(|k| k.name.as_str());
                 let near = suggest(name, names).unwrap_or_else(|| {
                     format!("it counts for nobody until `flyball key create {name}` makes it")
@@ -277,7 +277,8 @@ impl Config {
             }
         }
         for NamedTag { tag, place } in &self.tags_named {
-            if !keys.iter().any(|key| may_bear(key, tag)) {
+            let mut keys = keys.iter().chain(&self.keys);
+            if !keys.any(|key| may_bear(key, tag)) {
                 let (name, value) = tag;
                 doubts.push(format!(
                     "{place}: no key bears or demands the tag {name}={value}, so this cap counts nothing; make one with `flyball key create NAME --tags {name}={value}`"

@@ -917,3 +917,87 @@ fn the_simulated_address_reaches_fleet_and_baseline() {
     let Arm { model, .. } = config.baseline.expect("a baseline");
     assert_eq!(model.provider.base_url, "http://127.0.0.1:5");
 }
+
+#[test]
+fn a_key_of_the_configuration_is_read_and_what_is_wrong_with_one_is_told_with_its_line() {
+    let digits = "ab".repeat(32);
+    let hash = format!("hash = \"sha256:{digits}\"");
+    let all = format!(
+        "{OPENAI}[[team]]\nname = \"red\"\n[[key]]\nname = \"app\"\n{hash}\nteam = \"red\"\ncaps = [\"5usd/day\"]\nmodels = [\"gpt-*\"]\nprivate = true\ntags = [\"a=b\"]\nrequired_tags = [\"env=dev|test\"]\nexpires = \"2030-01-01\"\npaused = true\n"
+    );
+    let key = good(&all).keys.remove(0);
+    assert_eq!((key.name.as_str(), key.hash), ("app", [0xab; 32]));
+    assert_eq!(
+        (key.team.as_str(), key.caps[0].text()),
+        ("red", "5usd/day".to_owned())
+    );
+    assert_eq!(key.expires, Some(1_893_456_000));
+    assert!(key.private && key.paused && key.models == ["gpt-*"] && key.tags.len() == 1);
+    assert_eq!(key.required_tags[0].1, ["dev", "test"]);
+    for (what, says) in [
+        (format!("{hash}\n"), "name"),
+        ("name = \"app\"\n".to_owned(), "hash"),
+        (
+            format!("name = \"app\"\nhash = \"{digits}\"\n"),
+            "does not begin with \"sha256:\"",
+        ),
+        (
+            "name = \"app\"\nhash = \"sha256:abc\"\n".to_owned(),
+            "64 hexadecimal digits",
+        ),
+        (
+            format!("name = \"app\"\nhash = \"sha256:{}\"\n", "xy".repeat(32)),
+            "64 hexadecimal digits",
+        ),
+        (
+            format!("name = \"app\"\nhash = \"sha256:{}\"\n", "00".repeat(32)),
+            "64 hexadecimal digits",
+        ),
+        (
+            format!("name = \"app\"\nhash = \"fb_{digits}\"\n"),
+            "a key's secret and not its hash",
+        ),
+        (
+            format!("name = \"app\"\n{hash}\nexpires = \"soon\"\n"),
+            "neither a date nor a time",
+        ),
+        (
+            format!("name = \"app\"\n{hash}\ncaps = [\"5usd\"]\n"),
+            "key \"app\"",
+        ),
+        (
+            format!("name = \"app\"\n{hash}\ntags = [\"a\"]\n"),
+            "is not k=v",
+        ),
+        (
+            format!("name = \"app\"\n{hash}\nmodels = [\"gtp-6-luna\"]\n"),
+            "unknown model",
+        ),
+        (
+            format!("name = \"app\"\n{hash}\nsecret = \"x\"\n"),
+            "secret",
+        ),
+        (
+            format!(
+                "name = \"app\"\n{hash}\n[[key]]\nname = \"app\"\nhash = \"sha256:{}\"\n",
+                "cd".repeat(32)
+            ),
+            "named \"app\" already",
+        ),
+        (
+            format!("name = \"app\"\n{hash}\n[[key]]\nname = \"bot\"\n{hash}\n"),
+            "has the same hash",
+        ),
+    ] {
+        let told = bad(&format!("{OPENAI}[[key]]\n{what}"));
+        assert_eq!(told.len(), 1, "{what}: {told:?}");
+        assert!(
+            told[0].starts_with("flyball.toml:") && told[0].contains(says),
+            "{what}: {told:?}"
+        );
+        assert!(
+            !told[0].contains(&digits),
+            "a secret is not repeated: {told:?}"
+        );
+    }
+}

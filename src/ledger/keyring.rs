@@ -6,6 +6,7 @@ use super::record::Sum;
 use super::window::Window;
 use crate::money::PicoUsd;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 /// Secrets from before rotations that a key may have; of more, those that end first are forgotten.
 pub const OLD_MAX: usize = 32;
@@ -43,11 +44,58 @@ pub struct Key {
     pub required_tags: Vec<(String, Vec<String>)>,
 }
 
+/// In the place of the hash of a secret, in the row of a key whose hash stands in the configuration: so many zeros, and a mark of the
+/// key's name. Nobody knows a secret with such a SHA-256, so where the configuration does not name the key, nothing opens it.
+const STAND_IN_ZEROS: usize = 16;
+
+/// What stands in the ledger for the hash of a key of the configuration.
+#[must_use]
+pub fn stand_in(name: &str) -> [u8; 32] {
+    let mut bytes: [u8; 32] = Sha256::digest(name.as_bytes()).into();
+    bytes[..STAND_IN_ZEROS].fill(0);
+    bytes
+}
+
+/// This is no hash of a secret: the key's own stands in the configuration.
+#[must_use]
+pub fn is_stand_in(hash: &[u8; 32]) -> bool {
+    hash[..STAND_IN_ZEROS].iter().all(|byte| *byte == 0)
+}
+
+/// The keys of the ledger, those of the configuration with the hash that stands there. One that the configuration names no more keeps
+/// its stand-in, which nothing opens.
+#[must_use]
+pub fn with_configured(mut keys: Vec<Key>, configured: &[Key]) -> Vec<Key> {
+    for key in &mut keys {
+        let own = configured.iter().find(|own| own.name == key.name);
+        if let Some(own) = own.filter(|_| is_stand_in(&key.hash) && !key.revoked) {
+            key.hash = own.hash;
+        }
+    }
+    keys
+}
+
+/// What has to be done so that the ledger has these keys of the configuration, as they stand there.
+#[must_use]
+pub fn configuring(keys: &[Key], configured: &[Key]) -> Vec<KeyAct> {
+    let acts = configured
+        .iter()
+        .map(|own| KeyAct::Configure(Box::new(own.clone())));
+    let wanted = |act: &KeyAct| {
+        let acted = act.applied(keys);
+        acted.is_ok_and(|Acted { before, after }| before.as_ref() != Some(&after))
+    };
+    acts.filter(wanted).collect()
+}
+
 /// What is to be done with a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyAct {
     /// A new one. Made again under the name of one that was revoked, it goes on in the books of that one.
     Create(Box<Key>),
+    /// One of the configuration, as it stands there: made, or changed, or taken over from the ledger with its books. Its hash is that of
+    /// its secret; the ledger gets a stand-in.
+    Configure(Box<Key>),
     /// Another team, other caps and so on; what is not named stays.
     Change {
         /// Its name.
@@ -145,6 +193,7 @@ impl KeyAct {
     pub fn what(&self) -> &'static str {
         match self {
             KeyAct::Create(_) => "key created",
+            KeyAct::Configure(_) => "key configured",
             KeyAct::Change { change, .. } => match change.paused {
                 Some(true) => "key paused",
                 Some(false) => "key resumed",
@@ -159,7 +208,7 @@ impl KeyAct {
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
-            KeyAct::Create(key) => &key.name,
+            KeyAct::Create(key) | KeyAct::Configure(key) => &key.name,
             KeyAct::Change { name, .. } | KeyAct::Rotate { name, .. } | KeyAct::Revoke { name } => {
                 name
             }
@@ -182,13 +231,19 @@ impl KeyAct {
     /// What becomes of these keys.
     ///
     /// # Errors
-    /// There is no such key, or one of this name already.
+    /// There is no such key, or one of this name already, or it is one of the configuration, which nothing else changes.
     pub fn applied(&self, keys: &[Key]) -> Result<Acted, String> {
         let works = |name: &str| keys.iter().find(|key| key.name == name && !key.revoked);
-        let known = |name: &str| {
-            works(name).cloned().ok_or_else(|| {
-                format!("there is no key named \"{name}\"; `flyball key list` shows them")
-            })
+        let known = |name: &str| match works(name) {
+            Some(key) if is_stand_in(&key.hash) => Err(in_configuration(name)),
+            Some(key) => Ok(key.clone()),
+            None => Err(format!(
+                "there is no key named \"{name}\"; `flyball key list` shows them"
+            )),
+        };
+        let revoked = |name: &str| {
+            let mut all = keys.iter().rev();
+            all.find(|key| key.revoked && key.name == revoked_name(name, key.id))
         };
         let changed = |before: Key, after: Key| {
             Ok(Acted {
@@ -198,29 +253,24 @@ impl KeyAct {
         };
         match self {
             KeyAct::Create(new) => {
-                if works(&new.name).is_some() {
+                // One that the configuration has named once and names no more goes on in its books, as a revoked one does.
+                let left = works(&new.name).filter(|key| is_stand_in(&key.hash));
+                if left.is_none() && works(&new.name).is_some() {
                     return Err(format!(
                         "there is a key named \"{}\" already; choose another name, or revoke it first",
                         new.name
                     ));
                 }
-                let again = keys
-                    .iter()
-                    .rev()
-                    .find(|key| key.revoked && key.name == revoked_name(&new.name, key.id));
-                let id = again.map_or(0, |key| key.id);
-                let caps = new.caps.iter().map(|cap| cap.clone().for_key(id));
-                let after = Key {
-                    id,
-                    old: Vec::new(),
-                    revoked: false,
-                    caps: caps.collect(),
-                    ..(**new).clone()
+                Ok(new.going_on(left.or_else(|| revoked(&new.name))))
+            }
+            KeyAct::Configure(own) => {
+                let before = works(&own.name).or_else(|| revoked(&own.name));
+                let stands = Key {
+                    hash: stand_in(&own.name),
+                    created: before.map_or(own.created, |key| key.created),
+                    ..(**own).clone()
                 };
-                Ok(Acted {
-                    before: again.cloned(),
-                    after,
-                })
+                Ok(stands.going_on(before))
             }
             KeyAct::Change { name, change } => {
                 let before = known(name)?;
@@ -248,7 +298,10 @@ impl KeyAct {
                 changed(before, after)
             }
             KeyAct::Revoke { name } => {
-                let before = known(name)?;
+                let before = match works(name) {
+                    Some(left) if is_stand_in(&left.hash) => left.clone(),
+                    _ => known(name)?,
+                };
                 let after = Key {
                     revoked: true,
                     name: revoked_name(name, before.id),
@@ -258,6 +311,33 @@ impl KeyAct {
             }
         }
     }
+}
+
+impl Key {
+    /// This key in the row, and so in the books, of one of before, or in a row of its own.
+    fn going_on(&self, before: Option<&Key>) -> Acted {
+        let id = before.map_or(0, |key| key.id);
+        let caps = self.caps.iter().map(|cap| cap.clone().for_key(id));
+        let after = Key {
+            id,
+            old: Vec::new(),
+            revoked: false,
+            caps: caps.collect(),
+            ..self.clone()
+        };
+        Acted {
+            before: before.cloned(),
+            after,
+        }
+    }
+}
+
+/// Why a key of the configuration cannot be changed elsewhere.
+#[must_use]
+pub fn in_configuration(name: &str) -> String {
+    format!(
+        "the key \"{name}\" is a [[key]] of the configuration (flyball.toml): change it or take it out there; a running flyball reads it again by itself"
+    )
 }
 
 /// The name of a key that was revoked, which leaves its own free.
@@ -280,11 +360,14 @@ fn described(key: &Key) -> Value {
     })
 }
 
-/// Whether it works: `works`, `paused`, `expired` or `revoked`. `now` is in seconds since 1970.
+/// Whether it works: `works`, `paused`, `expired`, `revoked`, or `not configured` for one that the configuration has named once and names
+/// no more. `now` is in seconds since 1970.
 #[must_use]
 pub fn state(key: &Key, now: i64) -> &'static str {
     if key.revoked {
         "revoked"
+    } else if is_stand_in(&key.hash) {
+        "not configured"
     } else if key.paused {
         "paused"
     } else if key.expires.is_some_and(|end| end <= now) {

@@ -6,10 +6,11 @@ use super::learned::KeptLast;
 use super::notices::Notices;
 use crate::caller::Callers;
 use crate::exchange::State;
-use crate::ledger::books;
+use crate::ledger::keyring::{self, KeyAct};
 use crate::ledger::stopped::StoppedSession;
 use crate::ledger::store::{Frozen, Key, Store};
 use crate::ledger::tree::{self, Shared};
+use crate::ledger::{books, now_ms};
 use crate::telemetry::KnownKey;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +21,9 @@ use tokio::runtime::Handle;
 
 /// How often keys made by another process are looked for; they must work, or stop working, within 5 s.
 const EVERY: Duration = Duration::from_millis(500);
+
+/// Who has done what is done to a key because the configuration says so.
+pub(super) const CONFIGURATION: &str = "configuration";
 
 /// The keys and caps as they are now.
 pub(super) struct Keys {
@@ -36,6 +40,12 @@ pub(super) struct Keys {
 struct Now {
     /// The caps of the configuration.
     shared: Shared,
+    /// The keys of the configuration, each with its own hash and no row.
+    configured: Vec<Key>,
+    /// The ledger may not have them yet as they stand there. It is told once for each time that the configuration is read, so that
+    /// replicas with other configurations do not undo each other's again and again.
+    to_configure: bool,
+    /// The keys of the ledger, those of the configuration with a stand-in for their hash.
     keys: Vec<Key>,
     /// Sessions that are stopped.
     stopped: Vec<StoppedSession>,
@@ -47,11 +57,13 @@ impl Keys {
     /// These keys and caps; nobody is answered before [`Keys::settle`] has let the caps hold.
     pub(super) fn new(
         state: Arc<State>,
-        shared: Shared,
+        (shared, configured): (Shared, Vec<Key>),
         (keys, stopped): (Vec<Key>, Vec<StoppedSession>),
     ) -> Keys {
         let now = Now {
             shared,
+            configured,
+            to_configure: false,
             keys,
             stopped,
             held: HashSet::new(),
@@ -72,12 +84,28 @@ impl Keys {
         self.now().keys.clone()
     }
 
-    /// Takes over the caps of a configuration; they hold at the next look.
-    pub(super) fn take_shared(&self, shared: Shared) {
+    /// Takes over the caps and keys of a configuration; caps hold at the next look, and so do those of new keys.
+    pub(super) fn take_shared(&self, shared: Shared, configured: Vec<Key>) {
         let mut now = self.now();
         now.shared = shared;
+        now.to_configure = true;
+        now.configured = configured;
         self.behind.store(true, Ordering::SeqCst);
-        self.show(&now);
+        self.publish(&now);
+    }
+
+    /// What the ledger has to be told of the keys of the configuration, where these are its keys.
+    fn to_configure(&self, keys: &[Key]) -> Vec<KeyAct> {
+        let now = self.now();
+        match now.to_configure {
+            true => keyring::configuring(keys, &now.configured),
+            false => Vec::new(),
+        }
+    }
+
+    /// The ledger was told.
+    fn configured(&self) {
+        self.now().to_configure = false;
     }
 
     /// Takes over the keys. Who is gone is refused from here on; who is new waits for [`Keys::settle`].
@@ -148,8 +176,10 @@ impl Keys {
     fn publish(&self, now: &Now) {
         let waits = |k: &&Key| !now.held.contains(&k.id);
         let waiting = now.keys.iter().filter(waits).map(|k| k.id).collect();
-        let callers = Callers::new(now.keys.clone()).waiting(waiting);
+        let keys = keyring::with_configured(now.keys.clone(), &now.configured);
+        let callers = Callers::new(keys).waiting(waiting);
         let callers = callers.stopped(&now.stopped);
+        let callers = callers.configured(now.configured.iter().map(|key| key.name.clone()));
         self.state.callers.store(Arc::new(callers));
         self.show(now);
     }
@@ -273,7 +303,15 @@ impl Books {
                 .open
                 .insert(books::open(keys.state.ledger.settings()).map_err(said)?),
         };
-        let list = books.keys().map_err(said)?;
+        let mut list = books.keys().map_err(said)?;
+        let acts = keys.to_configure(&list);
+        for act in &acts {
+            books.act(CONFIGURATION, now_ms(), act).map_err(said)?;
+        }
+        if !acts.is_empty() {
+            list = books.keys().map_err(said)?;
+        }
+        keys.configured();
         let frozen = books.frozen().map_err(said)?;
         Ok((list, frozen, books.stopped().map_err(said)?))
     }

@@ -1,5 +1,6 @@
 //! The admin listener as those meet it who ask it: the page, what it is made of, and who is refused.
 
+mod configured;
 mod keys;
 mod sessions;
 

@@ -54,6 +54,9 @@ async fn a_stopped_session_is_refused_from_the_answer_on_and_what_is_under_way_i
         got.body
     );
     let refused = flyball.chat(&headers, &ask(false)).await;
+    let metrics = flyball.metrics().await;
+    let counted = "flyball_guard_stops_total{reason=\"session\"} 1";
+    assert!(metrics.contains(counted), "{counted}");
     assert_eq!(
         (
             refused.status,
