@@ -16,6 +16,7 @@ pub mod keyring;
 mod lookup;
 mod overrun;
 pub mod pace;
+pub mod prune;
 mod queue;
 pub mod record;
 mod refuse;
@@ -82,6 +83,8 @@ pub struct Ledger {
     /// Told when a reservation has closed.
     room: Notify,
     waiting: std::sync::atomic::AtomicUsize,
+    /// How far sums of windows that have long passed were looked for.
+    pruning: Arc<prune::Pass>,
     /// The latest second that was ever counted in: a clock that is set back reopens no window.
     latest: std::sync::atomic::AtomicI64,
     /// The store's clock minus ours, in milliseconds: one clock counts for all replicas.
@@ -152,6 +155,7 @@ impl Ledger {
             leasing: tokio::sync::Mutex::default(),
             room: Notify::new(),
             waiting: 0.into(),
+            pruning: Arc::default(),
             latest: now().into(),
             ahead_ms: 0.into(),
             owner,
@@ -404,6 +408,13 @@ impl Ledger {
             let before_ms = Grain::Day.floor(now_ms().saturating_sub(keep_ms));
             let most = EXPIRED_AT_ONCE;
             self.writer.send(StoreWork::Expire { before_ms, most });
+        }
+        let latest = now();
+        if self.pruning.is_due(latest) {
+            self.writer.send(StoreWork::Prune {
+                pass: Arc::clone(&self.pruning),
+                now: latest,
+            });
         }
         let shared = self.settings.shared.is_some();
         let mut balances = self.balances();

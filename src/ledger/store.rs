@@ -16,6 +16,7 @@ use super::judged::{JudgedAnswer, MeasuredAsk};
 pub use super::keyring::Key;
 use super::keyring::KeyAct;
 use super::now_ms;
+use super::prune::Pass;
 use super::record::{Attempt, Closing, Correction, Forfeit, Opening, Sum, TrueUp};
 use super::rollup::{Amounts, Grain, Group};
 use super::stopped::StoppedSession;
@@ -97,6 +98,13 @@ pub enum StoreWork {
         before_ms: i64,
         /// So many attempts at most.
         most: i64,
+    },
+    /// A few of the sums of windows that have long passed are forgotten ([`super::prune`]).
+    Prune {
+        /// How far they were looked through.
+        pass: Arc<Pass>,
+        /// Seconds since 1970.
+        now: i64,
     },
     /// A model not to be used on capped keys.
     Freeze(Frozen),

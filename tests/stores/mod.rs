@@ -5,6 +5,7 @@
 mod episodes;
 mod lookups;
 mod outcomes;
+mod pruning;
 mod replicas;
 mod sums;
 mod users;

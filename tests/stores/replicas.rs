@@ -218,6 +218,7 @@ async fn a_replica_that_was_taken_for_dead_asks_again_and_refuses_nobody() {
         tokens_min: 100,
         input_tokens: 10,
         choices: 1,
+        ..Requirement::default()
     };
     for n in 0..3 {
         // Whoever opened it before counts as dead at once.
@@ -354,5 +355,26 @@ async fn a_replica_that_is_cut_off_spends_what_it_holds_and_then_refuses() {
         cut.stop().await;
         whole.stop().await;
         settled(&url, &oracle).await;
+    }
+}
+
+#[test]
+fn replicas_that_begin_in_an_empty_database_at_the_same_moment_all_begin() {
+    for _ in 0..10 {
+        let Some(url) = database() else { return };
+        let ready = Arc::new(std::sync::Barrier::new(8));
+        let open = |_| {
+            let (url, ready) = (url.clone(), Arc::clone(&ready));
+            std::thread::spawn(move || {
+                ready.wait();
+                books(&url, Duration::from_secs(15))
+                    .keys()
+                    .map(|keys| keys.len())
+            })
+        };
+        let opened: Vec<_> = (0..8).map(open).collect();
+        for one in opened {
+            assert_eq!(one.join().expect("it opens").expect("it reads"), 0);
+        }
     }
 }

@@ -32,6 +32,9 @@ use std::time::{Duration, Instant};
 
 pub(in crate::ledger) use batches::open as open_batches;
 
+/// How often the schema is looked at where others make it in the same moment, and how long it waits in between.
+const SCHEMA_TRIES: u32 = 20;
+const SCHEMA_PAUSE: Duration = Duration::from_millis(100);
 /// How often a transaction is tried that others keep from its end.
 const TRIES: u32 = 20;
 /// How long it is asked whether a commit took place whose answer was lost. Longer, and the thread ends: nothing is admitted any more.
@@ -86,8 +89,19 @@ impl Postgres {
             groups: Groups::default(),
             named: BTreeMap::new(),
         };
-        let client = store.client().map_err(told)?;
-        schema::migrate(client).map_err(told)??;
+        for left in (0..SCHEMA_TRIES).rev() {
+            let migrated = store.client().and_then(schema::migrate);
+            match migrated {
+                // Of several that begin in an empty database at the same moment, one makes the first table.
+                Err(e) if left > 0 && schema::made_by_another(&e) => {
+                    std::thread::sleep(SCHEMA_PAUSE);
+                }
+                migrated => {
+                    migrated.map_err(told)??;
+                    break;
+                }
+            }
+        }
         Ok(store)
     }
 

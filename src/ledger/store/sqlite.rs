@@ -107,9 +107,7 @@ pub fn open(data_dir: &Path) -> Result<Connection, Error> {
 impl Store for Sqlite {
     fn begin(&mut self, now_ms: i64) -> Result<usize, Error> {
         let swept = write::sweep(&mut self.db, &mut self.groups, now_ms);
-        let swept = self.tell(swept)?;
-        self.tell(write::prune(&self.db, now_ms.div_euclid(1_000)))?;
-        Ok(swept)
+        self.tell(swept)
     }
 
     fn commit(&mut self, works: &[&StoreWork]) -> Result<Vec<StoreAnswer>, String> {

@@ -3,6 +3,7 @@
 use super::{failed, learning, write};
 use crate::error::Error;
 use postgres::Client;
+use postgres::error::SqlState;
 
 /// What this flyball writes.
 const SCHEMA_VERSION: i64 = 12;
@@ -73,6 +74,16 @@ const MIGRATIONS: [&str; 12] = [
     // 12: what was measured of requests whose answers may be judged.
     learning::SCHEMA,
 ];
+
+/// Another process has made the same table in the same moment: `IF NOT EXISTS` does not wait for it.
+pub(super) fn made_by_another(error: &postgres::Error) -> bool {
+    let known = [
+        SqlState::UNIQUE_VIOLATION,
+        SqlState::DUPLICATE_TABLE,
+        SqlState::DUPLICATE_OBJECT,
+    ];
+    error.code().is_some_and(|code| known.contains(code))
+}
 
 /// Brings the schema up to date in one transaction. Whoever runs PostgreSQL has backups; what a migration replaces is not kept twice.
 pub(super) fn migrate(client: &mut Client) -> Result<Result<(), Error>, postgres::Error> {

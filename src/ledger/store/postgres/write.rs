@@ -7,6 +7,7 @@ use super::{Failed, Owner, learning, read};
 use crate::ledger::balance::{Posting, Want};
 use crate::ledger::cap::{Counter, covered};
 use crate::ledger::judged::{JudgedAnswer, OUTCOMES_MAX};
+use crate::ledger::prune::{self, Pass};
 use crate::ledger::record::{Closed, Closing, Correction, Opening, Sum, TrueUp, crashed};
 use crate::ledger::replay::{Replay, corrections, counts};
 use crate::ledger::rollup::{Amounts, Grain, Group};
@@ -161,6 +162,7 @@ fn one<'w>(
             return Ok(StoreAnswer::Sums(define(tx, counters, *now)?));
         }
         StoreWork::Expire { before_ms, most } => expire(tx, *before_ms, *most)?,
+        StoreWork::Prune { pass, now } => prune(tx, pass, *now)?,
         StoreWork::Freeze(f) => {
             let text = "INSERT INTO fb_frozen (provider, model, since, why) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
             tx.execute(text, &[&f.provider, &f.model, &f.since, &f.why])?;
@@ -706,6 +708,31 @@ fn expire(tx: &mut Transaction<'_>, before_ms: i64, most: i64) -> Result<(), pos
             &[&gone],
         )?;
     }
+    Ok(())
+}
+
+/// As in the embedded store. What another replica has forgotten already is not there.
+fn prune(tx: &mut Transaction<'_>, pass: &Pass, now: i64) -> Result<(), postgres::Error> {
+    if !pass.is_due(now) {
+        return Ok(());
+    }
+    let (name, id) = pass.after();
+    let text =
+        "SELECT name, id FROM fb_counter WHERE (name, id) > ($1, $2) ORDER BY name, id LIMIT $3";
+    let rows = tx.query(text, &[&name, &id, &prune::STEP])?;
+    let looked_at: Vec<(String, i64)> = rows.iter().map(|r| (r.get(0), r.get(1))).collect();
+    let (names, ids): (Vec<&str>, Vec<i64>) = looked_at
+        .iter()
+        .filter(|(name, id)| prune::is_forgotten(name, *id, now))
+        .map(|(name, id)| (name.as_str(), *id))
+        .unzip();
+    if !names.is_empty() {
+        // Who locks several sums does so in their order: those that are in use are left to whoever uses them.
+        let text = "DELETE FROM fb_counter WHERE (name, id) IN (SELECT c.name, c.id FROM fb_counter c
+            JOIN unnest($1::text[], $2::bigint[]) AS old (name, id) ON c.name = old.name AND c.id = old.id FOR UPDATE OF c SKIP LOCKED)";
+        tx.execute(text, &[&names, &ids])?;
+    }
+    pass.looked_at(&looked_at, now);
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use super::{OWNER, integer, learning, read};
 use crate::ledger::balance::{Posting, Want};
 use crate::ledger::cap::{Counter, covered};
 use crate::ledger::judged::{JudgedAnswer, OUTCOMES_MAX};
+use crate::ledger::prune::{self, Pass};
 use crate::ledger::record::{Closed, Closing, Correction, Opening, Sum, TrueUp, crashed};
 use crate::ledger::replay::{Replay, corrections, counts};
 use crate::ledger::rollup::{Grain, Group};
@@ -138,6 +139,7 @@ fn one<'w>(
             return Ok(StoreAnswer::Sums(define(tx, counters, *now)?));
         }
         StoreWork::Expire { before_ms, most } => expire(tx, *before_ms, *most)?,
+        StoreWork::Prune { pass, now } => prune(tx, pass, *now)?,
         StoreWork::Freeze(f) => {
             tx.execute(
                 "INSERT INTO frozen (provider, model, since, why) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
@@ -676,34 +678,26 @@ pub(super) fn true_up(
     Ok(TrueUp::Corrected(change))
 }
 
-/// Forgets the sums of minutes and hours that have long passed; the attempts still hold them.
-pub(super) fn prune(db: &Connection, now: i64) -> rusqlite::Result<()> {
-    // Minutes are numbered by minutes, hours by seconds since 1970. Two days back nothing is open any more.
-    let long_ago = now - 2 * 86_400;
-    db.execute(
-        "DELETE FROM counter WHERE (name LIKE '%|minute|%' AND id < ?1) OR (name LIKE '%|hour|%' AND id < ?2)",
-        [long_ago.div_euclid(60), long_ago],
-    )
-    .map(drop)?;
-    prune_users(db, long_ago)
-}
-
-/// There may be as many end users as callers like to name: what they have spent in windows that have passed stays in the attempts alone.
-fn prune_users(db: &Connection, long_ago: i64) -> rusqlite::Result<()> {
-    let mut old: Vec<(String, i64)> = Vec::new();
-    let mut find = db
-        .prepare("SELECT name, id FROM counter WHERE name LIKE 'user=%' OR name LIKE '%&user=%'")?;
-    let mut rows = find.query([])?;
-    while let Some(row) = rows.next()? {
-        let (name, id): (String, i64) = (row.get(0)?, row.get(1)?);
-        let ends_at = Counter::read(&name).and_then(|c| c.window.ends_at(&c.zone, id));
-        if ends_at.is_some_and(|end| end < long_ago) {
-            old.push((name, id));
+/// Forgets a few of the sums that may be forgotten.
+fn prune(tx: &Transaction<'_>, pass: &Pass, now: i64) -> rusqlite::Result<()> {
+    if !pass.is_due(now) {
+        return Ok(());
+    }
+    let (name, id) = pass.after();
+    let looked_at: Vec<(String, i64)> = tx
+        .prepare_cached(
+            "SELECT name, id FROM counter WHERE (name, id) > (?1, ?2) ORDER BY name, id LIMIT ?3",
+        )?
+        .query_map(params![name, id, prune::STEP], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?
+        .collect::<Result<_, _>>()?;
+    let mut forget = tx.prepare_cached("DELETE FROM counter WHERE name = ?1 AND id = ?2")?;
+    for (name, id) in &looked_at {
+        if prune::is_forgotten(name, *id, now) {
+            forget.execute(params![name, id])?;
         }
     }
-    for (name, id) in old {
-        db.prepare_cached("DELETE FROM counter WHERE name = ?1 AND id = ?2")?
-            .execute(params![name, id])?;
-    }
+    pass.looked_at(&looked_at, now);
     Ok(())
 }
