@@ -81,6 +81,7 @@ fn ask() -> Requirement {
         tokens_min: 100,
         input_tokens: 10,
         choices: 1,
+        ..Requirement::default()
     }
 }
 

@@ -42,7 +42,7 @@ pub use origin::{check_head, names_loopback};
 pub use shadowed::Shadows;
 
 use crate::affinity::Affinity;
-use crate::caller::Callers;
+use crate::caller::{Callers, SESSION_STOPPED};
 use crate::capability::Capabilities;
 use crate::counting;
 use crate::dialect::{Answer as Read, Dialect, Place, fault};
@@ -234,7 +234,13 @@ fn inbound<'a>(
     let callers = state.callers.load();
     origin::check_origin(head, callers.open(), state.loopback)?;
     Ok(state.inbound(Entrant {
-        caller: callers.identify(&origin::with_credential(head), now())?,
+        caller: callers
+            .identify(&origin::with_credential(head), now())
+            .inspect_err(|refused| {
+                if refused.code == Some(SESSION_STOPPED) {
+                    state.telemetry.guard_stopped("session");
+                }
+            })?,
         head,
         dialect,
         id,
@@ -371,6 +377,9 @@ struct Exchange<'a> {
     delivery: OnceLock<Arc<Delivery>>,
 }
 
+/// A rough bound is good enough where what is left would do for so many requests like it: of those that are open at a time hardly any
+/// then has to wait for what another does not need.
+const ROUGH_TIMES: u8 = 32;
 /// So long a stream is held back at most until it is known whether its provider has taken the request up.
 const TAKEN_UP_AFTER: Duration = Duration::from_secs(1);
 /// So long the client waits at most for an answer of its own to be held against the better arm's.
@@ -395,7 +404,10 @@ impl<'a> Exchange<'a> {
     /// A completion. One that wants it may be given the answer to an equal one.
     async fn complete(&self, body: &Bytes, place: &Place<'_>) -> Reply {
         let completion = Completion::read(self.admission, body, place)?;
-        completion.check_guard()?;
+        completion.check_guard().map_err(|(error, why)| {
+            self.state.telemetry.guard_stopped(why);
+            error
+        })?;
         let cache = &self.state.response_cache;
         match cached::sharing(cache, self.admission, &completion, body) {
             Sharing::Not => self.complete_alone(&completion).await,
@@ -955,7 +967,8 @@ impl<'a> Exchange<'a> {
     }
 
     /// Keeps room for the bound of an attempt; `None` for one that stands in no book. What is known roughly is counted exactly before it
-    /// refuses a request or lowers its limit, unless no count could change the refusal: an exact count takes up to a second.
+    /// takes a good part of what is left, so that it keeps nobody out who has room, refuses a request or lowers its limit, unless no count
+    /// could change the refusal: an exact count takes up to a second.
     async fn room(
         &self,
         order: &mut dyn Order,
@@ -972,6 +985,7 @@ impl<'a> Exchange<'a> {
         if let Some(exact) = bound.exact {
             let whole = Requirement {
                 tokens_min: ask.tokens,
+                times: ROUGH_TIMES,
                 ..ask
             };
             let mut least = bound.least.into_iter().map(|find| find());

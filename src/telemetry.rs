@@ -443,6 +443,11 @@ impl Telemetry {
         self.metrics.cap_refused(refusal);
     }
 
+    /// A request is refused because its conversation runs away (`repeats`, `failures`) or its session was stopped (`session`).
+    pub fn guard_stopped(&self, why: &'static str) {
+        self.metrics.guard_stopped(why);
+    }
+
     /// A model answers a request for `asked`. `is_name`: that is the name of some vendor's model; only called where it is not known yet.
     pub fn served(&self, asked: &str, served: &str, is_name: impl FnOnce() -> bool) {
         self.metrics.served(asked, served, is_name);

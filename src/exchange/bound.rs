@@ -341,6 +341,7 @@ mod tests {
             tokens_min: 10,
             input_tokens: input,
             choices: 1,
+            ..Requirement::default()
         };
         // A cap of 100 of which this is spent and this is reserved; what the request costs in the end, as far as is known.
         for (measure, limit, posted, reserved, input, hopeless) in [

@@ -123,8 +123,8 @@ impl<'a> Completion<'a> {
     /// Refuses a conversation that runs away, where the operator wants that.
     ///
     /// # Errors
-    /// A 403 that says why; whoever sends it again gets it again.
-    pub fn check_guard(&self) -> Result<(), Error> {
+    /// A 403 that says why, which whoever sends it again gets again, and what metrics call it.
+    pub fn check_guard(&self) -> Result<(), (Error, &'static str)> {
         let guard = self.admission.policy.guard;
         if guard == Guard::default() {
             return Ok(());
@@ -133,22 +133,24 @@ impl<'a> Completion<'a> {
             .request
             .fields
             .some(self.admission.dialect.turns_field());
-        let why = match runaway::runs_away(guard, &self.request.prompt, turns) {
+        let (why, called) = match runaway::runs_away(guard, &self.request.prompt, turns) {
             None => return Ok(()),
             Some(Runaway::Repeats { tool, times }) => {
                 let tool: String = tool.chars().filter(|c| !c.is_control()).take(64).collect();
-                format!("its tool \"{tool}\" was called {times} times with the same arguments")
+                let why =
+                    format!("its tool \"{tool}\" was called {times} times with the same arguments");
+                (why, "repeats")
             }
             Some(Runaway::Fails { times }) => {
-                format!("a tool has failed {times} times in the same way")
+                let why = format!("a tool has failed {times} times in the same way");
+                (why, "failures")
             }
         };
         let public = format!(
             "This conversation is stopped: since its user spoke last {why}. It goes on when the user says something, or in a new conversation."
         );
-        Err(Error::new(Kind::Forbidden, public)
-            .code("flyball_guard")
-            .retry(Retry::Never))
+        let error = Error::new(Kind::Forbidden, public);
+        Err((error.code("flyball_guard").retry(Retry::Never), called))
     }
 
     /// What was measured, and how hard it is. The first to ask has it measured and graded.

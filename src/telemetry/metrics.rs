@@ -82,6 +82,7 @@ pub struct Metrics {
     pub(super) dropped_fields: IntCounterVec,
     probes: IntCounterVec,
     shadows: IntCounterVec,
+    guard_stops: IntCounterVec,
     cache: CacheSeries,
     anomalies: IntCounterVec,
     unmetered: IntCounterVec,
@@ -210,6 +211,11 @@ impl Metrics {
                 "flyball_dropped_fields_total",
                 "Fields of requests that the model's dialect does not have and that were let go.",
                 &["from", "to"],
+            ),
+            guard_stops: m.counts(
+                "flyball_guard_stops_total",
+                "Requests that were refused because their conversation runs away or their session was stopped.",
+                &["reason"],
             ),
             anomalies: m.counts(
                 "flyball_usage_anomalies_total",
@@ -583,6 +589,10 @@ impl Metrics {
     pub(super) fn books(&self, figures: &BooksFigures) {
         let _whole = self.replace();
         self.books.set(figures);
+    }
+
+    pub(super) fn guard_stopped(&self, why: &'static str) {
+        self.guard_stops.with_label_values(&[why]).inc();
     }
 
     pub(super) fn cap_refused(&self, refusal: &CapRefusal<'_>) {

@@ -61,6 +61,9 @@ async fn a_tool_that_is_called_again_and_again_with_the_same_arguments_is_stoppe
     spoken["messages"].as_array_mut().expect("turns").push(said);
     assert_eq!(flyball.chat(&[], &spoken.to_string()).await.status, 200);
     assert_eq!(upstream.count(), 3);
+    let metrics = flyball.metrics().await;
+    let told = "flyball_guard_stops_total{reason=\"repeats\"} 2";
+    assert!(metrics.contains(told), "{told}");
 }
 
 #[tokio::test]
@@ -79,6 +82,9 @@ async fn a_tool_that_fails_again_and_again_in_the_same_way_is_stopped_and_nothin
         "{}",
         stopped.body
     );
+    let metrics = flyball.metrics().await;
+    let told = "flyball_guard_stops_total{reason=\"failures\"} 1";
+    assert!(metrics.contains(told), "{told}");
     let flyball = Flyball::start(&compatible(&upstream)).await;
     assert_eq!(flyball.chat(&[], &failing(9)).await.status, 200);
     assert_eq!(

@@ -6,6 +6,7 @@ mod inside;
 mod limits;
 mod media;
 mod refusals;
+mod rough;
 mod tiers;
 mod tree;
 mod users;

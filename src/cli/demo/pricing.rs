@@ -64,6 +64,7 @@ impl Pricing {
             tokens_min: one.usage.output.max(1),
             input_tokens: input,
             choices: 1,
+            ..Requirement::default()
         }
     }
 

@@ -19,6 +19,9 @@ pub struct Requirement {
     pub input_tokens: u64,
     /// Answers asked for, each of so many tokens.
     pub choices: u64,
+    /// It is granted only where what is left would do for so many like it; 0 and 1: for this one. A rough bound that takes much of
+    /// what is left keeps others out who would have room.
+    pub times: u8,
 }
 
 impl Requirement {

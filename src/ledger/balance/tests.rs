@@ -11,6 +11,7 @@ fn ask(fixed: i128, per_token: i128, tokens: u64, tokens_min: u64) -> Requiremen
         tokens_min,
         input_tokens: 5,
         choices: 1,
+        ..Requirement::default()
     }
 }
 
