@@ -1,6 +1,7 @@
 //! Batches that flyball keeps itself: OpenAI's Batch API in, a vendor's batches or single requests out, caps exact, deaths survived.
 
 mod astray;
+mod confidential;
 mod death;
 mod later;
 mod vendor;

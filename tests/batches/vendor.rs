@@ -66,6 +66,7 @@ struct Books {
     asked: Vec<(String, String)>,
     completions: Vec<String>,
     heads: Vec<String>,
+    bodies: Vec<String>,
 }
 
 /// The vendor.
@@ -116,6 +117,11 @@ impl Vendor {
         books.messages.iter().map(|b| b.lines.clone()).collect()
     }
 
+    /// All that it was ever told, whatever for.
+    pub fn bodies(&self) -> Vec<String> {
+        self.books.lock().unwrap().bodies.clone()
+    }
+
     pub fn heads(&self) -> Vec<String> {
         self.books.lock().unwrap().heads.clone()
     }
@@ -147,6 +153,7 @@ impl Vendor {
     fn answer(&self, method: &str, path: &str, head: &str, body: &str) -> Option<(u16, String)> {
         let mut books = self.books.lock().unwrap();
         books.heads.push(head.to_owned());
+        books.bodies.push(body.to_owned());
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let told = match (method, path) {
             ("POST", "/v1/files") => {

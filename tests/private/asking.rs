@@ -84,7 +84,7 @@ impl Way {
 /// A request.
 pub struct Asking {
     path: String,
-    headers: &'static str,
+    headers: String,
     kind: &'static str,
     pub body: String,
 }
@@ -116,7 +116,8 @@ impl Asking {
         let headers = match way {
             Way::Messages | Way::MessagesResult | Way::Count => "anthropic-version: 2026-10-21\r\n",
             _ => "",
-        };
+        }
+        .to_owned();
         let kind = match way {
             Way::File => "multipart/form-data; boundary=XyZ",
             Way::PassedText => "text/plain; charset=utf-8",
@@ -138,6 +139,12 @@ impl Asking {
             kind,
             body,
         }
+    }
+
+    /// The same, and it can wait.
+    pub fn late(mut self) -> Asking {
+        self.headers.push_str("x-flyball-deadline: 10m\r\n");
+        self
     }
 
     /// The same with this in the place of what it says, as it stands in the body.

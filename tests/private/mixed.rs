@@ -5,13 +5,18 @@ use super::asking::{Asking, WAYS, Way};
 use super::recovering::{GOES_ON, second};
 use super::{DETECTS, asked, config};
 use crate::flyball::Flyball;
-use crate::scripted::{Step, Upstream, answer, chat, chat_stream};
+use crate::scripted::{Seen, Step, Upstream, answer, chat, chat_stream};
 use futures_util::StreamExt;
 
 const REQUESTS: u32 = 10_000;
 /// What every confidential request says beside what makes it one, so that it is known in whatever form the rest has.
 const MARK: &str = "zzqconfidentialzzq";
 const OPEN: &str = "zzqordinaryzzq";
+
+/// A model whose vendor has a flex tier.
+const LATE: &str = "[[model]]\nname = \"m-late\"\nprovider = \"up\"\ntier = \"small\"\nefforts = []\ncontext_tokens = 100000\nanswer_tokens_max = 4000\ninput_usd_per_mtok = 2\noutput_usd_per_mtok = 20\n[model.flex]\ninput_usd_per_mtok = 1\noutput_usd_per_mtok = 10\n";
+/// One that only shadows are asked of.
+const SHADOW: &str = "[[model]]\nname = \"m-shadow\"\nprovider = \"up\"\ntier = \"reasoning\"\nefforts = []\ncontext_tokens = 100000\nanswer_tokens_max = 4000\ninput_usd_per_mtok = 5000\noutput_usd_per_mtok = 5000\n";
 
 /// Chance from a seed.
 struct Chance(u64);
@@ -140,6 +145,7 @@ fn request(chance: &mut Chance) -> (Asking, bool) {
         "m-big",
         "own",
         "own-2",
+        "m-late",
         "quick",
         "mine",
         "claude-x",
@@ -149,12 +155,14 @@ fn request(chance: &mut Chance) -> (Asking, bool) {
     } else {
         model
     };
+    let waits = chance.below(3) == 0;
+    let of = |text: &str| match (Asking::of(way, model, text), waits) {
+        (asking, true) => asking.late(),
+        (asking, false) => asking,
+    };
     if chance.below(10) >= 4 {
         let text = chance.ordinary();
-        return (
-            Asking::of(way, model, &format!("{OPEN} {text} {OPEN}")),
-            false,
-        );
+        return (of(&format!("{OPEN} {text} {OPEN}")), false);
     }
     let value = chance.confidential();
     let split = way == Way::Parts;
@@ -163,7 +171,7 @@ fn request(chance: &mut Chance) -> (Asking, bool) {
         true => format!("{MARK} a {value} b {MARK}"),
         false => format!("{MARK} {value} please"),
     };
-    let asking = Asking::of(way, model, &text);
+    let asking = of(&text);
     let plain = matches!(way, Way::PassedText | Way::Parts) || !value.is_ascii();
     let escaped: String = value
         .chars()
@@ -180,7 +188,11 @@ async fn no_byte_of_a_confidential_request_reaches_the_cloud_in_ten_thousand() {
     let cloud = Upstream::start(answer(200, &chat(10, 5))).await;
     let local = Upstream::start(answer(200, &chat(10, 5))).await;
     // Retries, other arms after failures, aliases and intercepted names: every way on that there is.
-    let toml = config(&cloud, &local, &(GOES_ON.to_owned() + DETECTS)) + &second(&local.url());
+    // What can wait goes out in a flex tier, and a share of everything is asked of another model besides.
+    let more = GOES_ON.to_owned()
+        + "[shadow]\nshare = 0.3\narm = \"m-shadow\"\ncap_usd = 1000\n"
+        + DETECTS;
+    let toml = config(&cloud, &local, &more) + &second(&local.url()) + LATE + SHADOW;
     let dir = tempfile::tempdir().expect("a folder");
     std::fs::write(dir.path().join("key"), "up-secret").expect("a file");
     let flyball = Flyball::start_in(dir, &toml).await;
@@ -209,6 +221,24 @@ async fn no_byte_of_a_confidential_request_reaches_the_cloud_in_ten_thousand() {
             .count()
     };
     assert_eq!(has(MARK, &cloud), 0);
+    // Every way there was taken by what is ordinary: a flex tier, shadows, checks of a cheaper model's answer, embeddings, what is passed on.
+    let ways = |what: &str| {
+        let seen = cloud.seen();
+        let by = |s: &&Seen| s.body.contains(what) || s.head.contains(what);
+        seen.iter().filter(by).count()
+    };
+    for (what, least) in [
+        ("\"service_tier\":\"flex\"", 20),
+        ("\"m-shadow\"", 20),
+        ("\"logprobs\":true", 5),
+        ("/v1/embeddings", 20),
+        ("/v1/notes", 20),
+        ("/v1/files", 20),
+        ("/v1/batches", 20),
+        (":streamGenerateContent", 20),
+    ] {
+        assert!(ways(what) >= least, "{what}: {}", ways(what));
+    }
     // Whatever went there was ordinary, and there was much of it; what was confidential was answered at home.
     assert!(has(OPEN, &cloud) > 3_000, "{}", has(OPEN, &cloud));
     assert!(

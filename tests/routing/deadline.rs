@@ -157,3 +157,24 @@ async fn a_deadline_that_is_none_is_refused_before_anything_is_sent() {
     }
     assert_eq!(upstream.count(), 0);
 }
+
+#[tokio::test]
+async fn a_flex_tier_without_room_says_nothing_of_its_models_health() {
+    let (upstream, flyball) = started(true).await;
+    let body = ask("gpt-5.6-sol", "Count the words.");
+    // As often as would take a model for ailing, and longer: each is refused in the flex tier, and then answered.
+    for _ in 0..12 {
+        upstream.next(no_room());
+        upstream.next(served("default"));
+        let got = flyball.chat(&[KEY, LATE[0]], &body).await;
+        assert_eq!(got.status, 200, "{}", got.body);
+    }
+    assert!(flyball.running.state.health.admits("up", "gpt-5.6-sol"));
+    assert_eq!(flyball.running.state.health.ailing().len(), 0);
+    // The same refusal without a flex tier does.
+    for _ in 0..2 {
+        upstream.next(no_room());
+    }
+    assert_eq!(flyball.chat(&[KEY], &body).await.status, 429);
+    assert_eq!(flyball.running.state.health.ailing().len(), 1);
+}
