@@ -2,6 +2,7 @@
 
 mod answer;
 mod caps;
+mod channels;
 mod decisions;
 mod gate;
 mod health;

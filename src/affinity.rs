@@ -24,7 +24,7 @@ use crate::arm::Effort;
 use crate::chat::Prompt;
 use crate::classify::own_words;
 use crate::dialect::band::Change;
-use foldhash::quality::RandomState;
+use foldhash::quality::{FixedState, RandomState};
 use moka::sync::Cache;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -123,6 +123,35 @@ pub struct UserTurn {
     pub goes_on: bool,
 }
 
+/// A name by a hash that is the same in every process of this flyball.
+#[must_use]
+pub fn named(name: &str) -> u64 {
+    FixedState::default().hash_one(name)
+}
+
+/// The conversation that a prompt is in, by a hash that is the same in every process of this flyball: who asks, the instructions, and what
+/// the user has said first. All its requests have it in common, and so has the part of it that prompt caches hold.
+#[must_use]
+pub fn conversation(caller: &str, session: Option<&str>, prompt: &Prompt<'_>) -> u64 {
+    let mut hash = FixedState::default().build_hasher();
+    (caller, session).hash(&mut hash);
+    hash_instructions(prompt, &mut hash);
+    let mut turns = prompt.turns.iter();
+    let first = turns.find(|turn| own_words(turn).next().is_some());
+    for words in first.into_iter().flat_map(own_words) {
+        hash_words(words, &mut hash);
+    }
+    hash.finish()
+}
+
+/// Hashes those lines of the instructions that tell one agent of a caller from another.
+fn hash_instructions(prompt: &Prompt<'_>, hash: &mut impl Hasher) {
+    let lines = prompt.system.iter().flat_map(|text| text.lines());
+    for line in lines.filter(|line| is_prose(line)).take(PROSE_MAX) {
+        line.trim().hash(hash);
+    }
+}
+
 impl Affinity {
     /// The turn that `prompt` is in.
     #[must_use]
@@ -131,10 +160,7 @@ impl Affinity {
         let ask = prompt.turns.iter().rposition(asks);
         let mut hash = self.hasher.build_hasher();
         (caller, session).hash(&mut hash);
-        let lines = prompt.system.iter().flat_map(|text| text.lines());
-        for line in lines.filter(|line| is_prose(line)).take(PROSE_MAX) {
-            line.trim().hash(&mut hash);
-        }
+        hash_instructions(prompt, &mut hash);
         let mut before = None;
         for (at, turn) in prompt
             .turns

@@ -293,6 +293,9 @@ pub struct LineDoc {
     pub baseline: (String, Option<String>),
     /// The dialect in which it goes out.
     pub told: String,
+    /// The channel of the provider on which it goes out; nothing in what older versions kept.
+    #[serde(default)]
+    pub channel: String,
     /// Where the vendor would be asked it by itself, below its address.
     pub out_path: String,
     /// Its attempt in the books, once that is open.
@@ -340,6 +343,9 @@ pub struct PartRow {
     pub provider: String,
     /// The model.
     pub model: String,
+    /// The channel of the provider on which it is made, looked at and fetched; nothing in what older versions kept.
+    #[serde(default)]
+    pub channel: String,
     /// What the vendor calls it.
     pub vendor_id: String,
     /// When the call that makes it was about to go out, seconds since 1970.

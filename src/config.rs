@@ -4,11 +4,13 @@
 
 mod batch;
 mod caps;
+mod channels;
 pub mod discover;
 pub mod draft;
 mod end_users;
 mod guard;
 pub mod keys;
+mod hedge;
 pub mod learn;
 pub mod names;
 mod otlp;
@@ -45,7 +47,9 @@ use crate::provider::Kind;
 use crate::reader::{Page, Table, suggest};
 use crate::response_cache::Settings as CacheSettings;
 use crate::route::policy::{self, Rule};
-use crate::route::{AfterFailure, CapWebhook, Learning, Probing, Recovery, Shadowing, Webhook};
+use crate::route::{
+    AfterFailure, CapWebhook, Hedging, Learning, Probing, Recovery, Shadowing, Webhook,
+};
 use crate::server::address::Address;
 use crate::server::listener::Terms;
 use crate::server::proxied::Trusted;
@@ -152,6 +156,8 @@ pub struct Config {
     pub shadowing: Option<Arc<Shadowing>>,
     /// What happens where a provider fails.
     pub recovery: Recovery,
+    /// When a request is sent twice, where any is.
+    pub hedging: Option<Arc<Hedging>>,
     /// What `flyball fit` learned from the operator's own outcomes.
     pub overlay: Option<Arc<Overlay>>,
     /// What makes a request confidential by what is in it, where anything does.
@@ -477,6 +483,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
     let shadow = shadow::shadow(reading, top, &zone, fleet);
     let (shadowing, cap_of_shadows) = shadow.unzip();
     let recovery = recovery(top);
+    let hedging = hedge::hedging(top).map(Arc::new);
     let known = fleet.map(|fleet| Known {
         fleet,
         catalogue: &stock.catalogue,
@@ -527,6 +534,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
         learning,
         shadowing,
         recovery,
+        hedging,
         privacy,
         batch,
         response_cache,

@@ -13,12 +13,14 @@ pub mod batches;
 mod body;
 mod bound;
 mod cached;
+mod channels;
 pub mod completion;
 mod confidential;
 mod count;
 mod embeddings;
 mod feedback;
 mod files_batches;
+mod hedged;
 mod legacy;
 mod lookup;
 mod me;
@@ -57,6 +59,7 @@ use crate::ledger::{HeldRoom, Ledger, Refused, Reservation, now};
 use crate::limits::Limits;
 use crate::money::PicoUsd;
 use crate::probe::evidence::{Evidence, Sign, Witness};
+use crate::provider::channel::Channel;
 use crate::relay::{self, AnswerBody, Reading, Relay, RelayTerms, Watch, bill_headers};
 use crate::response_cache::ResponseCache;
 use crate::route::{LearnedFromOutcomes, Policy, Probe};
@@ -64,7 +67,8 @@ use crate::settle::jobs::Jobs;
 use crate::settle::{Around, Delivery, Paid, Settlement};
 use crate::telemetry::otlp::{Arrived, Trace};
 use crate::telemetry::{CapRefusal, Telemetry};
-use crate::upstream::health::{Ailment, Health};
+use crate::upstream::channels::Channels;
+use crate::upstream::health::{Ailment, Target};
 use crate::upstream::{Begins, Coding, Failure, In, Terms, Upstream};
 use admission::{Admission, Entrant, Inbound};
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -77,6 +81,7 @@ use confidential::Seen;
 use count::CountCall;
 use embeddings::Embeddings;
 use files_batches::{HandedIn, Keeping};
+use hedged::Runner;
 use http::header::{CONNECTION, CONTENT_ENCODING};
 use http::request::Parts;
 use http::response::Parts as Head;
@@ -99,8 +104,8 @@ pub struct State {
     pub ledger: Arc<Ledger>,
     /// The way out.
     pub upstream: Upstream,
-    /// Who has failed lately.
-    pub health: Health,
+    /// The channels of all providers: who has failed lately, and what is under way.
+    pub channels: Channels,
     /// Log and metrics.
     pub telemetry: Arc<Telemetry>,
     /// Who may call.
@@ -156,6 +161,7 @@ impl State {
             items: self.affinity.items(),
             warmth: self.affinity.warmth(),
             habits: self.affinity.habits(),
+            channels: &self.channels,
             trace,
         }
     }
@@ -490,13 +496,13 @@ impl<'a> Exchange<'a> {
         let Admission { policy, wishes, .. } = self.admission;
         let mut tried = Tried::none(policy.recovery.after_failure, wishes.max_cost.is_some());
         let mut arms = work.arms();
-        self.state.health.earns_a_try();
+        self.state.channels.health.earns_a_try();
         if let (Some(probe), [strong, others @ ..]) = (work.probe(), arms)
             && !self.is_down(strong)
-            && self.admits(&probe.arm)
+            && let Some(channel) = self.admits(work, &probe.arm)
         {
             // On the heap: what a probe needs would make every request's own state larger.
-            match Box::pin(self.probe(work, probe, strong)).await {
+            match Box::pin(self.probe(work, (probe, channel), strong)).await {
                 Probed::Not => {}
                 Probed::Answered(reply) => return *reply,
                 Probed::Unserved(unserved) => {
@@ -509,9 +515,15 @@ impl<'a> Exchange<'a> {
         }
         let others = work.arms().len() + work.further().len() > 1;
         for arm in arms {
-            if others && !self.admits(arm) {
-                tried.passes_over(arm);
-            } else if let Some(reply) = self.tries(work, arm, &mut tried).await {
+            let channel = match others {
+                true => self.admits(work, arm),
+                false => Some(self.insists(work, arm)),
+            };
+            let Some(channel) = channel else {
+                tried.passes_over(arm, self.passed_over(arm));
+                continue;
+            };
+            if let Some(reply) = self.tries(work, (arm, channel), &mut tried).await {
                 return reply;
             }
         }
@@ -520,9 +532,11 @@ impl<'a> Exchange<'a> {
             if !tried.goes_on_to(arm, billed) || !can_be_asked(work, arm) {
                 continue;
             }
-            if !self.admits(arm) {
-                tried.passes_over(arm);
-            } else if let Some(reply) = self.tries(work, arm, &mut tried).await {
+            let Some(channel) = self.admits(work, arm) else {
+                tried.passes_over(arm, self.passed_over(arm));
+                continue;
+            };
+            if let Some(reply) = self.tries(work, (arm, channel), &mut tried).await {
                 return reply;
             }
         }
@@ -532,7 +546,8 @@ impl<'a> Exchange<'a> {
     /// Nobody has answered: those are asked that were passed over as down, and then the one again that has left no bill.
     async fn once_more(&self, work: &dyn Work, mut tried: Tried) -> Reply {
         for arm in tried.last_resorts() {
-            if let Some(reply) = self.tries(work, &arm, &mut tried).await {
+            let channel = self.insists(work, &arm);
+            if let Some(reply) = self.tries(work, (&arm, channel), &mut tried).await {
                 return reply;
             }
         }
@@ -543,7 +558,7 @@ impl<'a> Exchange<'a> {
                 .again(routed)
                 .filter(|_| work.repeats() && !self.billed.load(Ordering::Relaxed));
             let Some((arm, wait)) = again else { break };
-            if !self.state.health.spends_a_try() {
+            if !self.state.channels.health.spends_a_try() {
                 break;
             }
             let pause = wait.max(recovery.pause(nth, self.admission.id));
@@ -551,30 +566,39 @@ impl<'a> Exchange<'a> {
                 () = tokio::time::sleep(pause) => {}
                 () = relay::closed(self.state.closing.clone()) => break,
             }
-            if let Some(reply) = Box::pin(self.tries(work, &arm, &mut tried)).await {
+            let channel = self.insists(work, &arm);
+            if let Some(reply) = Box::pin(self.tries(work, (&arm, channel), &mut tried)).await {
                 return reply;
             }
         }
         tried.reply()
     }
 
-    /// Whether an arm may be asked where another one can be: it has not failed again and again lately, or is due to be tried anew.
-    fn admits(&self, arm: &Arm) -> bool {
-        let model = &arm.model;
-        self.state.health.admits(&model.provider.name, &model.name)
-    }
-
     /// Whether nobody asks an arm at this moment, where another one can be asked.
     fn is_down(&self, arm: &Arm) -> bool {
-        let model = &arm.model;
-        self.state.health.is_down(&model.provider.name, &model.name)
+        self.state.channels.is_down(channels::to(arm))
     }
 
-    /// Tries one arm. Gives the end of the exchange, if that is it.
-    async fn tries(&self, work: &dyn Work, arm: &Arm, tried: &mut Tried) -> Option<Reply> {
-        match self.attempt(work, arm).await {
+    /// Tries one arm, first on this channel and then on others, as long as nothing can have been billed. Gives the end of the exchange, if
+    /// that is it.
+    async fn tries(
+        &self,
+        work: &dyn Work,
+        (arm, channel): (&Arm, &Channel),
+        tried: &mut Tried,
+    ) -> Option<Reply> {
+        let (mut outcome, served) = self.hedged(work, (arm, channel)).await;
+        let mut asked = vec![channel];
+        while let Err(unserved) = &outcome
+            && let Some(next) = self.moves_to(work, arm, &asked, unserved)
+        {
+            asked.push(next);
+            self.state.telemetry.moved(&arm.model.provider.name);
+            outcome = Box::pin(self.attempt(work, (arm, next), None)).await;
+        }
+        match outcome {
             Ok(answer) => {
-                self.served(work, arm);
+                self.served(work, served);
                 Some(Ok(tried.told(answer)))
             }
             Err(unserved) => {
@@ -597,7 +621,12 @@ impl<'a> Exchange<'a> {
 
     /// Asks the cheaper arm first, and the arm of the decision only where that one's answer speaks against itself. Both must fit under
     /// the caps before the first goes out.
-    async fn probe(&self, work: &dyn Work, probe: &Probe, strong: &Arm) -> Probed {
+    async fn probe(
+        &self,
+        work: &dyn Work,
+        (probe, channel): (&Probe, &Channel),
+        strong: &Arm,
+    ) -> Probed {
         let decided = self.admission.arrived.elapsed();
         let told = (work.told(&probe.arm), work.told(strong));
         let (Ok(told_first), Ok(told_second)) = told else {
@@ -628,11 +657,13 @@ impl<'a> Exchange<'a> {
         };
         let attempt = Attempt {
             arm: &probe.arm,
+            channel,
             told: &told_first,
             order: &mut *first,
             asks: work.asks(),
             decided,
             others: false,
+            runner: None,
         };
         let looked = self.send(attempt, Some(first_room), Some(look)).await;
         let mut refused = false;
@@ -673,11 +704,13 @@ impl<'a> Exchange<'a> {
         };
         let attempt = Attempt {
             arm: strong,
+            channel: self.insists(work, strong),
             told: &told_second,
             order: &mut *second,
             asks: work.asks(),
             decided,
             others: false,
+            runner: None,
         };
         room.attempt().clone_into(&mut self.last());
         let answering = self.send(attempt, Some(room), None);
@@ -734,11 +767,13 @@ impl<'a> Exchange<'a> {
         self.unwanted.store(true, Ordering::Relaxed);
         let attempt = Attempt {
             arm: strong,
+            channel: self.insists(work, strong),
             told,
             order: &mut *order,
             asks: work.asks(),
             decided,
             others: false,
+            runner: None,
         };
         let checking = self.send(attempt, Some(room), None);
         let better = tokio::time::timeout(CHECKS_FOR, checking).await;
@@ -814,11 +849,17 @@ impl<'a> Exchange<'a> {
 
     /// One attempt on one arm, with a reservation of its own. What can wait is asked for at its vendor's lower rates first; where that has no
     /// room now, it waits in a batch, if its client comes back for its answer, or is asked for at once.
-    async fn attempt(&self, work: &dyn Work, arm: &Arm) -> Result<Response<AnswerBody>, Unserved> {
+    async fn attempt(
+        &self,
+        work: &dyn Work,
+        (arm, channel): (&Arm, &Channel),
+        runner: Option<&Runner>,
+    ) -> Result<Response<AnswerBody>, Unserved> {
         let told = work.told(arm)?;
         if let Some(order) = work.order_that_waits(arm, &told) {
             // On the heap, as a probe is.
-            match Box::pin(self.attempt_by(work, (arm, &told), order)).await {
+            let waiting = self.attempt_by(work, (arm, channel, &told), (order, runner));
+            match Box::pin(waiting).await {
                 Err(unserved) if unserved.is_busy() => {}
                 served => return served,
             }
@@ -827,30 +868,44 @@ impl<'a> Exchange<'a> {
             return Box::pin(batches::join(self, work, arm, line)).await;
         }
         let order = work.order(arm, &told)?;
-        self.attempt_by(work, (arm, &told), order).await
+        self.attempt_by(work, (arm, channel, &told), (order, runner))
+            .await
     }
 
     async fn attempt_by(
         &self,
         work: &dyn Work,
-        (arm, told): (&Arm, &Wording),
-        mut order: Box<dyn Order + '_>,
+        (arm, channel, told): (&Arm, &Channel, &Wording),
+        (mut order, runner): (Box<dyn Order + '_>, Option<&Runner>),
     ) -> Result<Response<AnswerBody>, Unserved> {
         let decided = self.admission.arrived.elapsed();
-        let mut room = match self.room(&mut *order, self.admission.policy.cap_wait).await {
+        let second = runner.is_some_and(|runner| runner.second);
+        let patience = match second {
+            true => Duration::ZERO,
+            false => self.admission.policy.cap_wait,
+        };
+        let mut room = match self.room(&mut *order, patience).await {
             Ok(room) => room,
+            // Nobody is refused anything: the first request goes on alone.
+            Err(_) if second => {
+                let why = "there is no room for a second request";
+                return Err(Unserved::error(Error::new(Kind::CapReached, why)));
+            }
             Err(full) => return Err(self.no_room(full)),
         };
         if let Some(room) = &mut room {
             self.comes_after_the_last(room);
         }
+        let moves = work.moves() && arm.model.provider.has_several_channels();
         let attempt = Attempt {
             arm,
+            channel,
             told,
             order: &mut *order,
             asks: work.asks(),
             decided,
-            others: work.arms().len() + work.further().len() > 1,
+            others: moves || work.arms().len() + work.further().len() > 1,
+            runner,
         };
         Ok(self.send(attempt, room, None).await?.answer())
     }
@@ -864,11 +919,13 @@ impl<'a> Exchange<'a> {
     ) -> Result<Answered, Unserved> {
         let Attempt {
             arm,
+            channel,
             told,
             order,
             asks,
             decided,
             others,
+            runner,
         } = attempt;
         let (state, arrived) = (self.state, self.admission.arrived);
         if told.translated {
@@ -884,7 +941,7 @@ impl<'a> Exchange<'a> {
             None => None,
         };
         let granted = reservation.as_ref().map_or(0, Reservation::tokens);
-        let outgoing = order.outgoing(granted);
+        let outgoing = order.outgoing(granted, channel);
         let phases = vec![
             ("read", self.read),
             ("decide", decided.saturating_sub(self.read)),
@@ -893,7 +950,8 @@ impl<'a> Exchange<'a> {
         let mut capped = false;
         let mut settlement = match reservation {
             Some(reservation) => {
-                let job = order.job();
+                let mut job = order.job();
+                channel.name.clone_into(&mut job.channel);
                 capped = job.capped;
                 let around = Around {
                     telemetry: Arc::clone(&state.telemetry),
@@ -903,6 +961,7 @@ impl<'a> Exchange<'a> {
                     trace: self.admission.trace.clone(),
                     paid: self.paid.clone(),
                     delivery: self.delivery.get().cloned(),
+                    lost: runner.map(|runner| Arc::clone(&runner.lost)),
                 };
                 let mut settlement = Settlement::new(job, around, reservation);
                 if self.unwanted.load(Ordering::Relaxed) {
@@ -927,20 +986,24 @@ impl<'a> Exchange<'a> {
             translated: told.translated.then_some(told.dialect),
             bodiless: outgoing.bodiless,
         };
-        let mut headers = outgoing::headers(self.admission, provider, &outgoing.url, words);
+        let at = (&**provider, channel);
+        let mut headers = outgoing::headers(self.admission, at, &outgoing.url, words);
         if let Some((name, value)) = outgoing.header {
             headers.insert(name, value);
         }
         settlement.tells_trace(&mut headers);
-        settlement.sending();
+        let to = channels::to(arm).on(channel);
+        settlement.sending(Some(state.channels.sends(to)));
         let sent = Sent {
             arm,
+            channel,
             told,
             asks,
             begins: outgoing.begins,
             works: outgoing.method == Method::POST,
             capped,
             others,
+            races: runner.is_some(),
             at: Instant::now(),
         };
         let terms = Terms {
@@ -1100,9 +1163,17 @@ impl<'a> Exchange<'a> {
 
     /// Who was asked has failed, which others should know.
     fn ails(&self, sent: &Sent<'_>, how: Ailment) {
-        let model = &sent.arm.model;
-        let health = &self.state.health;
-        health.fails(&model.provider.name, &model.name, how);
+        let provider = &sent.arm.model.provider;
+        self.state.channels.fails(sent.to(), how);
+        if provider.has_several_channels() && matches!(how, Ailment::Refused | Ailment::Forbidden) {
+            tracing::warn!(
+                provider = provider.name,
+                channel = sent.channel.name,
+                model = sent.arm.model.name,
+                how = how.name(),
+                "a provider refuses a credential, which is not used for a while; the admin port tells for how long"
+            );
+        }
     }
 
     /// The provider answers: on to the client.
@@ -1116,18 +1187,27 @@ impl<'a> Exchange<'a> {
         let (mut head, body) = answer.into_parts();
         settlement.status(head.status.as_u16());
         settlement.tier(returned::service_tier(&head.headers));
+        let provider = &sent.arm.model.provider;
         for (of, left) in returned::headroom(&head.headers, sent.told.dialect) {
-            let provider = &sent.arm.model.provider.name;
-            self.state.telemetry.headroom(provider, of.name(), left);
+            let several = provider.has_several_channels();
+            let channel = several.then_some(sent.channel.name.as_str());
+            let telemetry = &self.state.telemetry;
+            telemetry.headroom((&provider.name, channel), of.name(), left);
+        }
+        if let Some(left) = returned::tightest(&head.headers, sent.told.dialect) {
+            let least = provider.headroom_min_percent.saturating_mul(10);
+            let load = &self.state.channels.load;
+            load.left(sent.to(), left.permille, left.reset, least);
         }
         returned::clean(&mut head.headers);
         order.announce(&mut head.headers);
         if !head.status.is_success() {
             return Err(Box::pin(self.refused(sent, head, body, settlement)).await);
         }
-        let model = &sent.arm.model;
-        let health = &self.state.health;
-        health.is_well(&model.provider.name, &model.name);
+        self.state.channels.health.is_well(sent.to());
+        if provider.has_several_channels() {
+            returned::set(&mut head.headers, "x-flyball-channel", &sent.channel.name);
+        }
         let coding = returned::coding(&head.headers);
         match order.reading(&mut head, body.is_end_stream()) {
             Way::Empty => {
@@ -1155,6 +1235,10 @@ impl<'a> Exchange<'a> {
                     // What the cheap arm has answered is kept for the case that this one comes to nothing.
                     Some(Look::Hear(..)) | None if self.compares.load(Ordering::Relaxed) => {
                         let relay = Box::pin(self.begun(sent, relay)).await?;
+                        Ok(Answered::Stands(streamed(head, relay), None))
+                    }
+                    Some(Look::Hear(..)) | None if sent.races => {
+                        let relay = Box::pin(self.raced(sent, relay)).await?;
                         Ok(Answered::Stands(streamed(head, relay), None))
                     }
                     Some(Look::Hear(..)) | None if sent.others => {
@@ -1315,14 +1399,31 @@ impl<'a> Exchange<'a> {
         // Whoever waits for the first word for longer than this has been taken up.
         let first = relay.begins(Duration::ZERO);
         let _ = tokio::time::timeout(TAKEN_UP_AFTER, first).await;
-        if !relay.is_refused() {
-            return Ok(relay);
+        match relay.is_refused() {
+            true => Err(self.not_taken_up(sent, relay)),
+            false => Ok(relay),
         }
+    }
+
+    /// A stream that runs against another answer: it counts from its first word on, however long that takes.
+    async fn raced(&self, sent: &Sent<'_>, mut relay: Relay) -> Result<Relay, Unserved> {
+        let begins = relay.begins(self.admission.policy.probing.hold_for).await;
+        if relay.is_refused() {
+            return Err(self.not_taken_up(sent, relay));
+        }
+        match begins {
+            true => Ok(relay),
+            false => self.begun(sent, relay).await,
+        }
+    }
+
+    /// The provider says as the first event of its stream that it is busy.
+    fn not_taken_up(&self, sent: &Sent<'_>, relay: Relay) -> Unserved {
         self.ails(sent, Ailment::Busy(None));
         relay.broke_off();
         let why = "the provider is busy and has not taken the request up";
         let error = Error::new(Kind::UpstreamFailed, why);
-        Err(Unserved::failed(Err(error), Failing::Busy(None)))
+        Unserved::failed(Err(error), Failing::Busy(None))
     }
 
     /// A stream that is held back until enough of it is here to be looked at.
@@ -1424,11 +1525,13 @@ impl<'a> Exchange<'a> {
         let heard = Mutex::new(None);
         let attempt = Attempt {
             arm: &arm,
+            channel: self.insists(&routed, &arm),
             told: &told,
             order: &mut *order,
             decided,
             asks: Capabilities::default(),
             others: false,
+            runner: None,
         };
         let look = Look::Hear(&heard, witness);
         self.send(attempt, room, Some(look)).await.ok()?;
@@ -1532,7 +1635,10 @@ impl<'a> Exchange<'a> {
                 (Begins::Within(_), Ailment::Busy(_))
             )
         };
-        let ailment = status::ailment(head.status, &head.headers);
+        let provider = &sent.arm.model.provider;
+        let asks = status::retry_after(&head.headers)
+            .or_else(|| returned::whole_again(&head.headers, sent.told.dialect));
+        let ailment = status::ailment(head.status, asks, provider.has_several_channels());
         if let Some(ailment) = ailment.filter(|ailment| !says_nothing(ailment)) {
             self.ails(sent, ailment);
         }
@@ -1556,7 +1662,7 @@ impl<'a> Exchange<'a> {
         match meaning.charge.is_bound(said) {
             false => {
                 settlement.void(Outcome::RefusedUpstream);
-                failing = status::failing(head.status, &head.headers);
+                failing = status::failing(head.status, asks);
             }
             true => {
                 // Without a cap it is left to the provider and its SDK, which know whether it bills its own failures.
@@ -1566,11 +1672,10 @@ impl<'a> Exchange<'a> {
                 settlement.unknown(Outcome::UpstreamError);
             }
         }
-        let provider = &sent.arm.model.provider;
         let status = head.status.as_u16();
         self.state.telemetry.upstream_status(&provider.name, status);
         let bytes = match held {
-            reply::HeldAnswer::Whole(bytes) => reply::redacted(bytes, provider),
+            reply::HeldAnswer::Whole(bytes) => reply::redacted(bytes, sent.channel),
             reply::HeldAnswer::Broken(error) => return next(Err(error), failing),
             reply::HeldAnswer::Longer(..) => {
                 let why = "the provider's error is too long to pass on";
@@ -1619,6 +1724,7 @@ fn streamed(head: Head, relay: Relay) -> Response<AnswerBody> {
 /// An attempt that is about to be made.
 struct Attempt<'a> {
     arm: &'a Arm,
+    channel: &'a Channel,
     told: &'a Wording,
     order: &'a mut dyn Order,
     asks: Capabilities,
@@ -1626,6 +1732,8 @@ struct Attempt<'a> {
     decided: Duration,
     /// Another arm may answer in its place.
     others: bool,
+    /// It may run against another attempt.
+    runner: Option<&'a Runner>,
 }
 
 /// There is no room for an attempt.
@@ -1639,6 +1747,7 @@ enum NoRoom {
 /// An attempt that has gone out.
 struct Sent<'a> {
     arm: &'a Arm,
+    channel: &'a Channel,
     told: &'a Wording,
     /// What is asked of the model besides words, where another one may answer if this one cannot.
     asks: Capabilities,
@@ -1649,8 +1758,17 @@ struct Sent<'a> {
     capped: bool,
     /// Another arm may answer in its place.
     others: bool,
+    /// Whoever answers first is heard: it has to begin before it counts.
+    races: bool,
     /// When it went out.
     at: Instant,
+}
+
+impl Sent<'_> {
+    /// Whom it went to.
+    fn to(&self) -> Target<'_> {
+        channels::to(self.arm).on(self.channel)
+    }
 }
 
 /// The body of an answer on its way: what was read of it, what is to come, and how it is read.

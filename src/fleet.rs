@@ -10,6 +10,7 @@ use crate::dialect::embed::Shape;
 use crate::effort::{self, Accepts};
 use crate::price::{Catalogue, Price, without_date};
 use crate::provider::Provider;
+use crate::provider::channel::Channel;
 use crate::takes::Takes;
 use ability::Ability;
 use media::Maxima;
@@ -289,7 +290,7 @@ impl Fleet {
             .map(
                 |p| match p.kind.name == crate::provider::simulated::KIND.name {
                     true => Arc::new(Provider {
-                        base_url: format!("http://{address}"),
+                        home: Channel::only(format!("http://{address}"), None),
                         ..Provider::clone(p)
                     }),
                     false => Arc::clone(p),
@@ -406,16 +407,11 @@ mod tests {
     }
 
     fn provider(kind: &str) -> Arc<Provider> {
-        Arc::new(Provider {
-            name: kind.to_owned(),
-            kind: provider::kind(kind).expect("a kind of this name"),
-            base_url: "http://127.0.0.1:0".to_owned(),
-            api_key: None,
-            local: false,
-            service_tiers: None,
-            effort_in_band: None,
-            http2: None,
-        })
+        Arc::new(Provider::new(
+            kind,
+            provider::kind(kind).expect("a kind of this name"),
+            Channel::only("http://127.0.0.1:0", None),
+        ))
     }
 
     fn fleet() -> Fleet {
@@ -457,9 +453,9 @@ mod tests {
             ("sim-small", "http://127.0.0.1:4000"),
         ] {
             let model = moved.named(name).expect("a model of this name");
-            assert_eq!(model.provider.base_url, url);
+            assert_eq!(model.provider.home.base_url, url);
         }
-        assert_eq!(moved.providers[1].base_url, "http://127.0.0.1:4000");
+        assert_eq!(moved.providers[1].home.base_url, "http://127.0.0.1:4000");
     }
 
     #[test]

@@ -36,7 +36,7 @@ use crate::simulate::{self, Simulated};
 use crate::telemetry::{KnownArm, KnownPrices, SimulatedModels, Telemetry, otlp};
 use crate::tls::server::Greeter;
 use crate::upstream::Upstream;
-use crate::upstream::health::Health;
+use crate::upstream::channels::Channels;
 use accountant::Accountant;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use keys::{Follower, Keys};
@@ -177,7 +177,7 @@ pub async fn start_on(
         batches: Arc::new(kept_batches),
         ledger,
         upstream: Upstream::new(&config.limits),
-        health: Health::default(),
+        channels: Channels::default(),
         shadows: Shadows::default(),
         jobs: Arc::new(Jobs::new(Arc::clone(&telemetry))),
         telemetry,
@@ -393,6 +393,7 @@ pub fn policy_of(config: &Config) -> Policy {
         grade_asked: config.grade_asked,
         may_drop: config.may_drop.clone(),
         recovery: config.recovery,
+        hedging: config.hedging.clone(),
         cap_wait: config.cap_wait,
         cap_webhook: config.cap_webhook.clone(),
         teams: config.teams.clone(),
@@ -582,7 +583,14 @@ impl Reloader {
         self.state.batches.settings.store(batch);
         let mut policy = policy_of(&config);
         policy.go_by(&self.state.learned.load_full());
-        self.state.policy.store(Arc::new(policy));
+        let before = self.state.policy.swap(Arc::new(policy));
+        let after = self.state.policy.load();
+        for was in &before.fleet.providers {
+            let mut now = after.fleet.providers.iter().filter(|p| p.name == was.name);
+            if !now.any(|now| now.is_reached_like(was)) {
+                self.state.channels.health.forget(&was.name);
+            }
+        }
         publish_known(&self.state);
         self.keys.take_shared(config.caps, config.keys);
         self.follower.wake();

@@ -6,6 +6,7 @@
 
 pub mod anthropic;
 pub mod azure;
+pub mod channel;
 pub mod cohere;
 pub mod compatible;
 pub mod deepseek;
@@ -27,8 +28,9 @@ use crate::chat::ServiceTier;
 use crate::dialect::UsageRule;
 use crate::dialect::embed::Shape;
 use crate::effort::Family;
+use channel::{Balance, Channel};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use std::fmt;
 
 /// Every kind of provider, in the order in which they are looked for.
@@ -159,6 +161,9 @@ pub struct Signature {
     pub models: &'static str,
 }
 
+/// Where nothing else is said, requests go elsewhere below this share of a rate limit, in percent.
+pub const HEADROOM_MIN_PERCENT: u32 = 5;
+
 /// One configured vendor.
 #[derive(Clone)]
 pub struct Provider {
@@ -166,11 +171,15 @@ pub struct Provider {
     pub name: String,
     /// What is known about it.
     pub kind: &'static Kind,
-    /// Where it is, without a trailing slash.
-    pub base_url: String,
-    /// Our key for it.
-    pub api_key: Option<SecretString>,
-    /// It runs on the operator's own machines: the address is loopback or configuration says so.
+    /// The first way to it.
+    pub home: Channel,
+    /// The other ways to it.
+    pub more: Vec<Channel>,
+    /// How requests are spread over them.
+    pub balance: Balance,
+    /// Below this share of a rate limit, in percent, requests go elsewhere before it is used up; 0 never.
+    pub headroom_min_percent: u32,
+    /// It runs on the operator's own machines: all its addresses are loopback, or configuration says so.
     pub local: bool,
     /// The service tiers in which the vendor may serve a request that names none, as the operator says.
     pub service_tiers: Option<Vec<ServiceTier>>,
@@ -185,12 +194,29 @@ impl fmt::Debug for Provider {
         write!(
             f,
             "Provider({} {} at {})",
-            self.name, self.kind.name, self.base_url
+            self.name, self.kind.name, self.home.base_url
         )
     }
 }
 
 impl Provider {
+    /// A vendor that is reached in this one way, of which nothing else is said.
+    #[must_use]
+    pub fn new(name: impl Into<String>, kind: &'static Kind, home: Channel) -> Provider {
+        Provider {
+            name: name.into(),
+            kind,
+            home,
+            more: Vec::new(),
+            balance: Balance::default(),
+            headroom_min_percent: HEADROOM_MIN_PERCENT,
+            local: false,
+            service_tiers: None,
+            effort_in_band: None,
+            http2: None,
+        }
+    }
+
     /// Whether HTTP/2 is spoken with it. Where many requests are on their way at once it saves a handshake for each, and a request that is
     /// cancelled leaves its connection whole. A server that wants a connection for each request has no use for it.
     #[must_use]
@@ -216,11 +242,38 @@ impl Provider {
         self.kind.speaks.iter().any(|(name, _)| *name == dialect)
     }
 
-    /// The header in which it wants our key at this address of its own, and what it says.
+    /// Every way to it, the first one first.
+    pub fn channels(&self) -> impl Iterator<Item = &Channel> {
+        std::iter::once(&self.home).chain(&self.more)
+    }
+
+    /// The channel of this name.
     #[must_use]
-    pub fn credential(&self, url: &str) -> Option<(&'static str, String)> {
-        let key = self.api_key.as_ref()?.expose_secret();
-        let path = url.strip_prefix(&self.base_url).unwrap_or(url);
+    pub fn channel(&self, name: &str) -> Option<&Channel> {
+        self.channels().find(|channel| channel.name == name)
+    }
+
+    /// Whether it is reached at the same addresses with the same keys.
+    #[must_use]
+    pub fn is_reached_like(&self, other: &Provider) -> bool {
+        let same = |(a, b): (&Channel, &Channel)| {
+            let key = |c: &Channel| c.api_key.as_ref().map(|k| k.expose_secret().to_owned());
+            a.name == b.name && a.base_url == b.base_url && key(a) == key(b)
+        };
+        self.more.len() == other.more.len() && self.channels().zip(other.channels()).all(same)
+    }
+
+    /// Whether there are several ways to it.
+    #[must_use]
+    pub fn has_several_channels(&self) -> bool {
+        !self.more.is_empty()
+    }
+
+    /// The header in which it wants our key at this address of a channel's, and what it says.
+    #[must_use]
+    pub fn credential(&self, channel: &Channel, url: &str) -> Option<(&'static str, String)> {
+        let key = channel.api_key.as_ref()?.expose_secret();
+        let path = url.strip_prefix(&channel.base_url).unwrap_or(url);
         Some(match self.kind.auth {
             Auth::XApiKey => ("x-api-key", key.to_owned()),
             Auth::ApiKey => ("api-key", key.to_owned()),
@@ -252,7 +305,13 @@ impl Provider {
 
     /// The address of this dialect's endpoint, if the vendor speaks it.
     #[must_use]
-    pub fn endpoint(&self, dialect: &str, model: &str, stream: bool) -> Option<String> {
+    pub fn endpoint(
+        &self,
+        channel: &Channel,
+        dialect: &str,
+        model: &str,
+        stream: bool,
+    ) -> Option<String> {
         let (_, path) = self.kind.speaks.iter().find(|(name, _)| *name == dialect)?;
         let call = match stream {
             true => "streamGenerateContent?alt=sse",
@@ -260,19 +319,19 @@ impl Provider {
         };
         // A model's name may come from a client: it must stay one segment of the path.
         let path = path
-            .replace("{model}", &segment(model))
+            .replace("{model}", &segment(channel.called(model)))
             .replace("{call}", call);
-        Some(format!("{}{path}", self.base_url))
+        Some(format!("{}{path}", channel.base_url))
     }
 
     /// The address at which it serves this besides completions, if it does.
     #[must_use]
-    pub fn side(&self, side: Side, model: &str, call: &str) -> Option<String> {
+    pub fn side(&self, channel: &Channel, side: Side, model: &str, call: &str) -> Option<String> {
         let (_, path) = self.kind.sides.iter().find(|(s, _)| *s == side)?;
         let path = path
-            .replace("{model}", &segment(model))
+            .replace("{model}", &segment(channel.called(model)))
             .replace("{call}", call);
-        Some(format!("{}{path}", self.base_url))
+        Some(format!("{}{path}", channel.base_url))
     }
 
     /// The shapes in which it answers embeddings, the one first that others are translated to.

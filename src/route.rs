@@ -6,6 +6,7 @@
 pub mod cost;
 mod doubts;
 mod gate;
+mod hedging;
 mod learning;
 pub mod policy;
 pub mod probing;
@@ -33,6 +34,7 @@ use crate::price::Catalogue;
 use crate::private::{Classes, Privacy};
 use crate::reader::suggest;
 pub use doubts::doubts;
+pub use hedging::{HedgeEnd, HedgeTo, Hedging};
 pub use learning::{LearnedFromOutcomes, Learning};
 use policy::{Facts, Rule};
 pub use probing::{EXPLORING, Probe, Probing, Shows};
@@ -76,6 +78,8 @@ pub struct Policy {
     pub may_drop: Vec<String>,
     /// What happens where a provider fails.
     pub recovery: Recovery,
+    /// When a request is sent twice, where any is.
+    pub hedging: Option<Arc<Hedging>>,
     /// How long a request waits that only open reservations keep from its cap's room.
     pub cap_wait: Duration,
     /// Where the operator is told of caps that fill up.

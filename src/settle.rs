@@ -31,10 +31,12 @@ use crate::route::cost::{self, Stayed};
 use crate::telemetry::otlp::{Said, Trace, Traced};
 use crate::telemetry::{AttemptClosed, ProbePart, Telemetry};
 use crate::tokens;
+use crate::upstream::load::UnderWay;
 use bytes::Bytes;
 use charge::Charged;
 use http::HeaderMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Answer text kept for counting; beyond it every byte counts as a token, which is an upper bound.
@@ -49,6 +51,8 @@ const MARGIN: u64 = 16;
 pub struct Job {
     /// The arm it goes to.
     pub arm: Arm,
+    /// The name of the channel on which it goes out.
+    pub channel: String,
     /// The effort that is really asked.
     pub effort: Effort,
     /// The service tier that the request names.
@@ -111,6 +115,7 @@ impl Job {
     pub fn of(arm: &Arm, dialect: &'static dyn Dialect) -> Job {
         Job {
             arm: arm.clone(),
+            channel: String::new(),
             effort: Effort::None,
             tier: None,
             slowed: false,
@@ -149,6 +154,8 @@ pub struct Around {
     pub paid: Option<Arc<Paid>>,
     /// Whoever holds another answer against the one that is delivered; nobody, as a rule.
     pub delivery: Option<Arc<Delivery>>,
+    /// Turns true where another attempt has answered first; nothing where there is no other.
+    pub lost: Option<Arc<AtomicBool>>,
 }
 
 /// What an attempt's input tokens are counted from.
@@ -187,6 +194,8 @@ impl Input {
 /// One attempt from its reservation to its end. It is handed from one stage to the next, so it is small.
 pub struct Settlement {
     open: Option<Box<OpenAttempt>>,
+    /// The request is under way, once it has gone out.
+    under_way: Option<UnderWay>,
 }
 
 struct OpenAttempt {
@@ -275,13 +284,17 @@ impl Settlement {
         };
         Settlement {
             open: Some(Box::new(open)),
+            under_way: None,
         }
     }
 
     /// A call that costs nothing and stands in no book.
     #[must_use]
     pub fn unbooked() -> Settlement {
-        Settlement { open: None }
+        Settlement {
+            open: None,
+            under_way: None,
+        }
     }
 
     /// Says in the head of its request which trace it belongs to, where its provider is to know that.
@@ -294,7 +307,8 @@ impl Settlement {
     }
 
     /// From here on the provider may do work: the request goes out now.
-    pub fn sending(&mut self) {
+    pub fn sending(&mut self, under_way: Option<UnderWay>) {
+        self.under_way = under_way;
         if let Some(open) = &mut self.open {
             open.sent = Some(Instant::now());
         }
@@ -346,13 +360,27 @@ impl Settlement {
 
     /// The whole answer is here; from now on the client waits for flyball alone.
     pub fn arrived(&mut self) {
+        self.begins();
         if let Some(open) = &mut self.open {
             open.whole = Some(Instant::now());
         }
     }
 
+    /// The first byte of the answer itself is here.
+    fn begins(&mut self) {
+        if let Some(under_way) = &mut self.under_way {
+            under_way.begins();
+        }
+    }
+
     /// Takes note of what a streamed answer says.
     pub fn saw(&mut self, event: &Event) {
+        if matches!(
+            event,
+            Event::Text(_) | Event::Reasoning(_) | Event::Call { .. } | Event::Refusal(_)
+        ) {
+            self.begins();
+        }
         let Some(open) = &mut self.open else { return };
         match event {
             Event::Text(text)
@@ -487,6 +515,9 @@ impl Settlement {
     /// read; where there were none, as a row without cost. `complete`: it has come to an end of its own.
     #[must_use]
     pub fn passed(mut self, answer: &Answer, complete: bool) -> Option<Bill> {
+        if complete {
+            self.begins();
+        }
         let mut open = self.open.take()?;
         open.seen.read(answer);
         let outcome = match complete {
@@ -966,12 +997,15 @@ impl OpenAttempt {
         };
         let baseline = cost::on_baseline(&self.job.baseline, &made, self.job.stayed, served);
         // What another arm answers anew was of no use: all of it is lost.
-        let baseline = match self.escalated || self.job.aside.is_some() {
+        let aside = self.escalated || self.job.aside.is_some() || self.has_lost();
+        let baseline = match aside {
             true => PicoUsd::ZERO,
             false => baseline.unwrap_or(cost),
         };
         let outcome = match outcome {
-            Outcome::Ok | Outcome::Length | Outcome::ClientGone if self.escalated => {
+            Outcome::Ok | Outcome::Length | Outcome::ClientGone
+                if self.escalated || self.has_lost() =>
+            {
                 Outcome::Escalated
             }
             outcome => outcome,
@@ -982,8 +1016,8 @@ impl OpenAttempt {
             // Reasoning is not in the next request.
             let visible = usage.output.saturating_sub(usage.reasoning);
             let tokens = usage.input_total().saturating_add(visible);
-            let arm = (&*model.name, self.job.effort);
-            warmth.note(*turn, arm, tokens, Instant::now());
+            let by = (&*model.name, &*self.job.channel, self.job.effort);
+            warmth.note(*turn, by, tokens, Instant::now());
         }
         let unexpected = !model.provider.may_serve(self.job.tier).contains(&tier);
         if unexpected {
@@ -1041,9 +1075,16 @@ impl OpenAttempt {
         both.map(|(first, sent)| first - sent)
     }
 
+    /// Another attempt has answered first.
+    fn has_lost(&self) -> bool {
+        let lost = self.around.lost.as_ref();
+        lost.is_some_and(|lost| lost.load(Ordering::Relaxed))
+    }
+
     /// The cause of an attempt whose answer goes to nobody: another one's goes in its place, or it was asked about another one.
     fn for_another(&self) -> Option<Cause> {
         match self.escalated {
+            _ if self.has_lost() => Some(Cause::Hedge),
             true => Some(Cause::Escalated),
             false => self.job.aside,
         }
@@ -1129,9 +1170,13 @@ impl OpenAttempt {
 
     /// What traces say of it.
     fn traced(&self) -> Traced<'_> {
+        let provider = &self.job.arm.model.provider;
         Traced {
             trace: &self.around.trace,
-            provider: &self.job.arm.model.provider,
+            provider,
+            channel: provider
+                .channel(&self.job.channel)
+                .unwrap_or(&provider.home),
             operation: self.operation,
             model: self.seen.model.as_deref(),
             finish: self.seen.finish.as_ref(),

@@ -19,7 +19,8 @@ use crate::upstream::Upstream;
 use decisions::Decisions;
 use metrics::Metrics;
 pub use metrics::{
-    BooksFigures, CapFigures, CapMoney, CapRefusal, KnownKey, Period, PeriodFigures,
+    BooksFigures, CapFigures, CapMoney, CapRefusal, ChannelFigures, FirstByteFigures, KnownKey,
+    Period, PeriodFigures,
 };
 use otlp::{Arrived, Otlp, Trace, Traced};
 use std::time::Duration;
@@ -496,9 +497,24 @@ impl Telemetry {
         }
     }
 
-    /// A provider has told that so much of what it allows is left, from 0 to 1.
-    pub fn headroom(&self, provider: &str, of: &'static str, left: f64) {
-        self.metrics.headroom(provider, of, left);
+    /// A provider has told that so much of what it allows is left, from 0 to 1; on this channel, where it has several.
+    pub fn headroom(&self, (provider, channel): (&str, Option<&str>), of: &'static str, left: f64) {
+        self.metrics.headroom((provider, channel), of, left);
+    }
+
+    /// How the channels of the providers stand, and how their models have answered lately.
+    pub fn channels(&self, channels: &[ChannelFigures], models: &[FirstByteFigures]) {
+        self.metrics.channels.replace(channels, models);
+    }
+
+    /// A request might have been sent twice, and this became of it.
+    pub fn hedged(&self, end: &'static str) {
+        self.metrics.hedged(end);
+    }
+
+    /// A request was sent on another channel of this provider after a failure that left no bill.
+    pub fn moved(&self, provider: &str) {
+        self.metrics.channels.moved(provider);
     }
 
     /// A cheap arm was to be asked first, and this became of it.

@@ -1,8 +1,10 @@
 //! The only outbound sockets: one attempt, with deadlines. Never retries on its own, never follows a redirect.
 
+pub mod channels;
 pub mod health;
 mod http2;
 mod inward;
+pub mod load;
 mod pool;
 mod socket;
 mod tls;

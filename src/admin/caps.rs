@@ -2,6 +2,7 @@
 
 use super::Admin;
 use super::answer::{json_answer, typed};
+use super::channels;
 use crate::exchange::State;
 use crate::ledger::balance::Standing;
 use crate::ledger::cap::{Dim, Measure, Pick};
@@ -16,6 +17,7 @@ use serde_json::json;
 /// Everything for Prometheus.
 pub(super) fn metrics(admin: &Admin) -> Response<AnswerBody> {
     publish_caps(&admin.state);
+    channels::publish(&admin.state);
     let ledger = &admin.state.ledger;
     let telemetry = &admin.state.telemetry;
     telemetry.ledger(ledger.healthy(), ledger.lag());

@@ -9,6 +9,7 @@ use crate::fleet::Model;
 use crate::relay::AnswerBody;
 use crate::route::Considered;
 use crate::telemetry::NotedDecision;
+use crate::upstream::channels::Destination;
 use crate::upstream::health::Ailing;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
@@ -80,13 +81,19 @@ fn rounded(number: f64) -> f64 {
 /// The models that decisions choose from.
 pub(super) fn models(admin: &Admin) -> Response<AnswerBody> {
     let policy = admin.state.policy.load();
-    let ailing = admin.state.health.ailing();
+    let ailing = admin.state.channels.health.ailing();
     let row = |m: &Arc<Model>| {
         let mine = |a: &&Ailing| {
             a.provider == m.provider.name && (a.model.is_empty() || a.model == m.name)
         };
         let mine: Vec<&Ailing> = ailing.iter().filter(mine).collect();
+        // What fails on one of several channels leaves the others.
+        let to = Destination {
+            provider: &m.provider,
+            model: &m.name,
+        };
         let down = mine.iter().filter_map(|a| a.down_for).max();
+        let down = down.filter(|_| admin.state.channels.is_down(to));
         json!({
             "model": m.name, "provider": m.provider.name, "tier": m.tier.name(), "local": m.local, "simulated": m.simulated, "priced": m.price.is_some(),
             "failures_in_a_row": mine.iter().map(|a| a.failures).max().unwrap_or(0),

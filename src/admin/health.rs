@@ -2,12 +2,14 @@
 
 use super::Admin;
 use super::answer::json_answer;
+use super::channels;
 use super::outcomes::in_time;
+use crate::provider::Provider;
 use crate::relay::AnswerBody;
-use crate::upstream::health::Ailing;
 use http::Response;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Everything that an operator asks when something seems wrong.
 pub(super) async fn health(admin: &Admin) -> Response<AnswerBody> {
@@ -48,10 +50,12 @@ fn simulated(admin: &Admin) -> &'static str {
 
 fn providers(admin: &Admin) -> Vec<Value> {
     let policy = admin.state.policy.load();
-    let ailing = admin.state.health.ailing();
-    let row = |name: &String| {
+    let ailing = admin.state.channels.health.ailing();
+    let lately = admin.state.channels.load.lately();
+    let row = |provider: &Arc<Provider>| {
+        let name = &provider.name;
         let mine = ailing.iter().filter(|a| a.provider == *name);
-        let down: Vec<Value> = mine.filter_map(down).collect();
+        let down: Vec<Value> = mine.filter_map(channels::down).collect();
         let seen = admin.state.telemetry.upstream_errors(name).into_iter();
         let errors = seen.filter(|(_, count)| *count > 0);
         let own = || {
@@ -61,15 +65,9 @@ fn providers(admin: &Admin) -> Vec<Value> {
         json!({
             "provider": name, "models": own().count(), "local": own().any(|m| m.local), "simulated": own().any(|m| m.simulated),
             "errors": errors.collect::<BTreeMap<_, _>>(), "down": down,
+            "channels": channels::rows(admin, provider, &lately),
         })
     };
     let providers = policy.fleet.providers.iter();
-    providers.map(|p| row(&p.name)).collect()
-}
-
-/// What is left alone after it failed again and again; nothing of what is merely stumbling.
-fn down(ailing: &Ailing) -> Option<Value> {
-    let ms = u64::try_from(ailing.down_for?.as_millis()).unwrap_or(u64::MAX);
-    let model = Some(&ailing.model).filter(|model| !model.is_empty());
-    Some(json!({"model": model, "for_ms": ms, "failures": ailing.failures}))
+    providers.map(row).collect()
 }

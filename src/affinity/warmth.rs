@@ -28,6 +28,7 @@ struct ReadBefore {
 /// The tokens of a request and its answer.
 #[derive(Clone, Copy, Debug)]
 struct ReadBy {
+    /// The model on its channel.
     model: u64,
     effort: Effort,
     tokens: u64,
@@ -48,6 +49,8 @@ pub struct Kept {
 pub struct Reader<'a> {
     /// The model.
     pub model: &'a str,
+    /// The channel on which it is asked: each has a cache of its own.
+    pub channel: &'a str,
     /// The effort, where what was read at another one does not count.
     pub effort: Option<Effort>,
 }
@@ -63,8 +66,8 @@ impl Default for Warmth {
     }
 }
 
-fn hash(model: &str) -> u64 {
-    FixedState::default().hash_one(model)
+fn hash(model: &str, channel: &str) -> u64 {
+    FixedState::default().hash_one((model, channel))
 }
 
 impl Warmth {
@@ -78,7 +81,7 @@ impl Warmth {
     /// The same of what this reader has read.
     #[must_use]
     pub fn tokens_of(&self, turn: UserTurn, reader: Reader<'_>, kept: Kept) -> u64 {
-        let model = hash(reader.model);
+        let model = hash(reader.model, reader.channel);
         self.most(turn, kept, |read| {
             read.model == model && reader.effort.is_none_or(|effort| effort == read.effort)
         })
@@ -95,10 +98,11 @@ impl Warmth {
         if tokens < PREFIX_MIN { 0 } else { tokens }
     }
 
-    /// Notes that a request in this turn, and its answer, had so many tokens, and which arm has read them when.
-    pub fn note(&self, turn: UserTurn, (model, effort): (&str, Effort), tokens: u64, at: Instant) {
+    /// Notes that a request in this turn, and its answer, had so many tokens, and which arm has read them on which channel and when.
+    pub fn note(&self, turn: UserTurn, by: (&str, &str, Effort), tokens: u64, at: Instant) {
+        let (model, channel, effort) = by;
         let now = ReadBy {
-            model: hash(model),
+            model: hash(model, channel),
             effort,
             tokens,
             at,
@@ -139,10 +143,18 @@ mod tests {
             lifetime: Duration::from_secs(300),
             now: start + Duration::from_secs(minutes * 60),
         };
-        let read = |turn, model, effort| warmth.tokens_of(turn, Reader { model, effort }, after(4));
+        let read = |turn, model, effort| {
+            let channel = "default";
+            let reader = Reader {
+                model,
+                channel,
+                effort,
+            };
+            warmth.tokens_of(turn, reader, after(4))
+        };
         let (first, second) = (turn(1, None), turn(2, Some(1)));
-        warmth.note(first, ("a", Effort::Low), 5_000, start);
-        warmth.note(second, ("b", Effort::None), 9_000, start);
+        warmth.note(first, ("a", "default", Effort::Low), 5_000, start);
+        warmth.note(second, ("b", "default", Effort::None), 9_000, start);
         let third = turn(3, Some(2));
         for (model, effort, tokens) in [
             ("a", Some(Effort::Low), 5_000),
@@ -153,6 +165,12 @@ mod tests {
         ] {
             assert_eq!(read(third, model, effort), tokens, "{model} {effort:?}");
         }
+        let elsewhere = Reader {
+            model: "b",
+            channel: "another",
+            effort: None,
+        };
+        assert_eq!(warmth.tokens_of(third, elsewhere, after(4)), 0);
         assert_eq!(warmth.tokens(third, after(4)), 9_000, "whoever has read it");
         assert_eq!(warmth.tokens(third, after(6)), 0, "too long ago");
         assert_eq!(read(turn(4, Some(9)), "b", None), 0, "another conversation");

@@ -17,6 +17,7 @@ use crate::limits::Limits;
 use crate::process::policy_of;
 use crate::route::Policy;
 use crate::telemetry::otlp::Trace;
+use crate::upstream::channels::Channels;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,6 +30,7 @@ pub(super) struct House {
     items: Items,
     warmth: Warmth,
     habits: Habits,
+    channels: Channels,
     caps: EmptyBooks,
 }
 
@@ -79,6 +81,7 @@ impl House {
             items: Items::default(),
             warmth: Warmth::default(),
             habits: Habits::default(),
+            channels: Channels::default(),
             caps: EmptyBooks(balances),
         }
     }
@@ -116,6 +119,7 @@ impl House {
             items: &self.items,
             warmth: &self.warmth,
             habits: &self.habits,
+            channels: &self.channels,
             trace: Trace::default(),
         })?;
         if let Some(privacy) = &self.policy.privacy {

@@ -3,6 +3,7 @@
 
 use crate::arm::Tier;
 use crate::fleet::is_remote_name;
+use crate::provider::channel::Channel;
 use crate::provider::{self, Kind, Provider, Signature};
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -115,14 +116,8 @@ fn provider(
     local: bool,
 ) -> Provider {
     Provider {
-        name: kind.name.to_owned(),
-        kind,
-        base_url: base_url.to_owned(),
-        api_key,
         local,
-        service_tiers: None,
-        effort_in_band: None,
-        http2: None,
+        ..Provider::new(kind.name, kind, Channel::only(base_url, api_key))
     }
 }
 

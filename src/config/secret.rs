@@ -5,7 +5,8 @@ use crate::reader::Table;
 use secrecy::SecretString;
 
 /// How to refer to one.
-const HOW: &str = "write \"env:NAME\" for a variable or \"file:PATH\" for a file that holds it";
+pub(super) const HOW: &str =
+    "write \"env:NAME\" for a variable or \"file:PATH\" for a file that holds it";
 
 /// The key of the secret without which the books cannot be read.
 pub(super) const LEDGER: &str = "shared_ledger";

@@ -160,7 +160,7 @@ total = "2m"
     assert_eq!(config.limits.body_bytes_max, 1024);
     assert_eq!(config.limits.total, Duration::from_secs(120));
     assert_eq!(config.limits.idle, Limits::default().idle);
-    assert_eq!(model.provider.base_url, "http://127.0.0.1:9");
+    assert_eq!(model.provider.home.base_url, "http://127.0.0.1:9");
     assert_eq!(model.accepts.efforts, [Effort::Low, Effort::High]);
     assert_eq!(
         (model.context_tokens, model.answer_tokens_max),
@@ -405,7 +405,13 @@ fn a_secret_shows_neither_in_settings_nor_in_complaints() {
     let config = folder.load(&Overrides::default()).expect("a good file");
     let shown = format!("{config:?} {:?}", config.providers_note);
     assert!(!shown.contains("sk-"), "{shown}");
-    assert!(config.fleet.providers.iter().all(|p| p.api_key.is_some()));
+    assert!(
+        config
+            .fleet
+            .providers
+            .iter()
+            .all(|p| p.home.api_key.is_some())
+    );
     assert!(
         config.sources.contains(&folder.path().join("key")),
         "a new key is a change"
@@ -460,15 +466,15 @@ fn an_address_may_be_written_as_sdks_want_it() {
         let config = good(&format!(
             "{HOME}base_url = \"{written}\"\n[[model]]\nname = \"m\"\ntier = \"small\"\nfree = true\n"
         ));
-        assert_eq!(config.fleet.providers[0].base_url, kept, "{written}");
+        assert_eq!(config.fleet.providers[0].home.base_url, kept, "{written}");
     }
 }
 
 #[test]
 fn a_vendors_own_key_does_not_go_to_another_address() {
     let config = good(&format!("{OPENAI}base_url = \"https://example.org\"\n"));
-    assert!(config.fleet.providers[0].api_key.is_none());
-    assert!(good(OPENAI).fleet.providers[0].api_key.is_some());
+    assert!(config.fleet.providers[0].home.api_key.is_none());
+    assert!(good(OPENAI).fleet.providers[0].home.api_key.is_some());
 }
 
 #[test]
@@ -915,7 +921,7 @@ fn the_simulated_address_reaches_fleet_and_baseline() {
     let config = good("baseline = \"sim-reasoning\"\n[simulate]\n");
     let config = config.with_simulated_at(SocketAddr::from(([127, 0, 0, 1], 5)));
     let Arm { model, .. } = config.baseline.expect("a baseline");
-    assert_eq!(model.provider.base_url, "http://127.0.0.1:5");
+    assert_eq!(model.provider.home.base_url, "http://127.0.0.1:5");
 }
 
 #[test]

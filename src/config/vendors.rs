@@ -1,7 +1,7 @@
 //! Builds the fleet: the providers and models of the file, or those that were found, and the
 //! simulated ones where they are wanted.
 
-use super::{Needs, Reading, Source, discover, price, secret};
+use super::{Needs, Reading, Source, channels, discover, price};
 use crate::arm::{Effort, Tier};
 use crate::capability::{Capabilities, Capability};
 use crate::chat::ServiceTier;
@@ -11,12 +11,10 @@ use crate::fleet::media::{self, Maxima};
 use crate::fleet::senses::{self, Senses};
 use crate::fleet::{Fleet, Model, embeds, is_remote_name};
 use crate::price::{Catalogue, Price};
+use crate::provider::channel::Channel;
 use crate::provider::{self, Http2, Kind, Provider};
 use crate::reader::{Complaint, Table, suggest};
 use crate::takes::Takes;
-use crate::unix;
-use http::Uri;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 /// No published figure is further from the reference, in logits.
@@ -148,8 +146,7 @@ impl Building {
             }
         }
         let kind = kind(&table, name.as_deref());
-        let base_url = kind.and_then(|kind| base_url(&table, kind));
-        let api_key = api_key(reading, &mut table, kind);
+        let channels = kind.and_then(|kind| channels::read(reading, &mut table, kind));
         let local = table.flag("local");
         let tiers = [
             ServiceTier::Standard,
@@ -167,23 +164,23 @@ impl Building {
         });
         let line = table.line;
         table.finish();
-        match (name, kind, base_url) {
-            (Some(name), Some(kind), Some((base_url, loopback))) => {
-                if api_key.is_some() && base_url.starts_with("http://") && !loopback {
+        match (name, kind, channels) {
+            (Some(name), Some(kind), Some(channels)) => {
+                if channels.unencrypted {
                     reading.note(format!(
                         "provider \"{name}\": its key travels unencrypted, over http"
                     ));
                 }
                 self.lines.push(line);
                 self.fleet.providers.push(Arc::new(Provider {
-                    name,
-                    kind,
-                    base_url,
-                    api_key,
-                    local: local.unwrap_or(loopback),
+                    more: channels.more,
+                    balance: channels.balance,
+                    headroom_min_percent: channels.headroom_min_percent,
+                    local: local.unwrap_or(channels.loopback),
                     service_tiers,
                     effort_in_band,
                     http2,
+                    ..Provider::new(name, kind, channels.home)
                 }));
             }
             (name, ..) => self.wrong.extend(name),
@@ -393,16 +390,11 @@ impl Building {
     /// The simulated models. Where they are served is known at start only.
     fn add_simulated(&mut self) {
         let kind = &provider::simulated::KIND;
-        let provider = Arc::new(Provider {
-            name: kind.name.to_owned(),
+        let provider = Arc::new(Provider::new(
+            kind.name,
             kind,
-            base_url: "http://127.0.0.1:0".to_owned(),
-            api_key: None,
-            local: false,
-            service_tiers: None,
-            effort_in_band: None,
-            http2: None,
-        });
+            Channel::only("http://127.0.0.1:0", None),
+        ));
         for (name, tier) in kind.starters {
             self.add(&provider, name, *tier);
         }
@@ -426,92 +418,6 @@ fn kind(table: &Table<'_>, name: Option<&str>) -> Option<&'static Kind> {
         table.complain("kind", "kind is missing", help);
     }
     same.map(|(_, kind)| *kind)
-}
-
-/// The address without a trailing slash, and whether it is loopback.
-fn base_url(table: &Table<'_>, kind: &Kind) -> Option<(String, bool)> {
-    let written = table.text("base_url");
-    let Some(url) = written.or(kind.base_url.filter(|_| !table.has("base_url"))) else {
-        if !table.has("base_url") {
-            let help = Some("write base_url = \"http://HOST:PORT\"".to_owned());
-            table.complain(
-                "base_url",
-                format_args!("{} needs a base_url", kind.name),
-                help,
-            );
-        }
-        return None;
-    };
-    if let Some(path) = unix::path(url) {
-        return match path {
-            Ok(path) => Some((unix::url(&path), true)),
-            Err(help) => {
-                table.complain("base_url", "base_url is not an address", Some(help));
-                None
-            }
-        };
-    }
-    let url = url.trim_end_matches('/');
-    let uri = url.parse::<Uri>().ok();
-    let authority = uri.as_ref().and_then(Uri::authority);
-    // The address shows in logs, so it must not hold a password; nor is it repeated here.
-    if authority.is_some_and(|a| a.as_str().contains('@')) {
-        let text = "base_url must not hold a user or password";
-        table.complain(
-            "base_url",
-            text,
-            Some("write api_key = \"env:NAME\"".to_owned()),
-        );
-        return None;
-    }
-    let fit = uri
-        .as_ref()
-        .is_some_and(|u| matches!(u.scheme_str(), Some("http" | "https")) && u.query().is_none());
-    let Some(authority) = authority.filter(|_| fit) else {
-        let help = Some("write http://HOST:PORT or https://HOST, without a query".to_owned());
-        table.complain("base_url", "base_url is not an address", help);
-        return None;
-    };
-    let url = without_endpoint(url, authority.as_str(), kind);
-    Some((url.to_owned(), is_loopback(authority.host())))
-}
-
-/// SDKs are given `https://host/v1`, and some people paste the whole endpoint: what flyball itself puts behind the address goes.
-fn without_endpoint<'u>(url: &'u str, authority: &str, kind: &Kind) -> &'u str {
-    let host_end = url.find("://").map_or(0, |at| at + 3) + authority.len();
-    let (host, path) = url.split_at(host_end);
-    let mut pieces = kind.speaks.iter().flat_map(|(_, endpoint)| {
-        let ends = endpoint.match_indices('/').map(|(at, _)| at).skip(1);
-        ends.chain([endpoint.len()]).map(|end| &endpoint[..end])
-    });
-    let kept = pieces.find_map(|piece| path.strip_suffix(piece));
-    kept.map_or(url, |kept| &url[..host.len() + kept.len()])
-}
-
-fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost") || bare.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
-}
-
-/// The key: as written, or the vendor's own variable, which only ever goes to the vendor's own address.
-fn api_key(
-    reading: &Reading<'_>,
-    table: &mut Table<'_>,
-    kind: Option<&Kind>,
-) -> Option<secrecy::SecretString> {
-    if table.has("api_key") {
-        return secret::read(reading, table, "api_key");
-    }
-    let _ = table.text("api_key");
-    let kind = kind?;
-    let variable = kind.key_env.filter(|_| !table.has("base_url"))?;
-    let value = (reading.around.env)(variable).map(|v| v.trim().to_owned());
-    let value = value.filter(|v| !v.is_empty() && v.bytes().all(|b| b.is_ascii_graphic()));
-    if value.is_none() && !kind.free && reading.overrides.needs == Needs::All {
-        let help = Some(format!("set {variable}, or write api_key = \"env:NAME\""));
-        table.complain("api_key", "there is no key", help);
-    }
-    value.map(secrecy::SecretString::from)
 }
 
 /// The most tokens of what is no text, by the operator.

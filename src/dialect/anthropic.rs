@@ -83,11 +83,13 @@ impl Dialect for Anthropic {
                     of: Allowance::Requests,
                     limit: "anthropic-ratelimit-requests-limit",
                     remaining: "anthropic-ratelimit-requests-remaining",
+                    reset: "anthropic-ratelimit-requests-reset",
                 },
                 AllowanceHeaders {
                     of: Allowance::Tokens,
                     limit: "anthropic-ratelimit-tokens-limit",
                     remaining: "anthropic-ratelimit-tokens-remaining",
+                    reset: "anthropic-ratelimit-tokens-reset",
                 },
             ],
             files: &["/v1/files"],

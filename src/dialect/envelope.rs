@@ -34,6 +34,8 @@ pub struct AllowanceHeaders {
     pub limit: &'static str,
     /// The header with what is left.
     pub remaining: &'static str,
+    /// The header with the time at which, or after which, all of it is there again.
+    pub reset: &'static str,
 }
 
 /// Of OpenAI (<https://developers.openai.com/api/docs/guides/rate-limits>), and of the vendors that speak as it does.
@@ -42,11 +44,13 @@ pub(super) const OPENAI_ALLOWANCES: &[AllowanceHeaders] = &[
         of: Allowance::Requests,
         limit: "x-ratelimit-limit-requests",
         remaining: "x-ratelimit-remaining-requests",
+        reset: "x-ratelimit-reset-requests",
     },
     AllowanceHeaders {
         of: Allowance::Tokens,
         limit: "x-ratelimit-limit-tokens",
         remaining: "x-ratelimit-remaining-tokens",
+        reset: "x-ratelimit-reset-tokens",
     },
 ];
 

@@ -2,7 +2,7 @@
 //! here, by `serve` as by `explain`. Opens nothing and sends nothing.
 
 use super::wishes::{self, Wishes};
-use crate::affinity::{Habits, Items, Makers, Warmth};
+use crate::affinity::{self, Habits, Items, Makers, Warmth};
 use crate::arm::{Effort, Tier};
 use crate::caller::{Caller, EndUser, EndUsers};
 use crate::dialect::Dialect;
@@ -16,8 +16,10 @@ use crate::ledger::{Ledger, now_ms};
 use crate::limits::Limits;
 use crate::private::{Action, Classes};
 use crate::provider::Provider;
+use crate::provider::channel::Stickiness;
 use crate::route::{EXPLORING, Policy};
 use crate::telemetry::otlp::Trace;
+use crate::upstream::channels::Channels;
 use http::request::Parts;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -97,6 +99,8 @@ pub struct Inbound<'a> {
     pub warmth: &'a Warmth,
     /// What arms use.
     pub habits: &'a Habits,
+    /// What is known of the channels of all providers.
+    pub channels: &'a Channels,
     /// The exchange as traces see it.
     pub trace: Trace,
 }
@@ -115,6 +119,7 @@ pub struct Admission<'a> {
     pub(super) items: &'a Items,
     pub(super) warmth: &'a Warmth,
     pub(super) habits: &'a Habits,
+    pub(super) channels: &'a Channels,
     pub(super) trace: Trace,
     pub(super) wishes: Wishes,
     /// What was found in what it says.
@@ -196,12 +201,21 @@ impl<'a> Admission<'a> {
             items: inbound.items,
             warmth: inbound.warmth,
             habits: inbound.habits,
+            channels: inbound.channels,
             detected: Classes::default(),
             trace: inbound.trace,
             user: EndUser::default(),
             tags: Vec::new(),
             tags_of_exploring: OnceLock::new(),
         })
+    }
+
+    /// A request for which a vendor keeps something belongs on the same channel as all others of its caller.
+    pub(super) fn sticks_to_caller(&self) -> Stickiness {
+        Stickiness {
+            conversation: Some(affinity::named(self.caller.name())),
+            kept: true,
+        }
     }
 
     /// Notes what was found in what it says; from here on it stays on local models, where that makes it confidential.

@@ -77,7 +77,7 @@ impl Tried {
         if matches!(failing, Failing::NotSent | Failing::Untaken) {
             self.closed.push(Arc::clone(&arm.model.provider));
         }
-        if failing == Failing::Unsure {
+        if matches!(failing, Failing::Unsure | Failing::Elsewhere) {
             self.unsure = true;
         } else {
             self.failed.get_or_insert((arm.clone(), failing));
@@ -91,10 +91,10 @@ impl Tried {
         }
     }
 
-    /// An arm is not asked, since it is down and others may answer.
-    pub(super) fn passes_over(&mut self, arm: &Arm) {
+    /// An arm is not asked, since it is down or nearly out of its rate limit, and others may answer.
+    pub(super) fn passes_over(&mut self, arm: &Arm, bar: Bar) {
         self.only_free |= is_free(arm);
-        self.barred.push((arm.model.name.clone(), Bar::Down));
+        self.barred.push((arm.model.name.clone(), bar));
         self.passed_over.push(arm.clone());
     }
 
@@ -133,7 +133,7 @@ impl Tried {
                 let wait = asks.unwrap_or_default();
                 (wait <= WAITS_MAX).then(|| (arm.clone(), wait))
             }
-            Failing::Busy(_) | Failing::Untaken | Failing::Unsure => None,
+            Failing::Busy(_) | Failing::Untaken | Failing::Elsewhere | Failing::Unsure => None,
         }
     }
 

@@ -25,6 +25,7 @@ use crate::json::Object;
 use crate::price::Price;
 use crate::private::Classes;
 use crate::probe::calibration::Scale;
+use crate::provider::channel::Stickiness;
 use crate::route::policy::Rule;
 use crate::route::{self, Decision, Doubted, Policy, Probe, Shows, cost};
 use crate::telemetry::{Decided, DecidedFor, TurnChange};
@@ -53,6 +54,8 @@ pub struct Completion<'a> {
     translator: Translator<'a>,
     /// It asks its provider to keep what it has read; looked for once, if anybody asks.
     keeps: OnceLock<bool>,
+    /// The conversation that it is in, by a hash; made once, if anybody asks.
+    conversation: OnceLock<u64>,
     /// It does not get on; looked for once, if anybody asks.
     stuck: OnceLock<bool>,
     /// What it asks of the model besides words; looked for once.
@@ -78,6 +81,7 @@ impl<'a> Completion<'a> {
             place,
             body,
             keeps: OnceLock::new(),
+            conversation: OnceLock::new(),
             stuck: OnceLock::new(),
             asks: OnceLock::new(),
             graded: OnceLock::new(),
@@ -536,6 +540,10 @@ impl Work for Routed<'_> {
 
     fn repeats(&self) -> bool {
         true
+    }
+
+    fn sticks(&self, arm: &Arm) -> Stickiness {
+        self.completion.sticks(&arm.model.provider)
     }
 
     fn asks(&self) -> Capabilities {

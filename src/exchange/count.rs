@@ -3,6 +3,7 @@
 
 use super::admission::Admission;
 use super::bound::Bound;
+use super::outgoing;
 use super::reply;
 use super::returned;
 use super::work::{Booked, Hold, Longer, Order, Outgoing, Reply, Unserved, Way, Wording, Work};
@@ -13,6 +14,7 @@ use crate::error::{Error, Kind};
 use crate::fleet::{Arm, Model};
 use crate::ledger::record::Opening;
 use crate::provider::Side;
+use crate::provider::channel::Channel;
 use crate::relay::AnswerBody;
 use crate::route;
 use crate::settle::Job;
@@ -34,8 +36,6 @@ pub(super) struct CountCall<'a> {
     body: &'a Bytes,
     /// The model whose provider counts; empty where none does.
     arms: Vec<Arm>,
-    /// Where it counts.
-    url: String,
 }
 
 impl<'a> CountCall<'a> {
@@ -47,19 +47,16 @@ impl<'a> CountCall<'a> {
         place: &'a Place<'a>,
     ) -> Result<CountCall<'a>, Error> {
         let request = admission.dialect.decode_at(body, place)?;
-        let (arms, url) = match counter(admission, &request)? {
-            Some((model, url)) => {
-                let effort = None;
-                (vec![Arm { model, effort }], url)
-            }
-            None => (Vec::new(), String::new()),
-        };
+        let model = counter(admission, &request)?;
+        let arm = model.map(|model| Arm {
+            model,
+            effort: None,
+        });
         Ok(CountCall {
             admission,
             request,
             body,
-            arms,
-            url,
+            arms: arm.into_iter().collect(),
         })
     }
 
@@ -80,6 +77,10 @@ impl<'a> CountCall<'a> {
 impl Work for CountCall<'_> {
     fn arms(&self) -> &[Arm] {
         &self.arms
+    }
+
+    fn moves(&self) -> bool {
+        true
     }
 
     fn told(&self, _arm: &Arm) -> Result<Wording, Unserved> {
@@ -116,11 +117,19 @@ impl Order for CountOrder<'_> {
         Opening::default()
     }
 
-    fn outgoing(&mut self, _granted: u64) -> Result<Outgoing, Error> {
+    fn outgoing(&mut self, _granted: u64, channel: &Channel) -> Result<Outgoing, Error> {
+        let (name, provider) = (&self.arm.model.name, &self.arm.model.provider);
+        let side = Side::Count(self.count.admission.dialect.name());
+        let url = provider.side(channel, side, name, "").ok_or_else(|| {
+            Error::new(
+                Kind::Internal,
+                "the model's provider does not count in this dialect",
+            )
+        })?;
         Ok(Outgoing {
             method: Method::POST,
-            url: self.count.url.clone(),
-            body: self.told.body.clone().into(),
+            url,
+            body: outgoing::naming(self.told.body.clone(), name, channel).into(),
             begins: Begins::AtOnce,
             bodiless: false,
             header: None,
@@ -153,19 +162,17 @@ impl Order for CountOrder<'_> {
             ));
         }
         returned::set(&mut head.headers, "x-flyball-basis", "reported");
-        let bytes = reply::redacted(bytes, &self.arm.model.provider);
+        let channels = self.arm.model.provider.channels();
+        let bytes = channels.fold(bytes, reply::redacted);
         Ok(Response::from_parts(head, AnswerBody::whole(bytes)))
     }
 }
 
-/// The model whose provider counts, and where.
+/// The model whose provider counts.
 ///
 /// # Errors
 /// The caller may not use that model.
-fn counter(
-    admission: &Admission<'_>,
-    request: &Request<'_>,
-) -> Result<Option<(Arc<Model>, String)>, Error> {
+fn counter(admission: &Admission<'_>, request: &Request<'_>) -> Result<Option<Arc<Model>>, Error> {
     let policy = &admission.policy;
     let dialect = admission.dialect.name();
     // What came from another model is taken out of a request only when its arm is known, and never leaves as it is.
@@ -178,8 +185,11 @@ fn counter(
         return Ok(None);
     };
     admission.permitted(&model)?;
-    let url = model.provider.side(Side::Count(dialect), &model.name, "");
-    Ok(url.filter(|_| !model.simulated).map(|url| (model, url)))
+    let (provider, side) = (&model.provider, Side::Count(dialect));
+    let counts = provider
+        .side(&provider.home, side, &model.name, "")
+        .is_some();
+    Ok((counts && !model.simulated).then_some(model))
 }
 
 /// Counted here, in o200k_base.

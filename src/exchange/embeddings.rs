@@ -3,6 +3,7 @@
 
 use super::admission::{Admission, AttemptLabel};
 use super::bound::{self, Bound, Exact};
+use super::outgoing;
 use super::reply;
 use super::returned::{self, ServedBy};
 use super::work::{Booked, Hold, Longer, Order, Outgoing, Reply, Unserved, Way, Wording, Work};
@@ -18,6 +19,7 @@ use crate::ledger::record::Opening;
 use crate::money::PicoUsd;
 use crate::price::Price;
 use crate::provider::Side;
+use crate::provider::channel::Channel;
 use crate::provider::simulated::EMBEDDER;
 use crate::relay::AnswerBody;
 use crate::route::{self, Policy};
@@ -42,7 +44,7 @@ pub(super) struct Embeddings<'a> {
     arms: [Arm; 1],
     /// The call that is made of the provider.
     call: Call,
-    url: String,
+    side: Side,
     /// What is embedded, where the provider is told it in another shape.
     translated: Option<embed::Said>,
     told: Wording,
@@ -74,10 +76,13 @@ impl<'a> Embeddings<'a> {
                 (call, Bytes::from(text), Some(said))
             }
         };
-        let url = provider.side(Side::Embed(shape), &model.name, call.verb());
+        let side = Side::Embed(shape);
+        provider
+            .side(&provider.home, side, &model.name, call.verb())
+            .ok_or_else(|| none(&model))?;
         Ok(Embeddings {
             admission,
-            url: url.ok_or_else(|| none(&model))?,
+            side,
             told: Wording {
                 dialect: call.dialect(),
                 body: told,
@@ -107,6 +112,10 @@ impl<'a> Embeddings<'a> {
 impl Work for Embeddings<'_> {
     fn arms(&self) -> &[Arm] {
         &self.arms
+    }
+
+    fn moves(&self) -> bool {
+        true
     }
 
     fn asked(&self) -> Option<&str> {
@@ -171,11 +180,17 @@ impl Order for EmbeddingsOrder<'_> {
         })
     }
 
-    fn outgoing(&mut self, _granted: u64) -> Result<Outgoing, Error> {
+    fn outgoing(&mut self, _granted: u64, channel: &Channel) -> Result<Outgoing, Error> {
+        let Embeddings {
+            call, side, told, ..
+        } = self.embeddings;
+        let model = self.embeddings.model();
+        let provider = &model.provider;
+        let url = provider.side(channel, *side, &model.name, call.verb());
         Ok(Outgoing {
             method: Method::POST,
-            url: self.embeddings.url.clone(),
-            body: self.embeddings.told.body.clone().into(),
+            url: url.ok_or_else(|| none(model))?,
+            body: outgoing::naming(told.body.clone(), &model.name, channel).into(),
             begins: Begins::AtItsEnd,
             bodiless: false,
             header: None,

@@ -11,6 +11,7 @@ use crate::dialect::{self, Answer as Read, Dialect, Event, StreamDecoder};
 use crate::error::{Error, Kind};
 use crate::fleet::Arm;
 use crate::ledger::record::Opening;
+use crate::provider::channel::{Channel, Stickiness};
 use crate::provider::{Provider, Side};
 use crate::relay::{AnswerBody, Reading, Watch};
 use crate::route::Policy;
@@ -84,6 +85,17 @@ impl<'a> Keeping<'a> {
 impl Work for Keeping<'_> {
     fn arms(&self) -> &[Arm] {
         &self.arms
+    }
+
+    /// What has a body is passed on as it comes, once.
+    fn moves(&self) -> bool {
+        let body = self.body.lock().unwrap_or_else(PoisonError::into_inner);
+        body.as_ref().is_some_and(HandedIn::is_empty)
+    }
+
+    /// What is kept is with the account that a call before it has handed it to.
+    fn sticks(&self, _arm: &Arm) -> Stickiness {
+        self.admission.sticks_to_caller()
     }
 
     fn told(&self, _arm: &Arm) -> Result<Wording, Unserved> {
@@ -190,20 +202,26 @@ impl Order for KeepOrder<'_> {
         self.passed.opening()
     }
 
-    fn outgoing(&mut self, _granted: u64) -> Result<Outgoing, Error> {
+    fn outgoing(&mut self, _granted: u64, channel: &Channel) -> Result<Outgoing, Error> {
         let Keeping {
             admission, place, ..
         } = self.keeping;
-        let mut body = self
+        let mut kept = self
             .keeping
             .body
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let body = body
-            .take()
-            .ok_or_else(|| Error::new(Kind::Internal, "the body has gone out already"))?;
+        // What is empty can go out as often as anybody is asked.
+        let body = match kept.as_ref().is_some_and(HandedIn::is_empty) {
+            true => Some(HandedIn::Whole(Bytes::new())),
+            false => kept.take(),
+        };
+        let body =
+            body.ok_or_else(|| Error::new(Kind::Internal, "the body has gone out already"))?;
         let provider = &self.passed.arm.model.provider;
-        let url = provider.side(place.side, "", "").unwrap_or_default();
+        let url = provider
+            .side(channel, place.side, "", "")
+            .unwrap_or_default();
         Ok(Outgoing {
             method: admission.head.method.clone(),
             url: with_query(url + place.rest, admission.head.uri.query()),

@@ -2,7 +2,10 @@
 
 use super::admission::Admission;
 use crate::dialect::Dialect;
+use crate::json::{Edit, Object};
 use crate::provider::Provider;
+use crate::provider::channel::Channel;
+use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{self, HeaderName, HeaderValue};
 
@@ -41,10 +44,10 @@ pub(super) struct Addressing {
     pub(super) bodiless: bool,
 }
 
-/// The headers that go to this address of the provider, with its own key.
+/// The headers that go to this address of a channel of the provider, with our key there.
 pub(super) fn headers(
     admission: &Admission<'_>,
-    provider: &Provider,
+    (provider, channel): (&Provider, &Channel),
     url: &str,
     words: Addressing,
 ) -> HeaderMap {
@@ -74,17 +77,38 @@ pub(super) fn headers(
     if provider.kind.closes_early {
         out.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    credential(&mut out, provider, url);
+    credential(&mut out, (provider, channel), url);
     out
 }
 
 /// Puts our key for this address into the headers.
-pub(super) fn credential(headers: &mut HeaderMap, provider: &Provider, url: &str) {
-    if let Some((name, text)) = provider.credential(url)
+pub(super) fn credential(
+    headers: &mut HeaderMap,
+    (provider, channel): (&Provider, &Channel),
+    url: &str,
+) {
+    if let Some((name, text)) = provider.credential(channel, url)
         && let Ok(mut value) = HeaderValue::from_str(&text)
     {
         value.set_sensitive(true);
         headers.insert(HeaderName::from_static(name), value);
+    }
+}
+
+/// A body that names the model as it is called at this deployment, where that is another name.
+pub(super) fn naming(body: Bytes, model: &str, channel: &Channel) -> Bytes {
+    let called = channel.called(model);
+    if called == model {
+        return body;
+    }
+    let Ok(fields) = Object::read(&body) else {
+        return body;
+    };
+    let names = fields.some("model").is_some();
+    let edited = names.then(|| fields.edited(&[Edit::set_text(&["model"], called)]));
+    match edited.flatten() {
+        Some(text) => Bytes::from(text),
+        None => body,
     }
 }
 

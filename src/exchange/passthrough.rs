@@ -3,6 +3,7 @@
 
 use super::admission::{Admission, AttemptLabel};
 use super::bound::{Bound, names_others};
+use super::outgoing;
 use super::reply;
 use super::returned::{self, ServedBy};
 use super::work::{
@@ -17,6 +18,7 @@ use crate::fleet::{Arm, Model};
 use crate::json::{self, Object};
 use crate::ledger::balance::Requirement;
 use crate::ledger::record::Opening;
+use crate::provider::channel::{Channel, Stickiness};
 use crate::provider::{Provider, Side, simulated};
 use crate::relay::{AnswerBody, ReadWhole, Reading, Watch};
 use crate::route::Policy;
@@ -144,6 +146,15 @@ impl Work for Passthrough<'_> {
         &self.arms
     }
 
+    fn moves(&self) -> bool {
+        true
+    }
+
+    /// What it names may be kept by the account that a call before it has made it with.
+    fn sticks(&self, _arm: &Arm) -> Stickiness {
+        self.admission.sticks_to_caller()
+    }
+
     fn told(&self, _arm: &Arm) -> Result<Wording, Unserved> {
         Ok(Wording::own(self.admission.dialect, self.call.body.clone()))
     }
@@ -248,17 +259,18 @@ impl Order for PassOrder<'_> {
         self.passed.opening()
     }
 
-    fn outgoing(&mut self, _granted: u64) -> Result<Outgoing, Error> {
+    fn outgoing(&mut self, _granted: u64, channel: &Channel) -> Result<Outgoing, Error> {
         let call = &self.passthrough.call;
         let head = self.passthrough.admission.head;
-        let url = format!("{}{}", call.provider.base_url, call.rest);
+        let url = format!("{}{}", channel.base_url, call.rest);
+        let name = &self.passed.arm.model.name;
         Ok(Outgoing {
             method: head.method.clone(),
             url: with_query(url, head.uri.query()),
             bodiless: call.body.is_empty(),
             header: None,
             begins: self.begins(),
-            body: call.body.clone().into(),
+            body: outgoing::naming(call.body.clone(), name, channel).into(),
         })
     }
 

@@ -4,7 +4,7 @@ use super::returned::{name, set, set_type};
 use crate::dialect::{self, Answer as Said, Dialect, Frame};
 use crate::error::{Error, Kind, Retry};
 use crate::private::Classes;
-use crate::provider::Provider;
+use crate::provider::channel::Channel;
 use crate::relay::AnswerBody;
 use crate::telemetry::Refusal;
 use crate::upstream::In;
@@ -183,8 +183,8 @@ pub(super) fn no_answer(head: &http::response::Parts) -> Error {
 }
 
 /// A provider's error text, with our own key blotted out should it quote it.
-pub(super) fn redacted(bytes: Bytes, provider: &Provider) -> Bytes {
-    let Some(key) = provider
+pub(super) fn redacted(bytes: Bytes, channel: &Channel) -> Bytes {
+    let Some(key) = channel
         .api_key
         .as_ref()
         .map(ExposeSecret::expose_secret)

@@ -9,6 +9,8 @@ use crate::upstream::Coding;
 use http::HeaderMap;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
+use jiff::Timestamp;
+use std::time::Duration;
 
 /// Takes out of an answer's head what belongs to the provider's connection, or could pass for flyball's own.
 pub(super) fn clean(headers: &mut HeaderMap) {
@@ -134,6 +136,74 @@ pub(super) fn headroom(
         Some((told.of, f64::from(left) / f64::from(limit)))
     };
     dialect.envelope().allowances.iter().filter_map(ratio)
+}
+
+/// The rate limit of which the least is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tightest {
+    /// The share that is left, in thousandths.
+    pub(super) permille: u32,
+    /// All of it is there again after this, where that is told.
+    pub(super) reset: Option<Duration>,
+}
+
+/// The rate limit of which an answer's head says that the least is left; `None` where it says nothing.
+pub(super) fn tightest(headers: &HeaderMap, dialect: &dyn Dialect) -> Option<Tightest> {
+    let text = |name: &str| headers.get(name)?.to_str().ok();
+    let number = |name: &str| text(name)?.trim().parse::<u64>().ok();
+    let left = |told: &AllowanceHeaders| {
+        let limit = number(told.limit).filter(|limit| *limit > 0)?;
+        let left = number(told.remaining)?.min(limit);
+        let permille = left.saturating_mul(1_000) / limit;
+        Some(Tightest {
+            permille: u32::try_from(permille).unwrap_or(1_000),
+            reset: text(told.reset).and_then(|text| until(text, Timestamp::now())),
+        })
+    };
+    let allowances = dialect.envelope().allowances.iter();
+    allowances.filter_map(left).min_by_key(|left| left.permille)
+}
+
+/// After which time a rate limit that is used up is whole again, where an answer's head tells that.
+pub(super) fn whole_again(headers: &HeaderMap, dialect: &dyn Dialect) -> Option<Duration> {
+    tightest(headers, dialect)
+        .filter(|left| left.permille == 0)?
+        .reset
+}
+
+/// How long until a rate limit is whole again: OpenAI and those who speak as it does write `6m0s` or `17ms`, some of them seconds alone;
+/// Anthropic a time (RFC 3339).
+fn until(text: &str, now: Timestamp) -> Option<Duration> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Some(Duration::try_from(at.duration_since(now)).unwrap_or_default());
+    }
+    let (mut rest, mut sum) = (text, 0.0);
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !(c.is_ascii_digit() || c == '.'))?;
+        let number = rest[..digits].parse::<f64>().ok()?;
+        rest = &rest[digits..];
+        let letters = rest
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(rest.len());
+        sum += number
+            * match &rest[..letters] {
+                "d" => 86_400.0,
+                "h" => 3_600.0,
+                "m" => 60.0,
+                "s" => 1.0,
+                "ms" => 0.001,
+                "us" | "µs" => 0.000_001,
+                _ => return None,
+            };
+        rest = &rest[letters..];
+    }
+    Duration::try_from_secs_f64(sum)
+        .ok()
+        .filter(|_| !text.is_empty())
 }
 
 pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {

@@ -274,14 +274,12 @@ impl Bench<'_> {
     /// Asks an arm, with a reservation of its own; no second time, whatever becomes of it.
     async fn ask(&self, what: &Completion<'_>, arm: &Arm) -> Result<Delivered, ShadowEnd> {
         let exchange = Exchange::of(self.state, self.admission);
-        if !exchange.admits(arm) {
-            return Err(ShadowEnd::Failed);
-        }
         let (delivery, delivered) = Delivery::new();
         if exchange.delivery.set(Arc::new(delivery)).is_err() {
             return Err(ShadowEnd::Failed);
         }
         let routed = what.as_shadow(arm);
+        let channel = exchange.admits(&routed, arm).ok_or(ShadowEnd::Failed)?;
         let told = routed.told(arm).map_err(|_| ShadowEnd::Unfit)?;
         let mut order = routed.order(arm, &told).map_err(|_| ShadowEnd::Unfit)?;
         let wanted = order.bound().map_or(0, |bound| bound.rough.tokens);
@@ -293,11 +291,13 @@ impl Bench<'_> {
         }
         let attempt = Attempt {
             arm,
+            channel,
             told: &told,
             order: &mut *order,
             decided: self.admission.arrived.elapsed(),
             asks: Capabilities::default(),
             others: false,
+            runner: None,
         };
         let answered = Box::pin(exchange.send(attempt, room, None)).await;
         let mut body = match answered {

@@ -147,6 +147,7 @@ impl Exchange<'_> {
             trace: self.admission.trace.clone(),
             paid: None,
             delivery: None,
+            lost: None,
         };
         let terms = (maker.effort, stream);
         let row = Replayed::new(around, reservation, terms, Arc::clone(paid));

@@ -2,7 +2,7 @@
 
 use super::work::Failing;
 use crate::upstream::health::Ailment;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::time::Duration;
@@ -70,31 +70,63 @@ pub(super) fn meaning(status: StatusCode) -> Meaning {
     }
 }
 
-/// What a status says of who has sent it; `None` where it speaks of the request alone.
-pub(super) fn ailment(status: StatusCode, headers: &HeaderMap) -> Option<Ailment> {
+/// What a status says of who has sent it; `None` where it speaks of the request alone. `several`: its provider has other channels. Where
+/// there is only one, a key that is refused is tried again as soon as what else has failed.
+pub(super) fn ailment(
+    status: StatusCode,
+    asks: Option<Duration>,
+    several: bool,
+) -> Option<Ailment> {
     match status.as_u16() {
+        401 | 402 if several => Some(Ailment::Refused),
         401 | 402 => Some(Ailment::Unreachable),
-        429 | 498 | 503 | 529 => Some(Ailment::Busy(retry_after(headers))),
+        403 if several => Some(Ailment::Forbidden),
+        429 | 498 | 503 | 529 => Some(Ailment::Busy(asks)),
         500..=599 => Some(Ailment::Failing),
         _ => None,
     }
 }
 
 /// What an attempt leaves behind that was refused with this status and costs nothing.
-pub(super) fn failing(status: StatusCode, headers: &HeaderMap) -> Failing {
+pub(super) fn failing(status: StatusCode, asks: Option<Duration>) -> Failing {
     match status.as_u16() {
-        429 | 498 | 503 | 529 => Failing::Busy(retry_after(headers)),
+        429 | 498 | 503 | 529 => Failing::Busy(asks),
         401 | 402 => Failing::Untaken,
+        403 | 404 => Failing::Elsewhere,
         _ => Failing::Unsure,
     }
 }
 
 /// How long a provider wants to be left alone: in seconds, or in the milliseconds that OpenAI and Azure tell beside them. A date is not
 /// read: whoever sends one means longer than anybody waits here.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
     let millis = number("retry-after-ms").map(Duration::from_millis);
     millis.or_else(|| number("retry-after").map(Duration::from_secs))
+}
+
+/// Why a failure that has left no bill may be made good on another channel of the same provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Excused {
+    /// This account of ours is refused, or its own rate limit is used up: another one has its own.
+    Account,
+    /// What the request names is not there: another account or deployment may have it.
+    Absent,
+    /// The deployment cannot be reached, or has no room.
+    Deployment,
+}
+
+impl Excused {
+    /// Why a failure may be made good elsewhere, if it may. `told`: what the provider has answered, if it has.
+    pub(super) fn of<B>(failing: Failing, told: Option<&Response<B>>) -> Option<Excused> {
+        let status = told.map(|answer| answer.status().as_u16());
+        match (failing, status) {
+            (Failing::Unsure, _) => None,
+            (Failing::Untaken, _) | (Failing::Elsewhere, Some(403)) => Some(Excused::Account),
+            (Failing::Elsewhere, _) => Some(Excused::Absent),
+            (Failing::NotSent | Failing::Busy(_), _) => Some(Excused::Deployment),
+        }
+    }
 }
 
 impl RefusalCharge {

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::fleet::Arm;
 use crate::ledger::record::Opening;
 use crate::probe::evidence::Witness;
+use crate::provider::channel::{Channel, Stickiness};
 use crate::relay::{AnswerBody, ReadWhole, Reading};
 use crate::route::{Decision, Probe};
 use crate::settle::Job;
@@ -47,6 +48,9 @@ pub(super) enum Failing {
     Busy(Option<Duration>),
     /// The provider does not let us in: nothing was done, and nothing will be if it is asked again.
     Untaken,
+    /// This account of ours may not do it there, or what it names is not there. Nothing was done; another account or address of the same
+    /// provider may have it.
+    Elsewhere,
     /// The provider may have done some of it, and may bill that.
     Unsure,
 }
@@ -62,6 +66,8 @@ pub(super) enum Bar {
     Failed,
     /// It has failed again and again lately, so that it was not asked.
     Down,
+    /// Its rate limit is nearly used up, so that it was not asked.
+    NearlyOut,
 }
 
 impl Bar {
@@ -72,6 +78,7 @@ impl Bar {
             Bar::Incapable(what) => what.name(),
             Bar::Failed => "failed",
             Bar::Down => "down",
+            Bar::NearlyOut => "nearly_out",
         }
     }
 }
@@ -219,6 +226,16 @@ pub(super) trait Work: Send + Sync {
         false
     }
 
+    /// After a failure that has left no bill it may go to the same model on another channel of its provider.
+    fn moves(&self) -> bool {
+        self.repeats()
+    }
+
+    /// Which channel of an arm's provider it belongs on.
+    fn sticks(&self, _arm: &Arm) -> Stickiness {
+        Stickiness::default()
+    }
+
     /// What is asked of the model besides words, where another one may answer if this one cannot.
     fn asks(&self) -> Capabilities {
         Capabilities::default()
@@ -310,11 +327,11 @@ pub(super) trait Order: Send + Sync {
     /// The row that opens it.
     fn opening(&self) -> Opening;
 
-    /// What goes out, once so many answer tokens are granted.
+    /// What goes out on this channel, once so many answer tokens are granted.
     ///
     /// # Errors
     /// A defect: the arm was chosen and has no address for it.
-    fn outgoing(&mut self, granted: u64) -> Result<Outgoing, Error>;
+    fn outgoing(&mut self, granted: u64, channel: &Channel) -> Result<Outgoing, Error>;
 
     /// Asks for what its answer shows of itself, which the client has not asked for and does not see. Gives who looks at the answer;
     /// `None` where it would show nothing. Called before [`Order::outgoing`].

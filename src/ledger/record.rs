@@ -142,7 +142,7 @@ impl Closing {
     /// Its answer went to nobody: another one's went in its place, or it was held against another one.
     #[must_use]
     pub fn is_aside(&self) -> bool {
-        let of_another = [Cause::Escalated, Cause::Check, Cause::Shadow].map(Some);
+        let of_another = [Cause::Escalated, Cause::Check, Cause::Shadow, Cause::Hedge].map(Some);
         self.outcome == Outcome::Escalated || of_another.contains(&self.cause)
     }
 
@@ -317,6 +317,8 @@ pub enum Cause {
     Check,
     /// Lost: it was made off the path, to learn how good its arm is.
     Shadow,
+    /// Lost: another one was sent as well, and has answered first.
+    Hedge,
     /// Lost: it found less of the conversation in its provider's cache than the baseline would have.
     Cold,
     /// Lost: its arm is dearer.
@@ -336,13 +338,14 @@ impl Cause {
         Cause::ResponseCache,
     ];
     /// Why something is lost.
-    pub const LOSSES: [Cause; 6] = [
+    pub const LOSSES: [Cause; 7] = [
         Cause::Escalated,
         Cause::Check,
         Cause::Cold,
         Cause::Dearer,
         Cause::ClientGone,
         Cause::Shadow,
+        Cause::Hedge,
     ];
 
     /// The name in the books, the export and metrics.
@@ -358,6 +361,7 @@ impl Cause {
             Cause::Escalated => "escalated",
             Cause::Check => "check",
             Cause::Shadow => "shadow",
+            Cause::Hedge => "hedge",
             Cause::Cold => "cold",
             Cause::Dearer => "dearer",
             Cause::ClientGone => "client_gone",

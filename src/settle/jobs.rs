@@ -43,6 +43,8 @@ impl Jobs {
     /// A job has been taken up. Where no more can be waited for it is charged at its bound.
     pub fn begun(&self, provider: &str, id: &str, mut settlement: Settlement) {
         settlement.goes_to_background();
+        // The provider has answered: what goes on there takes no part in the load of its channel.
+        settlement.under_way = None;
         let waited = Waited {
             settlement,
             since: Instant::now(),

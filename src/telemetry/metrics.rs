@@ -6,6 +6,7 @@
 mod books;
 mod cache;
 mod caps;
+mod channels;
 mod dollars;
 mod make;
 mod series;
@@ -13,6 +14,7 @@ mod who;
 
 pub use books::{BooksFigures, Period, PeriodFigures};
 pub use caps::{CapFigures, CapMoney, CapRefusal};
+pub use channels::{ChannelFigures, FirstByteFigures};
 pub use who::KnownKey;
 
 use super::{
@@ -26,9 +28,11 @@ use crate::dialect::batch::BatchState;
 use crate::ledger::record::{Basis, Cause, Compared, Opening};
 use crate::money::{PICO_PER_USD, PicoUsd};
 use crate::private::Class;
+use crate::route::HedgeEnd;
 use books::BooksGauges;
 use cache::CacheSeries;
 use caps::Caps;
+use channels::ChannelSeries;
 use dollars::Dollars;
 use make::Make;
 use prometheus::{
@@ -83,6 +87,7 @@ pub struct Metrics {
     probes: IntCounterVec,
     shadows: IntCounterVec,
     guard_stops: IntCounterVec,
+    hedges: IntCounterVec,
     cache: CacheSeries,
     anomalies: IntCounterVec,
     unmetered: IntCounterVec,
@@ -96,6 +101,7 @@ pub struct Metrics {
     basis: [IntCounter; Basis::ALL.len()],
     upstream_errors: IntCounterVec,
     headroom: GaugeVec,
+    pub(super) channels: ChannelSeries,
     pub(super) attempts_open: IntGauge,
     pub(super) streams_open: IntGauge,
     reloads: IntCounterVec,
@@ -201,6 +207,11 @@ impl Metrics {
                 "Requests on which a cheaper model was asked first, by what became of its answer.",
                 &["model", "outcome"],
             ),
+            hedges: m.counts(
+                "flyball_hedges_total",
+                "Requests that waited long and were to be sent twice, by what became of it.",
+                &["result"],
+            ),
             shadows: m.counts(
                 "flyball_shadows_total",
                 "Requests that another model was to be asked as well, by that model and by what became of it.",
@@ -274,6 +285,7 @@ impl Metrics {
                 "How much of what a provider allows in a time is left, as its last answer told.",
                 &["provider", "kind"],
             ),
+            channels: ChannelSeries::new(m),
             attempts_open: m.gauge("flyball_attempts_open", "Attempts that have not ended."),
             streams_open: m.gauge(
                 "flyball_streams_open",
@@ -355,6 +367,9 @@ impl Metrics {
         for state in BatchState::ALL {
             self.batches.with_label_values(&[state.name()]);
         }
+        for end in HedgeEnd::ALL {
+            self.hedges.with_label_values(&[end.name()]);
+        }
         for end in LineState::ENDS {
             self.batch_lines.with_label_values(&[end.name()]);
         }
@@ -363,11 +378,13 @@ impl Metrics {
         }
         // A provider that is gone has no room left to show; the others tell it with their next answer.
         self.headroom.reset();
+        self.channels.forget_headroom();
         let known = self.read().again(&self.sources, (models, rules, providers));
         *self.write() = known;
     }
 
     fn known_provider(&self, provider: &str) {
+        self.channels.know(provider);
         self.anomalies.with_label_values(&[provider]);
         self.unmetered.with_label_values(&[provider]);
         for event in JobEnd::ALL {
@@ -536,6 +553,10 @@ impl Metrics {
         self.shadows.with_label_values(&[model, end]).inc();
     }
 
+    pub(super) fn hedged(&self, end: &'static str) {
+        self.hedges.with_label_values(&[end]).inc();
+    }
+
     pub(super) fn upstream_error(&self, provider: &str, kind: &str) {
         let known = self.read();
         let provider = known.provider(provider);
@@ -544,10 +565,13 @@ impl Metrics {
             .inc();
     }
 
-    pub(super) fn headroom(&self, provider: &str, of: &str, left: f64) {
+    pub(super) fn headroom(&self, (provider, channel): (&str, Option<&str>), of: &str, left: f64) {
         let known = self.read();
         let provider = known.provider(provider);
         self.headroom.with_label_values(&[provider, of]).set(left);
+        if let Some(channel) = channel {
+            self.channels.headroom([provider, channel, of], left);
+        }
     }
 
     /// How often each kind of failure was seen of this provider.

@@ -24,6 +24,7 @@ use crate::error::Error;
 use crate::ledger::record::{Cause, Outcome};
 use crate::pattern::like;
 use crate::provider::Provider;
+use crate::provider::channel::Channel;
 use crate::unix;
 use crate::upstream::Upstream;
 use context::{TraceContext, span_of};
@@ -108,8 +109,10 @@ struct ExchangeSpan {
 pub struct Traced<'a> {
     /// The exchange that it is in.
     pub trace: &'a Trace,
-    /// Where it was sent.
+    /// To whom it was sent.
     pub provider: &'a Provider,
+    /// On which channel of that.
+    pub channel: &'a Channel,
     /// `gen_ai.operation.name`.
     pub operation: &'static str,
     /// The model that answered, as it calls itself.
@@ -206,7 +209,7 @@ impl Otlp {
             return;
         };
         exchange.told().attempt(e);
-        let at = traced.provider.base_url.parse::<Uri>().unwrap_or_default();
+        let at = traced.channel.base_url.parse::<Uri>().unwrap_or_default();
         let ended = AttemptEnded {
             context: exchange.context.clone(),
             opening: e.opening.clone(),

@@ -126,7 +126,7 @@ fn everything(telemetry: &Telemetry) {
     telemetry.attempt(&attempt(&opening(), &closing()));
     telemetry.served("auto", "small-1", || false);
     telemetry.turn(Some(TurnChange::Model));
-    telemetry.headroom("openai", "tokens", 0.5);
+    telemetry.headroom(("openai", None), "tokens", 0.5);
     telemetry.books(&BooksFigures {
         periods: [PeriodFigures::default(); 6],
         provisional: PicoUsd::ZERO,

@@ -1,12 +1,14 @@
 //! Which models of which providers have failed lately, so that requests that another model can answer go there at once.
 //!
-//! A model is *down* after three failures in a row, or where half of its last twenty answers failed; a provider that cannot be
-//! reached, or refuses our key, takes all of its models down. One that says that it is busy is left alone for as long as it asks.
-//! It is down for a second, then two, four and at most five; after that one request at a time tries it, and its first good answer
-//! ends it. Nothing here sends anything, and nothing is kept beyond the process.
+//! A model is *down* at a deployment after three failures in a row, or where half of its last twenty answers failed; a deployment that
+//! cannot be reached takes all of its models down. A channel (a credential at a deployment) that says that it is busy is left alone for as
+//! long as it asks, and one whose key is refused for ten minutes. What has failed is down for a second, then two, four and at most five;
+//! after that one request at a time tries it, and its first good answer ends it. A provider with one channel has one deployment and one
+//! credential, which nobody has named. Nothing here sends anything, and nothing is kept beyond the process.
 
+use crate::provider::channel::Channel;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,6 +28,10 @@ const BUSY_MAX: Duration = Duration::from_secs(60);
 const BUSY: Duration = Duration::from_secs(1);
 /// A request that tries a model again has so long before the next one may.
 const TRIAL: Duration = Duration::from_secs(5);
+/// A channel whose key is refused is left alone for so long: nobody mends that in seconds.
+const REFUSED: Duration = Duration::from_secs(600);
+/// And a model of it that this key may not use for so long: what is refused may be what the request said.
+const FORBIDDEN: Duration = Duration::from_secs(60);
 /// Models that are remembered; an entry is about 200 bytes.
 const ENTRIES_MAX: usize = 1_000;
 /// For each exchange so many thousandths of a second try may be made.
@@ -38,12 +44,83 @@ const TRIES_AT_START: u64 = 5_000;
 /// What a failure says of who failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ailment {
-    /// The provider could not be reached, or refuses our key: none of its models can answer.
+    /// The deployment could not be reached: none of its models can answer.
     Unreachable,
+    /// Our key is refused, or its account has no money: none of its models can answer on this channel.
+    Refused,
+    /// This key may not use this model.
+    Forbidden,
     /// This model gave an error, broke off, or did not answer in time.
     Failing,
     /// It says that it has too much to do, and perhaps for how long.
     Busy(Option<Duration>),
+}
+
+impl Ailment {
+    /// The word on the admin port.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Ailment::Unreachable => "unreachable",
+            Ailment::Refused => "refused",
+            Ailment::Forbidden => "forbidden",
+            Ailment::Failing => "failing",
+            Ailment::Busy(_) => "busy",
+        }
+    }
+}
+
+/// A model on a channel of a provider: whom a request is sent to.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// The provider's name.
+    pub provider: &'a str,
+    /// The way to it.
+    pub channel: &'a Channel,
+    /// The model.
+    pub model: &'a str,
+}
+
+/// What can fail by itself: any part that is empty stands for all.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Key {
+    provider: String,
+    deployment: String,
+    credential: String,
+    model: String,
+}
+
+impl Target<'_> {
+    fn key(&self, credential: &str, model: &str) -> Key {
+        Key {
+            provider: self.provider.to_owned(),
+            deployment: self.channel.deployment.clone(),
+            credential: credential.to_owned(),
+            model: model.to_owned(),
+        }
+    }
+
+    /// Everything whose failing keeps requests from it.
+    fn keys(&self) -> [Key; 4] {
+        let credential = &self.channel.credential;
+        [
+            self.key("", ""),
+            self.key(credential, ""),
+            self.key("", self.model),
+            self.key(credential, self.model),
+        ]
+    }
+
+    /// What fails with such an ailment.
+    fn failing(&self, how: Ailment) -> Key {
+        let credential = &self.channel.credential;
+        match how {
+            Ailment::Unreachable => self.key("", ""),
+            Ailment::Refused => self.key(credential, ""),
+            Ailment::Failing => self.key("", self.model),
+            Ailment::Forbidden | Ailment::Busy(_) => self.key(credential, self.model),
+        }
+    }
 }
 
 /// Who has failed, for an operator.
@@ -51,8 +128,14 @@ pub enum Ailment {
 pub struct Ailing {
     /// The provider's name.
     pub provider: String,
-    /// The model; nothing where it is the whole provider.
+    /// The deployment; nothing where the provider has no named ones.
+    pub deployment: String,
+    /// The credential; nothing where it is the whole deployment, or where the provider has no named ones.
+    pub credential: String,
+    /// The model; nothing where it is all of them.
     pub model: String,
+    /// How it failed the last time.
+    pub how: Ailment,
     /// Failures in a row.
     pub failures: u32,
     /// No request goes there before this has passed.
@@ -62,10 +145,12 @@ pub struct Ailing {
 /// What is known of everybody who has failed lately.
 #[derive(Debug)]
 pub struct Health {
-    ailing: Mutex<HashMap<(String, String), Patient>>,
+    ailing: Mutex<HashMap<Key, Patient>>,
     /// How many there are, so that a world without failures costs one look.
     count: AtomicUsize,
     tries: Mutex<u64>,
+    /// Its clock is ahead of the machine's by so many milliseconds: for tests alone.
+    ahead_ms: AtomicU64,
 }
 
 /// Somebody who has failed.
@@ -80,6 +165,8 @@ struct Patient {
     times_down: u32,
     /// Until when nobody asks it.
     until: Option<Instant>,
+    /// How it failed the last time.
+    how: Ailment,
     last: Instant,
 }
 
@@ -89,40 +176,70 @@ impl Default for Health {
             ailing: Mutex::default(),
             count: AtomicUsize::new(0),
             tries: Mutex::new(TRIES_AT_START),
+            ahead_ms: AtomicU64::new(0),
         }
     }
 }
 
 impl Health {
+    /// For tests: so much time passes for everybody who has failed, and for nobody else.
+    #[doc(hidden)]
+    pub fn pretend_to_wait(&self, time: Duration) {
+        let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.ahead_ms.fetch_add(millis, Ordering::Relaxed);
+    }
+
+    fn now(&self) -> Instant {
+        Instant::now() + Duration::from_millis(self.ahead_ms.load(Ordering::Relaxed))
+    }
+
     /// Whether a request that can go elsewhere may go there. Whoever is let through after a time of failures is the one that tries it.
     #[must_use]
-    pub fn admits(&self, provider: &str, model: &str) -> bool {
-        self.admits_at(provider, model, Instant::now())
+    pub fn admits(&self, target: Target<'_>) -> bool {
+        self.admits_at(target, self.now())
     }
 
     /// Whether nobody asks it at this moment. Unlike [`Health::admits`] this lets nobody through.
     #[must_use]
-    pub fn is_down(&self, provider: &str, model: &str) -> bool {
+    pub fn is_down(&self, target: Target<'_>) -> bool {
         self.count.load(Ordering::Relaxed) > 0 && {
-            let (ailing, now) = (lock(&self.ailing), Instant::now());
-            let names = [key(provider, ""), key(provider, model)];
-            names.iter().any(|name| {
-                let patient = ailing.get(name);
-                patient.is_some_and(|p| p.until.is_some_and(|until| until > now))
-            })
+            let (ailing, now) = (lock(&self.ailing), self.now());
+            let down = |patient: &Patient| patient.until.is_some_and(|until| until > now);
+            target
+                .keys()
+                .iter()
+                .any(|key| ailing.get(key).is_some_and(down))
+        }
+    }
+
+    /// Whether it has failed since its last good answer.
+    #[must_use]
+    pub fn is_in_doubt(&self, target: Target<'_>) -> bool {
+        self.count.load(Ordering::Relaxed) > 0 && {
+            let ailing = lock(&self.ailing);
+            let keys = target.keys();
+            let mut known = keys.iter().filter_map(|key| ailing.get(key));
+            known.any(|patient| patient.in_a_row > 0)
         }
     }
 
     /// It has answered.
-    pub fn is_well(&self, provider: &str, model: &str) {
+    pub fn is_well(&self, target: Target<'_>) {
         if self.count.load(Ordering::Relaxed) > 0 {
-            self.well_at(provider, model);
+            self.well_at(target);
         }
     }
 
     /// It has failed.
-    pub fn fails(&self, provider: &str, model: &str, how: Ailment) {
-        self.fails_at(provider, model, how, Instant::now());
+    pub fn fails(&self, target: Target<'_>, how: Ailment) {
+        self.fails_at(target, how, self.now());
+    }
+
+    /// What was known of this provider is of no use any more: its keys or addresses are others.
+    pub fn forget(&self, provider: &str) {
+        let mut ailing = lock(&self.ailing);
+        ailing.retain(|key, _| key.provider != provider);
+        self.count.store(ailing.len(), Ordering::Relaxed);
     }
 
     /// An exchange has begun: a tenth of a second try is earned.
@@ -146,35 +263,48 @@ impl Health {
     /// Everybody who has failed lately, by name.
     #[must_use]
     pub fn ailing(&self) -> Vec<Ailing> {
-        let now = Instant::now();
+        let now = self.now();
         let ailing = lock(&self.ailing);
         let mut all: Vec<Ailing> = ailing
             .iter()
-            .map(|((provider, model), patient)| Ailing {
-                provider: provider.clone(),
-                model: model.clone(),
+            .map(|(key, patient)| Ailing {
+                provider: key.provider.clone(),
+                deployment: key.deployment.clone(),
+                credential: key.credential.clone(),
+                model: key.model.clone(),
+                how: patient.how,
                 failures: patient.in_a_row,
                 down_for: patient
                     .until
                     .and_then(|until| until.checked_duration_since(now)),
             })
             .collect();
-        all.sort_by(|a, b| (&a.provider, &a.model).cmp(&(&b.provider, &b.model)));
+        let by = |a: &Ailing| {
+            let Ailing {
+                provider,
+                deployment,
+                credential,
+                model,
+                ..
+            } = a.clone();
+            (provider, deployment, credential, model)
+        };
+        all.sort_by_key(by);
         all
     }
 
-    fn admits_at(&self, provider: &str, model: &str, now: Instant) -> bool {
+    fn admits_at(&self, target: Target<'_>, now: Instant) -> bool {
         if self.count.load(Ordering::Relaxed) == 0 {
             return true;
         }
         let mut ailing = lock(&self.ailing);
-        let names = [key(provider, ""), key(provider, model)];
+        let keys = target.keys();
         let down = |patient: &Patient| patient.until.is_some_and(|until| until > now);
-        if names.iter().any(|name| ailing.get(name).is_some_and(down)) {
+        if keys.iter().any(|key| ailing.get(key).is_some_and(down)) {
             return false;
         }
-        for name in &names {
-            if let Some(patient) = ailing.get_mut(name)
+        for key in &keys {
+            if let Some(patient) = ailing.get_mut(key)
                 && patient.until.is_some()
             {
                 patient.until = Some(now + TRIAL);
@@ -183,40 +313,44 @@ impl Health {
         true
     }
 
-    fn well_at(&self, provider: &str, model: &str) {
+    fn well_at(&self, target: Target<'_>) {
         let mut ailing = lock(&self.ailing);
-        ailing.remove(&key(provider, ""));
-        let name = key(provider, model);
-        if let Some(patient) = ailing.get_mut(&name) {
-            patient.note(false);
-            (patient.in_a_row, patient.times_down, patient.until) = (0, 0, None);
-            if patient.history == 0 {
-                ailing.remove(&name);
+        let [deployment, channel, models @ ..] = target.keys();
+        ailing.remove(&deployment);
+        ailing.remove(&channel);
+        for key in models {
+            if let Some(patient) = ailing.get_mut(&key) {
+                patient.note(false);
+                (patient.in_a_row, patient.times_down, patient.until) = (0, 0, None);
+                if patient.history == 0 {
+                    ailing.remove(&key);
+                }
             }
         }
         self.count.store(ailing.len(), Ordering::Relaxed);
     }
 
-    fn fails_at(&self, provider: &str, model: &str, how: Ailment, now: Instant) {
-        let name = match how {
-            Ailment::Unreachable => key(provider, ""),
-            Ailment::Failing | Ailment::Busy(_) => key(provider, model),
-        };
+    fn fails_at(&self, target: Target<'_>, how: Ailment, now: Instant) {
+        let key = target.failing(how);
         let mut ailing = lock(&self.ailing);
         if ailing.len() >= ENTRIES_MAX {
-            let old = |p: &Patient| now.saturating_duration_since(p.last) > BUSY_MAX;
+            let old = |p: &Patient| {
+                let waits = p.until.is_some_and(|until| until > now);
+                !waits && now.saturating_duration_since(p.last) > BUSY_MAX
+            };
             ailing.retain(|_, patient| !old(patient));
         }
-        if ailing.len() < ENTRIES_MAX || ailing.contains_key(&name) {
+        if ailing.len() < ENTRIES_MAX || ailing.contains_key(&key) {
             let fresh = Patient {
                 in_a_row: 0,
                 history: 0,
                 answers: 0,
                 times_down: 0,
                 until: None,
+                how,
                 last: now,
             };
-            ailing.entry(name).or_insert(fresh).fails(how, now);
+            ailing.entry(key).or_insert(fresh).fails(how, now);
         }
         self.count.store(ailing.len(), Ordering::Relaxed);
     }
@@ -232,9 +366,15 @@ impl Patient {
     fn fails(&mut self, how: Ailment, now: Instant) {
         self.note(true);
         self.in_a_row += 1;
-        self.last = now;
-        if let Ailment::Busy(asks) = how {
-            self.until = Some(now + asks.unwrap_or(BUSY).min(BUSY_MAX));
+        (self.last, self.how) = (now, how);
+        let alone = match how {
+            Ailment::Busy(asks) => Some(asks.unwrap_or(BUSY).min(BUSY_MAX)),
+            Ailment::Refused => Some(REFUSED),
+            Ailment::Forbidden => Some(FORBIDDEN),
+            Ailment::Unreachable | Ailment::Failing => None,
+        };
+        if let Some(alone) = alone {
+            self.until = Some(now + alone);
             return;
         }
         let half = self.answers >= SHARE_OF && self.history.count_ones() * 2 >= self.answers;
@@ -246,10 +386,6 @@ impl Patient {
     }
 }
 
-fn key(provider: &str, model: &str) -> (String, String) {
-    (provider.to_owned(), model.to_owned())
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -258,41 +394,67 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
+    fn on<'a>(channel: &'a Channel, provider: &'a str, model: &'a str) -> Target<'a> {
+        Target {
+            provider,
+            channel,
+            model,
+        }
+    }
+
+    fn only() -> Channel {
+        Channel::only("http://127.0.0.1:1", None)
+    }
+
+    fn named(credential: &str, deployment: &str) -> Channel {
+        Channel {
+            name: format!("{credential}@{deployment}"),
+            credential: credential.to_owned(),
+            deployment: deployment.to_owned(),
+            ..only()
+        }
+    }
+
     fn after(began: Instant, millis: u64) -> Instant {
         began + Duration::from_millis(millis)
     }
 
     #[test]
     fn three_failures_in_a_row_take_a_model_down_and_one_request_at_a_time_tries_it_again() {
+        let only = only();
         let (health, began) = (Health::default(), Instant::now());
         for _ in 0..2 {
-            health.fails_at("p", "m", Ailment::Failing, began);
-            assert!(health.admits_at("p", "m", began));
+            health.fails_at(on(&only, "p", "m"), Ailment::Failing, began);
+            assert!(health.admits_at(on(&only, "p", "m"), began));
         }
-        health.fails_at("p", "m", Ailment::Failing, began);
-        assert!(!health.admits_at("p", "m", after(began, 999)));
-        assert!(health.admits_at("p", "other", began), "only this model");
-        assert!(health.admits_at("p", "m", after(began, 1_000)));
+        health.fails_at(on(&only, "p", "m"), Ailment::Failing, began);
+        assert!(!health.admits_at(on(&only, "p", "m"), after(began, 999)));
         assert!(
-            !health.admits_at("p", "m", after(began, 1_001)),
+            health.admits_at(on(&only, "p", "other"), began),
+            "only this model"
+        );
+        assert!(health.admits_at(on(&only, "p", "m"), after(began, 1_000)));
+        assert!(
+            !health.admits_at(on(&only, "p", "m"), after(began, 1_001)),
             "one at a time"
         );
-        health.well_at("p", "m");
-        assert!(health.admits_at("p", "m", after(began, 1_002)));
-        assert!(health.admits_at("p", "m", after(began, 1_003)));
+        health.well_at(on(&only, "p", "m"));
+        assert!(health.admits_at(on(&only, "p", "m"), after(began, 1_002)));
+        assert!(health.admits_at(on(&only, "p", "m"), after(began, 1_003)));
     }
 
     #[test]
     fn one_that_stays_down_is_tried_at_least_every_five_seconds() {
+        let only = only();
         let (health, mut now) = (Health::default(), Instant::now());
         let mut waits = Vec::new();
         for _ in 0..2 {
-            health.fails_at("p", "m", Ailment::Failing, now);
+            health.fails_at(on(&only, "p", "m"), Ailment::Failing, now);
         }
         for _ in 0..5 {
-            health.fails_at("p", "m", Ailment::Failing, now);
+            health.fails_at(on(&only, "p", "m"), Ailment::Failing, now);
             let down = now;
-            while !health.admits_at("p", "m", now) {
+            while !health.admits_at(on(&only, "p", "m"), now) {
                 now += Duration::from_millis(500);
             }
             waits.push(now.duration_since(down).as_secs());
@@ -302,41 +464,44 @@ mod tests {
 
     #[test]
     fn a_provider_that_cannot_be_reached_takes_all_of_its_models_down() {
+        let only = only();
         let (health, began) = (Health::default(), Instant::now());
         for model in ["a", "b", "c"] {
-            health.fails_at("p", model, Ailment::Unreachable, began);
+            health.fails_at(on(&only, "p", model), Ailment::Unreachable, began);
         }
-        assert!(!health.admits_at("p", "d", began));
-        assert!(health.admits_at("q", "a", began));
+        assert!(!health.admits_at(on(&only, "p", "d"), began));
+        assert!(health.admits_at(on(&only, "q", "a"), began));
         assert_eq!(health.ailing()[0].failures, 3);
-        health.well_at("p", "d");
-        assert!(health.admits_at("p", "a", began) && health.ailing().is_empty());
+        health.well_at(on(&only, "p", "d"));
+        assert!(health.admits_at(on(&only, "p", "a"), began) && health.ailing().is_empty());
     }
 
     #[test]
     fn who_is_busy_is_left_alone_for_as_long_as_it_asks_within_a_minute() {
+        let only = only();
         for (asks, seconds) in [(None, 1), (Some(7), 7), (Some(900), 60)] {
             let (health, began) = (Health::default(), Instant::now());
             let asks = asks.map(Duration::from_secs);
-            health.fails_at("p", "m", Ailment::Busy(asks), began);
-            assert!(!health.admits_at("p", "m", after(began, seconds * 1_000 - 1)));
-            assert!(health.admits_at("p", "m", after(began, seconds * 1_000)));
+            health.fails_at(on(&only, "p", "m"), Ailment::Busy(asks), began);
+            assert!(!health.admits_at(on(&only, "p", "m"), after(began, seconds * 1_000 - 1)));
+            assert!(health.admits_at(on(&only, "p", "m"), after(began, seconds * 1_000)));
         }
     }
 
     #[test]
     fn half_of_the_last_answers_take_a_model_down_too_and_good_ones_make_it_forgotten() {
+        let only = only();
         let (health, began) = (Health::default(), Instant::now());
         let admitted = (0..12).map(|n| {
             match n % 2 {
-                0 => health.fails_at("p", "m", Ailment::Failing, began),
-                _ => health.well_at("p", "m"),
+                0 => health.fails_at(on(&only, "p", "m"), Ailment::Failing, began),
+                _ => health.well_at(on(&only, "p", "m")),
             }
-            health.admits_at("p", "m", began)
+            health.admits_at(on(&only, "p", "m"), began)
         });
         assert_eq!(admitted.filter(|a| *a).count(), 11, "down at the eleventh");
         for _ in 0..REMEMBERED {
-            health.well_at("p", "m");
+            health.well_at(on(&only, "p", "m"));
         }
         assert!(health.ailing().is_empty());
     }
@@ -350,5 +515,51 @@ mod tests {
             made += u32::from(health.spends_a_try());
         }
         assert_eq!(made, 105, "five at the start and one in ten");
+    }
+
+    #[test]
+    fn a_failure_keeps_requests_from_what_has_failed_and_from_nothing_else() {
+        let channels = ["a@eu", "b@eu", "a@us", "b@us"].map(|name| {
+            let (credential, deployment) = name.split_once('@').expect("two names");
+            named(credential, deployment)
+        });
+        for (how, times, down) in [
+            (Ailment::Unreachable, 3, &["a@eu", "b@eu"][..]),
+            (Ailment::Failing, 3, &["a@eu", "b@eu"]),
+            (Ailment::Busy(None), 1, &["a@eu"]),
+            (Ailment::Refused, 1, &["a@eu"]),
+            (Ailment::Forbidden, 1, &["a@eu"]),
+        ] {
+            let (health, began) = (Health::default(), Instant::now());
+            for _ in 0..times {
+                health.fails_at(on(&channels[0], "p", "m"), how, began);
+            }
+            let left = |model: &str| -> Vec<&str> {
+                let shut = channels
+                    .iter()
+                    .filter(|c| !health.admits_at(on(c, "p", model), began));
+                shut.map(|c| c.name.as_str()).collect()
+            };
+            assert_eq!(left("m"), down, "{how:?}");
+            let all_models = matches!(how, Ailment::Unreachable | Ailment::Refused);
+            assert_eq!(left("n"), if all_models { down } else { &[] }, "{how:?}");
+            assert!(health.is_in_doubt(on(&channels[0], "p", "m")));
+            assert!(!health.is_in_doubt(on(&channels[3], "p", "m")));
+            health.well_at(on(&channels[0], "p", "m"));
+            assert_eq!(left("m"), [""; 0], "{how:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_refused_is_left_alone_for_ten_minutes_unless_it_is_another_one_by_then() {
+        let (health, began, a) = (Health::default(), Instant::now(), named("a", "eu"));
+        let target = on(&a, "p", "m");
+        health.fails_at(target, Ailment::Refused, began);
+        assert!(!health.admits_at(target, after(began, 599_999)));
+        assert!(health.admits_at(target, after(began, 600_000)));
+        health.fails_at(target, Ailment::Refused, began);
+        assert_eq!(health.ailing()[0].how, Ailment::Refused);
+        health.forget("p");
+        assert!(health.admits_at(target, began));
     }
 }

@@ -1,5 +1,6 @@
 //! Batches that flyball keeps itself: OpenAI's Batch API in, a vendor's batches or single requests out, caps exact, deaths survived.
 
+mod accounts;
 mod astray;
 mod confidential;
 mod death;

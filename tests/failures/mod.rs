@@ -1,5 +1,7 @@
 //! Where a provider fails: what the client sees, who is asked instead, and what stands in the books.
 
+mod matrix;
+
 use crate::client::{Answer, post};
 use crate::flyball::{Flyball, compatible, make_key};
 use crate::scripted::{

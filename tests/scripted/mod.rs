@@ -139,6 +139,11 @@ impl Upstream {
         }
     }
 
+    /// Answers requests with these steps from now on, where nothing else is said of the next one.
+    pub fn always(&self, steps: Vec<Step>) {
+        *self.shared.default.lock().unwrap() = steps;
+    }
+
     /// Answers the next request with these steps and with none that were left over.
     pub fn only(&self, steps: Vec<Step>) {
         *self.shared.scripts.lock().unwrap() = VecDeque::from([steps]);

@@ -35,7 +35,7 @@ impl Scenery {
                 let busy = load(at_ms) - 100;
                 let left = 96_u64.saturating_sub(busy * 2 + self.dice.between(0, 14));
                 let percent = u32::try_from(left).unwrap_or(0);
-                telemetry.headroom(provider, of, f64::from(percent) / 100.0);
+                telemetry.headroom((provider, None), of, f64::from(percent) / 100.0);
             }
         }
         for (one_in, kind, code) in [

@@ -73,9 +73,10 @@ async fn lists_of(model: &Model) -> Vec<Value> {
         return Vec::new();
     };
     let mut lists = Vec::new();
-    let key = provider.api_key.as_ref().map(|key| key.expose_secret());
+    let home = &provider.home;
+    let key = home.api_key.as_ref().map(|key| key.expose_secret());
     for path in [signature.path, signature.models] {
-        let asked = client::get(&provider.base_url, path, key);
+        let asked = client::get(&home.base_url, path, key);
         if let Ok(Ok(answer)) = tokio::time::timeout(LIST, asked).await
             && answer.status == 200
         {

@@ -314,7 +314,7 @@ impl Decision {
 }
 
 /// Names of the causes as people say them; the first six are savings.
-const CAUSES: [(&str, &str); 12] = [
+const CAUSES: [(&str, &str); 13] = [
     ("route", "a cheaper model"),
     ("effort", "less effort"),
     ("local", "own models"),
@@ -324,6 +324,7 @@ const CAUSES: [(&str, &str); 12] = [
     ("escalated", "asked first in vain"),
     ("check", "comparisons"),
     ("shadow", "shadows"),
+    ("hedge", "sent twice"),
     ("cold", "colder prompt cache"),
     ("dearer", "dearer model"),
     ("client_gone", "client gone"),

@@ -1,11 +1,13 @@
 //! A batch is taken up: each of its lines is read, decided and given room. Either all of them are, or nothing of it goes out.
 
+use super::super::channels::to;
 use super::super::completion::Routed;
 use super::super::work::{Unserved, Wording, Work};
 use super::super::{Exchange, State};
 use super::desk::Room;
 use super::pages::Lines;
 use super::seat::{Seat, caller_of, noted};
+use crate::affinity;
 use crate::batch::parts::Parts;
 use crate::batch::wire::{Wire, wire_of};
 use crate::batch::{BatchRow, DIRECT, LineRow, LineState, PartRow};
@@ -15,6 +17,7 @@ use crate::dialect::{self, Dialect};
 use crate::error::Error;
 use crate::fleet::Arm;
 use crate::ledger::store::batches::PAGE;
+use crate::provider::channel::{Request, Stickiness};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -232,8 +235,8 @@ impl Reading<'_> {
     fn assign(&mut self, row: &mut LineRow, wire: Option<Wire>) {
         let Some(wire) = wire else { return };
         let whom = format!(
-            "{}\n{}\n{}",
-            row.doc.provider, row.doc.model, row.doc.out_path
+            "{}\n{}\n{}\n{}",
+            row.doc.provider, row.doc.channel, row.doc.model, row.doc.out_path
         );
         let tokens = self.state.batches.tokens(&self.batch.id, row.n);
         let tokens = usize::try_from(tokens.min(TOKENS_MAX)).unwrap_or(usize::MAX);
@@ -247,6 +250,7 @@ impl Reading<'_> {
                 n: part,
                 provider: row.doc.provider.clone(),
                 model: row.doc.model.clone(),
+                channel: row.doc.channel.clone(),
                 ..PartRow::default()
             });
         }
@@ -352,9 +356,10 @@ pub(super) async fn hold(
         (row.doc.path, row.doc.asker) = (asked.path, asked.asker);
         row.doc.told = told.dialect.name().to_owned();
         if let Some(wire) = &wire {
-            let outgoing = order.outgoing(room.tokens())?;
-            let provider = &arm.model.provider;
-            let path = outgoing.url.strip_prefix(provider.base_url.as_str());
+            let channel = state.channels.prefers(to(arm), wants(batch));
+            let outgoing = order.outgoing(room.tokens(), channel)?;
+            channel.name.clone_into(&mut row.doc.channel);
+            let path = outgoing.url.strip_prefix(channel.base_url.as_str());
             row.doc.out_path = path.unwrap_or(&outgoing.url).to_owned();
             row.out = match outgoing.body {
                 crate::upstream::Out::Whole(full) => text_of(full).await,
@@ -376,6 +381,17 @@ pub(super) async fn hold(
         },
         refusal,
     ))
+}
+
+/// The lines of a batch belong on one channel, as long as that answers.
+pub(super) fn wants(batch: &BatchRow) -> Request<'_> {
+    Request {
+        sticks: Stickiness {
+            conversation: Some(affinity::named(&batch.id)),
+            kept: false,
+        },
+        id: &batch.id,
+    }
 }
 
 /// What an arm is told within a batch, where it can be told it in a dialect that its vendor's batches are in; else by itself.

@@ -107,16 +107,23 @@ async fn ran(
     let exchange = Exchange::of(state, &admission);
     let attempt = Attempt {
         arm,
+        channel: exchange.insists(&routed, arm),
         told: &told,
         order: &mut *order,
         asks: routed.asks(),
         decided: Duration::ZERO,
         others: true,
+        runner: None,
     };
     let first = exchange.send(attempt, Some(room), None).await;
     let again = match first {
         Ok(answered) => return Ok(Some(Ok(answered.answer()))),
         Err(Unserved::NextArm(reply, Failing::Unsure)) => return Ok(Some(*reply)),
+        Err(Unserved::NextArm(reply, Failing::Elsewhere))
+            if !arm.model.provider.has_several_channels() =>
+        {
+            return Ok(Some(*reply));
+        }
         Err(again @ (Unserved::NextArm(..) | Unserved::Barred(..))) => again,
         Err(unserved) => return Ok(Some(unserved.reply())),
     };

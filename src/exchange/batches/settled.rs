@@ -241,9 +241,10 @@ async fn booked(
         trace: Trace::default(),
         paid: None,
         delivery: None,
+        lost: None,
     };
     let mut settlement = Settlement::new(job.clone(), around, reservation);
-    settlement.sending();
+    settlement.sending(None);
     settlement.status(result.status);
     settlement.tier(Some(ServiceTier::Batch));
     settlement.arrived();

@@ -1,7 +1,7 @@
 //! A part of a batch at its vendor: made once, found again after a crash, looked at until it is over, its results booked line by line.
 
 use super::super::State;
-use super::admit::{Alone, refuse};
+use super::admit::{Alone, refuse, wants};
 use super::desk::Room;
 use super::settled;
 use super::wire::{Called, call, whole};
@@ -12,7 +12,10 @@ use crate::error::{Error, Kind};
 use crate::ledger::now;
 use crate::ledger::store::batches::Of;
 use crate::provider::Provider;
+use crate::provider::channel::Channel;
 use crate::upstream::In;
+use crate::upstream::channels::Destination;
+use crate::upstream::health::Ailment;
 use bytes::Bytes;
 use http::Response;
 use http_body_util::BodyExt;
@@ -61,6 +64,9 @@ pub(super) struct Part<'a> {
     pub(super) stops: bool,
 }
 
+/// A provider, and the channel of it on which a part is.
+type Way<'a> = (&'a Provider, &'a Channel);
+
 fn provider_of(state: &State, name: &str) -> Option<Arc<Provider>> {
     let policy = state.policy.load();
     let mut all = policy.fleet.providers.iter();
@@ -79,6 +85,8 @@ impl Part<'_> {
             );
             return self.give_up(&gone).await;
         };
+        let channel = provider.channel(&self.row.channel);
+        let at = (&*provider, channel.unwrap_or(&provider.home));
         match self.row.state {
             // Nothing of it was made: what was about to go out waits again, for whoever ends it.
             PartState::Planned if self.stops => {
@@ -88,9 +96,9 @@ impl Part<'_> {
                 })
                 .await
             }
-            PartState::Planned => self.make(&provider, &wire).await,
-            PartState::Sending => self.find(&provider, &wire).await,
-            PartState::Sent => self.look(&provider, &wire).await,
+            PartState::Planned => self.make(at, &wire).await,
+            PartState::Sending => self.find(at, &wire).await,
+            PartState::Sent => self.look(at, &wire).await,
             PartState::Ended => Ok(false),
         }
     }
@@ -138,7 +146,7 @@ impl Part<'_> {
     }
 
     /// Notes durably what is about to be made, opens the room of each line in the books, and makes it.
-    async fn make(&mut self, provider: &Provider, wire: &Wire) -> Result<bool, Error> {
+    async fn make(&mut self, at: Way<'_>, wire: &Wire) -> Result<bool, Error> {
         let mut lines = self.lines(&[LineState::Waiting, LineState::Sent]).await?;
         if lines.is_empty() {
             self.row.state = PartState::Ended;
@@ -156,7 +164,7 @@ impl Part<'_> {
         self.row.lines = i64::try_from(lines.len()).unwrap_or(i64::MAX);
         self.save(lines.clone()).await?;
         self.open(&lines).await?;
-        self.send(provider, wire, &lines).await
+        self.send(at, wire, &lines).await
     }
 
     /// Whether there is room for every line that has not gone out. After a restart it is looked for anew.
@@ -183,6 +191,7 @@ impl Part<'_> {
                 super::admit::hold(self.state, self.batch, &seat, (line, Alone::Perhaps)).await;
             let same = line.doc.provider == self.row.provider
                 && line.doc.model == self.row.model
+                && self.names_alike(&line.doc.channel)
                 && line.doc.out_path == out_path;
             match held {
                 Ok(Some(_)) if same => line.part = part,
@@ -210,6 +219,15 @@ impl Part<'_> {
             }
         }
         Ok(true)
+    }
+
+    /// Whether models are called on this channel as they are on the part's, so that a line which was written for the one can go out on the other.
+    fn names_alike(&self, channel: &str) -> bool {
+        let Some(provider) = provider_of(self.state, &self.row.provider) else {
+            return false;
+        };
+        let names = |name| &provider.channel(name).unwrap_or(&provider.home).models;
+        names(channel) == names(&self.row.channel)
     }
 
     /// Every line's room is in the books before the part is made.
@@ -245,12 +263,7 @@ impl Part<'_> {
     }
 
     /// Makes the part at its vendor.
-    async fn send(
-        &mut self,
-        provider: &Provider,
-        wire: &Wire,
-        lines: &[LineRow],
-    ) -> Result<bool, Error> {
+    async fn send(&mut self, at: Way<'_>, wire: &Wire, lines: &[LineRow]) -> Result<bool, Error> {
         let tag = self.row.tag(&self.batch.id);
         let ids: Vec<String> = lines
             .iter()
@@ -267,11 +280,13 @@ impl Part<'_> {
             .collect();
         let mut uploaded = None;
         if let Some(upload) = wire.batches.upload(&tag, &out) {
-            match call(self.state, provider, wire, upload).await {
+            match call(self.state, at, wire, upload).await {
                 Called::Good(answer) => {
                     uploaded = wire.batches.uploaded(&whole(answer).await?);
                 }
-                Called::Refused(status, words) => return self.refused(status, &words).await,
+                Called::Refused(status, words) => {
+                    return self.refused(at, (status, &words)).await;
+                }
                 // Nothing was made of it: it is begun anew.
                 Called::Busy | Called::NotSent | Called::Unknown(_) => {
                     return self.again().await;
@@ -285,7 +300,7 @@ impl Part<'_> {
         let create = wire
             .batches
             .create(&tag, &self.row.model, uploaded.as_deref(), &out);
-        match call(self.state, provider, wire, create).await {
+        match call(self.state, at, wire, create).await {
             Called::Good(answer) => {
                 let told = whole(answer).await.ok();
                 match told.and_then(|words| wire.batches.told(&words)) {
@@ -294,7 +309,7 @@ impl Part<'_> {
                     None => Ok(false),
                 }
             }
-            Called::Refused(status, words) => self.refused(status, &words).await,
+            Called::Refused(status, words) => self.refused(at, (status, &words)).await,
             Called::Busy | Called::NotSent => self.again().await,
             Called::Unknown(error) => {
                 tracing::warn!(batch = self.batch.id, part = self.row.n, %error, "whether a batch was made at its provider is not known; it is looked for there");
@@ -325,8 +340,25 @@ impl Part<'_> {
         Ok(false)
     }
 
-    /// The vendor does not take it.
-    async fn refused(&mut self, status: u16, words: &Bytes) -> Result<bool, Error> {
+    /// The vendor does not take it: another account of ours may have it taken, else its lines are refused.
+    async fn refused(
+        &mut self,
+        at: Way<'_>,
+        (status, words): (u16, &Bytes),
+    ) -> Result<bool, Error> {
+        if let Some(next) = self.another_account(at, status) {
+            tracing::warn!(
+                batch = self.batch.id,
+                part = self.row.n,
+                provider = self.row.provider,
+                channel = self.row.channel,
+                next,
+                status,
+                "a provider refuses a credential; a batch goes to another one"
+            );
+            self.row.channel = next;
+            return self.again().await;
+        }
         tracing::warn!(
             batch = self.batch.id,
             part = self.row.n,
@@ -340,8 +372,25 @@ impl Part<'_> {
             .await
     }
 
+    /// The channel that takes the place of one whose credential is refused, where its models are called the same there.
+    fn another_account(&self, (provider, refused): Way<'_>, status: u16) -> Option<String> {
+        if !matches!(status, 401..=403) || !provider.has_several_channels() {
+            return None;
+        }
+        let to = Destination {
+            provider,
+            model: &self.row.model,
+        };
+        let channels = &self.state.channels;
+        channels.fails(to.on(refused), Ailment::Refused);
+        let other =
+            |channel: &Channel| channel.name == refused.name || channel.models != refused.models;
+        let next = channels.admits(to, wants(self.batch), true, &other);
+        next.map(|channel| channel.name.clone())
+    }
+
     /// Looks for a part of which nobody knows whether it was made.
-    async fn find(&mut self, provider: &Provider, wire: &Wire) -> Result<bool, Error> {
+    async fn find(&mut self, at: Way<'_>, wire: &Wire) -> Result<bool, Error> {
         let tag = self.row.tag(&self.batch.id);
         let (known, rival) = self.others().await?;
         let sought = Sought {
@@ -355,7 +404,7 @@ impl Part<'_> {
         let mut found = Found::Unclear;
         for _ in 0..PAGES_MAX {
             let look = wire.batches.find(after.as_deref());
-            found = match call(self.state, provider, wire, look).await {
+            found = match call(self.state, at, wire, look).await {
                 Called::Good(answer) => wire.batches.found(&whole(answer).await?, &sought),
                 Called::Busy | Called::NotSent | Called::Unknown(_) => return Ok(false),
                 Called::Refused(..) => Found::Unclear,
@@ -377,7 +426,7 @@ impl Part<'_> {
             Found::No => {
                 self.memory.not_found += 1;
                 match self.memory.not_found >= LOOKS {
-                    true => self.resend(provider, wire).await,
+                    true => self.resend(at, wire).await,
                     false => Ok(false),
                 }
             }
@@ -410,7 +459,7 @@ impl Part<'_> {
 
     /// It was never made: now it is. After a crash its lines were charged at their bounds, which their results correct; one whose room was
     /// never written into the books gets it now.
-    async fn resend(&mut self, provider: &Provider, wire: &Wire) -> Result<bool, Error> {
+    async fn resend(&mut self, at: Way<'_>, wire: &Wire) -> Result<bool, Error> {
         if self.stops {
             return self
                 .all_undone(|line, _| {
@@ -450,26 +499,25 @@ impl Part<'_> {
         self.row.intent_at = now();
         self.save(Vec::new()).await?;
         *self.memory = Memory::default();
-        self.send(provider, wire, &lines).await
+        self.send(at, wire, &lines).await
     }
 
     /// Asks the vendor how it stands.
-    async fn look(&mut self, provider: &Provider, wire: &Wire) -> Result<bool, Error> {
+    async fn look(&mut self, at: Way<'_>, wire: &Wire) -> Result<bool, Error> {
         if self.stops && !self.row.cancelled && self.row.guessed {
             // What may be another's is not cancelled; it is waited for as long as for one that was.
             self.row.cancelled = true;
             self.save(Vec::new()).await?;
         } else if self.stops && !self.row.cancelled {
             let cancel = wire.batches.cancel(&self.row.vendor_id);
-            if let Called::Good(_) | Called::Refused(..) =
-                call(self.state, provider, wire, cancel).await
+            if let Called::Good(_) | Called::Refused(..) = call(self.state, at, wire, cancel).await
             {
                 self.row.cancelled = true;
                 self.save(Vec::new()).await?;
             }
         }
         let look = wire.batches.look(&self.row.vendor_id);
-        let told = match call(self.state, provider, wire, look).await {
+        let told = match call(self.state, at, wire, look).await {
             Called::Good(answer) => wire.batches.told(&whole(answer).await?),
             Called::Refused(404, _) => {
                 let why = "The provider does not know its own batch any more; the request is charged at its bound.";
@@ -483,7 +531,7 @@ impl Part<'_> {
                 results,
                 inline,
                 ..
-            }) => self.ended(provider, wire, (end, results, inline)).await,
+            }) => self.ended(at, wire, (end, results, inline)).await,
             _ => Ok(false),
         }
     }
@@ -491,7 +539,7 @@ impl Part<'_> {
     /// The vendor's batch is over: every line of it gets its end.
     async fn ended(
         &mut self,
-        provider: &Provider,
+        at: Way<'_>,
         wire: &Wire,
         (end, results, inline): (VendorEnd, Vec<String>, Vec<VendorResult>),
     ) -> Result<bool, Error> {
@@ -513,7 +561,7 @@ impl Part<'_> {
         }
         for path in results {
             let fetch = crate::dialect::batch::VendorCall::get(path);
-            match call(self.state, provider, wire, fetch).await {
+            match call(self.state, at, wire, fetch).await {
                 Called::Good(answer) => {
                     if !self.stream(wire, answer).await? {
                         return Ok(false);

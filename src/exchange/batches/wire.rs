@@ -6,6 +6,7 @@ use crate::batch::wire::Wire;
 use crate::dialect::batch::VendorCall;
 use crate::error::{Error, Kind};
 use crate::provider::Provider;
+use crate::provider::channel::Channel;
 use crate::upstream::{Begins, Failure, In, Terms};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
@@ -30,7 +31,7 @@ pub(super) enum Called {
     Unknown(Error),
 }
 
-fn headers(provider: &Provider, wire: &Wire, url: &str, kind: Option<&str>) -> HeaderMap {
+fn headers(at: (&Provider, &Channel), wire: &Wire, url: &str, kind: Option<&str>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     if let Some((name, ours)) = wire.dialect.envelope().version {
         headers.insert(name, HeaderValue::from_static(ours));
@@ -42,19 +43,19 @@ fn headers(provider: &Provider, wire: &Wire, url: &str, kind: Option<&str>) -> H
     if let Some(kind) = kind.and_then(|kind| HeaderValue::from_str(kind).ok()) {
         headers.insert(header::CONTENT_TYPE, kind);
     }
-    outgoing::credential(&mut headers, provider, url);
+    outgoing::credential(&mut headers, at, url);
     headers
 }
 
-/// Calls a vendor's batch API.
+/// Calls a vendor's batch API on one of its channels.
 pub(super) async fn call(
     state: &State,
-    provider: &Provider,
+    (provider, channel): (&Provider, &Channel),
     wire: &Wire,
     call: VendorCall,
 ) -> Called {
-    let url = format!("{}{}", provider.base_url, call.path);
-    let headers = headers(provider, wire, &url, call.kind.as_deref());
+    let url = format!("{}{}", channel.base_url, call.path);
+    let headers = headers((provider, channel), wire, &url, call.kind.as_deref());
     let terms = Terms {
         begins: Begins::AtItsEnd,
         http2: provider.http2(),

@@ -26,6 +26,7 @@ use crate::ledger::record::{Cause, Opening};
 use crate::money::PicoUsd;
 use crate::price::Price;
 use crate::probe::evidence::Witness;
+use crate::provider::channel::Channel;
 use crate::relay::{AnswerBody, Passes, Reading};
 use crate::route::cost;
 use crate::settle::{self, InConversation, Job, Lesson};
@@ -298,9 +299,9 @@ impl<'a> CompletionOrder<'a> {
     }
 
     /// The body that goes out: the client's own bytes where nothing is to be changed.
-    fn body(&self) -> Bytes {
+    fn body(&self, channel: &Channel) -> Bytes {
         let (told, request) = (self.told, &self.request);
-        let name = self.arm.model.name.as_str();
+        let name = channel.called(&self.arm.model.name);
         let mut edits = Vec::new();
         if told.dialect.model_in_body() && request.model_in_body.as_deref() != Some(name) {
             edits.push(Edit::set_text(&["model"], name));
@@ -517,7 +518,7 @@ impl Order for CompletionOrder<'_> {
         }
     }
 
-    fn outgoing(&mut self, granted: u64) -> Result<Outgoing, Error> {
+    fn outgoing(&mut self, granted: u64, channel: &Channel) -> Result<Outgoing, Error> {
         self.limit = self.limit_to_send(granted);
         // A lowered limit may leave less room to think.
         if self.limit.is_some() {
@@ -526,7 +527,7 @@ impl Order for CompletionOrder<'_> {
         let (model, stream) = (&self.arm.model, self.request.stream);
         let url = model
             .provider
-            .endpoint(self.told.dialect.name(), &model.name, stream);
+            .endpoint(channel, self.told.dialect.name(), &model.name, stream);
         let url = url.ok_or_else(|| {
             Error::new(
                 Kind::Internal,
@@ -542,7 +543,7 @@ impl Order for CompletionOrder<'_> {
         let said = self.routed.with_effort_in_band(
             (self.arm, self.effort),
             self.told.dialect,
-            self.body(),
+            self.body(channel),
             headers,
         );
         Ok(Outgoing {
@@ -573,6 +574,7 @@ impl Order for CompletionOrder<'_> {
         let completion = self.completion();
         Job {
             arm: self.arm.clone(),
+            channel: String::new(),
             effort: self.effort,
             tier: match self.purpose {
                 Purpose::Batch => Some(ServiceTier::Batch),

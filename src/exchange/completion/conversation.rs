@@ -3,7 +3,7 @@
 
 use super::super::bound;
 use super::{Completion, Routed};
-use crate::affinity::{Kept, Reader, SaidEfforts, Served, UserTurn};
+use crate::affinity::{self, Kept, Reader, SaidEfforts, Served, UserTurn};
 use crate::arm::Effort;
 use crate::chat::Role;
 use crate::classify::stuck;
@@ -11,8 +11,11 @@ use crate::dialect::Dialect;
 use crate::dialect::band::{Change, InBand, Said};
 use crate::fleet::{Arm, Model};
 use crate::price::Price;
+use crate::provider::Provider;
+use crate::provider::channel::{self, Stickiness};
 use crate::route::cost::{self, Stayed};
 use crate::route::standing::{Habit, Standing};
+use crate::upstream::channels::Destination;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use std::sync::PoisonError;
@@ -87,9 +90,44 @@ impl Completion<'_> {
         let apart = cost::effort_is_cached_apart(&arm.model) && !self.may_say_in_band(&arm.model);
         let reader = Reader {
             model: &arm.model.name,
+            channel: self.channel_of(&arm.model),
             effort: apart.then(|| arm.effort_or(None)),
         };
         self.admission.warmth.tokens_of(turn.turn, reader, kept)
+    }
+
+    /// The channel of a model's provider on which this request would go out now.
+    fn channel_of<'m>(&self, model: &'m Model) -> &'m str {
+        let provider = &model.provider;
+        if !provider.has_several_channels() {
+            return &provider.home.name;
+        }
+        let to = Destination {
+            provider,
+            model: &model.name,
+        };
+        let wants = channel::Request {
+            sticks: self.sticks(provider),
+            id: self.admission.id,
+        };
+        &self.admission.channels.prefers(to, wants).name
+    }
+
+    /// Which channel of a provider it belongs on: that of its conversation, or of its caller where the vendor keeps the answer.
+    pub(super) fn sticks(&self, provider: &Provider) -> Stickiness {
+        let dialect = self.admission.dialect;
+        let kept = dialect.is_kept(&self.request) || dialect.has_effects(&self.request);
+        if kept && provider.speaks(dialect.name()) {
+            return self.admission.sticks_to_caller();
+        }
+        let conversation = *self.conversation.get_or_init(|| {
+            let (caller, prompt) = (self.admission.caller.name(), &self.request.prompt);
+            affinity::conversation(caller, self.session(), prompt)
+        });
+        Stickiness {
+            conversation: Some(conversation),
+            kept: false,
+        }
     }
 
     /// Whether a change of effort is said to this model within the conversation, as far as that is known before it is told anything.
@@ -214,6 +252,7 @@ impl Routed<'_> {
         let warm = warmth.tokens(turn.turn, kept);
         let own = Reader {
             model: &baseline.name,
+            channel: self.completion.channel_of(baseline),
             effort: apart.then_some(usual),
         };
         let same_cache = arm.model.name == baseline.name && (!apart || effort == usual);

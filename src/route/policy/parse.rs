@@ -341,20 +341,16 @@ mod tests {
     use super::*;
     use crate::effort::Accepts;
     use crate::fleet::Model;
+    use crate::provider::channel::Channel;
     use crate::provider::{self, Provider};
     use std::sync::Arc;
 
     fn fleet() -> Fleet {
-        let provider = Arc::new(Provider {
-            name: "anthropic".to_owned(),
-            kind: &provider::anthropic::KIND,
-            base_url: "http://127.0.0.1:0".to_owned(),
-            api_key: None,
-            local: false,
-            service_tiers: None,
-            effort_in_band: None,
-            http2: None,
-        });
+        let provider = Arc::new(Provider::new(
+            "anthropic",
+            &provider::anthropic::KIND,
+            Channel::only("http://127.0.0.1:0", None),
+        ));
         let model = Model {
             name: "haiku".to_owned(),
             provider: Arc::clone(&provider),

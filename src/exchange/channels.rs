@@ -1,0 +1,106 @@
+//! Which channel of an arm's provider a request goes out on: the one that it belongs on, and another one where that has failed and has left no
+//! bill.
+
+use super::Exchange;
+use super::status::Excused;
+use super::work::{Bar, Failing, Unserved, Work};
+use crate::fleet::Arm;
+use crate::provider::channel::{Channel, Request};
+use crate::upstream::channels::Destination;
+
+/// Who an arm's channels lead to.
+pub(super) fn to(arm: &Arm) -> Destination<'_> {
+    Destination {
+        provider: &arm.model.provider,
+        model: &arm.model.name,
+    }
+}
+
+impl Exchange<'_> {
+    /// What this request brings to the choice of a channel.
+    fn wants(&self, work: &dyn Work, arm: &Arm) -> Request<'_> {
+        Request {
+            sticks: match arm.model.provider.has_several_channels() {
+                true => work.sticks(arm),
+                false => <_>::default(),
+            },
+            id: self.admission.id,
+        }
+    }
+
+    /// The channel on which an arm may be asked where another arm can be: it has not failed again and again lately, or is due to be tried
+    /// anew, and its rate limit is not nearly used up.
+    pub(super) fn admits<'m>(&self, work: &dyn Work, arm: &'m Arm) -> Option<&'m Channel> {
+        let wants = self.wants(work, arm);
+        let channels = &self.state.channels;
+        channels.admits(to(arm), wants, false, &|_| false)
+    }
+
+    /// Why an arm is not asked that no channel admits.
+    pub(super) fn passed_over(&self, arm: &Arm) -> Bar {
+        match self.state.channels.is_nearly_out(to(arm)) {
+            true => Bar::NearlyOut,
+            false => Bar::Down,
+        }
+    }
+
+    /// The channel on which an arm is asked whatever is known of it.
+    pub(super) fn insists<'m>(&self, work: &dyn Work, arm: &'m Arm) -> &'m Channel {
+        let provider = &arm.model.provider;
+        if !provider.has_several_channels() {
+            return &provider.home;
+        }
+        let (channels, wants) = (&self.state.channels, self.wants(work, arm));
+        let admitted = channels.admits(to(arm), wants, true, &|_| false);
+        admitted.unwrap_or_else(|| channels.prefers(to(arm), wants))
+    }
+
+    /// Another channel of the same arm that may be asked at the same time.
+    pub(super) fn other_channel<'m>(
+        &self,
+        work: &dyn Work,
+        arm: &'m Arm,
+        own: &Channel,
+    ) -> Option<&'m Channel> {
+        let wants = self.wants(work, arm);
+        // What its vendor keeps for it is nowhere else.
+        if wants.sticks.kept || !arm.model.provider.has_several_channels() {
+            return None;
+        }
+        let channels = &self.state.channels;
+        channels.admits(to(arm), wants, false, &|channel| channel.name == own.name)
+    }
+
+    /// Another channel of the same arm, now that these have failed; `None` where there is none, or the failure may have left a bill. One that
+    /// has failed itself since its last good answer is asked within the budget of second tries alone, so that an outage is not multiplied.
+    pub(super) fn moves_to<'m>(
+        &self,
+        work: &dyn Work,
+        arm: &'m Arm,
+        asked: &[&Channel],
+        unserved: &Unserved,
+    ) -> Option<&'m Channel> {
+        let provider = &arm.model.provider;
+        let Unserved::NextArm(reply, failing) = unserved else {
+            return None;
+        };
+        if !provider.has_several_channels() || !work.moves() || *self.state.closing.borrow() {
+            return None;
+        }
+        let excused = Excused::of(*failing, reply.as_ref().as_ref().ok())?;
+        let last = asked.last()?;
+        let wants = self.wants(work, arm);
+        let (channels, to) = (&self.state.channels, to(arm));
+        let avoided = |channel: &Channel| {
+            let deployment = *failing == Failing::NotSent && channel.deployment == last.deployment;
+            deployment || asked.iter().any(|other| other.name == channel.name)
+        };
+        let next = channels.admits(to, wants, true, &avoided)?;
+        let free = match excused {
+            Excused::Account => true,
+            Excused::Absent => wants.sticks.kept,
+            Excused::Deployment => !channels.health.is_in_doubt(to.on(next)),
+        };
+        (free || channels.health.spends_a_try()).then_some(next)
+    }
+}
