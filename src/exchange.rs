@@ -1675,7 +1675,7 @@ impl<'a> Exchange<'a> {
         let status = head.status.as_u16();
         self.state.telemetry.upstream_status(&provider.name, status);
         let bytes = match held {
-            reply::HeldAnswer::Whole(bytes) => reply::redacted(bytes, sent.channel),
+            reply::HeldAnswer::Whole(bytes) => provider.channels().fold(bytes, reply::redacted),
             reply::HeldAnswer::Broken(error) => return next(Err(error), failing),
             reply::HeldAnswer::Longer(..) => {
                 let why = "the provider's error is too long to pass on";

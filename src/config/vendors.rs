@@ -171,6 +171,13 @@ impl Building {
                         "provider \"{name}\": its key travels unencrypted, over http"
                     ));
                 }
+                if !channels.more.is_empty() {
+                    let all = std::iter::once(&channels.home).chain(&channels.more);
+                    let all: Vec<String> = all
+                        .map(|c| format!("{} (weight {})", c.name, c.weight))
+                        .collect();
+                    reading.note(format!("provider \"{name}\": {}", all.join(", ")));
+                }
                 self.lines.push(line);
                 self.fleet.providers.push(Arc::new(Provider {
                     more: channels.more,

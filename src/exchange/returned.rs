@@ -267,3 +267,60 @@ pub(super) fn announce_trailers(headers: &mut HeaderMap) {
         HeaderValue::from_static("x-flyball-cost-usd, x-flyball-baseline-usd"),
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_until_a_rate_limit_is_whole_again_is_read_as_each_vendor_writes_it() {
+        let now: Timestamp = "2026-03-01T10:00:00Z".parse().expect("a time");
+        for (text, millis) in [
+            ("1s", Some(1_000)),
+            ("6m0s", Some(360_000)),
+            ("17ms", Some(17)),
+            ("1h2m3.5s", Some(3_723_500)),
+            ("7", Some(7_000)),
+            ("0.25", Some(250)),
+            ("2026-03-01T10:00:42Z", Some(42_000)),
+            ("2026-03-01T09:00:00Z", Some(0)),
+            ("", None),
+            ("soon", None),
+            ("5 parsecs", None),
+            ("-3", None),
+            ("1e400", None),
+            ("9999999999999999999999h", None),
+        ] {
+            let told = until(text, now).map(|time| time.as_millis());
+            assert_eq!(told, millis, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_rate_limit_of_which_the_least_is_left_decides() {
+        let dialect = dialect::named("openai_chat").expect("a dialect");
+        let of = |pairs: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in pairs {
+                headers.insert(*name, HeaderValue::from_static(value));
+            }
+            tightest(&headers, dialect)
+        };
+        let both = [
+            ("x-ratelimit-limit-requests", "100"),
+            ("x-ratelimit-remaining-requests", "50"),
+            ("x-ratelimit-reset-requests", "1s"),
+            ("x-ratelimit-limit-tokens", "40000"),
+            ("x-ratelimit-remaining-tokens", "400"),
+            ("x-ratelimit-reset-tokens", "20s"),
+        ];
+        let tokens = Tightest {
+            permille: 10,
+            reset: Some(Duration::from_secs(20)),
+        };
+        assert_eq!(of(&both), Some(tokens));
+        assert_eq!(of(&both[..2]).map(|left| left.permille), Some(500));
+        assert_eq!(of(&[]), None);
+        assert_eq!(of(&[("x-ratelimit-remaining-requests", "5")]), None);
+    }
+}

@@ -4,7 +4,7 @@ use crate::classify::Task;
 use crate::ledger::record::{Basis, Cause, Outcome};
 use crate::money::PICO_PER_USD;
 use crate::private::Class;
-use crate::route::ShadowEnd;
+use crate::route::{HedgeEnd, ShadowEnd};
 use std::collections::{BTreeMap, BTreeSet};
 
 const PHASES: [(&str, Duration); 3] = [
@@ -126,7 +126,28 @@ fn everything(telemetry: &Telemetry) {
     telemetry.attempt(&attempt(&opening(), &closing()));
     telemetry.served("auto", "small-1", || false);
     telemetry.turn(Some(TurnChange::Model));
-    telemetry.headroom(("openai", None), "tokens", 0.5);
+    telemetry.headroom(("openai", Some("team-a")), "tokens", 0.5);
+    telemetry.hedged(HedgeEnd::Won.name());
+    telemetry.moved("openai");
+    let (provider, channel) = ("openai".to_owned(), "team-a".to_owned());
+    telemetry.channels(
+        &[ChannelFigures {
+            provider: provider.clone(),
+            channel: channel.clone(),
+            up: true,
+            in_flight: 2,
+        }],
+        &[FirstByteFigures {
+            provider,
+            channel,
+            model: "small-1".to_owned(),
+            quantiles: [
+                ("0.5", Duration::from_millis(5)),
+                ("0.95", Duration::from_millis(9)),
+            ],
+            failed: 0.25,
+        }],
+    );
     telemetry.books(&BooksFigures {
         periods: [PeriodFigures::default(); 6],
         provisional: PicoUsd::ZERO,
@@ -296,10 +317,13 @@ fn every_label_has_values_from_a_closed_set_whatever_clients_send() {
                     &["ok", "refused"][..],
                     &CacheResult::ALL.map(CacheResult::name),
                     &ShadowEnd::ALL.map(ShadowEnd::name),
+                    &HedgeEnd::ALL.map(HedgeEnd::name),
                 ]
                 .concat(),
             ),
         ),
+        ("channel", open(&["team-a"])),
+        ("quantile", open(&["0.5", "0.95"])),
         ("event", open(&["begun", "settled", "at_bound"])),
         (
             "state",

@@ -340,9 +340,11 @@ fn add<T: Copy + Into<u64>, const N: usize>(sums: &mut [u64; N], counts: &[T; N]
 /// The class of a time: the first one whose upper end is not before it.
 fn class(after: Duration) -> usize {
     let millis = after.as_secs_f64() * 1_000.0;
-    let ends = (0..CLASSES - 1).map(upper_ms);
-    let shorter = ends.filter(|end| *end < millis).count();
-    shorter.min(CLASSES - 1)
+    let (mut class, mut end) = (0, FIRST_CLASS_MS);
+    while end < millis && class < CLASSES - 1 {
+        (class, end) = (class + 1, end * CLASS_GROWS);
+    }
+    class
 }
 
 /// The upper end of a class, in milliseconds.

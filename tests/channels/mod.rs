@@ -236,7 +236,7 @@ async fn where_every_credential_is_refused_the_client_hears_the_provider_and_no_
     let flyball = Flyball::start_in(folder(&["a", "b"]), &toml).await;
     let got = flyball.chat(&[], &conversation(0, 1)).await;
     assert_eq!((got.status, upstream.count()), (401, 2));
-    assert!(!got.body.contains("sk-secret-") || key_of(&upstream, 1) != "a");
+    assert!(!got.body.contains("sk-secret"), "{}", got.body);
     let got = flyball.chat(&[], &conversation(0, 1)).await;
     assert_eq!(
         (got.status, upstream.count()),

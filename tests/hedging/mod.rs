@@ -153,7 +153,7 @@ async fn a_second_request_for_which_a_cap_has_no_room_is_not_sent() {
         let before = quick.count();
         match sent {
             0 => {
-                let mut waits = vec![Step::Gap(std::time::Duration::from_millis(300))];
+                let mut waits = vec![Step::Gap(std::time::Duration::from_millis(1_500))];
                 waits.extend(answer(200, &chat(10, 5)));
                 slow.next(waits);
             }
@@ -178,7 +178,7 @@ async fn no_more_than_a_share_of_requests_is_sent_twice() {
     let (flyball, n) = practised(folder(&["50usd/day"]), &toml, &slow).await;
     // Thirty requests have earned one.
     for (turn, twice) in [(0, true), (1, false)] {
-        let mut waits = vec![Step::Gap(std::time::Duration::from_millis(300))];
+        let mut waits = vec![Step::Gap(std::time::Duration::from_millis(1_500))];
         waits.extend(answer(200, &chat(10, 5)));
         slow.next(waits);
         let got = flyball.chat(&[KEY], &conversation(n, false)).await;

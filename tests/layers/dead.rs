@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 /// Public for tests alone, each with its reason.
-const FOR_TESTS: [(&str, &str); 3] = [
+const FOR_TESTS: [(&str, &str); 4] = [
     (
         "listeners",
         "nobody but a test has to know when all have come that are to share an answer",
@@ -14,6 +14,10 @@ const FOR_TESTS: [(&str, &str); 3] = [
     (
         "pretend_full_disk",
         "a full disk cannot be had on every machine",
+    ),
+    (
+        "pretend_to_wait",
+        "an outage of a minute is not waited for, and the clock of nobody else is turned",
     ),
     (
         "account",

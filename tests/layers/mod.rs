@@ -200,6 +200,7 @@ fn each_outside_door_has_one_keeper() {
                 "telemetry::metrics::books",
                 "telemetry::metrics::cache",
                 "telemetry::metrics::caps",
+                "telemetry::metrics::channels",
                 "telemetry::metrics::dollars",
                 "telemetry::metrics::make",
                 "telemetry::metrics::series",

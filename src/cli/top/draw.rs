@@ -656,7 +656,23 @@ impl Canvas<'_> {
             let errors = errors
                 .into_iter()
                 .map(|(kind, n)| format!("{} {}", plain(kind).replace('_', " "), count(*n)));
-            let down = (!p.down.is_empty()).then(|| "left alone".to_owned());
+            let named_part = |down: &serde_json::Value, part: &str| {
+                down[part]
+                    .as_str()
+                    .filter(|name| !name.is_empty())
+                    .map(plain)
+            };
+            // A channel by its name; a model, or all of a provider, in no more words.
+            let channels = p.down.iter().filter_map(|down| {
+                let parts = ["credential", "deployment"].map(|part| named_part(down, part));
+                let parts: Vec<String> = parts.into_iter().flatten().collect();
+                (!parts.is_empty()).then(|| parts.join("@"))
+            });
+            let channels: Vec<String> = channels.take(3).collect();
+            let down = (!p.down.is_empty()).then(|| match channels.is_empty() {
+                true => "left alone".to_owned(),
+                false => format!("left alone: {}", channels.join(" ")),
+            });
             let errors: Vec<String> = down.into_iter().chain(errors).collect();
             let whose = match (p.simulated, p.local) {
                 (true, _) => "simulated",
