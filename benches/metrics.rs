@@ -157,8 +157,8 @@ fn count(telemetry: &Telemetry, number: usize, opening: &Opening, closing: &Clos
     telemetry.turn(Some(TurnChange::Model));
     telemetry.attempt_opened();
     telemetry.stream_opened();
-    telemetry.headroom("up", "tokens", 0.5);
-    telemetry.headroom("up", "requests", 0.5);
+    telemetry.headroom(("up", None), "tokens", 0.5);
+    telemetry.headroom(("up", None), "requests", 0.5);
     telemetry.attempt(&AttemptClosed {
         opening,
         closing,

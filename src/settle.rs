@@ -360,16 +360,16 @@ impl Settlement {
 
     /// The whole answer is here; from now on the client waits for flyball alone.
     pub fn arrived(&mut self) {
-        self.begins();
+        self.begins(false);
         if let Some(open) = &mut self.open {
             open.whole = Some(Instant::now());
         }
     }
 
     /// The first byte of the answer itself is here.
-    fn begins(&mut self) {
+    fn begins(&mut self, stream: bool) {
         if let Some(under_way) = &mut self.under_way {
-            under_way.begins();
+            under_way.begins(stream);
         }
     }
 
@@ -379,7 +379,7 @@ impl Settlement {
             event,
             Event::Text(_) | Event::Reasoning(_) | Event::Call { .. } | Event::Refusal(_)
         ) {
-            self.begins();
+            self.begins(true);
         }
         let Some(open) = &mut self.open else { return };
         match event {
@@ -516,7 +516,7 @@ impl Settlement {
     #[must_use]
     pub fn passed(mut self, answer: &Answer, complete: bool) -> Option<Bill> {
         if complete {
-            self.begins();
+            self.begins(false);
         }
         let mut open = self.open.take()?;
         open.seen.read(answer);

@@ -28,6 +28,7 @@ use flyball::route::cost;
 use flyball::route::policy::Rule;
 use flyball::route::worth::Worth;
 use flyball::telemetry::otlp::Trace;
+use flyball::upstream::channels::Channels;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -279,6 +280,7 @@ fn decide<T>(
         .body(())
         .expect("a request")
         .into_parts();
+    let channels = Channels::default();
     let (limits, never) = (Limits::default(), (Warmth::default(), Habits::default()));
     let (warmth, habits) = match mind.remembers {
         true => (mind.affinity.warmth(), mind.affinity.habits()),
@@ -297,6 +299,7 @@ fn decide<T>(
         items: mind.affinity.items(),
         warmth,
         habits,
+        channels: &channels,
         trace: Trace::default(),
     })
     .expect("it is let in");
@@ -376,10 +379,12 @@ pub fn run(fleet: &Fleet, conversations: usize, seed: u64, floor: Option<f64>) -
                 remember(&knowing.affinity, turn, &arm, &routed.decision.rule);
                 let visible = usage.output - usage.reasoning;
                 let tokens = usage.input_total() + visible;
-                knowing
-                    .affinity
-                    .warmth()
-                    .note(turn, (&arm.model.name, effort), tokens, arrived);
+                knowing.affinity.warmth().note(
+                    turn,
+                    (&arm.model.name, "default", effort),
+                    tokens,
+                    arrived,
+                );
                 let expected = Use {
                     answer: cost::answer_tokens(&completion.graded().features, &asked.difficulty),
                     reasoning: cost::reasoning_tokens(&arm.model, effort, &asked.difficulty),

@@ -542,6 +542,10 @@ impl Work for Routed<'_> {
         true
     }
 
+    fn streams(&self) -> bool {
+        self.completion.request.stream
+    }
+
     fn sticks(&self, arm: &Arm) -> Stickiness {
         self.completion.sticks(&arm.model.provider)
     }

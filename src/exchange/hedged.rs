@@ -55,7 +55,8 @@ impl Exchange<'_> {
         channels.hedges.earns(hedging.share_permille);
         let percent = hedging.after_percent;
         let load = &channels.load;
-        let measured = load.first_byte((provider, model), percent, ANSWERS_MIN)?;
+        let answers = (provider.as_str(), model.as_str(), work.streams());
+        let measured = load.first_byte(answers, percent, ANSWERS_MIN)?;
         Some(measured.max(hedging.not_before))
     }
 

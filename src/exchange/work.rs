@@ -226,6 +226,11 @@ pub(super) trait Work: Send + Sync {
         false
     }
 
+    /// Its answer is a stream.
+    fn streams(&self) -> bool {
+        false
+    }
+
     /// After a failure that has left no bill it may go to the same model on another channel of its provider.
     fn moves(&self) -> bool {
         self.repeats()

@@ -318,7 +318,10 @@ impl Health {
         let [deployment, channel, models @ ..] = target.keys();
         ailing.remove(&deployment);
         ailing.remove(&channel);
-        for key in models {
+        // Without a named credential both are the same.
+        let [of_deployment, of_channel] = models;
+        let second = (of_channel != of_deployment).then_some(of_channel);
+        for key in std::iter::once(of_deployment).chain(second) {
             if let Some(patient) = ailing.get_mut(&key) {
                 patient.note(false);
                 (patient.in_a_row, patient.times_down, patient.until) = (0, 0, None);

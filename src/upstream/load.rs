@@ -61,7 +61,8 @@ struct Slots {
 struct Slot {
     /// Which slot this is, counted from the beginning.
     number: u64,
-    begun: [u16; CLASSES],
+    /// Whole answers, which begin when they are made, and streams.
+    begun: [[u16; CLASSES]; 2],
     failed: [u32; FAILURES.len()],
 }
 
@@ -71,7 +72,7 @@ const FAILURES: [&str; 5] = ["unreachable", "refused", "forbidden", "failing", "
 impl Slot {
     const EMPTY: Slot = Slot {
         number: 0,
-        begun: [0; CLASSES],
+        begun: [[0; CLASSES]; 2],
         failed: [0; FAILURES.len()],
     };
 }
@@ -107,12 +108,13 @@ pub struct UnderWay {
 }
 
 impl UnderWay {
-    /// The first byte of its answer is here; later ones change nothing.
-    pub fn begins(&mut self) {
+    /// The first byte of its answer is here, which is a stream or whole; later ones change nothing.
+    pub fn begins(&mut self, stream: bool) {
         if !std::mem::replace(&mut self.begun, true)
             && let Some(window) = &self.window
         {
-            window.lock().begun(self.sent.elapsed(), Instant::now());
+            let now = Instant::now();
+            window.lock().begun(self.sent.elapsed(), stream, now);
         }
     }
 }
@@ -183,12 +185,12 @@ impl Load {
         })
     }
 
-    /// Within which time so many percent of the answers of a model began lately, on all of its channels together; `None` where fewer than
-    /// `least` have begun.
+    /// Within which time so many percent of the streams, or of the whole answers, of a model began lately, on all of its channels together;
+    /// `None` where fewer than `least` have begun.
     #[must_use]
     pub fn first_byte(
         &self,
-        (provider, model): (&str, &str),
+        (provider, model, stream): (&str, &str, bool),
         percent: u32,
         least: u64,
     ) -> Option<Duration> {
@@ -197,7 +199,7 @@ impl Load {
             if window.provider == provider && window.model == model {
                 let slots = window.lock();
                 for slot in slots.recent(now) {
-                    add(&mut sums, &slot.begun);
+                    add(&mut sums, &slot.begun[usize::from(stream)]);
                 }
             }
         }
@@ -268,7 +270,7 @@ impl Window {
         let slots = self.lock();
         let (mut begun, mut failed) = ([0; CLASSES], [0; FAILURES.len()]);
         for slot in slots.recent(now) {
-            add(&mut begun, &slot.begun);
+            slot.begun.iter().for_each(|some| add(&mut begun, some));
             add(&mut failed, &slot.failed);
         }
         let failures = FAILURES.into_iter().zip(failed);
@@ -307,8 +309,9 @@ impl Slots {
         slot
     }
 
-    fn begun(&mut self, after: Duration, now: Instant) {
-        let class = &mut self.present(now).begun[class(after)];
+    fn begun(&mut self, after: Duration, stream: bool, now: Instant) {
+        let of_kind = &mut self.present(now).begun[usize::from(stream)];
+        let class = &mut of_kind[class(after)];
         *class = class.saturating_add(1);
     }
 
@@ -325,7 +328,8 @@ impl Slots {
         let number = self.number(now).max(self.last);
         let oldest = number.saturating_sub(SLOTS_BEFORE);
         self.all.iter().filter(move |slot| {
-            let used = slot.begun.iter().any(|n| *n > 0) || slot.failed.iter().any(|n| *n > 0);
+            let begun = slot.begun.iter().flatten().any(|n| *n > 0);
+            let used = begun || slot.failed.iter().any(|n| *n > 0);
             used && slot.number >= oldest
         })
     }
@@ -388,12 +392,12 @@ mod tests {
             nearly_out: None,
         };
         for millis in 1..=1_000 {
-            slots.begun(Duration::from_millis(millis), began);
+            slots.begun(Duration::from_millis(millis), true, began);
         }
         let at = |slots: &Slots, percent, seconds| {
             let mut sums = [0; CLASSES];
             for slot in slots.recent(began + Duration::from_secs(seconds)) {
-                add(&mut sums, &slot.begun);
+                add(&mut sums, &slot.begun[1]);
             }
             percentile(&sums, percent).map(|time| time.as_secs_f64())
         };
@@ -408,6 +412,7 @@ mod tests {
         assert_eq!(at(&slots, 50, 300), None);
         slots.begun(
             Duration::from_secs(4_000),
+            true,
             began + Duration::from_secs(1_000),
         );
         assert!(at(&slots, 50, 1_000).is_some_and(|time| time > 300.0));
@@ -419,16 +424,18 @@ mod tests {
         let mut one = load.sends(target(&channel));
         let two = load.sends(target(&channel));
         assert_eq!(load.in_flight("p", "default"), 2);
-        one.begins();
-        one.begins();
+        one.begins(true);
+        one.begins(true);
         drop((one, two));
         load.fails(target(&channel), Ailment::Busy(None));
         assert_eq!(load.in_flight("p", "default"), 0);
         let lately = load.lately();
         assert_eq!((lately.len(), lately[0].answers), (1, 1));
         assert_eq!(lately[0].failures, [("busy", 1)]);
-        assert!(load.first_byte(("p", "m"), 50, 1).is_some());
-        assert!(load.first_byte(("p", "m"), 50, 2).is_none(), "too few");
+        let within = |stream, least| load.first_byte(("p", "m", stream), 50, least);
+        assert!(within(true, 1).is_some());
+        assert!(within(true, 2).is_none(), "too few");
+        assert!(within(false, 1).is_none(), "no whole answer");
     }
 
     #[test]
@@ -450,7 +457,7 @@ mod tests {
                 model: &model,
                 ..target(&channel)
             };
-            load.sends(on).begins();
+            load.sends(on).begins(false);
         }
         assert_eq!(read(&load.windows).len(), WINDOWS_MAX);
         assert_eq!(load.in_flight("p", "default"), 0);

@@ -129,7 +129,7 @@ fn told() -> String {
     });
     telemetry.dropped("openai_chat", "anthropic_messages", 1);
     telemetry.probed("m", "stands");
-    telemetry.headroom("p", "tokens", 0.5);
+    telemetry.headroom(("p", None), "tokens", 0.5);
     telemetry.books(&BooksFigures {
         periods: [PeriodFigures::default(); 6],
         provisional: PicoUsd::ZERO,

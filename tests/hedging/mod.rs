@@ -37,11 +37,15 @@ fn conversation(n: usize, stream: bool) -> String {
 
 /// A flyball that knows how long answers take, and a conversation that belongs on the slow deployment.
 async fn practised(dir: TempDir, toml: &str, slow: &Upstream) -> (Flyball, usize) {
+    practised_in(dir, toml, slow, false).await
+}
+
+async fn practised_in(dir: TempDir, toml: &str, slow: &Upstream, stream: bool) -> (Flyball, usize) {
     let flyball = Flyball::start_in(dir, toml).await;
     let mut own = None;
     for n in 0..30 {
         let before = slow.count();
-        let got = flyball.chat(&[KEY], &conversation(n, false)).await;
+        let got = flyball.chat(&[KEY], &conversation(n, stream)).await;
         assert_eq!(got.status, 200, "{}", got.body);
         if slow.count() > before {
             own = Some(n);
@@ -76,16 +80,18 @@ async fn last_rows(flyball: &Flyball, many: usize) -> Vec<Value> {
 #[tokio::test]
 async fn whoever_answers_first_is_heard_and_the_other_is_cancelled_and_booked() {
     for stream in [false, true] {
+        let said = match stream {
+            true => chat_stream(&["hi", " there"], 10, 5),
+            false => answer(200, &chat(10, 5)),
+        };
         let (slow, quick) = (
-            Upstream::start(answer(200, &chat(10, 5))).await,
-            Upstream::start(answer(200, &chat(10, 5))).await,
+            Upstream::start(said.clone()).await,
+            Upstream::start(said).await,
         );
         let toml = config(&slow, &quick, HEDGE);
-        let (flyball, n) = practised(folder(&["5usd/day"]), &toml, &slow).await;
+        let dir = folder(&["5usd/day"]);
+        let (flyball, n) = practised_in(dir, &toml, &slow, stream).await;
         slow.next(hangs());
-        if stream {
-            quick.next(chat_stream(&["hi", " there"], 10, 5));
-        }
         let before = (slow.count(), quick.count());
         let got = flyball.chat(&[KEY], &conversation(n, stream)).await;
         assert_eq!(got.status, 200, "{}", got.body);
@@ -146,7 +152,7 @@ async fn a_second_request_for_which_a_cap_has_no_room_is_not_sent() {
     for (cap, sent, end) in [
         ("32requests/day", 1, "won"),
         ("31requests/day", 0, "failed"),
-        ("0.027usd/day", 0, "failed"),
+        ("0.035usd/day", 0, "failed"),
     ] {
         let toml = config(&slow, &quick, HEDGE);
         let (flyball, n) = practised(folder(&[cap]), &toml, &slow).await;
