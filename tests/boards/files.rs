@@ -14,7 +14,7 @@ const RULE_TESTS: [&str; 2] = [
 const COMPOSE: &str = "dashboards/compose.yaml";
 
 /// Metrics that no board shows, and why.
-const UNLISTED: [(&str, &str); 7] = [
+const UNLISTED: [(&str, &str); 14] = [
     (
         "flyball_baseline_usd_total",
         "by the arm that answered; the boards show the baseline by team and key",
@@ -24,6 +24,34 @@ const UNLISTED: [(&str, &str); 7] = [
         "batches are rare; `flyball batches list` tells how each stands",
     ),
     ("flyball_batches_total", "the same"),
+    (
+        "flyball_channel_failed_ratio",
+        "`/admin/v1/health` tells it beside the failures' kinds, for whoever has several channels",
+    ),
+    (
+        "flyball_channel_first_byte_seconds",
+        "the boards show the histogram of the time to the first token, which adds up over replicas",
+    ),
+    (
+        "flyball_channel_headroom_ratio",
+        "the boards show the provider's",
+    ),
+    (
+        "flyball_channel_in_flight",
+        "a figure of the moment, for whoever balances channels",
+    ),
+    (
+        "flyball_channel_moves_total",
+        "few have several channels; each move is an attempt with its outcome, which the boards show",
+    ),
+    (
+        "flyball_channel_up",
+        "few have several channels, and `down` in `/admin/v1/health` tells which is left alone",
+    ),
+    (
+        "flyball_hedges_total",
+        "off by default; what it costs stands among the losses",
+    ),
     (
         "flyball_otlp_dropped_total",
         "there only for those who watch it in another place",

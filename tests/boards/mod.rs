@@ -11,8 +11,8 @@ use flyball::error::{Error, Kind};
 use flyball::ledger::record::{Basis, Closing, Opening, Outcome};
 use flyball::money::{PICO_PER_USD, PicoUsd};
 use flyball::telemetry::{
-    AttemptClosed, BooksFigures, CapFigures, CapMoney, CapRefusal, Decided, PeriodFigures,
-    ProbePart, Refusal, Telemetry,
+    AttemptClosed, BooksFigures, CapFigures, CapMoney, CapRefusal, ChannelFigures, Decided,
+    FirstByteFigures, PeriodFigures, ProbePart, Refusal, Telemetry,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -129,7 +129,27 @@ fn told() -> String {
     });
     telemetry.dropped("openai_chat", "anthropic_messages", 1);
     telemetry.probed("m", "stands");
-    telemetry.headroom(("p", None), "tokens", 0.5);
+    telemetry.headroom(("p", Some("c")), "tokens", 0.5);
+    telemetry.moved("p");
+    let (provider, channel) = ("p".to_owned(), "c".to_owned());
+    telemetry.channels(
+        &[ChannelFigures {
+            provider: provider.clone(),
+            channel: channel.clone(),
+            up: true,
+            in_flight: 1,
+        }],
+        &[FirstByteFigures {
+            provider,
+            channel,
+            model: "m".into(),
+            quantiles: [
+                ("0.5", Duration::from_millis(5)),
+                ("0.95", Duration::from_millis(9)),
+            ],
+            failed: 0.0,
+        }],
+    );
     telemetry.books(&BooksFigures {
         periods: [PeriodFigures::default(); 6],
         provisional: PicoUsd::ZERO,
