@@ -47,8 +47,10 @@ impl Exchange<'_> {
     /// After which time a request is sent a second time, should it wait for so long; `None` where it is not.
     fn hedges_after(&self, hedging: &Hedging, work: &dyn Work, arm: &Arm) -> Option<Duration> {
         let (provider, model) = (&arm.model.provider.name, &arm.model.name);
-        // Whoever says what it wants to spend at most wants no second answer.
-        if !work.repeats() || !hedging.is_for(model) || self.admission.wishes.max_cost.is_some() {
+        // Whoever says what it wants to spend at most wants no second answer, and whoever can wait needs none.
+        let wishes = &self.admission.wishes;
+        let patient = wishes.max_cost.is_some() || wishes.deadline.is_some();
+        if patient || !work.repeats() || !hedging.is_for(model) {
             return None;
         }
         let channels = &self.state.channels;

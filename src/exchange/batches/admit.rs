@@ -356,7 +356,7 @@ pub(super) async fn hold(
         (row.doc.path, row.doc.asker) = (asked.path, asked.asker);
         row.doc.told = told.dialect.name().to_owned();
         if let Some(wire) = &wire {
-            let channel = state.channels.prefers(to(arm), wants(batch));
+            let channel = state.channels.prefers(to(arm), wants(&batch.id));
             let outgoing = order.outgoing(room.tokens(), channel)?;
             channel.name.clone_into(&mut row.doc.channel);
             let path = outgoing.url.strip_prefix(channel.base_url.as_str());
@@ -383,14 +383,14 @@ pub(super) async fn hold(
     ))
 }
 
-/// The lines of a batch belong on one channel, as long as that answers.
-pub(super) fn wants(batch: &BatchRow) -> Request<'_> {
+/// The lines of a batch belong on one channel, as long as that answers; what has this name in common is in one batch.
+pub(super) fn wants(name: &str) -> Request<'_> {
     Request {
         sticks: Stickiness {
-            conversation: Some(affinity::named(&batch.id)),
+            conversation: Some(affinity::named(name)),
             kept: false,
         },
-        id: &batch.id,
+        id: name,
     }
 }
 

@@ -1,9 +1,10 @@
 //! Requests that wait: each is asked by itself, by whomever, and goes out with others of its model in one batch of their vendor's. For a
 //! while such a batch collects requests; then it is worked on like one that was handed in, and each of its lines belongs to its own asker.
 
+use super::super::channels::to;
 use super::super::work::{BatchLine, Order, Unserved, Work};
 use super::super::{Exchange, State, reply, returned};
-use super::admit::text_of;
+use super::admit::{text_of, wants};
 use super::desk::Room;
 use super::seat::noted;
 use super::work::driving;
@@ -98,8 +99,9 @@ pub(in crate::exchange) async fn join(
     let deadline = shared_deadline(admission.wishes.deadline.unwrap_or_default());
     let joining = Joining {
         whom: format!(
-            "{}\n{}\n{}\n{}",
+            "{}\n{}\n{}\n{}\n{}",
             row.doc.provider,
+            row.doc.channel,
             row.doc.model,
             row.doc.out_path,
             deadline.as_secs()
@@ -159,9 +161,12 @@ async fn row(
     room: &HeldRoom,
 ) -> Result<LineRow, Error> {
     let admission = exchange.admission;
-    let outgoing = order.outgoing(room.tokens())?;
+    // Whoever waits for the same model waits on the same channel, so that they can share a batch.
     let provider = &arm.model.provider;
-    let path = outgoing.url.strip_prefix(provider.base_url.as_str());
+    let channels = &exchange.state.channels;
+    let channel = channels.prefers(to(arm), wants(&provider.name));
+    let outgoing = order.outgoing(room.tokens(), channel)?;
+    let path = outgoing.url.strip_prefix(channel.base_url.as_str());
     let out_path = path.unwrap_or(&outgoing.url).to_owned();
     let out = match outgoing.body {
         Out::Whole(full) => text_of(full).await,
@@ -182,6 +187,7 @@ async fn row(
             path: admission.head.uri.path().to_owned(),
             told: line.told.dialect.name().to_owned(),
             out_path,
+            channel: channel.name.clone(),
             attempt: room.attempt().to_owned(),
             asker: Some(Asker {
                 request: admission.id.to_owned(),
@@ -292,6 +298,7 @@ impl Joining {
         let part = PartRow {
             provider: row.doc.provider.clone(),
             model: row.doc.model.clone(),
+            channel: row.doc.channel.clone(),
             ..PartRow::default()
         };
         let made = id.clone();

@@ -385,7 +385,7 @@ impl Part<'_> {
         channels.fails(to.on(refused), Ailment::Refused);
         let other =
             |channel: &Channel| channel.name == refused.name || channel.models != refused.models;
-        let next = channels.admits(to, wants(self.batch), true, &other);
+        let next = channels.admits(to, wants(&self.batch.id), true, &other);
         next.map(|channel| channel.name.clone())
     }
 
