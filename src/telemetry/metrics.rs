@@ -43,6 +43,8 @@ use series::{Known, Sources, place};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use who::Who;
 
+/// Why a request is refused that runs away or whose session was stopped.
+pub(super) const GUARD_STOPS: [&str; 3] = ["repeats", "failures", "session"];
 /// Buckets for the first token and whole answers: those of the OpenTelemetry GenAI conventions, and two
 /// longer ones for answers that think.
 pub(super) const ANSWER_SECONDS: [f64; 16] = [
@@ -346,6 +348,9 @@ impl Metrics {
         }
         for class in Class::ALL {
             self.private_requests.with_label_values(&[class.name()]);
+        }
+        for why in GUARD_STOPS {
+            self.guard_stops.with_label_values(&[why]);
         }
         for lost in Lost::ALL {
             self.otlp_dropped.with_label_values(&[lost.name()]);
