@@ -632,6 +632,7 @@ impl Running {
         }
         let follower = self.follower.clone();
         let _ = tokio::task::spawn_blocking(move || follower.stop()).await;
+        self.reloader.keys.stop_settling().await;
         self.state.shadows.end();
         self.state.jobs.end_all();
         self.state.batches.stop().await;

@@ -304,11 +304,7 @@ fn judges(args: &CalibrateArgs) -> Result<Vec<JudgedBy>, String> {
         })
     };
     let judges: Vec<JudgedBy> = args.judged_by.iter().map(read).collect::<Result<_, _>>()?;
-    let relative = |j: &&JudgedBy| {
-        let held = [JudgedBy::Explored, JudgedBy::Escalated, JudgedBy::Shadow];
-        held.contains(j)
-    };
-    match (args.of, judges.iter().find(relative)) {
+    match (args.of, judges.iter().find(|by| !by.is_absolute())) {
         (Of::Absolute, Some(judge)) => Err(format!(
             "--judged-by {}: these outcomes say whether an arm agrees with a better one, not how good either is; leave --of absolute out",
             judge.name()

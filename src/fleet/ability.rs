@@ -67,6 +67,12 @@ impl Ability {
         self.reasoning_tokens[place(effort)]
     }
 
+    /// The operator has said it.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.own
+    }
+
     /// The same model as its operator knows it: so many logits above the reference in every skill.
     #[must_use]
     pub fn set_to(self, logits: f64) -> Ability {

@@ -6,17 +6,18 @@
 //! at once, with a pull towards nothing; so an arm of which little was seen is as the others of its model, and a model of which nothing was
 //! seen as all are.
 //!
-//! Votes are left out: who votes is no sample of who asks. What was learned is used only if it tells outcomes that it has not seen better
+//! Only what judges an answer by itself counts: of an arm that was held against another one the better arm's answers are right by
+//! definition. Votes are left out too: who votes is no sample of who asks. What was learned is used only if it tells outcomes that it has not seen better
 //! than what is in force.
 
 use super::chance::Chance;
 use super::mean;
-use super::overnight::{parted_at, sampled, share};
+use super::overnight::{parted_at, share};
 use crate::classify::model::Grader;
 use crate::classify::overlay::Overlay;
 use crate::classify::{Features, grade_by};
 use crate::fleet::ability::{Ability, Corrections, Skill};
-use crate::ledger::judged::JudgedAnswer;
+use crate::ledger::judged::{JudgedAnswer, JudgedBy};
 use crate::route::worth::Worth;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -107,7 +108,7 @@ pub fn learn(
     let (learn_from, held) = (of(&learn_from), of(&held));
     if learn_from.len() < ANSWERS_MIN || held.len() < ANSWERS_MIN {
         return Err(format!(
-            "there are {} judged answers to learn from and {} others, to other requests, to prove it on; {ANSWERS_MIN} and {ANSWERS_MIN} are the least",
+            "there are {} answers of `flyball compare --keep` to learn from and {} others, to other requests, to prove it on; {ANSWERS_MIN} and {ANSWERS_MIN} are the least",
             learn_from.len(),
             held.len()
         ));
@@ -136,7 +137,8 @@ fn rows<'a>(
 ) -> Vec<Row<'a>> {
     let mut worths: HashMap<&str, Worth<'static>> = HashMap::new();
     let row = |answer: &'a JudgedAnswer| {
-        let ability = *known.get(&answer.model)?;
+        // What the operator has said of a model is not corrected, and says nothing of the others.
+        let ability = *known.get(&answer.model).filter(|known| !known.is_own())?;
         let features = asks.get(&answer.request)?;
         let graded = || Worth::of(&grade_by(grader, features, overlay), false);
         Some(Row {
@@ -149,7 +151,11 @@ fn rows<'a>(
             score: share(answer.score_ppm),
         })
     };
-    sampled(outcomes, asks).filter_map(row).collect()
+    outcomes
+        .iter()
+        .filter(|answer| answer.by == JudgedBy::Compare)
+        .filter_map(row)
+        .collect()
 }
 
 /// What a number of the fit is about.
@@ -300,7 +306,6 @@ mod tests {
     use crate::classify::model::embedded;
     use crate::fleet::ability::ability;
     use crate::learn::outcome::measured;
-    use crate::ledger::judged::JudgedBy;
 
     const ASKS: [&str; 4] = [
         "Prove a lemma on",
@@ -335,7 +340,7 @@ mod tests {
                     request: format!("r{at:05}"),
                     model: model.into(),
                     effort: Effort::None,
-                    by: JudgedBy::Shadow,
+                    by: JudgedBy::Compare,
                     task: "unknown".into(),
                     difficulty_milli: 500,
                     score_ppm: if by_chance.unit() < truth {
@@ -389,6 +394,21 @@ mod tests {
         }
         let (_, expected, was) = night.figures.arms["own@none"];
         assert!((expected - was).abs() < 0.08, "{expected} {was}");
+    }
+
+    #[test]
+    fn what_holds_one_arm_against_another_and_what_the_operator_has_said_teaches_nothing() {
+        let (mut outcomes, asks) = traffic(-2.0, 800);
+        let of = |outcomes: &[JudgedAnswer], known: &BTreeMap<String, Ability>| {
+            learn(embedded(), outcomes, &asks, known, None, None)
+        };
+        let set = |known: Ability| known.set_to(1.0);
+        let own = known().into_iter().map(|(name, known)| (name, set(known)));
+        assert!(of(&outcomes, &own.collect()).is_err());
+        for outcome in &mut outcomes {
+            outcome.by = JudgedBy::Explored;
+        }
+        assert!(of(&outcomes, &known()).is_err());
     }
 
     #[test]

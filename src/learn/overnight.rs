@@ -148,7 +148,7 @@ type Scores<'a> = BTreeMap<&'a str, Told>;
 
 /// What was said of the answers to requests that were measured, votes apart. What is always judged (answers that spoke against themselves)
 /// counts as often as what is judged by a sample: the others of it are left out, by chance.
-pub(super) fn sampled<'a>(
+fn sampled<'a>(
     outcomes: &'a [JudgedAnswer],
     asks: &HashMap<String, Features>,
 ) -> impl Iterator<Item = &'a JudgedAnswer> {

@@ -65,6 +65,15 @@ impl JudgedBy {
         }
     }
 
+    /// The answer was judged by itself, and not by whether it agrees with another arm's, which says nothing of how good that is.
+    #[must_use]
+    pub fn is_absolute(self) -> bool {
+        match self {
+            JudgedBy::Compare | JudgedBy::Feedback | JudgedBy::Implicit => true,
+            JudgedBy::Explored | JudgedBy::Escalated | JudgedBy::Shadow => false,
+        }
+    }
+
     /// The one of this name.
     #[must_use]
     pub fn parse(name: &str) -> Option<JudgedBy> {

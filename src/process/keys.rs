@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle as JoinTask;
 
 /// How often keys made by another process are looked for; they must work, or stop working, within 5 s.
 const EVERY: Duration = Duration::from_millis(500);
@@ -32,7 +33,7 @@ pub(super) struct Keys {
     /// What the ledger holds is older than `now`.
     behind: AtomicBool,
     /// The ledger is being brought up to it.
-    settling: AtomicBool,
+    settling: Mutex<Option<JoinTask<()>>>,
     /// That this fails was said already.
     complained: AtomicBool,
 }
@@ -72,7 +73,7 @@ impl Keys {
             state,
             now: Mutex::new(now),
             behind: AtomicBool::new(true),
-            settling: AtomicBool::new(false),
+            settling: Mutex::default(),
             complained: AtomicBool::new(false),
         };
         keys.publish(&keys.now());
@@ -154,14 +155,14 @@ impl Keys {
 
     /// Settles beside everything else, once at a time: the ledger may have a long window to add up, or be away.
     fn settle_aside(self: &Arc<Keys>, runtime: &Handle) {
-        if !self.behind.load(Ordering::SeqCst) || self.settling.swap(true, Ordering::SeqCst) {
+        let mut settling = self.settling();
+        let goes_on = settling.as_ref().is_some_and(|task| !task.is_finished());
+        if !self.behind.load(Ordering::SeqCst) || goes_on {
             return;
         }
         let keys = self.clone();
-        runtime.spawn(async move {
-            let settled = keys.settle().await;
-            keys.settling.store(false, Ordering::SeqCst);
-            match settled {
+        *settling = Some(runtime.spawn(async move {
+            match keys.settle().await {
                 Ok(()) => keys.complained.store(false, Ordering::SeqCst),
                 Err(why) if keys.complained.swap(true, Ordering::SeqCst) => {
                     tracing::debug!(%why, "new caps do not hold yet");
@@ -170,7 +171,20 @@ impl Keys {
                     tracing::error!(%why, "new caps do not hold yet; those of before do");
                 }
             }
-        });
+        }));
+    }
+
+    fn settling(&self) -> MutexGuard<'_, Option<JoinTask<()>>> {
+        self.settling.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Settles no more: the next start does. Nothing of it goes on afterwards, so that the folder is free.
+    pub(super) async fn stop_settling(&self) {
+        let task = self.settling().take();
+        if let Some(task) = task {
+            task.abort();
+            let _ = task.await;
+        }
     }
 
     fn publish(&self, now: &Now) {
