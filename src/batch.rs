@@ -1,5 +1,6 @@
 //! Batches that flyball keeps itself: what is known of each, of its lines, and of the batches that vendors were given of them. Pure.
 
+pub mod collecting;
 pub mod multipart;
 pub mod parts;
 pub mod wire;
@@ -357,6 +358,9 @@ pub struct PartRow {
     /// Its vendor keeps no marks: it was found by its time and size, and may be another's.
     #[serde(default)]
     pub guessed: bool,
+    /// A line of it has become confidential since it went out: what its vendor has not done of it is taken back.
+    #[serde(default)]
+    pub recalled: bool,
 }
 
 impl PartRow {

@@ -2,6 +2,7 @@
 //! settings from them, so that nothing else can be wrong later. All mistakes are told at once.
 //! Nobody but the process (command line, server) imports this.
 
+mod background;
 mod batch;
 mod caps;
 mod channels;
@@ -33,6 +34,7 @@ use crate::classify::overlay::Overlay;
 
 use crate::arm::Objective;
 use crate::batch::Settings as BatchSettings;
+use crate::exchange::background::Settings as BackgroundSettings;
 use crate::caller::EndUsers;
 use crate::classify::runaway::Guard;
 use crate::fleet::{Arm, Fleet};
@@ -164,6 +166,8 @@ pub struct Config {
     pub privacy: Option<Arc<Privacy>>,
     /// How equal requests share answers, where they may.
     pub response_cache: Option<CacheSettings>,
+    /// How answers are kept that are made in the background.
+    pub background: BackgroundSettings,
     /// How batches are kept.
     pub batch: BatchSettings,
     /// The caps.
@@ -471,6 +475,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
     let (rules, rule_files) = rules(reading, top, fleet);
     let privacy = privacy::privacy(reading, top, &rules, fleet);
     let batch = batch::batch(top);
+    let background = background::background(top);
     let response_cache = response_cache::response_cache(reading, top, &rules);
     let providers: Option<Vec<String>> =
         fleet.map(|fleet| fleet.providers.iter().map(|p| p.name.clone()).collect());
@@ -537,6 +542,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
         hedging,
         privacy,
         batch,
+        background,
         response_cache,
         caps,
         keys,

@@ -5,6 +5,7 @@
 
 pub mod anthropic;
 pub mod band;
+pub mod background;
 pub mod batch;
 pub mod bend;
 mod body;
@@ -74,6 +75,11 @@ pub trait Dialect: Send + Sync {
 
     /// Batches as its clients know them; `None` where they know none.
     fn client_batches(&self) -> Option<&'static dyn batch::ClientBatches> {
+        None
+    }
+
+    /// Answers in the background in its words; `None` where it knows none.
+    fn background(&self) -> Option<&'static dyn background::BackgroundWords> {
         None
     }
 

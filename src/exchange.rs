@@ -8,6 +8,7 @@
 //! becomes HTTP.
 
 pub mod admission;
+pub mod background;
 mod barred;
 pub mod batches;
 mod body;
@@ -29,6 +30,7 @@ mod origin;
 mod outgoing;
 mod passthrough;
 mod probed;
+mod prompts_kept;
 mod reacted;
 mod reply;
 mod returned;
@@ -72,6 +74,7 @@ use crate::upstream::health::{Ailment, Target};
 use crate::upstream::{Begins, Coding, Failure, In, Terms, Upstream};
 use admission::{Admission, Entrant, Inbound};
 use arc_swap::{ArcSwap, ArcSwapOption};
+use background::Background;
 use barred::{Ended, Tried};
 use batches::{Batches, Kept};
 use bytes::Bytes;
@@ -128,6 +131,8 @@ pub struct State {
     pub shadows: Shadows,
     /// Jobs in the background.
     pub jobs: Arc<Jobs>,
+    /// Answers that are made in the background.
+    pub background: Background,
     /// Batches that are kept here.
     pub batches: Arc<Batches>,
     /// Alive as long as anything is unsettled.
@@ -280,6 +285,10 @@ async fn serve(
             admission.names_user(&body)?;
             let body = recalled(&admission, &body);
             confidential::look(&mut admission, &body, seen).await?;
+            let begun = Box::pin(background::begin(state, &admission, &body, &place));
+            if let Some(answer) = begun.await? {
+                return Ok(answer);
+            }
             Exchange::of(state, &admission)
                 .complete(&body, &place)
                 .await
@@ -318,6 +327,11 @@ async fn serve(
                 Kept::Here(answer) => return Ok(*answer),
                 Kept::Elsewhere(body) => body,
             };
+            let made_by = match background::kept(state, &inbound, place).await? {
+                background::Kept::Here(answer) => return Ok(answer),
+                background::Kept::At(provider) => Some(provider),
+                background::Kept::Unknown => None,
+            };
             let mut admission = Admission::keeping(inbound)?;
             admission.names_user_in_header(place.makes(&head.method))?;
             let body = match admission.policy.privacy {
@@ -333,7 +347,7 @@ async fn serve(
                 }
             };
             let exchange = Exchange::of(state, &admission);
-            let keeping = Keeping::new(&admission, body, place, &state.jobs)?;
+            let keeping = Keeping::new(&admission, body, place, (&state.jobs, made_by))?;
             exchange.run(&keeping).await
         }
         CallKind::Count(place) => {
@@ -1315,7 +1329,12 @@ impl<'a> Exchange<'a> {
                         match &answer.job {
                             Some(id) if answer.usage.is_none() => {
                                 let provider = &sent.arm.model.provider.name;
+                                let attempt = settlement.attempt().to_owned();
                                 self.state.jobs.begun(provider, id, settlement);
+                                let whom = (sent.arm, sent.channel, sent.told.dialect);
+                                let job = (&**id, &*attempt);
+                                let admission = self.admission;
+                                background::note_vendors_job(self.state, admission, whom, job).await;
                                 None
                             }
                             _ => settlement.answered(&answer),

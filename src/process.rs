@@ -17,6 +17,7 @@ use crate::affinity::Affinity;
 use crate::arm::Effort;
 use crate::config::{self, Complaint, Config, Overrides};
 use crate::error::{Error, Kind};
+use crate::exchange::background::{self, Background};
 use crate::exchange::batches::Batches;
 use crate::exchange::{self, Shadows, State};
 use crate::fleet;
@@ -175,6 +176,7 @@ pub async fn start_on(
     );
     let state = Arc::new(State {
         batches: Arc::new(kept_batches),
+        background: Background::new(config.background),
         ledger,
         upstream: Upstream::new(&config.limits),
         channels: Channels::default(),
@@ -234,6 +236,7 @@ pub async fn start_on(
             stopped.clone(),
         )),
         tokio::spawn(batches::keep_working(state.clone(), stopped.clone())),
+        tokio::spawn(background::keep_polling(state.clone(), stopped.clone())),
         tokio::spawn(later::keep_telling(state.clone(), stopped.clone())),
         tokio::spawn(learning::keep_learning(state.clone(), stopped.clone())),
         tokio::spawn(serve_traffic(
@@ -581,6 +584,8 @@ impl Reloader {
         }
         let batch = Arc::new(config.batch.clone());
         self.state.batches.settings.store(batch);
+        let background = Arc::new(config.background);
+        self.state.background.settings.store(background);
         let mut policy = policy_of(&config);
         policy.go_by(&self.state.learned.load_full());
         let before = self.state.policy.swap(Arc::new(policy));

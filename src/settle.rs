@@ -477,6 +477,13 @@ impl Settlement {
         open.end(outcome)
     }
 
+    /// What the attempt is called in the books; nothing where it stands in none.
+    #[must_use]
+    pub fn attempt(&self) -> &str {
+        let open = self.open.as_ref();
+        open.map_or("", |open| &open.reservation.opening().attempt)
+    }
+
     /// A job in the background is waited for, which may be long: what it was asked is kept only where that is short, and the exchange's span
     /// ends without it.
     fn goes_to_background(&mut self) {

@@ -313,6 +313,29 @@ fn judges(args: &CalibrateArgs) -> Result<Vec<JudgedBy>, String> {
     }
 }
 
+/// So many of something.
+fn many(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// The arm with its effort, as outcomes name it. A model may be named alone where there are outcomes of it at one effort only.
+fn full_name(arm: &str, known: &[String]) -> Result<String, String> {
+    let arm = arm.trim();
+    if known.iter().any(|k| k == arm) {
+        return Ok(arm.to_owned());
+    }
+    let efforts = format!("{arm}@");
+    let mut of_model = known.iter().filter(|known| known.starts_with(&efforts));
+    if let (Some(only), None) = (of_model.next(), of_model.next()) {
+        return Ok(only.clone());
+    }
+    let shown: Vec<&str> = known.iter().take(20).map(String::as_str).collect();
+    Err(format!(
+        "no outcome is of \"{arm}\"; there are outcomes of {}",
+        shown.join(", ")
+    ))
+}
+
 /// The arms that are looked at.
 fn names(args: &CalibrateArgs, judges: &[JudgedBy], all: &[Judged]) -> Result<Vec<String>, String> {
     let heard = all.iter().filter(|j| judges.contains(&j.by));
@@ -326,17 +349,10 @@ fn names(args: &CalibrateArgs, judges: &[JudgedBy], all: &[Judged]) -> Result<Ve
     }
     known.sort_unstable();
     known.dedup();
-    let asked = args.arms.iter().chain(&args.strong);
-    for arm in asked.map(|a| a.trim()) {
-        if !known.iter().any(|k| k == arm) {
-            let shown: Vec<&str> = known.iter().take(20).map(String::as_str).collect();
-            return Err(format!(
-                "no outcome is of \"{arm}\"; there are outcomes of {}",
-                shown.join(", ")
-            ));
-        }
-    }
-    let mut names: Vec<String> = args.arms.iter().map(|a| a.trim().to_owned()).collect();
+    let strong = args.strong.as_ref().map(|arm| full_name(arm, &known));
+    let strong = strong.transpose()?;
+    let names = args.arms.iter().map(|arm| full_name(arm, &known));
+    let mut names = names.collect::<Result<Vec<String>, String>>()?;
     if let Some(twice) = names
         .iter()
         .enumerate()
@@ -347,9 +363,9 @@ fn names(args: &CalibrateArgs, judges: &[JudgedBy], all: &[Judged]) -> Result<Ve
     if names.is_empty() {
         names = known;
     }
-    if let Some(strong) = &args.strong {
-        names.retain(|n| n != strong);
-        names.push(strong.clone());
+    if let Some(strong) = strong {
+        names.retain(|n| *n != strong);
+        names.push(strong);
     }
     match (args.of, names.len()) {
         (Of::Strong, 0 | 1) => Err(format!(
@@ -387,7 +403,9 @@ impl Calibration<'_> {
         let unheard = all.iter().filter(|j| !judges.contains(&j.by)).count();
         if unheard > 0 {
             notes.push(format!(
-                "{unheard} outcomes by others do not count (--judged-by): who votes, and on what, is no sample of the traffic."
+                "{} by others {} not count (--judged-by): who votes, and on what, is no sample of the traffic.",
+                many(unheard, "outcome"),
+                if unheard == 1 { "does" } else { "do" }
             ));
         }
         Ok(Told {
@@ -543,7 +561,8 @@ impl Told {
                 .iter()
                 .fold((0.0, 0.0), |(p, s), (a, b)| (p + a, s + b));
             println!(
-                "The traffic of {days:.0} days comes to {} in {MONTH_DAYS:.0} days; these arms would save {} of it.",
+                "The traffic of {days:.0} {} comes to {} in {MONTH_DAYS:.0} days; these arms would save {} of it.",
+                if days < 1.5 { "day" } else { "days" },
                 dollars(paid),
                 dollars(saves)
             );

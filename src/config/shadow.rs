@@ -30,6 +30,7 @@ pub(super) fn shadow(
     if let (Some(judge), Some(fleet)) = (&judge, fleet) {
         known(&table, "judge", judge, fleet);
     }
+    let keep_prompts = table.flag("keep_prompts").unwrap_or(false);
     let most = table.money("cap_usd").unwrap_or(USD);
     let windows = Window::ALL.map(|w| (w.name(), w));
     let window = table.choice("cap_window", "window", &windows);
@@ -47,6 +48,7 @@ pub(super) fn shadow(
         share_ppm,
         arms,
         judge,
+        keep_prompts,
     };
     let cap = own_cap(SHADOWING, window.unwrap_or(Window::Day), zone, most);
     Some((Arc::new(settings), cap))

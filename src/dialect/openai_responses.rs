@@ -5,6 +5,7 @@
 //! refused by name for every other model.
 
 mod answer;
+mod background;
 mod band;
 mod bend;
 mod converse;
@@ -38,6 +39,10 @@ use std::borrow::Cow;
 pub struct OpenAiResponses;
 
 impl Dialect for OpenAiResponses {
+    fn background(&self) -> Option<&'static dyn super::background::BackgroundWords> {
+        Some(&background::Background)
+    }
+
     fn end_user<'a>(&self, request: &Object<'a>) -> Option<(&'static str, Cow<'a, str>)> {
         super::openai_user(request)
     }

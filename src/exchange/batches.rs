@@ -16,6 +16,7 @@ pub mod work;
 pub use desk::Batches;
 pub(super) use later::later;
 pub(super) use pool::join;
+pub(super) use seat::Seat;
 
 use super::admission::Inbound;
 use super::files_batches::HandedIn;

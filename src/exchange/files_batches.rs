@@ -58,7 +58,7 @@ impl<'a> Keeping<'a> {
         admission: &'a Admission<'a>,
         body: HandedIn,
         place: Collection<'a>,
-        jobs: &'a Arc<Jobs>,
+        (jobs, made_by): (&'a Arc<Jobs>, Option<String>),
     ) -> Result<Keeping<'a>, Error> {
         if admission.wishes.private {
             let public = "This request is confidential and must stay on local models, and files and batches are kept by their provider.";
@@ -69,7 +69,11 @@ impl<'a> Keeping<'a> {
                 "This key may use only some models, and which ones a batch uses cannot be told.";
             return Err(Error::new(Kind::Forbidden, public).code("model_not_allowed"));
         }
-        let provider = keeper(&admission.policy, place, admission.wishes.provider())?;
+        let provider = keeper(
+            &admission.policy,
+            place,
+            made_by.as_deref().or(admission.wishes.provider()),
+        )?;
         check_path(place.rest)?;
         check_body(admission.head, admission.limits.body_bytes_max)?;
         Ok(Keeping {

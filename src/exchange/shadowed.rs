@@ -7,7 +7,7 @@ use super::admission::{Admission, Entrant, thousandths};
 use super::cached::Asked;
 use super::completion::Completion;
 use super::work::Work;
-use super::{Attempt, Exchange, State, router};
+use super::{Attempt, Exchange, State, prompts_kept, router};
 use crate::caller::{self, Caller};
 use crate::capability::Capabilities;
 use crate::fleet::Arm;
@@ -19,6 +19,7 @@ use crate::route::worth::Worth;
 use crate::route::{ShadowEnd, Shadowing};
 use crate::settle::{Delivered, Delivery};
 use http_body_util::BodyExt;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
@@ -219,6 +220,20 @@ async fn held_against(
             (delivered, other)
         }
     };
+    if shadow.settings.keep_prompts {
+        let said = |answer: &Delivered, score: f64| {
+            json!({"model": answer.opening.model, "effort": answer.opening.effort.name(), "score": score, "text": answer.text})
+        };
+        let line = json!({
+            "request": asked.id, "at_ms": now_ms(), "task": difficulty.task.name(),
+            "asked": serde_json::from_slice::<Value>(&asked.body).unwrap_or_default(),
+            "answers": [said(&delivered, scores.0), said(&other, scores.1)],
+        });
+        let folder = &state.ledger.settings().data_dir;
+        if let Err(error) = prompts_kept::keep(folder, line).await {
+            tracing::warn!(%error, "what a shadow was asked cannot be kept");
+        }
+    }
     let about = |answer: Delivered, score: f64| JudgedAnswer {
         request: asked.id.clone(),
         model: answer.opening.model,

@@ -355,6 +355,19 @@ pub fn claim(books: &mut dyn Store, night: i64) -> Result<bool, Error> {
     books.learn(&[(NIGHT.to_owned(), night.to_string())], taken.as_deref())
 }
 
+/// Gives a night back in which nothing could be learned since the store has failed: whoever claims it again learns in it.
+///
+/// # Errors
+/// The store fails.
+pub fn give_back(books: &mut dyn Store, night: i64) -> Result<bool, Error> {
+    let taken = books.learned_as(NIGHT)?;
+    if taken.as_deref().and_then(|n| n.parse().ok()) != Some(night) {
+        return Ok(false);
+    }
+    let before = (NIGHT.to_owned(), (night - 1).to_string());
+    books.learn(&[before], taken.as_deref())
+}
+
 /// It as programs read it, without its weights.
 #[must_use]
 pub fn told(made: &Made) -> Value {

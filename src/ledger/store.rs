@@ -4,6 +4,7 @@
 
 pub mod batches;
 mod columns;
+pub mod jobs;
 pub mod postgres;
 pub mod sqlite;
 mod sums;

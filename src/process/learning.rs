@@ -10,13 +10,15 @@ use crate::ledger::window::{Window, Zone};
 use crate::ledger::{now, now_ms};
 use crate::route::{LearnedFromOutcomes, Learning};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// How often it is looked for another overlay: what was learned or undone elsewhere is in force here after no longer than this.
 const EVERY: Duration = Duration::from_secs(5);
 /// A night that was missed for longer than this is not made up for: by then it is day.
 const LATE: i64 = 3_600;
+/// A night in which learning has failed is made up for after so long, again and again while it is one.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// Goes on until the process stops.
 pub(super) async fn keep_learning(state: Arc<State>, mut stop: watch::Receiver<bool>) {
@@ -40,6 +42,8 @@ struct Known {
     in_force: Option<(InForce, Option<MadeAbilities>)>,
     /// The last night that was looked at.
     night: Option<i64>,
+    /// Learning has failed in it, and is tried again from then on.
+    again: Option<Instant>,
 }
 
 impl Known {
@@ -51,7 +55,8 @@ impl Known {
         };
         if let Some(night) = self.due(learning, &policy.zone) {
             self.night = Some(night);
-            learn(state, learning, night).await;
+            let failed = !learn(state, learning, night).await;
+            self.again = failed.then(|| Instant::now() + AGAIN);
         }
         if let Err(error) = self.take(state).await {
             tracing::debug!(why = %error.detail, "what was learned cannot be read");
@@ -61,7 +66,8 @@ impl Known {
     /// The night that is to be learned in now.
     fn due(&self, learning: &Learning, zone: &Zone) -> Option<i64> {
         let at = learning.nightly_at.filter(|_| !learning.own_fit)?;
-        due(at, zone, now()).filter(|night| self.night != Some(*night))
+        let again = self.again.is_some_and(|at| Instant::now() >= at);
+        due(at, zone, now()).filter(|night| again || self.night != Some(*night))
     }
 
     /// Puts in force what the shelf says.
@@ -121,8 +127,8 @@ fn apply(state: &State) {
     }
 }
 
-/// Learns, if no other replica does so tonight.
-async fn learn(state: &State, learning: &Learning, night: i64) {
+/// Learns, if no other replica does so tonight. Gives whether that is settled: where the books could not be read or written it is not.
+async fn learn(state: &State, learning: &Learning, night: i64) -> bool {
     let arms = learning
         .arms
         .clone()
@@ -162,8 +168,16 @@ async fn learn(state: &State, learning: &Learning, night: i64) {
         ),
         Ok(Some(Err(why))) => tracing::info!("nothing was learned tonight: {why}"),
         Ok(None) => tracing::debug!("another replica learns tonight"),
-        Err(error) => tracing::warn!(why = %error.detail, "nothing could be learned tonight"),
+        Err(error) => {
+            tracing::warn!(why = %error.detail, "nothing could be learned now; it is tried again while it is night");
+            let back = move |books: &mut dyn Store| shelf::give_back(books, night);
+            if let Err(error) = state.ledger.learning(back).await {
+                tracing::debug!(why = %error.detail, "the night cannot be given back");
+            }
+            return false;
+        }
     }
+    true
 }
 
 /// The day whose night's hour (minutes after midnight in this zone) has come, and is not long past.

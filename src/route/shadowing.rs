@@ -9,6 +9,8 @@ pub struct Shadowing {
     pub arms: Vec<String>,
     /// The arm that says which of two longer answers is better, where there is one.
     pub judge: Option<String>,
+    /// What was asked, and both answers, are kept in words.
+    pub keep_prompts: bool,
 }
 
 /// What became of a request that was chosen to be shadowed. A closed set: a metric's label.

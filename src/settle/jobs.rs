@@ -1,6 +1,6 @@
 //! Jobs in the background: attempts that were answered with a promise, and are not known to be over. What each will have used is told when
-//! its answer is fetched, or the job is cancelled; until then its reservation stays open. Kept in memory: a job that nobody fetches in time,
-//! or that is under way when flyball ends, is charged at its bound.
+//! its answer is fetched by its client or looked for by flyball, or the job is cancelled; until then its reservation stays open. Kept in memory:
+//! a job that is under way when flyball ends is charged at its bound, which the next process corrects.
 
 use super::Settlement;
 use crate::dialect::Answer;
@@ -77,6 +77,25 @@ impl Jobs {
         if let Some(waited) = waited {
             self.telemetry.job(provider, JobEnd::Settled);
             waited.settlement.job_is_over(answer);
+        }
+    }
+
+    /// Whether a job is waited for here.
+    #[must_use]
+    pub fn has(&self, provider: &str, id: &str) -> bool {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.contains_key(&(provider.to_owned(), id.to_owned()))
+    }
+
+    /// Its provider knows a job no more: it is charged at its bound.
+    pub fn lost(&self, provider: &str, id: &str) {
+        let place = (provider.to_owned(), id.to_owned());
+        let waited = {
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            open.remove(&place)
+        };
+        if let Some(waited) = waited {
+            self.at_bound(provider, waited);
         }
     }
 

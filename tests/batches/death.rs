@@ -40,7 +40,7 @@ async fn a_batch_goes_on_after_a_restart_and_costs_what_it_cost() {
     flyball.books_are_right().await;
 }
 
-fn serve(dir: &Path) -> (Child, SocketAddr) {
+pub fn serve(dir: &Path) -> (Child, SocketAddr) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_flyball"))
         .args([
             "serve",
@@ -71,7 +71,7 @@ fn serve(dir: &Path) -> (Child, SocketAddr) {
 }
 
 /// What every attempt is booked at.
-fn booked(settings: &Settings) -> i128 {
+pub fn booked(settings: &Settings) -> i128 {
     let mut store = books::open(settings).expect("the ledger");
     let mut sum = 0;
     store
@@ -83,7 +83,7 @@ fn booked(settings: &Settings) -> i128 {
     sum
 }
 
-fn rounds() -> u64 {
+pub fn rounds() -> u64 {
     match std::env::var("FLYBALL_MONEY").as_deref() {
         Ok("long") => 100,
         Ok(_) => 30,

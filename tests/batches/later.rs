@@ -1,14 +1,18 @@
 //! One request that can wait: asked by itself with `prefer: respond-async`, answered from a batch that it shares with those of others.
 
+use super::death::{booked, rounds, serve};
 use super::{TOKENS, Vendor, Ways, bearer, config, start};
 use crate::client::{Answer, get, post, raw};
 use crate::flyball::{Flyball, make_key};
 use crate::scripted::{Upstream, answer};
-use crate::until::{found, until};
+use crate::until::{found, killed, until, within, worked};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use flyball::ledger::Settings;
 use serde_json::{Value, json};
+use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 const WAITS: [(&str, &str); 2] = [("prefer", "respond-async"), ("x-flyball-deadline", "1m")];
 /// Requests of a minute wait in batches that collect for a moment.
@@ -337,4 +341,88 @@ async fn a_signed_webhook_tells_of_it_until_it_is_heard_and_also_after_a_restart
     .await;
     let answer = answered(flyball.at(), "fb_app", &id).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
+}
+
+#[tokio::test]
+async fn what_has_become_confidential_meanwhile_does_not_go_out_and_is_taken_back_where_it_has() {
+    for sent in [false, true] {
+        let hangs = Ways {
+            hangs: sent,
+            ..Ways::default()
+        };
+        let vendor = Vendor::start(hangs).await;
+        let waits = match sent {
+            true => SOON,
+            false => "wait_from = \"1s\"\ncollect = \"3s\"",
+        };
+        let far = "api_key = \"file:key\"\nlocal = false";
+        let toml = config(&vendor, waits).replace("api_key = \"file:key\"", far);
+        let flyball = start(&toml, |dir| make_key(dir, "app", Some("1"), |_| {})).await;
+        let at = flyball.at();
+        let secret = waiting(&asked(at, "fb_app", &WAITS, "about wombats").await);
+        let plain = waiting(&asked(at, "fb_app", &WAITS, "about trees").await);
+        if sent {
+            until("the vendor has it", || vendor.batches().len() == 1).await;
+        }
+        let privacy = format!("{toml}\n[privacy]\ndetect = [\"own\"]\nwords = [\"wombats\"]\n");
+        let file = flyball.dir.path().join("flyball.toml");
+        std::fs::write(file, privacy).expect("written");
+        flyball.running.reload().expect("reloaded");
+        let refused = answered(at, "fb_app", &secret).await;
+        assert_eq!(refused.status, 403, "{sent}: {}", refused.body);
+        let told = answered(at, "fb_app", &plain).await;
+        assert_eq!(told.status, 200, "{sent}: {}", told.body);
+        let alone = vendor.completions();
+        assert_eq!(alone.len(), usize::from(sent), "{alone:?}");
+        assert!(alone.iter().all(|body| !body.contains("wombats")));
+        match sent {
+            true => assert!(vendor.heads().iter().any(|head| head.contains("/cancel"))),
+            false => assert_eq!(vendor.asked().len(), 1),
+        }
+        flyball.books_are_right().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_waits_is_sent_twice_or_lost_whenever_it_dies() {
+    for round in 0..rounds() {
+        let ways = Ways {
+            looks: 3,
+            loses_creates: usize::try_from(round % 2).expect("small"),
+            ..Ways::default()
+        };
+        let vendor = Vendor::start(ways).await;
+        let dir = tempfile::tempdir().expect("a folder");
+        std::fs::write(dir.path().join("key"), "up-secret").expect("a file");
+        make_key(&dir, "app", Some("1"), |_| {});
+        let settings = Settings::embedded(&dir.path().join("data"));
+        let toml = config(&vendor, SOON);
+        std::fs::write(dir.path().join("flyball.toml"), toml).expect("a file");
+        let (mut child, at) = serve(dir.path());
+        let mut ids = Vec::new();
+        for n in 0..8 {
+            ids.push(waiting(&asked(at, "fb_app", &WAITS, &format!("q{n}")).await));
+        }
+        for death in 0..3_u64 {
+            // Somewhere within the seconds that it waits and is answered in; whatever it meets, the outcome is the same.
+            let pause = Duration::from_millis((round * 237 + death * 411) % 1_300);
+            tokio::time::sleep(pause).await;
+            killed(&mut child);
+            let (next, _) = serve(dir.path());
+            child = next;
+        }
+        killed(&mut child);
+        let (mut child, at) = serve(dir.path());
+        for id in &ids {
+            let told = within("it is answered", answered(at, "fb_app", id)).await;
+            assert_eq!(told.status, 200, "round {round}: {}", told.body);
+        }
+        let asked = vendor.asked();
+        let once: HashSet<&(String, String)> = asked.iter().collect();
+        assert_eq!(asked.len(), once.len(), "round {round}: sent twice");
+        assert_eq!(asked.len(), 8, "round {round}");
+        killed(&mut child);
+        let booked = worked("the books are read", move || booked(&settings)).await;
+        assert_eq!(booked, 8 * i128::from(half_price()), "round {round}");
+    }
 }

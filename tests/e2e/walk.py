@@ -85,8 +85,8 @@ class Walk:
         try:
             url, admin = server.listening()
             say_json = {"response_format": {"type": "json_object"}}
-            for prompt, _ in QUESTIONS:
-                body = {"model": model, "max_tokens": 40, "messages": [{"role": "user", "content": prompt + " Answer in JSON."}], **say_json}
+            for asked, (prompt, _) in [*((model, question) for question in QUESTIONS), ("auto", ("What is 9-4?", "5"))]:
+                body = {"model": asked, "max_tokens": 40, "messages": [{"role": "user", "content": prompt + " Answer in JSON."}], **say_json}
                 headers, _ = self.ask(url, "/v1/chat/completions", body)
             request = headers["x-flyball-request-id"]
             _, told = self.ask(url, "/v1/flyball/feedback", {"request": request, "thumb": "down"})
@@ -106,10 +106,11 @@ class Walk:
             self.see("a shadow was asked and judged", judged >= 1, ends)
             told = self.run("learn", "status")
             self.see("the outcomes are told by who says so", all(by in told for by in ["by feedback", "by compare", "by shadow"]), told)
-            told = self.calibrate(arms)
-            self.see("whose word does not count is said", "do not count" in told or "does not count" in told, told)
-            if "shadow" not in self.run("report", "--by", "rule"):
-                self.see("what the shadow has cost is told apart", False)
+            self.calibrate(arms)
+            told = self.run("calibrate")
+            # What was asked of a model by its own name is not graded, and stands in no task.
+            self.see("whose word does not count is said", self.name != "simulated" or "not count (--judged-by)" in told, told)
+            self.see("what the shadow has cost is told apart", "shadow" in self.run("report", "--by", "rule"))
         finally:
             ended = server.stop()
         self.see("flyball ends with 0 when asked to", ended, server.tail())

@@ -5,4 +5,5 @@ mod counting;
 mod embeddings;
 mod hints;
 mod keeping;
+mod kept_here;
 mod passing;

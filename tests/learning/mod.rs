@@ -10,7 +10,7 @@ use crate::until::{until, until_asked};
 use flyball::arm::Effort;
 use flyball::classify::kept::pack;
 use flyball::learn::outcome::measured;
-use flyball::learn::shelf::undo_abilities;
+use flyball::learn::shelf::{self, undo_abilities};
 use flyball::ledger::judged::{JudgedAnswer, JudgedBy, MeasuredAsk};
 use serde_json::{Value, json};
 use simulated::World;
@@ -280,4 +280,21 @@ async fn a_mistake_in_the_table_is_told() {
         };
         assert!(told.contains(why), "{learn}: {told}");
     }
+}
+
+#[tokio::test]
+async fn a_night_in_which_learning_has_failed_is_learned_in_at_the_next_chance() {
+    let flyball = crate::flyball::Flyball::start("[simulate]\n").await;
+    let books = flyball.books();
+    let (first, others, again) = crate::until::worked("the shelf is asked", move || {
+        let mut books = books;
+        let books = books.as_mut();
+        let first = shelf::claim(books, 20_000).expect("the books");
+        let others = shelf::claim(books, 20_000).expect("the books");
+        assert!(!shelf::give_back(books, 19_999).expect("the books"), "another night");
+        assert!(shelf::give_back(books, 20_000).expect("the books"));
+        (first, others, shelf::claim(books, 20_000).expect("the books"))
+    })
+    .await;
+    assert_eq!((first, others, again), (true, false, true));
 }

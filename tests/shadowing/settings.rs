@@ -56,3 +56,23 @@ async fn a_share_of_nothing_shadows_nothing_and_simulated_models_are_shadowed_by
     assert!(shadows(&flyball).await.is_empty());
     flyball.books_are_right().await;
 }
+
+#[tokio::test]
+async fn what_was_asked_and_answered_is_kept_in_words_only_where_the_operator_says_so() {
+    for keeps in [false, true] {
+        let upstream = Upstream::start(says("Paris")).await;
+        upstream.answers("m-small", says("Lyon"));
+        let toml = config(&upstream, &format!("keep_prompts = {keeps}"));
+        let flyball = Flyball::start(&toml).await;
+        let body = ask("What is the capital of wombats?").to_string();
+        flyball.chat(&[], &body).await;
+        has_ended(&flyball, "judged", 1).await;
+        flyball.flush().await;
+        let file = flyball.data_dir().join("shadow-prompts.jsonl");
+        let kept = std::fs::read_to_string(file).unwrap_or_default();
+        assert_eq!(kept.lines().count(), usize::from(keeps));
+        for word in ["wombats", "Paris", "Lyon"] {
+            assert_eq!(kept.contains(word), keeps, "{word}: {kept}");
+        }
+    }
+}

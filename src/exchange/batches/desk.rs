@@ -1,6 +1,6 @@
 //! Where batches that are worked on are known: the room that is kept for their lines, who works on which, and the way to what is kept.
 
-use super::pool::Pools;
+use crate::batch::collecting::Pool;
 use crate::batch::{BatchRow, FileRow, LineState, Settings};
 use crate::dialect::batch::BatchState;
 use crate::error::{Error, Kind};
@@ -34,13 +34,20 @@ pub(super) enum Room {
 
 /// How far the process is from its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Stopping {
+pub(in crate::exchange) enum Stopping {
     /// It goes on.
     No,
     /// Nothing new is begun.
     Soon,
     /// What is under way is broken off.
     Now,
+}
+
+impl Stopping {
+    /// What is under way is broken off.
+    pub(in crate::exchange) fn is_now(self) -> bool {
+        self == Stopping::Now
+    }
 }
 
 /// Everything about batches that this process knows.
@@ -54,12 +61,12 @@ pub struct Batches {
     telemetry: Arc<Telemetry>,
     owner: String,
     /// Alive as long as somebody works on a batch.
-    pub(super) alive: Arc<()>,
+    pub(in crate::exchange) alive: Arc<()>,
     stopping: watch::Sender<Stopping>,
     /// Whose lines are read.
     pub(super) reading: Semaphore,
     /// The batches that collect requests which wait.
-    pub(super) pools: Pools,
+    pub(super) pools: tokio::sync::Mutex<HashMap<String, Pool>>,
     /// Told when requests that wait may have come to their end.
     pub moved: Notify,
 }
@@ -87,7 +94,7 @@ impl Batches {
             alive: Arc::new(()),
             stopping: watch::channel(Stopping::No).0,
             reading: Semaphore::new(READ_AT_ONCE),
-            pools: Pools::default(),
+            pools: tokio::sync::Mutex::default(),
             moved: Notify::new(),
         }
     }
@@ -133,7 +140,7 @@ impl Batches {
     }
 
     /// A process that has a batch and says nothing for so long has died.
-    pub(super) fn claim_time(&self) -> Duration {
+    pub(in crate::exchange) fn claim_time(&self) -> Duration {
         self.books
             .replica_timeout
             .max(Duration::from_secs(CLAIM_MIN))
@@ -229,7 +236,7 @@ impl Batches {
         self.stopping.send_replace(Stopping::Soon);
     }
 
-    pub(super) fn stopping(&self) -> watch::Receiver<Stopping> {
+    pub(in crate::exchange) fn stopping(&self) -> watch::Receiver<Stopping> {
         self.stopping.subscribe()
     }
 

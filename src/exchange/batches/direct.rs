@@ -136,7 +136,11 @@ async fn ran(
 }
 
 /// Whether a line may still be asked where room is kept for it: what makes a request confidential may have changed, or what its key may use.
-async fn may_still(state: &Arc<State>, seat: &Seat, row: &LineRow) -> Result<bool, Error> {
+pub(super) async fn may_still(
+    state: &Arc<State>,
+    seat: &Seat,
+    row: &LineRow,
+) -> Result<bool, Error> {
     let admission = seat.admitted(state).await?;
     let arm = seat.arm(&row.doc.model, row.doc.effort.as_deref());
     Ok(arm.is_ok_and(|arm| admission.permitted(&arm.model).is_ok()))

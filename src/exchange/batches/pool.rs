@@ -8,6 +8,7 @@ use super::admit::{text_of, wants};
 use super::desk::Room;
 use super::seat::noted;
 use super::work::driving;
+use crate::batch::collecting::{Pool, seconds, shared_deadline, times};
 use crate::batch::parts::Parts;
 use crate::batch::{Asker, BatchDoc, BatchRow, LineDoc, LineRow, LineState, NOBODYS, PartRow};
 use crate::chat::ServiceTier;
@@ -21,59 +22,15 @@ use crate::upstream::Out;
 use http::header::{HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use http::{Response, StatusCode};
 use serde_json::json;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Deadlines are shortened to one of these hours, so that requests with about the same time share a batch: its time is that of its first request,
-/// and none loses more than a third of its own. A deadline below the first stands as it is.
-const HOURS: [u64; 9] = [1, 2, 3, 4, 6, 8, 12, 18, 24];
-/// Of a deadline's time, one part in so many is kept for what a vendor has not done by then: to cancel it, and to ask at once.
-const KEPT_BACK: u32 = 6;
-/// More is not kept back: a vendor ends what it was asked to cancel within some ten minutes.
-const KEPT_BACK_MAX: Duration = Duration::from_secs(900);
-/// Requests are collected for one part in so many of their deadline at most.
-const COLLECT_PART: u32 = 10;
 /// Requests of one key that wait at the same time: their texts are kept on disk.
 const WAITING_MAX: i64 = 10_000;
 /// A client that asks whether its answer is there is told to come back after so many seconds.
 pub(super) const COME_BACK: i64 = 30;
 /// A request finds a batch that collects at the second attempt at the latest, since it begins one then, unless the clock jumps.
 const ATTEMPTS: usize = 4;
-
-/// The batches that collect requests at this moment, by whom they go to and how much time they have.
-pub(super) type Pools = tokio::sync::Mutex<HashMap<String, Pool>>;
-
-/// A batch that collects requests.
-pub(super) struct Pool {
-    id: String,
-    next: i64,
-    /// What its vendor takes in one batch; a second part begins another one.
-    parts: Parts,
-    until: i64,
-}
-
-/// The time that a request's batch has, at most.
-fn shared_deadline(deadline: Duration) -> Duration {
-    let hours = HOURS.iter().rev().map(|hours| hours * 3_600);
-    let mut fitting = hours.map(Duration::from_secs);
-    fitting.find(|h| *h <= deadline).unwrap_or(deadline)
-}
-
-/// How long a batch collects, and after how long what is not done of it is cancelled at its vendor.
-fn times(deadline: Duration, collect: Duration) -> (Duration, Duration) {
-    let kept_back = (deadline / KEPT_BACK).min(KEPT_BACK_MAX);
-    (
-        collect.min(deadline / COLLECT_PART),
-        deadline.saturating_sub(kept_back),
-    )
-}
-
-/// Whole seconds, rounded up.
-fn seconds(time: Duration) -> i64 {
-    let whole = time.as_secs() + u64::from(time.subsec_nanos() > 0);
-    i64::try_from(whole).unwrap_or(i64::MAX / 4)
-}
 
 /// Lets a request wait with others for a batch of this arm's vendor. Its room is reserved at the batch's rates before the client is told so.
 pub(in crate::exchange) async fn join(
@@ -314,28 +271,5 @@ impl Joining {
             parts: Parts::default(),
             until,
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn requests_with_about_the_same_time_share_a_batch_and_none_has_more_than_it_asked_for() {
-        let hours = |n: u64| Duration::from_secs(n * 3_600);
-        for (asked, shared) in [(1, 1), (2, 2), (5, 4), (7, 6), (11, 8), (17, 12), (24, 24)] {
-            assert_eq!(shared_deadline(hours(asked)), hours(shared), "{asked} h");
-        }
-        let short = Duration::from_secs(90);
-        assert_eq!(shared_deadline(short), short);
-    }
-
-    #[test]
-    fn a_part_of_the_time_is_kept_for_what_a_vendor_has_not_done() {
-        let minutes = |n: u64| Duration::from_secs(n * 60);
-        assert_eq!(times(minutes(60), minutes(2)), (minutes(2), minutes(50)));
-        assert_eq!(times(minutes(10), minutes(2)).0, minutes(1));
-        assert_eq!(times(minutes(1_440), minutes(2)).1, minutes(1_425));
     }
 }

@@ -19,14 +19,14 @@ use http::{HeaderName, HeaderValue, Method, Request};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// A line that is looked at.
-pub(super) struct Seat {
+/// A line that is looked at, or whatever else is asked when its client is not there.
+pub(in crate::exchange) struct Seat {
     head: Parts,
     pub(super) id: String,
     dialect: &'static dyn Dialect,
     caller: Caller,
     policy: Arc<Policy>,
-    pub(super) body: Bytes,
+    pub(in crate::exchange) body: Bytes,
     arrived: Instant,
 }
 
@@ -72,23 +72,37 @@ impl Seat {
             .body(())
             .map_err(|_| Error::new(Kind::BadRequest, "The path of a line is no path."))?;
         let (head, ()) = request.into_parts();
+        let (id, body) = (
+            batch.request_of(row.n, &row.doc),
+            Bytes::copy_from_slice(row.body.as_bytes()),
+        );
+        Ok(Seat::new(state, caller, (head, &id), body))
+    }
+
+    /// What is asked with this head under this id.
+    pub(in crate::exchange) fn new(
+        state: &State,
+        caller: Caller,
+        (head, id): (Parts, &str),
+        body: Bytes,
+    ) -> Seat {
         let (dialect, _) = router::asked(&head);
-        Ok(Seat {
+        Seat {
             head,
-            id: batch.request_of(row.n, &row.doc),
+            id: id.to_owned(),
             dialect,
             caller,
             policy: state.policy.load_full(),
-            body: Bytes::copy_from_slice(row.body.as_bytes()),
+            body,
             arrived: Instant::now(),
-        })
+        }
     }
 
     /// Where it would be asked by itself.
     ///
     /// # Errors
     /// Nothing is answered there that a batch may ask for.
-    pub(super) fn place(&self) -> Result<Place<'_>, Error> {
+    pub(in crate::exchange) fn place(&self) -> Result<Place<'_>, Error> {
         match router::asked(&self.head).1 {
             Ok(CallKind::Complete(place)) => Ok(place),
             _ => Err(Error::bad_field(
@@ -102,7 +116,10 @@ impl Seat {
     ///
     /// # Errors
     /// As for a request.
-    pub(super) async fn admitted<'s>(&'s self, state: &'s State) -> Result<Admission<'s>, Error> {
+    pub(in crate::exchange) async fn admitted<'s>(
+        &'s self,
+        state: &'s State,
+    ) -> Result<Admission<'s>, Error> {
         let mut admission = self.let_in(state)?;
         admission.names_user(&self.body)?;
         confidential::look(&mut admission, &self.body, &Seen::default()).await?;

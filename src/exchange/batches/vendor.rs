@@ -13,6 +13,7 @@ use crate::ledger::now;
 use crate::ledger::store::batches::Of;
 use crate::provider::Provider;
 use crate::provider::channel::Channel;
+use crate::route::Policy;
 use crate::upstream::In;
 use crate::upstream::channels::Destination;
 use crate::upstream::health::Ailment;
@@ -52,6 +53,8 @@ pub(super) struct Memory {
     foreign: bool,
     /// Lines of which the vendor says that it has not done them.
     undone: HashSet<i64>,
+    /// Under which policy its lines were looked through last.
+    policy: Option<Arc<Policy>>,
 }
 
 /// One part that is worked on.
@@ -153,6 +156,10 @@ impl Part<'_> {
             self.save(Vec::new()).await?;
             return Ok(true);
         }
+        if self.recall(&lines).await? {
+            // It is begun anew, without them.
+            return Ok(true);
+        }
         if !self.has_room_for(&mut lines).await? {
             return Ok(false);
         }
@@ -165,6 +172,65 @@ impl Part<'_> {
         self.save(lines.clone()).await?;
         self.open(&lines).await?;
         self.send(at, wire, &lines).await
+    }
+
+    /// The lines that may not go to this part's model any more, since what makes a request confidential has changed: nothing of them is looked
+    /// through where `[privacy]` finds nothing.
+    async fn barred(&mut self, lines: &[LineRow]) -> Result<Vec<LineRow>, Error> {
+        let policy = self.state.policy.load_full();
+        let looked = self.memory.policy.as_ref();
+        if policy.privacy.is_none() || looked.is_some_and(|before| Arc::ptr_eq(before, &policy)) {
+            return Ok(Vec::new());
+        }
+        let mut barred = Vec::new();
+        for line in lines {
+            let caller = super::seat::caller_of(self.state, self.batch.key_of(&line.doc));
+            let seat = caller.and_then(|caller| {
+                super::seat::Seat::of(self.state, self.batch, caller, line)
+            });
+            // Whose key is gone is told that elsewhere.
+            let Ok(seat) = seat else { continue };
+            let may = super::direct::may_still(self.state, &seat, line).await;
+            if !may.unwrap_or(false) {
+                barred.push(line.clone());
+            }
+        }
+        self.memory.policy = Some(policy);
+        Ok(barred)
+    }
+
+    /// Takes back what has not gone out and may not any more: it is decided anew, and run by itself. Gives whether there is any.
+    async fn recall(&mut self, lines: &[LineRow]) -> Result<bool, Error> {
+        let mut barred = self.barred(lines).await?;
+        for line in &mut barred {
+            drop(self.state.batches.take_room(&self.batch.id, line.n));
+            line.part = crate::batch::DIRECT;
+            line.out.clear();
+        }
+        let any = !barred.is_empty();
+        self.save(barred).await?;
+        Ok(any)
+    }
+
+    /// What is at its vendor is taken back where a line of it has become confidential meanwhile, as far as the vendor has not done it.
+    async fn recall_sent(&mut self) -> Result<(), Error> {
+        if self.row.recalled || self.state.policy.load().privacy.is_none() {
+            return Ok(());
+        }
+        let lines = self.lines(&[LineState::Sent]).await?;
+        let barred = self.barred(&lines).await?;
+        if barred.is_empty() {
+            return Ok(());
+        }
+        tracing::warn!(
+            batch = self.batch.id,
+            part = self.row.n,
+            provider = self.row.provider,
+            lines = barred.len(),
+            "lines that are confidential by now are at a provider, in a batch that was made before; it is asked to cancel it"
+        );
+        self.row.recalled = true;
+        self.save(Vec::new()).await
     }
 
     /// Whether there is room for every line that has not gone out. After a restart it is looked for anew.
@@ -505,10 +571,14 @@ impl Part<'_> {
     /// Asks the vendor how it stands.
     async fn look(&mut self, at: Way<'_>, wire: &Wire) -> Result<bool, Error> {
         if self.stops && !self.row.cancelled && self.row.guessed {
+    async fn look(&mut self, provider: &Provider, wire: &Wire) -> Result<bool, Error> {
+        self.recall_sent().await?;
+        let stops = self.stops || self.row.recalled;
+        if stops && !self.row.cancelled && self.row.guessed {
             // What may be another's is not cancelled; it is waited for as long as for one that was.
             self.row.cancelled = true;
             self.save(Vec::new()).await?;
-        } else if self.stops && !self.row.cancelled {
+        } else if stops && !self.row.cancelled {
             let cancel = wire.batches.cancel(&self.row.vendor_id);
             if let Called::Good(_) | Called::Refused(..) = call(self.state, at, wire, cancel).await
             {
@@ -597,7 +667,7 @@ impl Part<'_> {
                 return Ok(false);
             }
             let wanted = self.batch.state != crate::dialect::batch::BatchState::Cancelling;
-            if wanted && late == crate::batch::Late::Run {
+            if wanted && (self.row.recalled || late == crate::batch::Late::Run) {
                 line.state = LineState::Waiting;
                 line.part = crate::batch::DIRECT;
                 line.out.clear();

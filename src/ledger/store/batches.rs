@@ -26,6 +26,10 @@ const SCHEMA: &[&str] = &[
     "CREATE INDEX IF NOT EXISTS fb_batch_line_state ON fb_batch_line (batch, state, n)",
     "CREATE INDEX IF NOT EXISTS fb_batch_of_key ON fb_batch (key, created)",
     "CREATE TABLE IF NOT EXISTS fb_waiting (request TEXT PRIMARY KEY, key BIGINT NOT NULL, batch TEXT NOT NULL, n BIGINT NOT NULL, created BIGINT NOT NULL, expires BIGINT NOT NULL, open BIGINT NOT NULL, gone BIGINT NOT NULL, hook BIGINT NOT NULL, tries BIGINT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS fb_job (id TEXT PRIMARY KEY, key BIGINT NOT NULL, kind TEXT NOT NULL, state TEXT NOT NULL, created BIGINT NOT NULL, expires BIGINT NOT NULL, bytes BIGINT NOT NULL, doc TEXT NOT NULL, owner TEXT NOT NULL, owned_until BIGINT NOT NULL)",
+    "CREATE INDEX IF NOT EXISTS fb_job_state ON fb_job (state, kind)",
+    "CREATE INDEX IF NOT EXISTS fb_job_key ON fb_job (key, created)",
+    "CREATE INDEX IF NOT EXISTS fb_job_expires ON fb_job (expires)",
     "CREATE INDEX IF NOT EXISTS fb_waiting_open ON fb_waiting (open, key)",
     "CREATE INDEX IF NOT EXISTS fb_waiting_hook ON fb_waiting (hook)",
     "CREATE INDEX IF NOT EXISTS fb_waiting_batch ON fb_waiting (batch)",
@@ -86,7 +90,7 @@ pub struct Batches {
     database: Box<dyn Database>,
 }
 
-fn failed(why: String) -> Error {
+pub(super) fn failed(why: String) -> Error {
     Error::new(Kind::Overloaded, "batches cannot be kept at this moment").detail(why)
 }
 
