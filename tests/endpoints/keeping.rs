@@ -285,7 +285,7 @@ async fn the_answer_to_a_job_in_the_background_is_fetched_where_it_was_started()
     let got = post(flyball.at(), "/v1/responses", &capped, body).await;
     assert_eq!(got.status, 400, "the model has no price: {}", got.body);
     let got = get(flyball.at(), "/v1/responses/resp_1", &capped).await;
-    assert_eq!(got.status, 200, "it was paid for when it was made");
+    assert_eq!(got.status, 404, "another key has begun it: {}", got.body);
     let got = get(flyball.at(), "/p/o/v1/responses/resp_1", &capped).await;
     assert_eq!(got.status, 400, "what is only passed on has no bound");
 }

@@ -166,10 +166,11 @@ async fn a_client_that_leaves_its_stream_comes_back_to_it_where_it_was() {
 
 #[tokio::test]
 async fn what_is_cancelled_stops_at_its_model_and_stays_cancelled() {
-    let (upstream, flyball) = started(halves(), "").await;
+    let stalls = vec![stream_head(), piece(&delta("hel")), Step::Stall];
+    let (upstream, flyball) = started(stalls, "").await;
     let at = flyball.at();
     let id = begun(&post(at, "/v1/responses", &APP, ASK).await);
-    upstream.reached(1).await;
+    upstream.stalling().await;
     let path = format!("/v1/responses/{id}/cancel");
     for _ in 0..2 {
         let told = call(at, "POST", &path, "fb_app").await;
