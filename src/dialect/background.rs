@@ -32,6 +32,8 @@ pub trait BackgroundWords: Send + Sync {
     fn at_once(&self, request: &Object<'_>) -> Bytes;
     /// What the answer to a request of this id is called.
     fn id(&self, request: &str) -> String;
+    /// An answer is called as flyball calls those that it makes: nobody else has to be asked for it.
+    fn is_own(&self, id: &str) -> bool;
     /// An answer of which there is nothing yet; `created` in seconds since 1970.
     fn queued(&self, id: &str, created: i64, model: &str) -> String;
     /// An event of its stream by its data, as the event of this number of the answer that is called so; `None` where it is none.

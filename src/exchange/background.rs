@@ -328,6 +328,7 @@ pub(super) async fn kept(
                     return Ok(Kept::At(row.doc.provider));
                 }
                 Some(row) => Some(row),
+                None if words.is_own(id) => return Err(missing()),
                 None => return Ok(Kept::Unknown),
             }
         }

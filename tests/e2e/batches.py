@@ -309,10 +309,10 @@ def one_by_one(url):
         for who, create in ((client, client.chat.completions.with_raw_response.create), (other, other.messages.with_raw_response.create)):
             raw = create(**asked)
             if model(n) == "m-alone":
-                assert raw.status_code == 200, raw.text
+                assert raw.status_code == 200, raw.http_response.text
                 continue
-            assert raw.status_code == 202, raw.text
-            waiting.append((who, n, json.loads(raw.text)["id"]))
+            assert raw.status_code == 202, raw.http_response.text
+            waiting.append((who, n, json.loads(raw.http_response.text)["id"]))
     for who, n, id in waiting:
         told = come_back(who, id)
         if who is client:

@@ -62,6 +62,12 @@ impl BackgroundWords for Background {
         format!("resp_{}", request.replace('-', ""))
     }
 
+    fn is_own(&self, id: &str) -> bool {
+        let request = id.strip_prefix("resp_").filter(|id| id.len() == 32);
+        let request = request.and_then(|id| uuid::Uuid::parse_str(id).ok());
+        request.is_some_and(|id| id.get_version_num() == 7)
+    }
+
     fn queued(&self, id: &str, created: i64, model: &str) -> String {
         json!({
             "id": id, "object": "response", "created_at": created, "status": "queued", "background": true, "error": null,
@@ -170,6 +176,15 @@ mod tests {
         assert_eq!(response["id"], "resp_a");
         assert_eq!(response["background"], true);
         assert!(!told.over);
+    }
+
+    #[test]
+    fn what_flyball_makes_has_names_of_its_own() {
+        let own = Background.id("0192e7a0-0000-7000-8000-000000000000");
+        assert!(Background.is_own(&own), "{own}");
+        for others in ["resp_v", "resp_68a0f1", "0192e7a0000070008000000000000000"] {
+            assert!(!Background.is_own(others), "{others}");
+        }
     }
 
     #[test]
