@@ -80,7 +80,6 @@ pub(super) async fn begin(
     }
     let at_once = words.at_once(&fields);
     let completion = Completion::read(admission, &at_once, place)?;
-    completion.check_guard()?;
     let routed = completion.decide(None)?;
     let first = routed.arms().first();
     let Some(arm) = first.filter(|arm| !is_made_there(arm, admission.dialect)) else {
