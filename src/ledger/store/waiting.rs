@@ -156,7 +156,7 @@ impl Batches {
                 ],
             ),
         ])?;
-        let sql = "SELECT 1 FROM fb_waiting w JOIN fb_batch_line l ON l.batch = w.batch AND l.n = w.n WHERE w.batch = $1 AND w.gone = 0 AND l.state < $2 LIMIT 1";
+        let sql = "SELECT l.n FROM fb_waiting w JOIN fb_batch_line l ON l.batch = w.batch AND l.n = w.n WHERE w.batch = $1 AND w.gone = 0 AND l.state < $2 LIMIT 1";
         let others = self.read(
             sql,
             &[row.batch.as_str().into(), LineState::Done.number().into()],
