@@ -319,8 +319,8 @@ pub(super) async fn kept(
         Some(live) if live.key != key => return Err(missing()),
         Some(_) => None,
         None => {
-            let id = id.to_owned();
-            let found = state.batches.with(move |store| store.job(&id)).await?;
+            let own = id.to_owned();
+            let found = state.batches.with(move |store| store.job(&own)).await?;
             match found {
                 Some(row) if row.key != key => return Err(missing()),
                 Some(row) if row.kind == JobKind::Vendors => {
