@@ -570,8 +570,6 @@ impl Part<'_> {
 
     /// Asks the vendor how it stands.
     async fn look(&mut self, at: Way<'_>, wire: &Wire) -> Result<bool, Error> {
-        if self.stops && !self.row.cancelled && self.row.guessed {
-    async fn look(&mut self, provider: &Provider, wire: &Wire) -> Result<bool, Error> {
         self.recall_sent().await?;
         let stops = self.stops || self.row.recalled;
         if stops && !self.row.cancelled && self.row.guessed {
