@@ -193,7 +193,7 @@ async fn told(state: &Arc<State>, row: &JobRow) -> Told {
         return Told::Gone;
     };
     let url = format!("{url}/{}", row.id);
-    match asked(state, (&provider, channel), &url).await {
+    match asked(state, (&*provider, channel), &url).await {
         Some((200, bytes)) => {
             let answer = dialect.answer(&bytes, provider.kind.usage);
             match answer.goes_on || answer.is_unread() {
