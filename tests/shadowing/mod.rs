@@ -317,3 +317,57 @@ async fn a_shadow_takes_no_room_from_those_who_name_no_user_no_session_and_no_ke
         flyball.books_are_right().await;
     }
 }
+
+#[tokio::test]
+async fn a_shadow_is_not_asked_of_an_arm_that_the_callers_key_may_not_use() {
+    let upstream = Upstream::start(says("Paris")).await;
+    let dir = tempfile::tempdir().expect("a folder");
+    make_key(&dir, "app", None, |key| key.models = vec!["m-big".into()]);
+    let flyball = Flyball::start_in(dir, &config(&upstream, "")).await;
+    let body = ask("What is the capital of France?").to_string();
+    assert_eq!(flyball.chat(&KEY, &body).await.status, 200);
+    has_ended(&flyball, "unfit", 1).await;
+    assert_eq!(upstream.count(), 1);
+}
+
+#[tokio::test]
+async fn what_the_client_wishes_of_its_own_answer_is_no_wish_of_the_shadows() {
+    let upstream = Upstream::start(says("Paris")).await;
+    let toml = format!(
+        "[shadow]\nshare = 1\narm = \"m-big\"\n{}",
+        compatible(&upstream)
+    );
+    let flyball = Flyball::start(&toml).await;
+    let body = json!({"model": "m-small", "max_tokens": 20, "messages": [{"role": "user", "content": "What is the capital of France?"}]});
+    // Enough for the small model and not for the big one, which costs ten times as much.
+    let most = [("x-flyball-max-cost-usd", "0.002")];
+    let got = flyball.chat(&most, &body.to_string()).await;
+    assert_eq!(got.status, 200, "{}", got.body);
+    has_ended(&flyball, "judged", 1).await;
+    assert_eq!(upstream.count(), 2);
+}
+
+#[tokio::test]
+async fn what_only_a_rule_asks_for_is_confidential_enough_to_have_no_shadow() {
+    let upstream = Upstream::start(says("Paris")).await;
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(dir.path().join("rules")).expect("a folder");
+    let rule = "[[rule]]\nname = \"cards\"\nwhy = \"w\"\nwhen = { detected = [\"cards\"] }\nroute = { arm = \"m-big\" }\nexamples = [\"pay with 4539578763621486\"]\n";
+    std::fs::write(dir.path().join("rules/own.toml"), rule).expect("a file");
+    let flyball = Flyball::start_in(dir, &config(&upstream, "")).await;
+    // It keeps nothing at home: both go to the provider.
+    for words in [
+        "Is 4111 1111 1111 1111 a card?",
+        "What is the capital of Spain?",
+    ] {
+        let got = flyball.chat(&[], &ask(words).to_string()).await;
+        assert_eq!(got.status, 200, "{}", got.body);
+    }
+    has_ended(&flyball, "judged", 1).await;
+    let small = upstream
+        .seen()
+        .into_iter()
+        .filter(|s| s.body.contains("m-small"));
+    let small: Vec<_> = small.map(|seen| seen.body).collect();
+    assert!(small.len() == 1 && small[0].contains("Spain"), "{small:?}");
+}
