@@ -49,6 +49,7 @@ const UNLISTED: [(&str, &str); 14] = [
         "few have several channels, and `down` in `/admin/v1/health` tells which is left alone",
     ),
     (
+        "flyball_guard_stops_total",
         "flyball_hedges_total",
         "off by default; what it costs stands among the losses",
     ),
