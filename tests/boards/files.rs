@@ -50,6 +50,9 @@ const UNLISTED: [(&str, &str); 14] = [
     ),
     (
         "flyball_guard_stops_total",
+        "off by default; the log names each conversation and session that was stopped",
+    ),
+    (
         "flyball_hedges_total",
         "off by default; what it costs stands among the losses",
     ),
