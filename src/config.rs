@@ -34,9 +34,9 @@ use crate::classify::overlay::Overlay;
 
 use crate::arm::Objective;
 use crate::batch::Settings as BatchSettings;
-use crate::exchange::background::Settings as BackgroundSettings;
 use crate::caller::EndUsers;
 use crate::classify::runaway::Guard;
+use crate::exchange::background::Settings as BackgroundSettings;
 use crate::fleet::{Arm, Fleet};
 use crate::ledger::store::Key;
 use crate::ledger::tree::Shared;

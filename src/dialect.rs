@@ -4,8 +4,8 @@
 //! A new dialect is one file beside these and one line in [`ALL`].
 
 pub mod anthropic;
-pub mod band;
 pub mod background;
+pub mod band;
 pub mod batch;
 pub mod bend;
 mod body;

@@ -424,7 +424,8 @@ impl<'a> Exchange<'a> {
     /// A completion. One that wants it may be given the answer to an equal one.
     async fn complete(&self, body: &Bytes, place: &Place<'_>) -> Reply {
         let completion = Completion::read(self.admission, body, place)?;
-        completion.check_guard().map_err(|(error, why)| {
+        completion.check_guard().map_err(|stop| {
+            let (error, why) = *stop;
             self.state.telemetry.guard_stopped(why);
             error
         })?;
@@ -1334,7 +1335,8 @@ impl<'a> Exchange<'a> {
                                 let whom = (sent.arm, sent.channel, sent.told.dialect);
                                 let job = (&**id, &*attempt);
                                 let admission = self.admission;
-                                background::note_vendors_job(self.state, admission, whom, job).await;
+                                background::note_vendors_job(self.state, admission, whom, job)
+                                    .await;
                                 None
                             }
                             _ => settlement.answered(&answer),

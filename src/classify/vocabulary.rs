@@ -304,17 +304,19 @@ enum Kind {
 
 const KINDS: [Kind; 256] = {
     let mut kinds = [Kind::Between; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        kinds[byte] = match byte as u8 {
+    let mut byte = 0_u8;
+    loop {
+        kinds[byte as usize] = match byte {
             b'\'' | b'-' => Kind::Mark,
             ascii if ascii.is_ascii_alphanumeric() => Kind::Letter,
             128.. => Kind::Foreign,
             _ => Kind::Between,
         };
+        if byte == u8::MAX {
+            break kinds;
+        }
         byte += 1;
     }
-    kinds
 };
 
 /// What stands at a place of a text, and how many bytes it has.

@@ -12,9 +12,7 @@ pub(super) fn background(top: &Table<'_>) -> Settings {
     table.call("[background]".to_owned());
     let settings = Settings {
         keep_for: table.duration("keep_for").unwrap_or(usual.keep_for),
-        bytes_max: table
-            .count_from_1("bytes_max")
-            .unwrap_or(usual.bytes_max),
+        bytes_max: table.count_from_1("bytes_max").unwrap_or(usual.bytes_max),
         poll: table.duration("poll").unwrap_or(usual.poll),
     };
     table.finish();

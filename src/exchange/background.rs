@@ -13,8 +13,8 @@ pub use poll::keep_polling;
 
 use super::admission::{Admission, Inbound};
 use super::batches::Seat;
-use super::router::Collection;
 use super::completion::Completion;
+use super::router::Collection;
 use super::work::Work;
 use super::{Exchange, State, reply, returned};
 use crate::dialect::background::{BackgroundWords, JobEnding};
@@ -90,7 +90,12 @@ pub(super) async fn begin(
     let mut head = admission.head.clone();
     // Its client does not hear the job itself, whose answer is not packed for it either.
     head.headers.remove("te");
-    let seat = Seat::new(state, admission.caller.clone(), (head, admission.id), at_once.clone());
+    let seat = Seat::new(
+        state,
+        admission.caller.clone(),
+        (head, admission.id),
+        at_once.clone(),
+    );
     let (early, heard) = oneshot::channel();
     tokio::spawn(run(Arc::clone(state), Arc::clone(&live), seat, early));
     if let Ok(Ok(Err(refused))) = tokio::time::timeout(EARLY, heard).await {
@@ -399,7 +404,10 @@ async fn of_row(
         }
         Wanted::Cancel => {
             let id = row.id.clone();
-            state.batches.with(move |store| store.cancel_job(&id)).await?;
+            state
+                .batches
+                .with(move |store| store.cancel_job(&id))
+                .await?;
             Ok(reply::json(
                 StatusCode::OK,
                 keeping::response_of(state, row).await?,

@@ -128,7 +128,7 @@ impl<'a> Completion<'a> {
     ///
     /// # Errors
     /// A 403 that says why, which whoever sends it again gets again, and what metrics call it.
-    pub fn check_guard(&self) -> Result<(), (Error, &'static str)> {
+    pub fn check_guard(&self) -> Result<(), Box<(Error, &'static str)>> {
         let guard = self.admission.policy.guard;
         if guard == Guard::default() {
             return Ok(());
@@ -154,7 +154,8 @@ impl<'a> Completion<'a> {
             "This conversation is stopped: since its user spoke last {why}. It goes on when the user says something, or in a new conversation."
         );
         let error = Error::new(Kind::Forbidden, public);
-        Err((error.code("flyball_guard").retry(Retry::Never), called))
+        let error = error.code("flyball_guard").retry(Retry::Never);
+        Err(Box::new((error, called)))
     }
 
     /// What was measured, and how hard it is. The first to ask has it measured and graded.

@@ -25,9 +25,7 @@ static WRITING: Mutex<()> = Mutex::new(());
 pub(super) async fn keep(folder: &Path, line: Value) -> Result<(), Error> {
     let folder = folder.to_owned();
     let written = tokio::task::spawn_blocking(move || write(&folder, &line));
-    let failed = |why: String| {
-        Error::new(Kind::Internal, "a prompt cannot be kept").detail(why)
-    };
+    let failed = |why: String| Error::new(Kind::Internal, "a prompt cannot be kept").detail(why);
     let written = written.await.map_err(|error| failed(error.to_string()))?;
     written.map_err(|error| failed(error.to_string()))
 }

@@ -221,9 +221,7 @@ async fn held_against(
         }
     };
     if shadow.settings.keep_prompts {
-        let said = |answer: &Delivered, score: f64| {
-            json!({"model": answer.opening.model, "effort": answer.opening.effort.name(), "score": score, "text": answer.text})
-        };
+        let said = |answer: &Delivered, score: f64| json!({"model": answer.opening.model, "effort": answer.opening.effort.name(), "score": score, "text": answer.text});
         let line = json!({
             "request": asked.id, "at_ms": now_ms(), "task": difficulty.task.name(),
             "asked": serde_json::from_slice::<Value>(&asked.body).unwrap_or_default(),

@@ -111,13 +111,14 @@ impl Corrections {
             return ability;
         }
         let own = self.models.get(model);
-        for skill in 0..SKILLS {
-            ability.base[skill] += self.all[skill] + own.map_or(0.0, |own| own.base[skill]);
+        let of_model = own.map_or([0.0; SKILLS], |own| own.base);
+        for (skill, base) in ability.base.iter_mut().enumerate() {
+            *base += self.all[skill] + of_model[skill];
         }
         for (name, more) in own.into_iter().flat_map(|own| &own.efforts) {
             if let Some(effort) = Effort::ALL.iter().position(|e| e.name() == name) {
-                for skill in 0..SKILLS {
-                    ability.thinking[skill][effort] += more[skill];
+                for (thinking, more) in ability.thinking.iter_mut().zip(more) {
+                    thinking[effort] += more;
                 }
             }
         }

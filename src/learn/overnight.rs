@@ -251,9 +251,7 @@ pub(super) fn parted_at(asks: &[&Features]) -> (Vec<usize>, Vec<usize>) {
 }
 
 /// Those to learn from, and those that are held back.
-fn parted<'e, 'a>(
-    pairs: &'e [Example<'a>],
-) -> Result<(Vec<Example<'a>>, Vec<Example<'a>>), String> {
+fn parted<'a>(pairs: &[Example<'a>]) -> Result<(Vec<Example<'a>>, Vec<Example<'a>>), String> {
     let features: Vec<&Features> = pairs.iter().map(|e| e.features).collect();
     let (learned, held) = parted_at(&features);
     if learned.len() < LEARN_MIN || held.len() < HELD_MIN {

@@ -400,7 +400,9 @@ async fn nothing_that_waits_is_sent_twice_or_lost_whenever_it_dies() {
         let (mut child, at) = serve(dir.path());
         let mut ids = Vec::new();
         for n in 0..8 {
-            ids.push(waiting(&asked(at, "fb_app", &WAITS, &format!("q{n}")).await));
+            ids.push(waiting(
+                &asked(at, "fb_app", &WAITS, &format!("q{n}")).await,
+            ));
         }
         for death in 0..3_u64 {
             // Somewhere within the seconds that it waits and is answered in; whatever it meets, the outcome is the same.

@@ -178,7 +178,7 @@ async fn a_job_is_fetched_as_a_stream_too() {
 
 #[tokio::test]
 async fn a_job_that_nobody_fetches_before_flyball_ends_is_charged_at_its_bound_until_its_end_is_heard_of()
-{
+ {
     let upstream = Upstream::start(answer(200, &response("r1", "in_progress", &Value::Null))).await;
     let flyball = started(&upstream, Some("1")).await;
     post(flyball.at(), "/v1/responses", &APP, ASK).await;

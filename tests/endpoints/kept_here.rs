@@ -3,7 +3,9 @@
 
 use crate::client::{Answer, get, post, raw, send};
 use crate::flyball::{Flyball, compatible, make_key};
-use crate::scripted::{Step, Upstream, answer, chat_stream, delta, end, finish, piece, stream_head};
+use crate::scripted::{
+    Step, Upstream, answer, chat_stream, delta, end, finish, piece, stream_head,
+};
 use crate::until::found;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -71,7 +73,10 @@ fn events(body: &str) -> Vec<(u64, String)> {
     let read = |data: &str| {
         let event: Value = serde_json::from_str(data).expect("JSON");
         let number = event["sequence_number"].as_u64().expect("a number");
-        (number, event["type"].as_str().unwrap_or_default().to_owned())
+        (
+            number,
+            event["type"].as_str().unwrap_or_default().to_owned(),
+        )
     };
     data.map(read).collect()
 }
@@ -93,12 +98,15 @@ fn posted(flyball: &Flyball) -> i128 {
 
 #[tokio::test]
 async fn a_model_without_background_answers_in_it_and_is_fetched_followed_and_deleted_by_its_own_key()
-{
+ {
     let (upstream, flyball) = started(halves(), "").await;
     let at = flyball.at();
     let answer = post(at, "/v1/responses", &APP, ASK).await;
     let id = begun(&answer);
-    let request = answer.header("x-flyball-request-id").expect("an id").to_owned();
+    let request = answer
+        .header("x-flyball-request-id")
+        .expect("an id")
+        .to_owned();
     let path = format!("/v1/responses/{id}");
     let early = get(at, &path, &APP).await.json();
     assert_ne!(early["status"], "completed", "{early}");
@@ -125,7 +133,11 @@ async fn a_model_without_background_answers_in_it_and_is_fetched_followed_and_de
         assert!(!answer.body.contains("hello"));
     }
     let sent: Value = serde_json::from_str(&upstream.seen()[0].body).expect("JSON");
-    assert_eq!(sent.get("background"), None, "the model knows nothing of it");
+    assert_eq!(
+        sent.get("background"),
+        None,
+        "the model knows nothing of it"
+    );
     let rows = flyball.rows().await;
     assert_eq!(rows.len(), 1, "{rows:#?}");
     assert_eq!(rows[0]["request"], request);
@@ -244,7 +256,9 @@ async fn nothing_of_a_confidential_answer_is_written_anywhere() {
         let bytes = std::fs::read(file.expect("a file").path()).unwrap_or_default();
         looked += usize::from(!bytes.is_empty());
         for word in ["wombat", "quokka"] {
-            let held = bytes.windows(word.len()).any(|part| part == word.as_bytes());
+            let held = bytes
+                .windows(word.len())
+                .any(|part| part == word.as_bytes());
             assert!(!held, "{word}");
         }
     }
@@ -313,7 +327,10 @@ async fn a_vendors_job_is_booked_by_what_it_used_also_where_nobody_comes_back_fo
             assert_ne!(posted(&flyball), USED, "it is charged at its bound");
         }
         upstream.only(vendors_answer("completed"));
-        found("it is booked", async || (posted(&flyball) == USED).then_some(())).await;
+        found("it is booked", async || {
+            (posted(&flyball) == USED).then_some(())
+        })
+        .await;
         let asked = upstream.seen();
         assert!(asked[1].head.starts_with("GET /v1/responses/resp_v "));
         assert!(asked.iter().all(|seen| !seen.head.contains("fb_app")));

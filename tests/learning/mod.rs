@@ -291,9 +291,16 @@ async fn a_night_in_which_learning_has_failed_is_learned_in_at_the_next_chance()
         let books = books.as_mut();
         let first = shelf::claim(books, 20_000).expect("the books");
         let others = shelf::claim(books, 20_000).expect("the books");
-        assert!(!shelf::give_back(books, 19_999).expect("the books"), "another night");
+        assert!(
+            !shelf::give_back(books, 19_999).expect("the books"),
+            "another night"
+        );
         assert!(shelf::give_back(books, 20_000).expect("the books"));
-        (first, others, shelf::claim(books, 20_000).expect("the books"))
+        (
+            first,
+            others,
+            shelf::claim(books, 20_000).expect("the books"),
+        )
     })
     .await;
     assert_eq!((first, others, again), (true, false, true));

@@ -122,9 +122,7 @@ impl BackgroundWords for Background {
                 response["status"] = "cancelled".into();
                 ("response.cancelled", response)
             }
-            JobEnding::Failed(why) => {
-                ("response.failed", failed(response, "server_error", why))
-            }
+            JobEnding::Failed(why) => ("response.failed", failed(response, "server_error", why)),
         };
         JobEvent {
             text: framed(kind, number, json!({"response": response})),
@@ -140,10 +138,7 @@ impl BackgroundWords for Background {
 
     fn is_open(&self, response: &str) -> bool {
         let response: Value = serde_json::from_str(response).unwrap_or_default();
-        matches!(
-            response["status"].as_str(),
-            Some("queued" | "in_progress")
-        )
+        matches!(response["status"].as_str(), Some("queued" | "in_progress"))
     }
 
     fn number(&self, event: &str) -> Option<u64> {
@@ -171,8 +166,13 @@ mod tests {
         let told = Background.event(data.to_string().as_bytes(), "resp_a", 0);
         let told = told.expect("an event");
         assert_eq!(Background.number(&told.text), Some(0));
-        assert!(told.text.starts_with("event: response.created\ndata: {"), "{}", told.text);
-        let response: Value = serde_json::from_str(&told.response.expect("a response")).expect("JSON");
+        assert!(
+            told.text.starts_with("event: response.created\ndata: {"),
+            "{}",
+            told.text
+        );
+        let response: Value =
+            serde_json::from_str(&told.response.expect("a response")).expect("JSON");
         assert_eq!(response["id"], "resp_a");
         assert_eq!(response["background"], true);
         assert!(!told.over);

@@ -97,7 +97,10 @@ impl Background {
     /// Forgets an answer, wherever it is.
     pub(super) async fn forget(&self, state: &State, id: &str) -> Result<(), Error> {
         let gone = id.to_owned();
-        let deleted = state.batches.with(move |store| store.delete_job(&gone)).await;
+        let deleted = state
+            .batches
+            .with(move |store| store.delete_job(&gone))
+            .await;
         lock(&self.live).remove(id);
         deleted
     }
@@ -117,7 +120,9 @@ impl Background {
                 lock(&self.live).remove(&live.id);
             }
             // It stays in memory, where its client finds it.
-            Err(error) => tracing::warn!(job = live.id, %error, "an answer that was made in the background cannot be kept"),
+            Err(error) => {
+                tracing::warn!(job = live.id, %error, "an answer that was made in the background cannot be kept")
+            }
         }
     }
 
@@ -289,20 +294,23 @@ impl Live {
         let next = after.map_or(0, |after| after.saturating_add(1));
         let next = usize::try_from(next).unwrap_or(usize::MAX);
         let changed = live.changed.subscribe();
-        futures_util::stream::unfold((live, next, changed), |(live, next, mut changed)| async move {
-            loop {
-                changed.mark_unchanged();
-                let (event, over) = {
-                    let made = lock(&live.made);
-                    (made.events.get(next).cloned(), made.over)
-                };
-                match event {
-                    Some(event) => return Some((Ok(event), (live, next + 1, changed))),
-                    None if over => return None,
-                    None => changed.changed().await.ok()?,
+        futures_util::stream::unfold(
+            (live, next, changed),
+            |(live, next, mut changed)| async move {
+                loop {
+                    changed.mark_unchanged();
+                    let (event, over) = {
+                        let made = lock(&live.made);
+                        (made.events.get(next).cloned(), made.over)
+                    };
+                    match event {
+                        Some(event) => return Some((Ok(event), (live, next + 1, changed))),
+                        None if over => return None,
+                        None => changed.changed().await.ok()?,
+                    }
                 }
-            }
-        })
+            },
+        )
     }
 }
 
@@ -333,9 +341,9 @@ pub(super) fn later_events(
         async move {
             loop {
                 let own = id.clone();
-                let found = state.batches.with(move |store| {
-                    Ok((store.job(&own)?, store.chunk(&own, n)?))
-                });
+                let found = state
+                    .batches
+                    .with(move |store| Ok((store.job(&own)?, store.chunk(&own, n)?)));
                 let (row, piece) = found.await.map_err(io::Error::other)?;
                 match (row, piece) {
                     (_, Some(piece)) => {

@@ -71,7 +71,11 @@ pub async fn keep_polling(state: Arc<State>, mut stop: watch::Receiver<bool>) {
         }
     }
     let owner = state.background.process.clone();
-    if let Err(error) = state.batches.with(move |store| store.leave_jobs(&owner)).await {
+    if let Err(error) = state
+        .batches
+        .with(move |store| store.leave_jobs(&owner))
+        .await
+    {
         tracing::warn!(%error, "jobs in the background cannot be left to others at once");
     }
 }

@@ -185,9 +185,8 @@ impl Part<'_> {
         let mut barred = Vec::new();
         for line in lines {
             let caller = super::seat::caller_of(self.state, self.batch.key_of(&line.doc));
-            let seat = caller.and_then(|caller| {
-                super::seat::Seat::of(self.state, self.batch, caller, line)
-            });
+            let seat = caller
+                .and_then(|caller| super::seat::Seat::of(self.state, self.batch, caller, line));
             // Whose key is gone is told that elsewhere.
             let Ok(seat) = seat else { continue };
             let may = super::direct::may_still(self.state, &seat, line).await;

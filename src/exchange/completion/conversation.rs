@@ -40,12 +40,17 @@ pub struct TurnSoFar {
     pub before: Option<Served>,
 }
 
+/// How many tokens of the conversation an arm's provider has in its cache.
+type Warm<'s> = &'s dyn Fn(&Arm) -> u64;
+/// What an arm's answers are like.
+type Habits<'s> = &'s dyn Fn(&Arm) -> Option<Habit>;
+
 impl Completion<'_> {
     /// How its conversation stands.
     pub(super) fn standing<'s>(
         &self,
         turn: Option<&'s TurnSoFar>,
-        (warm, habit): (&'s dyn Fn(&Arm) -> u64, &'s dyn Fn(&Arm) -> Option<Habit>),
+        (warm, habit): (Warm<'s>, Habits<'s>),
         keeps: &'s dyn Fn() -> bool,
         late: &'s dyn Fn(&Arm) -> Option<Price>,
     ) -> Standing<'s> {

@@ -193,7 +193,10 @@ impl Batches {
         let bytes: usize = pieces.iter().map(Vec::len).sum();
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         let mut statements = vec![
-            ("DELETE FROM fb_batch_chunk WHERE file = $1", vec![id.into()]),
+            (
+                "DELETE FROM fb_batch_chunk WHERE file = $1",
+                vec![id.into()],
+            ),
             (
                 "UPDATE fb_job SET state = 'over', bytes = $2 WHERE id = $1",
                 vec![id.into(), bytes.into()],
@@ -228,7 +231,10 @@ impl Batches {
     pub fn delete_job(&mut self, id: &str) -> Result<(), Error> {
         self.write(&[
             ("DELETE FROM fb_job WHERE id = $1", vec![id.into()]),
-            ("DELETE FROM fb_batch_chunk WHERE file = $1", vec![id.into()]),
+            (
+                "DELETE FROM fb_batch_chunk WHERE file = $1",
+                vec![id.into()],
+            ),
         ])
         .map(drop)
     }
