@@ -85,7 +85,7 @@ fn once(policy: &Policy, graded: &Graded) {
             ahead: 3,
             stuck: false,
             habit: &habit,
-            waits: false,
+            late: &|_| None,
         },
     };
     black_box(decide(policy, black_box(&asked), || graded).expect("an arm"));
