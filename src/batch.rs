@@ -1,7 +1,9 @@
 //! Batches that flyball keeps itself: what is known of each, of its lines, and of the batches that vendors were given of them. Pure.
 
 pub mod collecting;
+pub mod course;
 pub mod multipart;
+pub mod part;
 pub mod parts;
 pub mod wire;
 
@@ -26,6 +28,8 @@ pub struct Settings {
     pub window: Duration,
     /// The largest file of lines.
     pub file_bytes_max: u64,
+    /// The bytes of files that one key keeps at most, bodies of batches that came with their lines among them.
+    pub key_bytes_max: u64,
     /// Files and results are kept for so long.
     pub keep_for: Duration,
     /// A request that asks by itself to be answered later (`prefer: respond-async`) waits in a batch if its deadline is no shorter.
@@ -46,6 +50,8 @@ impl Default for Settings {
             window: Duration::from_secs(24 * 3600),
             // The vendor's own limit.
             file_bytes_max: 200 * 1024 * 1024,
+            // Ten files of that size, and a little.
+            key_bytes_max: 2 * 1024 * 1024 * 1024,
             // As long as OpenAI keeps files of batches by default.
             keep_for: Duration::from_secs(30 * 86_400),
             // Vendors answer most batches within an hour; what has less time would mostly be cancelled there and asked again.
@@ -98,6 +104,17 @@ pub struct BatchRow {
     pub created: i64,
     /// What else is known.
     pub doc: BatchDoc,
+}
+
+/// Ids of batches that were passed on to their providers begin so in the books; clients know them by their providers' ids.
+pub const PASSED_PREFIX: &str = "passed-";
+
+impl BatchRow {
+    /// It was passed on to its provider unread, and is only metered here.
+    #[must_use]
+    pub fn is_passed(&self) -> bool {
+        self.id.starts_with(PASSED_PREFIX)
+    }
 }
 
 /// What is known of a batch besides how it stands.

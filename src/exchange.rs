@@ -320,7 +320,12 @@ async fn serve(
             confidential::look_with_path(&mut admission, &body, &path, seen).await?;
             let exchange = Exchange::of(state, &admission);
             let work = Passthrough::to(&admission, provider, rest, body)?;
-            exchange.run(&work).await
+            let reply = exchange.run(&work).await;
+            batches::passed::looked_at(state, work.at().0, work.at().1);
+            if let Some((whose, made)) = work.made() {
+                batches::passed::note(state, whose, made).await;
+            }
+            reply
         }
         CallKind::Keep(place) => {
             let body = match Box::pin(batches::serve(state, &inbound, place, body)).await? {
@@ -347,8 +352,28 @@ async fn serve(
                 }
             };
             let exchange = Exchange::of(state, &admission);
-            let keeping = Keeping::new(&admission, body, place, (&state.jobs, made_by))?;
-            exchange.run(&keeping).await
+            let (body, reserved) =
+                batches::passed_capped::reserve(state, &admission, place, body).await?;
+            let body = (body, reserved.is_some());
+            let keeping = Keeping::new(&admission, body, place, (&state.jobs, made_by));
+            let reply = match &keeping {
+                Ok(keeping) => exchange.run(keeping).await,
+                Err(error) => Err(error.clone()),
+            };
+            if let Ok(keeping) = &keeping {
+                let (provider, path) = keeping.at();
+                batches::passed::looked_at(state, provider, &path);
+            }
+            let made = keeping.ok().and_then(|keeping| keeping.made());
+            match (reserved, made) {
+                (Some(reserved), made) => {
+                    let refused = batches::passed_capped::is_refused(&reply);
+                    reserved.ended(made, refused).await;
+                }
+                (None, Some((whose, made))) => batches::passed::note(state, whose, made).await,
+                (None, None) => {}
+            }
+            reply
         }
         CallKind::Count(place) => {
             let body = whole(body).await?;

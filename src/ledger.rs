@@ -8,6 +8,7 @@ pub mod audit;
 pub mod balance;
 pub mod books;
 pub mod cap;
+mod compact;
 pub mod exhaustion;
 pub mod forecast;
 mod grant;
@@ -33,6 +34,7 @@ pub mod verify;
 pub mod window;
 mod writer;
 
+pub use compact::{CommonOpenings, CompactReservation};
 pub use lookup::ActedOn;
 pub use refuse::Refused;
 pub use reservation::{HeldRoom, Reservation};

@@ -115,6 +115,8 @@ pub enum Side {
     Files(&'static str),
     /// Batches, as clients of this dialect keep them.
     Batches(&'static str),
+    /// Batches in an API of its own, which clients do not speak: flyball alone calls it.
+    OwnBatches(&'static str),
     /// Answers that it keeps, as clients of this dialect fetch them.
     Answers(&'static str),
 }

@@ -13,19 +13,41 @@ pub struct Wire {
     pub dialect: &'static dyn Dialect,
     /// Its batches.
     pub batches: &'static dyn VendorBatches,
+    /// What stands before every path of it at this provider.
+    pub prefix: &'static str,
 }
 
-/// The batch API of a provider, if it has one that is known.
+impl Wire {
+    /// A path at the provider as its batch API writes it.
+    #[must_use]
+    pub fn own_path<'p>(&self, path: &'p str) -> Option<&'p str> {
+        path.strip_prefix(self.prefix)
+    }
+}
+
+/// The batch API of a provider, if it has one that is known. Who has a vendor's API elsewhere may take less of it than that vendor does: no
+/// batches are made there.
 #[must_use]
 pub fn of_provider(provider: &Provider) -> Option<Wire> {
+    known_of(provider).filter(|wire| wire.prefix.is_empty())
+}
+
+/// The batch API of a provider, also where it stands below another path: what its clients make there can be looked at.
+#[must_use]
+pub fn known_of(provider: &Provider) -> Option<Wire> {
     provider.kind.sides.iter().find_map(|(side, path)| {
-        let Side::Batches(name) = side else {
-            return None;
+        let batches = match side {
+            Side::Batches(name) => dialect::named(name)?.vendor_batches()?,
+            Side::OwnBatches(name) => dialect::batch::own(name)?,
+            _ => return None,
         };
-        let dialect = dialect::named(name)?;
-        let batches = dialect.vendor_batches()?;
-        // Who has them elsewhere has them in its own way.
-        (*path == batches.path()).then_some(Wire { dialect, batches })
+        let dialect = dialect::named(batches.dialect())?;
+        let prefix = path.strip_suffix(batches.path())?;
+        Some(Wire {
+            dialect,
+            batches,
+            prefix,
+        })
     })
 }
 

@@ -179,7 +179,7 @@ fn cancel(kept: &mut Batches, id: &str) -> Result<(), String> {
     }
     batch.state = BatchState::Cancelling;
     batch.doc.cancelling = Some(now());
-    match kept.change(&batch, was).map_err(|e| e.detail)? {
+    match kept.change(None, &batch, was).map_err(|e| e.detail)? {
         true => {
             println!("{id} is being cancelled");
             Ok(())

@@ -24,6 +24,9 @@ pub(super) fn batch(top: &Table<'_>) -> Settings {
         file_bytes_max: table
             .count_from_1("file_bytes_max")
             .unwrap_or(usual.file_bytes_max),
+        key_bytes_max: table
+            .count_from_1("key_bytes_max")
+            .unwrap_or(usual.key_bytes_max),
         keep_for: table.duration("keep_for").unwrap_or(usual.keep_for),
         wait_from: table.duration("wait_from").unwrap_or(usual.wait_from),
         collect: table.duration("collect").unwrap_or(usual.collect),

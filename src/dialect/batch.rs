@@ -3,6 +3,12 @@
 //! A client's batch becomes lines, whatever its dialect; each line is a request like any other. A vendor's batch is made of the lines that
 //! one of its models answers.
 
+mod form;
+pub mod mistral;
+pub mod xai;
+
+pub(super) use form::{file_form, on_one_line};
+
 use crate::error::Error;
 use bytes::Bytes;
 use http::Method;
@@ -237,6 +243,8 @@ pub trait ClientBatches: Send + Sync {
     fn result(&self, ended: &Ended<'_>) -> String;
     /// Lines with an error are in a file of their own.
     fn splits_errors(&self) -> bool;
+    /// The call that deletes what a key keeps for its batches.
+    fn deletes(&self) -> &'static str;
     /// Nobody knows a batch of this id.
     fn unknown(&self, id: &str) -> String;
 }
@@ -261,6 +269,39 @@ pub struct OutLine<'a> {
     pub path: &'a str,
     /// What would be asked there.
     pub body: &'a str,
+}
+
+/// What stands around the lines of a batch, where they go out together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Before the first.
+    pub before: String,
+    /// Between two.
+    pub between: &'static str,
+    /// After the last.
+    pub after: String,
+}
+
+/// A batch that is about to be made at its vendor.
+#[derive(Clone, Copy, Debug)]
+pub struct Making<'a> {
+    /// What it is marked with.
+    pub tag: &'a str,
+    /// The model that answers all of its lines.
+    pub model: &'a str,
+    /// Where each of its lines would be asked by itself, below the vendor's address.
+    pub path: &'a str,
+    /// What was handed in before, where anything was.
+    pub uploaded: Option<&'a str>,
+}
+
+/// A page of results.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResultsPage {
+    /// The results.
+    pub results: Vec<VendorResult>,
+    /// Where the next page is, below the vendor's address.
+    pub next: Option<String>,
 }
 
 /// A call of a vendor's batch API.
@@ -324,6 +365,8 @@ pub struct VendorTold {
     pub results: Vec<String>,
     /// Its results, where they stand in the same answer.
     pub inline: Vec<VendorResult>,
+    /// How many lines it has by now, where its vendor takes them one after the other.
+    pub lines: Option<u64>,
 }
 
 /// What came of a search for a batch whose making nobody has heard of.
@@ -365,32 +408,57 @@ pub struct Sought<'a> {
     pub known: &'a [String],
     /// Another one with as many lines is looked for, too.
     pub rival: bool,
+    /// Which page of the list this is, from 0.
+    pub page: usize,
 }
 
-/// Batches as the vendors of a dialect take them up.
+/// Batches as a vendor takes them up.
 pub trait VendorBatches: Send + Sync {
+    /// The name, where it is a vendor's own API that no dialect's clients speak.
+    fn name(&self) -> &'static str {
+        ""
+    }
+    /// The dialect that its lines are best told in.
+    fn dialect(&self) -> &'static str;
     /// Where its batches are, below its address.
     fn path(&self) -> &'static str;
-    /// Its lines may be in this dialect.
+    /// Its lines may be completions in this dialect.
     fn carries(&self, dialect: &str) -> bool;
+    /// Its lines may ask for embeddings in OpenAI's shape.
+    fn embeds(&self) -> bool {
+        false
+    }
+    /// A call at this path makes a batch.
+    fn makes(&self, path: &str) -> bool {
+        path == self.path()
+    }
+    /// The vendor's id of the batch that a path below its address is about.
+    fn id_in(&self, path: &str) -> Option<String> {
+        let rest = path.strip_prefix(self.path())?.strip_prefix('/')?;
+        let id = rest.split(['/', ':', '?']).next().unwrap_or_default();
+        (!id.is_empty()).then(|| id.to_owned())
+    }
     /// How much one batch takes.
     fn limits(&self) -> PartLimits;
-    /// The call that hands the lines in before the batch is made, where there is one. It costs nothing and may be made again.
-    fn upload(&self, _tag: &str, _lines: &[OutLine<'_>]) -> Option<VendorCall> {
+    /// What stands around the lines of a batch that is marked so.
+    fn frame(&self, tag: &str) -> Frame;
+    /// Writes one line down, as it stands in that frame.
+    fn write(&self, line: &OutLine<'_>, into: &mut Vec<u8>);
+    /// The call before the batch is made, where there is one: it hands the lines in their frame in, or makes a batch without lines. It costs
+    /// nothing and may be made again.
+    fn upload(&self, _tag: &str, _lines: &Bytes) -> Option<VendorCall> {
         None
     }
     /// The id of what was handed in.
     fn uploaded(&self, _answer: &[u8]) -> Option<String> {
         None
     }
-    /// The call that makes the batch.
-    fn create(
-        &self,
-        tag: &str,
-        model: &str,
-        uploaded: Option<&str>,
-        lines: &[OutLine<'_>],
-    ) -> VendorCall;
+    /// The call that makes the batch of these lines in their frame.
+    fn create(&self, making: &Making<'_>, lines: Bytes) -> VendorCall;
+    /// What the vendor says when it is made.
+    fn created(&self, _uploaded: Option<&str>, answer: &[u8]) -> Option<VendorTold> {
+        self.told(answer)
+    }
     /// What the vendor says of a batch when it is made, looked at or cancelled.
     fn told(&self, answer: &[u8]) -> Option<VendorTold>;
     /// The call that looks at a batch.
@@ -405,8 +473,25 @@ pub trait VendorBatches: Send + Sync {
     }
     /// Whether the one that is looked for is among these.
     fn found(&self, answer: &[u8], sought: &Sought<'_>) -> Found;
+    /// Its results come in pages of JSON, and not as lines.
+    fn in_pages(&self) -> bool {
+        false
+    }
+    /// Reads a page of results that was found there.
+    fn page(&self, _path: &str, _answer: &[u8]) -> Option<ResultsPage> {
+        None
+    }
     /// Reads one line of results.
     fn result(&self, line: &[u8]) -> Option<VendorResult>;
+}
+
+/// The batch APIs that vendors have of their own, beside those of the dialects.
+pub static OWN: &[&dyn VendorBatches] = &[&mistral::Jobs, &xai::Containers];
+
+/// The vendor's own batch API of this name.
+#[must_use]
+pub fn own(name: &str) -> Option<&'static dyn VendorBatches> {
+    OWN.iter().copied().find(|own| own.name() == name)
 }
 
 /// A value of an answer as the text that stands there.

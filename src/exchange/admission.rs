@@ -114,6 +114,8 @@ pub struct Admission<'a> {
     pub(super) arrived: Instant,
     pub(super) policy: Arc<Policy>,
     pub(super) limits: &'a Limits,
+    /// Its answer is there already.
+    answered: bool,
     books: &'a dyn CapBooks,
     pub(super) makers: &'a Makers,
     pub(super) items: &'a Items,
@@ -176,6 +178,16 @@ impl<'a> Admission<'a> {
         Ok(admission)
     }
 
+    /// Lets a request in whose answer is there already: it is booked, whether its model may still be asked or not.
+    ///
+    /// # Errors
+    /// As [`Admission::new`].
+    pub(super) fn answered(inbound: Inbound<'a>) -> Result<Admission<'a>, Error> {
+        let mut admission = Admission::new(inbound)?;
+        admission.answered = true;
+        Ok(admission)
+    }
+
     /// Lets a request in that no cap counts, since it costs nothing.
     ///
     /// # Errors
@@ -189,6 +201,7 @@ impl<'a> Admission<'a> {
     fn of(inbound: Inbound<'a>) -> Result<Admission<'a>, Error> {
         Ok(Admission {
             wishes: wishes::read(inbound.head, &inbound.caller)?,
+            answered: false,
             head: inbound.head,
             dialect: inbound.dialect,
             caller: inbound.caller,
@@ -319,7 +332,7 @@ impl<'a> Admission<'a> {
 
     fn capped_as(&self, dims: &Dims<'_>) -> Result<Capped, Error> {
         let mut capped = self.books.capped(dims);
-        if capped.any() && self.books.is_frozen(dims.provider, dims.model) {
+        if !self.answered && capped.any() && self.books.is_frozen(dims.provider, dims.model) {
             return Err(frozen(dims.model));
         }
         capped.usd |= self.wishes.max_cost.is_some();

@@ -2,10 +2,14 @@
 //! in, looked at, cancelled and fetched.
 
 mod admit;
+mod asked;
 mod desk;
 mod direct;
 mod later;
+mod metered;
 mod pages;
+pub(super) mod passed;
+pub(super) mod passed_capped;
 mod pool;
 mod seat;
 mod settled;
@@ -334,8 +338,20 @@ impl Call<'_> {
             return Ok(Kept::Elsewhere(HandedIn::Coming(body)));
         };
         let id = format!("{FILE_PREFIX}{}", uuid::Uuid::now_v7().simple());
+        let key = self.key;
+        let kept = self
+            .state
+            .batches
+            .with(move |store| store.kept_bytes(key))
+            .await?;
         let mut upload = Upload {
             call: self,
+            taking: Taking {
+                desk: &self.state.batches,
+                key,
+                bytes: 0,
+            },
+            kept,
             id,
             form,
             name: None,
@@ -470,7 +486,7 @@ impl Call<'_> {
             }
             batch.state = BatchState::Cancelling;
             batch.doc.cancelling = Some(now());
-            if self.state.batches.change(&batch, was).await? {
+            if self.state.batches.change(None, &batch, was).await? {
                 self.state.batches.wake(id);
                 return Ok(told(&self.shown(&batch).await?));
             }
@@ -561,7 +577,7 @@ impl Call<'_> {
                 endpoint,
                 input_file,
                 metadata: handed.metadata.unwrap_or_default(),
-                headers: self.headers(),
+                headers: headers_that_hold(self.inbound.head, self.dialect, &self.inbound.policy),
                 expires: now().saturating_add(seconds(settings.window)),
                 results_for: handed.results_for.unwrap_or(keep),
                 ..BatchDoc::default()
@@ -581,15 +597,42 @@ impl Call<'_> {
             expires: now().saturating_add(keep),
         };
         let id = file.id.clone();
+        let (key, most) = (self.key, self.key_bytes_max());
         let kept = self.state.batches.with(move |store| {
             // Its row comes first: pieces of which nobody knows would never be forgotten.
-            store.put_file(&file)?;
+            if !store.put_file(&file, key, most)? {
+                return Ok(false);
+            }
             for (n, piece) in (0..).zip(lines.chunks(CHUNK)) {
                 store.put_chunk(&file.id, n, piece.to_vec())?;
             }
-            Ok(())
+            Ok(true)
         });
-        kept.await.map(|()| id)
+        match kept.await? {
+            true => Ok(id),
+            false => Err(self.too_much()),
+        }
+    }
+
+    /// So many bytes of files this key may keep.
+    fn key_bytes_max(&self) -> i64 {
+        let most = self.state.batches.settings.load().key_bytes_max;
+        i64::try_from(most).unwrap_or(i64::MAX)
+    }
+
+    /// What is told where a key would keep more than it may.
+    fn too_much(&self) -> Error {
+        let settings = self.state.batches.settings.load();
+        let most = settings.key_bytes_max;
+        let days = settings.keep_for.as_secs() / 86_400;
+        let delete = self.words.deletes();
+        Error::new(
+            Kind::TooLarge,
+            format!(
+                "With this, the key would keep more than {most} bytes of batches' files (batch.key_bytes_max). Delete what is not needed any more ({delete}), or wait: what is kept expires after {days} days (batch.keep_for)."
+            ),
+        )
+        .code("flyball_batch_storage")
     }
 
     /// # Errors
@@ -600,22 +643,24 @@ impl Call<'_> {
             .uri(endpoint)
             .body(());
         let head = request.map(|request| request.into_parts().0);
-        let completes = head
-            .is_ok_and(|head| matches!(asked(&head).1, Ok(super::router::CallKind::Complete(_))));
-        match completes {
+        let takes = |head: &Parts| {
+            use super::router::CallKind::{Complete, Embed};
+            // What asks for embeddings, asks for them in the words of its batch.
+            match asked(head) {
+                (_, Ok(Complete(_))) => true,
+                (dialect, Ok(Embed(_))) => dialect.name() == self.dialect.name(),
+                _ => false,
+            }
+        };
+        match head.is_ok_and(|head: Parts| takes(&head)) {
             true => Ok(()),
             false => Err(Error::bad_field(
                 "endpoint",
                 format!(
-                    "Invalid value for 'endpoint': '{endpoint}'. A batch may ask for completions, such as /v1/chat/completions and /v1/responses."
+                    "Invalid value for 'endpoint': '{endpoint}'. A batch may ask for completions, such as /v1/chat/completions and /v1/responses, or for /v1/embeddings."
                 ),
             )),
         }
-    }
-
-    /// What came with the batch and holds for each of its lines.
-    fn headers(&self) -> Vec<(String, String)> {
-        headers_that_hold(self.inbound.head, self.dialect, &self.inbound.policy)
     }
 }
 
@@ -629,7 +674,8 @@ fn headers_that_hold(
     let version = envelope.version.map(|(name, _)| name);
     let user = policy.end_users.header.as_ref();
     let own = |name: &HeaderName| {
-        name.as_str().starts_with("x-flyball-")
+        // Who keeps a batch is no wish of its lines.
+        (name.as_str().starts_with("x-flyball-") && name != "x-flyball-provider")
             || envelope.features.contains(&name.as_str())
             || version == Some(name.as_str())
             || user == Some(name)
@@ -652,9 +698,34 @@ fn paged(results: Results) -> AnswerBody {
     AnswerBody::Pieces(Box::pin(pages))
 }
 
+/// Bytes of a file that is being taken: others of the same key's that are on their way count with them.
+struct Taking<'a> {
+    desk: &'a Batches,
+    key: i64,
+    bytes: i64,
+}
+
+impl Taking<'_> {
+    /// So many bytes more. Gives how many of this key's are on their way now.
+    fn more(&mut self, bytes: usize) -> i64 {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.desk.takes(self.key, bytes)
+    }
+}
+
+impl Drop for Taking<'_> {
+    fn drop(&mut self) {
+        self.desk.takes(self.key, self.bytes.saturating_neg());
+    }
+}
+
 /// A form that is being taken.
 struct Upload<'a> {
     call: &'a Call<'a>,
+    taking: Taking<'a>,
+    /// What the key kept when it began.
+    kept: i64,
     id: String,
     form: Form,
     name: Option<String>,
@@ -739,6 +810,10 @@ impl Upload<'_> {
     }
 
     async fn put(&mut self, chunk: Vec<u8>) -> Result<(), Error> {
+        let coming = self.taking.more(chunk.len());
+        if self.kept.saturating_add(coming) > self.call.key_bytes_max() {
+            return Err(self.call.too_much());
+        }
         let (id, n) = (self.id.clone(), self.chunks);
         self.chunks += 1;
         let desk = &self.call.state.batches;
@@ -785,7 +860,13 @@ impl Upload<'_> {
         };
         let row = file.clone();
         let desk = &self.call.state.batches;
-        desk.with(move |store| store.put_file(&row)).await?;
-        Ok(told(&self.call.file_shown(&file)))
+        let (key, most) = (self.call.key, self.call.key_bytes_max());
+        match desk
+            .with(move |store| store.put_file(&row, key, most))
+            .await?
+        {
+            true => Ok(told(&self.call.file_shown(&file))),
+            false => Err(self.call.too_much()),
+        }
     }
 }

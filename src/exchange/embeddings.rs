@@ -8,6 +8,7 @@ use super::reply;
 use super::returned::{self, ServedBy};
 use super::work::{Booked, Hold, Longer, Order, Outgoing, Reply, Unserved, Way, Wording, Work};
 use crate::arm::Effort;
+use crate::chat::ServiceTier;
 use crate::dialect::Answer as Read;
 use crate::dialect::embed::{self, Call, Place, Request, Shape};
 use crate::effort::Family;
@@ -104,6 +105,16 @@ impl<'a> Embeddings<'a> {
         })
     }
 
+    /// Reads what an answer has used, in the words in which its provider was asked.
+    pub(super) fn metered(&self, body: &[u8]) -> Read {
+        embed::meter(self.call, body, self.model().provider.kind.usage)
+    }
+
+    /// The shape in which its provider is asked.
+    pub(super) fn shape(&self) -> Shape {
+        self.call.shape()
+    }
+
     fn model(&self) -> &Arc<Model> {
         &self.arms[0].model
     }
@@ -131,6 +142,25 @@ impl Work for Embeddings<'_> {
         arm: &'o Arm,
         _told: &'o Wording,
     ) -> Result<Box<dyn Order + 'o>, Unserved> {
+        self.ordered(arm, None)
+    }
+
+    fn order_in_batch<'o>(
+        &'o self,
+        arm: &'o Arm,
+        _told: &'o Wording,
+    ) -> Result<Box<dyn Order + 'o>, Unserved> {
+        self.ordered(arm, Some(ServiceTier::Batch))
+    }
+}
+
+impl Embeddings<'_> {
+    /// The attempt, where this tier is asked for one that is priced in it.
+    fn ordered<'o>(
+        &'o self,
+        arm: &'o Arm,
+        tier: Option<ServiceTier>,
+    ) -> Result<Box<dyn Order + 'o>, Unserved> {
         let admission = self.admission;
         let capped = admission.capped(arm).map_err(Unserved::error)?;
         bound::check_bounded(&self.request.unbounded, &arm.model, capped)
@@ -144,6 +174,7 @@ impl Work for Embeddings<'_> {
         Ok(Box::new(EmbeddingsOrder {
             embeddings: self,
             capped,
+            tier,
         }))
     }
 }
@@ -152,12 +183,14 @@ impl Work for Embeddings<'_> {
 struct EmbeddingsOrder<'a> {
     embeddings: &'a Embeddings<'a>,
     capped: Capped,
+    /// The service tier in which it is made, where that is not the usual one.
+    tier: Option<ServiceTier>,
 }
 
 impl Order for EmbeddingsOrder<'_> {
     fn bound(&mut self) -> Option<Bound> {
         let Embeddings { told, .. } = self.embeddings;
-        let price = self.embeddings.model().price;
+        let price = self.price();
         let time = self.embeddings.admission.limits.longest();
         Some(Bound {
             // One token a byte at most; the quotes and commas around each text stand for what a tokenizer puts around it.
@@ -203,6 +236,7 @@ impl Order for EmbeddingsOrder<'_> {
         } = self.embeddings;
         Job {
             input: Input::Embed(request.call, self.embeddings.body.clone()),
+            tier: self.tier,
             capped: self.capped.any(),
             ..Job::of(&self.embeddings.arms[0], admission.dialect)
         }
@@ -262,6 +296,13 @@ impl Order for EmbeddingsOrder<'_> {
 }
 
 impl EmbeddingsOrder<'_> {
+    /// The price that bounds it: that of its tier, where the model has one.
+    fn price(&self) -> Option<Price> {
+        let price = self.embeddings.model().price?;
+        let served = self.tier.and_then(|tier| price.served(tier, 0));
+        Some(served.unwrap_or(price))
+    }
+
     /// Counts its tokens, where it is known how the model counts them.
     fn exact(&self, price: Option<Price>, time: Duration, count: fn(&str) -> u64) -> Option<Exact> {
         let (model, call) = (self.embeddings.model(), self.embeddings.request.call);

@@ -2,6 +2,7 @@
 //! so they are refused where a cap would have to hold it, and for what must stay on this machine.
 
 use super::admission::Admission;
+use super::batches::passed::{self, MadeBatch, NewBatch, Whose};
 use super::body::check_body;
 use super::passthrough::{self, Passed, check_path, with_query};
 use super::router::Collection;
@@ -32,6 +33,10 @@ pub(super) struct Keeping<'a> {
     arms: [Arm; 1],
     /// The client's body, until it goes out.
     body: Mutex<Option<HandedIn>>,
+    /// The cost of what it makes is reserved already, line by line.
+    reserved: bool,
+    /// The batch that the call has made.
+    making: NewBatch,
 }
 
 /// The client's body.
@@ -56,7 +61,7 @@ impl<'a> Keeping<'a> {
     /// Nobody keeps such things, or this caller may not use them.
     pub(super) fn new(
         admission: &'a Admission<'a>,
-        body: HandedIn,
+        (body, reserved): (HandedIn, bool),
         place: Collection<'a>,
         (jobs, made_by): (&'a Arc<Jobs>, Option<String>),
     ) -> Result<Keeping<'a>, Error> {
@@ -82,7 +87,32 @@ impl<'a> Keeping<'a> {
             place,
             jobs,
             body: Mutex::new(Some(body)),
+            reserved,
+            making: NewBatch::default(),
         })
+    }
+
+    /// The batch that the call has made, and whose it is.
+    pub(super) fn made(&self) -> Option<(Whose, MadeBatch)> {
+        let made = self.making.take()?;
+        let whose = Whose::of(self.admission);
+        Some((whose, made))
+    }
+
+    /// What a refusal under a cap says besides.
+    fn advice(&self) -> Option<&'static str> {
+        let of_batches = matches!(self.place.side, Side::Batches(_));
+        of_batches.then_some("A batch that flyball keeps itself is held under the cap line by line: leave out x-flyball-provider, and let [batch] keep = true.")
+    }
+
+    /// The provider, and the path there.
+    pub(super) fn at(&self) -> (&Arc<Provider>, String) {
+        let provider = &self.arms[0].model.provider;
+        let home = &provider.home;
+        let url = provider.side(home, self.place.side, "", "");
+        let url = url.unwrap_or_default();
+        let path = url.strip_prefix(home.base_url.as_str()).unwrap_or(&url);
+        (provider, format!("{path}{}", self.place.rest))
     }
 }
 
@@ -112,9 +142,11 @@ impl Work for Keeping<'_> {
         _told: &'o Wording,
     ) -> Result<Box<dyn Order + 'o>, Unserved> {
         let models = passthrough::NamedModels::Perhaps(&[]);
-        if !self.place.is_free() {
+        // A file costs nothing by itself.
+        let costs = !self.place.is_free() && !matches!(self.place.side, Side::Files(_));
+        if costs && !self.reserved {
             passthrough::check_uncapped(self.admission, arm, models, self.place.name)
-                .map_err(Unserved::error)?;
+                .map_err(|error| Unserved::error(error.also(self.advice())))?;
         }
         Ok(Box::new(KeepOrder {
             keeping: self,
@@ -222,6 +254,7 @@ impl Order for KeepOrder<'_> {
         };
         let body =
             body.ok_or_else(|| Error::new(Kind::Internal, "the body has gone out already"))?;
+        self.keeping.making.goes_out_on(channel);
         let provider = &self.passed.arm.model.provider;
         let url = provider
             .side(channel, place.side, "", "")
@@ -267,8 +300,10 @@ impl Order for KeepOrder<'_> {
             }
             _ => {}
         }
-        match self.keeping.place.here {
-            Some(_) if returned::is_json(&head.headers) => Way::Held(Hold {
+        let (provider, path) = self.keeping.at();
+        let makes = passed::makes(provider, &self.keeping.admission.head.method, &path);
+        match self.keeping.place.here.is_some() || makes {
+            true if returned::is_json(&head.headers) => Way::Held(Hold {
                 bytes_max: reply::LISTED_MAX,
                 read: Box::new(|_| Read::default()),
                 books: Booked::Passed,
@@ -284,6 +319,10 @@ impl Order for KeepOrder<'_> {
             let answer = dialect.answer(&bytes, provider.kind.usage);
             self.keeping.jobs.told(&provider.name, id, &answer);
         }
+        let (provider, path) = self.keeping.at();
+        let method = &self.keeping.admission.head.method;
+        let told = (head.status, &bytes);
+        self.keeping.making.look(provider, (method, &path), told);
         let here = self.keeping.place.here;
         let bytes = here.map_or(bytes.clone(), |here| here(bytes));
         Ok(Response::from_parts(head, AnswerBody::whole(bytes)))
@@ -291,7 +330,7 @@ impl Order for KeepOrder<'_> {
 }
 
 /// The provider that is asked for, or the first that keeps such things.
-fn keeper(
+pub(super) fn keeper(
     policy: &Policy,
     place: Collection<'_>,
     chosen: Option<&str>,

@@ -2,6 +2,7 @@
 //! answer tells of usage is priced and booked; nothing bounds its cost beforehand, so it is refused where a cap would have to hold it.
 
 use super::admission::{Admission, AttemptLabel};
+use super::batches::passed::{self, MadeBatch, NewBatch, Whose};
 use super::bound::{Bound, names_others};
 use super::outgoing;
 use super::reply;
@@ -47,6 +48,8 @@ pub(super) struct Passthrough<'a> {
     spoken: AnswerForm,
     /// The first model that it names is the one in the books.
     arms: [Arm; 1],
+    /// The batch that the call has made.
+    making: NewBatch,
 }
 
 /// What goes to a provider as it is.
@@ -103,9 +106,22 @@ impl<'a> Passthrough<'a> {
             models,
             spoken,
             arms: [arm],
+            making: NewBatch::default(),
         };
         passthrough.permitted()?;
         Ok(passthrough)
+    }
+
+    /// The batch that the call has made, and whose it is.
+    pub(super) fn made(&self) -> Option<(Whose, MadeBatch)> {
+        let made = self.making.take()?;
+        let whose = Whose::of(self.admission);
+        Some((whose, made))
+    }
+
+    /// The provider, and the path there.
+    pub(super) fn at(&self) -> (&Arc<Provider>, &str) {
+        (&self.call.provider, &self.call.rest)
     }
 
     fn named(&self) -> NamedModels<'_> {
@@ -262,6 +278,7 @@ impl Order for PassOrder<'_> {
     fn outgoing(&mut self, _granted: u64, channel: &Channel) -> Result<Outgoing, Error> {
         let call = &self.passthrough.call;
         let head = self.passthrough.admission.head;
+        self.passthrough.making.goes_out_on(channel);
         let url = format!("{}{}", channel.base_url, call.rest);
         let name = &self.passed.arm.model.name;
         Ok(Outgoing {
@@ -310,7 +327,9 @@ impl Order for PassOrder<'_> {
             let read = spoken.reader(rule);
             return Way::Relayed(Reading::Passed(Watch::Whole { kept, read }));
         }
-        if !json || (matches!(spoken, AnswerForm::Nothing) && self.here().is_none()) {
+        let makes = passed::makes(&call.provider, &admission.head.method, &call.rest);
+        let unread = matches!(spoken, AnswerForm::Nothing) && self.here().is_none() && !makes;
+        if !json || unread {
             return Way::Relayed(Reading::Passed(Watch::Nothing));
         }
         Way::Held(Hold {
@@ -325,6 +344,14 @@ impl Order for PassOrder<'_> {
     }
 
     fn answer(&self, head: Parts, bytes: Bytes, _read: Read) -> Reply {
+        let Passthrough {
+            admission,
+            call,
+            making,
+            ..
+        } = self.passthrough;
+        let path = (&admission.head.method, call.rest.as_ref());
+        making.look(&call.provider, path, (head.status, &bytes));
         let bytes = match self.here() {
             Some(here) => here(bytes),
             None => bytes,

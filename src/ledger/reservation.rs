@@ -17,6 +17,14 @@ pub struct Reservation {
     closed: bool,
 }
 
+/// What a reservation is made of.
+pub(super) struct Parts {
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) opening: Arc<Opening>,
+    pub(super) grant: Grant,
+    pub(super) dispatched: bool,
+}
+
 /// Room that is kept for an attempt which may not be made. Dropped, it is free again, and nothing was ever written of it.
 #[derive(Debug)]
 pub struct HeldRoom {
@@ -48,6 +56,11 @@ impl HeldRoom {
     pub fn attempt(&self) -> &str {
         let row = self.reservation.as_ref();
         row.map_or("", |r| r.opening.attempt.as_str())
+    }
+
+    /// The reservation, which ends as something else.
+    pub(super) fn into_reservation(mut self) -> Option<Reservation> {
+        self.reservation.take()
     }
 
     /// The attempt takes the place of another one's answer.
@@ -101,6 +114,31 @@ impl Reservation {
             dispatched: false,
             closed: false,
         }
+    }
+
+    pub(super) fn from_parts(parts: Parts) -> Reservation {
+        Reservation {
+            ledger: parts.ledger,
+            opening: parts.opening,
+            grant: parts.grant,
+            dispatched: parts.dispatched,
+            closed: false,
+        }
+    }
+
+    /// What it is made of; it goes on as what is made of that.
+    pub(super) fn into_parts(mut self) -> Parts {
+        self.closed = true;
+        Parts {
+            ledger: Arc::clone(&self.ledger),
+            opening: std::mem::take(&mut self.opening),
+            grant: self.grant.take(),
+            dispatched: self.dispatched,
+        }
+    }
+
+    pub(super) fn is_dispatched(&self) -> bool {
+        self.dispatched
     }
 
     /// What is known of the attempt.

@@ -139,7 +139,22 @@ impl RatesRow {
     }
 }
 
+/// Providers all of whose models cost so many thousandths of their rates in a batch by the provider's own word, where the source has no batch
+/// rates of theirs: Mistral (<https://docs.mistral.ai/studio-api/batch-processing>).
+const BATCH_THOUSANDTHS: [(&str, u64); 1] = [("mistral", 500)];
+
 impl PriceRow {
+    /// Its rates in a batch, by its provider's word for all of its models.
+    fn batch_of_provider(&self) -> Option<TierRates> {
+        let mut all = BATCH_THOUSANDTHS.iter();
+        let (_, part) = all.find(|(provider, _)| *provider == self.provider)?;
+        let part = |rates: &RatesRow| rates.rates().thousandths(*part);
+        Some(TierRates {
+            rates: part(&self.rates),
+            long: self.long.as_ref().map(|long| part(&long.rates)),
+        })
+    }
+
     pub(super) fn price(&self) -> Price {
         Price {
             rates: self.rates.rates(),
@@ -148,7 +163,11 @@ impl PriceRow {
                 rates: long.rates.rates(),
             }),
             tiers: Tiers {
-                batch: self.batch.as_ref().map(TierRow::rates),
+                batch: self
+                    .batch
+                    .as_ref()
+                    .map(TierRow::rates)
+                    .or_else(|| self.batch_of_provider()),
                 flex: self.flex.as_ref().map(TierRow::rates),
                 priority: self.priority.as_ref().map(TierRow::rates),
             },

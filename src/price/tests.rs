@@ -127,6 +127,12 @@ fn each_service_tier_has_its_published_rates() {
     let batch = gemini.served(ServiceTier::Batch, 0).expect("a price");
     assert_eq!(batch.rates.cached, gemini.rates.cached);
     assert_eq!(batch.rates.input, PicoUsd(625_000));
+    // Mistral says that everything costs half; the source names no batch rates of its models.
+    let mistral = price("mistral", "mistral-small-latest");
+    let batch = mistral.served(ServiceTier::Batch, 0).expect("a price");
+    assert_eq!(batch.rates.input, PicoUsd(75_000));
+    assert_eq!(batch.rates.output, PicoUsd(300_000));
+    assert_eq!(batch.rates.cached, PicoUsd(7_500));
 }
 
 #[test]

@@ -14,7 +14,10 @@ pub static KIND: Kind = Kind {
     base_url: Some("https://api.mistral.ai"),
     auth: Auth::Bearer,
     speaks: &[("openai_chat", "/v1/chat/completions")],
-    sides: &[(Side::Embed(Shape::OpenAi), "/v1/embeddings")],
+    sides: &[
+        (Side::Embed(Shape::OpenAi), "/v1/embeddings"),
+        (Side::OwnBatches("mistral_jobs"), "/v1/batch/jobs"),
+    ],
     family: Family::Mistral,
     usage: UsageRule::Dialect,
     // How a cancelled stream is billed is not documented.

@@ -17,7 +17,10 @@ pub static KIND: Kind = Kind {
         ("openai_responses", "/v1/responses"),
     ],
     // Kept for 30 days (https://docs.x.ai/developers/model-capabilities/text/generate-text).
-    sides: &[(Side::Answers("openai_responses"), "/v1/responses")],
+    sides: &[
+        (Side::Answers("openai_responses"), "/v1/responses"),
+        (Side::OwnBatches("xai_batches"), "/v1/batches"),
+    ],
     family: Family::Xai,
     usage: UsageRule::ReasoningOnTop,
     // How a cancelled stream is billed is not documented.

@@ -41,6 +41,16 @@ async fn a_batch_goes_on_after_a_restart_and_costs_what_it_cost() {
 }
 
 pub fn serve(dir: &Path) -> (Child, SocketAddr) {
+    served(dir, Stdio::null())
+}
+
+/// The same, whose log is in a file there.
+pub(super) fn serve_logged(dir: &Path) -> (Child, SocketAddr) {
+    let log = std::fs::File::create(dir.join("log")).expect("a file");
+    served(dir, Stdio::from(log))
+}
+
+fn served(dir: &Path, log: Stdio) -> (Child, SocketAddr) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_flyball"))
         .args([
             "serve",
@@ -54,7 +64,7 @@ pub fn serve(dir: &Path) -> (Child, SocketAddr) {
         .arg("--data-dir")
         .arg(dir.join("data"))
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(log)
         .spawn()
         .expect("it runs");
     let place = |line: &str| {

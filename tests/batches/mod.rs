@@ -4,7 +4,12 @@ mod accounts;
 mod astray;
 mod confidential;
 mod death;
+mod fence;
+mod kept;
 mod later;
+mod own;
+mod passed;
+mod recorded;
 mod vendor;
 
 use crate::client::{Answer, get, post, raw};

@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
-"""Official SDKs -> flyball -> batches: 1,000 mixed lines by the OpenAI SDK, and as many by Anthropic's, over scripted providers of three batch
-dialects (OpenAI, Anthropic, Gemini) and one without.
+"""Official SDKs -> flyball -> batches: 1,000 mixed lines by the OpenAI SDK, and as many by Anthropic's, from Python and from JavaScript, over
+scripted providers of three batch dialects (OpenAI, Anthropic, Gemini) and one without.
 
 The vendors give results out of order and fail every fiftieth line. Every custom id must come back once, what was answered must cost half
 the standard price to the pico-dollar, and the cap of the key must have counted just that. Single requests that wait share batches as well, and
 answers are made in the background.
 
     tests/e2e/batches.py --flyball target/debug/flyball
+
+With `--memory LINES` it hands in one file of so many short lines for the model of the first provider instead, which answers at once, and says
+by how much flyball's memory has grown at the most.
 """
 
 import argparse
@@ -21,7 +24,7 @@ import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from dialects import installed
+from dialects import installed, js_folder
 from llama import ANY_PORT, ROOT, Child, say
 
 LINES = 1000
@@ -239,7 +242,7 @@ def with_openai(url):
     look = lambda: (lambda b: b if b.status in over else None)(client.batches.retrieve(batch.id))
     batch = until(look)
     assert batch.status == "completed", batch
-    assert [b.id for b in client.batches.list()] == [batch.id]
+    assert batch.id in [b.id for b in client.batches.list()]
     told = {}
     for name in (batch.output_file_id, batch.error_file_id):
         for line in client.files.content(name).text.splitlines():
@@ -351,6 +354,58 @@ def in_background(url):
     with client.responses.create(model="m-alone", input="q2", background=True, stream=True) as stream:
         types = [event.type for event in stream]
     assert types[0] == "response.created" and types[-1] == "response.completed", types
+def begin_js(url):
+    folder = js_folder()
+    script = folder / "batches.mjs"
+    script.write_text((Path(__file__).parent / "batches.mjs").read_text())
+    command = ["node", str(script), url, json.dumps(MODELS), str(LINES)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def judge_js(node):
+    """What the JavaScript SDKs have found."""
+    out, err = node.communicate(timeout=300)
+    good, rows = node.returncode == 0, [json.loads(line) for line in out.splitlines()]
+    for row in rows:
+        good &= "error" not in row
+        say("FAIL" if "error" in row else "PASS", f"{LINES:,} lines by {row['what']}" + (f": {row['error']}" if "error" in row else ""))
+    if not good or len(rows) != 2:
+        say("FAIL", f"node ended with {node.returncode}: {err[-2000:]}")
+    return good and len(rows) == 2
+
+
+def memory_of(pid):
+    """What a process holds in memory now, and at the most so far, in bytes."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    read = lambda name: next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(name))
+    return read("VmRSS:"), read("VmHWM:")
+
+
+def measure_memory(url, pid, lines):
+    import openai
+
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key="fb_app", timeout=600)
+    client.models.list()
+    with tempfile.NamedTemporaryFile("w+b", suffix=".jsonl") as file:
+        for n in range(lines):
+            body = {"model": "gpt-4o-mini", "max_tokens": 60, "messages": [{"role": "user", "content": f"q{n}"}]}
+            file.write(json.dumps({"custom_id": f"c{n}", "method": "POST", "url": "/v1/chat/completions", "body": body}).encode() + b"\n")
+        size = file.tell()
+        file.seek(0)
+        before, _ = memory_of(pid)
+        began = time.time()
+        kept = client.files.create(file=("in.jsonl", file.file), purpose="batch")
+        batch = client.batches.create(input_file_id=kept.id, endpoint="/v1/chat/completions", completion_window="24h")
+    over = {"completed", "failed", "expired", "cancelled"}
+    look = lambda: (lambda b: b if b.status in over else None)(client.batches.retrieve(batch.id))
+    batch = until(look, 1800)
+    assert batch.status == "completed" and batch.request_counts.total == lines, batch
+    told = sum(1 for name in (batch.output_file_id, batch.error_file_id) for line in client.files.content(name).iter_lines() if line.strip())
+    assert told == lines, told
+    took = time.time() - began
+    _, most = memory_of(pid)
+    say("PASS", f"{lines:,} lines ({size / 1e6:.1f} MB) in {took:.0f} s: {most / 1e6:.0f} MB at the most, {(most - before) / 1e6:.0f} MB more than before")
+    return most - before
 
 
 def booked(binary, config, data):
@@ -377,6 +432,8 @@ def check(what, work):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--flyball", default=os.environ.get("FLYBALL_BIN", str(ROOT / "target/debug/flyball")))
+    parser.add_argument("--memory", type=int, metavar="LINES", help="measure flyball's memory with a file of so many lines")
+    parser.add_argument("--memory-max", type=int, metavar="MB", help="fail if it grows by more")
     options = parser.parse_args()
     python = installed()
     if Path(sys.executable).resolve() != python.resolve() or sys.prefix != str(python.parent.parent):
@@ -392,8 +449,13 @@ def main():
         try:
             listen, _ = server.listening()
             url = listen
+            if options.memory:
+                grown = measure_memory(url, server.process.pid, options.memory)
+                return 0 if grown <= (options.memory_max or 1 << 30) * 1_000_000 else 1
+            node = begin_js(url)
             good = check("1,000 lines by the OpenAI SDK", lambda: with_openai(url))
             good &= check("1,000 lines by the Anthropic SDK", lambda: with_anthropic(url))
+            good &= judge_js(node)
             good &= check("requests that wait, by both SDKs", lambda: one_by_one(url))
             good &= check("answers in the background, by the OpenAI SDK", lambda: in_background(url))
         finally:

@@ -493,7 +493,8 @@ def real(what, got, tool=False):
     return fine
 
 
-def js_clients(base, local):
+def js_folder():
+    """Where the JavaScript SDKs are installed."""
     folder = CACHE / "js"
     stamp = folder / "installed.txt"
     if not (stamp.exists() and stamp.read_text() == "\n".join(JS)):
@@ -501,6 +502,11 @@ def js_clients(base, local):
         (folder / "package.json").write_text('{"private": true, "type": "module"}')
         run(["npm", "install", "--silent", "--no-audit", "--no-fund", *JS], cwd=folder)
         stamp.write_text("\n".join(JS))
+    return folder
+
+
+def js_clients(base, local):
+    folder = js_folder()
     script = folder / "dialects.mjs"
     script.write_text((HERE / "dialects.mjs").read_text())
     done = subprocess.run(["node", str(script), base, json.dumps(list(MODELS)), *([MODEL] if local else [])], text=True, capture_output=True, timeout=300)

@@ -3,11 +3,12 @@
 
 use super::Anthropic;
 use crate::dialect::batch::{
-    BatchState, ClientBatches, Ended, Found, Handed, HandedLine, LineDefect, LineEnd, OutLine,
-    PartLimits, Shown, ShownFile, Sought, VendorBatches, VendorCall, VendorEnd, VendorResult,
-    VendorTold, raw,
+    BatchState, ClientBatches, Ended, Found, Frame, Handed, HandedLine, LineDefect, LineEnd,
+    Making, OutLine, PartLimits, Shown, ShownFile, Sought, VendorBatches, VendorCall, VendorEnd,
+    VendorResult, VendorTold, raw,
 };
 use crate::error::{Error, Kind};
+use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -175,12 +176,20 @@ impl ClientBatches for Anthropic {
         false
     }
 
+    fn deletes(&self) -> &'static str {
+        "DELETE /v1/messages/batches/{id}"
+    }
+
     fn unknown(&self, id: &str) -> String {
         format!("Could not find batch with ID: {id}")
     }
 }
 
 impl VendorBatches for Anthropic {
+    fn dialect(&self) -> &'static str {
+        "anthropic_messages"
+    }
+
     fn path(&self) -> &'static str {
         PATH
     }
@@ -193,19 +202,22 @@ impl VendorBatches for Anthropic {
         LIMITS
     }
 
-    fn create(
-        &self,
-        _tag: &str,
-        _model: &str,
-        _uploaded: Option<&str>,
-        lines: &[OutLine<'_>],
-    ) -> VendorCall {
-        let requests: Vec<String> = lines
-            .iter()
-            .map(|line| format!(r#"{{"custom_id":"{}","params":{}}}"#, line.id, line.body))
-            .collect();
+    fn frame(&self, _tag: &str) -> Frame {
+        Frame {
+            before: r#"{"requests":["#.into(),
+            between: ",",
+            after: "]}".into(),
+        }
+    }
+
+    fn write(&self, line: &OutLine<'_>, into: &mut Vec<u8>) {
+        let (id, params) = (line.id, line.body);
+        into.extend(format!(r#"{{"custom_id":"{id}","params":{params}}}"#).bytes());
+    }
+
+    fn create(&self, _making: &Making<'_>, lines: Bytes) -> VendorCall {
         VendorCall {
-            body: format!(r#"{{"requests":[{}]}}"#, requests.join(",")).into(),
+            body: lines,
             ..VendorCall::post(PATH.into(), &Value::Null)
         }
     }
@@ -220,6 +232,7 @@ impl VendorBatches for Anthropic {
             end: over.then_some(VendorEnd::Completed),
             results: vec![format!("{PATH}/{id}/results")],
             inline: Vec::new(),
+            lines: None,
         })
     }
 

@@ -3,9 +3,10 @@
 
 use super::Gemini;
 use crate::dialect::batch::{
-    Found, LineEnd, OutLine, PartLimits, Sought, VendorBatches, VendorCall, VendorEnd,
-    VendorResult, VendorTold, raw,
+    Found, Frame, LineEnd, Making, OutLine, PartLimits, Sought, VendorBatches, VendorCall,
+    VendorEnd, VendorResult, VendorTold, raw,
 };
+use bytes::Bytes;
 use serde_json::{Value, json};
 
 /// The vendor takes less than 20 MB of requests in a call. It names no number of them, and tells all results in one answer, which must not
@@ -51,6 +52,10 @@ fn results(value: &Value) -> Vec<VendorResult> {
 }
 
 impl VendorBatches for Gemini {
+    fn dialect(&self) -> &'static str {
+        "gemini"
+    }
+
     fn path(&self) -> &'static str {
         "/v1beta/batches"
     }
@@ -59,38 +64,44 @@ impl VendorBatches for Gemini {
         dialect == "gemini"
     }
 
+    fn makes(&self, path: &str) -> bool {
+        path.ends_with(":batchGenerateContent")
+    }
+
+    fn id_in(&self, path: &str) -> Option<String> {
+        let rest = path.strip_prefix("/v1beta/batches/")?;
+        let id = rest.split(['/', ':', '?']).next().unwrap_or_default();
+        (!id.is_empty()).then(|| format!("batches/{id}"))
+    }
+
     fn limits(&self) -> PartLimits {
         LIMITS
     }
 
-    fn create(
-        &self,
-        tag: &str,
-        model: &str,
-        _uploaded: Option<&str>,
-        lines: &[OutLine<'_>],
-    ) -> VendorCall {
-        let requests: Vec<String> = lines
-            .iter()
-            .map(|line| {
-                format!(
-                    r#"{{"request":{},"metadata":{{"key":"{}"}}}}"#,
-                    line.body, line.id
-                )
-            })
-            .collect();
-        let body = format!(
-            r#"{{"batch":{{"displayName":"{tag}","inputConfig":{{"requests":{{"requests":[{}]}}}}}}}}"#,
-            requests.join(",")
-        );
+    fn frame(&self, tag: &str) -> Frame {
+        Frame {
+            before: format!(
+                r#"{{"batch":{{"displayName":"{tag}","inputConfig":{{"requests":{{"requests":["#
+            ),
+            between: ",",
+            after: "]}}}}".into(),
+        }
+    }
+
+    fn write(&self, line: &OutLine<'_>, into: &mut Vec<u8>) {
+        let (id, request) = (line.id, line.body);
+        into.extend(format!(r#"{{"request":{request},"metadata":{{"key":"{id}"}}}}"#).bytes());
+    }
+
+    fn create(&self, making: &Making<'_>, lines: Bytes) -> VendorCall {
         // The address of a single request names the model as one segment of its path.
-        let path = lines.first().and_then(|line| line.path.rsplit_once(':'));
-        let path = path.map_or_else(
-            || format!("/v1beta/models/{model}"),
-            |(path, _)| path.to_owned(),
-        );
+        let path = making
+            .path
+            .rsplit_once(':')
+            .map(|(path, _)| path.to_owned());
+        let path = path.unwrap_or_else(|| format!("/v1beta/models/{}", making.model));
         VendorCall {
-            body: body.into(),
+            body: lines,
             ..VendorCall::post(format!("{path}:batchGenerateContent"), &Value::Null)
         }
     }
@@ -120,6 +131,7 @@ impl VendorBatches for Gemini {
             end,
             results: Vec::new(),
             inline,
+            lines: None,
         })
     }
 
@@ -127,6 +139,7 @@ impl VendorBatches for Gemini {
         VendorCall::get(format!("/v1beta/{id}"))
     }
 
+    /// Answered with nothing (`google.protobuf.Empty`); whether it is cancelled, the next look tells.
     fn cancel(&self, id: &str) -> VendorCall {
         VendorCall::post(format!("/v1beta/{id}:cancel"), &json!({}))
     }
@@ -140,14 +153,10 @@ impl VendorBatches for Gemini {
         let Ok(value) = serde_json::from_slice::<Value>(answer) else {
             return Found::Unclear;
         };
-        // A list without an entry has no field at all.
-        let all = value["operations"]
-            .as_array()
-            .or_else(|| value["batches"].as_array());
-        let mut all = all.into_iter().flatten();
-        let own = all.find(|batch| {
-            batch["metadata"]["displayName"] == sought.tag || batch["displayName"] == sought.tag
-        });
+        // Batches are listed as the operations that they are (`google.longrunning.ListOperationsResponse`), the batch itself in the metadata of
+        // each. A list without an entry has no field at all.
+        let mut all = value["operations"].as_array().into_iter().flatten();
+        let own = all.find(|batch| batch["metadata"]["displayName"] == sought.tag);
         if let Some(name) = own.and_then(|own| own["name"].as_str()) {
             return Found::Yes(name.to_owned());
         }

@@ -1,7 +1,7 @@
 //! OpenAI's Batch API: as its clients use it (<https://developers.openai.com/api/docs/guides/batch>), and as the vendor takes batches up.
 
 use super::OpenAiChat;
-use crate::dialect::batch::{BatchState, ShownFile};
+use crate::dialect::batch::{BatchState, Frame, Making, ShownFile, file_form, on_one_line};
 use crate::dialect::batch::{
     ClientBatches, Counts, Ended, Found, Handed, HandedLine, LineDefect, LineEnd, OutLine,
     PartLimits, Shown, Sought, VendorBatches, VendorCall, VendorEnd, VendorResult, VendorTold, raw,
@@ -273,6 +273,10 @@ impl ClientBatches for OpenAiChat {
         true
     }
 
+    fn deletes(&self) -> &'static str {
+        "DELETE /v1/files/{id}"
+    }
+
     fn unknown(&self, id: &str) -> String {
         format!("No batch found with id '{id}'.")
     }
@@ -284,6 +288,10 @@ const OUTPUT: &str = "out";
 const ERRORS: &str = "err";
 
 impl VendorBatches for OpenAiChat {
+    fn dialect(&self) -> &'static str {
+        "openai_chat"
+    }
+
     fn path(&self) -> &'static str {
         "/v1/batches"
     }
@@ -296,26 +304,34 @@ impl VendorBatches for OpenAiChat {
         LIMITS
     }
 
-    fn upload(&self, tag: &str, lines: &[OutLine<'_>]) -> Option<VendorCall> {
-        let bound = format!("flyball-{tag}");
-        let mut body = format!(
-            "--{bound}\r\ncontent-disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n--{bound}\r\ncontent-disposition: form-data; name=\"file\"; filename=\"{tag}.jsonl\"\r\ncontent-type: application/jsonl\r\n\r\n"
-        );
-        for line in lines {
-            body.push_str(&format!(
-                "{{\"custom_id\":\"{}\",\"method\":\"POST\",\"url\":\"{}\",\"body\":{}}}\n",
-                line.id,
-                line.path,
-                // A line has no line breaks; in JSON those between its values mean nothing, and within texts there are none.
-                line.body.replace(['\n', '\r'], " ")
-            ));
+    fn embeds(&self) -> bool {
+        true
+    }
+
+    fn frame(&self, tag: &str) -> Frame {
+        let (before, after, _) = file_form(tag);
+        Frame {
+            before,
+            between: "",
+            after,
         }
-        body.push_str(&format!("\r\n--{bound}--\r\n"));
+    }
+
+    fn write(&self, line: &OutLine<'_>, into: &mut Vec<u8>) {
+        let (id, path) = (line.id, line.path);
+        let head = format!(r#"{{"custom_id":"{id}","method":"POST","url":"{path}","body":"#);
+        into.extend(head.bytes());
+        on_one_line(line.body, into);
+        into.extend(b"}\n");
+    }
+
+    fn upload(&self, tag: &str, lines: &Bytes) -> Option<VendorCall> {
+        let (_, _, kind) = file_form(tag);
         Some(VendorCall {
             method: Method::POST,
             path: "/v1/files".into(),
-            kind: Some(format!("multipart/form-data; boundary={bound}")),
-            body: Bytes::from(body),
+            kind: Some(kind),
+            body: lines.clone(),
         })
     }
 
@@ -324,21 +340,14 @@ impl VendorBatches for OpenAiChat {
         value["id"].as_str().map(str::to_owned)
     }
 
-    fn create(
-        &self,
-        tag: &str,
-        _model: &str,
-        uploaded: Option<&str>,
-        lines: &[OutLine<'_>],
-    ) -> VendorCall {
-        let endpoint = lines.first().map_or("", |line| line.path);
+    fn create(&self, making: &Making<'_>, _lines: Bytes) -> VendorCall {
         VendorCall::post(
             "/v1/batches".into(),
             &json!({
-                "input_file_id": uploaded,
-                "endpoint": endpoint,
+                "input_file_id": making.uploaded,
+                "endpoint": making.path,
                 "completion_window": "24h",
-                "metadata": {MARK: tag},
+                "metadata": {MARK: making.tag},
             }),
         )
     }
@@ -363,6 +372,7 @@ impl VendorBatches for OpenAiChat {
             end,
             results: files.map(|id| format!("/v1/files/{id}/content")).collect(),
             inline: Vec::new(),
+            lines: None,
         })
     }
 

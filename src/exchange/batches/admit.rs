@@ -1,12 +1,12 @@
 //! A batch is taken up: each of its lines is read, decided and given room. Either all of them are, or nothing of it goes out.
 
 use super::super::channels::to;
-use super::super::completion::Routed;
-use super::super::work::{Unserved, Wording, Work};
+use super::super::work::Unserved;
 use super::super::{Exchange, State};
+use super::asked::AskedLine;
 use super::desk::Room;
 use super::pages::Lines;
-use super::seat::{Seat, caller_of, noted};
+use super::seat::{Seat, caller_of};
 use crate::affinity;
 use crate::batch::parts::Parts;
 use crate::batch::wire::{Wire, wire_of};
@@ -15,8 +15,7 @@ use crate::caller::Caller;
 use crate::dialect::batch::{ClientBatches, HandedLine, LineDefect};
 use crate::dialect::{self, Dialect};
 use crate::error::Error;
-use crate::fleet::Arm;
-use crate::ledger::store::batches::PAGE;
+use crate::ledger::store::batches::{Claim, PAGE};
 use crate::provider::channel::{Request, Stickiness};
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -32,6 +31,8 @@ const DEFECTS_MAX: usize = 50;
 pub(super) const TOKEN_BYTES: usize = 6;
 /// A result is taken to be no longer than so many tokens, where nothing says how long it may be.
 const TOKENS_MAX: u64 = 200_000;
+/// Lines that were read are kept when they are so many bytes: a line may be as long as a request.
+const HELD_BYTES: usize = 4 * 1024 * 1024;
 /// One line, at most: as much as one request.
 const LINE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
@@ -70,6 +71,7 @@ fn without_dialect() -> Error {
 struct Reading<'a> {
     state: &'a Arc<State>,
     batch: &'a BatchRow,
+    claim: &'a Claim,
     caller: Caller,
     words: &'static dyn ClientBatches,
     seen: HashSet<u64>,
@@ -85,16 +87,21 @@ struct Reading<'a> {
 ///
 /// # Errors
 /// What is wrong with its lines, or that there is no room; then none is kept.
-pub(super) async fn admit(state: &Arc<State>, batch: &BatchRow) -> Result<(), NotTaken> {
+pub(super) async fn admit(
+    state: &Arc<State>,
+    batch: &BatchRow,
+    claim: &Claim,
+) -> Result<(), NotTaken> {
     let desk = &state.batches;
     let _turn = desk.reading.acquire().await;
     desk.give_back(&batch.id);
-    let id = batch.id.clone();
-    desk.with(move |store| store.clear(&id)).await?;
+    let own = claim.clone();
+    desk.with(move |store| store.clear(&own)).await?;
     let (_, words) = words(batch)?;
     let mut reading = Reading {
         state,
         batch,
+        claim,
         caller: caller_of(state, batch.key)?,
         words,
         seen: HashSet::new(),
@@ -108,8 +115,8 @@ pub(super) async fn admit(state: &Arc<State>, batch: &BatchRow) -> Result<(), No
     let outcome = reading.read_all().await;
     if outcome.is_err() {
         desk.give_back(&batch.id);
-        let id = batch.id.clone();
-        desk.with(move |store| store.clear(&id)).await?;
+        let own = claim.clone();
+        desk.with(move |store| store.clear(&own)).await?;
     }
     outcome
 }
@@ -226,7 +233,13 @@ impl Reading<'_> {
             Err(not_taken) => return Err(not_taken),
         }
         self.rows.push(row);
-        if i64::try_from(self.rows.len()).unwrap_or(i64::MAX) >= PAGE {
+        let held: usize = self
+            .rows
+            .iter()
+            .map(|row| row.body.len() + row.out.len())
+            .sum();
+        let full = i64::try_from(self.rows.len()).unwrap_or(i64::MAX) >= PAGE;
+        if full || held >= HELD_BYTES {
             self.keep().await?;
         }
         Ok(())
@@ -261,9 +274,10 @@ impl Reading<'_> {
             std::mem::take(&mut self.rows),
             std::mem::take(&mut self.part_rows),
         );
-        let id = self.batch.id.clone();
+        let claim = self.claim.clone();
         let desk = &self.state.batches;
-        desk.with(move |store| store.save(&id, &rows, &parts)).await
+        desk.with(move |store| store.save(&claim, &rows, &parts))
+            .await
     }
 
     /// Finds who answers a line, and keeps room for that.
@@ -284,6 +298,12 @@ fn is_of_line(error: &Error) -> bool {
 
 /// A line ends with an error before anything of it has gone out.
 pub(super) fn refuse(row: &mut LineRow, batch: &BatchRow, error: &Error) -> Result<(), Error> {
+    if batch.is_passed() {
+        // Its client hears of it from the provider alone.
+        row.state = LineState::Failed;
+        row.doc.status = error.status();
+        return Ok(());
+    }
     let dialect = dialect::named(batch.dialect_of(&row.doc)).ok_or_else(without_dialect)?;
     let id = batch.request_of(row.n, &row.doc);
     row.state = LineState::Failed;
@@ -309,17 +329,14 @@ pub(super) async fn hold(
     (row, alone): (&mut LineRow, Alone),
 ) -> Result<Option<Wire>, NotTaken> {
     let admission = seat.admitted(state).await?;
-    let place = seat.place()?;
-    let completion = super::super::completion::Completion::read(&admission, &seat.body, &place)?;
-    if completion.request.stream {
-        let why = "A request of a batch cannot be streamed.";
-        return Err(Error::bad_field("stream", why).into());
-    }
-    let routed = completion.decide(None)?;
+    let call = seat.call();
+    let asked = AskedLine::read(seat, &admission, &call)?;
+    let decided = asked.decide()?;
+    let work = decided.work();
     let exchange = Exchange::of(state, &admission);
     let mut last = None;
-    for arm in routed.arms().iter().chain(routed.further()) {
-        let told = match routed.told(arm) {
+    for arm in work.arms().iter().chain(work.further()) {
+        let told = match work.told(arm) {
             Ok(told) => told,
             Err(unserved) => {
                 last.get_or_insert(unserved);
@@ -327,10 +344,10 @@ pub(super) async fn hold(
             }
         };
         let wire = wire_of(arm).filter(|_| alone == Alone::Perhaps);
-        let (wire, told) = in_batch(&routed, arm, wire, told);
+        let (wire, told) = decided.in_batch(arm, wire, told);
         let order = match wire {
-            Some(_) => routed.order_in_batch(arm, &told),
-            None => routed.order(arm, &told),
+            Some(_) => work.order_in_batch(arm, &told),
+            None => work.order(arm, &told),
         };
         let mut order = match order {
             Ok(order) => order,
@@ -352,10 +369,10 @@ pub(super) async fn hold(
             }
         };
         let asked = std::mem::take(&mut row.doc);
-        row.doc = noted(&routed.decision, arm);
+        row.doc = decided.noted(arm);
         (row.doc.path, row.doc.asker) = (asked.path, asked.asker);
         row.doc.told = told.dialect.name().to_owned();
-        if let Some(wire) = &wire {
+        if wire.is_some() {
             let channel = state.channels.prefers(to(arm), wants(&batch.id));
             let outgoing = order.outgoing(room.tokens(), channel)?;
             channel.name.clone_into(&mut row.doc.channel);
@@ -365,7 +382,6 @@ pub(super) async fn hold(
                 crate::upstream::Out::Whole(full) => text_of(full).await,
                 crate::upstream::Out::Streamed(_) => String::new(),
             };
-            debug_assert!(wire.batches.carries(&row.doc.told));
         }
         row.doc.attempt = room.attempt().to_owned();
         drop(order);
@@ -391,22 +407,6 @@ pub(super) fn wants(name: &str) -> Request<'_> {
             kept: false,
         },
         id: name,
-    }
-}
-
-/// What an arm is told within a batch, where it can be told it in a dialect that its vendor's batches are in; else by itself.
-fn in_batch(
-    routed: &Routed<'_>,
-    arm: &Arm,
-    wire: Option<Wire>,
-    told: Wording,
-) -> (Option<Wire>, Wording) {
-    let Some(wire) = wire else {
-        return (None, told);
-    };
-    match routed.told_in_batch(&wire, arm, &told) {
-        Some(told) => (Some(wire), told),
-        None => (None, told),
     }
 }
 

@@ -5,11 +5,12 @@ use crate::batch::{BatchRow, FileRow, LineState, Settings};
 use crate::dialect::batch::BatchState;
 use crate::error::{Error, Kind};
 use crate::ledger::record::crashed;
-use crate::ledger::store::batches::Batches as Store;
+use crate::ledger::store::batches::{Batches as Store, Claim};
+use crate::ledger::{CommonOpenings, CompactReservation};
 use crate::ledger::{HeldRoom, Reservation, Settings as Books, books, now, now_ms};
 use crate::telemetry::Telemetry;
 use arc_swap::ArcSwap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -30,6 +31,13 @@ pub(super) enum Room {
     Held(HeldRoom),
     /// In the books: it has gone out, or may have.
     Open(Reservation),
+}
+
+/// The room of one batch's lines, in few bytes each: a batch has a hundred thousand of them, for as long as its vendors take.
+#[derive(Default)]
+struct Rooms {
+    known: CommonOpenings,
+    lines: BTreeMap<i64, CompactReservation>,
 }
 
 /// How far the process is from its end.
@@ -56,10 +64,11 @@ pub struct Batches {
     pub settings: ArcSwap<Settings>,
     books: Books,
     store: Arc<tokio::sync::Mutex<Option<Store>>>,
-    rooms: Mutex<HashMap<(String, i64), Room>>,
+    rooms: Mutex<HashMap<String, Rooms>>,
+    /// Bytes of files that are being taken, by key.
+    uploading: Mutex<HashMap<i64, i64>>,
     worked_on: Mutex<HashMap<String, Arc<Notify>>>,
     telemetry: Arc<Telemetry>,
-    owner: String,
     /// Alive as long as somebody works on a batch.
     pub(in crate::exchange) alive: Arc<()>,
     stopping: watch::Sender<Stopping>,
@@ -83,13 +92,9 @@ impl Batches {
             settings: ArcSwap::from_pointee(settings),
             store: Arc::default(),
             rooms: Mutex::default(),
+            uploading: Mutex::default(),
             worked_on: Mutex::default(),
             telemetry,
-            // An embedded ledger has one process at a time, which goes on with what the one before it had.
-            owner: books
-                .shared
-                .as_ref()
-                .map_or_else(String::new, |_| uuid::Uuid::now_v7().to_string()),
             books,
             alive: Arc::new(()),
             stopping: watch::channel(Stopping::No).0,
@@ -123,20 +128,39 @@ impl Batches {
         })?
     }
 
-    /// Takes a batch for this process, or goes on having it.
-    pub(super) async fn claim(&self, id: &str) -> Result<bool, Error> {
-        let (id, owner) = (id.to_owned(), self.owner.clone());
-        let until = now() + i64::try_from(self.claim_time().as_secs()).unwrap_or(60);
-        self.with(move |store| store.claim(&id, &owner, now(), until))
+    /// Takes a batch for a worker, or lets it go on having it.
+    pub(super) async fn claim(&self, claim: &Claim) -> Result<bool, Error> {
+        let (claim, until) = (claim.clone(), self.claimed_until());
+        // An embedded ledger has one process at a time, in which nobody else works on a batch: whoever had it before is gone.
+        let over = match self.books.shared {
+            Some(_) => now(),
+            None => i64::MAX,
+        };
+        self.with(move |store| store.claim(&claim, over, until))
             .await
     }
 
-    /// Goes on having a batch, if this process has it.
-    pub(super) async fn keep_claim(&self, id: &str) -> Result<bool, Error> {
-        let (id, owner) = (id.to_owned(), self.owner.clone());
-        let until = now() + i64::try_from(self.claim_time().as_secs()).unwrap_or(60);
-        self.with(move |store| store.claim(&id, &owner, i64::MIN, until))
+    /// Lets a worker go on having a batch, if it has it.
+    pub(super) async fn keep_claim(&self, claim: &Claim) -> Result<bool, Error> {
+        let (claim, until) = (claim.clone(), self.claimed_until());
+        self.with(move |store| store.claim(&claim, i64::MIN, until))
             .await
+    }
+
+    fn claimed_until(&self) -> i64 {
+        now() + i64::try_from(self.claim_time().as_secs()).unwrap_or(60)
+    }
+
+    /// So many bytes more of a file of this key's are being taken. Gives how many are on their way now, those of its other files among them.
+    pub(super) fn takes(&self, key: i64, bytes: i64) -> i64 {
+        let mut uploading = lock(&self.uploading);
+        let sum = uploading.entry(key).or_default();
+        *sum = sum.saturating_add(bytes);
+        let now = *sum;
+        if now <= 0 {
+            uploading.remove(&key);
+        }
+        now
     }
 
     /// A process that has a batch and says nothing for so long has died.
@@ -165,16 +189,18 @@ impl Batches {
     /// Nobody works on it any more.
     pub(super) fn ends(&self, id: &str) {
         lock(&self.worked_on).remove(id);
-        lock(&self.rooms).retain(|(batch, _), room| {
-            let own = batch == id;
-            if let (true, Room::Open(_)) = (own, &*room) {
-                tracing::error!(
-                    batch = id,
-                    "a line is still reserved although its batch is over"
-                );
-            }
-            !own
-        });
+        let rooms = lock(&self.rooms).remove(id).unwrap_or_default();
+        if rooms.lines.values().any(CompactReservation::is_dispatched) {
+            tracing::error!(
+                batch = id,
+                "a line is still reserved although its batch is over"
+            );
+        }
+    }
+
+    /// Nobody works on it for a moment, and what is reserved for it stays so: somebody else begins.
+    pub(super) fn hands_over(&self, id: &str) {
+        lock(&self.worked_on).remove(id);
     }
 
     /// Whoever works on it looks at it now.
@@ -185,50 +211,72 @@ impl Batches {
     }
 
     pub(super) fn keep_room(&self, batch: &str, n: i64, room: Room) {
-        lock(&self.rooms).insert((batch.to_owned(), n), room);
+        let mut rooms = lock(&self.rooms);
+        if !rooms.contains_key(batch) {
+            rooms.insert(batch.to_owned(), Rooms::default());
+        }
+        let Some(Rooms { known, lines }) = rooms.get_mut(batch) else {
+            return;
+        };
+        let compact = match room {
+            Room::Held(room) => room.compact(known),
+            Room::Open(reservation) => reservation.compact(known),
+        };
+        let before = lines.insert(n, compact);
+        drop(rooms);
+        // Its end takes a lock of its own.
+        drop(before);
     }
 
     pub(super) fn take_room(&self, batch: &str, n: i64) -> Option<Room> {
-        lock(&self.rooms).remove(&(batch.to_owned(), n))
+        let compact = lock(&self.rooms).get_mut(batch)?.lines.remove(&n)?;
+        Some(match compact.is_dispatched() {
+            true => Room::Open(compact.reservation()),
+            false => Room::Held(compact.held()),
+        })
     }
 
     pub(super) fn has_room(&self, batch: &str, n: i64) -> bool {
-        lock(&self.rooms).contains_key(&(batch.to_owned(), n))
+        let rooms = lock(&self.rooms);
+        rooms
+            .get(batch)
+            .is_some_and(|rooms| rooms.lines.contains_key(&n))
     }
 
     /// The answer tokens that the room of a line covers, before anything of it has gone out.
     pub(super) fn tokens(&self, batch: &str, n: i64) -> u64 {
-        match lock(&self.rooms).get(&(batch.to_owned(), n)) {
-            Some(Room::Held(room)) => room.tokens(),
-            Some(Room::Open(_)) | None => 0,
-        }
+        let rooms = lock(&self.rooms);
+        let room = rooms.get(batch).and_then(|rooms| rooms.lines.get(&n));
+        room.filter(|room| !room.is_dispatched())
+            .map_or(0, CompactReservation::tokens)
     }
 
     /// Another process has the batch, or this one has lost its way in it: what has gone out is charged at its bound, as after a crash, and
     /// corrected by whoever hears what came of it.
     pub(super) fn lose(&self, id: &str) {
-        let mut rooms = lock(&self.rooms);
-        let lost: Vec<_> = rooms
-            .keys()
-            .filter(|(batch, _)| batch == id)
-            .cloned()
-            .collect();
-        let lost: Vec<Room> = lost.iter().filter_map(|line| rooms.remove(line)).collect();
-        drop(rooms);
-        for room in lost {
-            match room {
-                Room::Held(room) => drop(room),
-                Room::Open(reservation) => {
-                    let closing = crashed(reservation.opening());
-                    reservation.post(closing);
-                }
+        let rooms = lock(&self.rooms).remove(id).unwrap_or_default();
+        for room in rooms.lines.into_values() {
+            if room.is_dispatched() {
+                let reservation = room.reservation();
+                let closing = crashed(reservation.opening());
+                reservation.post(closing);
             }
         }
     }
 
     /// Gives the room of a batch back of which nothing has gone out.
     pub(super) fn give_back(&self, batch: &str) {
-        lock(&self.rooms).retain(|(of, _), room| of != batch || matches!(room, Room::Open(_)));
+        let mut rooms = lock(&self.rooms);
+        let Some(of_batch) = rooms.get_mut(batch) else {
+            return;
+        };
+        let lines = std::mem::take(&mut of_batch.lines);
+        let (open, held): (BTreeMap<_, _>, BTreeMap<_, _>) = lines
+            .into_iter()
+            .partition(|(_, room)| room.is_dispatched());
+        of_batch.lines = open;
+        drop(rooms);
+        drop(held);
     }
 
     /// Nothing new is begun: the process is about to end.
@@ -261,10 +309,10 @@ impl Batches {
     }
 
     fn leave(&self) {
-        for (_, room) in lock(&self.rooms).drain() {
-            match room {
-                Room::Held(room) => drop(room),
-                Room::Open(reservation) => reservation.leave(),
+        let all: Vec<Rooms> = lock(&self.rooms).drain().map(|(_, rooms)| rooms).collect();
+        for room in all.into_iter().flat_map(|rooms| rooms.lines.into_values()) {
+            if room.is_dispatched() {
+                room.reservation().leave();
             }
         }
     }
@@ -283,9 +331,16 @@ impl Batches {
     }
 
     /// A batch stands otherwise from now on, unless it has changed meanwhile. Gives whether it does.
-    pub(super) async fn change(&self, batch: &BatchRow, was: BatchState) -> Result<bool, Error> {
-        let row = batch.clone();
-        let changed = self.with(move |store| store.change(&row, was)).await?;
+    pub(super) async fn change(
+        &self,
+        claim: Option<&Claim>,
+        batch: &BatchRow,
+        was: BatchState,
+    ) -> Result<bool, Error> {
+        let (claim, row) = (claim.cloned(), batch.clone());
+        let changed = self
+            .with(move |store| store.change(claim.as_ref(), &row, was))
+            .await?;
         if changed && batch.state != was {
             tracing::info!(
                 batch = batch.id,
@@ -293,7 +348,9 @@ impl Batches {
                 to = batch.state.name(),
                 "a batch has changed"
             );
-            self.telemetry.batch(batch.state);
+            if !batch.is_passed() {
+                self.telemetry.batch(batch.state);
+            }
         }
         Ok(changed)
     }

@@ -1,13 +1,14 @@
 //! A line for which there is no batch API, or which is late: run by itself, as a request in the background, at the standard price.
 
-use super::super::completion::Completion;
-use super::super::work::{Failing, Reply, Unserved, Work};
+use super::super::work::{Failing, Reply, Unserved};
 use super::super::{Attempt, Exchange, State};
 use super::admit::{Alone, NotTaken, hold, refuse};
+use super::asked::AskedLine;
 use super::desk::Room;
 use super::seat::{Seat, caller_of};
 use crate::batch::{BatchRow, LineRow, LineState};
 use crate::error::{Error, Kind};
+use crate::ledger::store::batches::Claim;
 use crate::relay::AnswerBody;
 use http::Response;
 use http_body_util::BodyExt;
@@ -32,12 +33,12 @@ pub(super) enum Ran {
 /// Runs one line, and keeps what came of it.
 pub(super) async fn run(
     state: Arc<State>,
-    batch: BatchRow,
+    (batch, claim): (BatchRow, Claim),
     mut row: LineRow,
     others: usize,
 ) -> Result<Ran, Error> {
     let _alive = Arc::clone(&state.batches.alive);
-    let outcome = ran(&state, &batch, &mut row, others).await;
+    let outcome = ran(&state, (&batch, &claim), &mut row, others).await;
     match outcome {
         Ok(Some(reply)) => keep(&batch, &mut row, reply).await?,
         Ok(None) => {
@@ -58,20 +59,20 @@ pub(super) async fn run(
     state.batches.note(row.state);
     // What is told as ended is in the books.
     state.ledger.flush().await;
-    save(&state, &batch, &row).await?;
+    save(&state, &claim, &row).await?;
     Ok(Ran::Ended)
 }
 
-async fn save(state: &State, batch: &BatchRow, row: &LineRow) -> Result<(), Error> {
-    let (id, rows) = (batch.id.clone(), vec![row.clone()]);
+async fn save(state: &State, claim: &Claim, row: &LineRow) -> Result<(), Error> {
+    let (claim, rows) = (claim.clone(), vec![row.clone()]);
     let desk = &state.batches;
-    desk.with(move |store| store.save(&id, &rows, &[])).await
+    desk.with(move |store| store.save(&claim, &rows, &[])).await
 }
 
 /// `None`: there is no room for it.
 async fn ran(
     state: &Arc<State>,
-    batch: &BatchRow,
+    (batch, claim): (&BatchRow, &Claim),
     row: &mut LineRow,
     others: usize,
 ) -> Result<Option<Reply>, Error> {
@@ -89,28 +90,29 @@ async fn ran(
         }
     }
     let admission = seat.admitted(state).await?;
-    let place = seat.place()?;
-    let completion = Completion::read(&admission, &seat.body, &place)?;
-    let routed = seat.decided(&completion, &row.doc)?;
-    let arm = &routed.arms()[0];
+    let call = seat.call();
+    let asked = AskedLine::read(&seat, &admission, &call)?;
+    let decided = asked.decided(&seat, &row.doc)?;
+    let work = decided.work();
+    let arm = &work.arms()[0];
     if arm.model.local {
         idle(state, others).await;
     }
-    let told = routed.told(arm).map_err(error_of)?;
-    let mut order = routed.order(arm, &told).map_err(error_of)?;
+    let told = work.told(arm).map_err(error_of)?;
+    let mut order = work.order(arm, &told).map_err(error_of)?;
     let Some(Room::Held(room)) = state.batches.take_room(&batch.id, row.n) else {
         return Ok(None);
     };
     // From here on nobody runs it a second time, whatever happens.
     row.state = LineState::Sent;
-    save(state, batch, row).await?;
+    save(state, claim, row).await?;
     let exchange = Exchange::of(state, &admission);
     let attempt = Attempt {
         arm,
-        channel: exchange.insists(&routed, arm),
+        channel: exchange.insists(work, arm),
         told: &told,
         order: &mut *order,
-        asks: routed.asks(),
+        asks: work.asks(),
         decided: Duration::ZERO,
         others: true,
         runner: None,
@@ -129,9 +131,13 @@ async fn ran(
     };
     // Whoever was chosen has done nothing: what a request would do then is done now.
     drop(order);
-    match completion.decide(None) {
-        Ok(routed) => Ok(Some(exchange.run(&routed).await)),
-        Err(_) => Ok(Some(again.reply())),
+    match &asked {
+        AskedLine::Completion(completion) => match completion.decide(None) {
+            Ok(routed) => Ok(Some(exchange.run(&routed).await)),
+            Err(_) => Ok(Some(again.reply())),
+        },
+        // Vectors of two models cannot be compared: nobody else is asked.
+        AskedLine::Embeddings(_) => Ok(Some(again.reply())),
     }
 }
 
@@ -186,7 +192,11 @@ async fn keep(batch: &BatchRow, row: &mut LineRow, reply: Reply) -> Result<(), E
             };
             let dialect = crate::dialect::named(batch.dialect_of(&row.doc));
             if let (LineState::Done, Some(own)) = (row.state, dialect_of(row).or(dialect)) {
-                let read = own.answer(body.as_bytes(), crate::dialect::UsageRule::Dialect);
+                let rule = crate::dialect::UsageRule::Dialect;
+                let read = match crate::dialect::embed::at(&row.doc.path) {
+                    Some(place) => crate::dialect::embed::meter(place.call, body.as_bytes(), rule),
+                    None => own.answer(body.as_bytes(), rule),
+                };
                 if let Some(usage) = read.usage {
                     row.doc.used = super::settled::used(&usage);
                 }

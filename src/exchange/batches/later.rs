@@ -128,7 +128,7 @@ async fn end_batch(state: &Arc<State>, id: &str) -> Result<(), Error> {
     batch.state = BatchState::Cancelling;
     batch.doc.cancelling = Some(now());
     // Where it has changed meanwhile it comes to its end by itself.
-    if desk.change(&batch, BatchState::InProgress).await? {
+    if desk.change(None, &batch, BatchState::InProgress).await? {
         desk.wake(id);
     }
     Ok(())

@@ -258,12 +258,8 @@ impl Joining {
             channel: row.doc.channel.clone(),
             ..PartRow::default()
         };
-        let made = id.clone();
-        desk.with(move |store| {
-            store.put(&batch)?;
-            store.save(&made, &[], &[part])
-        })
-        .await?;
+        desk.with(move |store| store.put_with(&batch, &part))
+            .await?;
         tokio::spawn(driving(Arc::clone(state), id.clone()));
         Ok(Pool {
             id,

@@ -1,14 +1,14 @@
 //! One line of a batch as a request of its own: admitted, looked through and decided like any other.
 
 use super::super::State;
-use super::super::admission::{Admission, Entrant};
+use super::super::admission::{Admission, Entrant, Inbound};
 use super::super::completion::{Completion, Routed};
 use super::super::confidential::{self, Seen};
 use super::super::router::{self, CallKind};
 use crate::arm::Effort;
 use crate::batch::{BatchRow, LineDoc, LineRow};
 use crate::caller::Caller;
-use crate::dialect::{Dialect, Place};
+use crate::dialect::Dialect;
 use crate::error::{Error, Kind};
 use crate::fleet::Arm;
 use crate::route::{Decision, Policy};
@@ -21,7 +21,7 @@ use std::time::Instant;
 
 /// A line that is looked at, or whatever else is asked when its client is not there.
 pub(in crate::exchange) struct Seat {
-    head: Parts,
+    pub(super) head: Parts,
     pub(super) id: String,
     dialect: &'static dyn Dialect,
     caller: Caller,
@@ -112,6 +112,11 @@ impl Seat {
         }
     }
 
+    /// What its path asks for.
+    pub(super) fn call(&self) -> Result<CallKind<'_>, Error> {
+        router::asked(&self.head).1
+    }
+
     /// Lets it in for the end user whom it names, and looks through it.
     ///
     /// # Errors
@@ -120,18 +125,23 @@ impl Seat {
         &'s self,
         state: &'s State,
     ) -> Result<Admission<'s>, Error> {
-        let mut admission = self.let_in(state)?;
+        let mut admission = Admission::new(self.inbound(state))?;
         admission.names_user(&self.body)?;
         confidential::look(&mut admission, &self.body, &Seen::default()).await?;
         Ok(admission)
     }
 
-    /// Lets it in. Whom it names is not asked: what it has cost is booked with its reservation, under whose name that was opened.
+    /// Lets it in whose answer is there already. Whom it names is not asked: what it has cost is booked with its reservation, under whose name
+    /// that was opened.
     ///
     /// # Errors
     /// As for a request.
-    pub(super) fn let_in<'s>(&'s self, state: &'s State) -> Result<Admission<'s>, Error> {
-        Admission::new(state.inbound(Entrant {
+    pub(super) fn answered<'s>(&'s self, state: &'s State) -> Result<Admission<'s>, Error> {
+        Admission::answered(self.inbound(state))
+    }
+
+    fn inbound<'s>(&'s self, state: &'s State) -> Inbound<'s> {
+        state.inbound(Entrant {
             caller: self.caller.clone(),
             head: &self.head,
             dialect: self.dialect,
@@ -139,7 +149,7 @@ impl Seat {
             arrived: self.arrived,
             policy: Arc::clone(&self.policy),
             trace: Trace::default(),
-        }))
+        })
     }
 
     /// The model and effort that were decided on.

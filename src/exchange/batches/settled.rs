@@ -1,9 +1,9 @@
 //! The end of one line: what it used is booked, and its answer is put into the client's dialect.
 
-use super::super::completion::Completion;
-use super::super::work::{Order, Wording, Work};
+use super::super::work::{Order, Wording};
 use super::super::{Exchange, State, reply};
 use super::admit::refuse;
+use super::asked::AskedLine;
 use super::desk::Room;
 use super::seat::{Seat, caller_of};
 use crate::batch::{BatchRow, LineRow, LineState};
@@ -139,25 +139,23 @@ async fn answered(
 ) -> Result<bool, Error> {
     let caller = caller_of(state, batch.key_of(&row.doc)).unwrap_or(Caller { key: None });
     let seat = Seat::of(state, batch, caller, row)?;
-    let admission = seat.let_in(state)?;
-    let place = seat.place()?;
-    let completion = Completion::read(&admission, &seat.body, &place)?;
-    let routed = seat.decided(&completion, &row.doc)?;
-    let arm = &routed.arms()[0];
-    let mut told = routed.told(arm).map_err(error_of)?;
-    if told.dialect.name() != row.doc.told
-        && let Some(dialect) = crate::dialect::named(&row.doc.told)
-    {
-        told = routed.told_as(dialect, arm).map_err(error_of)?;
+    let admission = seat.answered(state)?;
+    let call = seat.call();
+    let asked = AskedLine::read(&seat, &admission, &call)?;
+    let decided = asked.decided(&seat, &row.doc)?;
+    let work = decided.work();
+    let arm = &work.arms()[0];
+    let mut told = work.told(arm).map_err(error_of)?;
+    if let Some(dialect) = crate::dialect::named(&row.doc.told) {
+        told = decided.told_as(dialect, arm, told).map_err(error_of)?;
     }
     if told.dialect.name() != row.doc.told {
         let why = "the answer is in a dialect in which this model is not asked any more";
         return Err(Error::new(Kind::UpstreamFailed, why));
     }
-    let mut order = routed.order_in_batch(arm, &told).map_err(error_of)?;
+    let mut order = work.order_in_batch(arm, &told).map_err(error_of)?;
     // What it was asked was limited to what its room covers; that says the job, too.
-    let rule = arm.model.provider.kind.usage;
-    let mut answer = told.dialect.answer(result.body.as_bytes(), rule);
+    let mut answer = decided.answer(arm, &told, result.body.as_bytes());
     if let Some(usage) = &mut answer.usage {
         // OpenAI's results name the tier "default", and are billed as a batch's.
         usage.tier = Some(ServiceTier::Batch);
@@ -197,7 +195,7 @@ fn error_of(unserved: super::super::work::Unserved) -> Error {
 }
 
 /// Books what a result says.
-async fn booked(
+pub(super) async fn booked(
     state: &Arc<State>,
     batch: &BatchRow,
     row: &LineRow,

@@ -1,16 +1,25 @@
-//! A part of a batch at its vendor: made once, found again after a crash, looked at until it is over, its results booked line by line.
+//! A part of a batch at its vendor: made once, found again after a crash, looked at until it is over, its results booked line by line. What is
+//! due is decided in [`crate::batch::part`]; here it is done.
 
 use super::super::State;
-use super::admit::{Alone, refuse, wants};
+use super::admit::{Alone, NotTaken, hold, refuse, wants};
 use super::desk::Room;
+use super::metered::{self, ResultLine};
+use super::seat::{Seat, caller_of};
 use super::settled;
 use super::wire::{Called, call, whole};
-use crate::batch::wire::{Wire, of_provider};
-use crate::batch::{BatchRow, LineRow, LineState, PartRow, PartState};
-use crate::dialect::batch::{Found, LineEnd, OutLine, Sought, VendorEnd, VendorResult, VendorTold};
+use crate::batch::part::{
+    self, AfterCall, Cancel, Due, Moment, Reached, ResultUse, Search, SearchLook, Searched,
+    Unanswered,
+};
+use crate::batch::wire::{Wire, known_of, of_provider};
+use crate::batch::{BatchRow, DIRECT, Late, LineRow, LineState, PartRow, PartState};
+use crate::dialect::batch::{
+    Found, Making, OutLine, Sought, VendorCall, VendorEnd, VendorResult, VendorTold,
+};
 use crate::error::{Error, Kind};
 use crate::ledger::now;
-use crate::ledger::store::batches::Of;
+use crate::ledger::store::batches::{Claim, Of};
 use crate::provider::Provider;
 use crate::provider::channel::Channel;
 use crate::route::Policy;
@@ -20,19 +29,14 @@ use crate::upstream::health::Ailment;
 use bytes::Bytes;
 use http::Response;
 use http_body_util::BodyExt;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// So often a batch must not be found, one look after the other, before it is taken not to exist.
-const LOOKS: u32 = 2;
-/// What was made may be listed late: looks count from so many times `[batch] poll` after its making on (two minutes by default), each as long
-/// after the one before it as a look at a batch is.
-const SETTLES: u32 = 4;
-/// So often it may be unclear whether it exists before its lines are given up.
-const UNCLEAR_MAX: u32 = 5;
 /// Pages of a vendor's list that are looked at.
 const PAGES_MAX: usize = 50;
+/// Pages of results that are read of one part; more would be a list that leads in a circle.
+const RESULT_PAGES_MAX: usize = 100_000;
 /// A vendor's clock may be behind ours by so many seconds.
 const CLOCKS: i64 = 300;
 /// No byte of results comes for so long: the connection is dead.
@@ -41,26 +45,30 @@ const IDLE: Duration = Duration::from_secs(120);
 const RESULT_MAX: usize = 64 * 1024 * 1024;
 /// Results that are booked and kept together.
 const KEPT_AT_ONCE: usize = 50;
+/// Rooms that are opened in the books together.
+const OPENED_AT_ONCE: usize = 500;
+/// By so many bytes what goes out grows where it must: doubling would take twice the memory of a whole part.
+const GROWS_BY: usize = 1024 * 1024;
 
 /// What is remembered of a part between two looks.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    not_found: u32,
-    unclear: u32,
-    /// When it was looked for last, as far as that counts.
-    looked: Option<Instant>,
+    search: Search,
     /// Its results are those of another batch, in part at least.
     foreign: bool,
     /// Lines of which the vendor says that it has not done them.
     undone: HashSet<i64>,
     /// Under which policy its lines were looked through last.
     policy: Option<Arc<Policy>>,
+    /// The numbers of lines by their clients' own names, of a batch that was passed on; read when its results come.
+    names: Option<HashMap<String, i64>>,
 }
 
 /// One part that is worked on.
 pub(super) struct Part<'a> {
     pub(super) state: &'a Arc<State>,
     pub(super) batch: &'a BatchRow,
+    pub(super) claim: &'a Claim,
     pub(super) row: &'a mut PartRow,
     pub(super) memory: &'a mut Memory,
     /// It is to be ended: its batch is cancelled, or its time is over.
@@ -68,7 +76,17 @@ pub(super) struct Part<'a> {
 }
 
 /// A provider, and the channel of it on which a part is.
-type Way<'a> = (&'a Provider, &'a Channel);
+type Way<'a> = (&'a Arc<Provider>, &'a Channel);
+
+/// Whether every line that has not gone out has room.
+enum RoomFor {
+    /// All of them have.
+    All,
+    /// No cap has room for one of them now.
+    Later,
+    /// One is run by itself, or has ended: the others are looked at again.
+    Changed,
+}
 
 fn provider_of(state: &State, name: &str) -> Option<Arc<Provider>> {
     let policy = state.policy.load();
@@ -76,11 +94,83 @@ fn provider_of(state: &State, name: &str) -> Option<Arc<Provider>> {
     all.find(|p| p.name == name).map(Arc::clone)
 }
 
+fn reached(called: &Called) -> Reached {
+    match called {
+        Called::Good(_) => Reached::Done,
+        Called::Refused(..) => Reached::Refused,
+        Called::Busy | Called::NotSent => Reached::NotTaken,
+        Called::Unknown(_) => Reached::Unknown,
+    }
+}
+
+/// Opens the room of these lines of a batch in the books.
+///
+/// # Errors
+/// The books cannot be written.
+pub(super) async fn open_rooms(
+    state: &Arc<State>,
+    batch: &str,
+    lines: &[i64],
+) -> Result<(), Error> {
+    for some in lines.chunks(OPENED_AT_ONCE) {
+        open_some(state, batch, some).await?;
+        // Without a cap nobody else waits for the disk; but a line that has gone out must be known after a death, so that its result is booked.
+        // Nor may a hundred thousand rows wait to be written.
+        state.ledger.flush().await;
+    }
+    Ok(())
+}
+
+async fn open_some(state: &Arc<State>, batch: &str, lines: &[i64]) -> Result<(), Error> {
+    let desk = &state.batches;
+    let opening = lines
+        .iter()
+        .filter_map(|n| match desk.take_room(batch, *n)? {
+            Room::Held(room) => Some((*n, room)),
+            open @ Room::Open(_) => {
+                desk.keep_room(batch, *n, open);
+                None
+            }
+        });
+    let opening: Vec<_> = opening.collect();
+    let opened = opening
+        .into_iter()
+        .map(|(n, room)| async move { room.open().await.map(|reservation| (n, reservation)) });
+    let mut failed = None;
+    for opened in futures_util::future::join_all(opened).await {
+        match opened {
+            Ok((n, reservation)) => desk.keep_room(batch, n, Room::Open(reservation)),
+            Err(refused) => {
+                failed.get_or_insert(refused);
+            }
+        }
+    }
+    match failed {
+        Some(refused) => Err(refused.error(now(), &|_| String::new())),
+        None => Ok(()),
+    }
+}
+
 impl Part<'_> {
     /// Does what is due now. Gives whether anything has changed.
     pub(super) async fn step(&mut self) -> Result<bool, Error> {
+        self.recall_sent().await?;
+        let moment = Moment {
+            now: now(),
+            expires: self.batch.doc.expires,
+            cancelling: self.batch.doc.cancelling,
+            stops: self.stops || self.row.recalled,
+            passed: self.batch.is_passed(),
+        };
+        let due = part::due(self.row, moment);
+        if due == Due::Nothing {
+            return Ok(false);
+        }
         let provider = provider_of(self.state, &self.row.provider);
-        let wire = provider.as_ref().and_then(|p| of_provider(p));
+        let wire = match self.batch.is_passed() {
+            true => provider.as_ref().and_then(|p| known_of(p)),
+            false => provider.as_ref().and_then(|p| of_provider(p)),
+        };
         let (Some(provider), Some(wire)) = (provider, wire) else {
             let gone = Error::new(
                 Kind::NotFound,
@@ -89,39 +179,37 @@ impl Part<'_> {
             return self.give_up(&gone).await;
         };
         let channel = provider.channel(&self.row.channel);
-        let at = (&*provider, channel.unwrap_or(&provider.home));
-        match self.row.state {
-            // Nothing of it was made: what was about to go out waits again, for whoever ends it.
-            PartState::Planned if self.stops => {
-                self.all_undone(|line, _| {
-                    line.state = LineState::Waiting;
-                    Ok(())
-                })
-                .await
+        let at = (&provider, channel.unwrap_or(&provider.home));
+        match due {
+            Due::Nothing => Ok(false),
+            Due::Drop => self.wait_again().await,
+            Due::Make => self.make(at, &wire).await,
+            Due::Find => self.find(at, &wire).await,
+            Due::Look(cancel) => self.look(at, &wire, cancel).await,
+            Due::GiveUp => {
+                let why = match self.batch.is_passed() {
+                    true => "What has become of a batch that was passed on cannot be found out.",
+                    false => {
+                        "The provider does not end a batch that it was asked to cancel; the request is charged at its bound."
+                    }
+                };
+                self.give_up(&Error::new(Kind::UpstreamTimeout, why)).await
             }
-            PartState::Planned => self.make(at, &wire).await,
-            PartState::Sending => self.find(at, &wire).await,
-            PartState::Sent => self.look(at, &wire).await,
-            PartState::Ended => Ok(false),
         }
     }
 
-    /// All lines of the part that have come so far, which fit into memory by the way parts are made.
-    async fn lines(&self, states: &[LineState]) -> Result<Vec<LineRow>, Error> {
-        let mut all: Vec<LineRow> = Vec::new();
-        for state in states {
-            let (of, mut after) = (Of::Part(self.row.n, *state), -1);
-            loop {
-                let id = self.batch.id.clone();
-                let desk = &self.state.batches;
-                let page = desk.with(move |store| store.lines(&id, of, after)).await?;
-                let Some(last) = page.last() else { break };
-                after = last.n;
-                all.extend(page);
-            }
-        }
-        all.sort_unstable_by_key(|line| line.n);
-        Ok(all)
+    /// The next page of lines of the part that have come so far.
+    async fn page(&self, state: LineState, after: i64) -> Result<Vec<LineRow>, Error> {
+        let (id, of) = (self.batch.id.clone(), Of::Part(self.row.n, state));
+        let desk = &self.state.batches;
+        desk.with(move |store| store.lines(&id, of, after)).await
+    }
+
+    /// The numbers of all of them.
+    async fn numbers(&self, state: LineState) -> Result<Vec<i64>, Error> {
+        let (id, n) = (self.batch.id.clone(), self.row.n);
+        let desk = &self.state.batches;
+        desk.with(move |store| store.numbers(&id, n, state)).await
     }
 
     /// What all other parts are called at their vendors, and whether another one with as many lines is looked for.
@@ -142,82 +230,114 @@ impl Part<'_> {
     }
 
     async fn save(&self, lines: Vec<LineRow>) -> Result<(), Error> {
-        let (id, part) = (self.batch.id.clone(), self.row.clone());
+        let (claim, part) = (self.claim.clone(), self.row.clone());
         let desk = &self.state.batches;
-        desk.with(move |store| store.save(&id, &lines, &[part]))
+        desk.with(move |store| store.save(&claim, &lines, &[part]))
+            .await
+    }
+
+    async fn save_lines(&self, lines: Vec<LineRow>) -> Result<(), Error> {
+        let claim = self.claim.clone();
+        let desk = &self.state.batches;
+        desk.with(move |store| store.save(&claim, &lines, &[]))
             .await
     }
 
     /// Notes durably what is about to be made, opens the room of each line in the books, and makes it.
     async fn make(&mut self, at: Way<'_>, wire: &Wire) -> Result<bool, Error> {
-        let mut lines = self.lines(&[LineState::Waiting, LineState::Sent]).await?;
-        if lines.is_empty() {
+        if self.recall().await? {
+            // It is begun anew, without them.
+            return Ok(true);
+        }
+        match self.room_for_waiting().await? {
+            RoomFor::All => {}
+            RoomFor::Later => return Ok(false),
+            RoomFor::Changed => return Ok(true),
+        }
+        let waiting = self.numbers(LineState::Waiting).await?.len();
+        let lines = waiting + self.numbers(LineState::Sent).await?.len();
+        if lines == 0 {
             self.row.state = PartState::Ended;
             self.save(Vec::new()).await?;
             return Ok(true);
         }
-        if self.recall(&lines).await? {
-            // It is begun anew, without them.
-            return Ok(true);
-        }
-        if !self.has_room_for(&mut lines).await? {
-            return Ok(false);
-        }
-        for line in &mut lines {
-            line.state = LineState::Sent;
-        }
         self.row.state = PartState::Sending;
         self.row.intent_at = now();
-        self.row.lines = i64::try_from(lines.len()).unwrap_or(i64::MAX);
-        self.save(lines.clone()).await?;
+        self.row.lines = i64::try_from(lines).unwrap_or(i64::MAX);
+        let (claim, row) = (self.claim.clone(), self.row.clone());
+        let desk = &self.state.batches;
+        desk.with(move |store| store.send(&claim, &row)).await?;
+        // A request that was waiting may have been taken back until then.
+        let lines = self.numbers(LineState::Sent).await?;
+        let many = i64::try_from(lines.len()).unwrap_or(i64::MAX);
+        if many != self.row.lines {
+            self.row.lines = many;
+            self.save(Vec::new()).await?;
+        }
+        if lines.is_empty() {
+            return self.begin_anew().await;
+        }
         self.open(&lines).await?;
-        self.send(at, wire, &lines).await
+        self.send(at, wire).await
     }
 
-    /// The lines that may not go to this part's model any more, since what makes a request confidential has changed: nothing of them is looked
-    /// through where `[privacy]` finds nothing.
-    async fn barred(&mut self, lines: &[LineRow]) -> Result<Vec<LineRow>, Error> {
-        let policy = self.state.policy.load_full();
-        let looked = self.memory.policy.as_ref();
-        if policy.privacy.is_none() || looked.is_some_and(|before| Arc::ptr_eq(before, &policy)) {
-            return Ok(Vec::new());
-        }
+    /// The lines in this state that may not go to this part's model any more, since what makes a request confidential has changed: nothing of them
+    /// is looked through where `[privacy]` finds nothing.
+    async fn barred(&self, state: LineState) -> Result<Vec<LineRow>, Error> {
         let mut barred = Vec::new();
-        for line in lines {
-            let caller = super::seat::caller_of(self.state, self.batch.key_of(&line.doc));
-            let seat = caller
-                .and_then(|caller| super::seat::Seat::of(self.state, self.batch, caller, line));
-            // Whose key is gone is told that elsewhere.
-            let Ok(seat) = seat else { continue };
-            let may = super::direct::may_still(self.state, &seat, line).await;
-            if !may.unwrap_or(false) {
-                barred.push(line.clone());
+        let mut after = -1;
+        loop {
+            let page = self.page(state, after).await?;
+            let Some(last) = page.last() else { break };
+            after = last.n;
+            for line in page {
+                let caller = caller_of(self.state, self.batch.key_of(&line.doc));
+                let seat = caller.and_then(|caller| Seat::of(self.state, self.batch, caller, &line));
+                // Whose key is gone is told that elsewhere.
+                let Ok(seat) = seat else { continue };
+                let may = super::direct::may_still(self.state, &seat, &line).await;
+                if !may.unwrap_or(false) {
+                    barred.push(line);
+                }
             }
         }
-        self.memory.policy = Some(policy);
         Ok(barred)
     }
 
+    /// Whether lines have to be looked through: there is a `[privacy]`, and they were not looked through under this policy.
+    fn privacy_is_new(&mut self) -> bool {
+        let policy = self.state.policy.load_full();
+        let before = self.memory.policy.as_ref();
+        let is_new = policy.privacy.is_some() && !before.is_some_and(|b| Arc::ptr_eq(b, &policy));
+        if is_new {
+            self.memory.policy = Some(policy);
+        }
+        is_new
+    }
+
     /// Takes back what has not gone out and may not any more: it is decided anew, and run by itself. Gives whether there is any.
-    async fn recall(&mut self, lines: &[LineRow]) -> Result<bool, Error> {
-        let mut barred = self.barred(lines).await?;
+    async fn recall(&mut self) -> Result<bool, Error> {
+        if !self.privacy_is_new() {
+            return Ok(false);
+        }
+        let mut barred = self.barred(LineState::Waiting).await?;
         for line in &mut barred {
             drop(self.state.batches.take_room(&self.batch.id, line.n));
-            line.part = crate::batch::DIRECT;
+            line.part = DIRECT;
             line.out.clear();
         }
         let any = !barred.is_empty();
-        self.save(barred).await?;
+        self.save_lines(barred).await?;
         Ok(any)
     }
 
     /// What is at its vendor is taken back where a line of it has become confidential meanwhile, as far as the vendor has not done it.
     async fn recall_sent(&mut self) -> Result<(), Error> {
-        if self.row.recalled || self.state.policy.load().privacy.is_none() {
+        let is_there = self.row.state == PartState::Sent && !self.batch.is_passed();
+        if !is_there || self.row.recalled || !self.privacy_is_new() {
             return Ok(());
         }
-        let lines = self.lines(&[LineState::Sent]).await?;
-        let barred = self.barred(&lines).await?;
+        let barred = self.barred(LineState::Sent).await?;
         if barred.is_empty() {
             return Ok(());
         }
@@ -232,58 +352,78 @@ impl Part<'_> {
         self.save(Vec::new()).await
     }
 
-    /// Whether there is room for every line that has not gone out. After a restart it is looked for anew.
-    async fn has_room_for(&self, lines: &mut [LineRow]) -> Result<bool, Error> {
-        let desk = &self.state.batches;
-        for line in lines.iter_mut() {
-            if line.state != LineState::Waiting || desk.has_room(&self.batch.id, line.n) {
+    /// Looks for room for every line that has not gone out and has none, as after a restart.
+    async fn room_for_waiting(&mut self) -> Result<RoomFor, Error> {
+        let waiting = self.numbers(LineState::Waiting).await?;
+        for n in waiting {
+            if self.state.batches.has_room(&self.batch.id, n) {
                 continue;
             }
-            let caller = super::seat::caller_of(self.state, self.batch.key_of(&line.doc));
-            let seat = caller
-                .and_then(|caller| super::seat::Seat::of(self.state, self.batch, caller, line));
-            let seat = match seat {
-                Ok(seat) => seat,
-                // Its key is gone, which keeps nobody else's line from going out.
-                Err(error) => {
-                    refuse(line, self.batch, &error)?;
-                    self.save(vec![line.clone()]).await?;
-                    return Ok(false);
-                }
+            let Some(line) = self.line(n).await? else {
+                continue;
             };
-            let (part, out_path) = (line.part, line.doc.out_path.clone());
-            let held =
-                super::admit::hold(self.state, self.batch, &seat, (line, Alone::Perhaps)).await;
-            let same = line.doc.provider == self.row.provider
-                && line.doc.model == self.row.model
-                && self.names_alike(&line.doc.channel)
-                && line.doc.out_path == out_path;
-            match held {
-                Ok(Some(_)) if same => line.part = part,
-                // It is decided otherwise now: it is run by itself.
-                Ok(_) => {
-                    drop(desk.take_room(&self.batch.id, line.n));
-                    line.part = crate::batch::DIRECT;
-                    self.save(vec![line.clone()]).await?;
-                    return Ok(false);
-                }
-                Err(super::admit::NotTaken::Refused(error))
-                    if matches!(
-                        error.kind,
-                        Kind::CapReached | Kind::RateReached | Kind::Overloaded
-                    ) =>
-                {
-                    return Ok(false);
-                }
-                Err(super::admit::NotTaken::Refused(error)) => {
-                    refuse(line, self.batch, &error)?;
-                    self.save(vec![line.clone()]).await?;
-                    return Ok(false);
-                }
-                Err(super::admit::NotTaken::Defects(_)) => return Ok(false),
+            match self.room_for(line).await? {
+                RoomFor::All => {}
+                other => return Ok(other),
             }
         }
-        Ok(true)
+        Ok(RoomFor::All)
+    }
+
+    async fn line(&self, n: i64) -> Result<Option<LineRow>, Error> {
+        let id = self.batch.id.clone();
+        let desk = &self.state.batches;
+        desk.with(move |store| store.line(&id, n)).await
+    }
+
+    /// Decides a line anew and looks for room for it.
+    async fn room_for(&mut self, mut line: LineRow) -> Result<RoomFor, Error> {
+        let desk = &self.state.batches;
+        let caller = caller_of(self.state, self.batch.key_of(&line.doc));
+        let seat = caller.and_then(|caller| Seat::of(self.state, self.batch, caller, &line));
+        let seat = match seat {
+            Ok(seat) => seat,
+            // Its key is gone, which keeps nobody else's line from going out.
+            Err(error) => {
+                refuse(&mut line, self.batch, &error)?;
+                self.save_lines(vec![line]).await?;
+                return Ok(RoomFor::Changed);
+            }
+        };
+        let (part, out_path) = (line.part, line.doc.out_path.clone());
+        let held = hold(self.state, self.batch, &seat, (&mut line, Alone::Perhaps)).await;
+        let same = line.doc.provider == self.row.provider
+            && line.doc.model == self.row.model
+            && self.names_alike(&line.doc.channel)
+            && line.doc.out_path == out_path;
+        let outcome = match held {
+            Ok(Some(_)) if same => {
+                line.part = part;
+                RoomFor::All
+            }
+            // It is decided otherwise now: it is run by itself.
+            Ok(_) => {
+                drop(desk.take_room(&self.batch.id, line.n));
+                line.part = DIRECT;
+                line.state = LineState::Waiting;
+                RoomFor::Changed
+            }
+            Err(NotTaken::Refused(error))
+                if matches!(
+                    error.kind,
+                    Kind::CapReached | Kind::RateReached | Kind::Overloaded
+                ) =>
+            {
+                return Ok(RoomFor::Later);
+            }
+            Err(NotTaken::Refused(error)) => {
+                refuse(&mut line, self.batch, &error)?;
+                RoomFor::Changed
+            }
+            Err(NotTaken::Defects(_)) => return Ok(RoomFor::Later),
+        };
+        self.save_lines(vec![line]).await?;
+        Ok(outcome)
     }
 
     /// Whether models are called on this channel as they are on the part's, so that a line which was written for the one can go out on the other.
@@ -296,90 +436,91 @@ impl Part<'_> {
     }
 
     /// Every line's room is in the books before the part is made.
-    async fn open(&self, lines: &[LineRow]) -> Result<(), Error> {
-        let opening = lines.iter().filter_map(|line| {
-            match self.state.batches.take_room(&self.batch.id, line.n)? {
-                Room::Held(room) => Some((line.n, room)),
-                open @ Room::Open(_) => {
-                    self.state.batches.keep_room(&self.batch.id, line.n, open);
-                    None
+    async fn open(&self, lines: &[i64]) -> Result<(), Error> {
+        open_rooms(self.state, &self.batch.id, lines).await
+    }
+
+    /// The lines of the part as they go out, and where each would be asked by itself. They are read a page at a time; together they fit into
+    /// memory by the way parts are made.
+    async fn written(&self, wire: &Wire) -> Result<(Bytes, String), Error> {
+        let frame = wire.batches.frame(&self.row.tag(&self.batch.id));
+        let mut out = Vec::from(frame.before.as_bytes());
+        let (mut path, mut after) = (None, -1);
+        loop {
+            let page = self.page(LineState::Sent, after).await?;
+            let Some(last) = page.last() else { break };
+            after = last.n;
+            for line in &page {
+                let between = path.as_ref().map_or("", |_| frame.between);
+                let more = between.len() + line.out.len() + 256;
+                if out.capacity() - out.len() < more {
+                    out.reserve_exact(more.max(GROWS_BY));
                 }
-            }
-        });
-        let opening: Vec<_> = opening.collect();
-        let opened = opening
-            .into_iter()
-            .map(|(n, room)| async move { room.open().await.map(|reservation| (n, reservation)) });
-        for opened in futures_util::future::join_all(opened).await {
-            match opened {
-                Ok((n, reservation)) => {
-                    let room = Room::Open(reservation);
-                    self.state.batches.keep_room(&self.batch.id, n, room);
-                }
-                Err(refused) => {
-                    let error = refused.error(now(), &|_| String::new());
-                    return Err(error);
-                }
+                out.extend(between.bytes());
+                let out_line = OutLine {
+                    id: &self.row.line_tag(&self.batch.id, line.n),
+                    path: &line.doc.out_path,
+                    body: &line.out,
+                };
+                wire.batches.write(&out_line, &mut out);
+                path.get_or_insert_with(|| line.doc.out_path.clone());
             }
         }
-        // Without a cap nobody else waits for the disk; but a line that has gone out must be known after a death, so that its result is booked.
-        self.state.ledger.flush().await;
-        Ok(())
+        out.extend(frame.after.bytes());
+        Ok((Bytes::from(out), path.unwrap_or_default()))
     }
 
     /// Makes the part at its vendor.
-    async fn send(&mut self, at: Way<'_>, wire: &Wire, lines: &[LineRow]) -> Result<bool, Error> {
+    async fn send(&mut self, at: Way<'_>, wire: &Wire) -> Result<bool, Error> {
         let tag = self.row.tag(&self.batch.id);
-        let ids: Vec<String> = lines
-            .iter()
-            .map(|line| self.row.line_tag(&self.batch.id, line.n))
-            .collect();
-        let out: Vec<OutLine<'_>> = lines
-            .iter()
-            .zip(&ids)
-            .map(|(line, id)| OutLine {
-                id,
-                path: &line.doc.out_path,
-                body: &line.out,
-            })
-            .collect();
+        let (lines, path) = self.written(wire).await?;
         let mut uploaded = None;
-        if let Some(upload) = wire.batches.upload(&tag, &out) {
-            match call(self.state, at, wire, upload).await {
-                Called::Good(answer) => {
+        if let Some(upload) = wire.batches.upload(&tag, &lines) {
+            let called = call(self.state, at, wire, upload).await;
+            match (part::after_upload(reached(&called)), called) {
+                (AfterCall::GoOn, Called::Good(answer)) => {
                     uploaded = wire.batches.uploaded(&whole(answer).await?);
+                    if uploaded.is_none() {
+                        let why =
+                            "the model's server does not say what it calls the lines of a batch";
+                        return Err(Error::new(Kind::UpstreamFailed, why));
+                    }
                 }
-                Called::Refused(status, words) => {
+                (AfterCall::Refuse, Called::Refused(status, words)) => {
                     return self.refused(at, (status, &words)).await;
                 }
-                // Nothing was made of it: it is begun anew.
-                Called::Busy | Called::NotSent | Called::Unknown(_) => {
-                    return self.again().await;
-                }
+                _ => return self.begin_anew().await,
             }
         }
-        if !self.state.batches.keep_claim(&self.batch.id).await? {
+        if !self.state.batches.keep_claim(self.claim).await? {
             // Another process has the batch, and looks whether this part was made.
             return Ok(false);
         }
-        let create = wire
-            .batches
-            .create(&tag, &self.row.model, uploaded.as_deref(), &out);
-        match call(self.state, at, wire, create).await {
+        let making = Making {
+            tag: &tag,
+            model: &self.row.model,
+            path: &path,
+            uploaded: uploaded.as_deref(),
+        };
+        let create = wire.batches.create(&making, lines);
+        let called = call(self.state, at, wire, create).await;
+        let at_once = reached(&called);
+        let mut made = None;
+        match called {
             Called::Good(answer) => {
-                let told = whole(answer).await.ok();
-                match told.and_then(|words| wire.batches.told(&words)) {
-                    Some(told) => self.made(told.id).await,
-                    // It was made, and nobody has heard its id: it is looked for.
-                    None => Ok(false),
-                }
+                let words = whole(answer).await.ok();
+                made = words.and_then(|words| wire.batches.created(uploaded.as_deref(), &words));
             }
-            Called::Refused(status, words) => self.refused(at, (status, &words)).await,
-            Called::Busy | Called::NotSent => self.again().await,
+            Called::Refused(status, words) => return self.refused(at, (status, &words)).await,
             Called::Unknown(error) => {
                 tracing::warn!(batch = self.batch.id, part = self.row.n, %error, "whether a batch was made at its provider is not known; it is looked for there");
-                Ok(false)
             }
+            Called::Busy | Called::NotSent => {}
+        }
+        match (part::after_create(at_once, made.is_some()), made) {
+            (AfterCall::GoOn, Some(told)) => self.made(told.id).await,
+            (AfterCall::BeginAnew, _) => self.begin_anew().await,
+            _ => Ok(false),
         }
     }
 
@@ -399,7 +540,7 @@ impl Part<'_> {
     }
 
     /// Nothing was made: it is tried again later.
-    async fn again(&mut self) -> Result<bool, Error> {
+    async fn begin_anew(&mut self) -> Result<bool, Error> {
         self.row.state = PartState::Planned;
         self.save(Vec::new()).await?;
         Ok(false)
@@ -422,7 +563,7 @@ impl Part<'_> {
                 "a provider refuses a credential; a batch goes to another one"
             );
             self.row.channel = next;
-            return self.again().await;
+            return self.begin_anew().await;
         }
         tracing::warn!(
             batch = self.batch.id,
@@ -458,16 +599,17 @@ impl Part<'_> {
     async fn find(&mut self, at: Way<'_>, wire: &Wire) -> Result<bool, Error> {
         let tag = self.row.tag(&self.batch.id);
         let (known, rival) = self.others().await?;
-        let sought = Sought {
-            tag: &tag,
-            lines: usize::try_from(self.row.lines).unwrap_or(0),
-            since: self.row.intent_at - CLOCKS,
-            known: &known,
-            rival,
-        };
         let mut after: Option<String> = None;
         let mut found = Found::Unclear;
-        for _ in 0..PAGES_MAX {
+        for page in 0..PAGES_MAX {
+            let sought = Sought {
+                tag: &tag,
+                lines: usize::try_from(self.row.lines).unwrap_or(0),
+                since: self.row.intent_at - CLOCKS,
+                known: &known,
+                rival,
+                page,
+            };
             let look = wire.batches.find(after.as_deref());
             found = match call(self.state, at, wire, look).await {
                 Called::Good(answer) => wire.batches.found(&whole(answer).await?, &sought),
@@ -482,39 +624,20 @@ impl Part<'_> {
                 _ => break,
             }
         }
-        match found {
-            Found::Yes(id) => {
+        let look = SearchLook {
+            at: Instant::now(),
+            since_made: now().saturating_sub(self.row.intent_at),
+            poll: self.state.batches.settings.load().poll,
+        };
+        match self.memory.search.heard(found, look) {
+            Searched::There(id) => {
                 self.row.guessed = !wire.batches.keeps_marks();
                 self.made(id).await
             }
-            _ if !self.look_counts() => Ok(false),
-            Found::No => {
-                self.memory.not_found += 1;
-                match self.memory.not_found >= LOOKS {
-                    true => self.resend(at, wire).await,
-                    false => Ok(false),
-                }
-            }
-            Found::Further(_) | Found::Unclear => {
-                self.memory.unclear += 1;
-                match self.memory.unclear >= UNCLEAR_MAX {
-                    true => self.give_up_unclear().await,
-                    false => Ok(false),
-                }
-            }
+            Searched::Later => Ok(false),
+            Searched::Remake => self.resend(at, wire).await,
+            Searched::GiveUp => self.give_up_unclear().await,
         }
-    }
-
-    /// Whether a look that has not found it says anything: it is long enough ago that it was made, and that it was looked for.
-    fn look_counts(&mut self) -> bool {
-        let poll = self.state.batches.settings.load().poll;
-        let settles = i64::try_from(poll.saturating_mul(SETTLES).as_secs()).unwrap_or(i64::MAX);
-        let apart = self.memory.looked.is_none_or(|at| at.elapsed() >= poll);
-        let counts = apart && now().saturating_sub(self.row.intent_at) >= settles;
-        if counts {
-            self.memory.looked = Some(Instant::now());
-        }
-        counts
     }
 
     async fn give_up_unclear(&mut self) -> Result<bool, Error> {
@@ -526,62 +649,51 @@ impl Part<'_> {
     /// never written into the books gets it now.
     async fn resend(&mut self, at: Way<'_>, wire: &Wire) -> Result<bool, Error> {
         if self.stops {
-            return self
-                .all_undone(|line, _| {
-                    line.state = LineState::Waiting;
-                    Ok(())
-                })
-                .await;
+            return self.wait_again().await;
         }
-        let mut lines = self.lines(&[LineState::Sent]).await?;
         let mut unbooked = Vec::new();
-        for line in &lines {
-            if self.state.batches.has_room(&self.batch.id, line.n) {
+        for n in self.numbers(LineState::Sent).await? {
+            if self.state.batches.has_room(&self.batch.id, n) {
                 continue;
             }
-            let request = self.batch.request_of(line.n, &line.doc);
+            let Some(line) = self.line(n).await? else {
+                continue;
+            };
+            let request = self.batch.request_of(n, &line.doc);
             let rows = self.state.ledger.request(&request).await?;
-            if !rows
+            let booked = rows
                 .iter()
-                .any(|row| row.opening.attempt == line.doc.attempt)
-            {
-                unbooked.push(line.n);
+                .any(|row| row.opening.attempt == line.doc.attempt);
+            if booked {
+                continue;
+            }
+            match self.room_for(line).await? {
+                RoomFor::All => unbooked.push(n),
+                RoomFor::Changed => {}
+                RoomFor::Later => return Ok(false),
             }
         }
-        if !unbooked.is_empty() {
-            for line in lines.iter_mut().filter(|line| unbooked.contains(&line.n)) {
-                line.state = LineState::Waiting;
-            }
-            if !self.has_room_for(&mut lines).await? {
-                return Ok(false);
-            }
-            for line in &mut lines {
-                line.state = LineState::Sent;
-            }
-            self.save(lines.clone()).await?;
-            self.open(&lines).await?;
-        }
+        self.open(&unbooked).await?;
         self.row.intent_at = now();
         self.save(Vec::new()).await?;
         *self.memory = Memory::default();
-        self.send(at, wire, &lines).await
+        self.send(at, wire).await
     }
 
     /// Asks the vendor how it stands.
-    async fn look(&mut self, at: Way<'_>, wire: &Wire) -> Result<bool, Error> {
-        self.recall_sent().await?;
-        let stops = self.stops || self.row.recalled;
-        if stops && !self.row.cancelled && self.row.guessed {
-            // What may be another's is not cancelled; it is waited for as long as for one that was.
+    async fn look(&mut self, at: Way<'_>, wire: &Wire, cancel: Cancel) -> Result<bool, Error> {
+        let cancelled = match cancel {
+            Cancel::Nothing => false,
+            Cancel::Spared => true,
+            Cancel::Asked => {
+                let cancel = wire.batches.cancel(&self.row.vendor_id);
+                let called = call(self.state, at, wire, cancel).await;
+                matches!(reached(&called), Reached::Done | Reached::Refused)
+            }
+        };
+        if cancelled {
             self.row.cancelled = true;
             self.save(Vec::new()).await?;
-        } else if stops && !self.row.cancelled {
-            let cancel = wire.batches.cancel(&self.row.vendor_id);
-            if let Called::Good(_) | Called::Refused(..) = call(self.state, at, wire, cancel).await
-            {
-                self.row.cancelled = true;
-                self.save(Vec::new()).await?;
-            }
         }
         let look = wire.batches.look(&self.row.vendor_id);
         let told = match call(self.state, at, wire, look).await {
@@ -593,23 +705,16 @@ impl Part<'_> {
             _ => None,
         };
         match told {
-            Some(VendorTold {
-                end: Some(end),
-                results,
-                inline,
-                ..
-            }) => self.ended(at, wire, (end, results, inline)).await,
+            Some(told) if part::is_over(self.row, &told) => self.ended(at, wire, told).await,
             _ => Ok(false),
         }
     }
 
     /// The vendor's batch is over: every line of it gets its end.
-    async fn ended(
-        &mut self,
-        at: Way<'_>,
-        wire: &Wire,
-        (end, results, inline): (VendorEnd, Vec<String>, Vec<VendorResult>),
-    ) -> Result<bool, Error> {
+    async fn ended(&mut self, at: Way<'_>, wire: &Wire, told: VendorTold) -> Result<bool, Error> {
+        let Some(end) = told.end else {
+            return Ok(false);
+        };
         tracing::info!(
             batch = self.batch.id,
             part = self.row.n,
@@ -623,19 +728,16 @@ impl Part<'_> {
                 .all_undone(|line, batch| refuse(line, batch, &error))
                 .await;
         }
-        if !self.take(inline).await? {
+        if !self.take((at.0, wire), told.inline).await? {
             return Ok(false);
         }
-        for path in results {
-            let fetch = crate::dialect::batch::VendorCall::get(path);
-            match call(self.state, at, wire, fetch).await {
-                Called::Good(answer) => {
-                    if !self.stream(wire, answer).await? {
-                        return Ok(false);
-                    }
-                }
-                Called::Refused(404, _) => {}
-                _ => return Ok(false),
+        for path in told.results {
+            let read = match wire.batches.in_pages() {
+                true => self.pages(at, wire, path).await?,
+                false => self.lines_at(at, wire, path).await?,
+            };
+            if !read {
+                return Ok(false);
             }
         }
         if self.row.guessed && self.memory.foreign {
@@ -644,47 +746,90 @@ impl Part<'_> {
         self.rest(&end).await
     }
 
-    /// Lines without a result.
-    async fn rest(&mut self, end: &VendorEnd) -> Result<bool, Error> {
-        let mut rest = self.lines(&[LineState::Sent]).await?;
-        let late = self.state.batches.settings.load().late;
-        for line in &mut rest {
-            match end {
-                _ if self.memory.undone.contains(&line.n) => {}
-                VendorEnd::Expired | VendorEnd::Cancelled => {}
-                VendorEnd::Completed | VendorEnd::Refused(_) => {
-                    let why = "The provider says that its batch is complete, and has no result for this request; it is charged at its bound.";
-                    settled::unknown(self.state, self.batch, line).await?;
-                    refuse(line, self.batch, &Error::new(Kind::UpstreamFailed, why))?;
-                    self.state.batches.note(line.state);
-                    continue;
-                }
-            }
-            if !settled::undone(self.state, self.batch, line).await? {
+    /// Reads results that come as lines.
+    async fn lines_at(&mut self, at: Way<'_>, wire: &Wire, path: String) -> Result<bool, Error> {
+        match call(self.state, at, wire, VendorCall::get(path)).await {
+            Called::Good(answer) => self.stream((at.0, wire), answer).await,
+            Called::Refused(404, _) => Ok(true),
+            _ => Ok(false),
+        }
+    }
+
+    /// Reads results that come in pages.
+    async fn pages(&mut self, at: Way<'_>, wire: &Wire, path: String) -> Result<bool, Error> {
+        let mut next = Some(path);
+        for _ in 0..RESULT_PAGES_MAX {
+            let Some(path) = next else { return Ok(true) };
+            let Called::Good(answer) =
+                call(self.state, at, wire, VendorCall::get(path.clone())).await
+            else {
+                return Ok(false);
+            };
+            let Some(page) = wire.batches.page(&path, &whole(answer).await?) else {
+                return Ok(false);
+            };
+            if !self.take((at.0, wire), page.results).await? {
                 return Ok(false);
             }
-            let wanted = self.batch.state != crate::dialect::batch::BatchState::Cancelling;
-            if wanted && (self.row.recalled || late == crate::batch::Late::Run) {
-                line.state = LineState::Waiting;
-                line.part = crate::batch::DIRECT;
-                line.out.clear();
-                continue;
+            next = page.next;
+        }
+        Ok(false)
+    }
+
+    /// Lines without a result.
+    async fn rest(&mut self, end: &VendorEnd) -> Result<bool, Error> {
+        let late = match self.row.recalled {
+            true => Late::Run,
+            false => self.state.batches.settings.load().late,
+        };
+        loop {
+            let mut page = self.page(LineState::Sent, -1).await?;
+            if page.is_empty() {
+                break;
             }
-            // What flyball itself has cancelled because its time was over has expired for the client.
-            line.state = match wanted {
-                false => LineState::Cancelled,
-                true => LineState::Expired,
-            };
-            line.out.clear();
-            self.state.batches.note(line.state);
+            for at in 0..page.len() {
+                let line = &mut page[at];
+                let undone = self.memory.undone.contains(&line.n);
+                match part::unanswered(end, undone, self.batch.state, late) {
+                    Unanswered::Lost => {
+                        let why = "The provider says that its batch is complete, and has no result for this request; it is charged at its bound.";
+                        settled::unknown(self.state, self.batch, line).await?;
+                        refuse(line, self.batch, &Error::new(Kind::UpstreamFailed, why))?;
+                    }
+                    fate => {
+                        if !settled::undone(self.state, self.batch, line).await? {
+                            page.truncate(at);
+                            self.save_lines(page).await?;
+                            return Ok(false);
+                        }
+                        line.state = match fate {
+                            Unanswered::Ends(state) => state,
+                            _ => LineState::Waiting,
+                        };
+                        if line.state == LineState::Waiting {
+                            line.part = DIRECT;
+                        }
+                    }
+                }
+                line.out.clear();
+                if line.state != LineState::Waiting {
+                    self.state.batches.note(line.state);
+                }
+            }
+            self.save_lines(page).await?;
         }
         self.row.state = PartState::Ended;
-        self.save(rest).await?;
+        self.save(Vec::new()).await?;
         Ok(true)
     }
 
     /// Reads results as they come.
-    async fn stream(&mut self, wire: &Wire, answer: Response<In>) -> Result<bool, Error> {
+    async fn stream(
+        &mut self,
+        from: (&Arc<Provider>, &Wire),
+        answer: Response<In>,
+    ) -> Result<bool, Error> {
+        let wire = from.1;
         let mut body = answer.into_body();
         let (mut held, mut results) = (Vec::new(), Vec::new());
         let broken = |why: String| {
@@ -707,59 +852,138 @@ impl Part<'_> {
                     false
                 }
             };
-            let mut from = 0;
-            while let Some(end) = memchr::memchr(b'\n', &held[from..]) {
-                results.extend(wire.batches.result(&held[from..from + end]));
-                from += end + 1;
-                if results.len() >= KEPT_AT_ONCE && !self.take(std::mem::take(&mut results)).await?
-                {
+            let mut read = 0;
+            while let Some(end) = memchr::memchr(b'\n', &held[read..]) {
+                results.extend(wire.batches.result(&held[read..read + end]));
+                read += end + 1;
+                let full = results.len() >= KEPT_AT_ONCE;
+                if full && !self.take(from, std::mem::take(&mut results)).await? {
                     return Ok(false);
                 }
             }
-            held.drain(..from);
+            held.drain(..read);
             if held.len() > RESULT_MAX {
                 return Err(broken("a result is too long".into()));
             }
             if over {
                 results.extend(wire.batches.result(&held));
-                return self.take(results).await;
+                return self.take(from, results).await;
             }
         }
     }
 
     /// Books results and keeps them. One that was booked before changes nothing.
-    async fn take(&mut self, results: Vec<VendorResult>) -> Result<bool, Error> {
+    async fn take(
+        &mut self,
+        from: (&Arc<Provider>, &Wire),
+        results: Vec<VendorResult>,
+    ) -> Result<bool, Error> {
+        if self.batch.is_passed() {
+            return self.take_passed(from, results).await;
+        }
         let mut kept = Vec::with_capacity(results.len());
+        let mut all = true;
         for result in &results {
             let Some(n) = self.row.line_of(&self.batch.id, &result.id) else {
                 self.memory.foreign = true;
                 continue;
             };
-            let id = self.batch.id.clone();
-            let found = self
-                .state
-                .batches
-                .with(move |store| store.line(&id, n))
-                .await?;
-            let Some(mut line) = found else { continue };
-            let twice = kept.iter().any(|other: &LineRow| other.n == n);
-            if line.part != self.row.n || line.state != LineState::Sent || twice {
+            let Some(mut line) = self.line(n).await? else {
+                continue;
+            };
+            if kept.iter().any(|other: &LineRow| other.n == n) {
                 continue;
             }
-            // What was not done may be run by itself, once everything else has been read.
-            if matches!(result.end, LineEnd::Expired | LineEnd::Cancelled) {
-                self.memory.undone.insert(n);
-                continue;
+            match part::of_result(self.row, (line.part, line.state), result.end) {
+                ResultUse::Ignore => continue,
+                ResultUse::Undone => {
+                    self.memory.undone.insert(n);
+                    continue;
+                }
+                ResultUse::Settle => {}
             }
             if !settled::settle(self.state, self.batch, &mut line, result).await? {
-                return Ok(false);
+                all = false;
+                break;
             }
             kept.push(line);
         }
         // What is told as ended is in the books: after a crash nobody would look for it again.
         self.state.ledger.flush().await;
-        self.save(kept).await?;
-        Ok(true)
+        self.save_lines(kept).await?;
+        Ok(all)
+    }
+
+    /// The same of a batch that was passed on: its lines are known by their clients' own names, most of them from their results alone.
+    async fn take_passed(
+        &mut self,
+        from: (&Arc<Provider>, &Wire),
+        results: Vec<VendorResult>,
+    ) -> Result<bool, Error> {
+        let mut names = match self.memory.names.take() {
+            Some(names) => names,
+            None => {
+                let id = self.batch.id.clone();
+                let all = self.state.batches.with(move |store| store.names(&id));
+                all.await?.into_iter().collect()
+            }
+        };
+        let mut open: Vec<(ResultLine, &VendorResult)> = Vec::new();
+        let mut rows = Vec::new();
+        for result in &results {
+            let next = i64::try_from(names.len()).unwrap_or(i64::MAX);
+            let n = *names.entry(result.id.clone()).or_insert(next);
+            let known = self.line(n).await?;
+            let ended = |line: &LineRow| line.state != LineState::Sent;
+            let twice = open.iter().any(|(of, _)| of.line.n == n);
+            if twice || known.as_ref().is_some_and(ended) {
+                continue;
+            }
+            let mut of =
+                metered::line_of(self.state, self.batch, from, result, (n, known.as_ref()));
+            if let Some(known) = &known {
+                of.line.doc.attempt.clone_from(&known.doc.attempt);
+            }
+            if of.line.state == LineState::Sent {
+                let has_room = self.state.batches.has_room(&self.batch.id, n);
+                let is_booked =
+                    known.is_some() && metered::is_booked(self.state, self.batch, &of.line).await?;
+                if !has_room && !is_booked {
+                    metered::hold(self.state, self.batch, from.1, &mut of).await?;
+                }
+                rows.push(of.line.clone());
+                open.push((of, result));
+            } else if known.is_none() || settled::undone(self.state, self.batch, &of.line).await? {
+                rows.push(of.line);
+            }
+        }
+        self.memory.names = Some(names);
+        // Which attempt is whose is known before it stands in the books, so that nothing is booked twice.
+        self.save_lines(rows).await?;
+        let numbers: Vec<i64> = open.iter().map(|(of, _)| of.line.n).collect();
+        self.open(&numbers).await?;
+        let mut kept = Vec::with_capacity(open.len());
+        let mut all = true;
+        for (mut of, result) in open {
+            if !metered::settle(self.state, self.batch, from.1, &mut of, result).await? {
+                all = false;
+                break;
+            }
+            kept.push(of.line);
+        }
+        self.state.ledger.flush().await;
+        self.save_lines(kept).await?;
+        Ok(all)
+    }
+
+    /// Nothing of the part was made, and nothing will be: its lines wait for whoever ends them.
+    async fn wait_again(&mut self) -> Result<bool, Error> {
+        self.all_undone(|line, _| {
+            line.state = LineState::Waiting;
+            line.part = DIRECT;
+            Ok(())
+        })
+        .await
     }
 
     /// Nothing of the part was done: its lines end so, or wait again.
@@ -767,41 +991,58 @@ impl Part<'_> {
         &mut self,
         end: impl Fn(&mut LineRow, &BatchRow) -> Result<(), Error>,
     ) -> Result<bool, Error> {
-        let mut lines = self.lines(&[LineState::Sent]).await?;
-        for line in &mut lines {
-            if !settled::undone(self.state, self.batch, line).await? {
-                return Ok(false);
+        loop {
+            let mut page = self.page(LineState::Sent, -1).await?;
+            if page.is_empty() {
+                break;
             }
-            end(line, self.batch)?;
-            line.out.clear();
-            if line.state != LineState::Waiting {
-                self.state.batches.note(line.state);
+            for at in 0..page.len() {
+                let line = &mut page[at];
+                if !settled::undone(self.state, self.batch, line).await? {
+                    page.truncate(at);
+                    self.save_lines(page).await?;
+                    return Ok(false);
+                }
+                end(line, self.batch)?;
+                line.out.clear();
+                if line.state != LineState::Waiting {
+                    self.state.batches.note(line.state);
+                }
             }
+            self.save_lines(page).await?;
         }
         self.row.state = PartState::Ended;
-        self.save(lines).await?;
+        self.save(Vec::new()).await?;
         Ok(true)
     }
 
     /// Nobody will hear what came of it: its lines are charged at their bounds and reported.
-    pub(super) async fn give_up(&mut self, error: &Error) -> Result<bool, Error> {
+    async fn give_up(&mut self, error: &Error) -> Result<bool, Error> {
         tracing::error!(batch = self.batch.id, part = self.row.n, %error, "lines of a batch are given up");
-        let mut lines = self.lines(&[LineState::Waiting, LineState::Sent]).await?;
-        for line in &mut lines {
-            match line.state {
-                LineState::Waiting => {
-                    settled::undone(self.state, self.batch, line).await?;
+        for state in [LineState::Waiting, LineState::Sent] {
+            loop {
+                let mut page = self.page(state, -1).await?;
+                if page.is_empty() {
+                    break;
                 }
-                _ => {
-                    settled::unknown(self.state, self.batch, line).await?;
+                for line in &mut page {
+                    match line.state {
+                        LineState::Waiting => {
+                            settled::undone(self.state, self.batch, line).await?;
+                        }
+                        _ => {
+                            settled::unknown(self.state, self.batch, line).await?;
+                        }
+                    }
+                    refuse(line, self.batch, error)?;
+                    line.out.clear();
+                    self.state.batches.note(line.state);
                 }
+                self.save_lines(page).await?;
             }
-            refuse(line, self.batch, error)?;
-            line.out.clear();
-            self.state.batches.note(line.state);
         }
         self.row.state = PartState::Ended;
-        self.save(lines).await?;
+        self.save(Vec::new()).await?;
         Ok(true)
     }
 }

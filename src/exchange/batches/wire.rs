@@ -10,6 +10,7 @@ use crate::provider::channel::Channel;
 use crate::upstream::{Begins, Failure, In, Terms};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A call about a batch takes no longer: the vendor only notes it.
@@ -50,11 +51,11 @@ fn headers(at: (&Provider, &Channel), wire: &Wire, url: &str, kind: Option<&str>
 /// Calls a vendor's batch API on one of its channels.
 pub(super) async fn call(
     state: &State,
-    (provider, channel): (&Provider, &Channel),
+    (provider, channel): (&Arc<Provider>, &Channel),
     wire: &Wire,
     call: VendorCall,
 ) -> Called {
-    let url = format!("{}{}", channel.base_url, call.path);
+    let url = format!("{}{}{}", channel.base_url, wire.prefix, call.path);
     let headers = headers((provider, channel), wire, &url, call.kind.as_deref());
     let terms = Terms {
         begins: Begins::AtItsEnd,

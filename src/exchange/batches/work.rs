@@ -6,11 +6,12 @@ use super::desk::{Batches, Stopping};
 use super::direct::{self, Ran};
 use super::settled;
 use super::vendor::{Memory, Part};
-use crate::batch::{BatchRow, DIRECT, Late, LineRow, LineState, PartRow, PartState};
+use crate::batch::course::{self, Waiting};
+use crate::batch::{BatchRow, DIRECT, LineRow, LineState, PartRow, PartState};
 use crate::dialect::batch::BatchState;
 use crate::error::{Error, Kind};
 use crate::ledger::now;
-use crate::ledger::store::batches::Of;
+use crate::ledger::store::batches::{Claim, Of};
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,8 +22,6 @@ use tokio::task::JoinSet;
 
 /// The first wait between two looks; each is half as long again as the one before it.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
-/// A vendor that was asked to cancel and does not come to an end is given up after so many seconds.
-const CANCEL_MAX: i64 = 3_600;
 
 /// Told when it is known whether a batch is taken up.
 pub(super) type Admitted = oneshot::Sender<Result<(), Error>>;
@@ -39,25 +38,30 @@ pub async fn drive(
     };
     let _alive = Arc::clone(&state.batches.alive);
     let _worked_on = WorkedOn(Arc::clone(&state), id.clone());
-    let claim = Arc::new(Claim::default());
+    let held = Arc::new(Held::default());
+    let claim = Claim {
+        batch: id.clone(),
+        worker: uuid::Uuid::now_v7().to_string(),
+    };
     let mut worker = Worker {
         state: Arc::clone(&state),
         id: id.clone(),
         admitted,
         memory: HashMap::new(),
-        claim: Arc::clone(&claim),
+        claim: claim.clone(),
+        held: Arc::clone(&held),
         fresh: true,
     };
     let (mut wait, mut stopping) = (FIRST_WAIT, state.batches.stopping());
     // A step may take long; nobody else may take the batch meanwhile.
-    let beating = beat(Arc::clone(&state), id.clone(), Arc::clone(&claim));
+    let beating = beat(Arc::clone(&state), claim, Arc::clone(&held));
     let _beating = Beating(tokio::spawn(beating));
     loop {
         let done = tokio::select! {
             done = worker.step() => done,
-            () = claim.lost.notified() => {
+            () = held.lost.notified() => {
                 worker.lose();
-                Ok(Step::Idle)
+                return;
             }
             _ = stopping.wait_for(|s| *s == Stopping::Now) => break,
         };
@@ -75,6 +79,7 @@ pub async fn drive(
                 state.batches.moved.notify_one();
                 return;
             }
+            Ok(Step::Lost) => return,
             Ok(Step::Busy) => {
                 state.batches.moved.notify_one();
                 wait = FIRST_WAIT.min(most);
@@ -115,9 +120,9 @@ impl Drop for WorkedOn {
     }
 }
 
-/// Whether this process has the batch.
+/// Whether the worker has the batch.
 #[derive(Default)]
-struct Claim {
+struct Held {
     has: AtomicBool,
     /// It had it, and another one has it now.
     lost: Notify,
@@ -132,16 +137,16 @@ impl Drop for Beating {
     }
 }
 
-/// Keeps a batch that this process has.
-async fn beat(state: Arc<State>, id: String, claim: Arc<Claim>) {
+/// Keeps a batch that the worker has.
+async fn beat(state: Arc<State>, claim: Claim, held: Arc<Held>) {
     let _alive = Arc::clone(&state.batches.alive);
     loop {
         tokio::time::sleep(state.batches.claim_time() / 3).await;
-        match state.batches.keep_claim(&id).await {
+        match state.batches.keep_claim(&claim).await {
             Ok(true) => {}
-            Ok(false) if claim.has.swap(false, Ordering::Relaxed) => claim.lost.notify_one(),
+            Ok(false) if held.has.swap(false, Ordering::Relaxed) => held.lost.notify_one(),
             Ok(false) => {}
-            Err(error) => tracing::warn!(batch = id, %error, "a batch cannot be claimed"),
+            Err(error) => tracing::warn!(batch = claim.batch, %error, "a batch cannot be claimed"),
         }
     }
 }
@@ -153,6 +158,8 @@ enum Step {
     Idle,
     /// Nothing is left to do.
     Over,
+    /// Another process has taken the batch over.
+    Lost,
 }
 
 struct Worker {
@@ -160,7 +167,9 @@ struct Worker {
     id: String,
     admitted: Option<Admitted>,
     memory: HashMap<i64, Memory>,
-    claim: Arc<Claim>,
+    /// What it writes, it writes as this.
+    claim: Claim,
+    held: Arc<Held>,
     /// It has not looked for what an earlier process left, or what it has lost itself.
     fresh: bool,
 }
@@ -175,15 +184,14 @@ impl Worker {
         self.desk().with(move |store| store.batch(&id)).await
     }
 
-    /// Another process has the batch.
-    fn lose(&mut self) {
+    /// Another process has the batch: what was open here is charged at its bound, and corrected by whoever hears what came of it. Nothing is
+    /// written any more as this worker; should the batch come back, another one begins.
+    fn lose(&self) {
         tracing::warn!(
             batch = self.id,
             "a batch that was worked on here was taken over by another process"
         );
         self.desk().lose(&self.id);
-        self.memory.clear();
-        self.fresh = true;
     }
 
     async fn step(&mut self) -> Result<Step, Error> {
@@ -195,14 +203,15 @@ impl Worker {
         {
             return Ok(Step::Over);
         }
-        if !self.desk().claim(&self.id).await? {
+        if !self.desk().claim(&self.claim).await? {
             // Another replica has it.
-            if self.claim.has.swap(false, Ordering::Relaxed) {
+            if self.held.has.swap(false, Ordering::Relaxed) {
                 self.lose();
+                return Ok(Step::Lost);
             }
             return Ok(Step::Idle);
         }
-        self.claim.has.store(true, Ordering::Relaxed);
+        self.held.has.store(true, Ordering::Relaxed);
         // As whoever had it before has left it.
         let Some(batch) = self.found().await? else {
             return Ok(Step::Over);
@@ -225,19 +234,20 @@ impl Worker {
         batch.state = BatchState::InProgress;
         batch.doc.began = Some(now());
         // From here on nobody joins it; one that was cancelled meanwhile is looked at again.
-        self.desk().change(&batch, BatchState::Validating).await?;
+        self.changed(&batch, BatchState::Validating).await?;
         Ok(Step::Busy)
     }
 
     async fn take_up(&mut self, mut batch: BatchRow) -> Result<Step, Error> {
-        let outcome = admit(&self.state, &batch).await;
+        let outcome = admit(&self.state, &batch, &self.claim).await;
         self.fresh = false;
         let told = match outcome {
             Ok(()) => {
                 batch.state = BatchState::InProgress;
                 batch.doc.began = Some(now());
                 // Cancelled meanwhile, it is looked at again.
-                self.desk().change(&batch, BatchState::Validating).await?;
+                let was = BatchState::Validating;
+                self.changed(&batch, was).await?;
                 Ok(())
             }
             Err(NotTaken::Defects(errors)) => {
@@ -266,10 +276,15 @@ impl Worker {
         batch.doc.errors = errors;
         batch.doc.ended = Some(now());
         let was = BatchState::Validating;
-        if !self.desk().change(batch, was).await? {
-            self.desk().change(batch, BatchState::Cancelling).await?;
+        if !self.changed(batch, was).await? {
+            self.changed(batch, BatchState::Cancelling).await?;
         }
         Ok(())
+    }
+
+    /// The batch stands otherwise, if it stood so.
+    async fn changed(&self, batch: &BatchRow, was: BatchState) -> Result<bool, Error> {
+        self.desk().change(Some(&self.claim), batch, was).await
     }
 
     async fn work(&mut self, batch: &BatchRow) -> Result<Step, Error> {
@@ -278,13 +293,16 @@ impl Worker {
             self.fresh = false;
         }
         let late = now() >= batch.doc.expires;
-        let cancelled = batch.state == BatchState::Cancelling;
-        let runs_late = late && !cancelled && self.desk().settings.load().late == Late::Run;
+        let rule = self.desk().settings.load().late;
+        let course = match batch.is_passed() {
+            true => course::OF_PASSED,
+            false => course::course(batch.state, late, rule),
+        };
         let id = self.id.clone();
         let mut parts = self.desk().with(move |store| store.parts(&id)).await?;
         let mut busy = false;
         for part in &mut parts {
-            match self.part(batch, part, late || cancelled).await {
+            match self.part(batch, part, course.stops).await {
                 Ok(changed) => busy |= changed,
                 // The others go on.
                 Err(error) => {
@@ -292,28 +310,26 @@ impl Worker {
                 }
             }
         }
-        if cancelled || (late && !runs_late) {
-            let end = match cancelled {
-                true => LineState::Cancelled,
-                false => LineState::Expired,
-            };
-            busy |= self.end_waiting(batch, end).await?;
-        } else {
-            busy |= self.run_waiting(batch, runs_late).await?;
-        }
+        busy |= match course.waiting {
+            Waiting::Ends(end) => self.end_waiting(batch, end).await?,
+            Waiting::RunsAlone => self.run_waiting(batch, false).await?,
+            Waiting::AllRunAlone => self.run_waiting(batch, true).await?,
+        };
         let id = self.id.clone();
         let counts = self.desk().with(move |store| store.counts(&id)).await?;
-        if counts.open() > 0 {
-            return Ok(if busy { Step::Busy } else { Step::Idle });
-        }
-        let mut over = batch.clone();
-        over.state = match () {
-            () if cancelled => BatchState::Cancelled,
-            () if counts.expired > 0 => BatchState::Expired,
-            () => BatchState::Completed,
+        // Lines of a batch that was passed on may be known from its results alone.
+        let heard = parts.iter().all(|part| part.state == PartState::Ended);
+        let end = match batch.is_passed() && !heard {
+            true => None,
+            false => course::end(batch.state, &counts),
         };
+        let Some(end) = end else {
+            return Ok(if busy { Step::Busy } else { Step::Idle });
+        };
+        let mut over = batch.clone();
+        over.state = end;
         over.doc.ended = Some(now());
-        self.desk().change(&over, batch.state).await?;
+        self.changed(&over, batch.state).await?;
         Ok(Step::Busy)
     }
 
@@ -323,19 +339,15 @@ impl Worker {
         row: &mut PartRow,
         stops: bool,
     ) -> Result<bool, Error> {
-        let overdue = batch.doc.expires.max(batch.doc.cancelling.unwrap_or(0)) + CANCEL_MAX;
         let memory = self.memory.entry(row.n).or_default();
         let mut part = Part {
             state: &self.state,
             batch,
+            claim: &self.claim,
             row,
             memory,
             stops,
         };
-        if stops && part.row.cancelled && now() > overdue && part.row.state == PartState::Sent {
-            let why = "The provider does not end a batch that it was asked to cancel; the request is charged at its bound.";
-            return part.give_up(&Error::new(Kind::UpstreamTimeout, why)).await;
-        }
         part.step().await
     }
 
@@ -365,9 +377,9 @@ impl Worker {
     }
 
     async fn save(&self, lines: Vec<LineRow>) -> Result<(), Error> {
-        let id = self.id.clone();
+        let claim = self.claim.clone();
         self.desk()
-            .with(move |store| store.save(&id, &lines, &[]))
+            .with(move |store| store.save(&claim, &lines, &[]))
             .await
     }
 
@@ -445,12 +457,9 @@ impl Worker {
                     return Ok(busy);
                 }
                 let others = runs.running.len() + 1;
-                runs.running.spawn(direct::run(
-                    Arc::clone(&self.state),
-                    batch.clone(),
-                    line,
-                    others,
-                ));
+                let whose = (batch.clone(), self.claim.clone());
+                runs.running
+                    .spawn(direct::run(Arc::clone(&self.state), whose, line, others));
                 busy = true;
             }
         }
@@ -458,7 +467,7 @@ impl Worker {
 
     /// The batch was cancelled meanwhile, or another process has it.
     async fn is_stopped(&self, batch: &BatchRow) -> Result<bool, Error> {
-        if self.desk().is_stopping() || !self.desk().claim(&self.id).await? {
+        if self.desk().is_stopping() || !self.desk().claim(&self.claim).await? {
             return Ok(true);
         }
         let found = self.found().await?;

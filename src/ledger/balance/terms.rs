@@ -94,6 +94,21 @@ pub struct Grant {
     pub(super) held: Vec<Held>,
 }
 
+impl Grant {
+    /// Needs no more memory than it has to.
+    pub(in crate::ledger) fn shrink(&mut self) {
+        self.held.shrink_to_fit();
+    }
+
+    /// The grant, of which nothing stays here.
+    pub(in crate::ledger) fn take(&mut self) -> Grant {
+        Grant {
+            held: std::mem::take(&mut self.held),
+            ..self.clone()
+        }
+    }
+}
+
 /// One counter's part of a grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Held {

@@ -13,6 +13,8 @@ use crate::error::{Error, Kind};
 const SCHEMA_VERSION: i64 = 2;
 /// Rows that are looked at or written at a time.
 pub const PAGE: i64 = 100;
+/// No further row is read into a page that has so many bytes: a line may be as long as a request.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
 /// The tables. `BLOB` stands for whatever the database calls bytes.
 const SCHEMA: &[&str] = &[
@@ -33,6 +35,7 @@ const SCHEMA: &[&str] = &[
     "CREATE INDEX IF NOT EXISTS fb_waiting_open ON fb_waiting (open, key)",
     "CREATE INDEX IF NOT EXISTS fb_waiting_hook ON fb_waiting (hook)",
     "CREATE INDEX IF NOT EXISTS fb_waiting_batch ON fb_waiting (batch)",
+    "CREATE INDEX IF NOT EXISTS fb_batch_file_of_key ON fb_batch_file (key)",
 ];
 
 /// A value of a row.
@@ -79,10 +82,64 @@ pub(super) type Statement = (&'static str, Vec<Cell>);
 pub(super) trait Database: Send {
     /// Makes the tables, where there are none.
     fn lay_out(&mut self, schema: &[&str]) -> Result<(), String>;
-    /// All or nothing; durable on return. Gives how many rows each has changed.
-    fn write(&mut self, statements: &[Statement]) -> Result<Vec<u64>, String>;
-    /// The rows of a look.
-    fn read(&mut self, sql: &'static str, of: &[Cell]) -> Result<Vec<Vec<Cell>>, String>;
+    /// All or nothing; durable on return. Gives how many rows each has changed. Where the guard, which goes first, changes no row, nothing
+    /// is written and there is nothing to give.
+    fn write(
+        &mut self,
+        guard: Option<&Statement>,
+        statements: &[Statement],
+    ) -> Result<Option<Vec<u64>>, String>;
+    /// The rows of a look, as many as fit into so many bytes, the first at least.
+    fn read(
+        &mut self,
+        sql: &'static str,
+        of: &[Cell],
+        bytes_max: usize,
+    ) -> Result<Vec<Vec<Cell>>, String>;
+}
+
+/// Whose work on a batch it is. Everything that a worker writes is written in one transaction with the look whether the batch is still its
+/// own; so nothing is written by one that was stopped for a while, or cut off, and whose batch another process has taken over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The batch.
+    pub batch: String,
+    /// The worker: another one each time that a batch is taken up.
+    pub worker: String,
+}
+
+impl Claim {
+    /// Changes the batch's row, to the same, only while it is the worker's. PostgreSQL locks the row until the transaction ends, so that
+    /// nobody takes the batch over in between.
+    fn guard(&self) -> Statement {
+        let sql = "UPDATE fb_batch SET owner = $2 WHERE id = $1 AND owner = $2";
+        (
+            sql,
+            vec![self.batch.as_str().into(), self.worker.as_str().into()],
+        )
+    }
+}
+
+/// The code of the error that somebody else works on the batch now.
+pub const TAKEN_OVER: &str = "batch_taken_over";
+
+fn taken_over() -> Error {
+    Error::new(
+        Kind::Overloaded,
+        "The batch was taken over by another process; it goes on there.",
+    )
+    .code(TAKEN_OVER)
+}
+
+impl Cell {
+    /// What it takes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Cell::Int(_) => 8,
+            Cell::Text(text) => text.len(),
+            Cell::Bytes(bytes) => bytes.len(),
+        }
+    }
 }
 
 /// Batches and their files.
@@ -210,11 +267,18 @@ impl Batches {
     }
 
     pub(super) fn write(&mut self, statements: &[Statement]) -> Result<Vec<u64>, Error> {
-        self.database.write(statements).map_err(failed)
+        let changed = self.database.write(None, statements).map_err(failed)?;
+        Ok(changed.unwrap_or_default())
+    }
+
+    /// Writes for a worker, while the batch is its own.
+    fn write_as(&mut self, claim: &Claim, statements: &[Statement]) -> Result<Vec<u64>, Error> {
+        let changed = self.database.write(Some(&claim.guard()), statements);
+        changed.map_err(failed)?.ok_or_else(taken_over)
     }
 
     pub(super) fn read(&mut self, sql: &'static str, of: &[Cell]) -> Result<Vec<Vec<Cell>>, Error> {
-        self.database.read(sql, of).map_err(failed)
+        self.database.read(sql, of, usize::MAX).map_err(failed)
     }
 
     /// Keeps a piece of a file.
@@ -240,11 +304,14 @@ impl Batches {
         }))
     }
 
-    /// A file all of whose pieces are kept.
+    /// A file all of whose pieces are kept, of this key, which keeps so many bytes at most. Gives whether it fits in.
     ///
     /// # Errors
     /// The database fails.
-    pub fn put_file(&mut self, file: &FileRow) -> Result<(), Error> {
+    pub fn put_file(&mut self, file: &FileRow, of: i64, most: i64) -> Result<bool, Error> {
+        if self.kept_bytes(of)?.saturating_add(file.bytes) > most {
+            return Ok(false);
+        }
         let row = vec![
             file.id.as_str().into(),
             file.key.into(),
@@ -255,7 +322,19 @@ impl Batches {
             file.expires.into(),
         ];
         let sql = "INSERT INTO fb_batch_file (id, key, name, purpose, bytes, created, expires) VALUES ($1, $2, $3, $4, $5, $6, $7)";
-        self.write(&[(sql, row)]).map(drop)
+        self.write(&[(sql, row)]).map(|_| true)
+    }
+
+    /// How many bytes of files this key keeps, those of lines that came with a batch among them.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn kept_bytes(&mut self, key: i64) -> Result<i64, Error> {
+        let sql = "SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM fb_batch_file WHERE key = $1
+             UNION ALL SELECT CAST(COALESCE(SUM(f.bytes), 0) AS BIGINT) FROM fb_batch b JOIN fb_batch_file f ON f.id = b.id || '-lines' AND f.key = -1 WHERE b.key = $1";
+        let rows = self.read(sql, &[key.into()])?;
+        let sums = rows.iter().filter_map(|row| row.first());
+        Ok(sums.map(Cell::int).fold(0, i64::saturating_add))
     }
 
     /// A file of this key.
@@ -310,11 +389,53 @@ impl Batches {
         self.write(&[(sql, row)]).map(drop)
     }
 
-    /// A batch stands otherwise from now on, if it stands so. Gives whether it does.
+    /// Keeps a batch with one part, if it is not kept yet.
     ///
     /// # Errors
     /// The database fails.
-    pub fn change(&mut self, batch: &BatchRow, was: BatchState) -> Result<bool, Error> {
+    pub fn put_with(&mut self, batch: &BatchRow, part: &PartRow) -> Result<(), Error> {
+        let row = vec![
+            batch.id.as_str().into(),
+            batch.key.into(),
+            batch.state.name().into(),
+            batch.created.into(),
+            Cell::Text(json(&batch.doc)),
+        ];
+        let of = vec![
+            batch.id.as_str().into(),
+            part.n.into(),
+            Cell::Text(json(part)),
+        ];
+        self.write(&[
+            ("INSERT INTO fb_batch (id, key, state, created, doc, owner, owned_until) VALUES ($1, $2, $3, $4, $5, '', 0) ON CONFLICT (id) DO NOTHING", row),
+            ("INSERT INTO fb_batch_part (batch, n, doc) VALUES ($1, $2, $3) ON CONFLICT (batch, n) DO NOTHING", of),
+        ])
+        .map(drop)
+    }
+
+    /// The client's own names of all lines of a batch, with their numbers.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn names(&mut self, batch: &str) -> Result<Vec<(String, i64)>, Error> {
+        let sql = "SELECT custom_id, n FROM fb_batch_line WHERE batch = $1";
+        let rows = self.read(sql, &[batch.into()])?;
+        Ok(rows
+            .iter()
+            .map(|row| (row[0].text(), row[1].int()))
+            .collect())
+    }
+
+    /// A batch stands otherwise from now on, if it stands so. Gives whether it does. Whoever works on it says so.
+    ///
+    /// # Errors
+    /// The database fails, or somebody else works on it.
+    pub fn change(
+        &mut self,
+        claim: Option<&Claim>,
+        batch: &BatchRow,
+        was: BatchState,
+    ) -> Result<bool, Error> {
         let row = vec![
             batch.id.as_str().into(),
             batch.state.name().into(),
@@ -322,7 +443,10 @@ impl Batches {
             was.name().into(),
         ];
         let sql = "UPDATE fb_batch SET state = $2, doc = $3 WHERE id = $1 AND state = $4";
-        let changed = self.write(&[(sql, row)])?;
+        let changed = match claim {
+            Some(claim) => self.write_as(claim, &[(sql, row)])?,
+            None => self.write(&[(sql, row)])?,
+        };
         Ok(changed.first() == Some(&1))
     }
 
@@ -336,7 +460,8 @@ impl Batches {
         rows.first().map(|row| batch(row)).transpose()
     }
 
-    /// The batches of this key, or of all, the latest first, after this one.
+    /// The batches of this key, or of all, the latest first, after this one. A key's are those that are kept here for it; what was passed on is
+    /// among all alone.
     ///
     /// # Errors
     /// The database fails.
@@ -346,7 +471,7 @@ impl Batches {
         after: &str,
         most: i64,
     ) -> Result<Vec<BatchRow>, Error> {
-        let sql = "SELECT id, key, state, created, doc FROM fb_batch WHERE (CAST($1 AS BIGINT) = -1 OR key = CAST($1 AS BIGINT)) AND ($2 = '' OR id < $2) ORDER BY id DESC LIMIT $3";
+        let sql = "SELECT id, key, state, created, doc FROM fb_batch WHERE (CAST($1 AS BIGINT) = -1 OR (key = CAST($1 AS BIGINT) AND id NOT LIKE 'passed-%')) AND ($2 = '' OR id < $2) ORDER BY id DESC LIMIT $3";
         let key = key.unwrap_or(-1);
         let rows = self.read(sql, &[key.into(), after.into(), most.into()])?;
         rows.iter().map(|row| batch(row)).collect()
@@ -362,13 +487,19 @@ impl Batches {
         Ok(rows.iter().map(|row| row[0].text()).collect())
     }
 
-    /// Takes a batch for this process until then, if nobody else has it. Gives whether it has it now.
+    /// Takes a batch for a worker until then, if nobody else has it: whose time was over before `now`, has it no more. Gives whether it has
+    /// it now.
     ///
     /// # Errors
     /// The database fails.
-    pub fn claim(&mut self, id: &str, owner: &str, now: i64, until: i64) -> Result<bool, Error> {
+    pub fn claim(&mut self, claim: &Claim, now: i64, until: i64) -> Result<bool, Error> {
         let sql = "UPDATE fb_batch SET owner = $2, owned_until = $4 WHERE id = $1 AND (owner = $2 OR owned_until < $3)";
-        let row = vec![id.into(), owner.into(), now.into(), until.into()];
+        let row = vec![
+            claim.batch.as_str().into(),
+            claim.worker.as_str().into(),
+            now.into(),
+            until.into(),
+        ];
         let changed = self.write(&[(sql, row)])?;
         Ok(changed.first() == Some(&1))
     }
@@ -405,9 +536,10 @@ impl Batches {
     /// Forgets the lines and parts of a batch.
     ///
     /// # Errors
-    /// The database fails.
-    pub fn clear(&mut self, id: &str) -> Result<(), Error> {
-        self.write(&[
+    /// The database fails, or somebody else works on it.
+    pub fn clear(&mut self, claim: &Claim) -> Result<(), Error> {
+        let id = claim.batch.as_str();
+        let all = [
             (
                 "DELETE FROM fb_batch_line WHERE batch = $1",
                 vec![id.into()],
@@ -416,22 +548,55 @@ impl Batches {
                 "DELETE FROM fb_batch_part WHERE batch = $1",
                 vec![id.into()],
             ),
-        ])
-        .map(drop)
+        ];
+        self.write_as(claim, &all).map(drop)
     }
 
     /// Keeps lines and parts, all or none.
     ///
     /// # Errors
-    /// The database fails.
-    pub fn save(&mut self, batch: &str, lines: &[LineRow], parts: &[PartRow]) -> Result<(), Error> {
-        let lines = lines.iter().map(|line| put_line(batch, line));
-        let parts = parts.iter().map(|part| put_part(batch, part));
+    /// The database fails, or somebody else works on the batch.
+    pub fn save(
+        &mut self,
+        claim: &Claim,
+        lines: &[LineRow],
+        parts: &[PartRow],
+    ) -> Result<(), Error> {
+        let lines = lines.iter().map(|line| put_line(&claim.batch, line));
+        let parts = parts.iter().map(|part| put_part(&claim.batch, part));
         let all: Vec<Statement> = lines.chain(parts).collect();
         match all.is_empty() {
             true => Ok(()),
-            false => self.write(&all).map(drop),
+            false => self.write_as(claim, &all).map(drop),
         }
+    }
+
+    /// A part is about to be made: its lines that wait are sent from now on.
+    ///
+    /// # Errors
+    /// The database fails, or somebody else works on the batch.
+    pub fn send(&mut self, claim: &Claim, part: &PartRow) -> Result<(), Error> {
+        let sql =
+            "UPDATE fb_batch_line SET state = $3 WHERE batch = $1 AND part = $2 AND state = $4";
+        let lines = vec![
+            claim.batch.as_str().into(),
+            part.n.into(),
+            LineState::Sent.number().into(),
+            LineState::Waiting.number().into(),
+        ];
+        let all = [(sql, lines), put_part(&claim.batch, part)];
+        self.write_as(claim, &all).map(drop)
+    }
+
+    /// The numbers of all lines of a part that have come so far, in their order.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn numbers(&mut self, batch: &str, part: i64, state: LineState) -> Result<Vec<i64>, Error> {
+        let sql =
+            "SELECT n FROM fb_batch_line WHERE batch = $1 AND part = $2 AND state = $3 ORDER BY n";
+        let rows = self.read(sql, &[batch.into(), part.into(), state.number().into()])?;
+        Ok(rows.iter().map(|row| row[0].int()).collect())
     }
 
     /// The parts of a batch.
@@ -472,7 +637,7 @@ impl Batches {
             .map(drop)
     }
 
-    /// Lines of a batch in their order, after this one, a page at most.
+    /// Lines of a batch in their order, after this one, a page at most: of a hundred lines, or fewer where those are long.
     ///
     /// # Errors
     /// The database fails.
@@ -493,7 +658,7 @@ impl Batches {
                 STATE
             }
         };
-        let rows = self.read(sql, &by)?;
+        let rows = self.database.read(sql, &by, PAGE_BYTES).map_err(failed)?;
         rows.iter().map(|row| line(row)).collect()
     }
 

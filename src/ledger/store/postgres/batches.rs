@@ -3,6 +3,7 @@
 use super::tls;
 use crate::error::Error;
 use crate::ledger::store::batches::{Batches, Cell, Database, Statement};
+use postgres::fallible_iterator::FallibleIterator;
 use postgres::types::{ToSql, Type};
 use postgres::{Client, Row};
 use secrecy::{ExposeSecret, SecretString};
@@ -75,9 +76,19 @@ impl Database for Shared {
         })
     }
 
-    fn write(&mut self, statements: &[Statement]) -> Result<Vec<u64>, String> {
+    fn write(
+        &mut self,
+        guard: Option<&Statement>,
+        statements: &[Statement],
+    ) -> Result<Option<Vec<u64>>, String> {
         self.done(|client| {
             let mut tx = client.transaction()?;
+            if let Some((sql, of)) = guard
+                && tx.execute(*sql, &parameters(of))? == 0
+            {
+                tx.rollback()?;
+                return Ok(None);
+            }
             let mut changed = Vec::with_capacity(statements.len());
             let mut prepared: Vec<(&str, postgres::Statement)> = Vec::new();
             for (sql, of) in statements {
@@ -93,14 +104,27 @@ impl Database for Shared {
                 changed.push(tx.execute(&statement, &parameters(of))?);
             }
             tx.commit()?;
-            Ok(changed)
+            Ok(Some(changed))
         })
     }
 
-    fn read(&mut self, sql: &'static str, of: &[Cell]) -> Result<Vec<Vec<Cell>>, String> {
+    fn read(
+        &mut self,
+        sql: &'static str,
+        of: &[Cell],
+        bytes_max: usize,
+    ) -> Result<Vec<Vec<Cell>>, String> {
         self.done(|client| {
-            let rows = client.query(sql, &parameters(of))?;
-            rows.iter().map(cells).collect()
+            let mut rows = client.query_raw(sql, parameters(of))?;
+            let (mut all, mut bytes) = (Vec::new(), 0_usize);
+            while bytes < bytes_max
+                && let Some(row) = rows.next()?
+            {
+                let row = cells(&row)?;
+                bytes = bytes.saturating_add(row.iter().map(Cell::bytes).sum());
+                all.push(row);
+            }
+            Ok(all)
         })
     }
 }

@@ -30,27 +30,45 @@ fn own(sql: &str) -> String {
 }
 
 impl Own {
-    fn written(&mut self, statements: &[Statement]) -> rusqlite::Result<Vec<u64>> {
+    fn written(
+        &mut self,
+        guard: Option<&Statement>,
+        statements: &[Statement],
+    ) -> rusqlite::Result<Option<Vec<u64>>> {
         let tx = self
             .0
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let run = |(sql, of): &Statement| -> rusqlite::Result<u64> {
+            let mut statement = tx.prepare_cached(&own(sql))?;
+            let rows = statement.execute(params_from_iter(of))?;
+            Ok(u64::try_from(rows).unwrap_or(u64::MAX))
+        };
+        if let Some(guard) = guard
+            && run(guard)? == 0
+        {
+            return Ok(None);
+        }
         let mut changed = Vec::with_capacity(statements.len());
-        for (sql, of) in statements {
-            let rows = tx
-                .prepare_cached(&own(sql))?
-                .execute(params_from_iter(of))?;
-            changed.push(u64::try_from(rows).unwrap_or(u64::MAX));
+        for statement in statements {
+            changed.push(run(statement)?);
         }
         tx.commit()?;
-        Ok(changed)
+        Ok(Some(changed))
     }
 
-    fn looked(&mut self, sql: &str, of: &[Cell]) -> rusqlite::Result<Vec<Vec<Cell>>> {
+    fn looked(
+        &mut self,
+        sql: &str,
+        of: &[Cell],
+        bytes_max: usize,
+    ) -> rusqlite::Result<Vec<Vec<Cell>>> {
         let mut statement = self.0.prepare_cached(&own(sql))?;
         let columns = statement.column_count();
         let mut rows = statement.query(params_from_iter(of))?;
-        let mut all = Vec::new();
-        while let Some(row) = rows.next()? {
+        let (mut all, mut bytes) = (Vec::new(), 0_usize);
+        while bytes < bytes_max
+            && let Some(row) = rows.next()?
+        {
             let mut cells = Vec::with_capacity(columns);
             for column in 0..columns {
                 cells.push(match row.get_ref(column)? {
@@ -60,6 +78,7 @@ impl Own {
                     ValueRef::Null | ValueRef::Real(_) => Cell::Int(0),
                 });
             }
+            bytes = bytes.saturating_add(cells.iter().map(Cell::bytes).sum());
             all.push(cells);
         }
         Ok(all)
@@ -72,12 +91,21 @@ impl Database for Own {
         made.map_err(|e| e.to_string())
     }
 
-    fn write(&mut self, statements: &[Statement]) -> Result<Vec<u64>, String> {
-        self.written(statements).map_err(|e| e.to_string())
+    fn write(
+        &mut self,
+        guard: Option<&Statement>,
+        statements: &[Statement],
+    ) -> Result<Option<Vec<u64>>, String> {
+        self.written(guard, statements).map_err(|e| e.to_string())
     }
 
-    fn read(&mut self, sql: &'static str, of: &[Cell]) -> Result<Vec<Vec<Cell>>, String> {
-        self.looked(sql, of).map_err(|e| e.to_string())
+    fn read(
+        &mut self,
+        sql: &'static str,
+        of: &[Cell],
+        bytes_max: usize,
+    ) -> Result<Vec<Vec<Cell>>, String> {
+        self.looked(sql, of, bytes_max).map_err(|e| e.to_string())
     }
 }
 
