@@ -142,6 +142,9 @@ pub struct BatchDoc {
     pub ended: Option<i64>,
     /// What is wrong with its lines.
     pub errors: Vec<Value>,
+    /// It was passed on, and each of its lines was reserved before.
+    #[serde(default)]
+    pub reserved: bool,
     /// Its lines are requests that were asked one by one, by whomever, and that are collected until then, in seconds since 1970. `None`: it is
     /// a batch that somebody handed in.
     #[serde(default)]

@@ -320,8 +320,11 @@ async fn serve(
             confidential::look_with_path(&mut admission, &body, &path, seen).await?;
             let exchange = Exchange::of(state, &admission);
             let work = Passthrough::to(&admission, provider, rest, body)?;
+            let (provider, path) = work.at();
+            let unheard = batches::passed::Unheard::of(provider, &head.method, path);
             let reply = exchange.run(&work).await;
-            batches::passed::looked_at(state, work.at().0, work.at().1);
+            unheard.heard();
+            batches::passed::looked_at(state, provider, path);
             if let Some((whose, made)) = work.made() {
                 batches::passed::note(state, whose, made).await;
             }
@@ -357,7 +360,13 @@ async fn serve(
             let body = (body, reserved.is_some());
             let keeping = Keeping::new(&admission, body, place, (&state.jobs, made_by));
             let reply = match &keeping {
-                Ok(keeping) => exchange.run(keeping).await,
+                Ok(keeping) => {
+                    let (provider, path) = keeping.at();
+                    let unheard = batches::passed::Unheard::of(provider, &head.method, &path);
+                    let reply = exchange.run(keeping).await;
+                    unheard.heard();
+                    reply
+                }
                 Err(error) => Err(error.clone()),
             };
             if let Ok(keeping) = &keeping {
@@ -366,10 +375,7 @@ async fn serve(
             }
             let made = keeping.ok().and_then(|keeping| keeping.made());
             match (reserved, made) {
-                (Some(reserved), made) => {
-                    let refused = batches::passed_capped::is_refused(&reply);
-                    reserved.ended(made, refused).await;
-                }
+                (Some(reserved), made) => reserved.ended(made).await,
                 (None, Some((whose, made))) => batches::passed::note(state, whose, made).await,
                 (None, None) => {}
             }

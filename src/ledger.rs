@@ -41,7 +41,7 @@ pub use reservation::{HeldRoom, Reservation};
 pub use settings::{Address, Settings};
 
 use crate::error::{Error, Kind};
-use balance::{Balances, Capped, Crossing, Requirement, Standing};
+use balance::{Balances, Capped, Crossing, Grant, Requirement, Standing};
 use books::Owner;
 use cap::{Cap, Counter, Dims};
 use judged::{JudgedAnswer, MeasuredAsk};
@@ -331,6 +331,15 @@ impl Ledger {
             Arc::new(opening),
             grant,
         )))
+    }
+
+    /// Room for an attempt that was made elsewhere and is paid already: no cap keeps it out of the books, and each cap counts what it has cost.
+    #[must_use]
+    pub fn hold_beyond_caps(self: &Arc<Ledger>, mut opening: Opening) -> HeldRoom {
+        let at = self.latest(opening.at_ms.div_euclid(1_000));
+        opening.counted_ms = opening.at_ms.max(at.saturating_mul(1_000));
+        let grant = Grant::beyond_caps(at);
+        HeldRoom::new(Reservation::new(self.clone(), Arc::new(opening), grant))
     }
 
     /// Waits until everything that was handed over is durable.

@@ -347,9 +347,10 @@ impl Call<'_> {
         let mut upload = Upload {
             call: self,
             taking: Taking {
-                desk: &self.state.batches,
+                desk: Arc::clone(&self.state.batches),
                 key,
                 bytes: 0,
+                id: Some(id.clone()),
             },
             kept,
             id,
@@ -367,12 +368,8 @@ impl Call<'_> {
             Ok(()) => upload.end().await,
             Err(error) => Err(error),
         };
-        if !matches!(kept, Ok(Kept::Here(_))) {
-            let id = upload.id.clone();
-            self.state
-                .batches
-                .with(move |store| store.delete_file(&id))
-                .await?;
+        if matches!(kept, Ok(Kept::Here(_))) {
+            upload.taking.id = None;
         }
         kept
     }
@@ -699,13 +696,15 @@ fn paged(results: Results) -> AnswerBody {
 }
 
 /// Bytes of a file that is being taken: others of the same key's that are on their way count with them.
-struct Taking<'a> {
-    desk: &'a Batches,
+struct Taking {
+    desk: Arc<Batches>,
     key: i64,
     bytes: i64,
+    /// Its pieces are kept under this id, and forgotten unless it becomes whole.
+    id: Option<String>,
 }
 
-impl Taking<'_> {
+impl Taking {
     /// So many bytes more. Gives how many of this key's are on their way now.
     fn more(&mut self, bytes: usize) -> i64 {
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
@@ -714,16 +713,23 @@ impl Taking<'_> {
     }
 }
 
-impl Drop for Taking<'_> {
+impl Drop for Taking {
     fn drop(&mut self) {
         self.desk.takes(self.key, self.bytes.saturating_neg());
+        let Some(id) = self.id.take() else { return };
+        let desk = Arc::clone(&self.desk);
+        tokio::spawn(async move {
+            if let Err(error) = desk.with(move |store| store.delete_file(&id)).await {
+                tracing::warn!(%error, "the pieces of a file that broke off cannot be forgotten now");
+            }
+        });
     }
 }
 
 /// A form that is being taken.
 struct Upload<'a> {
     call: &'a Call<'a>,
-    taking: Taking<'a>,
+    taking: Taking,
     /// What the key kept when it began.
     kept: i64,
     id: String,

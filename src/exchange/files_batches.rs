@@ -142,8 +142,9 @@ impl Work for Keeping<'_> {
         _told: &'o Wording,
     ) -> Result<Box<dyn Order + 'o>, Unserved> {
         let models = passthrough::NamedModels::Perhaps(&[]);
-        // A file costs nothing by itself.
-        let costs = !self.place.is_free() && !matches!(self.place.side, Side::Files(_));
+        // A file costs nothing by itself, and a batch is only looked at or cancelled but where it is made.
+        let makes = self.place.makes(&self.admission.head.method);
+        let costs = makes && matches!(self.place.side, Side::Batches(_));
         if costs && !self.reserved {
             passthrough::check_uncapped(self.admission, arm, models, self.place.name)
                 .map_err(|error| Unserved::error(error.also(self.advice())))?;

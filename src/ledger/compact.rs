@@ -110,6 +110,14 @@ impl CompactReservation {
         self.packed().grant.tokens
     }
 
+    /// The attempt's id.
+    #[must_use]
+    pub fn attempt(&self) -> String {
+        let packed = self.packed();
+        let own = packed.attempt.map(|id| id.to_string());
+        own.unwrap_or_else(|| packed.common.attempt.clone())
+    }
+
     /// The attempt was made, or may have been: it stands in the books.
     #[must_use]
     pub fn is_dispatched(&self) -> bool {

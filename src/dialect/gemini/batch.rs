@@ -25,30 +25,36 @@ fn results(value: &Value) -> Vec<VendorResult> {
         &value["metadata"]["output"]["inlinedResponses"]["inlinedResponses"],
     ];
     let all = places.into_iter().find_map(Value::as_array);
-    let all = all.into_iter().flatten();
-    all.filter_map(|one| {
-        let id = NAMES
+    let all = all.into_iter().flatten().enumerate();
+    all.map(|(at, one)| {
+        let named = NAMES
             .iter()
-            .find_map(|name| one["metadata"][*name].as_str())?;
-        let answered = one.get("response").filter(|r| !r.is_null());
-        let (end, status, body) = match answered {
-            Some(answer) => (LineEnd::Done, 200, raw(Some(answer))),
-            None => {
-                let code = one["error"]["code"].as_u64();
-                let body = json!({"error": one["error"]}).to_string();
-                // A status of gRPC: all that is known is that it was not answered.
-                let status = if code == Some(8) { 429 } else { 400 };
-                (LineEnd::Failed, status, body)
-            }
-        };
-        Some(VendorResult {
-            id: id.to_owned(),
-            end,
-            status,
-            body,
-        })
+            .find_map(|name| one["metadata"][*name].as_str());
+        // Who gives its requests no names has its answers in their order.
+        result(named.map_or_else(|| format!("#{at}"), str::to_owned), one)
     })
     .collect()
+}
+
+/// One result.
+fn result(id: String, one: &Value) -> VendorResult {
+    let answered = one.get("response").filter(|r| !r.is_null());
+    let (end, status, body) = match answered {
+        Some(answer) => (LineEnd::Done, 200, raw(Some(answer))),
+        None => {
+            let code = one["error"]["code"].as_u64();
+            let body = json!({"error": one["error"]}).to_string();
+            // A status of gRPC: all that is known is that it was not answered.
+            let status = if code == Some(8) { 429 } else { 400 };
+            (LineEnd::Failed, status, body)
+        }
+    };
+    VendorResult {
+        id,
+        end,
+        status,
+        body,
+    }
 }
 
 impl VendorBatches for Gemini {
@@ -126,10 +132,20 @@ impl VendorBatches for Gemini {
             }
             _ => None,
         };
+        // What was handed in as a file is answered in one.
+        let files = [
+            &value["response"]["responsesFile"],
+            &value["metadata"]["output"]["responsesFile"],
+        ];
+        let file = files.into_iter().find_map(Value::as_str);
+        let file = file.filter(|_| inline.is_empty());
         Some(VendorTold {
             id: name,
             end,
-            results: Vec::new(),
+            results: file
+                .map(|file| format!("/download/v1beta/{file}:download?alt=media"))
+                .into_iter()
+                .collect(),
             inline,
             lines: None,
         })
@@ -169,7 +185,10 @@ impl VendorBatches for Gemini {
         }
     }
 
-    fn result(&self, _line: &[u8]) -> Option<VendorResult> {
-        None
+    /// A line of a file of answers; ours are never handed in as files.
+    fn result(&self, line: &[u8]) -> Option<VendorResult> {
+        let value: Value = serde_json::from_slice(line).ok()?;
+        let id = value["key"].as_str()?.to_owned();
+        Some(result(id, &value))
     }
 }

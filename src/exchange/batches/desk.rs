@@ -243,6 +243,13 @@ impl Batches {
             .is_some_and(|rooms| rooms.lines.contains_key(&n))
     }
 
+    /// The attempt for which the room of a line is kept.
+    pub(super) fn attempt(&self, batch: &str, n: i64) -> Option<String> {
+        let rooms = lock(&self.rooms);
+        let room = rooms.get(batch)?.lines.get(&n)?;
+        Some(room.attempt())
+    }
+
     /// The answer tokens that the room of a line covers, before anything of it has gone out.
     pub(super) fn tokens(&self, batch: &str, n: i64) -> u64 {
         let rooms = lock(&self.rooms);

@@ -102,6 +102,13 @@ impl Whose {
 
 /// Keeps in mind that a batch was made, so that what it costs is booked. Its client hears of it whatever happens here.
 pub(in super::super) async fn note(state: &Arc<State>, whose: Whose, made: MadeBatch) {
+    let state = Arc::clone(state);
+    // Whether its client waits for that or not.
+    let noting = tokio::spawn(async move { try_to_note(&state, whose, made).await });
+    let _ = noting.await;
+}
+
+async fn try_to_note(state: &Arc<State>, whose: Whose, made: MadeBatch) {
     let (provider, id) = (made.provider.clone(), made.id.clone());
     if let Err(error) = noted(state, whose, made).await {
         tracing::error!(provider, batch = id, %error, "a batch that was passed on cannot be kept in mind; what it costs is in no book");
@@ -141,6 +148,32 @@ async fn noted(state: &Arc<State>, whose: Whose, made: MadeBatch) -> Result<(), 
         .await?;
     tokio::spawn(drive(Arc::clone(state), id, None));
     Ok(())
+}
+
+/// Says so where the client of a call that makes a batch goes away before its answer came: nobody knows then what the batch is called.
+pub(in super::super) struct Unheard(Option<String>);
+
+impl Unheard {
+    /// Of a call to this path of the provider.
+    pub(in super::super) fn of(provider: &Provider, method: &Method, path: &str) -> Unheard {
+        Unheard(makes(provider, method, path).then(|| provider.name.clone()))
+    }
+
+    /// The call has ended.
+    pub(in super::super) fn heard(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unheard {
+    fn drop(&mut self) {
+        if let Some(provider) = &self.0 {
+            tracing::error!(
+                provider,
+                "a client has left a call that makes a batch before its answer came; if its provider has made it, what it costs is in no book"
+            );
+        }
+    }
 }
 
 /// Somebody looks at such a batch, or fetches its results: it is looked at here, too.

@@ -7,7 +7,7 @@ use super::super::channels::to;
 use super::super::files_batches::{HandedIn, keeper};
 use super::super::passthrough;
 use super::super::router::Collection;
-use super::super::work::{Reply, Unserved};
+use super::super::work::Unserved;
 use super::super::{Exchange, State};
 use super::asked::{AskedLine, DecidedLine};
 use super::desk::Room;
@@ -15,7 +15,7 @@ use super::metered::RULE;
 use super::passed::{self, MadeBatch, Whose};
 use super::seat::Seat;
 use super::wire::{Called, call, whole};
-use super::{settled, vendor, work};
+use super::{vendor, work};
 use crate::batch::wire::{Wire, known_of};
 use crate::batch::{
     BatchDoc, BatchRow, LineDoc, LineRow, LineState, PASSED_PREFIX, PartRow, PartState,
@@ -24,7 +24,9 @@ use crate::dialect;
 use crate::dialect::batch::{BatchState, ClientBatches, Handed, HandedLine, VendorCall};
 use crate::error::{Error, Kind};
 use crate::fleet::Arm;
+use crate::json::Object;
 use crate::ledger::now;
+use crate::ledger::record::{Attempt, Basis, Outcome};
 use crate::ledger::store::batches::{Claim, PAGE};
 use crate::provider::channel::{Channel, Request};
 use crate::provider::{Provider, Side};
@@ -32,27 +34,87 @@ use crate::route::Decision;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::JoinHandle;
 
+/// A call that makes a batch takes no longer, in seconds: until then nobody else works on it.
+const CALL_MAX: i64 = 900;
+/// So often it is tried to keep in mind that a batch was made.
+const SAVES_MAX: usize = 60;
+/// So many lines are read before others on the thread have a turn.
+const LINES_AT_ONCE: usize = 20;
 /// Lines of one batch, at most.
 const LINES_MAX: usize = 100_000;
 
-/// A batch whose lines have room, and which is about to be made at its provider. Dropped before it is known whether it was, since its client has
-/// gone away, its lines are charged at their bounds.
-pub(in super::super) struct ReservedBatch(Option<Reserved>);
+/// A batch whose lines have room, and which is about to be made at its provider. Dropped before its end, since its client has gone away, it comes
+/// to that by itself.
+pub(in super::super) struct ReservedBatch {
+    reserved: Option<Reserved>,
+    /// Its rows are being kept.
+    keeping: Option<JoinHandle<Result<(), Error>>>,
+    /// The call that makes it is about to go out, or has.
+    goes_out: bool,
+    /// The request id of that call.
+    request: String,
+}
 
 impl Drop for ReservedBatch {
     fn drop(&mut self) {
-        if let Some(reserved) = self.0.take() {
-            tokio::spawn(reserved.ended(None, false));
-        }
+        let (Some(reserved), keeping, went_out) =
+            (self.reserved.take(), self.keeping.take(), self.goes_out)
+        else {
+            return;
+        };
+        let request = std::mem::take(&mut self.request);
+        tokio::spawn(async move {
+            if let Some(keeping) = keeping {
+                let _ = keeping.await;
+            }
+            // Where nobody knows whether it was made, its lines are charged at their bounds.
+            let nothing_done = !went_out || is_void(&reserved.state, &request).await;
+            reserved.ended(None, nothing_done).await;
+        });
     }
 }
 
 impl ReservedBatch {
-    /// The call has ended: with a batch, with a refusal, or nobody knows how.
-    pub(in super::super) async fn ended(mut self, made: Option<(Whose, MadeBatch)>, refused: bool) {
-        if let Some(reserved) = self.0.take() {
-            reserved.ended(made.map(|(_, made)| made), refused).await;
+    /// The call has ended: with a batch; with nothing done, as the books of the call say; or nobody knows how.
+    pub(in super::super) async fn ended(mut self, made: Option<(Whose, MadeBatch)>) {
+        let Some(reserved) = self.reserved.take() else {
+            return;
+        };
+        let made = made.map(|(_, made)| made);
+        let request = std::mem::take(&mut self.request);
+        // Whether its client waits for that or not.
+        let ending = tokio::spawn(async move {
+            let nothing_done = made.is_none() && is_void(&reserved.state, &request).await;
+            reserved.ended(made, nothing_done).await;
+        });
+        let _ = ending.await;
+    }
+}
+
+/// Whether nothing was done for a request, by what is booked of it: each of its attempts was closed so.
+async fn is_void(state: &State, request: &str) -> bool {
+    let void = |row: &Attempt| {
+        let closing = row.closing.as_ref();
+        closing.is_some_and(|closing| closing.basis == Basis::Void)
+    };
+    match state.ledger.request(request).await {
+        Ok(rows) => rows.iter().all(void),
+        Err(_) => false,
+    }
+}
+
+/// Rooms that are kept for a batch which is being read: given back, unless it goes on.
+struct Rooms<'a> {
+    state: &'a Arc<State>,
+    batch: Option<String>,
+}
+
+impl Drop for Rooms<'_> {
+    fn drop(&mut self) {
+        if let Some(batch) = self.batch.take() {
+            self.state.batches.give_back(&batch);
         }
     }
 }
@@ -106,6 +168,8 @@ pub(in super::super) async fn reserve(
         true => state.channels.prefers(to(&unnamed), request),
         false => &provider.home,
     };
+    check_names(&bytes)?;
+    let _turn = state.batches.reading.acquire().await;
     let (lines, endpoint) = lines_of(state, (&provider, channel), &wire, handed).await?;
     let id = format!(
         "{PASSED_PREFIX}{}-{}",
@@ -127,17 +191,18 @@ pub(in super::super) async fn reserve(
                 headers: whose.headers().to_vec(),
                 began: Some(now()),
                 expires: now().saturating_add(passed::KNOWN_FOR),
+                reserved: true,
                 ..BatchDoc::default()
             },
         },
         rows: Vec::new(),
     };
-    let read = reserving.read_all(words, &lines).await;
+    let mut rooms = Rooms {
+        state,
+        batch: Some(id.clone()),
+    };
+    reserving.read_all(words, &lines).await?;
     let Reserving { batch, rows, .. } = reserving;
-    if let Err(error) = read {
-        state.batches.give_back(&batch.id);
-        return Err(error);
-    }
     let part = PartRow {
         state: PartState::Sending,
         provider: provider.name.clone(),
@@ -155,16 +220,45 @@ pub(in super::super) async fn reserve(
         part,
         whose,
     };
-    reserved.keep(rows).await?;
-    let reserved = ReservedBatch(Some(reserved));
+    // From here on it comes to its end whoever goes away.
+    rooms.batch = None;
+    let keeping = tokio::spawn(reserved.keeping(rows));
+    let mut reserved = ReservedBatch {
+        reserved: Some(reserved),
+        keeping: Some(keeping),
+        goes_out: false,
+        request: admission.id.to_owned(),
+    };
+    let kept = match &mut reserved.keeping {
+        Some(keeping) => keeping.await,
+        None => Ok(Ok(())),
+    };
+    reserved.keeping = None;
+    kept.map_err(|e| Error::new(Kind::Internal, "a batch cannot be kept").detail(e.to_string()))??;
+    reserved.goes_out = true;
     Ok((HandedIn::Whole(bytes), Some(reserved)))
 }
 
-/// Whether a call was refused, so that nothing was made of it: by flyball, or by the provider with a status that says so.
-pub(in super::super) fn is_refused(reply: &Reply) -> bool {
-    match reply {
-        Ok(answer) => answer.status().is_client_error(),
-        Err(error) => !matches!(error.kind, Kind::UpstreamFailed | Kind::UpstreamTimeout),
+/// A server may read a key in any case, and the last of several: what is reserved must be what it reads.
+///
+/// # Errors
+/// A key occurs twice, in the same letters or in others.
+fn check_names(json: &[u8]) -> Result<(), Error> {
+    let Ok(fields) = Object::read(json) else {
+        return Ok(());
+    };
+    let mut names: Vec<String> = fields.iter().map(|(name, _)| name.to_lowercase()).collect();
+    names.sort_unstable();
+    let twice = names.windows(2).find(|pair| pair[0] == pair[1]);
+    match twice {
+        Some(pair) => Err(Error::bad_field(
+            pair[0].clone(),
+            format!(
+                "\"{}\" occurs twice; which of the two counts cannot be told.",
+                pair[0]
+            ),
+        )),
+        None => Ok(()),
     }
 }
 
@@ -187,13 +281,23 @@ async fn lines_of(
     }
     let fetch = VendorCall::get(format!("/v1/files/{file}/content"));
     match call(state, at, wire, fetch).await {
-        Called::Good(answer) => Ok((whole(answer).await?, endpoint)),
-        _ => Err(Error::bad_field(
-            "input_file_id",
-            "The file cannot be read at its provider, so what the batch may cost is not known, and a cap counts it. A batch that flyball keeps itself is held under the cap: leave out x-flyball-provider.",
-        )
-        .code("flyball_unbounded")),
+        Called::Good(answer) => {
+            let lines = whole(answer).await.map_err(|error| unread(&error.detail))?;
+            Ok((lines, endpoint))
+        }
+        Called::Refused(status, _) => Err(unread(&format!("status {status}"))),
+        Called::Busy | Called::NotSent | Called::Unknown(_) => Err(unread("no answer")),
     }
+}
+
+/// What is told where the lines of a batch cannot be read at its provider.
+fn unread(why: &str) -> Error {
+    Error::bad_field(
+        "input_file_id",
+        "The file cannot be read at its provider, or is longer than 64 MiB, so what the batch may cost is not known, and a cap counts it. A batch that flyball keeps itself is held under the cap: leave out x-flyball-provider.",
+    )
+    .code("flyball_unbounded")
+    .detail(format!("the lines of a batch cannot be read at its provider: {why}"))
 }
 
 /// What is reserved so far.
@@ -216,6 +320,11 @@ impl Reserving<'_> {
                 continue;
             }
             let number = at + 1;
+            if number % LINES_AT_ONCE == 0 {
+                // Others on this thread go on as well.
+                tokio::task::yield_now().await;
+            }
+            check_names(line)?;
             let handed = words.line(line).map_err(|defect| {
                 let field = defect.field.unwrap_or("requests");
                 Error::bad_field(field, format!("line {number}: {}", defect.message))
@@ -254,6 +363,7 @@ impl Reserving<'_> {
         let caller = self.admission.caller.clone();
         let seat = Seat::of(self.state, &self.batch, caller, &row)?;
         let admission = seat.admitted(self.state).await?;
+        check_names(&seat.body)?;
         let call = seat.call();
         let asked = AskedLine::read(&seat, &admission, &call)?;
         let fields: serde_json::Value = serde_json::from_str(&row.body).unwrap_or_default();
@@ -295,7 +405,10 @@ impl Reserving<'_> {
         let exchange = Exchange::of(self.state, &admission);
         let room = match exchange.room(&mut *order, Duration::ZERO).await {
             Ok(Some(room)) => room,
-            Ok(None) => return Ok(()),
+            Ok(None) => {
+                let why = "what a line of a batch costs stands in the books";
+                return Err(Error::new(Kind::Internal, why));
+            }
             Err(full) => return Err(error_of(exchange.no_room(full))),
         };
         let goes_out = match order.outgoing(room.tokens(), &self.provider.home)?.body {
@@ -326,48 +439,37 @@ impl Reserving<'_> {
 
 impl Reserved {
     /// Keeps it durably, and opens the room of each line in the books. Nobody works on it until it is known whether it was made.
-    async fn keep(&self, rows: Vec<LineRow>) -> Result<(), Error> {
-        let desk = &self.state.batches;
-        let numbers: Vec<i64> = rows.iter().map(|row| row.n).collect();
-        // Whoever looks for batches that nobody works on, here or elsewhere, leaves it alone.
-        let _ = desk.begins(&self.batch.id);
+    fn keeping(&self, rows: Vec<LineRow>) -> impl Future<Output = Result<(), Error>> + use<> {
+        let state = Arc::clone(&self.state);
         let (batch, part, claim) = (self.batch.clone(), self.part.clone(), self.claim.clone());
-        let until =
-            now().saturating_add(i64::try_from(desk.claim_time().as_secs()).unwrap_or(60) + 900);
-        let kept = desk.with(move |store| {
-            store.put_with(&batch, &part)?;
-            store.claim(&claim, i64::MAX, until)?;
-            let page = usize::try_from(PAGE).unwrap_or(100);
-            rows.chunks(page)
-                .try_for_each(|some| store.save(&claim, some, &[]))
-        });
-        let opened = match kept.await {
-            Ok(()) => vendor::open_rooms(&self.state, &self.batch.id, &numbers).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = opened {
-            self.forget(&numbers).await;
-            return Err(error);
+        // Whoever looks for batches that nobody works on, here or elsewhere, leaves it alone.
+        let _ = state.batches.begins(&batch.id);
+        async move {
+            let desk = &state.batches;
+            let id = batch.id.clone();
+            let numbers: Vec<i64> = rows.iter().map(|row| row.n).collect();
+            let longest = i64::try_from(desk.claim_time().as_secs()).unwrap_or(60) + CALL_MAX;
+            let until = now().saturating_add(longest);
+            desk.with(move |store| {
+                store.put_with(&batch, &part)?;
+                store.claim(&claim, i64::MAX, until)?;
+                let page = usize::try_from(PAGE).unwrap_or(100);
+                rows.chunks(page)
+                    .try_for_each(|some| store.save(&claim, some, &[]))
+            })
+            .await?;
+            vendor::open_rooms(&state, &id, &numbers).await
         }
-        Ok(())
     }
 
     /// It was not made: nothing is charged, and nothing is kept of it.
-    async fn forget(&self, numbers: &[i64]) {
+    async fn forget(&self) {
         let desk = &self.state.batches;
-        for n in numbers {
-            let row = LineRow {
-                n: *n,
-                custom_id: String::new(),
-                part: 0,
-                state: LineState::Waiting,
-                body: String::new(),
-                out: String::new(),
-                result: String::new(),
-                doc: LineDoc::default(),
-            };
-            if let Err(error) = settled::undone(&self.state, &self.batch, &row).await {
-                tracing::warn!(batch = self.batch.id, %error, "the room of a line cannot be given back");
+        for n in 0..self.part.lines {
+            match desk.take_room(&self.batch.id, n) {
+                Some(Room::Open(reservation)) => reservation.void(Outcome::NotSent),
+                Some(Room::Held(room)) => drop(room),
+                None => {}
             }
         }
         let id = self.batch.id.clone();
@@ -377,10 +479,9 @@ impl Reserved {
         desk.ends(&self.batch.id);
     }
 
-    async fn ended(mut self, made: Option<MadeBatch>, refused: bool) {
-        if made.is_none() && refused {
-            let numbers: Vec<i64> = (0..self.part.lines).collect();
-            self.forget(&numbers).await;
+    async fn ended(mut self, made: Option<MadeBatch>, nothing_done: bool) {
+        if nothing_done {
+            self.forget().await;
             return;
         }
         if let Some(made) = made {
@@ -388,18 +489,21 @@ impl Reserved {
             self.part.channel = made.channel().to_owned();
             self.part.state = PartState::Sent;
         }
-        let (claim, part) = (self.claim.clone(), self.part.clone());
         let desk = &self.state.batches;
-        let kept = desk.with(move |store| {
-            store.save(&claim, &[], &[part])?;
-            // Whoever works on it from now on may take it at once.
-            store.claim(&claim, i64::MIN, 0)
-        });
-        if let Err(error) = kept.await {
-            tracing::error!(batch = self.batch.id, key = self.whose.key(), %error, "a batch that was passed on cannot be kept in mind; its lines stay charged at their bounds");
+        for _ in 0..SAVES_MAX {
+            let (claim, part) = (self.claim.clone(), self.part.clone());
+            let kept = desk.with(move |store| store.save(&claim, &[], &[part]));
+            match kept.await {
+                Ok(()) => break,
+                Err(error) => {
+                    tracing::error!(batch = self.batch.id, key = self.whose.key(), %error, "a batch that was passed on cannot be kept in mind now");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
         }
         desk.hands_over(&self.batch.id);
-        let driving = work::drive(Arc::clone(&self.state), self.batch.id.clone(), None);
+        // It never lets go: another replica could not close what is reserved here.
+        let driving = work::drive_on(Arc::clone(&self.state), self.claim.clone(), None, true);
         tokio::spawn(driving);
     }
 }

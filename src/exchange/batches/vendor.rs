@@ -172,6 +172,10 @@ impl Part<'_> {
             false => provider.as_ref().and_then(|p| of_provider(p)),
         };
         let (Some(provider), Some(wire)) = (provider, wire) else {
+            if self.batch.is_passed() && moment.now <= moment.expires {
+                // It may be configured again.
+                return Ok(false);
+            }
             let gone = Error::new(
                 Kind::NotFound,
                 "The provider of this request is not configured any more.",
@@ -778,10 +782,19 @@ impl Part<'_> {
 
     /// Lines without a result.
     async fn rest(&mut self, end: &VendorEnd) -> Result<bool, Error> {
-        let late = match self.row.recalled {
-            true => Late::Run,
+        // What was passed on is its client's: it is not asked again here.
+        let late = match self.batch.is_passed() {
+            true => Late::Report,
+            false if self.row.recalled => Late::Run,
             false => self.state.batches.settings.load().late,
         };
+        if self.batch.is_passed() && self.memory.names.as_ref().is_none_or(HashMap::is_empty) {
+            tracing::error!(
+                batch = self.batch.id,
+                provider = self.row.provider,
+                "no result of a batch that was passed on could be read; what it costs is in no book"
+            );
+        }
         loop {
             let mut page = self.page(LineState::Sent, -1).await?;
             if page.is_empty() {
@@ -930,6 +943,7 @@ impl Part<'_> {
         };
         let mut open: Vec<(ResultLine, &VendorResult)> = Vec::new();
         let mut rows = Vec::new();
+        let mut all = true;
         for result in &results {
             let next = i64::try_from(names.len()).unwrap_or(i64::MAX);
             let n = *names.entry(result.id.clone()).or_insert(next);
@@ -944,17 +958,23 @@ impl Part<'_> {
             if let Some(known) = &known {
                 of.line.doc.attempt.clone_from(&known.doc.attempt);
             }
+            if let Some(attempt) = self.state.batches.attempt(&self.batch.id, n) {
+                of.line.doc.attempt = attempt;
+            }
             if of.line.state == LineState::Sent {
                 let has_room = self.state.batches.has_room(&self.batch.id, n);
                 let is_booked =
                     known.is_some() && metered::is_booked(self.state, self.batch, &of.line).await?;
                 if !has_room && !is_booked {
-                    metered::hold(self.state, self.batch, from.1, &mut of).await?;
+                    metered::hold(self.state, self.batch, from.1, &mut of)?;
                 }
                 rows.push(of.line.clone());
                 open.push((of, result));
             } else if known.is_none() || settled::undone(self.state, self.batch, &of.line).await? {
                 rows.push(of.line);
+            } else {
+                // Its attempt still belongs to a process that has died and was not swept yet.
+                all = false;
             }
         }
         self.memory.names = Some(names);
@@ -963,7 +983,6 @@ impl Part<'_> {
         let numbers: Vec<i64> = open.iter().map(|(of, _)| of.line.n).collect();
         self.open(&numbers).await?;
         let mut kept = Vec::with_capacity(open.len());
-        let mut all = true;
         for (mut of, result) in open {
             if !metered::settle(self.state, self.batch, from.1, &mut of, result).await? {
                 all = false;

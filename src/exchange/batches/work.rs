@@ -33,16 +33,30 @@ pub async fn drive(
     id: String,
     admitted: Option<oneshot::Sender<Result<(), Error>>>,
 ) {
+    let claim = Claim {
+        batch: id,
+        worker: uuid::Uuid::now_v7().to_string(),
+    };
+    drive_on(state, claim, admitted, false).await;
+}
+
+/// The same as this worker. `has`: the batch is its own already.
+pub(super) async fn drive_on(
+    state: Arc<State>,
+    claim: Claim,
+    admitted: Option<oneshot::Sender<Result<(), Error>>>,
+    has: bool,
+) {
+    let id = claim.batch.clone();
     let Some(wake) = state.batches.begins(&id) else {
         return;
     };
     let _alive = Arc::clone(&state.batches.alive);
     let _worked_on = WorkedOn(Arc::clone(&state), id.clone());
-    let held = Arc::new(Held::default());
-    let claim = Claim {
-        batch: id.clone(),
-        worker: uuid::Uuid::now_v7().to_string(),
-    };
+    let held = Arc::new(Held {
+        has: AtomicBool::new(has),
+        ..Held::default()
+    });
     let mut worker = Worker {
         state: Arc::clone(&state),
         id: id.clone(),
@@ -203,7 +217,12 @@ impl Worker {
         {
             return Ok(Step::Over);
         }
-        if !self.desk().claim(&self.claim).await? {
+        // Who has had it goes on only while nobody else has taken it since.
+        let claimed = match self.held.has.load(Ordering::Relaxed) {
+            true => self.desk().keep_claim(&self.claim).await?,
+            false => self.desk().claim(&self.claim).await?,
+        };
+        if !claimed {
             // Another replica has it.
             if self.held.has.swap(false, Ordering::Relaxed) {
                 self.lose();

@@ -95,6 +95,20 @@ pub struct Grant {
 }
 
 impl Grant {
+    /// That of an attempt which was made already: nothing was reserved, and what it has cost is posted to every counter that counts it, as to
+    /// one that came into being later.
+    pub(in crate::ledger) fn beyond_caps(at: i64) -> Grant {
+        Grant {
+            amount: PicoUsd::ZERO,
+            tokens: 0,
+            tokens_bound: 0,
+            at,
+            capped: false,
+            version: u64::MAX,
+            held: Vec::new(),
+        }
+    }
+
     /// Needs no more memory than it has to.
     pub(in crate::ledger) fn shrink(&mut self) {
         self.held.shrink_to_fit();
