@@ -1,10 +1,10 @@
 //! One line of a batch as a request of its own: admitted, looked through and decided like any other.
 
-use super::super::State;
 use super::super::admission::{Admission, Entrant, Inbound};
 use super::super::completion::{Completion, Routed};
 use super::super::confidential::{self, Seen};
 use super::super::router::{self, CallKind};
+use super::super::{Place, State};
 use crate::arm::Effort;
 use crate::batch::{BatchRow, LineDoc, LineRow};
 use crate::caller::Caller;

@@ -296,7 +296,8 @@ impl Part<'_> {
             after = last.n;
             for line in page {
                 let caller = caller_of(self.state, self.batch.key_of(&line.doc));
-                let seat = caller.and_then(|caller| Seat::of(self.state, self.batch, caller, &line));
+                let seat =
+                    caller.and_then(|caller| Seat::of(self.state, self.batch, caller, &line));
                 // Whose key is gone is told that elsewhere.
                 let Ok(seat) = seat else { continue };
                 let may = super::direct::may_still(self.state, &seat, &line).await;
