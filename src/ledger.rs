@@ -50,7 +50,7 @@ use record::{Correction, Opening, TrueUp};
 use rollup::Grain;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use store::{StoreAnswer, StoreWork};
 use tokio::sync::Notify;
 use writer::Writer;
@@ -91,6 +91,8 @@ pub struct Ledger {
     latest: std::sync::atomic::AtomicI64,
     /// The store's clock minus ours, in milliseconds: one clock counts for all replicas.
     ahead_ms: std::sync::atomic::AtomicI64,
+    /// When this process opened the ledger, by the clock that counts, and by one that nobody sets.
+    opened: (i64, Instant),
     // Held for as long as this process lives: whoever finds it free knows that the last owner is gone.
     owner: Owner,
 }
@@ -132,11 +134,17 @@ impl Ledger {
                 "the last run left attempts open; they are charged at their bound"
             );
         }
+        // A clock of ours that is ahead would count in windows that have not begun, and never come back from them.
+        let ahead_ms = match settings.shared {
+            Some(_) => ahead_of_us(store.as_mut())?,
+            None => 0,
+        };
+        let opened_at = now() + ahead_ms.div_euclid(1_000);
         let mut balances = Balances::new(settings.leases(), settings.sessions_max);
         let kept = store.defined()?;
         for sum in store.sums()? {
             if cap::covered(&sum.counter, &kept) {
-                balances.restore(&sum.counter, sum.id, sum.posted, now());
+                balances.restore(&sum.counter, sum.id, sum.posted, opened_at);
             }
         }
         let frozen = store.frozen()?;
@@ -158,8 +166,9 @@ impl Ledger {
             room: Notify::new(),
             waiting: 0.into(),
             pruning: Arc::default(),
-            latest: now().into(),
-            ahead_ms: 0.into(),
+            latest: opened_at.into(),
+            ahead_ms: ahead_ms.into(),
+            opened: (opened_at, Instant::now()),
             owner,
         };
         ledger.take_frozen(frozen);
@@ -286,6 +295,13 @@ impl Ledger {
         use std::sync::atomic::Ordering::Relaxed;
         let now = now + self.ahead_ms.load(Relaxed).div_euclid(1_000);
         self.latest.fetch_max(now, Relaxed).max(now)
+    }
+
+    /// The second up to which windows have passed for everybody: a clock that is set ahead forgets nothing.
+    fn passed(&self) -> i64 {
+        let ahead_ms = self.ahead_ms.load(std::sync::atomic::Ordering::Relaxed);
+        let (at, since) = self.opened;
+        prune::passed(now() + ahead_ms.div_euclid(1_000), (at, since.elapsed()))
     }
 
     /// Reserves `ask` in all counters. Under a cap it returns when the reservation is durable; without one nothing waits.
@@ -420,11 +436,11 @@ impl Ledger {
             let most = EXPIRED_AT_ONCE;
             self.writer.send(StoreWork::Expire { before_ms, most });
         }
-        let latest = now();
-        if self.pruning.is_due(latest) {
+        let passed = self.passed();
+        if self.pruning.is_due(passed) {
             self.writer.send(StoreWork::Prune {
                 pass: Arc::clone(&self.pruning),
-                now: latest,
+                now: passed,
             });
         }
         let shared = self.settings.shared.is_some();
@@ -483,6 +499,17 @@ impl Ledger {
         // Every change of the balances is a whole one, so a panic elsewhere cannot have left them half-done.
         lock(&self.balances)
     }
+}
+
+/// How far the store's clock is ahead of ours, in milliseconds.
+fn ahead_of_us(store: &mut dyn store::Store) -> Result<i64, Error> {
+    let told = store
+        .commit(&[&StoreWork::Beat])
+        .map_err(|why| Error::new(Kind::Overloaded, "the ledger is not available").detail(why))?;
+    Ok(match told.first() {
+        Some(StoreAnswer::Beat { now_ms: theirs, .. }) => theirs - now_ms(),
+        _ => 0,
+    })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -5,6 +5,7 @@
 use super::cap::{Counter, Dim, Pick};
 use super::window::Window;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// Two days after its end nothing is open any more in a window, on no replica.
 const LONG_S: i64 = 2 * 86_400;
@@ -55,6 +56,14 @@ impl Pass {
     }
 }
 
+/// The second up to which windows have passed: as the clock says, but no later than a clock that nobody sets has gone since the second
+/// at which the books were opened. A window that is forgotten while it runs would begin anew.
+#[must_use]
+pub fn passed(clock: i64, (opened_at, since): (i64, Duration)) -> i64 {
+    let since = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+    clock.min(opened_at.saturating_add(since))
+}
+
 /// This sum is forgotten at `now` (seconds since 1970): it is of a minute or an hour, or of an end user, and its window has long passed.
 #[must_use]
 pub fn is_forgotten(counter: &str, id: i64, now: i64) -> bool {
@@ -89,6 +98,14 @@ mod tests {
             assert!(!gone(now), "{name} runs");
             assert!(!gone(now - 86_400), "{name} may still be open somewhere");
             assert_eq!(gone(now - 90 * 86_400), may_go, "{name} has long passed");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_jumps_ahead_makes_no_window_a_past_one() {
+        let opened = (1_000, Duration::from_secs(60));
+        for (clock, passed_at) in [(1_060, 1_060), (1_060 + 4 * 86_400, 1_060), (900, 900)] {
+            assert_eq!(passed(clock, opened), passed_at, "{clock}");
         }
     }
 

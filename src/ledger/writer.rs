@@ -232,8 +232,8 @@ fn ms(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// What can be asked for again is refused and forgotten: an attempt that waits to be dispatched, a lease, counters, what users have spent, feedback. What has happened
-/// already is kept.
+/// What can be asked for again is refused and forgotten: an attempt that waits to be dispatched, a lease, counters, what users have spent, feedback, which old sums
+/// may go. What has happened already is kept.
 fn refuse_or_keep(item: Item, why: &str) -> Option<Item> {
     match (item.work, item.done) {
         (
@@ -251,6 +251,24 @@ fn refuse_or_keep(item: Item, why: &str) -> Option<Item> {
             drop(done.map(|done| done.send(Err(why.to_owned()))));
             None
         }
+        // The next one looks at the same sums.
+        (StoreWork::Prune { .. }, _) => None,
         (work, done) => Some(Item { work, done }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn while_the_store_is_away_steps_through_old_sums_do_not_pile_up() {
+        let prune = StoreWork::Prune {
+            pass: Arc::default(),
+            now: 0,
+        };
+        let kept = |work| refuse_or_keep(Item { work, done: None }, "away").is_some();
+        assert!(!kept(prune) && kept(StoreWork::Learn(Vec::new())));
     }
 }

@@ -1,10 +1,14 @@
 //! Sums of windows that have long passed are forgotten a few at a time, and no sum that is still needed.
 
-use super::{AT, commit, each_store, start};
+use super::{AT, closing, commit, each_store, opening, postings, start};
 use flyball::ledger::balance::Posting;
+use flyball::ledger::cap::{Cap, Counter};
 use flyball::ledger::prune::{Pass, STEP};
+use flyball::ledger::record::{Basis, Closing, Correction, Opening, TrueUp};
 use flyball::ledger::store::{Store, StoreWork};
+use flyball::ledger::verify::verify_at;
 use flyball::ledger::window::{Window, Zone};
+use flyball::money::PicoUsd;
 use std::sync::Arc;
 
 const DAY: i64 = 86_400;
@@ -80,5 +84,59 @@ fn old_minutes_hours_and_end_users_go_step_by_step_and_what_runs_or_is_a_day_or_
             [left[0].clone(), left[3].clone()],
             "{which}"
         );
+    });
+}
+
+#[test]
+fn a_bill_for_an_hour_whose_sum_was_forgotten_leaves_the_books_whole() {
+    each_store(|which, open| {
+        let mut store = start(open);
+        let hours = Cap::parse("1usd/hour").expect("a cap").counter;
+        let counters = Counter::always().into_iter().chain([hours.clone()]);
+        let counters: Vec<Counter> = counters.collect();
+        commit(
+            store.as_mut(),
+            vec![StoreWork::Define { counters, now: AT }],
+        );
+        let of_hour = spent(&hours.to_string(), Window::Hour, AT, 100);
+        let hour = of_hour.id;
+        let mut all = postings(1, 100, false);
+        all.push(of_hour);
+        let bound = Closing {
+            basis: Basis::Bound,
+            ..*closing("a", 100)
+        };
+        let opening: std::sync::Arc<Opening> = opening("a", 1);
+        commit(
+            store.as_mut(),
+            vec![
+                StoreWork::Open(Arc::clone(&opening)),
+                StoreWork::Close(opening, Box::new(bound), all),
+            ],
+        );
+        let later = AT + 40 * DAY;
+        let pass = Arc::new(Pass::default());
+        commit(store.as_mut(), vec![StoreWork::Prune { pass, now: later }]);
+        let sum_of = |store: &mut dyn Store| {
+            let sums = store.sums().expect("read").into_iter();
+            let mut hours = sums.filter(|sum| sum.counter == hours.to_string() && sum.id == hour);
+            hours.next().map(|sum| sum.posted)
+        };
+        assert_eq!(sum_of(store.as_mut()), None, "{which}: it is forgotten");
+
+        let told = store.true_up(&Correction {
+            attempt: "a".into(),
+            cost: PicoUsd(30),
+            at_ms: later * 1_000,
+            source: "bill.csv".into(),
+        });
+        assert_eq!(told.expect("booked"), TrueUp::Corrected(PicoUsd(-70)));
+        let again = sum_of(store.as_mut());
+        assert_eq!(again, Some(-70), "{which}: what came late stands alone");
+        let found = verify_at(store.as_mut(), later).expect("replayed");
+        assert!(found.is_whole(), "{which}: {found:?}");
+        // Where it runs still, the same sum is wrong.
+        let found = verify_at(store.as_mut(), AT).expect("replayed");
+        assert!(!found.is_whole(), "{which}");
     });
 }
