@@ -428,8 +428,8 @@ struct Exchange<'a> {
     delivery: OnceLock<Arc<Delivery>>,
 }
 
-/// A rough bound is good enough where what is left would do for so many requests like it: of those that are open at a time hardly any
-/// then has to wait for what another does not need.
+/// A rough bound is good enough where what is left would do for the input of so many requests like it: of those that are open at a time
+/// hardly any then has to wait for what another does not need.
 const ROUGH_TIMES: u8 = 32;
 /// So long a stream is held back at most until it is known whether its provider has taken the request up.
 const TAKEN_UP_AFTER: Duration = Duration::from_secs(1);

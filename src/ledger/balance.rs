@@ -190,12 +190,9 @@ impl Balances {
             }
             let measure = slot.counter.measure;
             let least = ask.amount(measure, ask.tokens_min.min(ask.tokens));
-            let times = match measure {
-                Measure::Usd | Measure::Tokens => i128::from(ask.times.max(1)),
-                // No bound is rough here.
-                Measure::Requests => 1,
-            };
-            if limit <= 0 || least.saturating_mul(times) > slot.room(limit).max(0) {
+            let others = i128::from(ask.times.max(1)) - 1;
+            let needed = least.saturating_add(ask.input(measure).saturating_mul(others));
+            if limit <= 0 || needed > slot.room(limit).max(0) {
                 return Err(slot.full(found.at_cap, limit, least, Reason::Room));
             }
             let whole = ask.amount(measure, ask.tokens).min(slot.room(limit));

@@ -19,8 +19,8 @@ pub struct Requirement {
     pub input_tokens: u64,
     /// Answers asked for, each of so many tokens.
     pub choices: u64,
-    /// It is granted only where what is left would do for so many like it; 0 and 1: for this one. A rough bound that takes much of
-    /// what is left keeps others out who would have room.
+    /// It is granted only where what is left would do for the input of so many like it, and its answer; 0 and 1: for this one. A rough
+    /// bound of the input that takes much of what is left keeps others out who would have room.
     pub times: u8,
 }
 
@@ -34,6 +34,14 @@ impl Requirement {
                 i128::from(self.input_tokens) + i128::from(tokens) * i128::from(self.choices)
             }
             Measure::Requests => 1,
+        }
+    }
+
+    /// What of it is the input's, whose bound may be rough: that of an answer is its limit, which nothing else could be.
+    pub(super) fn input(&self, measure: Measure) -> i128 {
+        match measure {
+            Measure::Usd | Measure::Tokens => self.amount(measure, 0),
+            Measure::Requests => 0,
         }
     }
 

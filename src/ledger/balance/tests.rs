@@ -534,3 +534,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_rough_bound_is_taken_where_what_is_left_would_do_for_many_such_inputs_and_one_answer() {
+    // 40 of input and 600 of an answer, and 31 more inputs: a count could change nothing about the answer.
+    let rough = Requirement {
+        times: 32,
+        ..ask(40, 6, 100, 100)
+    };
+    for (limit, granted) in [(1_879, false), (1_880, true)] {
+        let got = with_cap(limit).reserve(&key("1"), rough, 0, false);
+        assert_eq!(got.is_ok(), granted, "limit {limit}");
+    }
+}
