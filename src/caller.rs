@@ -8,6 +8,7 @@ pub use end_user::{EndUser, EndUsers, UserNames};
 
 use crate::error::{Error, Kind, Retry};
 use crate::ledger::cap::{Counter, Dim, Pick};
+use crate::ledger::keyring;
 use crate::ledger::stopped::StoppedSession;
 use crate::ledger::store::Key;
 use crate::pattern::like;
@@ -120,7 +121,9 @@ pub struct Callers {
 impl Callers {
     /// The callers with these keys. As long as there has never been a key, anybody on this machine may call.
     #[must_use]
-    pub fn new(keys: Vec<Key>) -> Callers {
+    pub fn new(mut keys: Vec<Key>) -> Callers {
+        // Of two with one secret, a revoked one and one of the configuration, the one that works is found.
+        keys.sort_by_key(|key| !key.revoked);
         let keys: Vec<Arc<Key>> = keys.into_iter().map(Arc::new).collect();
         let old = |k: &Arc<Key>| {
             let key = k.clone();
@@ -164,11 +167,11 @@ impl Callers {
         self.configured.contains(name)
     }
 
-    /// The key of this row as it is answered: one of the configuration with its own hash.
+    /// The keys by their rows, as they are answered: those of the configuration with their own hashes.
     #[must_use]
-    pub fn key_of_row(&self, row: i64) -> Option<&Key> {
-        let mut keys = self.by_hash.values();
-        keys.find(|key| key.id == row).map(Arc::as_ref)
+    pub fn by_row(&self) -> HashMap<i64, &Key> {
+        let keys = self.by_hash.values();
+        keys.map(|key| (key.id, &**key)).collect()
     }
 
     /// Whether requests of a session are refused.
@@ -211,7 +214,9 @@ impl Callers {
     #[must_use]
     pub fn of_row(&self, row: i64) -> Option<Arc<Key>> {
         let mut keys = self.by_hash.values();
-        keys.find(|key| key.id == row && !key.revoked).cloned()
+        // One that the configuration names no more has no secret.
+        let works = |key: &Key| !key.revoked && !keyring::is_stand_in(&key.hash);
+        keys.find(|key| key.id == row && works(key)).cloned()
     }
 
     /// The names of the tags that count for some key.
@@ -381,6 +386,16 @@ mod tests {
             let got = callers.identify(&headers(&[("x-api-key", secret)]), now);
             assert_eq!(got.is_ok(), ok, "{secret} at {now}");
         }
+    }
+
+    #[test]
+    fn a_key_that_the_configuration_names_no_more_goes_on_in_no_batch() {
+        let left = Key {
+            hash: keyring::stand_in("app"),
+            ..key("fb_secret")
+        };
+        assert!(Callers::new(vec![key("fb_secret")]).of_row(1).is_some());
+        assert!(Callers::new(vec![left]).of_row(1).is_none());
     }
 
     #[test]

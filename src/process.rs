@@ -24,7 +24,7 @@ use crate::fleet;
 use crate::ledger::books::Owner;
 use crate::ledger::stopped::StoppedSession;
 use crate::ledger::store::Key;
-use crate::ledger::{Address, Ledger, Settings, books, keyring, now, now_ms};
+use crate::ledger::{Address, Ledger, Settings, books, keyring, now};
 use crate::provider::simulated::EMBEDDER;
 use crate::response_cache::ResponseCache;
 use crate::route::Policy;
@@ -368,8 +368,8 @@ async fn open_books(
     let work = move || {
         let ledger = Ledger::open_as(owner, settings.clone())?;
         let mut books = books::open(&settings)?;
-        for act in keyring::configuring(&books.keys()?, &configured) {
-            books.act(keys::CONFIGURATION, now_ms(), &act)?;
+        for act in keyring::configuring(&books.keys()?, &configured, now()) {
+            keys::configure(books.as_mut(), &act)?;
         }
         let (keys, stopped) = (books.keys()?, books.stopped()?);
         Ok((ledger, (keys, stopped)))

@@ -153,9 +153,10 @@ async fn list(admin: &Admin, name: &str) -> Response<AnswerBody> {
         Err(why) => return no_books(&why),
     };
     let callers = admin.state.callers.load();
+    let by_row = callers.by_row();
     let told = |key: &Key| {
         // Of a key of the configuration the ledger does not know whether it works.
-        let answered = callers.key_of_row(key.id).unwrap_or(key);
+        let answered = by_row.get(&key.id).copied().unwrap_or(key);
         let mut told = keyring::told(key, &sums, now());
         told["state"] = json!(keyring::state(answered, now()));
         told["configured"] = json!(callers.is_configured(&key.name));

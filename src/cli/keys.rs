@@ -24,7 +24,7 @@ pub(super) enum KeyCommand {
     Create(Box<CreateArgs>),
     /// Print the hash of a secret, and the [[key]] to write into flyball.toml
     #[command(
-        after_help = "The secret is read from standard input, so that it stands in no list of processes and no shell's history; --new makes one and prints it.\n\nExamples:\n  flyball key hash --new --name app\n  pass show flyball/app | flyball key hash --name app"
+        after_help = "The secret is read from standard input, so that it stands in no list of processes and no shell's history; --new makes one and prints it on standard error, so that >> flyball.toml takes the lines alone.\n\nExamples:\n  flyball key hash --new --name app\n  pass show flyball/app | flyball key hash --name app"
     )]
     Hash {
         /// The key's name in the lines to write
@@ -184,6 +184,9 @@ const SECRET_MAX: usize = 4_096;
 
 /// Prints the hash of a secret from standard input, or of a new one, and what to write.
 fn hashed(name: &str, new: bool, as_json: bool) -> Result<(), String> {
+    if !draft::is_name(name) {
+        return Err("--name: a key's name is 1 to 64 visible characters".into());
+    }
     let secret = match new {
         true => draft::new_secret()?,
         false => secret_from(&mut std::io::stdin().lock())?,
@@ -195,12 +198,14 @@ fn hashed(name: &str, new: bool, as_json: bool) -> Result<(), String> {
         return Ok(());
     }
     if let Some(secret) = shown {
-        println!("{secret}");
+        // Not on the stream of the lines, which may be going into the file.
+        eprintln!("{secret}");
         eprintln!(
             "This is the secret; it is not kept and cannot be shown again. Into flyball.toml:"
         );
     }
-    println!("[[key]]\nname = {name:?}\nhash = \"{hash}\"");
+    let name = toml::Value::from(name);
+    println!("[[key]]\nname = {name}\nhash = \"{hash}\"");
     Ok(())
 }
 
@@ -230,10 +235,19 @@ fn done(common: &Common, act: &KeyAct) -> Result<(), String> {
         return Err(keyring::in_configuration(act.name()));
     }
     let mut books = books::make(&books_at(common)?).map_err(|e| e.detail)?;
+    let before = books.keys().map_err(|e| e.detail)?;
     books
         .act(&who(), now_ms(), act)
         .map(drop)
-        .map_err(|e| e.detail)
+        .map_err(|e| e.detail)?;
+    let named = before.iter().find(|k| k.name == act.name() && !k.revoked);
+    if named.is_some_and(|key| keyring::is_stand_in(&key.hash)) {
+        eprintln!(
+            "warning: \"{}\" is a [[key]] of a configuration, or was one: where a running flyball has it in its own still, this holds only until that is read again; take it out there",
+            act.name()
+        );
+    }
+    Ok(())
 }
 
 fn tell(as_json: bool, name: &str, secret: &str, text: &str) {

@@ -126,7 +126,9 @@ pub fn new_secret() -> Result<String, String> {
     Ok(secret)
 }
 
-pub(super) fn is_name(text: &str) -> bool {
+/// It may be the name of a key or a team.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
     !text.is_empty() && text.len() <= NAME_BYTES_MAX && text.chars().all(|c| !c.is_control())
 }
 

@@ -76,7 +76,8 @@ fn key(
         }
         return None;
     }
-    let key = match draft.with_hash(zone, hash?) {
+    // What else is wrong is told beside a wrong hash.
+    let key = match draft.with_hash(zone, hash.unwrap_or_default()) {
         Ok(key) => key,
         Err(why) => {
             table.complain("name", format_args!("key \"{name}\": {why}"), None);
@@ -90,7 +91,7 @@ fn key(
             false => reading.warn(format!("{}: key: {doubt}", table.place("name"))),
         }
     }
-    Some(key)
+    hash.map(|_| key)
 }
 
 /// The hash; a secret that stands there by mistake is not repeated.

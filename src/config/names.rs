@@ -5,7 +5,8 @@ use super::Config;
 use crate::arm::Tier;
 use crate::fleet::Fleet;
 use crate::ledger::cap::{Dim, Pick, Scope};
-use crate::ledger::keyring::KeyChange;
+use crate::ledger::keyring::{self, KeyChange};
+use crate::ledger::now;
 use crate::ledger::store::Key;
 use crate::pattern::like;
 use crate::price::Catalogue;
@@ -269,7 +270,7 @@ impl Config {
         let mut doubts = Vec::new();
         for NamedKey { name, place } in &self.keys_named {
             if keys.iter().chain(&self.keys).all(|k| k.name != *name) {
-                let names = keys.iter().map(|k| k.name.as_str());
+                let names = keys.iter().chain(&self.keys).map(|k| k.name.as_str());
                 let near = suggest(name, names).unwrap_or_else(|| {
                     format!("it counts for nobody until `flyball key create {name}` makes it")
                 });
@@ -282,6 +283,14 @@ impl Config {
                 let (name, value) = tag;
                 doubts.push(format!(
                     "{place}: no key bears or demands the tag {name}={value}, so this cap counts nothing; make one with `flyball key create NAME --tags {name}={value}`"
+                ));
+            }
+        }
+        for own in &self.keys {
+            if let Some(other) = keyring::same_secret(keys, own, now()) {
+                let (own, other) = (&own.name, &other.name);
+                doubts.push(format!(
+                    "[[key]] \"{own}\": its secret is that of the key \"{other}\" of the ledger, whose caps would hold for nobody; `flyball key revoke {other}`, or write name = \"{other}\" here to go on in its books"
                 ));
             }
         }

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 const VALUE_MAX: usize = 200;
 /// Settings that are shown; of more than that only the files' hashes tell.
 const SETTINGS_MAX: usize = 5_000;
+/// Characters of a key's hash that are shown: enough to see when it became another.
+const MARK: usize = "sha256:".len() + 8;
 /// Words in the name of a setting whose value is not shown: secrets, and what the operator holds to be confidential.
 const HIDDEN: [&str; 11] = [
     "key",
@@ -105,6 +107,7 @@ fn flatten(path: &str, value: &toml::Value, hidden: bool, into: &mut Map<String,
             };
             let shown = match hidden && !is_reference(&text) {
                 true => "(hidden)".to_owned(),
+                false if path.ends_with("].hash") => text.chars().take(MARK).collect(),
                 false => without_credentials(&text),
             };
             into.insert(path.to_owned(), json!(shown));
@@ -177,5 +180,12 @@ mod tests {
             differing(&new, &old)["settings"],
             json!({"b": "3", "c": "4"})
         );
+    }
+
+    #[test]
+    fn of_a_keys_hash_there_is_a_mark_that_shows_when_it_became_another() {
+        let hash = format!("sha256:{}", "ab".repeat(32));
+        let settings = of(&format!("[[key]]\nname = \"app\"\nhash = \"{hash}\"\n"));
+        assert_eq!(settings["flyball.toml: key[0].hash"], "sha256:abababab");
     }
 }

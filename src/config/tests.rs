@@ -1006,4 +1006,6 @@ fn a_key_of_the_configuration_is_read_and_what_is_wrong_with_one_is_told_with_it
             "a secret is not repeated: {told:?}"
         );
     }
+    let both = format!("{OPENAI}[[key]]\nname = \"app\"\nhash = \"{digits}\"\ncaps = [\"5usd\"]\n");
+    assert_eq!(bad(&both).len(), 2, "a wrong hash hides nothing else");
 }

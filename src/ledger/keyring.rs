@@ -7,6 +7,7 @@ use super::window::Window;
 use crate::money::PicoUsd;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use std::collections::{HashMap, HashSet};
 
 /// Secrets from before rotations that a key may have; of more, those that end first are forgotten.
 pub const OLD_MAX: usize = 32;
@@ -63,24 +64,45 @@ pub fn is_stand_in(hash: &[u8; 32]) -> bool {
 }
 
 /// The keys of the ledger, those of the configuration with the hash that stands there. One that the configuration names no more keeps
-/// its stand-in, which nothing opens.
+/// its stand-in, which nothing opens; so does one whose secret is that of another key which works, or that one's caps would hold for
+/// nobody.
 #[must_use]
 pub fn with_configured(mut keys: Vec<Key>, configured: &[Key]) -> Vec<Key> {
+    let working = keys.iter().filter(|key| !key.revoked);
+    let taken: HashSet<[u8; 32]> = working.map(|key| key.hash).collect();
+    let own: HashMap<&str, &Key> = configured.iter().map(|k| (k.name.as_str(), k)).collect();
     for key in &mut keys {
-        let own = configured.iter().find(|own| own.name == key.name);
-        if let Some(own) = own.filter(|_| is_stand_in(&key.hash) && !key.revoked) {
+        let own = own.get(key.name.as_str());
+        let own = own.filter(|own| !key.revoked && !taken.contains(&own.hash));
+        if let Some(own) = own.filter(|_| is_stand_in(&key.hash)) {
             key.hash = own.hash;
         }
     }
     keys
 }
 
-/// What has to be done so that the ledger has these keys of the configuration, as they stand there.
+/// The key that works, and is another one, with the secret of this key of the configuration; also one whose old secret it is, which
+/// still works at `now` (seconds since 1970).
 #[must_use]
-pub fn configuring(keys: &[Key], configured: &[Key]) -> Vec<KeyAct> {
-    let acts = configured
-        .iter()
-        .map(|own| KeyAct::Configure(Box::new(own.clone())));
+pub fn same_secret<'k>(keys: &'k [Key], own: &Key, now: i64) -> Option<&'k Key> {
+    let old = |key: &Key| {
+        let mut old = key.old.iter();
+        old.any(|(hash, until)| *hash == own.hash && now < *until)
+    };
+    let mut others = keys.iter().filter(|k| !k.revoked && k.name != own.name);
+    others.find(|key| key.hash == own.hash || old(key))
+}
+
+/// What has to be done at `now` (seconds since 1970) so that the ledger has these keys of the configuration, as they stand there.
+#[must_use]
+pub fn configuring(keys: &[Key], configured: &[Key], now: i64) -> Vec<KeyAct> {
+    let acts = configured.iter().map(|own| {
+        let created = now;
+        KeyAct::Configure(Box::new(Key {
+            created,
+            ..own.clone()
+        }))
+    });
     let wanted = |act: &KeyAct| {
         let acted = act.applied(keys);
         acted.is_ok_and(|Acted { before, after }| before.as_ref() != Some(&after))
@@ -215,6 +237,12 @@ impl KeyAct {
         }
     }
 
+    /// The configuration has done it already, as another replica's start does that has the same one.
+    #[must_use]
+    pub fn is_done(&self, before: Option<&Key>, after: &Key) -> bool {
+        matches!(self, KeyAct::Configure(_)) && before == Some(after)
+    }
+
     /// What the audit log says of it: who has done it, when, and how the key was and is.
     #[must_use]
     pub fn deed(&self, who: &str, at_ms: i64, (before, after): (Option<&Key>, &Key)) -> Deed {
@@ -235,7 +263,7 @@ impl KeyAct {
     pub fn applied(&self, keys: &[Key]) -> Result<Acted, String> {
         let works = |name: &str| keys.iter().find(|key| key.name == name && !key.revoked);
         let known = |name: &str| match works(name) {
-            Some(key) if is_stand_in(&key.hash) => Err(in_configuration(name)),
+            Some(key) if is_stand_in(&key.hash) => Err(once_configured(name)),
             Some(key) => Ok(key.clone()),
             None => Err(format!(
                 "there is no key named \"{name}\"; `flyball key list` shows them"
@@ -337,6 +365,13 @@ impl Key {
 pub fn in_configuration(name: &str) -> String {
     format!(
         "the key \"{name}\" is a [[key]] of the configuration (flyball.toml): change it or take it out there; a running flyball reads it again by itself"
+    )
+}
+
+/// Why a key that stands in a configuration, or did once, cannot be changed elsewhere.
+fn once_configured(name: &str) -> String {
+    format!(
+        "the key \"{name}\" is a [[key]] of a configuration, or was one: change it there. Where none names it any more, write it in again, or make it with `flyball key create`; it goes on in its books"
     )
 }
 

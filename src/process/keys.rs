@@ -5,12 +5,13 @@
 use super::learned::KeptLast;
 use super::notices::Notices;
 use crate::caller::Callers;
+use crate::error::Error;
 use crate::exchange::State;
 use crate::ledger::keyring::{self, KeyAct};
 use crate::ledger::stopped::StoppedSession;
 use crate::ledger::store::{Frozen, Key, Store};
 use crate::ledger::tree::{self, Shared};
-use crate::ledger::{books, now_ms};
+use crate::ledger::{self, books, now_ms};
 use crate::telemetry::KnownKey;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,7 +25,22 @@ use tokio::task::JoinHandle as JoinTask;
 const EVERY: Duration = Duration::from_millis(500);
 
 /// Who has done what is done to a key because the configuration says so.
-pub(super) const CONFIGURATION: &str = "configuration";
+const CONFIGURATION: &str = "configuration";
+
+/// Does to a key of the ledger what the configuration says.
+///
+/// # Errors
+/// The ledger cannot be written, or another key has this name or secret.
+pub(super) fn configure(books: &mut dyn Store, act: &KeyAct) -> Result<(), Error> {
+    books.act(CONFIGURATION, now_ms(), act)?;
+    tracing::info!(
+        who = CONFIGURATION,
+        what = act.what(),
+        of = act.name(),
+        "audit"
+    );
+    Ok(())
+}
 
 /// The keys and caps as they are now.
 pub(super) struct Keys {
@@ -95,18 +111,19 @@ impl Keys {
         self.publish(&now);
     }
 
-    /// What the ledger has to be told of the keys of the configuration, where these are its keys.
+    /// What the ledger has to be told of the keys of the configuration, where these are its keys. What is read of the configuration
+    /// while it is told is told the next time.
     fn to_configure(&self, keys: &[Key]) -> Vec<KeyAct> {
-        let now = self.now();
-        match now.to_configure {
-            true => keyring::configuring(keys, &now.configured),
+        let mut now = self.now();
+        match std::mem::take(&mut now.to_configure) {
+            true => keyring::configuring(keys, &now.configured, ledger::now()),
             false => Vec::new(),
         }
     }
 
-    /// The ledger was told.
-    fn configured(&self) {
-        self.now().to_configure = false;
+    /// The ledger could not be told.
+    fn configure_again(&self) {
+        self.now().to_configure = true;
     }
 
     /// Takes over the keys. Who is gone is refused from here on; who is new waits for [`Keys::settle`].
@@ -310,7 +327,7 @@ impl Books {
     }
 
     fn read(&mut self, keys: &Keys) -> Result<Read, String> {
-        let said = |e: crate::error::Error| e.detail;
+        let said = |e: Error| e.detail;
         let books = match &mut self.open {
             Some(books) => books,
             None => self
@@ -320,12 +337,14 @@ impl Books {
         let mut list = books.keys().map_err(said)?;
         let acts = keys.to_configure(&list);
         for act in &acts {
-            books.act(CONFIGURATION, now_ms(), act).map_err(said)?;
+            if let Err(why) = configure(books.as_mut(), act) {
+                keys.configure_again();
+                return Err(said(why));
+            }
         }
         if !acts.is_empty() {
             list = books.keys().map_err(said)?;
         }
-        keys.configured();
         let frozen = books.frozen().map_err(said)?;
         Ok((list, frozen, books.stopped().map_err(said)?))
     }

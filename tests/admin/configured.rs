@@ -276,3 +276,59 @@ fn a_secret_is_hashed_from_standard_input_or_made_and_never_taken_from_the_comma
         assert!(!ok && said.contains(says), "{arguments:?} {input}: {said}");
     }
 }
+
+#[tokio::test]
+async fn what_is_read_of_the_configuration_while_its_keys_are_being_written_holds_too() {
+    let upstream = Upstream::start(answer(200, &chat(10, 5))).await;
+    let flyball = started(&upstream, &key(SECRET, "")).await;
+    let many: String = (0..400_u32)
+        .map(|n| {
+            let hash = hash_text(&hash(format!("fb_{n}").as_bytes()));
+            format!("[[key]]\nname = \"bot{n}\"\nhash = \"{hash}\"\n")
+        })
+        .collect();
+    let all = format!("{}{many}", key(SECRET, ""));
+    reconfigured(&flyball, &written(&upstream, &all));
+    until_asked("the first of them are written", async || {
+        let keys = flyball.books().keys();
+        keys.expect("keys").len() > 1
+    })
+    .await;
+    // While the others are.
+    let all = format!("{}{many}", key(SECRET, "paused = true"));
+    reconfigured(&flyball, &written(&upstream, &all));
+    let told = async || told(&flyball).await["state"] == "paused";
+    until_asked("the key is paused", told).await;
+    assert_eq!(status(&flyball, SECRET, ASK).await, 403);
+}
+
+#[tokio::test]
+async fn a_secret_that_a_key_of_the_ledger_has_is_that_keys_until_it_is_revoked_and_it_is_told() {
+    let upstream = Upstream::start(answer(200, &chat(10, 5))).await;
+    let dir = tempfile::tempdir().expect("a folder");
+    make_key(&dir, "older", None, |_| {});
+    std::fs::write(dir.path().join("token"), "open-sesame\n").expect("a file");
+    let toml = written(&upstream, &key("fb_older", ""));
+    let flyball = Flyball::start_in(dir, &toml).await;
+    assert_eq!(status(&flyball, "fb_older", ASK).await, 200);
+    assert_eq!(flyball.rows().await[0]["key"], "older");
+
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flyball"));
+    command.env_clear().current_dir(flyball.dir.path());
+    command.args(["check", "--config", "flyball.toml", "--data-dir"]);
+    let out = ran("the command ends", command.arg(flyball.data_dir()), "");
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(
+        said.contains("its secret is that of the key \"older\""),
+        "{said}{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+
+    let revoked = call(&flyball, "DELETE", "/keys/older", "").await;
+    assert_eq!(revoked.status, 200, "{}", revoked.body);
+    until_asked("it is the secret of the configuration's key", async || {
+        status(&flyball, "fb_older", ASK).await;
+        flyball.rows().await.iter().any(|row| row["key"] == "app")
+    })
+    .await;
+}

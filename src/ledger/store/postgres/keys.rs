@@ -22,6 +22,9 @@ pub(super) fn act(
         Ok(acted) => acted,
         Err(why) => return Ok(Err(why)),
     };
+    if act.is_done(before.as_ref(), &after) {
+        return Ok(Ok(after));
+    }
     let key = write(&mut tx, after)?;
     let deed = act.deed(who, at_ms, (before.as_ref(), &key));
     append(&mut tx, &deed)?;

@@ -19,6 +19,9 @@ pub(super) fn act(db: &mut Connection, who: &str, at_ms: i64, act: &KeyAct) -> R
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(told)?;
     let Acted { before, after } = act.applied(&all(&tx).map_err(told)?).map_err(failed)?;
+    if act.is_done(before.as_ref(), &after) {
+        return Ok(after);
+    }
     let key = write(&tx, after).map_err(told)?;
     let deed = act.deed(who, at_ms, (before.as_ref(), &key));
     audit::append(&tx, &deed).map_err(told)?;
