@@ -141,7 +141,7 @@ fn everything(telemetry: &Telemetry) {
             provider,
             channel,
             model: "small-1".to_owned(),
-            quantiles: [
+            quantiles: vec![
                 ("0.5", Duration::from_millis(5)),
                 ("0.95", Duration::from_millis(9)),
             ],
@@ -236,6 +236,7 @@ fn every_label_has_values_from_a_closed_set_whatever_clients_send() {
                 &[
                     &Outcome::ALL.map(Outcome::name)[..],
                     &["stands", "escalated", "strong_failed", "failed", "no_room"],
+                    &["delivered", "given_up", "refused", "unreachable"],
                 ]
                 .concat(),
             ),
