@@ -90,19 +90,23 @@ pub(super) fn publish(state: &State) {
     let models: Vec<FirstByteFigures> = lately
         .into_iter()
         .filter(known)
-        .filter_map(|lately| {
+        .map(|lately| {
             let failed: u64 = lately.failures.iter().map(|(_, count)| count).sum();
             let all = f64::from(u32::try_from(failed + lately.answers).unwrap_or(u32::MAX));
-            Some(FirstByteFigures {
-                quantiles: [
-                    ("0.5", lately.first_byte_p50?),
-                    ("0.95", lately.first_byte_p95?),
-                ],
+            let quantiles = [
+                ("0.5", lately.first_byte_p50),
+                ("0.95", lately.first_byte_p95),
+            ];
+            FirstByteFigures {
+                quantiles: quantiles
+                    .into_iter()
+                    .filter_map(|(quantile, time)| Some((quantile, time?)))
+                    .collect(),
                 failed: f64::from(u32::try_from(failed).unwrap_or(u32::MAX)) / all.max(1.0),
                 provider: lately.provider,
                 channel: lately.channel,
                 model: lately.model,
-            })
+            }
         })
         .collect();
     state.telemetry.channels(&channels, &models);

@@ -26,6 +26,8 @@ const FIRST_CLASS_MS: f64 = 4.0;
 const CLASS_GROWS: f64 = 1.2;
 /// Models on channels that have a window; one takes about 3 KB.
 const WINDOWS_MAX: usize = 1_000;
+/// Where there are so many, those in which nothing has happened lately are looked for no more often than this.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// A rate limit that is nearly used up and does not say when it is whole again is taken to be so after this.
 const RESET: Duration = Duration::from_secs(10);
 /// And never later than this.
@@ -36,6 +38,8 @@ const RESET_MAX: Duration = Duration::from_secs(60);
 pub struct Load {
     channels: RwLock<HashMap<u64, Arc<AtomicU32>>>,
     windows: RwLock<HashMap<u64, Arc<Window>>>,
+    /// When those in which nothing happens were last looked for.
+    swept: Mutex<Option<Instant>>,
 }
 
 /// What one model on one channel has done lately.
@@ -237,7 +241,16 @@ impl Load {
         if let Some(window) = read(&self.windows).get(&key) {
             return Some(Arc::clone(window));
         }
-        let (mut windows, now) = (write(&self.windows), Instant::now());
+        let now = Instant::now();
+        if read(&self.windows).len() >= WINDOWS_MAX {
+            // Whoever names a new model with each request must not have all of them looked through each time.
+            let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
+            if swept.is_some_and(|at| now.saturating_duration_since(at) < SWEEP_EVERY) {
+                return None;
+            }
+            *swept = Some(now);
+        }
+        let mut windows = write(&self.windows);
         if windows.len() >= WINDOWS_MAX {
             windows.retain(|_, window| window.lock().recent(now).next().is_some());
         }

@@ -27,7 +27,7 @@ pub struct FirstByteFigures {
     /// The model, one of the configuration's.
     pub model: String,
     /// The median and the 95th percentile.
-    pub quantiles: [(&'static str, Duration); 2],
+    pub quantiles: Vec<(&'static str, Duration)>,
     /// The share of attempts that failed, from 0 to 1.
     pub failed: f64,
 }
