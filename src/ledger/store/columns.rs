@@ -159,7 +159,7 @@ pub(super) fn sets<T>(
 /// this.
 pub(super) fn has_followed(of: &str) -> String {
     format!(
-        "{of}outcome IS NOT NULL AND {of}outcome <> 'escalated' AND coalesce({of}cause, '') NOT IN ('escalated', 'check', 'shadow')"
+        "{of}outcome IS NOT NULL AND {of}outcome <> 'escalated' AND coalesce({of}cause, '') NOT IN ('escalated', 'check', 'shadow', 'hedge')"
     )
 }
 
