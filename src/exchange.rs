@@ -633,25 +633,57 @@ impl<'a> Exchange<'a> {
         (arm, channel): (&Arm, &Channel),
         tried: &mut Tried,
     ) -> Option<Reply> {
-        let (mut outcome, served) = self.hedged(work, (arm, channel)).await;
-        let mut asked = vec![channel];
-        while let Err(unserved) = &outcome
-            && let Some(next) = self.moves_to(work, arm, &asked, unserved)
-        {
-            asked.push(next);
-            self.state.telemetry.moved(&arm.model.provider.name);
-            outcome = Box::pin(self.attempt(work, (arm, next), None)).await;
-        }
+        let (outcome, served) = self.hedged(work, (arm, channel)).await;
+        let outcome = match outcome {
+            Ok(answer) => Ok(answer),
+            Err(failed) => self.elsewhere(work, (arm, channel), failed).await,
+        };
         match outcome {
             Ok(answer) => {
                 self.served(work, served);
                 Some(Ok(tried.told(answer)))
             }
             Err(unserved) => {
-                let ended = tried.note(arm, unserved)?;
+                let ended = tried.note(served, unserved)?;
                 Some(self.ended(work, ended).await)
             }
         }
+    }
+
+    /// An attempt has failed on this channel: it is made on others of the same arm, as long as nothing can have been billed. Where one of them
+    /// takes it, those that refused it did so for their account and not for what it says, which is remembered.
+    async fn elsewhere(
+        &self,
+        work: &dyn Work,
+        (arm, channel): (&Arm, &Channel),
+        mut failed: Unserved,
+    ) -> Result<Response<AnswerBody>, Unserved> {
+        let mut asked = vec![channel];
+        let mut refused = Vec::new();
+        let mut best: Option<Unserved> = None;
+        let kept = self.is_kept(work, arm);
+        loop {
+            let next = self.moves_to(work, arm, &asked, &failed);
+            if let (Some(how), Some(last)) = (failed.refused_as(), asked.last()) {
+                refused.push((*last, how));
+            }
+            best = match best {
+                Some(before) if before.says_more_than(&failed, kept) => Some(before),
+                _ => Some(failed),
+            };
+            let Some(next) = next else { break };
+            asked.push(next);
+            self.state.telemetry.moved(&arm.model.provider.name);
+            failed = match Box::pin(self.attempt(work, (arm, next), None)).await {
+                Ok(answer) => {
+                    self.were_refused(arm, &refused, kept);
+                    return Ok(answer);
+                }
+                Err(failed) => failed,
+            };
+        }
+        let none = || Unserved::error(Error::new(Kind::Internal, "no channel was tried"));
+        Err(best.unwrap_or_else(none))
     }
 
     /// The end of an exchange that no arm has answered.
@@ -748,9 +780,10 @@ impl<'a> Exchange<'a> {
                 None
             }
         };
+        let on = self.insists(work, strong);
         let attempt = Attempt {
             arm: strong,
-            channel: self.insists(work, strong),
+            channel: on,
             told: &told_second,
             order: &mut *second,
             asks: work.asks(),
@@ -789,7 +822,15 @@ impl<'a> Exchange<'a> {
                 self.served(work, &probe.arm);
                 Probed::answered(Ok(small.delivered(ProbeOutcome::StrongFailed)))
             }
-            (Err(unserved), None) => Probed::Unserved(unserved),
+            (Err(unserved), None) => {
+                match Box::pin(self.elsewhere(work, (strong, on), unserved)).await {
+                    Ok(answer) => {
+                        self.served(work, strong);
+                        Probed::answered(Ok(answer))
+                    }
+                    Err(unserved) => Probed::Unserved(unserved),
+                }
+            }
         }
     }
 
@@ -939,8 +980,11 @@ impl<'a> Exchange<'a> {
             }
             Err(full) => return Err(self.no_room(full)),
         };
-        if let Some(room) = &mut room {
-            self.comes_after_the_last(room);
+        match &mut room {
+            // Whatever comes after a race comes after its first.
+            Some(room) if second => room.escalates(&self.last()),
+            Some(room) => self.comes_after_the_last(room),
+            None => {}
         }
         let moves = work.moves() && arm.model.provider.has_several_channels();
         let attempt = Attempt {
@@ -1040,6 +1084,9 @@ impl<'a> Exchange<'a> {
         settlement.tells_trace(&mut headers);
         let to = channels::to(arm).on(channel);
         settlement.sending(Some(state.channels.sends(to)));
+        if let Some(runner) = runner {
+            runner.sent.notify_one();
+        }
         let sent = Sent {
             arm,
             channel,
@@ -1049,7 +1096,7 @@ impl<'a> Exchange<'a> {
             works: outgoing.method == Method::POST,
             capped,
             others,
-            races: runner.is_some(),
+            runner,
             at: Instant::now(),
         };
         let terms = Terms {
@@ -1166,6 +1213,7 @@ impl<'a> Exchange<'a> {
 
     /// The process ends before the answer has come.
     fn cut_off(&self, sent: &Sent<'_>, settlement: Settlement) -> Unserved {
+        sent.comes_to_nothing();
         settlement.unknown(Outcome::StreamCut);
         if sent.works {
             self.may_be_billed();
@@ -1175,6 +1223,7 @@ impl<'a> Exchange<'a> {
 
     /// No answer came.
     fn unanswered(&self, sent: &Sent<'_>, failure: Failure, settlement: Settlement) -> Unserved {
+        sent.comes_to_nothing();
         let Failure { error, not_sent } = failure;
         // The client's own fault, and never a whole request to the provider.
         if matches!(error.kind, Kind::TooLarge | Kind::ClientTimeout) {
@@ -1209,16 +1258,16 @@ impl<'a> Exchange<'a> {
 
     /// Who was asked has failed, which others should know.
     fn ails(&self, sent: &Sent<'_>, how: Ailment) {
+        let channels = &self.state.channels;
+        if !matches!(how, Ailment::Refused | Ailment::Forbidden) {
+            return channels.fails(sent.to(), how);
+        }
+        // It may have been for what the request said, or for what its path is: another channel that takes it shows that it was not.
+        channels.load.fails(sent.to(), how);
         let provider = &sent.arm.model.provider;
-        self.state.channels.fails(sent.to(), how);
-        if provider.has_several_channels() && matches!(how, Ailment::Refused | Ailment::Forbidden) {
-            tracing::warn!(
-                provider = provider.name,
-                channel = sent.channel.name,
-                model = sent.arm.model.name,
-                how = how.name(),
-                "a provider refuses a credential, which is not used for a while; the admin port tells for how long"
-            );
+        let names_model = sent.arm.model.name != work::UNNAMED;
+        if how == Ailment::Refused && names_model && self.is_in_force(provider, sent.channel) {
+            channels.health.is_suspect(sent.to());
         }
     }
 
@@ -1250,7 +1299,8 @@ impl<'a> Exchange<'a> {
         if !head.status.is_success() {
             return Err(Box::pin(self.refused(sent, head, body, settlement)).await);
         }
-        self.state.channels.health.is_well(sent.to());
+        let health = &self.state.channels.health;
+        health.is_well(sent.to(), sent.at.elapsed());
         if provider.has_several_channels() {
             returned::set(&mut head.headers, "x-flyball-channel", &sent.channel.name);
         }
@@ -1283,7 +1333,7 @@ impl<'a> Exchange<'a> {
                         let relay = Box::pin(self.begun(sent, relay)).await?;
                         Ok(Answered::Stands(streamed(head, relay), None))
                     }
-                    Some(Look::Hear(..)) | None if sent.races => {
+                    Some(Look::Hear(..)) | None if sent.runner.is_some() => {
                         let relay = Box::pin(self.raced(sent, relay)).await?;
                         Ok(Answered::Stands(streamed(head, relay), None))
                     }
@@ -1441,6 +1491,7 @@ impl<'a> Exchange<'a> {
         if sent.works {
             self.may_be_billed();
         }
+        sent.comes_to_nothing();
         relay.broke_off();
         let why = "the provider broke off before its first word";
         Err(Unserved::next(Err(Error::new(Kind::UpstreamFailed, why))))
@@ -1459,12 +1510,16 @@ impl<'a> Exchange<'a> {
 
     /// A stream that runs against another answer: it counts from its first word on, however long that takes.
     async fn raced(&self, sent: &Sent<'_>, mut relay: Relay) -> Result<Relay, Unserved> {
-        let begins = relay.begins(self.admission.policy.probing.hold_for).await;
+        // It reads under the deadlines of every answer.
+        let begins = relay.begins(self.state.limits.total).await;
         if relay.is_refused() {
             return Err(self.not_taken_up(sent, relay));
         }
+        let alone = !sent.runner.is_some_and(Runner::is_rivalled);
         match begins {
             true => Ok(relay),
+            // Nobody else answers: its client hears what its provider says.
+            false if alone && !relay.is_cut() => Ok(relay),
             false => self.begun(sent, relay).await,
         }
     }
@@ -1472,6 +1527,7 @@ impl<'a> Exchange<'a> {
     /// The provider says as the first event of its stream that it is busy.
     fn not_taken_up(&self, sent: &Sent<'_>, relay: Relay) -> Unserved {
         self.ails(sent, Ailment::Busy(None));
+        sent.comes_to_nothing();
         relay.broke_off();
         let why = "the provider is busy and has not taken the request up";
         let error = Error::new(Kind::UpstreamFailed, why);
@@ -1678,6 +1734,7 @@ impl<'a> Exchange<'a> {
         body: In,
         settlement: Settlement,
     ) -> Unserved {
+        sent.comes_to_nothing();
         let meaning = status::meaning(head.status);
         let mut failing = Failing::Unsure;
         // That a flex tier has no room says nothing of the others.
@@ -1811,12 +1868,19 @@ struct Sent<'a> {
     /// Another arm may answer in its place.
     others: bool,
     /// Whoever answers first is heard: it has to begin before it counts.
-    races: bool,
+    runner: Option<&'a Runner>,
     /// When it went out.
     at: Instant,
 }
 
 impl Sent<'_> {
+    /// It fails. Where it was the second one of a race, the request is the first one's.
+    fn comes_to_nothing(&self) {
+        if let Some(runner) = self.runner.filter(|runner| runner.second) {
+            runner.lost.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Whom it went to.
     fn to(&self) -> Target<'_> {
         channels::to(self.arm).on(self.channel)

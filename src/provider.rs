@@ -258,10 +258,7 @@ impl Provider {
     /// Whether it is reached at the same addresses with the same keys.
     #[must_use]
     pub fn is_reached_like(&self, other: &Provider) -> bool {
-        let same = |(a, b): (&Channel, &Channel)| {
-            let key = |c: &Channel| c.api_key.as_ref().map(|k| k.expose_secret().to_owned());
-            a.name == b.name && a.base_url == b.base_url && key(a) == key(b)
-        };
+        let same = |(a, b): (&Channel, &Channel)| a.name == b.name && a.is_reached_like(b);
         self.more.len() == other.more.len() && self.channels().zip(other.channels()).all(same)
     }
 

@@ -3,10 +3,15 @@
 
 use super::Exchange;
 use super::status::Excused;
-use super::work::{Bar, Failing, Unserved, Work};
+use super::work::{Bar, Failing, UNNAMED, Unserved, Work};
 use crate::fleet::Arm;
+use crate::provider::Provider;
 use crate::provider::channel::{Channel, Request};
 use crate::upstream::channels::Destination;
+use crate::upstream::health::Ailment;
+
+/// So many channels that refuse a request are left for another one whatever the budget of second tries: what is refused may be what it says.
+const REFUSALS_FREE: usize = 2;
 
 /// Who an arm's channels lead to.
 pub(super) fn to(arm: &Arm) -> Destination<'_> {
@@ -95,12 +100,61 @@ impl Exchange<'_> {
             let deployment = *failing == Failing::NotSent && channel.deployment == last.deployment;
             deployment || asked.iter().any(|other| other.name == channel.name)
         };
-        let next = channels.admits(to, wants, true, &avoided)?;
-        let free = match excused {
-            Excused::Account => true,
-            Excused::Absent => wants.sticks.kept,
-            Excused::Deployment => !channels.health.is_in_doubt(to.on(next)),
+        let kept = wants.sticks.kept;
+        // It has not lost what it keeps because it is busy.
+        if kept && excused == Excused::Deployment {
+            return None;
+        }
+        let next = channels.finds(to, wants, &avoided)?;
+        let few = asked.len() <= REFUSALS_FREE;
+        let free = match (excused, failing) {
+            (Excused::Account, Failing::Untaken) => true,
+            (Excused::Account, _) => few,
+            (Excused::Absent, _) => kept || (few && !channels.health.is_in_doubt(to.on(next))),
+            (Excused::Deployment, _) => !channels.health.is_in_doubt(to.on(next)),
         };
-        (free || channels.health.spends_a_try()).then_some(next)
+        if !free && !channels.health.spends_a_try() {
+            return None;
+        }
+        match kept {
+            true => Some(next),
+            // Last of all, so that whoever is let through to try it does.
+            false => channels.admits(to, wants, true, &avoided),
+        }
+    }
+
+    /// Its vendor keeps something for this request, or has kept it.
+    pub(super) fn is_kept(&self, work: &dyn Work, arm: &Arm) -> bool {
+        self.wants(work, arm).sticks.kept
+    }
+
+    /// Channels that refused a request which another one has taken: their keys are refused, or may not use this model. Whom something is
+    /// `kept` for may have been refused for what it names.
+    pub(super) fn were_refused(&self, arm: &Arm, refused: &[(&Channel, Ailment)], kept: bool) {
+        let provider = &arm.model.provider;
+        for (channel, how) in refused {
+            let of_request = kept && *how == Ailment::Forbidden;
+            if of_request || arm.model.name == UNNAMED || !self.is_in_force(provider, channel) {
+                continue;
+            }
+            self.state.channels.health.fails(to(arm).on(channel), *how);
+            tracing::warn!(
+                provider = provider.name,
+                channel = channel.name,
+                model = arm.model.name,
+                how = how.name(),
+                "a provider refuses a credential, which is not used for a while; the admin port tells for how long"
+            );
+        }
+    }
+
+    /// Whether a channel has the same key and address in the configuration that holds now: what is said to an old key says nothing of its
+    /// successor.
+    pub(super) fn is_in_force(&self, provider: &Provider, channel: &Channel) -> bool {
+        let policy = self.state.policy.load();
+        let mut all = policy.fleet.providers.iter();
+        let now = all.find(|now| now.name == provider.name);
+        let now = now.and_then(|now| now.channel(&channel.name));
+        now.is_some_and(|now| now.is_reached_like(channel))
     }
 }

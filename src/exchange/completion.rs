@@ -56,6 +56,8 @@ pub struct Completion<'a> {
     keeps: OnceLock<bool>,
     /// The conversation that it is in, by a hash; made once, if anybody asks.
     conversation: OnceLock<u64>,
+    /// It names something that an account of its vendor keeps; looked for once, if anybody asks.
+    names_kept: OnceLock<bool>,
     /// It does not get on; looked for once, if anybody asks.
     stuck: OnceLock<bool>,
     /// What it asks of the model besides words; looked for once.
@@ -82,6 +84,7 @@ impl<'a> Completion<'a> {
             body,
             keeps: OnceLock::new(),
             conversation: OnceLock::new(),
+            names_kept: OnceLock::new(),
             stuck: OnceLock::new(),
             asks: OnceLock::new(),
             graded: OnceLock::new(),

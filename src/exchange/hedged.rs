@@ -1,7 +1,7 @@
 //! A request whose answer does not begin is sent a second time, to another channel or arm; whoever answers first is heard, and the other one is
 //! cancelled. Each has a reservation of its own, and what the loser costs is in the books by its own cause.
 
-use super::work::{Unserved, Work};
+use super::work::{Failing, Unserved, Work};
 use super::{Exchange, can_be_asked, returned};
 use crate::fleet::Arm;
 use crate::price::Price;
@@ -12,6 +12,7 @@ use http::Response;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// Fewer answers of the last five minutes do not say how long an answer takes.
 const ANSWERS_MIN: u64 = 20;
@@ -23,10 +24,32 @@ pub(super) struct Runner {
     pub(super) lost: Arc<AtomicBool>,
     /// It is the second one: it waits for no room under a cap.
     pub(super) second: bool,
+    /// It has gone out.
+    pub(super) sent: Arc<Notify>,
+    /// Somebody runs against it.
+    rivalled: Arc<AtomicBool>,
+}
+
+impl Runner {
+    /// Whether somebody runs against it.
+    pub(super) fn is_rivalled(&self) -> bool {
+        self.rivalled.load(Ordering::Relaxed)
+    }
 }
 
 /// How an attempt ended, and the arm whose it was.
 pub(super) type Raced<'a> = (Result<Response<AnswerBody>, Unserved>, &'a Arm);
+
+/// How a race ends in which both have failed: as the first one did, unless the second one alone may have been billed; then nothing is
+/// asked again.
+fn worse<'a>(first: (Unserved, &'a Arm), second: (Unserved, &'a Arm)) -> Raced<'a> {
+    let unsure = |failed: &Unserved| matches!(failed, Unserved::NextArm(_, Failing::Unsure));
+    let (failed, arm) = match !unsure(&first.0) && unsure(&second.0) {
+        true => second,
+        false => first,
+    };
+    (Err(failed), arm)
+}
 
 impl Exchange<'_> {
     /// One attempt on one arm; where the operator wants that, and its answer does not begin, a second one elsewhere.
@@ -50,7 +73,9 @@ impl Exchange<'_> {
         // Whoever says what it wants to spend at most wants no second answer, and whoever can wait needs none.
         let wishes = &self.admission.wishes;
         let patient = wishes.max_cost.is_some() || wishes.deadline.is_some();
-        if patient || !work.repeats() || !hedging.is_for(model) {
+        // What its vendor keeps for it, or does beside answering, would be there twice.
+        let kept = work.sticks(arm).kept;
+        if patient || kept || !work.repeats() || !hedging.is_for(model) {
             return None;
         }
         let channels = &self.state.channels;
@@ -72,17 +97,23 @@ impl Exchange<'_> {
             Runner::default(),
             Runner {
                 second: true,
+                rivalled: Arc::new(AtomicBool::new(true)),
                 ..Runner::default()
             },
         );
         let mut first = Box::pin(self.attempt(work, (arm, channel), Some(&one)));
         tokio::select! {
             outcome = &mut first => return (outcome, arm),
-            () = tokio::time::sleep(after) => {}
+            // What still waits for room has not gone out.
+            () = async {
+                one.sent.notified().await;
+                tokio::time::sleep(after).await;
+            } => {}
         }
         let Some((other, on)) = self.hedge(hedging, work, (arm, channel)) else {
             return (first.await, arm);
         };
+        one.rivalled.store(true, Ordering::Relaxed);
         let mut second = Box::pin(self.attempt(work, (other, on), Some(&two)));
         let (end, raced) = tokio::select! {
             outcome = &mut first => match outcome {
@@ -92,7 +123,7 @@ impl Exchange<'_> {
                 }
                 Err(failed) => match second.as_mut().await {
                     Ok(answer) => (HedgeEnd::Won, (Ok(answer), other)),
-                    Err(_) => (HedgeEnd::Failed, (Err(failed), arm)),
+                    Err(after) => (HedgeEnd::Failed, worse((failed, arm), (after, other))),
                 },
             },
             outcome = &mut second => match outcome {
@@ -100,7 +131,14 @@ impl Exchange<'_> {
                     one.lost.store(true, Ordering::Relaxed);
                     (HedgeEnd::Won, (Ok(answer), other))
                 }
-                Err(_) => (HedgeEnd::Failed, (first.as_mut().await, arm)),
+                Err(failed) => {
+                    one.rivalled.store(false, Ordering::Relaxed);
+                    let raced = match first.as_mut().await {
+                        Ok(answer) => (Ok(answer), arm),
+                        Err(after) => worse((after, arm), (failed, other)),
+                    };
+                    (HedgeEnd::Failed, raced)
+                }
             },
         };
         // Dropped, whoever has lost is cancelled at its provider and booked.

@@ -15,6 +15,7 @@ use crate::relay::{AnswerBody, ReadWhole, Reading};
 use crate::route::{Decision, Probe};
 use crate::settle::Job;
 use crate::telemetry::{Decided, TurnChange};
+use crate::upstream::health::Ailment;
 use crate::upstream::{Begins, Out};
 use bytes::Bytes;
 use http::response::Parts;
@@ -106,6 +107,30 @@ impl Unserved {
                 .as_ref()
                 .is_ok_and(|answer| matches!(answer.status().as_u16(), 400 | 404 | 422)),
             Unserved::Barred(..) | Unserved::LocalInstead(_) => false,
+        }
+    }
+
+    /// What it says of the account that was asked, if it says that of it and not of the request.
+    pub(super) fn refused_as(&self) -> Option<Ailment> {
+        match self {
+            Unserved::NextArm(_, Failing::Untaken) => Some(Ailment::Refused),
+            Unserved::NextArm(_, Failing::Elsewhere) => Some(Ailment::Forbidden),
+            _ => None,
+        }
+    }
+
+    /// Whether the client is told this rather than how the same attempt ended on another channel later: what an account that is merely busy
+    /// says, and not that another one does not let us in. `kept`: the first one asked is the one that has what the request names.
+    pub(super) fn says_more_than(&self, later: &Unserved, kept: bool) -> bool {
+        use Failing::{Busy, Elsewhere, NotSent, Untaken};
+        match (self, later) {
+            (
+                Unserved::NextArm(_, Busy(_) | NotSent),
+                Unserved::NextArm(_, Untaken | Elsewhere),
+            )
+            | (Unserved::NextArm(_, Elsewhere), Unserved::NextArm(_, Untaken | Elsewhere)) => true,
+            (Unserved::NextArm(_, Elsewhere), Unserved::Final(_)) => kept && later.is_refusal(),
+            _ => false,
         }
     }
 

@@ -4,7 +4,7 @@
 //! Which channel a request takes is decided here from what is known of each of them. Pure.
 
 use foldhash::fast::FixedState;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::BuildHasher;
@@ -50,6 +50,13 @@ impl Channel {
             weight: 1,
             models: BTreeMap::new(),
         }
+    }
+
+    /// Whether it leads to the same address with the same key.
+    #[must_use]
+    pub fn is_reached_like(&self, other: &Channel) -> bool {
+        let key = |c: &Channel| c.api_key.as_ref().map(|k| k.expose_secret().to_owned());
+        self.base_url == other.base_url && key(self) == key(other)
     }
 
     /// What a model is called at this deployment.

@@ -80,9 +80,10 @@ impl Channels {
     #[must_use]
     pub fn prefers<'a>(&self, to: Destination<'a>, request: Request<'_>) -> &'a Channel {
         let ranked = self.ranked(to, request);
-        let up = ranked
-            .iter()
-            .find(|channel| !self.health.is_down(to.on(channel)));
+        let up = ranked.iter().find(|channel| match request.sticks.kept {
+            true => !self.health.is_shut(to.on(channel)),
+            false => !self.health.is_down(to.on(channel)),
+        });
         up.or(ranked.first()).copied().unwrap_or(&to.provider.home)
     }
 
@@ -96,10 +97,33 @@ impl Channels {
         spent: bool,
         avoided: &dyn Fn(&Channel) -> bool,
     ) -> Option<&'a Channel> {
-        self.ranked(to, request).into_iter().find(|channel| {
-            !avoided(channel)
-                && (spent || request.sticks.kept || !self.load.is_nearly_out(to.on(channel)))
+        let ranked = self.ranked(to, request);
+        let mut left = ranked.into_iter().filter(|channel| !avoided(channel));
+        if request.sticks.kept {
+            // What is kept there is nowhere else: only an account that refuses us is passed by.
+            let own = left.find(|channel| !self.health.is_shut(to.on(channel)))?;
+            return self.health.admits(to.on(own)).then_some(own);
+        }
+        left.find(|channel| {
+            (spent || !self.load.is_nearly_out(to.on(channel)))
                 && self.health.admits(to.on(channel))
+        })
+    }
+
+    /// The best channel that is not down, whatever is left of its rate limit; of those that keep something the best one whose account does not
+    /// refuse us. Unlike [`Channels::admits`] this lets nobody through.
+    #[must_use]
+    pub fn finds<'a>(
+        &self,
+        to: Destination<'a>,
+        request: Request<'_>,
+        avoided: &dyn Fn(&Channel) -> bool,
+    ) -> Option<&'a Channel> {
+        let ranked = self.ranked(to, request);
+        let mut left = ranked.into_iter().filter(|channel| !avoided(channel));
+        left.find(|channel| match request.sticks.kept {
+            true => !self.health.is_shut(to.on(channel)),
+            false => !self.health.is_down(to.on(channel)),
         })
     }
 
@@ -157,6 +181,7 @@ mod tests {
     use super::*;
     use crate::provider;
     use crate::provider::channel::Stickiness;
+    use std::time::Duration;
 
     fn provider() -> Provider {
         let channel = |name: &str| Channel {
@@ -194,9 +219,35 @@ mod tests {
             let moved = channels.prefers(to, request);
             assert_eq!(Some(&moved.name), second.map(|c| &c.name));
             assert!(!channels.is_down(to), "there are others");
-            channels.health.is_well(to.on(own));
+            channels.health.is_well(to.on(own), Duration::ZERO);
             assert_eq!(channels.prefers(to, request).name, own.name, "back again");
         }
+    }
+
+    #[test]
+    fn what_is_kept_is_asked_for_where_it_is_unless_that_account_refuses_us() {
+        let (provider, channels) = (provider(), Channels::default());
+        let to = Destination {
+            provider: &provider,
+            model: "m",
+        };
+        let request = Request {
+            sticks: Stickiness {
+                conversation: Some(7),
+                kept: true,
+            },
+            id: "r",
+        };
+        let own = channels.prefers(to, request).name.clone();
+        channels.fails(
+            to.on(provider.channel(&own).expect("it")),
+            Ailment::Busy(None),
+        );
+        assert_eq!(channels.prefers(to, request).name, own);
+        assert!(channels.admits(to, request, true, &|_| false).is_none());
+        channels.fails(to.on(provider.channel(&own).expect("it")), Ailment::Refused);
+        assert_ne!(channels.prefers(to, request).name, own);
+        assert!(channels.admits(to, request, true, &|_| false).is_some());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! A model is *down* at a deployment after three failures in a row, or where half of its last twenty answers failed; a deployment that
 //! cannot be reached takes all of its models down. A channel (a credential at a deployment) that says that it is busy is left alone for as
-//! long as it asks, and one whose key is refused for ten minutes. What has failed is down for a second, then two, four and at most five;
+//! long as it asks; one that refuses a request which another channel then takes, for ten minutes, or this model on it for one. What has failed is down for a second, then two, four and at most five;
 //! after that one request at a time tries it, and its first good answer ends it. A provider with one channel has one deployment and one
 //! credential, which nobody has named. Nothing here sends anything, and nothing is kept beyond the process.
 
@@ -223,16 +223,45 @@ impl Health {
         }
     }
 
-    /// It has answered.
-    pub fn is_well(&self, target: Target<'_>) {
+    /// It has answered a request that was sent so long ago. What it has said since then of how long it is to be left alone holds.
+    pub fn is_well(&self, target: Target<'_>, sent: Duration) {
         if self.count.load(Ordering::Relaxed) > 0 {
-            self.well_at(target);
+            let now = self.now();
+            self.well_at(target, now.checked_sub(sent).unwrap_or(now));
         }
     }
 
     /// It has failed.
     pub fn fails(&self, target: Target<'_>, how: Ailment) {
         self.fails_at(target, how, self.now());
+    }
+
+    /// It has refused a request, and nobody knows yet whether that was for its key or for what the request said: it is left alone for as long
+    /// as whatever else has failed.
+    pub fn is_suspect(&self, target: Target<'_>) {
+        let now = self.now();
+        let key = target.failing(Ailment::Refused);
+        let before = lock(&self.ailing).get(&key).and_then(|p| p.until);
+        self.fails_at(target, Ailment::Refused, now);
+        if let Some(patient) = lock(&self.ailing).get_mut(&key) {
+            patient.until = before.max(Some(now + DOWN_MAX));
+        }
+    }
+
+    /// Whether its account refuses us, or this model: what is kept there is out of reach.
+    #[must_use]
+    pub fn is_shut(&self, target: Target<'_>) -> bool {
+        self.count.load(Ordering::Relaxed) > 0 && {
+            let (ailing, now) = (lock(&self.ailing), self.now());
+            let shut = |patient: &Patient| {
+                matches!(patient.how, Ailment::Refused | Ailment::Forbidden)
+                    && patient.until.is_some_and(|until| until > now)
+            };
+            target
+                .keys()
+                .iter()
+                .any(|key| ailing.get(key).is_some_and(shut))
+        }
     }
 
     /// What was known of this provider is of no use any more: its keys or addresses are others.
@@ -313,16 +342,29 @@ impl Health {
         true
     }
 
-    fn well_at(&self, target: Target<'_>) {
+    fn well_at(&self, target: Target<'_>, sent: Instant) {
         let mut ailing = lock(&self.ailing);
         let [deployment, channel, models @ ..] = target.keys();
-        ailing.remove(&deployment);
-        ailing.remove(&channel);
+        // An answer to what was sent before says nothing of what was said since.
+        let said_since = |patient: &Patient| {
+            let said = matches!(
+                patient.how,
+                Ailment::Busy(_) | Ailment::Refused | Ailment::Forbidden
+            );
+            said && patient.last > sent
+        };
+        for key in [deployment, channel] {
+            if !ailing.get(&key).is_some_and(said_since) {
+                ailing.remove(&key);
+            }
+        }
         // Without a named credential both are the same.
         let [of_deployment, of_channel] = models;
         let second = (of_channel != of_deployment).then_some(of_channel);
         for key in std::iter::once(of_deployment).chain(second) {
-            if let Some(patient) = ailing.get_mut(&key) {
+            if let Some(patient) = ailing.get_mut(&key)
+                && !said_since(patient)
+            {
                 patient.note(false);
                 (patient.in_a_row, patient.times_down, patient.until) = (0, 0, None);
                 if patient.history == 0 {
@@ -441,7 +483,7 @@ mod tests {
             !health.admits_at(on(&only, "p", "m"), after(began, 1_001)),
             "one at a time"
         );
-        health.well_at(on(&only, "p", "m"));
+        health.well_at(on(&only, "p", "m"), Instant::now());
         assert!(health.admits_at(on(&only, "p", "m"), after(began, 1_002)));
         assert!(health.admits_at(on(&only, "p", "m"), after(began, 1_003)));
     }
@@ -475,7 +517,7 @@ mod tests {
         assert!(!health.admits_at(on(&only, "p", "d"), began));
         assert!(health.admits_at(on(&only, "q", "a"), began));
         assert_eq!(health.ailing()[0].failures, 3);
-        health.well_at(on(&only, "p", "d"));
+        health.well_at(on(&only, "p", "d"), Instant::now());
         assert!(health.admits_at(on(&only, "p", "a"), began) && health.ailing().is_empty());
     }
 
@@ -498,13 +540,13 @@ mod tests {
         let admitted = (0..12).map(|n| {
             match n % 2 {
                 0 => health.fails_at(on(&only, "p", "m"), Ailment::Failing, began),
-                _ => health.well_at(on(&only, "p", "m")),
+                _ => health.well_at(on(&only, "p", "m"), Instant::now()),
             }
             health.admits_at(on(&only, "p", "m"), began)
         });
         assert_eq!(admitted.filter(|a| *a).count(), 11, "down at the eleventh");
         for _ in 0..REMEMBERED {
-            health.well_at(on(&only, "p", "m"));
+            health.well_at(on(&only, "p", "m"), Instant::now());
         }
         assert!(health.ailing().is_empty());
     }
@@ -548,9 +590,39 @@ mod tests {
             assert_eq!(left("n"), if all_models { down } else { &[] }, "{how:?}");
             assert!(health.is_in_doubt(on(&channels[0], "p", "m")));
             assert!(!health.is_in_doubt(on(&channels[3], "p", "m")));
-            health.well_at(on(&channels[0], "p", "m"));
+            health.well_at(on(&channels[0], "p", "m"), Instant::now());
             assert_eq!(left("m"), [""; 0], "{how:?}");
         }
+    }
+
+    #[test]
+    fn an_answer_to_what_was_sent_before_ends_no_time_that_was_asked_for_since() {
+        let (health, began, a) = (Health::default(), Instant::now(), named("a", "eu"));
+        let target = on(&a, "p", "m");
+        for how in [
+            Ailment::Busy(Some(Duration::from_secs(30))),
+            Ailment::Refused,
+            Ailment::Forbidden,
+        ] {
+            health.fails_at(target, how, after(began, 10));
+            health.well_at(target, began);
+            assert!(!health.admits_at(target, after(began, 20)), "{how:?}");
+            health.well_at(target, after(began, 11));
+            assert!(health.admits_at(target, after(began, 20)), "{how:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_refused_once_is_left_alone_for_seconds_until_another_takes_the_same_request() {
+        let (health, a) = (Health::default(), named("a", "eu"));
+        let target = on(&a, "p", "m");
+        health.is_suspect(target);
+        assert!(health.is_shut(target) && !health.admits(target));
+        health.pretend_to_wait(DOWN_MAX);
+        assert!(health.admits(target));
+        health.fails(target, Ailment::Refused);
+        health.pretend_to_wait(DOWN_MAX * 2);
+        assert!(!health.admits(target));
     }
 
     #[test]

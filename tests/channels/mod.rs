@@ -1,6 +1,7 @@
 //! A provider with several credentials and deployments: who is asked, who is left alone, and what is told of it.
 
 mod kept;
+mod refusing;
 mod settings;
 mod steering;
 

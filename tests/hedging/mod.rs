@@ -2,7 +2,7 @@
 
 use crate::client::Answer;
 use crate::flyball::{Flyball, compatible, make_key};
-use crate::scripted::{Step, Upstream, answer, chat, chat_stream};
+use crate::scripted::{Step, Upstream, answer, chat, chat_stream, piece, stream_head};
 use flyball::config::{self, Overrides};
 use flyball::ledger::cap::Cap;
 use serde_json::{Value, json};
@@ -263,4 +263,85 @@ fn wrong_settings_are_told_with_line_and_advice() {
         });
         assert!(found, "{setting}: {all:?}");
     }
+}
+
+#[tokio::test]
+async fn a_stream_that_hangs_before_its_first_word_is_sent_twice_whatever_came_before_it() {
+    let said = chat_stream(&["hi", " there"], 10, 5);
+    let (slow, quick) = (
+        Upstream::start(said.clone()).await,
+        Upstream::start(said).await,
+    );
+    // Longer than what is looked at is held back, which once ended the race.
+    let toml = config(&slow, &quick, &HEDGE.replace("50ms", "2s"));
+    let (flyball, n) = practised_in(folder(&["5usd/day"]), &toml, &slow, true).await;
+    let role = "data: {\"id\":\"c1\",\"model\":\"m-up\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\"},\"finish_reason\":null}],\"usage\":null}\n\n";
+    slow.next(vec![stream_head(), piece(role), Step::Stall]);
+    let before = quick.count();
+    let got = flyball.chat(&[KEY], &conversation(n, true)).await;
+    assert_eq!(got.header("x-flyball-hedge"), Some("won"), "{}", got.body);
+    assert_eq!(quick.count(), before + 1);
+    assert!(got.body.contains("there") && !got.is_cut(), "{}", got.body);
+    flyball.books_are_right().await;
+}
+
+#[tokio::test]
+async fn a_second_request_that_fails_leaves_the_request_to_the_first_in_the_books() {
+    let (slow, quick) = (
+        Upstream::start(answer(200, &chat(10, 5))).await,
+        Upstream::start(answer(200, &chat(10, 5))).await,
+    );
+    let toml = config(&slow, &quick, HEDGE);
+    let (flyball, n) = practised(folder(&["5usd/day"]), &toml, &slow).await;
+    let mut waits = vec![Step::Gap(std::time::Duration::from_millis(1_500))];
+    waits.extend(answer(200, &chat(10, 5)));
+    slow.next(waits);
+    quick.next(answer(500, r#"{"error":{"message":"no"}}"#));
+    let got = flyball.chat(&[KEY], &conversation(n, false)).await;
+    assert_eq!(got.status, 200, "{}", got.body);
+    assert_eq!(got.header("x-flyball-hedge"), Some("failed"));
+    assert_eq!(got.header("x-flyball-channel"), Some("slow"));
+    let rows = last_rows(&flyball, 2).await;
+    let (aside, own): (Vec<&Value>, Vec<&Value>) =
+        rows.iter().partition(|row| row["cause"] == "hedge");
+    assert_eq!((aside.len(), own.len()), (1, 1), "{rows:?}");
+    assert_eq!(aside[0]["outcome"], "upstream_error", "{rows:?}");
+    assert_eq!(own[0]["outcome"], "ok", "{rows:?}");
+    flyball.books_are_right().await;
+}
+
+#[tokio::test]
+async fn what_its_vendor_stores_is_never_sent_twice() {
+    let said = r#"{"id":"resp_1","object":"response","created_at":1,"status":"completed","model":"m-big","output":[{"type":"message","id":"msg_1","status":"completed","role":"assistant","content":[{"type":"output_text","text":"hi","annotations":[]}]}],"usage":{"input_tokens":10,"input_tokens_details":{"cached_tokens":0},"output_tokens":5,"output_tokens_details":{"reasoning_tokens":0},"total_tokens":15}}"#;
+    let (slow, quick) = (
+        Upstream::start(answer(200, said)).await,
+        Upstream::start(answer(200, said)).await,
+    );
+    let any = HEDGE.replace("\"channel\"", "\"any\"");
+    let toml = config(&slow, &quick, &any).replace("\"openai-compatible\"", "\"openai\"");
+    let toml = toml.replacen(
+        "kind = \"openai\"",
+        "kind = \"openai\"\napi_key = \"file:key\"",
+        1,
+    );
+    let dir = folder(&["5usd/day"]);
+    std::fs::write(dir.path().join("key"), "up-secret").expect("a file");
+    let flyball = Flyball::start_in(dir, &toml).await;
+    let ask = |n: usize| {
+        json!({"model": "m-big", "max_output_tokens": 50, "input": format!("Town {n}.")})
+            .to_string()
+    };
+    for n in 0..30 {
+        let got = crate::client::post(flyball.at(), "/v1/responses", &[KEY], &ask(n)).await;
+        assert_eq!(got.status, 200, "{}", got.body);
+    }
+    let before = slow.count() + quick.count();
+    for up in [&slow, &quick] {
+        let mut waits = vec![Step::Gap(std::time::Duration::from_millis(500))];
+        waits.extend(answer(200, said));
+        up.next(waits);
+    }
+    let got = crate::client::post(flyball.at(), "/v1/responses", &[KEY], &ask(31)).await;
+    assert_eq!((got.status, got.header("x-flyball-hedge")), (200, None));
+    assert_eq!(slow.count() + quick.count(), before + 1);
 }

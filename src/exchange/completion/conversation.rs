@@ -121,8 +121,12 @@ impl Completion<'_> {
     /// Which channel of a provider it belongs on: that of its conversation, or of its caller where the vendor keeps the answer.
     pub(super) fn sticks(&self, provider: &Provider) -> Stickiness {
         let dialect = self.admission.dialect;
-        let kept = dialect.is_kept(&self.request) || dialect.has_effects(&self.request);
-        if kept && provider.speaks(dialect.name()) {
+        let kept = || {
+            dialect.is_kept(&self.request)
+                || dialect.has_effects(&self.request)
+                || *self.names_kept.get_or_init(|| names_kept(self.body))
+        };
+        if provider.speaks(dialect.name()) && kept() {
             return self.admission.sticks_to_caller();
         }
         let conversation = *self.conversation.get_or_init(|| {
@@ -150,6 +154,29 @@ impl Completion<'_> {
             now: self.admission.arrived,
         })
     }
+}
+
+/// Fields by which a request names what an account of its vendor keeps: files, answers, containers and caches.
+const KEPT_FIELDS: [&[u8]; 7] = [
+    b"\"file_id\"",
+    b"\"previous_response_id\"",
+    b"\"container\"",
+    b"\"fileUri\"",
+    b"\"file_uri\"",
+    b"\"cachedContent\"",
+    b"\"cached_content\"",
+];
+
+/// Whether a request names something that an account keeps: such a field with a text for its value, which the schema of a tool does not have.
+fn names_kept(body: &[u8]) -> bool {
+    let is_text = |at: usize| {
+        let after = body.get(at..).unwrap_or_default().trim_ascii_start();
+        let value = after.strip_prefix(b":").unwrap_or_default();
+        value.trim_ascii_start().starts_with(b"\"")
+    };
+    KEPT_FIELDS
+        .iter()
+        .any(|field| memchr::memmem::find_iter(body, field).any(|at| is_text(at + field.len())))
 }
 
 /// A body that goes out, with a header of its own if it needs one.
