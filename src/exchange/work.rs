@@ -125,10 +125,9 @@ impl Unserved {
         use Failing::{Busy, Elsewhere, NotSent, Untaken};
         match (self, later) {
             (
-                Unserved::NextArm(_, Busy(_) | NotSent),
+                Unserved::NextArm(_, Busy(_) | NotSent | Elsewhere),
                 Unserved::NextArm(_, Untaken | Elsewhere),
-            )
-            | (Unserved::NextArm(_, Elsewhere), Unserved::NextArm(_, Untaken | Elsewhere)) => true,
+            ) => true,
             (Unserved::NextArm(_, Elsewhere), Unserved::Final(_)) => kept && later.is_refusal(),
             _ => false,
         }
