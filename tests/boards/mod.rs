@@ -143,7 +143,7 @@ fn told() -> String {
             provider,
             channel,
             model: "m".into(),
-            quantiles: [
+            quantiles: vec![
                 ("0.5", Duration::from_millis(5)),
                 ("0.95", Duration::from_millis(9)),
             ],
