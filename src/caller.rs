@@ -219,6 +219,12 @@ impl Callers {
         keys.find(|key| key.id == row && works(key)).cloned()
     }
 
+    /// The key in this row, whether it may still ask or not.
+    #[must_use]
+    pub fn ever_of_row(&self, row: i64) -> Option<Arc<Key>> {
+        self.by_hash.values().find(|key| key.id == row).cloned()
+    }
+
     /// The names of the tags that count for some key.
     #[must_use]
     pub fn tags(&self) -> BTreeSet<&str> {

@@ -20,7 +20,7 @@ use super::{Exchange, State, reply, returned};
 use crate::dialect::background::{BackgroundWords, JobEnding};
 use crate::dialect::sse::SseReader;
 use crate::dialect::{self, Dialect, Place};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Retry};
 use crate::fleet::Arm;
 use crate::json::Object;
 use crate::ledger::now;
@@ -29,8 +29,10 @@ use crate::provider::Side;
 use crate::provider::channel::Channel;
 use crate::relay::AnswerBody;
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use http::{Method, Response, StatusCode};
+use http::header::{
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, TE,
+};
+use http::{HeaderMap, Method, Response, StatusCode};
 use http_body_util::BodyExt;
 use keeping::Live;
 use std::sync::Arc;
@@ -86,18 +88,31 @@ pub(super) async fn begin(
         return Ok(None);
     };
     let streams = fields.some("stream") == Some("true");
-    let live = keep(state, admission, (words, arm)).await?;
+    check_room(state, admission).await?;
+    let (live, row) = job(state, admission, (words, arm));
     let mut head = admission.head.clone();
     // Its client does not hear the job itself, whose answer is not packed for it either.
-    head.headers.remove("te");
+    head.headers.remove(TE);
+    head.headers.remove(ACCEPT_ENCODING);
     let seat = Seat::new(
         state,
         admission.caller.clone(),
         (head, admission.id),
         at_once.clone(),
     );
+    let (noted, is_noted) = oneshot::channel();
     let (early, heard) = oneshot::channel();
-    tokio::spawn(run(Arc::clone(state), Arc::clone(&live), seat, early));
+    let making = make(
+        Arc::clone(state),
+        Arc::clone(&live),
+        (row, seat),
+        (noted, early),
+    );
+    // Whoever leaves from here on leaves a job that comes to its end.
+    tokio::spawn(making);
+    is_noted
+        .await
+        .map_err(|_| Error::new(Kind::Internal, "a job in the background cannot begin"))??;
     if let Ok(Ok(Err(refused))) = tokio::time::timeout(EARLY, heard).await {
         state.background.forget(state, &live.id).await?;
         return Err(refused);
@@ -108,53 +123,89 @@ pub(super) async fn begin(
     }))
 }
 
-/// Notes a job that is about to begin.
-async fn keep(
-    state: &Arc<State>,
-    admission: &Admission<'_>,
-    (words, arm): (&'static dyn BackgroundWords, &Arm),
-) -> Result<Arc<Live>, Error> {
+/// # Errors
+/// So many jobs are under way that no other may begin.
+async fn check_room(state: &Arc<State>, admission: &Admission<'_>) -> Result<(), Error> {
     let key = key_of(admission);
-    let under_way = state
+    let noted = state
         .batches
         .with(move |store| store.jobs_under_way(key, UNDER_WAY_MAX));
-    if under_way.await? >= UNDER_WAY_MAX || state.background.is_full() {
+    // Confidential ones are in memory alone.
+    let under_way = noted.await?.max(state.background.under_way(key));
+    if under_way >= UNDER_WAY_MAX || state.background.is_full() {
         let why = "As many answers are being made in the background as may be at once; ask again later, or without \"background\".";
         return Err(Error::new(Kind::Overloaded, why));
     }
+    Ok(())
+}
+
+/// A job that is about to begin, and its row where it may be written.
+fn job(
+    state: &Arc<State>,
+    admission: &Admission<'_>,
+    (words, arm): (&'static dyn BackgroundWords, &Arm),
+) -> (Arc<Live>, Option<JobRow>) {
+    let key = key_of(admission);
     let id = words.id(admission.id);
     let response = words.queued(&id, now(), &arm.model.name);
     let private = admission.wishes.private || !admission.detected.is_empty();
     let live = Arc::new(Live::new(&id, (key, private), words, response.clone()));
+    let row = JobRow {
+        id,
+        key,
+        kind: JobKind::Own,
+        state: JobState::Running,
+        created: now(),
+        expires: now().saturating_add(state.background.keep_seconds()),
+        doc: JobDoc {
+            request: admission.id.to_owned(),
+            model: arm.model.name.clone(),
+            dialect: admission.dialect.name().to_owned(),
+            process: state.background.process.clone(),
+            response,
+            ..JobDoc::default()
+        },
+    };
+    (live, (!private).then_some(row))
+}
+
+/// Notes a job, which `noted` hears, and makes it.
+async fn make(
+    state: Arc<State>,
+    live: Arc<Live>,
+    (row, seat): (Option<JobRow>, Seat),
+    (noted, early): (
+        oneshot::Sender<Result<(), Error>>,
+        oneshot::Sender<Result<(), Error>>,
+    ),
+) {
+    let _alive = Arc::clone(&state.batches.alive);
     // Whoever looks for jobs that nobody makes any more finds this one made.
     state.background.insert(&live);
-    if !private {
-        let row = JobRow {
-            id: id.clone(),
-            key,
-            kind: JobKind::Own,
-            state: JobState::Running,
-            created: now(),
-            expires: now().saturating_add(state.background.keep_seconds()),
-            doc: JobDoc {
-                request: admission.id.to_owned(),
-                model: arm.model.name.clone(),
-                dialect: admission.dialect.name().to_owned(),
-                process: state.background.process.clone(),
-                response,
-                ..JobDoc::default()
-            },
-        };
-        let (owner, until) = (state.background.process.clone(), until(state));
+    let _making = Making(Arc::clone(&live));
+    if let Some(row) = row {
+        let (owner, until) = (state.background.process.clone(), until(&state));
         let begun = state
             .batches
             .with(move |store| store.begin_job(&row, &owner, until));
         if let Err(error) = begun.await {
             state.background.drop_live(&live.id);
-            return Err(error);
+            let _ = noted.send(Err(error));
+            return;
         }
     }
-    Ok(live)
+    let _ = noted.send(Ok(()));
+    run(state, live, seat, early).await;
+}
+
+/// A job that is made. Whatever becomes of whoever makes it, it comes to an end, and is kept by whoever looks for jobs next.
+struct Making(Arc<Live>);
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        self.0
+            .end(JobEnding::Failed("flyball could not make this answer"));
+    }
 }
 
 /// A process that says nothing of a job for so long has died.
@@ -170,7 +221,6 @@ async fn run(
     seat: Seat,
     early: oneshot::Sender<Result<(), Error>>,
 ) {
-    let _alive = Arc::clone(&state.batches.alive);
     let mut stopping = state.batches.stopping();
     // What is left of the request ends here, as if its client had gone away.
     let ended = tokio::select! {
@@ -198,9 +248,10 @@ async fn answer(
         Ok(answer) if answer.status().is_success() => answer,
         Ok(answer) => {
             let status = answer.status().as_u16();
+            let advice = advice(answer.headers());
             let body = whole(answer).await;
             let kind = dialect::fault::of_status(status).unwrap_or(Kind::UpstreamFailed);
-            let error = Error::new(kind, dialect::fault::said(&body));
+            let error = Error::new(kind, dialect::fault::said(&body)).retry(advice);
             live.fails(&error.public);
             let _ = early.send(Err(error));
             return None;
@@ -244,6 +295,18 @@ async fn answer(
         true => None,
         false => Some(JobEnding::Failed("the model's answer broke off")),
     }
+}
+
+/// What an answer says of asking again: what may have been paid for is not asked again by itself.
+fn advice(headers: &HeaderMap) -> Retry {
+    let of = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    if of(HeaderName::from_static("x-should-retry")) == Some("false") {
+        return Retry::Never;
+    }
+    let after = of(RETRY_AFTER).and_then(|seconds| seconds.parse().ok());
+    after.map_or(Retry::Unsaid, |seconds| {
+        Retry::After(Duration::from_secs(seconds))
+    })
 }
 
 async fn asked(state: &Arc<State>, seat: &Seat) -> Result<Response<AnswerBody>, Error> {
@@ -328,6 +391,10 @@ pub(super) async fn kept(
             let found = state.batches.with(move |store| store.job(&own)).await?;
             match found {
                 Some(row) if row.key != key => return Err(missing()),
+                // It was deleted while another process was making it.
+                Some(row) if row.kind == JobKind::Own && row.expires <= now() => {
+                    return Err(missing());
+                }
                 Some(row) if row.kind == JobKind::Vendors => {
                     return Ok(Kept::At(row.doc.provider));
                 }
@@ -414,7 +481,15 @@ async fn of_row(
             ))
         }
         Wanted::Delete => {
-            state.background.forget(state, &row.id).await?;
+            match row.state {
+                JobState::Over => state.background.forget(state, &row.id).await?,
+                // Whoever makes it ends it first.
+                JobState::Running | JobState::Cancelling => {
+                    let id = row.id.clone();
+                    let dropped = state.batches.with(move |store| store.drop_job(&id, now()));
+                    dropped.await?;
+                }
+            }
             Ok(reply::json(StatusCode::OK, words.deleted(&row.id)))
         }
     }
@@ -446,10 +521,15 @@ pub(super) async fn note_vendors_job(
         },
     };
     let (owner, until) = (state.background.process.clone(), until(state));
-    let noted = state
-        .batches
-        .with(move |store| store.begin_job(&row, &owner, until));
-    if let Err(error) = noted.await {
-        tracing::warn!(%error, "a job in the background cannot be noted; nobody hears of its end unless its client fetches it");
-    }
+    let batches = Arc::clone(state);
+    // It is noted as well where its client has left meanwhile.
+    let noting = tokio::spawn(async move {
+        let noted = batches
+            .batches
+            .with(move |store| store.begin_job(&row, &owner, until));
+        if let Err(error) = noted.await {
+            tracing::warn!(%error, "a job in the background cannot be noted; nobody hears of its end unless its client fetches it");
+        }
+    });
+    let _ = noting.await;
 }

@@ -67,7 +67,9 @@ pub(super) fn sharing(
         _ => return Sharing::Not,
     };
     let confidential = admission.wishes.private || !admission.detected.is_empty();
-    if confidential || admission.dialect.has_effects(&completion.request) {
+    // Who comes back for the answer is told that it waits, which is no answer for others.
+    let waits = completion.may_join_batch();
+    if confidential || waits || admission.dialect.has_effects(&completion.request) {
         return barred;
     }
     Sharing::Wanted(Shared {

@@ -99,7 +99,7 @@ impl<'a> Completion<'a> {
     }
 
     /// Whether it may wait in a batch with others: its client comes back for the answer, its time is long enough, and it is nothing but asked.
-    fn may_join_batch(&self) -> bool {
+    pub(super) fn may_join_batch(&self) -> bool {
         let Admission { wishes, policy, .. } = self.admission;
         let long = |from| wishes.deadline.is_some_and(|time| time >= from);
         wishes.comes_back

@@ -5,7 +5,7 @@ use crate::batch::LineState;
 use crate::error::Error;
 use crate::exchange::State;
 use crate::ledger::now;
-use crate::ledger::store::waiting::{DueHook, WaitingRow};
+use crate::ledger::store::waiting::{DueHook, PAGE, WaitingRow};
 use crate::route::Webhook;
 use crate::telemetry::HookPost;
 use base64::Engine;
@@ -17,8 +17,10 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use secrecy::ExposeSecret;
 use serde_json::json;
 use sha2::Sha256;
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// How often it is looked for what nobody has told of here: what other processes have left.
@@ -27,6 +29,10 @@ const EVERY: Duration = Duration::from_secs(5);
 const POST: Duration = Duration::from_secs(15);
 /// Who has taken it upon itself to tell something, and has died, is waited for so many seconds.
 const TAKEN_FOR: i64 = 60;
+/// A webhook that takes as long as this and then no post is slow.
+const SLOW: Duration = Duration::from_secs(1);
+/// What a slow webhook has not taken holds up what else it is to be told for so long.
+const PUT_OFF: Duration = Duration::from_secs(60);
 /// Posts that are under way at once.
 const AT_ONCE: usize = 16;
 /// After how many seconds something is told again, one after the other; then nobody is told any more. About a day in all.
@@ -34,9 +40,10 @@ const AGAIN: [i64; 9] = [1, 5, 60, 300, 1_800, 7_200, 18_000, 28_800, 28_800];
 
 /// Goes on until the process stops.
 pub(super) async fn keep_telling(state: Arc<State>, mut stop: watch::Receiver<bool>) {
+    let mut unheard = Unheard::default();
     loop {
         let look = async {
-            match look(&state).await {
+            match look(&state, &mut unheard).await {
                 Ok(again) => again,
                 Err(error) => {
                     tracing::warn!(%error, "requests that were to be answered later cannot be looked for");
@@ -57,7 +64,7 @@ pub(super) async fn keep_telling(state: Arc<State>, mut stop: watch::Receiver<bo
 }
 
 /// Tells what is to be told now. Gives how long there is nothing to do at most.
-async fn look(state: &Arc<State>) -> Result<Duration, Error> {
+async fn look(state: &Arc<State>, unheard: &mut Unheard) -> Result<Duration, Error> {
     let hooks = Arc::clone(&state.policy.load().webhooks);
     loop {
         let ended = state.batches.with(|store| store.newly_ended()).await?;
@@ -75,28 +82,72 @@ async fn look(state: &Arc<State>) -> Result<Duration, Error> {
     }
     let due = state.batches.with(|store| store.due_hooks(now())).await?;
     let many = due.len();
-    let telling = due.into_iter().map(|due| tell(state, &hooks, due));
+    unheard.retain(|_, since| since.elapsed() < PUT_OFF);
+    let shared = Mutex::new(std::mem::take(unheard));
+    let telling = due
+        .into_iter()
+        .map(|due| tell(state, (&hooks[..], &shared), due));
     let telling = futures_util::stream::iter(telling).buffer_unordered(AT_ONCE);
-    let again = telling.collect::<Vec<bool>>().await.contains(&true);
-    Ok(match many > 0 && again {
+    let all = telling.collect::<Vec<Came>>().await;
+    *unheard = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(match many {
         // The first of them is told again soon.
-        true => Duration::from_secs(1),
-        false => EVERY,
+        _ if all.contains(&Came::Again) => Duration::from_secs(1),
+        // There may be more.
+        PAGE.. => Duration::ZERO,
+        _ => EVERY,
     })
+}
+
+/// Webhooks that did not take a post, and since when: what else they are to be told waits, so that they hold up nobody else's.
+type Unheard = HashMap<u64, Instant>;
+
+/// What came of telling somebody.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Came {
+    /// It is told, or never will be, or waits for a while.
+    Done,
+    /// It is to be told again.
+    Again,
+}
+
+fn address(hook: &Webhook) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    hook.url.expose_secret().hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Who is told of the requests of the key in this row.
 fn hook_of<'w>(state: &State, all: &'w [Webhook], key: i64) -> Option<&'w Webhook> {
-    let key = state.callers.load().of_row(key);
-    let (name, team) = match &key {
-        Some(key) => (key.name.as_str(), key.team.as_str()),
-        None => ("local", ""),
-    };
-    Webhook::of(all, name, team)
+    if key == 0 {
+        return Webhook::of(all, "local", "");
+    }
+    // Of a key that is not there any more nobody knows whose it was.
+    let key = state.callers.load().ever_of_row(key)?;
+    Webhook::of(all, &key.name, &key.team)
 }
 
-/// Tells of one request, unless another process does. Gives whether it is to be told again.
-async fn tell(state: &Arc<State>, all: &[Webhook], due: DueHook) -> bool {
+/// Tells of one request, unless another process does.
+async fn tell(
+    state: &Arc<State>,
+    (all, unheard): (&[Webhook], &Mutex<Unheard>),
+    due: DueHook,
+) -> Came {
+    let hook = hook_of(state, all, due.row.key);
+    let is_unheard = |hook: &Webhook| {
+        let unheard = unheard.lock().unwrap_or_else(PoisonError::into_inner);
+        unheard.contains_key(&address(hook))
+    };
+    if hook.is_some_and(is_unheard) {
+        let until = now() + i64::try_from(PUT_OFF.as_secs()).unwrap_or(0);
+        let put_off = state
+            .batches
+            .with(move |store| store.put_off_hook(&due, until));
+        return match put_off.await {
+            Ok(()) => Came::Done,
+            Err(_) => Came::Again,
+        };
+    }
     let own = due.clone();
     let until = now() + TAKEN_FOR;
     let taken = state
@@ -104,15 +155,23 @@ async fn tell(state: &Arc<State>, all: &[Webhook], due: DueHook) -> bool {
         .with(move |store| store.take_hook(&own, until));
     match taken.await {
         Ok(true) => {}
-        Ok(false) => return false,
+        Ok(false) => return Came::Done,
         Err(error) => {
             tracing::warn!(%error, "a webhook cannot be told now");
-            return true;
+            return Came::Again;
         }
     }
     // Where the configuration names nobody any more there is nobody to tell.
-    let taken = match hook_of(state, all, due.row.key) {
-        Some(hook) => post(state, hook, &due).await,
+    let taken = match hook {
+        Some(hook) => {
+            let began = Instant::now();
+            let taken = post(state, hook, &due).await;
+            if !taken && began.elapsed() >= SLOW {
+                let mut unheard = unheard.lock().unwrap_or_else(PoisonError::into_inner);
+                unheard.insert(address(hook), Instant::now());
+            }
+            taken
+        }
         None => true,
     };
     let tries = usize::try_from(due.row.tries).unwrap_or(usize::MAX);
@@ -136,7 +195,10 @@ async fn tell(state: &Arc<State>, all: &[Webhook], due: DueHook) -> bool {
         // It is told once more than it had to be.
         tracing::warn!(%error, "that a webhook was told cannot be noted");
     }
-    again.is_some()
+    match again {
+        Some(_) => Came::Again,
+        None => Came::Done,
+    }
 }
 
 /// Posts it. Gives whether it was taken, or will never be.

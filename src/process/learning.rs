@@ -138,8 +138,10 @@ async fn learn(state: &State, learning: &Learning, night: i64) -> bool {
     let learned = move |books: &mut dyn Store| shelf::learn(books, arms.as_ref(), now_ms());
     let known = state.policy.load().fleet.abilities();
     let abilities = move |books: &mut dyn Store| shelf::learn_abilities(books, &known, now_ms());
+    let mut claimed = false;
     let tonight = async {
-        match state.ledger.learning(claim).await? {
+        claimed = state.ledger.learning(claim).await?;
+        match claimed {
             true => state.ledger.learning(learned).await.map(Some),
             false => Ok(None),
         }
@@ -170,6 +172,10 @@ async fn learn(state: &State, learning: &Learning, night: i64) -> bool {
         Ok(None) => tracing::debug!("another replica learns tonight"),
         Err(error) => {
             tracing::warn!(why = %error.detail, "nothing could be learned now; it is tried again while it is night");
+            if !claimed {
+                // The night may be another replica's.
+                return false;
+            }
             let back = move |books: &mut dyn Store| shelf::give_back(books, night);
             if let Err(error) = state.ledger.learning(back).await {
                 tracing::debug!(why = %error.detail, "the night cannot be given back");

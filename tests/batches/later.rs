@@ -184,6 +184,39 @@ async fn what_is_cancelled_before_it_goes_out_is_never_asked_and_costs_nothing()
     flyball.books_are_right().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shared_ledger_keeps_what_waits_and_cancels_one_of_several() {
+    let made = worked("a database is made", crate::stores::database).await;
+    let Some(url) = made else { return };
+    let vendor = Vendor::start(Ways::default()).await;
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::write(dir.path().join("key"), "up-secret").expect("a file");
+    let address = dir.path().join("ledger");
+    std::fs::write(&address, url).expect("a file");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let private = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&address, private).expect("private");
+    }
+    let waits = "wait_from = \"1s\"\ncollect = \"3s\"";
+    let toml = format!(
+        "shared_ledger = \"file:{}\"\n{}",
+        address.display(),
+        config(&vendor, waits)
+    );
+    let flyball = Flyball::start_in(dir, &toml).await;
+    let at = flyball.at();
+    let gone = waiting(&asked(at, "none", &WAITS, "gone").await);
+    let stays = waiting(&asked(at, "none", &WAITS, "stays").await);
+    let told = delete(at, "none", &gone).await;
+    assert_eq!(told.status, 200, "{}", told.body);
+    assert_eq!(told.json()["status"], "cancelled");
+    assert_eq!(answered(at, "none", &stays).await.status, 200);
+    assert_eq!(come_back(at, "none", &gone).await.status, 404);
+    assert_eq!(vendor.asked().len(), 1);
+}
+
 #[tokio::test]
 async fn a_batch_of_which_nobody_wants_anything_any_more_is_cancelled_at_its_vendor() {
     let hangs = Ways {
@@ -380,6 +413,103 @@ async fn what_has_become_confidential_meanwhile_does_not_go_out_and_is_taken_bac
         }
         flyball.books_are_right().await;
     }
+}
+
+#[tokio::test]
+async fn what_has_become_confidential_while_its_vendor_took_nothing_never_goes_there() {
+    for busy in [true, false] {
+        // The one has not taken the call, of the other nobody knows.
+        let ways = match busy {
+            true => Ways {
+                busy_creates: usize::MAX,
+                ..Ways::default()
+            },
+            false => Ways {
+                breaks_creates: usize::MAX,
+                ..Ways::default()
+            },
+        };
+        let vendor = Vendor::start(ways).await;
+        let far = "api_key = \"file:key\"\nlocal = false";
+        let toml = config(&vendor, SOON).replace("api_key = \"file:key\"", far);
+        let flyball = start(&toml, |dir| make_key(dir, "app", Some("1"), |_| {})).await;
+        let at = flyball.at();
+        let secret = waiting(&asked(at, "fb_app", &WAITS, "about wombats").await);
+        let plain = waiting(&asked(at, "fb_app", &WAITS, "about trees").await);
+        let made = |head: &String| head.starts_with("POST /v1/batches");
+        until("its vendor was called", || vendor.heads().iter().any(made)).await;
+        let privacy = format!("{toml}\n[privacy]\ndetect = [\"own\"]\nwords = [\"wombats\"]\n");
+        let file = flyball.dir.path().join("flyball.toml");
+        std::fs::write(file, privacy).expect("written");
+        flyball.running.reload().expect("reloaded");
+        let refused = answered(at, "fb_app", &secret).await;
+        assert_eq!(refused.status, 403, "{busy}: {}", refused.body);
+        vendor.change(|ways| (ways.busy_creates, ways.breaks_creates) = (0, 0));
+        let told = answered(at, "fb_app", &plain).await;
+        assert_eq!(told.status, 200, "{busy}: {}", told.body);
+        assert_eq!(vendor.asked().len(), 1, "{busy}");
+        assert!(vendor.completions().is_empty(), "{busy}");
+        assert_eq!(super::posted(&flyball), i128::from(half_price()), "{busy}");
+        flyball.books_are_right().await;
+    }
+}
+
+#[tokio::test]
+async fn who_shares_a_batch_does_not_fail_for_another_ones_mistake_nor_reads_of_it() {
+    let ways = Ways {
+        refuses: Some("wrong"),
+        ..Ways::default()
+    };
+    let vendor = Vendor::start(ways).await;
+    let flyball = with_two_keys(&vendor, "wait_from = \"1s\"\ncollect = \"1s\"").await;
+    let at = flyball.at();
+    let mut ids = Vec::new();
+    for text in ["a", "wrong", "b", "c", "d"] {
+        let key = match text {
+            "wrong" => "fb_other",
+            _ => "fb_app",
+        };
+        let id = waiting(&asked(at, key, &WAITS, text).await);
+        ids.push((key, text, id));
+    }
+    for (key, text, id) in &ids {
+        let told = answered(at, key, id).await;
+        match *text {
+            "wrong" => assert_eq!(told.status, 400, "{}", told.body),
+            _ => assert_eq!(told.status, 200, "{text}: {}", told.body),
+        }
+        assert_eq!(told.body.contains("org-secret"), *text == "wrong");
+    }
+    assert!(vendor.completions().is_empty());
+    assert_eq!(vendor.asked().len(), 4, "nothing is asked twice");
+    assert_eq!(super::posted(&flyball), 4 * i128::from(half_price()));
+    flyball.books_are_right().await;
+}
+
+#[tokio::test]
+async fn what_was_cancelled_is_not_asked_at_once_when_its_batch_is_late() {
+    let hangs = Ways {
+        hangs: true,
+        ..Ways::default()
+    };
+    let vendor = Vendor::start(hangs).await;
+    let flyball = with_two_keys(
+        &vendor,
+        "wait_from = \"1s\"\ncollect = \"300ms\"\nlate = \"run\"",
+    )
+    .await;
+    let at = flyball.at();
+    let soon = [("prefer", "respond-async"), ("x-flyball-deadline", "4s")];
+    let gone = waiting(&asked(at, "fb_app", &soon, "gone").await);
+    let stays = waiting(&asked(at, "fb_other", &soon, "stays").await);
+    until("the vendor has it", || !vendor.batches().is_empty()).await;
+    let told = delete(at, "fb_app", &gone).await;
+    assert_eq!(told.json()["status"], "cancelled", "{}", told.body);
+    assert_eq!(answered(at, "fb_other", &stays).await.status, 200);
+    let alone = vendor.completions();
+    assert_eq!(alone.len(), 1, "{alone:?}");
+    assert!(alone[0].contains("stays"), "{alone:?}");
+    flyball.books_are_right().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,6 +26,10 @@ pub struct Ways {
     pub loses_creates: usize,
     /// So many calls that make a batch are answered with 500, and nothing is made.
     pub breaks_creates: usize,
+    /// So many calls that make a batch are answered with 429, and nothing is made.
+    pub busy_creates: usize,
+    /// A batch with a line that holds this is refused as a whole.
+    pub refuses: Option<&'static str>,
     /// A batch never ends by itself.
     pub hangs: bool,
     /// Who asks for results waits until they are released.
@@ -320,6 +324,14 @@ impl Books {
         let asked: Value = serde_json::from_str(body).expect("JSON");
         let file = asked["input_file_id"].as_str().expect("a file");
         let lines = self.files.get(file).expect("it was handed in").clone();
+        if self.ways.busy_creates > 0 {
+            self.ways.busy_creates -= 1;
+            return Some((429, json!({"error": {"message": "busy"}}).to_string()));
+        }
+        if self.ways.refuses.is_some_and(|word| lines.contains(word)) {
+            let why = "requests[1] of org-secret is wrong";
+            return Some((400, json!({"error": {"message": why}}).to_string()));
+        }
         let tag = asked["metadata"]["flyball"]
             .as_str()
             .unwrap_or_default()

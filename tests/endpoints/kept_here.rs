@@ -337,3 +337,12 @@ async fn a_vendors_job_is_booked_by_what_it_used_also_where_nobody_comes_back_fo
         flyball.books_are_right().await;
     }
 }
+
+#[tokio::test]
+async fn an_answer_that_may_have_been_paid_for_is_not_asked_for_again() {
+    let (upstream, flyball) = started(crate::scripted::answer(500, "{}"), "").await;
+    let told = post(flyball.at(), "/v1/responses", &APP, ASK).await;
+    assert!(told.status >= 500, "{}", told.body);
+    assert_eq!(told.header("x-should-retry"), Some("false"));
+    assert_eq!(upstream.count(), 1);
+}

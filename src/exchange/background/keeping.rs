@@ -15,7 +15,7 @@ use std::time::Duration;
 use std::{io, str};
 use tokio::sync::watch;
 
-/// Jobs that are in memory, at most: those under way, and confidential ones that are kept there.
+/// Jobs that are in memory, at most: so many under way, and as many confidential ones that are over and kept there.
 const LIVE_MAX: usize = 2_000;
 /// A piece of what is kept is about as long as this.
 const PIECE: usize = 256 * 1024;
@@ -79,7 +79,17 @@ impl Background {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        lock(&self.live).len() >= LIVE_MAX
+        let all = lock(&self.live);
+        all.values().filter(|live| !live.is_over()).count() >= LIVE_MAX
+    }
+
+    /// How many jobs of this key are made here now.
+    pub(super) fn under_way(&self, key: i64) -> i64 {
+        let all = lock(&self.live);
+        let own = all
+            .values()
+            .filter(|live| live.key == key && !live.is_over());
+        i64::try_from(own.count()).unwrap_or(i64::MAX)
     }
 
     pub(super) fn insert(&self, live: &Arc<Live>) {
@@ -134,6 +144,9 @@ impl Background {
         let mut over: Vec<Arc<Live>> = all.values().filter(|l| l.is_over()).cloned().collect();
         over.sort_by_key(|live| std::cmp::Reverse(live.began));
         let mut left = usize::try_from(self.settings.load().bytes_max).unwrap_or(usize::MAX);
+        for live in over.drain(over.len().min(LIVE_MAX)..) {
+            all.remove(&live.id);
+        }
         for live in over {
             match left.checked_sub(live.bytes()) {
                 Some(rest) => left = rest,

@@ -26,6 +26,8 @@ use tokio::sync::watch;
 
 /// A vendor is asked of its jobs for so many seconds; later than this its reservation has ended at its bound anyhow.
 pub(super) const WATCHED_FOR: i64 = 2 * 24 * 3_600;
+/// A job that its client has fetched within this time is booked; later its reservation has ended at its bound, which its end corrects.
+const BOOKED_WITHIN: i64 = 24 * 3_600;
 /// A job that is under way for long is asked for less and less often, but never more seldom than this.
 const POLL_MAX: Duration = Duration::from_secs(300);
 /// Of a job's age, one part in so many is waited until it is asked for again.
@@ -45,6 +47,9 @@ const SOURCE: &str = "background job";
 pub async fn keep_polling(state: Arc<State>, mut stop: watch::Receiver<bool>) {
     let mut asked: HashMap<String, Instant> = HashMap::new();
     let mut tidied: Option<Instant> = None;
+    // Vendors take their time to answer; nobody else may take a job for a dead one's meanwhile.
+    let beating = beat(&state);
+    tokio::pin!(beating);
     loop {
         let look = async {
             if let Err(error) = look(&state, &mut asked).await {
@@ -61,12 +66,14 @@ pub async fn keep_polling(state: Arc<State>, mut stop: watch::Receiver<bool>) {
         };
         tokio::select! {
             () = look => {}
+            () = &mut beating => {}
             _ = stop.wait_for(|stopped| *stopped) => break,
         }
         let most = state.batches.claim_time() / 3;
         let wait = state.background.settings.load().poll.min(LOOK).min(most);
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
+            () = &mut beating => {}
             _ = stop.wait_for(|stopped| *stopped) => break,
         }
     }
@@ -77,6 +84,20 @@ pub async fn keep_polling(state: Arc<State>, mut stop: watch::Receiver<bool>) {
         .await
     {
         tracing::warn!(%error, "jobs in the background cannot be left to others at once");
+    }
+}
+
+/// Keeps the jobs that this process has.
+async fn beat(state: &Arc<State>) {
+    loop {
+        tokio::time::sleep(state.batches.claim_time() / 3).await;
+        let (owner, until) = (state.background.process.clone(), until(state));
+        let kept = state
+            .batches
+            .with(move |store| store.keep_jobs(&owner, until));
+        if let Err(error) = kept.await {
+            tracing::warn!(%error, "jobs in the background cannot be claimed");
+        }
     }
 }
 
@@ -123,6 +144,8 @@ async fn taken(state: &Arc<State>, kind: JobKind) -> Result<Vec<JobRow>, Error> 
 async fn own(state: &Arc<State>, row: &JobRow) -> Result<(), Error> {
     match state.background.live(&row.id) {
         Some(live) if row.state == JobState::Cancelling => live.cancel(),
+        // What could not be kept at its end is kept now.
+        Some(live) if live.is_over() => state.background.ended(state, &live).await,
         Some(_) => {}
         None => {
             let words = dialect::named(&row.doc.dialect).and_then(|d| d.background());
@@ -150,11 +173,19 @@ async fn own(state: &Arc<State>, row: &JobRow) -> Result<(), Error> {
 async fn vendors(state: &Arc<State>, row: &JobRow) {
     let here = row.doc.process == state.background.process;
     let open = state.jobs.has(&row.doc.provider, &row.id);
-    let over = match here && !open {
+    let old = now().saturating_sub(row.created) >= BOOKED_WITHIN;
+    let over = match here && !open && !old {
         // Its client has fetched it, and it is booked.
         true => true,
         false => match told(state, row).await {
-            Told::Over(answer) => booked(state, row, &answer).await,
+            Told::Over(answer) => match booked(state, row, &answer).await {
+                Booked::Done => true,
+                Booked::Later => false,
+                Booked::ByItsOwn => {
+                    give_back(state, row).await;
+                    false
+                }
+            },
             Told::Gone => {
                 state.jobs.lost(&row.doc.provider, &row.id);
                 true
@@ -173,6 +204,18 @@ async fn vendors(state: &Arc<State>, row: &JobRow) {
     }
 }
 
+/// Whoever began a job lives, and has its reservation: it hears of its end.
+async fn give_back(state: &Arc<State>, row: &JobRow) {
+    let (id, until) = (row.id.clone(), until(state));
+    let (from, to) = (state.background.process.clone(), row.doc.process.clone());
+    let given = state
+        .batches
+        .with(move |store| store.give_job(&id, (&from, &to), until));
+    if let Err(error) = given.await {
+        tracing::warn!(job = row.id, %error, "a job in the background cannot be given back to whoever began it");
+    }
+}
+
 /// What a vendor says of a job.
 enum Told {
     GoesOn,
@@ -187,13 +230,15 @@ async fn told(state: &Arc<State>, row: &JobRow) -> Told {
     let provider = providers.find(|p| p.name == row.doc.provider).cloned();
     let dialect = dialect::named(&row.doc.dialect);
     let (Some(provider), Some(dialect)) = (provider, dialect) else {
-        return Told::Gone;
+        // Its provider may be named again by the next configuration.
+        return Told::GoesOn;
     };
-    let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':' | '~');
+    let is_segment = row.id.chars().all(letter) && !matches!(&*row.id, "" | "." | "..");
     let channel = provider.channel(&row.doc.channel);
     let channel = channel.unwrap_or(&provider.home);
     let url = provider.side(channel, Side::Answers(dialect.name()), "", "");
-    let Some(url) = url.filter(|_| row.id.chars().all(letter)) else {
+    let Some(url) = url.filter(|_| is_segment) else {
         return Told::Gone;
     };
     let url = format!("{url}/{}", row.id);
@@ -234,22 +279,34 @@ async fn asked(
     }
 }
 
-/// Books what a job has used. Gives whether that is done: what a process that has died had open is booked only once that was noticed.
-async fn booked(state: &Arc<State>, row: &JobRow, answer: &Answer) -> bool {
+/// What came of booking a job's end.
+enum Booked {
+    /// There is nothing left to do.
+    Done,
+    /// It cannot be booked now.
+    Later,
+    /// Its reservation is open: whoever began it books it, or has died, which was not noticed yet.
+    ByItsOwn,
+}
+
+/// Books what a job has used.
+async fn booked(state: &Arc<State>, row: &JobRow, answer: &Answer) -> Booked {
     let provider = &row.doc.provider;
     if state.jobs.has(provider, &row.id) {
         state.jobs.told(provider, &row.id, answer);
-        return true;
+        return Booked::Done;
     }
     let Some(usage) = answer.usage.filter(|usage| !usage.anomaly) else {
         // It stays at its bound, at which it was charged.
-        return true;
+        return Booked::Done;
     };
     let policy = state.policy.load();
     let model = policy
         .fleet
         .resolve(&row.doc.model, &row.doc.dialect, &policy.catalogue);
-    let Ok(model) = model else { return true };
+    let Ok(model) = model else {
+        return Booked::Done;
+    };
     let terms = ChargeTerms {
         price: model.price.as_ref(),
         asked: None,
@@ -263,7 +320,7 @@ async fn booked(state: &Arc<State>, row: &JobRow, answer: &Answer) -> bool {
     };
     let charged = terms.charge(&usage, Basis::Reported);
     if charged.unpriced {
-        return true;
+        return Booked::Done;
     }
     let correction = Correction {
         attempt: row.doc.attempt.clone(),
@@ -272,14 +329,16 @@ async fn booked(state: &Arc<State>, row: &JobRow, answer: &Answer) -> bool {
         source: SOURCE.to_owned(),
     };
     match state.ledger.correct(&row.doc.request, correction).await {
-        Ok(TrueUp::Open) => false,
-        Ok(_) => {
-            state.telemetry.job(provider, JobEnd::Settled);
-            true
+        Ok(TrueUp::Open) => Booked::ByItsOwn,
+        Ok(told) => {
+            if told != TrueUp::Unclear {
+                state.telemetry.job(provider, JobEnd::Settled);
+            }
+            Booked::Done
         }
         Err(error) => {
             tracing::warn!(job = row.id, %error, "what a job in the background has cost cannot be booked now");
-            false
+            Booked::Later
         }
     }
 }

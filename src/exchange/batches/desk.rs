@@ -362,6 +362,21 @@ impl Batches {
         Ok(changed)
     }
 
+    /// The lines of a batch whose askers want no answer any more.
+    pub(super) async fn gone(&self, batch: &BatchRow) -> Result<Vec<i64>, Error> {
+        if batch.doc.collects_until.is_none() {
+            return Ok(Vec::new());
+        }
+        let id = batch.id.clone();
+        self.with(move |store| store.gone(&id)).await
+    }
+
+    /// Another process has this batch: nobody joins it here, and no room is kept here for who has.
+    pub(super) async fn is_anothers(&self, id: &str) {
+        self.pools.lock().await.retain(|_, pool| pool.id != id);
+        self.give_back(id);
+    }
+
     /// Forgets what has been kept long enough, and pieces of files that never became whole.
     ///
     /// # Errors

@@ -78,7 +78,7 @@ async fn ran(
 ) -> Result<Option<Reply>, Error> {
     let caller = caller_of(state, batch.key_of(&row.doc))?;
     let seat = Seat::of(state, batch, caller, row)?;
-    if state.batches.has_room(&batch.id, row.n) && !may_still(state, &seat, row).await? {
+    if state.batches.has_room(&batch.id, row.n) && may_still(state, &seat, row).await.is_err() {
         drop(state.batches.take_room(&batch.id, row.n));
     }
     if !state.batches.has_room(&batch.id, row.n) {
@@ -142,14 +142,13 @@ async fn ran(
 }
 
 /// Whether a line may still be asked where room is kept for it: what makes a request confidential may have changed, or what its key may use.
-pub(super) async fn may_still(
-    state: &Arc<State>,
-    seat: &Seat,
-    row: &LineRow,
-) -> Result<bool, Error> {
+///
+/// # Errors
+/// Why it may not.
+pub(super) async fn may_still(state: &Arc<State>, seat: &Seat, row: &LineRow) -> Result<(), Error> {
     let admission = seat.admitted(state).await?;
-    let arm = seat.arm(&row.doc.model, row.doc.effort.as_deref());
-    Ok(arm.is_ok_and(|arm| admission.permitted(&arm.model).is_ok()))
+    let arm = seat.arm(&row.doc.model, row.doc.effort.as_deref())?;
+    admission.permitted(&arm.model)
 }
 
 fn error_of(unserved: Unserved) -> Error {

@@ -106,12 +106,13 @@ async fn cancel(state: &Arc<State>, row: WaitingRow) -> Result<Response<AnswerBo
     let (free, others) = desk
         .with(move |store| {
             let free = store.take_back(&own)?;
-            Ok((free, store.forget_waiting(&own)?))
+            Ok((free, store.forget_waiting(&own)))
         })
         .await?;
     if free {
         drop(desk.take_room(&row.batch, row.n));
-    } else if !others {
+    }
+    if !others? && !free {
         end_batch(state, &row.batch).await?;
     }
     Ok(told(&row, "cancelled"))

@@ -216,8 +216,8 @@ impl Joining {
             };
             // Whoever finds the line finds its room as well.
             desk.keep_room(&pool.id, row.n, Room::Held(room));
-            let (line, id) = (row.clone(), pool.id.clone());
-            let joined = desk.with(move |store| store.join(&line, &waiting)).await;
+            let (line, id, joins) = (row.clone(), pool.id.clone(), waiting.clone());
+            let joined = desk.with(move |store| store.join(&line, &joins)).await;
             if matches!(joined, Ok(true)) {
                 return Ok(expires);
             }
@@ -225,6 +225,17 @@ impl Joining {
                 break;
             };
             room = back;
+            if joined.is_err() {
+                // It may be there all the same, where the database was lost in the moment of its answer: then it must not go out, since its
+                // client is told otherwise.
+                let own = waiting.clone();
+                let _ = desk
+                    .with(move |store| {
+                        store.take_back(&own)?;
+                        store.forget_waiting(&own)
+                    })
+                    .await;
+            }
             joined?;
             pools.remove(&self.whom);
         }

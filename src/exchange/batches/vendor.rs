@@ -43,6 +43,8 @@ const CLOCKS: i64 = 300;
 const IDLE: Duration = Duration::from_secs(120);
 /// One result is no longer than this.
 const RESULT_MAX: usize = 64 * 1024 * 1024;
+/// What its vendor does not take is halved until a batch has so many parts: enough to find ten faults among a thousand lines.
+const PARTS_MAX: usize = 200;
 /// Results that are booked and kept together.
 const KEPT_AT_ONCE: usize = 50;
 /// Rooms that are opened in the books together.
@@ -249,9 +251,12 @@ impl Part<'_> {
 
     /// Notes durably what is about to be made, opens the room of each line in the books, and makes it.
     async fn make(&mut self, at: Way<'_>, wire: &Wire) -> Result<bool, Error> {
-        if self.recall().await? {
+        if !self.drop_unwanted().await? {
+            return Ok(false);
+        }
+        if let Some(recalled) = self.recall().await? {
             // It is begun anew, without them.
-            return Ok(true);
+            return Ok(recalled);
         }
         match self.room_for_waiting().await? {
             RoomFor::All => {}
@@ -286,8 +291,9 @@ impl Part<'_> {
     }
 
     /// The lines in this state that may not go to this part's model any more, since what makes a request confidential has changed: nothing of them
-    /// is looked through where `[privacy]` finds nothing.
-    async fn barred(&self, state: LineState) -> Result<Vec<LineRow>, Error> {
+    /// is looked through where `[privacy]` finds nothing. `confidential`: those alone which may not for that reason, whatever else their keys may
+    /// not.
+    async fn barred(&self, state: LineState, confidential: bool) -> Result<Vec<LineRow>, Error> {
         let mut barred = Vec::new();
         let mut after = -1;
         loop {
@@ -300,8 +306,11 @@ impl Part<'_> {
                     caller.and_then(|caller| Seat::of(self.state, self.batch, caller, &line));
                 // Whose key is gone is told that elsewhere.
                 let Ok(seat) = seat else { continue };
-                let may = super::direct::may_still(self.state, &seat, &line).await;
-                if !may.unwrap_or(false) {
+                let bars = match super::direct::may_still(self.state, &seat, &line).await {
+                    Ok(()) => false,
+                    Err(error) => !confidential || error.kind == Kind::PrivateOnly,
+                };
+                if bars {
                     barred.push(line);
                 }
             }
@@ -309,41 +318,73 @@ impl Part<'_> {
         Ok(barred)
     }
 
-    /// Whether lines have to be looked through: there is a `[privacy]`, and they were not looked through under this policy.
-    fn privacy_is_new(&mut self) -> bool {
+    /// The policy under which lines have to be looked through: it has a `[privacy]`, and they were not looked through under it.
+    fn new_privacy(&self) -> Option<Arc<Policy>> {
         let policy = self.state.policy.load_full();
         let before = self.memory.policy.as_ref();
         let is_new = policy.privacy.is_some() && !before.is_some_and(|b| Arc::ptr_eq(b, &policy));
-        if is_new {
-            self.memory.policy = Some(policy);
-        }
-        is_new
+        is_new.then_some(policy)
     }
 
-    /// Takes back what has not gone out and may not any more: it is decided anew, and run by itself. Gives whether there is any.
-    async fn recall(&mut self) -> Result<bool, Error> {
-        if !self.privacy_is_new() {
-            return Ok(false);
+    /// Takes back what has not gone out and may not any more: it is decided anew, and run by itself. `None`: there is nothing of it; else
+    /// whether all of it could be taken back.
+    async fn recall(&mut self) -> Result<Option<bool>, Error> {
+        let Some(policy) = self.new_privacy() else {
+            return Ok(None);
+        };
+        let mut barred = self.barred(LineState::Waiting, false).await?;
+        // The call that would have made it may have been refused, or lost: then their room stands in the books.
+        barred.extend(self.barred(LineState::Sent, false).await?);
+        if barred.is_empty() {
+            self.memory.policy = Some(policy);
+            return Ok(None);
         }
-        let mut barred = self.barred(LineState::Waiting).await?;
         for line in &mut barred {
-            drop(self.state.batches.take_room(&self.batch.id, line.n));
+            if !settled::undone(self.state, self.batch, line).await? {
+                return Ok(Some(false));
+            }
+            line.state = LineState::Waiting;
             line.part = DIRECT;
             line.out.clear();
         }
-        let any = !barred.is_empty();
         self.save_lines(barred).await?;
-        Ok(any)
+        Ok(Some(true))
+    }
+
+    /// Ends the lines that have not gone out and whose askers want no answer any more: nothing of them is asked, nor paid. Gives whether all of
+    /// them could be ended.
+    async fn drop_unwanted(&self) -> Result<bool, Error> {
+        for n in self.state.batches.gone(self.batch).await? {
+            let Some(mut line) = self.line(n).await? else {
+                continue;
+            };
+            let is_open = matches!(line.state, LineState::Waiting | LineState::Sent);
+            if line.part != self.row.n || !is_open {
+                continue;
+            }
+            if !settled::undone(self.state, self.batch, &line).await? {
+                return Ok(false);
+            }
+            line.state = LineState::Cancelled;
+            line.out.clear();
+            self.state.batches.note(line.state);
+            self.save_lines(vec![line]).await?;
+        }
+        Ok(true)
     }
 
     /// What is at its vendor is taken back where a line of it has become confidential meanwhile, as far as the vendor has not done it.
     async fn recall_sent(&mut self) -> Result<(), Error> {
         let is_there = self.row.state == PartState::Sent && !self.batch.is_passed();
-        if !is_there || self.row.recalled || !self.privacy_is_new() {
+        if !is_there || self.row.recalled {
             return Ok(());
         }
-        let barred = self.barred(LineState::Sent).await?;
+        let Some(policy) = self.new_privacy() else {
+            return Ok(());
+        };
+        let barred = self.barred(LineState::Sent, true).await?;
         if barred.is_empty() {
+            self.memory.policy = Some(policy);
             return Ok(());
         }
         tracing::warn!(
@@ -360,6 +401,7 @@ impl Part<'_> {
     /// Looks for room for every line that has not gone out and has none, as after a restart.
     async fn room_for_waiting(&mut self) -> Result<RoomFor, Error> {
         let waiting = self.numbers(LineState::Waiting).await?;
+        let (mut changed, mut full) = (false, Vec::new());
         for n in waiting {
             if self.state.batches.has_room(&self.batch.id, n) {
                 continue;
@@ -369,10 +411,58 @@ impl Part<'_> {
             };
             match self.room_for(line).await? {
                 RoomFor::All => {}
-                other => return Ok(other),
+                RoomFor::Changed => changed = true,
+                RoomFor::Later if self.is_shared() => full.push(n),
+                RoomFor::Later => return Ok(RoomFor::Later),
             }
         }
-        Ok(RoomFor::All)
+        if !full.is_empty() {
+            let sent = self.numbers(LineState::Sent).await?.len();
+            if self.numbers(LineState::Waiting).await?.len() + sent <= full.len() {
+                return Ok(RoomFor::Later);
+            }
+            // Nobody waits for the caps of another one's key: they go out by themselves once there is room.
+            self.split(&[&full[..]], Vec::new()).await?;
+            changed = true;
+        }
+        Ok(match changed {
+            true => RoomFor::Changed,
+            false => RoomFor::All,
+        })
+    }
+
+    /// Whether its lines belong to several askers, none of whom answers for another one's mistake.
+    fn is_shared(&self) -> bool {
+        self.batch.doc.collects_until.is_some()
+    }
+
+    /// Puts lines into parts of their own, which are made by themselves. `ended`: parts that are kept in the same moment.
+    async fn split(&self, groups: &[&[i64]], ended: Vec<PartRow>) -> Result<(), Error> {
+        let id = self.batch.id.clone();
+        let desk = &self.state.batches;
+        let known = desk.with(move |store| store.parts(&id)).await?;
+        let mut next = known.iter().map(|part| part.n).max().unwrap_or(0) + 1;
+        let (mut lines, mut parts) = (Vec::new(), ended);
+        for group in groups {
+            for n in *group {
+                if let Some(mut line) = self.line(*n).await? {
+                    line.state = LineState::Waiting;
+                    line.part = next;
+                    lines.push(line);
+                }
+            }
+            parts.push(PartRow {
+                n: next,
+                provider: self.row.provider.clone(),
+                model: self.row.model.clone(),
+                channel: self.row.channel.clone(),
+                ..PartRow::default()
+            });
+            next += 1;
+        }
+        let claim = self.claim.clone();
+        desk.with(move |store| store.save(&claim, &lines, &parts))
+            .await
     }
 
     async fn line(&self, n: i64) -> Result<Option<LineRow>, Error> {
@@ -579,8 +669,47 @@ impl Part<'_> {
         );
         let kind = crate::dialect::fault::of_status(status).unwrap_or(Kind::UpstreamFailed);
         let error = Error::new(kind, crate::dialect::fault::said(words));
+        // Whose credential or model is refused has nothing to do with any one line.
+        if self.is_shared() && !matches!(status, 401..=404) {
+            return self.halve(&error).await;
+        }
         self.all_undone(|line, batch| refuse(line, batch, &error))
             .await
+    }
+
+    /// Its vendor does not take it, and any of its lines may be why: each half of it is tried by itself, until the one at fault is alone and
+    /// hears the vendor's words, which nobody else reads.
+    async fn halve(&mut self, error: &Error) -> Result<bool, Error> {
+        let lines = self.numbers(LineState::Sent).await?;
+        if lines.len() < 2 {
+            return self
+                .all_undone(|line, batch| refuse(line, batch, error))
+                .await;
+        }
+        let id = self.batch.id.clone();
+        let desk = &self.state.batches;
+        let parts = desk.with(move |store| store.parts(&id)).await?;
+        if parts.len() >= PARTS_MAX {
+            if desk.settings.load().late == Late::Run {
+                return self.wait_again().await;
+            }
+            let why = "The provider did not take the batch in which this request waited, and nothing of it is charged. Ask it again, or without \"prefer: respond-async\".";
+            let error = Error::new(Kind::UpstreamFailed, why);
+            return self
+                .all_undone(|line, batch| refuse(line, batch, &error))
+                .await;
+        }
+        for n in &lines {
+            if let Some(line) = self.line(*n).await?
+                && !settled::undone(self.state, self.batch, &line).await?
+            {
+                return Ok(false);
+            }
+        }
+        self.row.state = PartState::Ended;
+        let (one, other) = lines.split_at(lines.len() / 2);
+        self.split(&[one, other], vec![self.row.clone()]).await?;
+        Ok(true)
     }
 
     /// The channel that takes the place of one whose credential is refused, where its models are called the same there.
@@ -656,6 +785,13 @@ impl Part<'_> {
         if self.stops {
             return self.wait_again().await;
         }
+        if !self.drop_unwanted().await? {
+            return Ok(false);
+        }
+        if let Some(recalled) = self.recall().await? {
+            // What is left of it is looked for, and made, without them.
+            return Ok(recalled);
+        }
         let mut unbooked = Vec::new();
         for n in self.numbers(LineState::Sent).await? {
             if self.state.batches.has_room(&self.batch.id, n) {
@@ -679,9 +815,18 @@ impl Part<'_> {
             }
         }
         self.open(&unbooked).await?;
+        let lines = self.numbers(LineState::Sent).await?.len();
+        if lines == 0 {
+            // What has not gone out of it is begun anew, and else it is over.
+            return self.begin_anew().await;
+        }
+        self.row.lines = i64::try_from(lines).unwrap_or(i64::MAX);
         self.row.intent_at = now();
         self.save(Vec::new()).await?;
-        *self.memory = Memory::default();
+        *self.memory = Memory {
+            policy: self.memory.policy.take(),
+            ..Memory::default()
+        };
         self.send(at, wire).await
     }
 
@@ -729,6 +874,9 @@ impl Part<'_> {
         );
         if let VendorEnd::Refused(why) = &end {
             let error = Error::new(Kind::BadRequest, why.clone());
+            if self.is_shared() {
+                return self.halve(&error).await;
+            }
             return self
                 .all_undone(|line, batch| refuse(line, batch, &error))
                 .await;
@@ -796,6 +944,7 @@ impl Part<'_> {
                 "no result of a batch that was passed on could be read; what it costs is in no book"
             );
         }
+        let gone = self.state.batches.gone(self.batch).await?;
         loop {
             let mut page = self.page(LineState::Sent, -1).await?;
             if page.is_empty() {
@@ -818,6 +967,8 @@ impl Part<'_> {
                         }
                         line.state = match fate {
                             Unanswered::Ends(state) => state,
+                            // Nobody wants its answer any more.
+                            _ if gone.contains(&line.n) => LineState::Cancelled,
                             _ => LineState::Waiting,
                         };
                         if line.state == LineState::Waiting {

@@ -228,6 +228,7 @@ impl Worker {
                 self.lose();
                 return Ok(Step::Lost);
             }
+            self.desk().is_anothers(&self.id).await;
             return Ok(Step::Idle);
         }
         self.held.has.store(true, Ordering::Relaxed);
@@ -452,6 +453,7 @@ impl Worker {
         };
         let most = self.desk().settings.load().concurrency.max(1);
         let (mut after, mut busy) = (-1, false);
+        let gone = self.desk().gone(batch).await?;
         loop {
             let id = id.clone();
             let page = self
@@ -465,6 +467,16 @@ impl Worker {
             for mut line in page {
                 if self.is_stopped(batch).await? {
                     return Ok(busy);
+                }
+                if gone.contains(&line.n) {
+                    // Nobody wants its answer: it costs nothing.
+                    settled::undone(&self.state, batch, &line).await?;
+                    line.state = LineState::Cancelled;
+                    line.out.clear();
+                    self.desk().note(line.state);
+                    self.save(vec![line]).await?;
+                    busy = true;
+                    continue;
                 }
                 if line.part != DIRECT {
                     // Its room is that of a batch; by itself it costs more.

@@ -167,6 +167,40 @@ impl Batches {
         rows.iter().map(|row| job(row)).collect()
     }
 
+    /// This process goes on having the jobs that it has.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn keep_jobs(&mut self, owner: &str, until: i64) -> Result<(), Error> {
+        let sql = "UPDATE fb_job SET owned_until = $2 WHERE owner = $1 AND state <> 'over'";
+        self.write(&[(sql, vec![owner.into(), until.into()])])
+            .map(drop)
+    }
+
+    /// A job is another process's from now on, if it was this one's; until then nobody else takes it.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn give_job(
+        &mut self,
+        id: &str,
+        (from, to): (&str, &str),
+        until: i64,
+    ) -> Result<(), Error> {
+        let sql = "UPDATE fb_job SET owner = $3, owned_until = $4 WHERE id = $1 AND owner = $2";
+        let row = vec![id.into(), from.into(), to.into(), until.into()];
+        self.write(&[(sql, row)]).map(drop)
+    }
+
+    /// A job that is under way is to end, and to be forgotten then.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn drop_job(&mut self, id: &str, now: i64) -> Result<(), Error> {
+        let sql = "UPDATE fb_job SET state = 'cancelling', expires = $2 WHERE id = $1 AND state <> 'over'";
+        self.write(&[(sql, vec![id.into(), now.into()])]).map(drop)
+    }
+
     /// The jobs of vendors that this process has are for whoever comes next: it ends.
     ///
     /// # Errors
@@ -185,11 +219,15 @@ impl Batches {
         self.write(&[(sql, vec![id.into()])]).map(drop)
     }
 
-    /// A job is over: its answer and its events are kept, in pieces, and the oldest answers of its key are forgotten beyond so many bytes.
+    /// A job is over: its answer and its events are kept, in pieces, and the oldest answers of its key are forgotten beyond so many bytes. One
+    /// that has ended before stays as it ended.
     ///
     /// # Errors
     /// The database fails.
     pub fn end_job(&mut self, id: &str, pieces: Vec<Vec<u8>>, bytes_max: i64) -> Result<(), Error> {
+        if self.job(id)?.is_some_and(|job| job.state == JobState::Over) {
+            return Ok(());
+        }
         let bytes: usize = pieces.iter().map(Vec::len).sum();
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         let mut statements = vec![
@@ -213,7 +251,7 @@ impl Batches {
             // It was deleted while it was under way.
             return self.delete_job(id);
         };
-        let sql = "SELECT id, bytes FROM fb_job WHERE key = $1 AND state = 'over' ORDER BY created DESC, id DESC";
+        let sql = "SELECT id, bytes FROM fb_job WHERE key = $1 AND kind = 'own' AND state = 'over' ORDER BY created DESC, id DESC";
         let mut left = bytes_max;
         for row in self.read(sql, &[ended.key.into()])? {
             left = left.saturating_sub(row[1].int());

@@ -4,6 +4,8 @@ use super::batches::{Batches, Cell, json};
 use crate::batch::{LineRow, LineState};
 use crate::error::Error;
 
+/// So many requests are in a page.
+pub const PAGE: usize = 100;
 /// Nobody is to be told, or has been.
 const NEVER: i64 = -1;
 
@@ -164,6 +166,16 @@ impl Batches {
         Ok(!others.is_empty())
     }
 
+    /// The lines of a batch whose askers do not want their answers any more.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn gone(&mut self, batch: &str) -> Result<Vec<i64>, Error> {
+        let sql = "SELECT n FROM fb_waiting WHERE batch = $1 AND gone = 1";
+        let rows = self.read(sql, &[batch.into()])?;
+        Ok(rows.iter().map(|row| row[0].int()).collect())
+    }
+
     /// Requests whose lines have come to their end since it was looked last, a page of them at most. Texts of what nobody wants any more are
     /// forgotten.
     ///
@@ -226,6 +238,20 @@ impl Batches {
         ];
         let changed = self.write(&[(sql, row)])?;
         Ok(changed.first() == Some(&1))
+    }
+
+    /// Nobody tries to tell of a request's end before this time, which does not count as having tried.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn put_off_hook(&mut self, due: &DueHook, until: i64) -> Result<(), Error> {
+        let sql = "UPDATE fb_waiting SET hook = $3 WHERE request = $1 AND hook = $2";
+        let row = vec![
+            due.row.request.as_str().into(),
+            due.since.into(),
+            until.into(),
+        ];
+        self.write(&[(sql, row)]).map(drop)
     }
 
     /// It was told, or will be told again at this time.

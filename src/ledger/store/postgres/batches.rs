@@ -56,6 +56,8 @@ fn cells(row: &Row) -> Result<Vec<Cell>, postgres::Error> {
     let mut all = Vec::with_capacity(row.len());
     for (place, column) in row.columns().iter().enumerate() {
         all.push(match *column.type_() {
+            Type::INT2 => Cell::Int(row.try_get::<_, Option<i16>>(place)?.map_or(0, i64::from)),
+            Type::INT4 => Cell::Int(row.try_get::<_, Option<i32>>(place)?.map_or(0, i64::from)),
             Type::INT8 => Cell::Int(row.try_get::<_, Option<i64>>(place)?.unwrap_or(0)),
             Type::BYTEA => Cell::Bytes(row.try_get(place)?),
             _ => Cell::Text(row.try_get(place)?),
