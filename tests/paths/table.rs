@@ -426,6 +426,8 @@ pub static KINDS: &[Kind] = &[
         headers: &[],
         wire: Wire::Json(r#"{"id":"batch_1","object":"batch","status":"validating"}"#),
         body: || r#"{"input_file_id":"file-1","endpoint":"/v1/chat/completions"}"#.into(),
+        // What was made is noted before its client hears of it.
+        flows: false,
         ..FILES
     },
     Kind {
