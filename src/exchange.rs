@@ -561,6 +561,10 @@ impl<'a> Exchange<'a> {
         }
         let others = work.arms().len() + work.further().len() > 1;
         for arm in arms {
+            // Who says what a request may cost at most pays for no second attempt after one that may be billed.
+            if wishes.max_cost.is_some() && self.billed.load(Ordering::Relaxed) {
+                break;
+            }
             let channel = match others {
                 true => self.admits(work, arm),
                 false => Some(self.insists(work, arm)),
@@ -1774,8 +1778,9 @@ impl<'a> Exchange<'a> {
                 failing = status::failing(head.status, asks);
             }
             true => {
-                // Without a cap it is left to the provider and its SDK, which know whether it bills its own failures.
-                if sent.capped {
+                // Without a cap, and where nobody says what it may cost at most, it is left to the provider and its SDK, which know whether it
+                // bills its own failures.
+                if sent.capped || self.admission.wishes.max_cost.is_some() {
                     self.may_be_billed();
                 }
                 settlement.unknown(Outcome::UpstreamError);
