@@ -574,9 +574,18 @@ async fn whatever_fails_in_either_attempt_caps_hold_and_every_attempt_is_in_the_
         assert!(
             both <= 150_000_000_000,
             "both attempts of {number} may cost {both}: {:?} {:?} {:#?}",
-            seen.iter().filter(|s| s.case == number).map(|s| (s.model.clone(), s.fate, s.streamed, s.bill)).collect::<Vec<_>>(),
-            answers.iter().filter(|(c, _)| c.number == number).map(|(_, a)| a.as_ref().map(|a| (a.status, a.head.clone()))).collect::<Vec<_>>(),
-            rows.iter().filter(|row| row["session"] == format!("case {number}")).collect::<Vec<_>>()
+            seen.iter()
+                .filter(|s| s.case == number)
+                .map(|s| (s.model.clone(), s.fate, s.streamed, s.bill))
+                .collect::<Vec<_>>(),
+            answers
+                .iter()
+                .filter(|(c, _)| c.number == number)
+                .map(|(_, a)| a.as_ref().map(|a| (a.status, a.head.clone())))
+                .collect::<Vec<_>>(),
+            rows.iter()
+                .filter(|row| row["session"] == format!("case {number}"))
+                .collect::<Vec<_>>()
         );
     }
     let mut met: BTreeMap<(bool, Fate, bool), usize> = BTreeMap::new();

@@ -84,7 +84,8 @@ async fn started(kind: &str, cases: &[Case], upstream: &Upstream) -> Flyball {
         toml += &format!("\n[[model]]\nname = {model:?}\nprovider = \"up\"\ntier = \"standard\"\n");
     }
     // Nobody asks the provider for anything by itself: its answers are for what is replayed.
-    toml += "\n[batch]\nkeep = false\npoll = \"1h\"\n\n[background]\npoll = \"1h\"\n";
+    toml +=
+        "\n[batch]\nkeep = false\nfollow = false\npoll = \"1h\"\n\n[background]\npoll = \"1h\"\n";
     Flyball::start_in(dir, &toml).await
 }
 
