@@ -18,8 +18,6 @@ use std::time::Duration;
 pub struct Settings {
     /// Batches are kept here; otherwise they are passed on to the one provider that keeps them.
     pub keep: bool,
-    /// Whoever looks at a batch that was passed on has it looked at here at once too, and not only every `poll`.
-    pub follow: bool,
     /// What becomes of lines that are not done when their batch's time is over.
     pub late: Late,
     /// Lines that are run one by one at the same time, for models without a batch API.
@@ -44,7 +42,6 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             keep: true,
-            follow: true,
             late: Late::Report,
             // As many as a small local server answers side by side without any of them waiting long.
             concurrency: 4,

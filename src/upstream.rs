@@ -15,7 +15,8 @@ use crate::error::{Error, Kind};
 use crate::limits::Limits;
 use crate::provider::Http2;
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response};
+use http::header::USER_AGENT;
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -24,6 +25,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::time::{Sleep, sleep};
+
+/// How flyball calls itself where it asks for something of its own accord. What a client asks for bears that client's own name.
+pub const AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("flyball/", env!("CARGO_PKG_VERSION")));
 
 /// A pool of connections to every provider.
 #[derive(Debug)]
@@ -168,16 +173,17 @@ impl Upstream {
         }
     }
 
-    /// Sends one request and waits for the head of its answer.
+    /// Sends one request of flyball's own and waits for the head of its answer.
     ///
     /// # Errors
     /// Not reached, broken off before the head, or no head in time.
     pub async fn send(
         &self,
         url: &str,
-        headers: HeaderMap,
+        mut headers: HeaderMap,
         body: Bytes,
     ) -> Result<Response<In>, Failure> {
+        headers.insert(USER_AGENT, AGENT);
         let terms = Terms {
             begins: Begins::AtOnce,
             http2: Http2::Auto,

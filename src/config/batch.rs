@@ -13,7 +13,6 @@ pub(super) fn batch(top: &Table<'_>) -> Settings {
     let late = [("report", Late::Report), ("run", Late::Run)];
     let settings = Settings {
         keep: table.flag("keep").unwrap_or(usual.keep),
-        follow: table.flag("follow").unwrap_or(usual.follow),
         late: table.choice("late", "late", &late).unwrap_or_default(),
         concurrency: table
             .count_from_1("concurrency")

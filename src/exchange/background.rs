@@ -48,6 +48,9 @@ const ANSWER_MAX: usize = 16 * 1024 * 1024;
 /// A job that is cancelled is waited for so long; then the client is told how it stands.
 const CANCELS_WITHIN: Duration = Duration::from_secs(5);
 
+/// What tells the call that begins a job how a step of it went.
+type Hears = oneshot::Sender<Result<(), Error>>;
+
 /// The vendor of an arm makes and keeps answers in this dialect itself.
 fn is_made_there(arm: &Arm, dialect: &'static dyn Dialect) -> bool {
     let provider = &arm.model.provider;
@@ -174,10 +177,7 @@ async fn make(
     state: Arc<State>,
     live: Arc<Live>,
     (row, seat): (Option<JobRow>, Seat),
-    (noted, early): (
-        oneshot::Sender<Result<(), Error>>,
-        oneshot::Sender<Result<(), Error>>,
-    ),
+    (noted, early): (Hears, Hears),
 ) {
     let _alive = Arc::clone(&state.batches.alive);
     // Whoever looks for jobs that nobody makes any more finds this one made.
@@ -215,12 +215,7 @@ fn until(state: &State) -> i64 {
 }
 
 /// Makes the answer, and keeps it. `early` hears whether it was refused before there was any of it.
-async fn run(
-    state: Arc<State>,
-    live: Arc<Live>,
-    seat: Seat,
-    early: oneshot::Sender<Result<(), Error>>,
-) {
+async fn run(state: Arc<State>, live: Arc<Live>, seat: Seat, early: Hears) {
     let mut stopping = state.batches.stopping();
     // What is left of the request ends here, as if its client had gone away.
     let ended = tokio::select! {
@@ -241,7 +236,7 @@ async fn answer(
     state: &Arc<State>,
     live: &Live,
     seat: &Seat,
-    early: oneshot::Sender<Result<(), Error>>,
+    early: Hears,
 ) -> Option<JobEnding<'static>> {
     let asked = asked(state, seat).await;
     let answer = match asked {

@@ -54,6 +54,8 @@ struct Shared {
     seen: Mutex<Vec<Seen>>,
     scripts: Mutex<VecDeque<Vec<Step>>>,
     default: Mutex<Vec<Step>>,
+    /// What flyball's own calls are answered with, where they are told apart from its clients'.
+    own: Mutex<Option<Vec<Step>>>,
     /// What a request is answered with whose body names this model.
     by_model: Mutex<Vec<(String, Vec<Step>)>>,
     cut: Mutex<usize>,
@@ -124,6 +126,18 @@ impl Upstream {
     pub fn answers(&self, model: &str, steps: Vec<Step>) {
         let named = format!("\"{model}\"");
         self.shared.by_model.lock().unwrap().push((named, steps));
+    }
+
+    /// Answers what flyball asks of its own accord with these steps: no script is taken for it, and it is not remembered.
+    pub fn own_calls(&self, steps: Vec<Step>) {
+        *self.shared.own.lock().unwrap() = Some(steps);
+    }
+
+    /// What a call of flyball's own is answered with, where that is told apart.
+    fn own_script(&self, seen: &Seen) -> Option<Vec<Step>> {
+        let agent = seen.header("user-agent")?;
+        let own = self.shared.own.lock().unwrap();
+        own.clone().filter(|_| agent.starts_with("flyball/"))
     }
 
     /// What a request is answered with.
@@ -199,8 +213,14 @@ impl Upstream {
             let Some(seen) = read_request(&mut stream, &mut buffer).await else {
                 return;
             };
-            let steps = self.script(&seen);
-            self.shared.seen.lock().unwrap().push(seen);
+            let steps = match self.own_script(&seen) {
+                Some(steps) => steps,
+                None => {
+                    let steps = self.script(&seen);
+                    self.shared.seen.lock().unwrap().push(seen);
+                    steps
+                }
+            };
             for step in steps {
                 let going = match step {
                     Step::Send(bytes) => stream.write_all(&bytes).await.is_ok(),

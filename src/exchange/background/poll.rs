@@ -15,7 +15,7 @@ use crate::provider::channel::Channel;
 use crate::provider::{Provider, Side};
 use crate::settle::charge::ChargeTerms;
 use crate::telemetry::JobEnd;
-use crate::upstream::{Begins, Terms};
+use crate::upstream::{AGENT, Begins, Terms};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue, Method, header};
@@ -261,6 +261,7 @@ async fn asked(
     url: &str,
 ) -> Option<(u16, Bytes)> {
     let mut headers = HeaderMap::new();
+    headers.insert(header::USER_AGENT, AGENT);
     let plain = HeaderValue::from_static("identity");
     headers.insert(header::ACCEPT_ENCODING, plain);
     outgoing::credential(&mut headers, (provider, channel), url);

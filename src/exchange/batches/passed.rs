@@ -179,8 +179,7 @@ impl Drop for Unheard {
 /// Somebody looks at such a batch, or fetches its results: it is looked at here, too.
 pub(in super::super) fn looked_at(state: &State, provider: &Provider, path: &str) {
     let id = known_of(provider).and_then(|wire| wire.batches.id_in(wire.own_path(path)?));
-    let follows = state.batches.settings.load().follow;
-    if let Some(id) = id.filter(|_| follows) {
+    if let Some(id) = id {
         state.batches.wake(&own_id(&provider.name, &id));
     }
 }

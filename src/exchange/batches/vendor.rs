@@ -441,9 +441,9 @@ impl Part<'_> {
         let id = self.batch.id.clone();
         let desk = &self.state.batches;
         let known = desk.with(move |store| store.parts(&id)).await?;
-        let mut next = known.iter().map(|part| part.n).max().unwrap_or(0) + 1;
+        let first = known.iter().map(|part| part.n).max().unwrap_or(0) + 1;
         let (mut lines, mut parts) = (Vec::new(), ended);
-        for group in groups {
+        for (next, group) in (first..).zip(groups) {
             for n in *group {
                 if let Some(mut line) = self.line(*n).await? {
                     line.state = LineState::Waiting;
@@ -458,7 +458,6 @@ impl Part<'_> {
                 channel: self.row.channel.clone(),
                 ..PartRow::default()
             });
-            next += 1;
         }
         let claim = self.claim.clone();
         desk.with(move |store| store.save(&claim, &lines, &parts))

@@ -7,7 +7,7 @@ use crate::dialect::batch::VendorCall;
 use crate::error::{Error, Kind};
 use crate::provider::Provider;
 use crate::provider::channel::Channel;
-use crate::upstream::{Begins, Failure, In, Terms};
+use crate::upstream::{AGENT, Begins, Failure, In, Terms};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
 use std::sync::Arc;
@@ -34,6 +34,7 @@ pub(super) enum Called {
 
 fn headers(at: (&Provider, &Channel), wire: &Wire, url: &str, kind: Option<&str>) -> HeaderMap {
     let mut headers = HeaderMap::new();
+    headers.insert(header::USER_AGENT, AGENT);
     if let Some((name, ours)) = wire.dialect.envelope().version {
         headers.insert(name, HeaderValue::from_static(ours));
     }

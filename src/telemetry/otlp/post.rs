@@ -4,7 +4,7 @@
 use crate::error::Error;
 use crate::upstream::{In, Upstream};
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use std::sync::{Mutex, PoisonError};
@@ -39,8 +39,6 @@ impl Post {
             CONTENT_TYPE,
             HeaderValue::from_static("application/x-protobuf"),
         );
-        let agent = concat!("flyball/", env!("CARGO_PKG_VERSION"));
-        headers.insert(USER_AGENT, HeaderValue::from_static(agent));
         Post {
             upstream,
             headers,
