@@ -533,6 +533,11 @@ impl<'a> Exchange<'a> {
         self.billed.store(true, Ordering::Relaxed);
     }
 
+    /// Who says what a request may cost at most pays for no second attempt after one that may be billed.
+    fn pays_no_more(&self) -> bool {
+        self.admission.wishes.max_cost.is_some() && self.billed.load(Ordering::Relaxed)
+    }
+
     /// One arm after the other until one answers.
     async fn one_by_one(&self, work: &dyn Work) -> Reply {
         if let Some(decided) = work.decided() {
@@ -561,8 +566,7 @@ impl<'a> Exchange<'a> {
         }
         let others = work.arms().len() + work.further().len() > 1;
         for arm in arms {
-            // Who says what a request may cost at most pays for no second attempt after one that may be billed.
-            if wishes.max_cost.is_some() && self.billed.load(Ordering::Relaxed) {
+            if self.pays_no_more() {
                 break;
             }
             let channel = match others {
@@ -596,6 +600,9 @@ impl<'a> Exchange<'a> {
     /// Nobody has answered: those are asked that were passed over as down, and then the one again that has left no bill.
     async fn once_more(&self, work: &dyn Work, mut tried: Tried) -> Reply {
         for arm in tried.last_resorts() {
+            if self.pays_no_more() {
+                break;
+            }
             let channel = self.insists(work, &arm);
             if let Some(reply) = self.tries(work, (&arm, channel), &mut tried).await {
                 return reply;

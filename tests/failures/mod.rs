@@ -248,6 +248,27 @@ async fn where_everybody_is_down_the_best_arm_is_asked_all_the_same() {
 }
 
 #[tokio::test]
+async fn who_says_what_a_request_may_cost_pays_for_one_failure_only_where_everybody_is_down_too() {
+    let big = Upstream::start(said(503, "")).await;
+    let small = Upstream::start(said(503, "")).await;
+    let flyball = started(&big.url(), &small, false, "retries = 0").await;
+    for _ in 0..5 {
+        assert_eq!(asked(&flyball, false, false).await.status, 503);
+    }
+    let before = (big.count(), small.count());
+    // It may have been at work.
+    big.next(answer(500, r#"{"error":{"message":"it broke"}}"#));
+    let most = [("x-flyball-max-cost-usd", "5")];
+    let got = flyball.chat(&most, &puzzle(false)).await;
+    assert_eq!(
+        (got.status, big.count(), small.count()),
+        (500, before.0 + 1, before.1),
+        "{}",
+        got.body
+    );
+}
+
+#[tokio::test]
 async fn what_is_free_does_not_become_paid_in_silence() {
     let free = Upstream::start(said(503, "")).await;
     let paid = Upstream::start(good(false)).await;
