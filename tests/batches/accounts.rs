@@ -4,11 +4,31 @@ use super::*;
 use std::collections::BTreeSet;
 
 fn several(vendor: &Vendor) -> String {
-    let credential = |name: &str| {
-        format!("\n[[provider.credential]]\nname = \"{name}\"\napi_key = \"file:{name}.key\"\n")
+    called(vendor, &[("a", "a"), ("b", "b"), ("c", "c")])
+}
+
+/// Credentials of these names, each with the key of an account.
+fn called(vendor: &Vendor, names: &[(&str, &str)]) -> String {
+    let credential = |(name, account): &(&str, &str)| {
+        format!("\n[[provider.credential]]\nname = \"{name}\"\napi_key = \"file:{account}.key\"\n")
     };
-    let all: String = ["a", "b", "c"].map(credential).concat();
+    let all: String = names.iter().map(credential).collect();
     config(vendor, "").replacen("api_key = \"file:key\"\n", &all, 1)
+}
+
+fn keys(dir: &tempfile::TempDir) {
+    for name in ["a", "b", "c"] {
+        let file = dir.path().join(format!("{name}.key"));
+        std::fs::write(file, format!("up-secret-{name}")).expect("a file");
+    }
+    make_key(dir, "app", Some("5"), |_| {});
+}
+
+/// From now on the credentials have other names.
+fn renames(flyball: &Flyball, vendor: &Vendor, names: &[(&str, &str)]) {
+    let file = flyball.dir.path().join("flyball.toml");
+    std::fs::write(file, called(vendor, names)).expect("a file");
+    flyball.running.reload().expect("a good file");
 }
 
 fn accounts(vendor: &Vendor) -> BTreeSet<String> {
@@ -16,12 +36,7 @@ fn accounts(vendor: &Vendor) -> BTreeSet<String> {
     let of_batches = heads
         .iter()
         .filter(|head| head.contains("/v1/batches") || head.contains("/v1/files"));
-    let key = |head: &String| {
-        let mut lines = head.lines();
-        let line = lines.find(|line| line.to_lowercase().starts_with("authorization:"));
-        line.unwrap_or_default().to_owned()
-    };
-    of_batches.map(key).collect()
+    of_batches.map(|head| vendor::key_of(head)).collect()
 }
 
 #[tokio::test]
@@ -31,14 +46,7 @@ async fn a_batch_stays_with_the_account_that_has_made_it() {
         ..Ways::default()
     })
     .await;
-    let flyball = start(&several(&vendor), |dir| {
-        for name in ["a", "b", "c"] {
-            let file = dir.path().join(format!("{name}.key"));
-            std::fs::write(file, format!("up-secret-{name}")).expect("a file");
-        }
-        make_key(dir, "app", Some("5"), |_| {});
-    })
-    .await;
+    let flyball = start(&several(&vendor), keys).await;
     let mut used = BTreeSet::new();
     for n in 0..6 {
         let before = accounts(&vendor).len();

@@ -34,6 +34,10 @@ pub struct Ways {
     pub hangs: bool,
     /// Who asks for results waits until they are released.
     pub holds_results: bool,
+    /// Who makes a batch hears of it, or of its loss, once it is released.
+    pub holds_creates: bool,
+    /// Only whose key has made a batch knows it.
+    pub has_accounts: bool,
     /// A batch is in the list only after this time.
     pub lists_after: Duration,
     /// Of a call that makes a batch of Anthropic's nothing comes, and somebody else makes one of the same size.
@@ -53,6 +57,8 @@ struct Batch {
     cancelled: bool,
     created: i64,
     made: Option<Instant>,
+    /// The key of whoever has made it.
+    account: String,
 }
 
 /// A batch of Anthropic's: what its lines are called, in their order.
@@ -73,7 +79,7 @@ struct Books {
     completions: Vec<String>,
     heads: Vec<String>,
     bodies: Vec<String>,
-    /// Calls for results that were made to wait.
+    /// Calls that were made to wait.
     held: usize,
 }
 
@@ -136,7 +142,7 @@ impl Vendor {
         self.books.lock().unwrap().bodies.clone()
     }
 
-    /// How many calls for results were made to wait.
+    /// How many calls were made to wait.
     pub fn held(&self) -> usize {
         self.books.lock().unwrap().held
     }
@@ -172,7 +178,20 @@ impl Vendor {
                     return;
                 }
             }
-            let Some((status, body)) = self.answer(method, path, &seen.head, &seen.body) else {
+            let told = self.answer(method, path, &seen.head, &seen.body);
+            let holds = {
+                let mut books = self.books.lock().unwrap();
+                let holds = books.ways.holds_creates && (method, path) == ("POST", "/v1/batches");
+                books.held += usize::from(holds);
+                holds
+            };
+            if holds {
+                let mut released = self.released.subscribe();
+                if released.wait_for(|released| *released).await.is_err() {
+                    return;
+                }
+            }
+            let Some((status, body)) = told else {
                 return;
             };
             let head = format!(
@@ -191,13 +210,17 @@ impl Vendor {
         books.heads.push(head.to_owned());
         books.bodies.push(body.to_owned());
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let account = match books.ways.has_accounts {
+            true => key_of(head),
+            false => String::new(),
+        };
         let told = match (method, path) {
             ("POST", "/v1/files") => {
                 let id = format!("file-v{}", books.files.len());
                 books.files.insert(id.clone(), lines_of(body));
                 json!({"id": id, "object": "file"})
             }
-            ("POST", "/v1/batches") => return books.make(body),
+            ("POST", "/v1/batches") => return books.make(body, account),
             (_, path) if path.starts_with("/v1/messages/batches") => {
                 return books.anthropic(method, path, body);
             }
@@ -206,6 +229,7 @@ impl Vendor {
                     .batches
                     .iter()
                     .rev()
+                    .filter(|(_, b)| b.account == account)
                     .filter(|(_, b)| {
                         b.made
                             .is_none_or(|at| at.elapsed() >= books.ways.lists_after)
@@ -238,7 +262,8 @@ impl Vendor {
                     None => (rest, false),
                 };
                 let ways = books.ways;
-                let found = books.batches.iter_mut().find(|(known, _)| known == id);
+                let mut all = books.batches.iter_mut();
+                let found = all.find(|(known, b)| known == id && b.account == account);
                 let Some((id, batch)) = found else {
                     return Some((
                         404,
@@ -252,6 +277,13 @@ impl Vendor {
         };
         Some((200, told.to_string()))
     }
+}
+
+/// The line of a head that says whose it is.
+pub fn key_of(head: &str) -> String {
+    let mut lines = head.lines();
+    let line = lines.find(|line| line.to_lowercase().starts_with("authorization:"));
+    line.unwrap_or_default().to_owned()
 }
 
 /// Seconds since 1970 as Anthropic writes a time.
@@ -316,7 +348,7 @@ impl Batch {
 }
 
 impl Books {
-    fn make(&mut self, body: &str) -> Option<(u16, String)> {
+    fn make(&mut self, body: &str, account: String) -> Option<(u16, String)> {
         if self.ways.breaks_creates > 0 {
             self.ways.breaks_creates -= 1;
             return Some((500, json!({"error": {"message": "broken"}}).to_string()));
@@ -341,6 +373,7 @@ impl Books {
             tag: tag.clone(),
             created: flyball::ledger::now(),
             made: Some(Instant::now()),
+            account,
             ..Batch::default()
         };
         for line in lines.lines() {

@@ -184,14 +184,21 @@ impl Part<'_> {
             );
             return self.give_up(&gone).await;
         };
-        let channel = provider.channel(&self.row.channel);
-        let at = (&provider, channel.unwrap_or(&provider.home));
+        let channel = self.own_channel(&provider);
         match due {
             Due::Nothing => Ok(false),
             Due::Drop => self.wait_again().await,
-            Due::Make => self.make(at, &wire).await,
-            Due::Find => self.find(at, &wire).await,
-            Due::Look(cancel) => self.look(at, &wire, cancel).await,
+            Due::Make => {
+                // Nothing of it is anywhere: where its channel is gone another one takes its place, and is noted with what is about to be made.
+                let channel = channel.unwrap_or_else(|| self.takes_its_place(&provider));
+                channel.name.clone_into(&mut self.row.channel);
+                self.make((&provider, channel), &wire).await
+            }
+            Due::Find => self.find(&provider, channel, &wire).await,
+            Due::Look(cancel) => match channel {
+                Some(channel) => self.look((&provider, channel), &wire, cancel).await,
+                None => self.look_everywhere(&provider, &wire, cancel).await,
+            },
             Due::GiveUp => {
                 let why = match self.batch.is_passed() {
                     true => "What has become of a batch that was passed on cannot be found out.",
@@ -202,6 +209,25 @@ impl Part<'_> {
                 self.give_up(&Error::new(Kind::UpstreamTimeout, why)).await
             }
         }
+    }
+
+    /// The channel on which the part is; `None` where the configuration has no channel of that name any more. Older versions kept no name, and
+    /// knew one channel alone.
+    fn own_channel<'p>(&self, provider: &'p Provider) -> Option<&'p Channel> {
+        match self.row.channel.is_empty() && !provider.has_several_channels() {
+            true => Some(&provider.home),
+            false => provider.channel(&self.row.channel),
+        }
+    }
+
+    /// The channel on which a part is made whose own one is gone.
+    fn takes_its_place<'p>(&self, provider: &'p Provider) -> &'p Channel {
+        let to = Destination {
+            provider,
+            model: &self.row.model,
+        };
+        let name = &self.state.channels.prefers(to, wants(&self.batch.id)).name;
+        provider.channel(name).unwrap_or(&provider.home)
     }
 
     /// The next page of lines of the part that have come so far.
@@ -728,48 +754,153 @@ impl Part<'_> {
         next.map(|channel| channel.name.clone())
     }
 
-    /// Looks for a part of which nobody knows whether it was made.
-    async fn find(&mut self, at: Way<'_>, wire: &Wire) -> Result<bool, Error> {
-        let tag = self.row.tag(&self.batch.id);
+    /// Looks for a part of which nobody knows whether it was made: on its channel, or on every channel of the provider where the configuration
+    /// has its own one no more. There it is never made again: the account on which it may be might be one that no channel leads to any more.
+    async fn find(
+        &mut self,
+        provider: &Arc<Provider>,
+        own: Option<&Channel>,
+        wire: &Wire,
+    ) -> Result<bool, Error> {
         let (known, rival) = self.others().await?;
-        let mut after: Option<String> = None;
-        let mut found = Found::Unclear;
-        for page in 0..PAGES_MAX {
-            let sought = Sought {
-                tag: &tag,
-                lines: usize::try_from(self.row.lines).unwrap_or(0),
-                since: self.row.intent_at - CLOCKS,
-                known: &known,
-                rival,
-                page,
-            };
-            let look = wire.batches.find(after.as_deref());
-            found = match call(self.state, at, wire, look).await {
-                Called::Good(answer) => wire.batches.found(&whole(answer).await?, &sought),
-                Called::Busy | Called::NotSent | Called::Unknown(_) => return Ok(false),
-                Called::Refused(..) => Found::Unclear,
-            };
-            match found {
-                Found::Further(next) => {
-                    after = Some(next);
-                    found = Found::Unclear;
-                }
-                _ => break,
-            }
-        }
-        let look = SearchLook {
-            at: Instant::now(),
-            since_made: now().saturating_sub(self.row.intent_at),
-            poll: self.state.batches.settings.load().poll,
+        let known = (&known[..], rival);
+        let found = match own {
+            Some(own) => self.listed((provider, own), wire, known).await?,
+            None => self.found_anywhere(provider, wire, known).await?,
         };
-        match self.memory.search.heard(found, look) {
+        let Some(found) = found else {
+            return Ok(false);
+        };
+        match self.memory.search.heard(found, self.search_look()) {
             Searched::There(id) => {
                 self.row.guessed = !wire.batches.keeps_marks();
                 self.made(id).await
             }
             Searched::Later => Ok(false),
-            Searched::Remake => self.resend(at, wire).await,
+            Searched::Remake => match own {
+                Some(own) => self.resend((provider, own), wire).await,
+                None => self.give_up_unclear().await,
+            },
             Searched::GiveUp => self.give_up_unclear().await,
+        }
+    }
+
+    fn search_look(&self) -> SearchLook {
+        SearchLook {
+            at: Instant::now(),
+            since_made: now().saturating_sub(self.row.intent_at),
+            poll: self.state.batches.settings.load().poll,
+        }
+    }
+
+    /// What the list of batches on one channel says of the part, and `None` where it cannot be read now. `known`: what all other parts are
+    /// called, and whether another one with as many lines is looked for.
+    async fn listed(
+        &self,
+        at: Way<'_>,
+        wire: &Wire,
+        (known, rival): (&[String], bool),
+    ) -> Result<Option<Found>, Error> {
+        let tag = self.row.tag(&self.batch.id);
+        let mut after: Option<String> = None;
+        for page in 0..PAGES_MAX {
+            let sought = Sought {
+                tag: &tag,
+                lines: usize::try_from(self.row.lines).unwrap_or(0),
+                since: self.row.intent_at - CLOCKS,
+                known,
+                rival,
+                page,
+            };
+            let look = wire.batches.find(after.as_deref());
+            let found = match call(self.state, at, wire, look).await {
+                Called::Good(answer) => wire.batches.found(&whole(answer).await?, &sought),
+                Called::Busy | Called::NotSent | Called::Unknown(_) => return Ok(None),
+                Called::Refused(..) => Found::Unclear,
+            };
+            match found {
+                Found::Further(next) => after = Some(next),
+                found => return Ok(Some(found)),
+            }
+        }
+        Ok(Some(Found::Unclear))
+    }
+
+    /// The same of all channels of its provider. That none of them knows it says nothing, and where batches bear no marks, two that might be it
+    /// are none.
+    async fn found_anywhere(
+        &mut self,
+        provider: &Arc<Provider>,
+        wire: &Wire,
+        known: (&[String], bool),
+    ) -> Result<Option<Found>, Error> {
+        let (mut found, mut later): (Vec<(&Channel, String)>, bool) = (Vec::new(), false);
+        for channel in provider.channels() {
+            match self.listed((provider, channel), wire, known).await? {
+                Some(Found::Yes(id)) => found.push((channel, id)),
+                Some(_) => {}
+                None => later = true,
+            }
+        }
+        let Some((channel, id)) = found.first() else {
+            return Ok((!later).then_some(Found::Unclear));
+        };
+        let is_one = found.iter().all(|(_, other)| other == id);
+        if !wire.batches.keeps_marks() {
+            if later {
+                return Ok(None);
+            }
+            if !is_one {
+                return Ok(Some(Found::Unclear));
+            }
+        }
+        self.is_on(channel);
+        Ok(Some(Found::Yes(id.clone())))
+    }
+
+    /// Its own channel is gone from the configuration, and it was found on this one.
+    fn is_on(&mut self, channel: &Channel) {
+        tracing::warn!(
+            batch = self.batch.id,
+            part = self.row.n,
+            provider = self.row.provider,
+            channel = self.row.channel,
+            found_on = channel.name,
+            "the channel of a batch is not configured any more; the batch was found on another one"
+        );
+        channel.name.clone_into(&mut self.row.channel);
+    }
+
+    /// Looks at a part whose channel is gone on every channel of its provider. One that none of them knows is given up after some looks.
+    async fn look_everywhere(
+        &mut self,
+        provider: &Arc<Provider>,
+        wire: &Wire,
+        cancel: Cancel,
+    ) -> Result<bool, Error> {
+        let mut later = false;
+        for channel in provider.channels() {
+            let look = wire.batches.look(&self.row.vendor_id);
+            match call(self.state, (provider, channel), wire, look).await {
+                Called::Good(_) => {
+                    self.is_on(channel);
+                    self.save(Vec::new()).await?;
+                    return self.look((provider, channel), wire, cancel).await;
+                }
+                Called::Refused(..) => {}
+                Called::Busy | Called::NotSent | Called::Unknown(_) => later = true,
+            }
+        }
+        // What was passed on is looked for until nobody keeps its results any more: its channel may be configured again.
+        if later || self.batch.is_passed() {
+            return Ok(false);
+        }
+        match self.memory.astray.heard(Found::Unclear, self.search_look()) {
+            Searched::GiveUp => {
+                let why = "No credential of the provider that is configured now knows the batch in which this request is; it is charged at its bound and was not sent again.";
+                self.give_up(&Error::new(Kind::UpstreamFailed, why)).await
+            }
+            _ => Ok(false),
         }
     }
 
