@@ -562,6 +562,10 @@ impl<'a> Exchange<'a> {
                     }
                     arms = others;
                 }
+                Probed::PassedOver => {
+                    tried.passes_over(strong, self.passed_over(strong));
+                    arms = others;
+                }
             }
         }
         let others = work.arms().len() + work.further().len() > 1;
@@ -791,7 +795,18 @@ impl<'a> Exchange<'a> {
                 None
             }
         };
-        let on = self.insists(work, strong);
+        // It may have gone down meanwhile, or be due to be tried anew, which is for one request at a time.
+        let Some(on) = self.admits_spent(work, strong) else {
+            drop(room);
+            return match small {
+                Some(small) => {
+                    self.probing(ProbeOutcome::StrongFailed, Some(probe));
+                    self.served(work, &probe.arm);
+                    Probed::answered(Ok(small.delivered(ProbeOutcome::StrongFailed)))
+                }
+                None => Probed::PassedOver,
+            };
+        };
         let attempt = Attempt {
             arm: strong,
             channel: on,
@@ -861,11 +876,13 @@ impl<'a> Exchange<'a> {
             return None;
         }
         room.escalates(&attempt);
+        // Nobody waits for it, so who is down or due to be tried anew is left to requests that do.
+        let channel = self.admits(work, strong)?;
         self.compares.store(true, Ordering::Relaxed);
         self.unwanted.store(true, Ordering::Relaxed);
         let attempt = Attempt {
             arm: strong,
-            channel: self.insists(work, strong),
+            channel,
             told,
             order: &mut *order,
             asks: work.asks(),
@@ -1644,7 +1661,7 @@ impl<'a> Exchange<'a> {
         let heard = Mutex::new(None);
         let attempt = Attempt {
             arm: &arm,
-            channel: self.insists(&routed, &arm),
+            channel: self.admits(&routed, &arm)?,
             told: &told,
             order: &mut *order,
             decided,

@@ -49,15 +49,19 @@ impl Exchange<'_> {
         }
     }
 
-    /// The channel on which an arm is asked whatever is known of it.
+    /// The channel on which an arm is asked whatever is known of it. Where it is due to be tried anew, this is the request that tries it.
     pub(super) fn insists<'m>(&self, work: &dyn Work, arm: &'m Arm) -> &'m Channel {
-        let provider = &arm.model.provider;
-        if !provider.has_several_channels() {
-            return &provider.home;
-        }
+        let admitted = self.admits_spent(work, arm);
         let (channels, wants) = (&self.state.channels, self.wants(work, arm));
-        let admitted = channels.admits(to(arm), wants, true, &|_| false);
         admitted.unwrap_or_else(|| channels.prefers(to(arm), wants))
+    }
+
+    /// The channel on which an arm may be asked, whatever is left of its rate limit: as [`Exchange::admits`], so that no second request asks
+    /// what is being tried anew.
+    pub(super) fn admits_spent<'m>(&self, work: &dyn Work, arm: &'m Arm) -> Option<&'m Channel> {
+        let wants = self.wants(work, arm);
+        let channels = &self.state.channels;
+        channels.admits(to(arm), wants, true, &|_| false)
     }
 
     /// Another channel of the same arm that may be asked at the same time.
@@ -116,9 +120,9 @@ impl Exchange<'_> {
         if !free && !channels.health.spends_a_try() {
             return None;
         }
+        // Last of all, so that whoever is let through to try it does.
         match kept {
-            true => Some(next),
-            // Last of all, so that whoever is let through to try it does.
+            true => channels.health.admits(to.on(next)).then_some(next),
             false => channels.admits(to, wants, true, &avoided),
         }
     }

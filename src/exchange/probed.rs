@@ -42,7 +42,7 @@ pub(super) enum ProbeOutcome {
     Stands,
     /// The better arm has answered.
     Escalated,
-    /// The better arm has failed, and the cheap answer was delivered.
+    /// The better arm has failed, or is left alone since it has failed before, and the cheap answer was delivered.
     StrongFailed,
     /// The cheap arm has failed, or refuses what it was asked for.
     Failed,
@@ -71,6 +71,8 @@ pub(super) enum Probed {
     Answered(Box<Reply>),
     /// The better arm has not answered either.
     Unserved(Unserved),
+    /// The cheap arm has failed, and the better one is down by now, or is being tried by another request.
+    PassedOver,
 }
 
 impl Probed {

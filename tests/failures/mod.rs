@@ -234,6 +234,28 @@ async fn who_fails_again_and_again_is_left_alone_until_it_is_well() {
 }
 
 #[tokio::test]
+async fn who_is_tried_anew_by_a_request_that_names_it_is_left_alone_by_all_others() {
+    let big = Upstream::start(answer(500, "{}")).await;
+    let small = Upstream::start(good(false)).await;
+    let flyball = started(&big.url(), &small, false, "").await;
+    let named = puzzle(false).replace("auto", "m-big");
+    for _ in 0..3 {
+        assert_eq!(flyball.chat(&[], &named).await.status, 500);
+    }
+    let health = &flyball.running.state.channels.health;
+    health.pretend_to_wait(std::time::Duration::from_secs(2));
+    big.next(vec![Step::Stall]);
+    let at = flyball.at();
+    let trying = tokio::spawn(async move { post(at, "/v1/chat/completions", &[], &named).await });
+    big.reached(4).await;
+    let got = asked(&flyball, false, false).await;
+    assert_eq!(got.status, 200, "{}", got.body);
+    assert_eq!(got.header("x-flyball-barred"), Some("m-big: down"));
+    assert_eq!(big.count(), 4);
+    trying.abort();
+}
+
+#[tokio::test]
 async fn where_everybody_is_down_the_best_arm_is_asked_all_the_same() {
     let big = Upstream::start(said(503, "")).await;
     let small = Upstream::start(said(503, "")).await;

@@ -9,6 +9,7 @@ mod holding;
 use crate::client::post;
 use crate::flyball::{Flyball, compatible};
 use crate::scripted::{Step, Upstream, answer, chat, end, piece, stream_head};
+use crate::until::until;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -216,6 +217,38 @@ async fn the_small_answer_is_delivered_where_the_better_arm_fails() {
         );
         flyball.books_are_right().await;
     }
+}
+
+#[tokio::test]
+async fn a_better_arm_that_comes_back_is_tried_by_one_of_those_that_have_looked_first() {
+    let mut looked = vec![Step::Gate];
+    looked.extend(answer(200, &unsure()));
+    let upstream = Upstream::start(looked).await;
+    upstream.answers("m-big", vec![Step::Stall]);
+    let flyball = Flyball::start_in(folder(), &config(&upstream)).await;
+    for _ in 0..3 {
+        upstream.next(answer(500, "{}"));
+        let got = flyball.chat(&[], &ASK.replace("auto", "m-big")).await;
+        assert_eq!(got.status, 500, "{}", got.body);
+    }
+    let health = &flyball.running.state.channels.health;
+    health.pretend_to_wait(std::time::Duration::from_secs(2));
+    let at = flyball.at();
+    let mut asking = tokio::task::JoinSet::new();
+    for _ in 0..2 {
+        asking.spawn(async move { post(at, "/v1/chat/completions", &[], ASK).await });
+    }
+    upstream.reached(5).await;
+    assert_eq!(models(&upstream)[3..], ["m-small", "m-small"]);
+    upstream.open_gate();
+    let tries = || models(&upstream).iter().filter(|m| *m == "m-big").count() - 3;
+    let got = tokio::select! {
+        got = asking.join_next() => got.expect("one of them").expect("no panic"),
+        () = until("both of them try it", || tries() > 1) => panic!("both of them try it"),
+    };
+    assert_eq!(got.header("x-flyball-probe"), Some("strong_failed"));
+    assert!(got.body.contains("Prut"), "{}", got.body);
+    until("the other one tries it", || tries() == 1).await;
 }
 
 #[tokio::test]
