@@ -506,6 +506,8 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
     let keys = keys::keys(reading, top, &zone, known.as_ref());
     if let Some(known) = &known {
         doubt_patterns(reading, top, known, &intercept, &rules);
+        hedge::doubt(reading, top, known, limits.total);
+        channels::doubt(reading, top, known);
     }
     for rule in &rules {
         let place = format!("{}:{}: rule \"{}\"", rule.file, rule.line, rule.name);

@@ -422,6 +422,8 @@ struct Exchange<'a> {
     unwanted: AtomicBool,
     /// The attempt that was made last; nothing before the first one.
     last: Mutex<String>,
+    /// It has earned its share of what may be sent twice.
+    has_earned: AtomicBool,
     /// Whoever may give its answer to others.
     paid: Option<Arc<Paid>>,
     /// Whoever holds another arm's answer against the one that is delivered.
@@ -447,6 +449,7 @@ impl<'a> Exchange<'a> {
             no_room: AtomicBool::new(false),
             unwanted: AtomicBool::new(false),
             last: Mutex::default(),
+            has_earned: AtomicBool::new(false),
             paid: None,
             delivery: OnceLock::new(),
         }

@@ -1,9 +1,10 @@
 //! The channels of a provider: its credentials and its deployments, or the one address and the one key of a provider that has no lists of them.
 
+use super::names::Known;
 use super::{Needs, Reading, secret};
 use crate::provider::Kind;
 use crate::provider::channel::{Balance, Channel};
-use crate::reader::Table;
+use crate::reader::{Table, suggest};
 use crate::unix;
 use http::Uri;
 use secrecy::SecretString;
@@ -150,6 +151,37 @@ pub(super) fn read(
         loopback: places == deployments.len(),
         unencrypted,
     })
+}
+
+/// Warns of what providers say of their channels to no effect.
+pub(super) fn doubt(reading: &Reading<'_>, top: &Table<'_>, known: &Known<'_>) {
+    for table in top.tables("provider") {
+        let name = table.text("name").unwrap_or_default();
+        let warn = |of: &Table<'_>, key: &str, text: String| {
+            reading.warn(format!("{}: provider \"{name}\": {text}", of.place(key)));
+        };
+        let (credentials, deployments) = (table.tables("credential"), table.tables("deployment"));
+        let own = deployments.iter().filter(|one| one.has("api_key")).count();
+        if !credentials.is_empty() && own > 0 && own == deployments.len() {
+            let text = "no [[provider.credential]] is used, since every [[provider.deployment]] has an api_key of its own; take those keys out, or the credentials";
+            warn(&table, "credential", text.to_owned());
+        }
+        let models = &known.fleet.models;
+        let of_provider = || models.iter().filter(|m| m.provider.name == name);
+        // Who lists no model takes every name.
+        let listed = of_provider().next().is_some();
+        for deployment in deployments.iter().filter(|_| listed) {
+            for (model, _) in deployment.pairs("models") {
+                if of_provider().all(|m| m.name != model) {
+                    let near = suggest(&model, of_provider().map(|m| m.name.as_str()));
+                    let help =
+                        near.unwrap_or_else(|| format!("write [[model]] name = \"{model}\""));
+                    let text = format!("models: it has no model \"{model}\"; {help}");
+                    warn(deployment, "models", text);
+                }
+            }
+        }
+    }
 }
 
 /// Two settings say the same.

@@ -1,5 +1,10 @@
 //! `[hedge]`: when a request that waits long for its answer is sent a second time.
 
+use super::Reading;
+use super::names::Known;
+use crate::fleet::Model;
+use crate::pattern::like;
+use crate::provider::Provider;
 use crate::reader::Table;
 use crate::route::{HedgeTo, Hedging};
 use std::time::Duration;
@@ -52,6 +57,65 @@ pub(super) fn hedging(top: &Table<'_>) -> Option<Hedging> {
         to: to.unwrap_or(HedgeTo::Any),
         models,
     })
+}
+
+/// Warns of what `[hedge]` says to no effect, with the models and providers that there are.
+pub(super) fn doubt(reading: &Reading<'_>, top: &Table<'_>, known: &Known<'_>, total: Duration) {
+    let Some(table) = top.table("hedge") else {
+        return;
+    };
+    let warn = |key: &str, text: String| {
+        reading.warn(format!("{}: [hedge]: {text}", table.place(key)));
+    };
+    let words = table.words("models").unwrap_or_default();
+    let patterns: Vec<&str> = words.iter().map(|word| word.text.as_str()).collect();
+    for doubt in patterns.iter().filter_map(|name| known.model(name)) {
+        warn("models", doubt.to_string());
+    }
+    let not_before = table.duration("not_before").unwrap_or(NOT_BEFORE);
+    if not_before >= total {
+        warn(
+            "not_before",
+            format!(
+                "nothing is sent twice, since an answer that takes {total:?} ([limits] total) has failed before; write not_before = \"1s\""
+            ),
+        );
+    }
+    // Where providers are looked for, or one takes every name, others may be there tomorrow.
+    let fleet = known.fleet;
+    let lists = |p: &Provider| fleet.models.iter().any(|m| m.provider.name == p.name);
+    if known.found || !fleet.providers.iter().all(|p| lists(p)) {
+        return;
+    }
+    let is_for = |m: &Model| patterns.is_empty() || patterns.iter().any(|p| like(p, &m.name));
+    let mut models = fleet.models.iter().filter(|m| is_for(m)).peekable();
+    // That no model is meant is told already.
+    if models.peek().is_none() {
+        return;
+    }
+    let channel = models.any(|m| m.provider.has_several_channels());
+    let arm = fleet.models.len() > 1;
+    let to = table.text("to").unwrap_or("any");
+    let more = "give its provider another [[provider.credential]] or [[provider.deployment]]";
+    match (to, channel, arm) {
+        ("channel", false, _) => warn(
+            "to",
+            format!(
+                "to = \"channel\" sends nothing twice, since no provider of these models has a second channel; {more}, or write to = \"any\""
+            ),
+        ),
+        ("arm", _, false) => warn(
+            "to",
+            "to = \"arm\" sends nothing twice, since there is one model alone; add another [[model]], or write to = \"any\"".to_owned(),
+        ),
+        ("any", false, false) => warn(
+            "to",
+            format!(
+                "nothing is sent twice, since there is one model alone and its provider has no second channel; {more}, or take [hedge] out"
+            ),
+        ),
+        _ => {}
+    }
 }
 
 /// Percent as thousandths, from 1 to 1,000.

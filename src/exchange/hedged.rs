@@ -79,7 +79,10 @@ impl Exchange<'_> {
             return None;
         }
         let channels = &self.state.channels;
-        channels.hedges.earns(hedging.share_permille);
+        // Once for each request, however many arms it tries.
+        if !self.has_earned.swap(true, Ordering::Relaxed) {
+            channels.hedges.earns(hedging.share_permille);
+        }
         let percent = hedging.after_percent;
         let load = &channels.load;
         let answers = (provider.as_str(), model.as_str(), work.streams());
@@ -115,6 +118,8 @@ impl Exchange<'_> {
         };
         one.rivalled.store(true, Ordering::Relaxed);
         let mut second = Box::pin(self.attempt(work, (other, on), Some(&two)));
+        let telemetry = &self.state.telemetry;
+        let mut told = false;
         let (end, raced) = tokio::select! {
             outcome = &mut first => match outcome {
                 Ok(answer) => {
@@ -133,17 +138,22 @@ impl Exchange<'_> {
                 }
                 Err(failed) => {
                     one.rivalled.store(false, Ordering::Relaxed);
+                    // It is known now, however long the first one takes.
+                    telemetry.hedged(HedgeEnd::Failed.name());
                     let raced = match first.as_mut().await {
                         Ok(answer) => (Ok(answer), arm),
                         Err(after) => worse((after, arm), (failed, other)),
                     };
+                    told = true;
                     (HedgeEnd::Failed, raced)
                 }
             },
         };
         // Dropped, whoever has lost is cancelled at its provider and booked.
         drop((first, second));
-        self.state.telemetry.hedged(end.name());
+        if !told {
+            telemetry.hedged(end.name());
+        }
         let (mut outcome, served) = raced;
         if let Ok(answer) = &mut outcome {
             returned::set(answer.headers_mut(), "x-flyball-hedge", end.name());
