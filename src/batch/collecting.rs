@@ -17,6 +17,8 @@ const COLLECT_PART: u32 = 10;
 pub struct Pool {
     /// Its id.
     pub id: String,
+    /// Who works on it here.
+    pub worker: String,
     /// The number of its next line.
     pub next: i64,
     /// What its vendor takes in one batch; a second part begins another one.

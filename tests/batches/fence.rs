@@ -6,6 +6,7 @@ use crate::until::{found, killed, until, worked};
 use flyball::batch::{BatchDoc, BatchRow, LineDoc, LineRow, LineState, PartRow};
 use flyball::dialect::batch::BatchState;
 use flyball::ledger::store::batches::{Batches, Claim, Of, TAKEN_OVER};
+use flyball::ledger::store::waiting::WaitingRow;
 use flyball::ledger::{Address, Settings, books};
 use std::path::Path;
 use std::process::Command;
@@ -88,11 +89,65 @@ fn writes_nothing(store: &mut Batches) {
     assert_eq!(lines[0].result, "after", "the other writes");
 }
 
+/// A batch that collects requests is its worker's from its first moment, and nobody joins it for another one.
+fn collects_for_one(store: &mut Batches) {
+    let batch = BatchRow {
+        id: "w".into(),
+        state: BatchState::Validating,
+        doc: BatchDoc {
+            collects_until: Some(200),
+            ..BatchDoc::default()
+        },
+        ..BatchRow::default()
+    };
+    let of = |worker: &str| Claim {
+        batch: "w".into(),
+        worker: worker.into(),
+    };
+    let part = PartRow::default();
+    store
+        .begin(&of("own"), 110, (&batch, &part))
+        .expect("begun");
+    assert!(
+        !store.claim(&of("other"), 105, 200).expect("looked"),
+        "nobody takes up what was begun just now"
+    );
+    assert!(store.claim(&of("own"), i64::MIN, 110).expect("looked"));
+    let waits = |n: i64| WaitingRow {
+        request: format!("r{n}"),
+        key: 0,
+        batch: "w".into(),
+        n,
+        created: 1,
+        expires: 2,
+        gone: false,
+        tries: 0,
+    };
+    let line = |n: i64| LineRow {
+        n,
+        state: LineState::Waiting,
+        ..some_line("")
+    };
+    assert!(store.join("own", &line(0), &waits(0)).expect("joined"));
+    assert!(!store.join("other", &line(1), &waits(1)).expect("looked"));
+    // Its worker has said nothing for too long, and another process goes on with it.
+    assert!(store.claim(&of("other"), 111, 200).expect("claimed"));
+    assert!(!store.join("own", &line(1), &waits(1)).expect("looked"));
+    let lines = store
+        .lines("w", Of::State(LineState::Waiting), -1)
+        .expect("read");
+    assert_eq!(lines, [line(0)]);
+    assert_eq!(store.parts("w").expect("read"), [part]);
+    assert_eq!(store.waiting(0, "r1").expect("read"), None);
+}
+
 #[test]
 fn a_worker_whose_batch_was_taken_over_writes_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
     let settings = Settings::embedded(dir.path());
-    writes_nothing(&mut books::batches(&settings).expect("a store"));
+    let mut store = books::batches(&settings).expect("a store");
+    writes_nothing(&mut store);
+    collects_for_one(&mut store);
 }
 
 #[test]
@@ -105,7 +160,9 @@ fn nor_on_a_shared_ledger() {
         shared: Some(Address(url.into())),
         ..Settings::embedded(dir.path())
     };
-    writes_nothing(&mut books::batches(&settings).expect("a store"));
+    let mut store = books::batches(&settings).expect("a store");
+    writes_nothing(&mut store);
+    collects_for_one(&mut store);
 }
 
 fn signal(name: &str, pid: u32) {

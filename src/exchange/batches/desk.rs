@@ -147,7 +147,8 @@ impl Batches {
             .await
     }
 
-    fn claimed_until(&self) -> i64 {
+    /// Until when a claim holds that is made now.
+    pub(super) fn claimed_until(&self) -> i64 {
         now() + i64::try_from(self.claim_time().as_secs()).unwrap_or(60)
     }
 

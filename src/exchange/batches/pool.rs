@@ -15,6 +15,7 @@ use crate::chat::ServiceTier;
 use crate::dialect::batch::{BatchState, PartLimits};
 use crate::error::{Error, Kind, Retry};
 use crate::fleet::Arm;
+use crate::ledger::store::batches::Claim;
 use crate::ledger::store::waiting::WaitingRow;
 use crate::ledger::{HeldRoom, now};
 use crate::relay::AnswerBody;
@@ -217,7 +218,9 @@ impl Joining {
             // Whoever finds the line finds its room as well.
             desk.keep_room(&pool.id, row.n, Room::Held(room));
             let (line, id, joins) = (row.clone(), pool.id.clone(), waiting.clone());
-            let joined = desk.with(move |store| store.join(&line, &joins)).await;
+            let worker = pool.worker.clone();
+            let joined = desk.with(move |store| store.join(&worker, &line, &joins));
+            let joined = joined.await;
             if matches!(joined, Ok(true)) {
                 return Ok(expires);
             }
@@ -269,11 +272,18 @@ impl Joining {
             channel: row.doc.channel.clone(),
             ..PartRow::default()
         };
-        desk.with(move |store| store.put_with(&batch, &part))
+        let claim = Claim {
+            batch: id.clone(),
+            worker: uuid::Uuid::now_v7().to_string(),
+        };
+        let (own, claimed_until) = (claim.clone(), desk.claimed_until());
+        desk.with(move |store| store.begin(&own, claimed_until, (&batch, &part)))
             .await?;
-        tokio::spawn(driving(Arc::clone(state), id.clone()));
+        let worker = claim.worker.clone();
+        tokio::spawn(driving(Arc::clone(state), claim));
         Ok(Pool {
             id,
+            worker,
             next: 0,
             parts: Parts::default(),
             until,

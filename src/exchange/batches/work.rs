@@ -112,10 +112,10 @@ pub(super) async fn drive_on(
     }
 }
 
-/// [`drive`] for a batch that a request begins which may itself be a line that is run: to the compiler the one future would hold the other
+/// [`drive_on`] for a batch that a request begins, which may itself be a line that is run: to the compiler the one future would hold the other
 /// without end.
-pub(super) fn driving(state: Arc<State>, id: String) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-    Box::pin(drive(state, id, None))
+pub(super) fn driving(state: Arc<State>, claim: Claim) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(drive_on(state, claim, None, true))
 }
 
 /// Somebody works on the batch. In its end, a panic too, nobody does; at the end of the process what has gone out stays open in the books.

@@ -413,6 +413,49 @@ impl Batches {
         .map(drop)
     }
 
+    /// Keeps a batch that collects requests, with its one part. It is its worker's from the beginning, until then: no other process takes it
+    /// up before whoever began it has.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn begin(
+        &mut self,
+        claim: &Claim,
+        until: i64,
+        (batch, part): (&BatchRow, &PartRow),
+    ) -> Result<(), Error> {
+        let row = vec![
+            batch.id.as_str().into(),
+            batch.key.into(),
+            batch.state.name().into(),
+            batch.created.into(),
+            Cell::Text(json(&batch.doc)),
+            claim.worker.as_str().into(),
+            until.into(),
+        ];
+        let sql = "INSERT INTO fb_batch (id, key, state, created, doc, owner, owned_until) VALUES ($1, $2, $3, $4, $5, $6, $7)";
+        self.write(&[(sql, row), put_part(&batch.id, part)])
+            .map(drop)
+    }
+
+    /// A batch that is over goes on with this part.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub fn reopen(&mut self, batch: &str, part: &PartRow) -> Result<(), Error> {
+        self.write(&[
+            (
+                "UPDATE fb_batch_part SET doc = $3 WHERE batch = $1 AND n = $2 AND EXISTS (SELECT 1 FROM fb_batch WHERE id = $1 AND state IN ('completed', 'failed', 'expired', 'cancelled'))",
+                vec![batch.into(), part.n.into(), Cell::Text(json(part))],
+            ),
+            (
+                "UPDATE fb_batch SET state = 'in_progress' WHERE id = $1 AND state IN ('completed', 'failed', 'expired', 'cancelled')",
+                vec![batch.into()],
+            ),
+        ])
+        .map(drop)
+    }
+
     /// The client's own names of all lines of a batch, with their numbers.
     ///
     /// # Errors

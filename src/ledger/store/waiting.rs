@@ -55,20 +55,21 @@ fn waiting(row: &[Cell]) -> WaitingRow {
 }
 
 impl Batches {
-    /// Puts a request into a batch that still collects. Gives whether it does.
+    /// Puts a request into a batch that still collects, as its worker: in the process of another one nobody would find its room. Gives whether
+    /// it does.
     ///
     /// # Errors
     /// The database fails.
-    pub fn join(&mut self, line: &LineRow, row: &WaitingRow) -> Result<bool, Error> {
+    pub fn join(&mut self, worker: &str, line: &LineRow, row: &WaitingRow) -> Result<bool, Error> {
         let batch = row.batch.as_str();
         let changed = self.write(&[
             // Whoever ends the collecting waits for this, or has done it before: then nothing matches here, nor below.
             (
-                "UPDATE fb_batch SET state = state WHERE id = $1 AND state = 'validating'",
-                vec![batch.into()],
+                "UPDATE fb_batch SET state = state WHERE id = $1 AND state = 'validating' AND owner = $2",
+                vec![batch.into(), worker.into()],
             ),
             (
-                "INSERT INTO fb_batch_line (batch, n, custom_id, part, state, body, out, result, doc, input, cached, output, reasoning) SELECT CAST($1 AS TEXT), CAST($2 AS BIGINT), CAST($3 AS TEXT), CAST($4 AS BIGINT), CAST($5 AS BIGINT), CAST($6 AS TEXT), CAST($7 AS TEXT), '', CAST($8 AS TEXT), 0, 0, 0, 0 WHERE EXISTS (SELECT 1 FROM fb_batch WHERE id = CAST($1 AS TEXT) AND state = 'validating')",
+                "INSERT INTO fb_batch_line (batch, n, custom_id, part, state, body, out, result, doc, input, cached, output, reasoning) SELECT CAST($1 AS TEXT), CAST($2 AS BIGINT), CAST($3 AS TEXT), CAST($4 AS BIGINT), CAST($5 AS BIGINT), CAST($6 AS TEXT), CAST($7 AS TEXT), '', CAST($8 AS TEXT), 0, 0, 0, 0 WHERE EXISTS (SELECT 1 FROM fb_batch WHERE id = CAST($1 AS TEXT) AND state = 'validating' AND owner = CAST($9 AS TEXT))",
                 vec![
                     batch.into(),
                     line.n.into(),
@@ -78,10 +79,11 @@ impl Batches {
                     line.body.as_str().into(),
                     line.out.as_str().into(),
                     Cell::Text(json(&line.doc)),
+                    worker.into(),
                 ],
             ),
             (
-                "INSERT INTO fb_waiting (request, key, batch, n, created, expires, open, gone, hook, tries) SELECT CAST($1 AS TEXT), CAST($2 AS BIGINT), CAST($3 AS TEXT), CAST($4 AS BIGINT), CAST($5 AS BIGINT), CAST($6 AS BIGINT), 1, 0, -1, 0 WHERE EXISTS (SELECT 1 FROM fb_batch WHERE id = CAST($3 AS TEXT) AND state = 'validating')",
+                "INSERT INTO fb_waiting (request, key, batch, n, created, expires, open, gone, hook, tries) SELECT CAST($1 AS TEXT), CAST($2 AS BIGINT), CAST($3 AS TEXT), CAST($4 AS BIGINT), CAST($5 AS BIGINT), CAST($6 AS BIGINT), 1, 0, -1, 0 WHERE EXISTS (SELECT 1 FROM fb_batch WHERE id = CAST($3 AS TEXT) AND state = 'validating' AND owner = CAST($7 AS TEXT))",
                 vec![
                     row.request.as_str().into(),
                     row.key.into(),
@@ -89,6 +91,7 @@ impl Batches {
                     row.n.into(),
                     row.created.into(),
                     row.expires.into(),
+                    worker.into(),
                 ],
             ),
         ])?;
