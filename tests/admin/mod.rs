@@ -1,7 +1,7 @@
 //! The admin listener as those meet it who ask it: the page, what it is made of, and who is refused.
 
 mod configured;
-mod keys;
+pub mod keys;
 mod sessions;
 
 use crate::client::{Answer, get, post, raw};

@@ -557,3 +557,48 @@ async fn nothing_that_waits_is_sent_twice_or_lost_whenever_it_dies() {
         assert_eq!(booked, 8 * i128::from(half_price()), "round {round}");
     }
 }
+
+#[tokio::test]
+async fn a_key_that_is_paused_waits_by_itself_and_one_that_is_revoked_keeps_nobody_waiting() {
+    for revoked in [false, true] {
+        let vendor = Vendor::start(Ways {
+            busy_creates: usize::MAX,
+            ..Ways::default()
+        })
+        .await;
+        let flyball = super::administered(&vendor, SOON).await;
+        let at = flyball.at();
+        let own = waiting(&asked(at, "fb_app", &WAITS, "a").await);
+        let others = waiting(&asked(at, "fb_other", &WAITS, "b").await);
+        let made = |head: &String| head.starts_with("POST /v1/batches ");
+        until("its vendor was called", || vendor.heads().iter().any(made)).await;
+        let change = async |method: &str, body: &str| {
+            let changed = crate::admin::keys::call(&flyball, method, "/keys/other", body).await;
+            assert_eq!(changed.status, 200, "{}", changed.body);
+        };
+        match revoked {
+            true => change("DELETE", "").await,
+            false => change("PATCH", r#"{"paused":true}"#).await,
+        }
+        vendor.change(|ways| ways.busy_creates = 0);
+        let told = answered(at, "fb_app", &own).await;
+        assert_eq!(told.status, 200, "{revoked}: {}", told.body);
+        assert_eq!(vendor.asked().len(), 1, "{revoked}");
+        match revoked {
+            true => {
+                found("the batch is over", async || {
+                    let open = flyball.running.state.batches.live().await.expect("read");
+                    open.is_empty().then_some(())
+                })
+                .await;
+            }
+            false => {
+                change("PATCH", r#"{"paused":false}"#).await;
+                let told = answered(at, "fb_other", &others).await;
+                assert_eq!(told.status, 200, "{}", told.body);
+            }
+        }
+        assert_eq!(vendor.asked().len(), if revoked { 1 } else { 2 });
+        flyball.books_are_right().await;
+    }
+}

@@ -491,6 +491,172 @@ async fn a_batch_whose_making_nobody_has_heard_of_is_found_and_not_made_again() 
     assert_eq!(vendor.batches().len(), 2);
 }
 
+/// A flyball whose admin API takes a token.
+async fn administered(vendor: &Vendor, more: &str) -> Flyball {
+    let toml = format!("admin_token = \"file:token\"\n{}", config(vendor, more));
+    start(&toml, |dir| {
+        std::fs::write(dir.path().join("token"), "open-sesame\n").expect("a file");
+        make_key(dir, "app", Some("5"), |_| {});
+        make_key(dir, "other", Some("5"), |_| {});
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_key_that_is_revoked_begins_nothing_more_and_what_is_at_the_vendor_is_booked() {
+    for change in [("DELETE", ""), ("PATCH", r#"{"expires":1577836800}"#)] {
+        let vendor = Vendor::start(Ways {
+            hangs: true,
+            ..Ways::default()
+        })
+        .await;
+        let flyball = administered(&vendor, "").await;
+        let at = flyball.at();
+        hand_in(at, "fb_app", &line("there", "gpt-4o-mini", "q")).await;
+        found("it is at the vendor", async || {
+            (vendor.batches().len() == 1).then_some(())
+        })
+        .await;
+        vendor.change(|ways| ways.busy_creates = usize::MAX);
+        let calls = vendor.heads().len();
+        hand_in(at, "fb_app", &line("waits", "gpt-4o-mini", "q")).await;
+        found("the vendor does not take the other one", async || {
+            let heads = vendor.heads();
+            let made = |head: &String| head.starts_with("POST /v1/batches ");
+            heads[calls..].iter().any(made).then_some(())
+        })
+        .await;
+        let (method, body) = change;
+        let changed = crate::admin::keys::call(&flyball, method, "/keys/app", body).await;
+        assert_eq!(changed.status, 200, "{}", changed.body);
+        vendor.change(|ways| (ways.busy_creates, ways.hangs) = (0, false));
+        // Another key's batch goes on meanwhile.
+        let other = hand_in(at, "fb_other", &line("x", "gpt-4o-mini", "q")).await;
+        over(at, "fb_other", &id_of(&other)).await;
+        found("both batches of the key are over", async || {
+            let open = flyball.running.state.batches.live().await.expect("read");
+            open.is_empty().then_some(())
+        })
+        .await;
+        assert_eq!(vendor.batches().len(), 2, "{body}");
+        let rows = flyball.rows().await;
+        // A key that was revoked bears that beside its name.
+        let of = |row: &Value| row["key"].as_str().unwrap_or("").starts_with("app");
+        let of_app: Vec<Value> = rows.into_iter().filter(of).collect();
+        let sum: i128 = costs(&of_app).iter().map(|(_, cost, _)| *cost).sum();
+        assert_eq!(sum, batch_price(), "{of_app:?}");
+        flyball.books_are_right().await;
+    }
+}
+
+#[tokio::test]
+async fn lines_of_a_key_that_is_paused_wait_until_it_is_resumed() {
+    let vendor = Vendor::start(Ways {
+        busy_creates: usize::MAX,
+        ..Ways::default()
+    })
+    .await;
+    let flyball = administered(&vendor, "concurrency = 1").await;
+    let at = flyball.at();
+    let made = hand_in(at, "fb_app", &line("c0", "gpt-4o-mini", "q")).await;
+    found("the vendor does not take it", async || {
+        let heads = vendor.heads();
+        let made = |head: &String| head.starts_with("POST /v1/batches ");
+        heads.iter().any(made).then_some(())
+    })
+    .await;
+    let paused = |paused: bool| {
+        let body = json!({"paused": paused}).to_string();
+        let flyball = &flyball;
+        async move {
+            let changed = crate::admin::keys::call(flyball, "PATCH", "/keys/app", &body).await;
+            assert_eq!(changed.status, 200, "{}", changed.body);
+        }
+    };
+    paused(true).await;
+    vendor.change(|ways| ways.busy_creates = 0);
+    let other = hand_in(at, "fb_other", &line("x", "gpt-4o-mini", "q")).await;
+    over(at, "fb_other", &id_of(&other)).await;
+    assert_eq!(vendor.batches().len(), 1, "that of the other key");
+    paused(false).await;
+    let batch = over(at, "fb_app", &id_of(&made)).await;
+    assert_eq!(batch["request_counts"]["completed"], 1, "{batch}");
+    assert_eq!(vendor.batches().len(), 2);
+    flyball.books_are_right().await;
+}
+
+/// `shared_ledger` of an own database, where there is a server for one.
+async fn shared_ledger(dir: &tempfile::TempDir) -> Option<String> {
+    let url = crate::until::worked("a database", crate::stores::database).await?;
+    let address = dir.path().join("ledger");
+    std::fs::write(&address, &url).expect("a file");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let private = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(&address, private).expect("private");
+    }
+    let address = address.display();
+    Some(format!("shared_ledger = \"file:{address}\"\n"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_with_a_character_that_no_database_keeps_is_refused_with_its_line_by_every_store() {
+    for shared in [false, true] {
+        let vendor = Vendor::start(Ways::default()).await;
+        let dir = tempfile::tempdir().expect("a folder");
+        let above = match shared {
+            true => match shared_ledger(&dir).await {
+                Some(above) => above,
+                None => return,
+            },
+            false => String::new(),
+        };
+        std::fs::write(dir.path().join("key"), "up-secret").expect("a file");
+        let toml = format!("{above}{}", config(&vendor, ""));
+        let flyball = Flyball::start_in(dir, &toml).await;
+        let at = flyball.at();
+        let file = [
+            line("c0", "gpt-4o-mini", "q"),
+            line("c\0", "gpt-4o-mini", "q"),
+        ]
+        .join("\n");
+        let made = hand_in(at, "x", &file).await;
+        let batch = over(at, "x", &id_of(&made)).await;
+        assert_eq!(batch["status"], "failed", "{shared}: {batch}");
+        let error = &batch["errors"]["data"][0];
+        assert_eq!(
+            (&error["code"], &error["param"], &error["line"]),
+            (&json!("invalid_custom_id"), &json!("custom_id"), &json!(2)),
+            "{batch}"
+        );
+        let params = json!({"model": "claude-haiku-4-5", "max_tokens": 5, "messages": [{"role": "user", "content": "q"}]});
+        let body = json!({"requests": [{"custom_id": "a\0", "params": params}]}).to_string();
+        let headers = [("anthropic-version", "2023-06-01"), ("x-api-key", "x")];
+        let refused = post(at, "/v1/messages/batches", &headers, &body).await;
+        assert_eq!(refused.status, 400, "{shared}: {}", refused.body);
+        let told = refused.json();
+        assert_eq!(told["error"]["type"], "invalid_request_error", "{told}");
+        assert!(told["error"]["message"].to_string().contains("custom_id"));
+        // Nothing of it is anywhere, and the next one goes on.
+        assert!(vendor.asked().is_empty() && vendor.messages().is_empty());
+        // A file's name is its client's own, too.
+        let form = form("batch", &line("c0", "gpt-4o-mini", "q")).replace("in.jsonl", "i\0n.jsonl");
+        let head = format!(
+            "POST /v1/files HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\nauthorization: Bearer x\r\ncontent-type: multipart/form-data; boundary=b\r\ncontent-length: {}\r\n\r\n",
+            form.len()
+        );
+        let named = raw(at, (head + &form).as_bytes()).await.answer().await;
+        assert_eq!(named.status, 400, "{shared}: {}", named.body);
+        let made = hand_in(at, "x", &line("c0", "gpt-4o-mini", "q")).await;
+        let batch = over(at, "x", &id_of(&made)).await;
+        assert_eq!(batch["status"], "completed", "{batch}");
+        if !shared {
+            flyball.books_are_right().await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn wrong_lines_fail_the_batch_and_say_which_and_why() {
     let vendor = Vendor::start(Ways::default()).await;

@@ -1,6 +1,7 @@
 //! Batches that are passed on unread are metered: from their results, at the price of a batch, once.
 
 use super::{Vendor, Ways, batch_price, bearer, config, fetched, id_of, line, posted, start};
+use crate::admin::keys::call;
 use crate::client::{Answer, get, post, raw};
 use crate::flyball::{Flyball, make_key};
 use crate::until::found;
@@ -211,4 +212,34 @@ async fn under_a_cap_what_cannot_be_bounded_is_refused_with_advice() {
     assert!(vendor.batches().is_empty());
     assert_eq!(posted(&flyball), 0);
     flyball.books_are_right().await;
+}
+
+#[tokio::test]
+async fn what_a_batch_costs_whose_key_may_ask_no_more_is_booked_to_that_key() {
+    for (method, change) in [
+        ("DELETE", ""),
+        ("PATCH", r#"{"paused":true}"#),
+        ("PATCH", r#"{"expires":1577836800}"#),
+    ] {
+        let vendor = Vendor::start(Ways {
+            hangs: true,
+            ..Ways::default()
+        })
+        .await;
+        let toml = format!("admin_token = \"file:token\"\n{}", config(&vendor, ""));
+        let flyball = start(&toml, |dir| {
+            std::fs::write(dir.path().join("token"), "open-sesame\n").expect("a file");
+            make_key(dir, "app", None, |_| {});
+        })
+        .await;
+        passed_on(&flyball, "fb_app", &line("c0", "gpt-4o-mini", "q")).await;
+        let changed = call(&flyball, method, "/keys/app", change).await;
+        assert_eq!(changed.status, 200, "{change}: {}", changed.body);
+        vendor.change(|ways| ways.hangs = false);
+        let rows = booked(&flyball, 1).await;
+        // A key that was revoked bears that beside its name.
+        let key = rows[0]["key"].as_str().unwrap_or_default();
+        assert!(key.starts_with("app"), "{method} {change}: {rows:?}");
+        flyball.books_are_right().await;
+    }
 }

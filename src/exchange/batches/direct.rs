@@ -5,7 +5,7 @@ use super::super::{Attempt, Exchange, State};
 use super::admit::{Alone, NotTaken, hold, refuse};
 use super::asked::AskedLine;
 use super::desk::Room;
-use super::seat::{Seat, caller_of};
+use super::seat::{Seat, caller_of, is_paused};
 use crate::batch::{BatchRow, LineRow, LineState};
 use crate::error::{Error, Kind};
 use crate::ledger::store::batches::Claim;
@@ -76,7 +76,10 @@ async fn ran(
     row: &mut LineRow,
     others: usize,
 ) -> Result<Option<Reply>, Error> {
-    let caller = caller_of(state, batch.key_of(&row.doc))?;
+    let caller = match caller_of(state, batch.key_of(&row.doc)) {
+        Err(error) if is_paused(&error) => return Ok(None),
+        caller => caller?,
+    };
     let seat = Seat::of(state, batch, caller, row)?;
     if state.batches.has_room(&batch.id, row.n) && may_still(state, &seat, row).await.is_err() {
         drop(state.batches.take_room(&batch.id, row.n));

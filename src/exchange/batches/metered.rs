@@ -3,7 +3,7 @@
 use super::super::admission::AttemptLabel;
 use super::super::{State, work};
 use super::desk::Room;
-use super::seat::{Seat, caller_of};
+use super::seat::{Seat, owner_of};
 use super::settled;
 use crate::arm::Effort;
 use crate::batch::wire::Wire;
@@ -98,12 +98,12 @@ pub(super) fn hold(
     wire: &Wire,
     of: &mut ResultLine,
 ) -> Result<(), Error> {
-    let caller = caller_of(state, batch.key).unwrap_or(crate::caller::Caller { key: None });
+    let owner = owner_of(state, batch.key);
     let mut row = of.line.clone();
     if row.doc.path.is_empty() {
         wire.batches.path().clone_into(&mut row.doc.path);
     }
-    let seat = Seat::of(state, batch, caller, &row)?;
+    let seat = Seat::of(state, batch, owner, &row)?;
     let admission = seat.answered(state)?;
     let opening = admission.opening(&AttemptLabel {
         arm: &of.arm,

@@ -11,6 +11,8 @@ use crate::caller::Caller;
 use crate::dialect::Dialect;
 use crate::error::{Error, Kind};
 use crate::fleet::Arm;
+use crate::ledger::now;
+use crate::ledger::store::Key;
 use crate::route::{Decision, Policy};
 use crate::telemetry::otlp::Trace;
 use bytes::Bytes;
@@ -18,6 +20,9 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request};
 use std::sync::Arc;
 use std::time::Instant;
+
+/// The code of the error that a key is paused.
+const PAUSED: &str = "key_paused";
 
 /// A line that is looked at, or whatever else is asked when its client is not there.
 pub(in crate::exchange) struct Seat {
@@ -30,22 +35,39 @@ pub(in crate::exchange) struct Seat {
     arrived: Instant,
 }
 
-/// Who has handed in a batch.
+/// Who has handed in a batch, and may have something of it begun now.
 ///
 /// # Errors
-/// The key is not there any more.
+/// The key was revoked, or its time is over: nothing more is begun for it. Or it is paused ([`is_paused`]), which may pass.
 pub(super) fn caller_of(state: &State, key: i64) -> Result<Caller, Error> {
     if key == 0 {
         return Ok(Caller { key: None });
     }
     let known = state.callers.load().of_row(key);
-    known.map(|key| Caller { key: Some(key) }).ok_or_else(|| {
-        Error::new(
-            Kind::Unauthorized,
-            "The key with which this batch was handed in is not valid any more.",
-        )
-        .code("invalid_api_key")
-    })
+    let ended = |key: &Key| key.expires.is_some_and(|end| end <= now());
+    match known.filter(|key| !ended(key)) {
+        Some(key) if key.paused => {
+            let why = "The key with which this batch was handed in is paused.";
+            Err(Error::new(Kind::Forbidden, why).code(PAUSED))
+        }
+        Some(key) => Ok(Caller { key: Some(key) }),
+        None => {
+            let why = "The key with which this batch was handed in is not valid any more.";
+            Err(Error::new(Kind::Unauthorized, why).code("invalid_api_key"))
+        }
+    }
+}
+
+/// Whether a key is only paused: what waits for it goes on once it is resumed.
+pub(super) fn is_paused(error: &Error) -> bool {
+    error.code == Some(PAUSED)
+}
+
+/// Whose a batch is, whatever has become of its key since: what it has cost is booked to that key.
+pub(super) fn owner_of(state: &State, key: i64) -> Caller {
+    Caller {
+        key: state.callers.load().ever_of_row(key),
+    }
 }
 
 impl Seat {

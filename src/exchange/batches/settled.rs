@@ -5,9 +5,8 @@ use super::super::{Exchange, State, reply};
 use super::admit::refuse;
 use super::asked::AskedLine;
 use super::desk::Room;
-use super::seat::{Seat, caller_of};
+use super::seat::{Seat, owner_of};
 use crate::batch::{BatchRow, LineRow, LineState};
-use crate::caller::Caller;
 use crate::chat::{ServiceTier, Usage};
 use crate::dialect::Answer;
 use crate::dialect::batch::{LineEnd, VendorResult};
@@ -137,8 +136,8 @@ async fn answered(
     row: &mut LineRow,
     result: &VendorResult,
 ) -> Result<bool, Error> {
-    let caller = caller_of(state, batch.key_of(&row.doc)).unwrap_or(Caller { key: None });
-    let seat = Seat::of(state, batch, caller, row)?;
+    let owner = owner_of(state, batch.key_of(&row.doc));
+    let seat = Seat::of(state, batch, owner, row)?;
     let admission = seat.answered(state)?;
     let call = seat.call();
     let asked = AskedLine::read(&seat, &admission, &call)?;

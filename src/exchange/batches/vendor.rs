@@ -5,7 +5,7 @@ use super::super::State;
 use super::admit::{Alone, NotTaken, hold, refuse, wants};
 use super::desk::Room;
 use super::metered::{self, ResultLine};
-use super::seat::{Seat, caller_of};
+use super::seat::{Seat, caller_of, is_paused, owner_of};
 use super::settled;
 use super::wire::{Called, call, whole};
 use crate::batch::part::{
@@ -280,6 +280,9 @@ impl Part<'_> {
         if !self.drop_unwanted().await? {
             return Ok(false);
         }
+        if let Some(changed) = self.hold_back().await? {
+            return Ok(changed);
+        }
         if let Some(recalled) = self.recall().await? {
             // It is begun anew, without them.
             return Ok(recalled);
@@ -327,11 +330,10 @@ impl Part<'_> {
             let Some(last) = page.last() else { break };
             after = last.n;
             for line in page {
-                let caller = caller_of(self.state, self.batch.key_of(&line.doc));
-                let seat =
-                    caller.and_then(|caller| Seat::of(self.state, self.batch, caller, &line));
-                // Whose key is gone is told that elsewhere.
-                let Ok(seat) = seat else { continue };
+                let owner = owner_of(self.state, self.batch.key_of(&line.doc));
+                let Ok(seat) = Seat::of(self.state, self.batch, owner, &line) else {
+                    continue;
+                };
                 let bars = match super::direct::may_still(self.state, &seat, &line).await {
                     Ok(()) => false,
                     Err(error) => !confidential || error.kind == Kind::PrivateOnly,
@@ -397,6 +399,55 @@ impl Part<'_> {
             self.save_lines(vec![line]).await?;
         }
         Ok(true)
+    }
+
+    /// Keeps back what has not gone out of keys that may have nothing begun any more: lines of one that was revoked, or whose time is over, end
+    /// so; those of one that is paused wait, by themselves where others share their batch. `None`: everything else may go out.
+    async fn hold_back(&mut self) -> Result<Option<bool>, Error> {
+        if !self.is_shared() && caller_of(self.state, self.batch.key).is_ok() {
+            return Ok(None);
+        }
+        let (mut paused, mut others) = (Vec::new(), false);
+        for state in [LineState::Waiting, LineState::Sent] {
+            let mut after = -1;
+            loop {
+                let page = self.page(state, after).await?;
+                let Some(last) = page.last() else { break };
+                after = last.n;
+                let mut ended = Vec::new();
+                for mut line in page {
+                    match caller_of(self.state, self.batch.key_of(&line.doc)) {
+                        Ok(_) => others = true,
+                        Err(error) if is_paused(&error) => paused.push(line.n),
+                        Err(error) => {
+                            if !settled::undone(self.state, self.batch, &line).await? {
+                                return Ok(Some(false));
+                            }
+                            refuse(&mut line, self.batch, &error)?;
+                            line.out.clear();
+                            self.state.batches.note(line.state);
+                            ended.push(line);
+                        }
+                    }
+                }
+                self.save_lines(ended).await?;
+            }
+        }
+        match (paused.is_empty(), others) {
+            (true, _) => Ok(None),
+            (false, false) => Ok(Some(false)),
+            (false, true) => {
+                for n in &paused {
+                    if let Some(line) = self.line(*n).await?
+                        && !settled::undone(self.state, self.batch, &line).await?
+                    {
+                        return Ok(Some(false));
+                    }
+                }
+                self.split(&[&paused[..]], Vec::new()).await?;
+                Ok(Some(true))
+            }
+        }
     }
 
     /// What is at its vendor is taken back where a line of it has become confidential meanwhile, as far as the vendor has not done it.
@@ -503,6 +554,7 @@ impl Part<'_> {
         let seat = caller.and_then(|caller| Seat::of(self.state, self.batch, caller, &line));
         let seat = match seat {
             Ok(seat) => seat,
+            Err(error) if is_paused(&error) => return Ok(RoomFor::Later),
             // Its key is gone, which keeps nobody else's line from going out.
             Err(error) => {
                 refuse(&mut line, self.batch, &error)?;
@@ -917,6 +969,9 @@ impl Part<'_> {
         }
         if !self.drop_unwanted().await? {
             return Ok(false);
+        }
+        if let Some(changed) = self.hold_back().await? {
+            return Ok(changed);
         }
         if let Some(recalled) = self.recall().await? {
             // What is left of it is looked for, and made, without them.

@@ -4,6 +4,7 @@ use super::super::State;
 use super::admit::{NotTaken, admit, refuse};
 use super::desk::{Batches, Stopping};
 use super::direct::{self, Ran};
+use super::seat::{caller_of, is_paused};
 use super::settled;
 use super::vendor::{Memory, Part};
 use crate::batch::course::{self, Waiting};
@@ -478,6 +479,14 @@ impl Worker {
                     busy = true;
                     continue;
                 }
+                if caller_of(&self.state, batch.key_of(&line.doc)).is_err_and(|e| is_paused(&e)) {
+                    // It waits for its key, at the longest as long as it may.
+                    if now() >= batch.doc.expires {
+                        self.expire(batch, line).await?;
+                        busy = true;
+                    }
+                    continue;
+                }
                 if line.part != DIRECT {
                     // Its room is that of a batch; by itself it costs more.
                     drop(self.desk().take_room(&self.id, line.n));
@@ -494,6 +503,15 @@ impl Worker {
                 busy = true;
             }
         }
+    }
+
+    /// A line whose key was paused until its batch's time was over.
+    async fn expire(&self, batch: &BatchRow, mut line: LineRow) -> Result<(), Error> {
+        settled::undone(&self.state, batch, &line).await?;
+        line.state = LineState::Expired;
+        line.out.clear();
+        self.desk().note(line.state);
+        self.save(vec![line]).await
     }
 
     /// The batch was cancelled meanwhile, or another process has it.
