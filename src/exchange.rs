@@ -325,7 +325,9 @@ async fn serve(
             let reply = exchange.run(&work).await;
             unheard.heard();
             batches::passed::looked_at(state, provider, path);
-            if let Some((whose, made)) = work.made() {
+            let taken = reply.as_ref().is_ok_and(|told| told.status().is_success());
+            let made = work.made().or_else(|| work.adds().filter(|_| taken));
+            if let Some((whose, made)) = made {
                 batches::passed::note(state, whose, made).await;
             }
             reply

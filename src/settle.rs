@@ -9,6 +9,7 @@ pub mod jobs;
 mod paid;
 mod replayed;
 mod trust;
+pub mod unheard;
 
 pub use delivery::{Delivered, Delivery};
 pub use paid::Paid;

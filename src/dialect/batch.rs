@@ -438,6 +438,14 @@ pub trait VendorBatches: Send + Sync {
         let id = rest.split(['/', ':', '?']).next().unwrap_or_default();
         (!id.is_empty()).then(|| id.to_owned())
     }
+    /// The batch that was made before, and to which a call at this path adds requests.
+    fn adds_to(&self, _path: &str) -> Option<String> {
+        None
+    }
+    /// Requests can be added to a batch all of whose requests are done.
+    fn grows(&self) -> bool {
+        false
+    }
     /// How much one batch takes.
     fn limits(&self) -> PartLimits;
     /// What stands around the lines of a batch that is marked so.

@@ -849,6 +849,11 @@ impl Upload<'_> {
         let Some(name) = self.name.take() else {
             return Err(Error::bad_field("file", "'file' is a required property"));
         };
+        // No database of ours keeps that in a text.
+        if name.contains('\0') {
+            let why = "The name of the file must not hold the character U+0000.";
+            return Err(Error::bad_field("file", why));
+        }
         let rest = std::mem::take(&mut self.held);
         if !rest.is_empty() {
             self.put(rest).await?;

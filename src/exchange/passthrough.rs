@@ -119,6 +119,15 @@ impl<'a> Passthrough<'a> {
         Some((whose, made))
     }
 
+    /// The batch to which the call adds requests, and whose it is if nobody knows it yet.
+    pub(super) fn adds(&self) -> Option<(Whose, MadeBatch)> {
+        let (provider, path) = self.at();
+        let added = self
+            .making
+            .added(provider, &self.admission.head.method, path)?;
+        Some((Whose::of(self.admission), added))
+    }
+
     /// The provider, and the path there.
     pub(super) fn at(&self) -> (&Arc<Provider>, &str) {
         (&self.call.provider, &self.call.rest)

@@ -66,3 +66,118 @@ async fn a_batch_stays_with_the_account_that_has_made_it() {
     assert!(used.len() > 1, "batches are spread: {used:?}");
     flyball.books_are_right().await;
 }
+
+/// A batch whose making nobody has heard of while its credential, `before`, is replaced by these. Gives how it ended, and its result.
+async fn replaced(
+    before: &[(&str, &str)],
+    names: &[(&str, &str)],
+    ways: Ways,
+) -> (Vendor, Flyball, Value, Value) {
+    let vendor = Vendor::start(Ways {
+        has_accounts: true,
+        holds_creates: true,
+        ..ways
+    })
+    .await;
+    let flyball = start(&called(&vendor, before), keys).await;
+    let made = hand_in(flyball.at(), "fb_app", &line("x", "gpt-4o-mini", "q")).await;
+    found("the batch is made", async || {
+        (vendor.held() == 1).then_some(())
+    })
+    .await;
+    renames(&flyball, &vendor, names);
+    vendor.release();
+    let batch = over(flyball.at(), "fb_app", &id_of(&made)).await;
+    let result = results(flyball.at(), "fb_app", &batch).await;
+    flyball.books_are_right().await;
+    let result = result["x"].clone();
+    (vendor, flyball, batch, result)
+}
+
+#[tokio::test]
+async fn a_batch_whose_credential_is_renamed_while_it_is_made_is_found_under_the_new_name() {
+    for ways in [
+        Ways {
+            loses_creates: 1,
+            ..Ways::default()
+        },
+        // It was heard of, and is looked at and fetched there.
+        Ways::default(),
+    ] {
+        let names = [("other", "b"), ("renamed", "a")];
+        let (vendor, flyball, batch, result) = replaced(&[("a", "a")], &names, ways).await;
+        assert_eq!(vendor.batches().len(), 1, "{ways:?}");
+        assert_eq!(batch["request_counts"]["completed"], 1, "{batch}");
+        assert_eq!(result["response"]["status_code"], 200, "{result}");
+        let rows = flyball.rows().await;
+        assert_eq!(rows.len(), 1, "{rows:?}");
+        assert_eq!(costs(&rows)[0].1, batch_price(), "{rows:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_whose_only_key_becomes_one_of_several_credentials_is_found_on_that() {
+    let vendor = Vendor::start(Ways {
+        has_accounts: true,
+        holds_creates: true,
+        loses_creates: 1,
+        ..Ways::default()
+    })
+    .await;
+    let flyball = start(&config(&vendor, ""), |dir| {
+        keys(dir);
+        std::fs::write(dir.path().join("a.key"), "up-secret").expect("a file");
+    })
+    .await;
+    let made = hand_in(flyball.at(), "fb_app", &line("x", "gpt-4o-mini", "q")).await;
+    found("the batch is made", async || {
+        (vendor.held() == 1).then_some(())
+    })
+    .await;
+    renames(&flyball, &vendor, &[("b", "b"), ("a", "a")]);
+    vendor.release();
+    let batch = over(flyball.at(), "fb_app", &id_of(&made)).await;
+    assert_eq!(batch["request_counts"]["completed"], 1, "{batch}");
+    assert_eq!(vendor.batches().len(), 1);
+    assert_eq!(posted(&flyball), batch_price());
+    flyball.books_are_right().await;
+}
+
+#[tokio::test]
+async fn a_batch_whose_credential_is_gone_is_never_made_again_and_is_charged_at_its_bound() {
+    for (ways, says) in [
+        (
+            Ways {
+                loses_creates: 1,
+                ..Ways::default()
+            },
+            "cannot be found out",
+        ),
+        (Ways::default(), "No credential of the provider"),
+    ] {
+        let names = [("b", "b"), ("c", "c")];
+        let (vendor, flyball, batch, result) = replaced(&[("a", "a")], &names, ways).await;
+        assert_eq!(vendor.batches().len(), 1, "{ways:?}");
+        assert_eq!(batch["request_counts"]["failed"], 1, "{batch}");
+        let told = result.to_string();
+        assert!(told.contains(says), "{told}");
+        let rows = flyball.rows().await;
+        assert_eq!(rows.len(), 1, "{rows:?}");
+        assert!(costs(&rows)[0].1 > batch_price(), "{rows:?}");
+        assert_eq!(rows[0]["basis"], "bound", "{rows:?}");
+        // What the books say the metrics say.
+        let told = costs_told(&flyball).await;
+        assert_eq!(told, costs(&rows)[0].1);
+    }
+}
+
+/// What metrics say that everything has cost, in pico-dollars.
+async fn costs_told(flyball: &Flyball) -> i128 {
+    let metrics = flyball.metrics().await;
+    let all = metrics.lines().filter_map(|line| {
+        let told = line.strip_prefix("flyball_cost_usd_total{")?;
+        told.rsplit(' ').next()?.parse::<f64>().ok()
+    });
+    let sum: f64 = all.sum();
+    format!("{:.0}", sum * 1e12).parse().expect("a number")
+}

@@ -1,8 +1,10 @@
 //! Batch APIs that vendors have of their own, Mistral's jobs and xAI's batches: scripted in the shapes of their recordings, with faults on demand.
 
-use super::{Flyball, hand_in, id_of, line, over, posted, results, start};
+use super::{Flyball, bearer, hand_in, id_of, line, over, posted, results, start};
+use crate::client::post;
 use crate::flyball::make_key;
 use crate::scripted::read_request;
+use crate::until::found;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -474,5 +476,69 @@ async fn a_job_that_ran_out_of_time_at_mistral_keeps_the_answers_that_it_has() {
     assert_eq!(told["c1"]["response"]["status_code"], 200);
     assert_eq!(told["c2"]["error"]["code"], "batch_expired");
     assert_eq!(posted(&flyball), 2 * price("mistral-small-latest"));
+    flyball.books_are_right().await;
+}
+
+#[tokio::test]
+async fn requests_that_are_added_to_a_batch_of_xais_in_several_calls_are_all_booked() {
+    let vendor = Vendor::start(Books::default()).await;
+    let flyball = start(&config(&vendor, ""), |dir| {
+        make_key(dir, "app", None, |_| {});
+        make_key(dir, "capped", Some("5"), |_| {});
+    })
+    .await;
+    let at = flyball.at();
+    let call = async |key: &str, path: &str, body: Value| {
+        let auth = bearer(key);
+        let headers = [("authorization", auth.as_str())];
+        post(
+            at,
+            &format!("/p/xa/v1/batches{path}"),
+            &headers,
+            &body.to_string(),
+        )
+        .await
+    };
+    let add = |id: &str| {
+        let body = json!({"model": "grok-4.3", "messages": [{"role": "user", "content": "q"}]});
+        json!({"batch_requests": [{"batch_request_id": id, "batch_request": {"chat_get_completion": body}}]})
+    };
+    let booked = async |many: usize| {
+        found("each request is booked once", async || {
+            let rows = flyball.rows().await;
+            let rows: Vec<Value> = rows
+                .into_iter()
+                .filter(|row| row["service_tier"] == "batch")
+                .collect();
+            (rows.len() >= many).then_some(rows)
+        })
+        .await
+    };
+    let made = call("fb_app", "", json!({"name": "mine"})).await;
+    assert_eq!(made.status, 200, "{}", made.body);
+    for n in 0..3 {
+        // The ones before are done when the next one comes.
+        let added = call("fb_app", "/b0/requests", add(&format!("r{n}"))).await;
+        assert_eq!(added.status, 200, "{}", added.body);
+        booked(n + 1).await;
+    }
+    // One that somebody has made elsewhere.
+    vendor.books.lock().unwrap().jobs.push(Job {
+        mark: "theirs".into(),
+        ..Job::default()
+    });
+    let refused = call("fb_capped", "/b1/requests", add("r0")).await;
+    assert_eq!(refused.status, 400, "no cap bounds it: {}", refused.body);
+    let added = call("fb_app", "/b1/requests", add("r0")).await;
+    assert_eq!(added.status, 200, "{}", added.body);
+    let rows = booked(4).await;
+    assert_eq!(rows.len(), 4, "{rows:?}");
+    for row in &rows {
+        assert_eq!(
+            row["cost_pico_usd"].to_string(),
+            price("grok-4.3").to_string()
+        );
+        assert_eq!(row["key"], "app");
+    }
     flyball.books_are_right().await;
 }

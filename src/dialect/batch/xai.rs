@@ -69,6 +69,16 @@ impl VendorBatches for Containers {
         dialect == "openai_chat"
     }
 
+    fn adds_to(&self, path: &str) -> Option<String> {
+        let id = path.strip_prefix(PATH)?.strip_prefix('/')?;
+        let id = id.strip_suffix("/requests")?;
+        (!id.is_empty() && !id.contains('/')).then(|| id.to_owned())
+    }
+
+    fn grows(&self) -> bool {
+        true
+    }
+
     fn limits(&self) -> PartLimits {
         LIMITS
     }

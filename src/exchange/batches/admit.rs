@@ -121,6 +121,22 @@ pub(super) async fn admit(
     outcome
 }
 
+/// Whether the client's own name for a line can be kept: PostgreSQL keeps no text with this character, and what one database refuses the other
+/// refuses, too.
+///
+/// # Errors
+/// It cannot.
+pub(super) fn check_name(handed: &HandedLine) -> Result<(), LineDefect> {
+    match handed.custom_id.contains('\0') {
+        false => Ok(()),
+        true => Err(LineDefect {
+            code: "invalid_custom_id",
+            message: "The custom_id must not hold the character U+0000.".to_owned(),
+            field: Some("custom_id"),
+        }),
+    }
+}
+
 impl Reading<'_> {
     async fn read_all(&mut self) -> Result<(), NotTaken> {
         let mut lines = Lines::of(&self.batch.doc.input_file, LINE_BYTES_MAX);
@@ -184,6 +200,7 @@ impl Reading<'_> {
     /// The line as it was handed in, if nothing is wrong with it.
     fn checked(&mut self, line: &[u8]) -> Result<HandedLine, LineDefect> {
         let handed = self.words.line(line)?;
+        check_name(&handed)?;
         let endpoint = &self.batch.doc.endpoint;
         if handed.path != *endpoint {
             return Err(LineDefect {

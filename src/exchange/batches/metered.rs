@@ -37,6 +37,11 @@ pub(super) struct ResultLine {
     arm: Arm,
 }
 
+/// The name by which a line is known whose batch was passed on unread. No database keeps the character U+0000 in a text.
+pub(super) fn name_of(result: &VendorResult) -> String {
+    result.id.replace('\0', "\u{fffd}")
+}
+
 /// What a result says of a line that is not known yet.
 pub(super) fn line_of(
     state: &State,
@@ -59,7 +64,7 @@ pub(super) fn line_of(
     let model = policy.fleet.at(provider, &name, &policy.catalogue);
     let line = LineRow {
         n,
-        custom_id: result.id.clone(),
+        custom_id: name_of(result),
         part: 0,
         state: match result.end {
             LineEnd::Done => LineState::Sent,

@@ -57,6 +57,18 @@ pub(in super::super) fn makes(provider: &Provider, method: &Method, path: &str) 
     *method == Method::POST && known_of(provider).is_some_and(makes)
 }
 
+/// The batch to which this call adds requests, which was made by another call.
+fn added(provider: &Provider, method: &Method, path: &str, channel: String) -> Option<MadeBatch> {
+    let wire = known_of(provider).filter(|_| *method == Method::POST)?;
+    let path = path.split('?').next().unwrap_or(path);
+    Some(MadeBatch {
+        provider: provider.name.clone(),
+        channel,
+        id: wire.batches.adds_to(wire.own_path(path)?)?,
+        endpoint: String::new(),
+    })
+}
+
 /// What flyball calls it.
 fn own_id(provider: &str, id: &str) -> String {
     format!("{PASSED_PREFIX}{provider}-{id}")
@@ -100,7 +112,7 @@ impl Whose {
     }
 }
 
-/// Keeps in mind that a batch was made, so that what it costs is booked. Its client hears of it whatever happens here.
+/// Keeps in mind that a batch was made, or was given more requests, so that what it costs is booked. Its client hears of it whatever happens here.
 pub(in super::super) async fn note(state: &Arc<State>, whose: Whose, made: MadeBatch) {
     let state = Arc::clone(state);
     // Whether its client waits for that or not.
@@ -141,11 +153,15 @@ async fn noted(state: &Arc<State>, whose: Whose, made: MadeBatch) -> Result<(), 
     tracing::info!(
         batch = id,
         provider = part.provider,
-        "a batch was made at its provider by a call that was passed on"
+        "a batch was made at its provider, or given requests, by a call that was passed on"
     );
     let desk = &state.batches;
-    desk.with(move |store| store.put_with(&batch, &part))
-        .await?;
+    desk.with(move |store| {
+        store.put_with(&batch, &part)?;
+        // One that was over has requests again.
+        store.reopen(&batch.id, &part)
+    })
+    .await?;
     tokio::spawn(drive(Arc::clone(state), id, None));
     Ok(())
 }
@@ -212,6 +228,17 @@ impl NewBatch {
             let channel = kept.0.clone();
             kept.1 = Some(MadeBatch { channel, ..made });
         }
+    }
+
+    /// The batch to which the call has added requests, where it has been taken.
+    pub(in super::super) fn added(
+        &self,
+        provider: &Provider,
+        method: &Method,
+        path: &str,
+    ) -> Option<MadeBatch> {
+        let channel = self.kept().0.clone();
+        added(provider, method, path, channel)
     }
 
     /// What was made.

@@ -325,7 +325,11 @@ impl Reserving<'_> {
                 tokio::task::yield_now().await;
             }
             check_names(line)?;
-            let handed = words.line(line).map_err(|defect| {
+            let handed = words.line(line).and_then(|handed| {
+                super::admit::check_name(&handed)?;
+                Ok(handed)
+            });
+            let handed = handed.map_err(|defect| {
                 let field = defect.field.unwrap_or("requests");
                 Error::bad_field(field, format!("line {number}: {}", defect.message))
             })?;

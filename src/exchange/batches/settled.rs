@@ -17,7 +17,7 @@ use crate::ledger::record::Basis;
 use crate::ledger::record::{Correction, Outcome, TrueUp};
 use crate::money::PicoUsd;
 use crate::relay::AnswerBody;
-use crate::settle::{Around, Job, Settlement, charge::ChargeTerms};
+use crate::settle::{Around, Job, Settlement, charge::ChargeTerms, unheard};
 use crate::telemetry::otlp::Trace;
 use bytes::Bytes;
 use http::Response;
@@ -83,7 +83,7 @@ pub(super) async fn undone(
 ) -> Result<bool, Error> {
     match state.batches.take_room(&batch.id, row.n) {
         Some(Room::Open(reservation)) => {
-            reservation.void(Outcome::RefusedUpstream);
+            unheard::void(&state.telemetry, reservation, Outcome::RefusedUpstream);
             Ok(true)
         }
         Some(Room::Held(room)) => {
@@ -102,9 +102,7 @@ pub(super) async fn unknown(
     row: &LineRow,
 ) -> Result<bool, Error> {
     if let Some(Room::Open(reservation)) = state.batches.take_room(&batch.id, row.n) {
-        let closing =
-            crate::ledger::record::Closing::at_bound(reservation.opening(), Outcome::UpstreamError);
-        reservation.post(closing);
+        unheard::at_bound(&state.telemetry, reservation, Outcome::UpstreamError);
     }
     // Otherwise whoever has swept the books after a crash has charged it so.
     Ok(true)

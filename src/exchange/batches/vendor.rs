@@ -37,6 +37,8 @@ use std::time::{Duration, Instant};
 const PAGES_MAX: usize = 50;
 /// Pages of results that are read of one part; more would be a list that leads in a circle.
 const RESULT_PAGES_MAX: usize = 100_000;
+/// To a batch that was passed on, all of whose requests are done, its client may add others: for so many seconds it is looked at.
+const GROWS_FOR: i64 = 86_400;
 /// A vendor's clock may be behind ours by so many seconds.
 const CLOCKS: i64 = 300;
 /// No byte of results comes for so long: the connection is dead.
@@ -56,6 +58,10 @@ const GROWS_BY: usize = 1024 * 1024;
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     search: Search,
+    /// The search for one that was made, on a channel that is gone.
+    astray: Search,
+    /// So many requests of a batch that may grow were done when its results were read last.
+    read: Option<i64>,
     /// Its results are those of another batch, in part at least.
     foreign: bool,
     /// Lines of which the vendor says that it has not done them.
@@ -1050,6 +1056,15 @@ impl Part<'_> {
         let Some(end) = told.end else {
             return Ok(false);
         };
+        let grows = self.batch.is_passed() && wire.batches.grows() && end == VendorEnd::Completed;
+        let there = told.lines.map(|n| i64::try_from(n).unwrap_or(i64::MAX));
+        if grows && there.is_some() && self.memory.read == there {
+            let quiet_for = now().saturating_sub(self.row.intent_at);
+            return match quiet_for < GROWS_FOR {
+                true => Ok(false),
+                false => self.rest(&end).await,
+            };
+        }
         tracing::info!(
             batch = self.batch.id,
             part = self.row.n,
@@ -1080,6 +1095,15 @@ impl Part<'_> {
         }
         if self.row.guessed && self.memory.foreign {
             return self.give_up_unclear().await;
+        }
+        if grows {
+            // Its client may add others.
+            self.memory.read = there;
+            if let Some(there) = there.filter(|there| *there != self.row.lines) {
+                (self.row.lines, self.row.intent_at) = (there, now());
+                self.save(Vec::new()).await?;
+            }
+            return Ok(false);
         }
         self.rest(&end).await
     }
@@ -1283,7 +1307,7 @@ impl Part<'_> {
         let mut all = true;
         for result in &results {
             let next = i64::try_from(names.len()).unwrap_or(i64::MAX);
-            let n = *names.entry(result.id.clone()).or_insert(next);
+            let n = *names.entry(metered::name_of(result)).or_insert(next);
             let known = self.line(n).await?;
             let ended = |line: &LineRow| line.state != LineState::Sent;
             let twice = open.iter().any(|(of, _)| of.line.n == n);
