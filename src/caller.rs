@@ -112,6 +112,8 @@ pub struct Callers {
     by_old: HashMap<[u8; 32], (Arc<Key>, i64)>,
     /// Rows of keys whose caps do not hold yet.
     waiting: HashSet<i64>,
+    /// Caps have changed and do not hold yet; those of before do.
+    settling: bool,
     /// Sessions that are stopped, each with the row of its key, or of every key.
     stopped: HashMap<String, Vec<Option<i64>>>,
     /// The names of the keys that stand in the configuration.
@@ -134,6 +136,7 @@ impl Callers {
             by_old: keys.iter().flat_map(old).collect(),
             by_hash: keys.into_iter().map(|k| (k.hash, k)).collect(),
             waiting: HashSet::new(),
+            settling: false,
             stopped: HashMap::new(),
             configured: HashSet::new(),
         }
@@ -143,6 +146,12 @@ impl Callers {
     #[must_use]
     pub fn waiting(self, waiting: HashSet<i64>) -> Callers {
         Callers { waiting, ..self }
+    }
+
+    /// The same, while caps that have changed do not hold yet.
+    #[must_use]
+    pub fn settling(self, settling: bool) -> Callers {
+        Callers { settling, ..self }
     }
 
     /// The same, but these sessions are stopped.
@@ -201,7 +210,8 @@ impl Callers {
     #[must_use]
     pub fn follow(&self, key: &Key) -> bool {
         let known = self.by_hash.get(&key.hash);
-        known.is_some_and(|known| **known == *key) && !self.waiting.contains(&key.id)
+        let known = known.is_some_and(|known| **known == *key);
+        known && !self.settling && !self.waiting.contains(&key.id)
     }
 
     /// No virtual key exists: any or no credential is caller `local`.

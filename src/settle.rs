@@ -1003,12 +1003,16 @@ impl OpenAttempt {
             true => (ServiceTier::Standard, at),
             false => (tier, at),
         };
-        let baseline = cost::on_baseline(&self.job.baseline, &made, self.job.stayed, served);
         // What another arm answers anew was of no use: all of it is lost.
         let aside = self.escalated || self.job.aside.is_some() || self.has_lost();
-        let baseline = match aside {
-            true => PicoUsd::ZERO,
-            false => baseline.unwrap_or(cost),
+        let (baseline, baseline_extra) = match aside {
+            true => (PicoUsd::ZERO, PicoUsd::ZERO),
+            false => {
+                let (arm, stayed) = (&self.job.baseline, self.job.stayed);
+                let baseline = cost::on_baseline(arm, &made, stayed, served);
+                let extra = cost::unseen_on_baseline(arm, &made, stayed, served);
+                (baseline.unwrap_or(cost), extra)
+            }
         };
         let outcome = match outcome {
             Outcome::Ok | Outcome::Length | Outcome::ClientGone
@@ -1035,6 +1039,7 @@ impl OpenAttempt {
             attempt: opening.attempt.clone(),
             cost,
             baseline,
+            baseline_extra,
             baseline_model: self.job.baseline.model.name.clone(),
             baseline_effort: self.job.baseline.effort_or(None),
             cause: None,

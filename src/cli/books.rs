@@ -333,6 +333,7 @@ fn report_csv(report: &Report) -> String {
     );
     head.extend(Cause::SAVINGS.map(|c| format!("saved_by_{}_usd", c.name())));
     head.extend(Cause::LOSSES.map(|c| format!("lost_by_{}_usd", c.name())));
+    head.push("saved_most_usd".to_owned());
     let mut text = csv::line(&head);
     for row in &report.rows {
         let f = &row.figures;
@@ -348,6 +349,7 @@ fn report_csv(report: &Report) -> String {
         ];
         let money = [f.cost(), f.baseline(), f.saved(), PicoUsd(s.cache_discount)];
         let money = money.into_iter().chain(f.saved_by).chain(f.lost_by);
+        let money = money.chain([f.saved_most()]);
         let cells = row.values.iter().map(|value| csv::words(value));
         let cells = cells.chain(counts.map(|n| n.to_string()));
         let cells: Vec<String> = cells.chain(money.map(PicoUsd::usd_text)).collect();
@@ -470,6 +472,7 @@ fn report_text(report: &Report, args: &ReportArgs) -> String {
         report_table(report),
         causes(&report.total),
     ];
+    lines.extend(at_most(&report.total));
     lines.extend(report.notes.iter().cloned());
     if report.simulated {
         lines.push("Some answers were simulated: no money was spent on them.".into());
@@ -523,6 +526,17 @@ fn figure_cells(figures: &Figures) -> [String; 6] {
         dollars(figures.baseline()),
         dollars(saved) + &share,
     ]
+}
+
+/// What may have been saved beyond that.
+fn at_most(total: &Figures) -> Option<String> {
+    let extra = PicoUsd(total.sums.baseline_extra);
+    (extra > PicoUsd::ZERO).then(|| {
+        format!(
+            "Up to {} were saved if baselines had thought as much as is expected of them, which was not seen.",
+            dollars(total.saved_most())
+        )
+    })
 }
 
 /// Why it was saved and lost.

@@ -84,6 +84,7 @@ pub fn describe(attempt: &Attempt) -> Value {
         "bound_pico_usd": pico(f.bound),
         "cost_pico_usd": closing.and_then(|c| pico(c.cost)),
         "baseline_pico_usd": closing.and_then(|c| pico(c.baseline)),
+        "baseline_extra_pico_usd": closing.and_then(|c| pico(c.baseline_extra)),
         "reported_cost_pico_usd": usage.reported_cost.and_then(pico),
         "true_up_pico_usd": attempt.trued_up.and_then(pico),
         "excess_pico_usd": closing.and_then(|c| pico(c.excess)),

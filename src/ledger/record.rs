@@ -91,6 +91,8 @@ pub struct Closing {
     pub cost: PicoUsd,
     /// What the baseline would have cost.
     pub baseline: PicoUsd,
+    /// What it may have cost beyond that: had it thought as much as is expected of it, where that was not seen.
+    pub baseline_extra: PicoUsd,
     /// The baseline's model; nothing where nothing was held against it, or it is from before these were kept.
     pub baseline_model: String,
     /// The baseline's effort.
@@ -153,6 +155,7 @@ impl Closing {
             attempt: attempt.to_owned(),
             cost: PicoUsd::ZERO,
             baseline: PicoUsd::ZERO,
+            baseline_extra: PicoUsd::ZERO,
             baseline_model: String::new(),
             baseline_effort: Effort::None,
             cause: None,

@@ -273,6 +273,12 @@ impl Figures {
         self.baseline() - self.cost()
     }
 
+    /// What would have been saved at most: had every baseline thought as much as is expected of it, where that was not seen.
+    #[must_use]
+    pub fn saved_most(&self) -> PicoUsd {
+        self.saved() + PicoUsd(self.sums.baseline_extra)
+    }
+
     /// The figures as JSON, in the shape that `flyball report --json` and the admin API share.
     #[must_use]
     pub fn json(&self) -> Map<String, Value> {
@@ -286,7 +292,7 @@ impl Figures {
         let all = json!({
             "requests": count(s.requests), "attempts": count(s.attempts),
             "tokens": {"input": count(s.input), "cached": count(s.cached), "cache_write": count(s.cache_write), "output": count(s.output), "reasoning": count(s.reasoning)},
-            "cost_usd": self.cost().usd_text(), "baseline_usd": self.baseline().usd_text(), "saved_usd": self.saved().usd_text(),
+            "cost_usd": self.cost().usd_text(), "baseline_usd": self.baseline().usd_text(), "saved_usd": self.saved().usd_text(), "saved_most_usd": self.saved_most().usd_text(),
             "saved_by": by(&Cause::SAVINGS, &self.saved_by), "lost_by": by(&Cause::LOSSES, &self.lost_by),
             "cached_usd": PicoUsd(s.cache_discount).usd_text(), "provisional_usd": PicoUsd(s.provisional).usd_text(),
         });

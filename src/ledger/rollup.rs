@@ -121,6 +121,8 @@ pub struct Amounts {
     pub cost: i128,
     /// What the baseline would have cost.
     pub baseline: i128,
+    /// What it may have cost beyond that.
+    pub baseline_extra: i128,
     /// What prompt caches took off.
     pub cache_discount: i128,
     /// What is booked at the bound and not known better.
@@ -133,7 +135,7 @@ pub struct Amounts {
 
 impl Amounts {
     /// The names of all of them in the books, in the order of [`Amounts::values`].
-    pub const NAMES: [&str; 13] = [
+    pub const NAMES: [&str; 14] = [
         "requests",
         "attempts",
         "input",
@@ -143,6 +145,7 @@ impl Amounts {
         "reasoning",
         "cost",
         "baseline",
+        "baseline_extra",
         "cache_discount",
         "provisional",
         "cap_tokens",
@@ -151,7 +154,7 @@ impl Amounts {
 
     /// All of them in a row.
     #[must_use]
-    pub fn values(&self) -> [i128; 13] {
+    pub fn values(&self) -> [i128; 14] {
         [
             self.requests,
             self.attempts,
@@ -162,6 +165,7 @@ impl Amounts {
             self.reasoning,
             self.cost,
             self.baseline,
+            self.baseline_extra,
             self.cache_discount,
             self.provisional,
             self.cap_tokens,
@@ -171,7 +175,7 @@ impl Amounts {
 
     /// Those of a row.
     #[must_use]
-    pub fn of_values(values: [i128; 13]) -> Amounts {
+    pub fn of_values(values: [i128; 14]) -> Amounts {
         let [
             requests,
             attempts,
@@ -182,6 +186,7 @@ impl Amounts {
             reasoning,
             cost,
             baseline,
+            baseline_extra,
             cache_discount,
             provisional,
             cap_tokens,
@@ -197,6 +202,7 @@ impl Amounts {
             reasoning,
             cost,
             baseline,
+            baseline_extra,
             cache_discount,
             provisional,
             cap_tokens,
@@ -285,6 +291,7 @@ pub fn of<'a>(closed: &Closed<'a>) -> (Group<'a>, Amounts) {
         reasoning: usage.reasoning.into(),
         cost: closed.booked().0,
         baseline: closed.baseline().0,
+        baseline_extra: closing.baseline_extra.0,
         cache_discount: closing.cache_discount.0,
         provisional: closed.provisional().0,
         cap_tokens: closing.tokens.into(),

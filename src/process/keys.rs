@@ -68,6 +68,10 @@ struct Now {
     stopped: Vec<StoppedSession>,
     /// The rows of the keys whose caps hold.
     held: HashSet<i64>,
+    /// How often keys and caps have changed.
+    changes: u64,
+    /// As many changes as hold in the ledger.
+    settled: u64,
 }
 
 impl Keys {
@@ -84,6 +88,8 @@ impl Keys {
             keys,
             stopped,
             held: HashSet::new(),
+            changes: 1,
+            settled: 0,
         };
         let keys = Keys {
             state,
@@ -107,6 +113,7 @@ impl Keys {
         now.shared = shared;
         now.to_configure = true;
         now.configured = configured;
+        now.changes += 1;
         self.behind.store(true, Ordering::SeqCst);
         self.publish(&now);
     }
@@ -130,6 +137,7 @@ impl Keys {
     fn take_keys(&self, keys: Vec<Key>) {
         let mut now = self.now();
         now.keys = keys;
+        now.changes += 1;
         self.behind.store(true, Ordering::SeqCst);
         self.publish(&now);
     }
@@ -151,12 +159,13 @@ impl Keys {
         if !self.behind.swap(false, Ordering::SeqCst) {
             return Ok(());
         }
-        let mut taken = HashSet::new();
+        let (mut taken, mut changes) = (HashSet::new(), 0);
         let latest = || {
             let now = self.now();
             // A cap that names a key which nobody has is told when the configuration is read.
             let (caps, _) = tree::in_force(&now.shared, &now.keys);
             taken = now.keys.iter().map(|k| k.id).collect();
+            changes = now.changes;
             caps
         };
         let set = self.state.ledger.set_caps(latest).await;
@@ -165,7 +174,7 @@ impl Keys {
             return set;
         }
         let mut now = self.now();
-        now.held = taken;
+        (now.held, now.settled) = (taken, changes);
         self.publish(&now);
         Ok(())
     }
@@ -209,6 +218,7 @@ impl Keys {
         let waiting = now.keys.iter().filter(waits).map(|k| k.id).collect();
         let keys = keyring::with_configured(now.keys.clone(), &now.configured);
         let callers = Callers::new(keys).waiting(waiting);
+        let callers = callers.settling(now.changes != now.settled);
         let callers = callers.stopped(&now.stopped);
         let callers = callers.configured(now.configured.iter().map(|key| key.name.clone()));
         self.state.callers.store(Arc::new(callers));

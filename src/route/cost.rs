@@ -290,6 +290,7 @@ pub fn baseline_thinking(
 /// What the same answer would have cost on the baseline: the same visible tokens at its price, in the same service tier and manner (where
 /// it has such rates) and at the same hour (`at`, seconds since 1970), with a cache as warm as the conversation would have kept it and
 /// with its own thinking as far as that is known: so `saved` may be understated and is never inflated.
+/// [`unseen_on_baseline`] says by how much.
 #[must_use]
 pub fn on_baseline(
     baseline: &Arm,
@@ -317,4 +318,30 @@ pub fn on_baseline(
         .saturating_add(reasoning);
     usage.reasoning = reasoning;
     Some(price.cost(&usage))
+}
+
+/// What the same answer may have cost on the baseline beyond [`on_baseline`]: had it thought as much as is expected of it, where that was
+/// not seen. Nothing where it was seen, and where there is no answer that it would have thought about.
+#[must_use]
+pub fn unseen_on_baseline(
+    baseline: &Arm,
+    usage: &Usage,
+    stayed: Stayed,
+    served: (ServiceTier, i64),
+) -> PicoUsd {
+    let expected = match stayed.thinking {
+        Some(BaselineThinking::AtMost(tokens)) if usage.output > 0 => tokens,
+        _ => 0,
+    };
+    if expected <= usage.reasoning {
+        return PicoUsd::ZERO;
+    }
+    let thought = Stayed {
+        thinking: Some(BaselineThinking::Seen(expected)),
+        ..stayed
+    };
+    let least = on_baseline(baseline, usage, stayed, served);
+    let most = on_baseline(baseline, usage, thought, served);
+    let extra = most.zip(least).map(|(most, least)| most - least);
+    extra.unwrap_or(PicoUsd::ZERO).max(PicoUsd::ZERO)
 }

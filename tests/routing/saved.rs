@@ -4,6 +4,7 @@
 use super::PUZZLE;
 use crate::flyball::{Flyball, compatible};
 use crate::scripted::{Upstream, answer, chat};
+use flyball::ledger::report::{Query, read};
 use serde_json::{Value, json};
 
 /// Turns of a conversation whose model was asked first for something hard and then for something easy.
@@ -74,4 +75,38 @@ async fn a_short_conversation_is_in_no_cache() {
     // 900 and 100 tokens are fewer than any vendor keeps.
     let baselines: Vec<i64> = told(&flyball).await.into_iter().map(|t| t.1).collect();
     assert_eq!(baselines, [900 * 10 + 100 * 100; 2]);
+}
+
+#[tokio::test]
+async fn what_the_baseline_may_have_thought_beyond_what_was_seen_is_told_apart_until_it_is_seen() {
+    let upstream = Upstream::start(answer(200, &chat(1_000, 100))).await;
+    let toml = format!(
+        "baseline = \"m-big@high\"\ngrade_asked = true\n{}",
+        compatible(&upstream)
+    );
+    let flyball = Flyball::start(&toml).await;
+    let beyond = async || -> Vec<i64> {
+        let extra = |row: &Value| row["baseline_extra_pico_usd"].as_i64().expect("a number");
+        flyball.rows().await.iter().map(extra).collect()
+    };
+    flyball.chat(&[], &turns(&[EASY])).await;
+    let first = beyond().await[0];
+    // A token of the baseline's thinking costs $100 per million.
+    assert!(first > 0 && first % 100_000_000 == 0, "{first}");
+    flyball.flush().await;
+    let query = Query::between(i64::MIN, i64::MAX, Vec::new());
+    let told = read(flyball.books().as_mut(), &query).expect("a report");
+    let total = told.total;
+    assert_eq!(total.saved_most().0 - total.saved().0, i128::from(first));
+    let metrics = flyball.metrics().await;
+    let series = r#"flyball_baseline_extra_usd_total{effort="none",tier="small"}"#;
+    assert!(metrics.contains(series), "{metrics}");
+    // The baseline itself answers, and is seen not to think about such things.
+    let by_name = json!({"model": "m-big", "reasoning_effort": "high", "messages": [{"role": "user", "content": EASY}]});
+    for _ in 0..12 {
+        flyball.chat(&[], &by_name.to_string()).await;
+    }
+    flyball.chat(&[], &turns(&[EASY])).await;
+    let told = beyond().await;
+    assert_eq!(told[1..], [0; 13], "{told:?}");
 }

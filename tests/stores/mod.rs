@@ -93,6 +93,7 @@ fn closing(attempt: &str, cost: i128) -> Box<Closing> {
         attempt: attempt.into(),
         cost: PicoUsd(cost),
         baseline: PicoUsd(cost),
+        baseline_extra: PicoUsd(6),
         baseline_model: "b".into(),
         baseline_effort: flyball::arm::Effort::High,
         cause: None,

@@ -123,6 +123,7 @@ fn closing(dice: &mut Dice, opening: &Opening, last: bool) -> Closing {
         } else {
             dice.amount()
         }),
+        baseline_extra: PicoUsd(dice.amount()),
         baseline_model: dice.of(&["small", "large"]).into(),
         baseline_effort: Effort::High,
         cache_discount: PicoUsd(dice.amount() - 400_000),
@@ -775,7 +776,7 @@ const OLDER: &str = "DROP TABLE fb_audit;
     ALTER TABLE fb_attempt DROP COLUMN end_user;
     DROP TABLE fb_rollup_group, fb_rollup_hour, fb_rollup_day, fb_kept, fb_carried, fb_outcome, fb_ask;
     DROP INDEX fb_attempt_from;
-    ALTER TABLE fb_attempt DROP COLUMN baseline_model, DROP COLUMN baseline_effort, DROP COLUMN cause, DROP COLUMN cache_discount;
+    ALTER TABLE fb_attempt DROP COLUMN baseline_model, DROP COLUMN baseline_effort, DROP COLUMN cause, DROP COLUMN cache_discount, DROP COLUMN baseline_extra;
     UPDATE fb_schema SET version = 4;";
 
 #[test]

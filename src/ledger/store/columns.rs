@@ -88,7 +88,7 @@ pub(super) const OPENING: [Column<Opening>; 23] = [
 
 /// Written when it closes, and empty until then. The first of them says whether it has closed.
 #[rustfmt::skip]
-pub(super) const CLOSING: [Column<Closing>; 21] = [
+pub(super) const CLOSING: [Column<Closing>; 22] = [
     Column::new("outcome", ColumnKind::MaybeText, |c| text(c.outcome.name()), |c, v| c.outcome = Outcome::parse(&v.text()).unwrap_or(Outcome::UpstreamError)),
     Column::new("basis", ColumnKind::Text, |c| text(c.basis.name()), |c, v| c.basis = Basis::parse(&v.text()).unwrap_or(Basis::Bound)),
     Column::new("cost", ColumnKind::Money, |c| ColumnValue::Money(c.cost), |c, v| c.cost = v.money()),
@@ -108,11 +108,12 @@ pub(super) const CLOSING: [Column<Closing>; 21] = [
     Column::new("evidence", ColumnKind::MaybeText, |c| c.shown.map_or(ColumnValue::Nothing, |s| text(s.sign.name())), |c, v| c.shown = Sign::parse(&v.text()).map(Shown::of)),
     Column::new("evidence_ppm", ColumnKind::MaybeInteger, |c| c.shown.and_then(|s| s.probability_ppm).map_or(ColumnValue::Nothing, count), |c, v| if let Some(shown) = &mut c.shown { shown.probability_ppm = v.maybe_count() }),
     Column::new("chance_milli", ColumnKind::MaybeInteger, |c| c.shown.map_or(ColumnValue::Nothing, |s| count(s.chance_milli)), |c, v| if let Some(shown) = &mut c.shown { shown.chance_milli = v.count() }),
-    // These four are empty in rows from before they were kept.
+    // These five are empty in rows from before they were kept.
     Column::new("baseline_model", ColumnKind::MaybeText, |c| text(&c.baseline_model), |c, v| c.baseline_model = v.text()),
     Column::new("baseline_effort", ColumnKind::MaybeText, |c| text(c.baseline_effort.name()), |c, v| c.baseline_effort = Effort::parse(&v.text()).unwrap_or_default()),
     Column::new("cause", ColumnKind::MaybeText, |c| text(c.cause.map_or("", Cause::name)), |c, v| c.cause = Cause::parse(&v.text())),
     Column::new("cache_discount", ColumnKind::MaybeMoney, |c| ColumnValue::Money(c.cache_discount), |c, v| c.cache_discount = v.money()),
+    Column::new("baseline_extra", ColumnKind::MaybeMoney, |c| ColumnValue::Money(c.baseline_extra), |c, v| c.baseline_extra = v.money()),
 ];
 
 /// Where an attempt's row ends in what [`selected`] selects: then come the key's name, what a bill says, and whether another attempt
@@ -307,6 +308,7 @@ mod tests {
             attempt: "a".into(),
             cost: PicoUsd(7),
             baseline: PicoUsd(8),
+            baseline_extra: PicoUsd(18),
             baseline_model: "b".into(),
             baseline_effort: Effort::Max,
             cause: Some(Cause::Cold),

@@ -31,6 +31,7 @@ pub(super) struct Sources {
     requests: IntCounterVec,
     cost: Table<Dollars>,
     baseline: Table<Dollars>,
+    baseline_extra: Table<Dollars>,
     saved: Table<Dollars>,
     lost: Table<Dollars>,
     task_cost: Table<Dollars>,
@@ -66,6 +67,11 @@ impl Sources {
                 "flyball_baseline_usd_total",
                 "What the asked-for or configured baseline would have cost, in US dollars.",
                 &arm,
+            ),
+            baseline_extra: m.dollars(
+                "flyball_baseline_extra_usd_total",
+                "What baselines may have cost beyond that: had they thought as much as is expected of them, where that was not seen.",
+                &["tier", "effort"],
             ),
             saved: m.dollars(
                 "flyball_saved_usd_total",
@@ -173,6 +179,7 @@ struct ArmSeries {
     requests: [OnceLock<IntCounter>; Outcome::ALL.len()],
     cost: Dollars,
     baseline: Dollars,
+    baseline_extra: Dollars,
     saved: Dollars,
     lost: Dollars,
 }
@@ -270,6 +277,7 @@ impl Known {
                 requests: Default::default(),
                 cost: sources.cost.of(&labels),
                 baseline: sources.baseline.of(&labels),
+                baseline_extra: sources.baseline_extra.of(&labels[2..]),
                 saved: sources.saved.of(&labels[2..]),
                 lost: sources.lost.of(&labels[2..]),
             });
@@ -412,6 +420,7 @@ impl ArmSeries {
             .inc();
         self.cost.add(closing.cost);
         self.baseline.add(closing.baseline);
+        self.baseline_extra.add(closing.baseline_extra);
         // One of the two differences is negative, and adds nothing.
         self.saved.add(closing.baseline - closing.cost);
         self.lost.add(closing.cost - closing.baseline);

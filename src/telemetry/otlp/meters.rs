@@ -7,6 +7,7 @@ use super::events::{AttemptEnded, ExchangeEnded};
 use super::post::Post;
 use super::settings::{Names, SCOPE};
 use crate::chat::Usage;
+use crate::money::PicoUsd;
 use crate::telemetry::metrics::{ANSWER_SECONDS, usd};
 use bytes::Bytes;
 use opentelemetry::KeyValue;
@@ -50,6 +51,7 @@ pub(super) struct Meters {
     new: Option<NewNames>,
     cost: Counter<f64>,
     baseline: Counter<f64>,
+    baseline_extra: Counter<f64>,
     saved: Counter<f64>,
     lost: Counter<f64>,
 }
@@ -108,6 +110,11 @@ impl Meters {
                 &meter,
                 "flyball.baseline",
                 "What the baseline would have cost",
+            ),
+            baseline_extra: dollars(
+                &meter,
+                "flyball.baseline.extra",
+                "What it may have cost beyond that, had it thought as much as is expected of it",
             ),
             saved: dollars(
                 &meter,
@@ -177,6 +184,9 @@ impl Meters {
         .concat();
         self.cost.add(usd(c.cost), &labels);
         self.baseline.add(usd(c.baseline), &labels);
+        if c.baseline_extra > PicoUsd::ZERO {
+            self.baseline_extra.add(usd(c.baseline_extra), &labels);
+        }
         let Some(cause) = c.cause else { return };
         let (counter, dollars) = match cause.is_loss() {
             true => (&self.lost, c.cost - c.baseline),

@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What this flyball writes.
-pub const SCHEMA_VERSION: i64 = 14;
+pub const SCHEMA_VERSION: i64 = 15;
 
 /// `MIGRATIONS[n]` leads from version n to n + 1.
-const MIGRATIONS: [&str; 14] = [
+const MIGRATIONS: [&str; 15] = [
     // 1: attempts, what they add up to, and keys.
     "CREATE TABLE key (
         id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, hash BLOB NOT NULL UNIQUE, created INTEGER NOT NULL,
@@ -103,6 +103,10 @@ const MIGRATIONS: [&str; 14] = [
     UPDATE key SET old = '[[\"' || lower(hex(old_hash)) || '\",' || old_until || ']]' WHERE old_hash IS NOT NULL AND old_until IS NOT NULL;",
     // 14: what was measured of requests whose answers may be judged.
     learning::SCHEMA,
+    // 15: what baselines may have cost beyond what they are taken to have cost.
+    "ALTER TABLE attempt ADD COLUMN baseline_extra INTEGER;
+    ALTER TABLE rollup_hour ADD COLUMN baseline_extra INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE rollup_day ADD COLUMN baseline_extra INTEGER NOT NULL DEFAULT 0;",
 ];
 
 /// Pages of 4 KiB that gather in the write-ahead log before they are copied into the file.
