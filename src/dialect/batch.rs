@@ -7,7 +7,7 @@ mod form;
 pub mod mistral;
 pub mod xai;
 
-pub(super) use form::{file_form, on_one_line};
+pub(super) use form::{file_frame, file_id, file_upload, on_one_line};
 
 use crate::error::Error;
 use bytes::Bytes;

@@ -4,10 +4,9 @@
 
 use super::{
     Found, Frame, LineEnd, Making, OutLine, PartLimits, Sought, VendorBatches, VendorCall,
-    VendorEnd, VendorResult, VendorTold, file_form, on_one_line, raw,
+    VendorEnd, VendorResult, VendorTold, file_frame, file_id, file_upload, on_one_line, raw,
 };
 use bytes::Bytes;
-use http::Method;
 use serde_json::{Value, json};
 
 /// Where jobs are.
@@ -78,12 +77,7 @@ impl VendorBatches for Jobs {
     }
 
     fn frame(&self, tag: &str) -> Frame {
-        let (before, after, _) = file_form(tag);
-        Frame {
-            before,
-            between: "",
-            after,
-        }
+        file_frame(tag)
     }
 
     fn write(&self, line: &OutLine<'_>, into: &mut Vec<u8>) {
@@ -93,18 +87,11 @@ impl VendorBatches for Jobs {
     }
 
     fn upload(&self, tag: &str, lines: &Bytes) -> Option<VendorCall> {
-        let (_, _, kind) = file_form(tag);
-        Some(VendorCall {
-            method: Method::POST,
-            path: "/v1/files".into(),
-            kind: Some(kind),
-            body: lines.clone(),
-        })
+        Some(file_upload(tag, lines))
     }
 
     fn uploaded(&self, answer: &[u8]) -> Option<String> {
-        let value: Value = serde_json::from_slice(answer).ok()?;
-        value["id"].as_str().map(str::to_owned)
+        file_id(answer)
     }
 
     fn create(&self, making: &Making<'_>, _lines: Bytes) -> VendorCall {

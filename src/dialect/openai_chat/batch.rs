@@ -1,14 +1,15 @@
 //! OpenAI's Batch API: as its clients use it (<https://developers.openai.com/api/docs/guides/batch>), and as the vendor takes batches up.
 
 use super::OpenAiChat;
-use crate::dialect::batch::{BatchState, Frame, Making, ShownFile, file_form, on_one_line};
+use crate::dialect::batch::{
+    BatchState, Frame, Making, ShownFile, file_frame, file_id, file_upload, on_one_line,
+};
 use crate::dialect::batch::{
     ClientBatches, Counts, Ended, Found, Handed, HandedLine, LineDefect, LineEnd, OutLine,
     PartLimits, Shown, Sought, VendorBatches, VendorCall, VendorEnd, VendorResult, VendorTold, raw,
 };
 use crate::error::Error;
 use bytes::Bytes;
-use http::Method;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -309,12 +310,7 @@ impl VendorBatches for OpenAiChat {
     }
 
     fn frame(&self, tag: &str) -> Frame {
-        let (before, after, _) = file_form(tag);
-        Frame {
-            before,
-            between: "",
-            after,
-        }
+        file_frame(tag)
     }
 
     fn write(&self, line: &OutLine<'_>, into: &mut Vec<u8>) {
@@ -326,18 +322,11 @@ impl VendorBatches for OpenAiChat {
     }
 
     fn upload(&self, tag: &str, lines: &Bytes) -> Option<VendorCall> {
-        let (_, _, kind) = file_form(tag);
-        Some(VendorCall {
-            method: Method::POST,
-            path: "/v1/files".into(),
-            kind: Some(kind),
-            body: lines.clone(),
-        })
+        Some(file_upload(tag, lines))
     }
 
     fn uploaded(&self, answer: &[u8]) -> Option<String> {
-        let value: Value = serde_json::from_slice(answer).ok()?;
-        value["id"].as_str().map(str::to_owned)
+        file_id(answer)
     }
 
     fn create(&self, making: &Making<'_>, _lines: Bytes) -> VendorCall {
