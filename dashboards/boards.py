@@ -492,8 +492,9 @@ def routing():
     b.lines("Effort", "Share of attempts by reasoning effort.", "if `high` and above grow, see beside this what they cost and save.", "percent", (rate("flyball_requests_total", "effort"), "{{effort}}"), place=(6, 8), stack="percent")
     arm, narrow = "tier, effort", {"custom.width": 95}
     saved = f"{total('flyball_saved_usd_total', arm)} - {total('flyball_lost_usd_total', arm)}"
-    b.table("Spent and saved, by tier and effort", "Over the time shown; saved is what is left after losses.", "try the dearest effort a step lower: `flyball eval` tells what that keeps.", {"tier": "Tier", "effort": "Effort"},
+    b.table("Spent and saved, by tier and effort", "Over the time shown; saved is what is left after losses, and at most what it would be had baselines thought as much as is expected of them (docs/savings.md).", "try the dearest effort a step lower: `flyball eval` tells what that keeps.", {"tier": "Tier", "effort": "Effort"},
             (f"{total('flyball_cost_usd_total', arm)} > 0", "Spent", USD, narrow), (f"{saved} and {total('flyball_cost_usd_total', arm)} > 0", "Saved", USD, narrow),
+            (f"{saved} + {total('flyball_baseline_extra_usd_total', arm)} and {total('flyball_cost_usd_total', arm)} > 0", "At most", USD, narrow),
             (f"{total('flyball_requests_total', arm)} and {total('flyball_cost_usd_total', arm)} > 0", "Attempts", COUNT, {**narrow, "decimals": 0}),
             (f"{total('flyball_cost_usd_total', arm)} / {total('flyball_requests_total', arm)} and {total('flyball_cost_usd_total', arm)} > 0", "An attempt", USD, narrow), place=(12, 8), sort="Spent")
     b.lines("Tokens, by class", "Tokens a second, stacked; `output` is without `reasoning`.", "little `cached` beside much `input`: prompts begin differently each time.", COUNT, (rate("flyball_tokens_total", "class"), "{{class}}"), place=(6, 8), stack="normal")

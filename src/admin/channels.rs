@@ -93,14 +93,11 @@ pub(super) fn publish(state: &State) {
         .map(|lately| {
             let failed: u64 = lately.failures.iter().map(|(_, count)| count).sum();
             let all = f64::from(u32::try_from(failed + lately.answers).unwrap_or(u32::MAX));
-            let quantiles = [
-                ("0.5", lately.first_byte_p50),
-                ("0.95", lately.first_byte_p95),
-            ];
+            let percentiles = [("50", lately.first_byte_p50), ("95", lately.first_byte_p95)];
             FirstByteFigures {
-                quantiles: quantiles
+                percentiles: percentiles
                     .into_iter()
-                    .filter_map(|(quantile, time)| Some((quantile, time?)))
+                    .filter_map(|(percentile, time)| Some((percentile, time?)))
                     .collect(),
                 failed: f64::from(u32::try_from(failed).unwrap_or(u32::MAX)) / all.max(1.0),
                 provider: lately.provider,

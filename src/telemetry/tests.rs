@@ -141,9 +141,9 @@ fn everything(telemetry: &Telemetry) {
             provider,
             channel,
             model: "small-1".to_owned(),
-            quantiles: vec![
-                ("0.5", Duration::from_millis(5)),
-                ("0.95", Duration::from_millis(9)),
+            percentiles: vec![
+                ("50", Duration::from_millis(5)),
+                ("95", Duration::from_millis(9)),
             ],
             failed: 0.25,
         }],
@@ -327,7 +327,7 @@ fn every_label_has_values_from_a_closed_set_whatever_clients_send() {
             ),
         ),
         ("channel", open(&["team-a"])),
-        ("quantile", open(&["0.5", "0.95"])),
+        ("percentile", open(&["50", "95"])),
         ("event", open(&["begun", "settled", "at_bound"])),
         (
             "state",

@@ -143,9 +143,9 @@ fn told() -> String {
             provider,
             channel,
             model: "m".into(),
-            quantiles: vec![
-                ("0.5", Duration::from_millis(5)),
-                ("0.95", Duration::from_millis(9)),
+            percentiles: vec![
+                ("50", Duration::from_millis(5)),
+                ("95", Duration::from_millis(9)),
             ],
             failed: 0.0,
         }],

@@ -27,7 +27,7 @@ pub struct FirstByteFigures {
     /// The model, one of the configuration's.
     pub model: String,
     /// The median and the 95th percentile.
-    pub quantiles: Vec<(&'static str, Duration)>,
+    pub percentiles: Vec<(&'static str, Duration)>,
     /// The share of attempts that failed, from 0 to 1.
     pub failed: f64,
 }
@@ -65,7 +65,7 @@ impl ChannelSeries {
             first_byte: m.gauge_table(
                 "flyball_channel_first_byte_seconds",
                 "Within which time answers of a model began on a channel in the last five minutes.",
-                &["provider", "channel", "model", "quantile"],
+                &["provider", "channel", "model", "percentile"],
             ),
             failed: m.gauge_table(
                 "flyball_channel_failed_ratio",
@@ -95,9 +95,9 @@ impl ChannelSeries {
             vec![m.provider.clone(), m.channel.clone(), m.model.clone()]
         };
         let first_byte = models.iter().flat_map(|m| {
-            m.quantiles.iter().map(move |(quantile, time)| {
+            m.percentiles.iter().map(move |(percentile, time)| {
                 let mut labels = of_model(m);
-                labels.push((*quantile).to_owned());
+                labels.push((*percentile).to_owned());
                 (labels, time.as_secs_f64())
             })
         });
