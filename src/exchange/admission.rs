@@ -181,9 +181,17 @@ impl<'a> Admission<'a> {
     /// Lets a request in whose answer is there already: it is booked, whether its model may still be asked or not.
     ///
     /// # Errors
-    /// As [`Admission::new`].
+    /// A wish that cannot be read.
     pub(super) fn answered(inbound: Inbound<'a>) -> Result<Admission<'a>, Error> {
-        let mut admission = Admission::new(inbound)?;
+        let mut admission = Admission::of(inbound)?;
+        admission.wishes.name_no_provider()?;
+        // Its key may demand other tags by now than when it was asked; those that the key bears count all the same.
+        let counted = admission.caller.counted_tags(&admission.wishes.tags);
+        let borne = |_| {
+            let key = admission.caller.key.as_ref();
+            key.map(|key| key.tags.clone()).unwrap_or_default()
+        };
+        admission.tags = counted.unwrap_or_else(borne);
         admission.answered = true;
         Ok(admission)
     }

@@ -220,6 +220,8 @@ async fn what_a_batch_costs_whose_key_may_ask_no_more_is_booked_to_that_key() {
         ("DELETE", ""),
         ("PATCH", r#"{"paused":true}"#),
         ("PATCH", r#"{"expires":1577836800}"#),
+        // What it demands by now was not demanded then.
+        ("PATCH", r#"{"required_tags":["env=prod"]}"#),
     ] {
         let vendor = Vendor::start(Ways {
             hangs: true,
