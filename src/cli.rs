@@ -18,6 +18,7 @@ mod inspect;
 mod keys;
 mod learn;
 mod local;
+mod log_line;
 mod own;
 mod prices;
 mod rules;

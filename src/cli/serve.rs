@@ -1,5 +1,6 @@
 //! `flyball serve`: starts, says what it found and how to try it, and serves until it is told to stop.
 
+use super::log_line::PlainFields;
 use super::{Common, ServeArgs, client, joined, runtime};
 use crate::arm::Tier;
 use crate::config::{self, Config, Overrides};
@@ -22,16 +23,17 @@ pub(super) fn start_log(json: bool) {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_env("FLYBALL_LOG")
         .unwrap_or_else(|_| EnvFilter::new("warn,flyball=info"));
+    let colours = std::io::stderr().is_terminal();
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_ansi(colours);
     // A second start in one process (tests) keeps the first log.
-    let _ = if json {
-        log.json().try_init()
-    } else {
-        log.try_init()
+    let _ = match (json, colours) {
+        (true, _) => log.json().try_init(),
+        (false, true) => log.try_init(),
+        (false, false) => log.fmt_fields(PlainFields).try_init(),
     };
 }
 
