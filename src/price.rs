@@ -20,6 +20,7 @@ use crate::money::PicoUsd;
 use file::File;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::OnceLock;
@@ -166,6 +167,23 @@ impl Price {
         })
     }
 
+    /// The price of an answer that was made in this service tier at this second since 1970, and in this manner: as a rule this one itself.
+    /// `None` where the tier's is not known, or the multiple is not.
+    #[must_use]
+    pub fn served_so(&self, tier: ServiceTier, at: i64, manner: Manner) -> Option<Cow<'_, Price>> {
+        match self.holds_as_it_is(tier, manner) {
+            true => Some(Cow::Borrowed(self)),
+            false => Some(Cow::Owned(self.served(tier, at)?.made(manner)?)),
+        }
+    }
+
+    /// Neither the service tier, nor the hour, nor the manner changes anything about it.
+    #[must_use]
+    pub fn holds_as_it_is(&self, tier: ServiceTier, manner: Manner) -> bool {
+        let plain = !manner.unknown && manner.us_only != Some(true) && manner.fast != Some(true);
+        plain && tier == ServiceTier::Standard && self.off_peak.is_none()
+    }
+
     /// The price of an answer that was made in this manner. `None` where the multiple is not known.
     #[must_use]
     pub fn made(&self, manner: Manner) -> Option<Price> {
@@ -230,7 +248,9 @@ impl Price {
         if let Some(off_peak) = self.off_peak {
             dearest.rates = dearest.rates.dearer(&off_peak.rates);
         }
-        for served in tiers.iter().filter_map(|tier| self.served(*tier, 0)) {
+        // The standard tier is this price itself.
+        let others = tiers.iter().filter(|tier| **tier != ServiceTier::Standard);
+        for served in others.filter_map(|tier| self.served(*tier, 0)) {
             dearest.rates = dearest.rates.dearer(&served.rates);
             dearest.media_input = dearest.media_input.max(served.media_input);
             if let (Some(mine), Some(theirs)) = (&mut dearest.long, served.long) {
@@ -238,6 +258,16 @@ impl Price {
             }
         }
         dearest
+    }
+
+    /// What bounds a request that may be served in any of these tiers, in this manner: as a rule this price itself. A manner whose multiple
+    /// is not known adds nothing.
+    #[must_use]
+    pub fn dearest_so(&self, tiers: &[ServiceTier], manner: Manner) -> Cow<'_, Price> {
+        match tiers.iter().all(|tier| self.holds_as_it_is(*tier, manner)) {
+            true => Cow::Borrowed(self),
+            false => Cow::Owned(self.made(manner).unwrap_or(*self).dearest_of(tiers)),
+        }
     }
 
     /// The same price for a request that does not have its prompt kept.

@@ -186,6 +186,40 @@ fn a_bound_is_that_of_the_dearest_tier_that_may_serve() {
 }
 
 #[test]
+fn a_price_that_is_borrowed_is_the_one_that_would_be_made() {
+    use ServiceTier::{Batch, Flex, Other, Priority, Standard};
+    let said = [None, Some(false), Some(true)];
+    for (_, model, price) in Catalogue::embedded().iter().step_by(5) {
+        for tier in [Standard, Batch, Flex, Priority, Other] {
+            for (us_only, fast, unknown) in said.iter().flat_map(|us_only| {
+                let both = said.iter().map(|fast| (*us_only, *fast));
+                both.flat_map(|(us_only, fast)| [(us_only, fast, false), (us_only, fast, true)])
+            }) {
+                let manner = Manner {
+                    us_only,
+                    fast,
+                    unknown,
+                };
+                for at in [0, 43_200] {
+                    let made = price.served(tier, at).and_then(|p| p.made(manner));
+                    let borrowed = price.served_so(tier, at, manner).map(Cow::into_owned);
+                    assert_eq!(borrowed, made, "{model} {tier:?} {manner:?}");
+                }
+                let made = price.made(manner).unwrap_or(*price);
+                let dearest = price.dearest_so(&[Standard, tier], manner);
+                assert_eq!(*dearest, made.dearest_of(&[Standard, tier]), "{model}");
+                // The standard tier adds nothing to the price itself.
+                let (alone, standard) = (made.dearest_of(&[]), made.served(Standard, 0));
+                let standard = standard.unwrap_or_default();
+                assert_eq!(alone.rates.dearer(&standard.rates), alone.rates, "{model}");
+                let same = (standard.media_input, standard.long);
+                assert_eq!((alone.media_input, alone.long), same, "{model}");
+            }
+        }
+    }
+}
+
+#[test]
 fn sound_has_its_own_rates_and_is_a_part_of_input_and_output() {
     let voice = price("openai", "gpt-audio");
     let usage = |audio_input, audio_output| Usage {

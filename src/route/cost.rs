@@ -9,6 +9,7 @@ use crate::fleet::{Arm, Model};
 use crate::money::PicoUsd;
 use crate::price::Price;
 use crate::route::standing::{Habit, Standing};
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// What is known before the answer.
@@ -299,8 +300,13 @@ pub fn on_baseline(
     (tier, at): (ServiceTier, i64),
 ) -> Option<PicoUsd> {
     let price = baseline.model.price.as_ref()?;
-    let price = price.served(tier, at).unwrap_or(*price);
-    let price = price.made(usage.manner).unwrap_or(price);
+    let price = match price.holds_as_it_is(tier, usage.manner) {
+        true => Cow::Borrowed(price),
+        false => {
+            let price = price.served(tier, at).unwrap_or(*price);
+            Cow::Owned(price.made(usage.manner).unwrap_or(price))
+        }
+    };
     let mut usage = warmed(usage, stayed.warm);
     let reasoning = match stayed.thinking {
         None => usage.reasoning,

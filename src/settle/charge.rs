@@ -4,6 +4,7 @@ use crate::chat::{Manner, ServiceTier, Usage};
 use crate::ledger::record::{Basis, Compared};
 use crate::money::PicoUsd;
 use crate::price::Price;
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// A provider's own figure may be rounded: what differs by less than a millionth of a dollar, or by less than a thousandth of the cost,
@@ -58,7 +59,8 @@ impl ChargeTerms<'_> {
         let manner = self.made(usage, basis);
         let (tier, price) = self.served(usage, manner);
         let unpriced = self.price.is_some() && price.is_none();
-        let price = price.or_else(|| self.price.copied());
+        let price = price.or_else(|| self.price.map(Cow::Borrowed));
+        let price = price.as_deref();
         let computed = price.map_or(PicoUsd::ZERO, |p| {
             p.cost(usage) + p.media_surcharge(usage, self.media_tokens_max) + p.time_cost(self.took)
         });
@@ -90,12 +92,12 @@ impl ChargeTerms<'_> {
             cost,
             basis,
             excess,
-            reasoning: price.map_or(PicoUsd::ZERO, |price| of_reasoning(&price, usage)),
+            reasoning: price.map_or(PicoUsd::ZERO, |price| of_reasoning(price, usage)),
             tier,
             manner,
             unpriced,
             compared: reported.map(|reported| compared(reported, computed)),
-            cache_discount: price.map_or(PicoUsd::ZERO, |p| cache_discount(&p, usage)),
+            cache_discount: price.map_or(PicoUsd::ZERO, |p| cache_discount(p, usage)),
         }
     }
 
@@ -111,13 +113,13 @@ impl ChargeTerms<'_> {
 
     /// The tier in which the answer was made, and the price there. What an answer does not say is what was asked for, where that is
     /// dearer than the standard tier.
-    fn served(&self, usage: &Usage, manner: Manner) -> (ServiceTier, Option<Price>) {
-        let of = |tier| self.price?.served(tier, self.at)?.made(manner);
+    fn served(&self, usage: &Usage, manner: Manner) -> (ServiceTier, Option<Cow<'_, Price>>) {
+        let of = |tier| self.price?.served_so(tier, self.at, manner);
         if let Some(told) = usage.tier.or(self.told) {
             return (told, of(told));
         }
         let standard = of(ServiceTier::Standard);
-        let cost = |price: &Option<Price>| price.as_ref().map(|p| p.cost(usage));
+        let cost = |price: &Option<Cow<'_, Price>>| price.as_ref().map(|p| p.cost(usage));
         let asked = self.asked.map(|tier| (tier, of(tier)));
         let dearer = asked.filter(|(_, price)| cost(price) > cost(&standard));
         dearer.unwrap_or((ServiceTier::Standard, standard))

@@ -235,12 +235,13 @@ impl<'a> CompletionOrder<'a> {
     }
 
     /// The price that bounds it.
-    fn price(&self) -> Option<Price> {
+    fn price(&self) -> Option<Cow<'a, Price>> {
         let named = self.tier().map(|asked| asked.tier);
         let batch = match self.purpose {
             Purpose::Batch => batch_price(self.arm, &self.request),
             Purpose::Answer | Purpose::Exploring | Purpose::Waiting(_) => None,
         };
+        let batch = batch.map(Cow::Owned);
         batch.or_else(|| dearest_price(self.arm, (&self.request, named), &self.told.body))
     }
 
@@ -248,7 +249,7 @@ impl<'a> CompletionOrder<'a> {
     fn ask(&self, input: InputBound) -> Requirement {
         let (tokens, tokens_min) = self.tokens;
         let price = self.price();
-        let mut ask = input_and_answer(price.as_ref(), input, self.request.choices);
+        let mut ask = input_and_answer(price.as_deref(), input, self.request.choices);
         (ask.tokens, ask.tokens_min) = (tokens, tokens_min);
         ask.fixed += self.time;
         ask
@@ -263,7 +264,7 @@ impl<'a> CompletionOrder<'a> {
         }
         let words = bound::words(&self.told.body, &self.request.media);
         let (model, input) = (Arc::clone(&self.arm.model), self.input);
-        let price = self.price();
+        let price = self.price().map(Cow::into_owned);
         let (choices, tokens, time) = (self.request.choices, self.tokens, self.time);
         Some(Box::new(move || {
             let count = |text: &str| match how {
@@ -734,19 +735,18 @@ fn read<'a>(
 
 /// The price that bounds the request: the dearest of the tiers in which it may be served, of the hours, and of the manners. Anthropic writes
 /// its prompt cache for those alone who ask for it.
-fn dearest_price(
-    arm: &Arm,
+fn dearest_price<'p>(
+    arm: &'p Arm,
     (request, named): (&Request<'_>, Option<ServiceTier>),
     body: &[u8],
-) -> Option<Price> {
+) -> Option<Cow<'p, Price>> {
     let tiers = arm.model.provider.may_serve(named);
-    let price = arm.model.price?;
-    let manner = price.dearest_manner(request.manner);
+    let price = arm.model.price.as_ref()?;
     // Without a known multiple it is refused where a cap counts its cost.
-    let price = price.made(manner).unwrap_or(price).dearest_of(&tiers);
+    let price = price.dearest_so(&tiers, price.dearest_manner(request.manner));
     let anthropic = arm.model.provider.kind.family == Family::Anthropic;
     Some(match anthropic && !bound::may_ask_for_cache(body) {
-        true => price.without_cache_writes(),
+        true => Cow::Owned(price.without_cache_writes()),
         false => price,
     })
 }
