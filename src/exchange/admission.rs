@@ -10,7 +10,7 @@ use crate::error::{Error, Kind};
 use crate::fleet::{Arm, Model};
 use crate::json::Object;
 use crate::ledger::balance::Capped;
-use crate::ledger::cap::Dims;
+use crate::ledger::cap::{self, Dims};
 use crate::ledger::record::Opening;
 use crate::ledger::{Ledger, now_ms};
 use crate::limits::Limits;
@@ -298,7 +298,7 @@ impl<'a> Admission<'a> {
         Dims {
             organisation: self.policy.teams.get(team).map_or("", String::as_str),
             team,
-            key: self.caller.key.as_ref().map_or(0, |k| k.id).to_string(),
+            key: cap::row_text(self.caller.key.as_ref().map(|k| k.id)),
             session: self.wishes.session.as_deref().unwrap_or_default(),
             user: &self.user.booked,
             user_name: &self.user.name,

@@ -183,8 +183,8 @@ impl Balances {
         let mut tokens = ask.tokens;
         let mut wants = Vec::new();
         for found in &matches {
-            let slot = self.slots.get(&found.counter).expect("matches makes it");
             let Some(limit) = found.limit else { continue };
+            let slot = self.slots.get(&found.counter).expect("matches makes it");
             if self.too_many_sessions(found, dims) {
                 return Err(slot.full(found.at_cap, limit, 0, Reason::Sessions));
             }
@@ -261,14 +261,17 @@ impl Balances {
         let mut postings = Vec::with_capacity(grant.held.len());
         for held in &grant.held {
             let spent = spend.of(held.measure);
-            let slot = self.slots.get_mut(&held.counter);
-            let unleased = match slot {
+            let mut slot = self.slots.get_mut(&held.counter);
+            let unleased = match &mut slot {
                 Some(slot) if slot.id == held.id => slot.close(held, spent, self.epoch),
                 // A window that has passed is closed in the store only: its room is nobody's any more.
                 _ if held.leased => held.amount,
                 _ => 0,
             };
-            self.note_crossing(&held.counter);
+            // There may be as many users as they like to name: nobody is told of each.
+            if let Some(slot) = slot.filter(|slot| slot.known.is_none()) {
+                note_crossing(slot, &held.counter, &mut self.crossings);
+            }
             postings.push(Posting {
                 counter: held.counter.clone(),
                 id: held.id,
@@ -331,21 +334,6 @@ impl Balances {
         }
     }
 
-    fn note_crossing(&mut self, counter: &Arc<str>) {
-        // There may be as many users as they like to name: nobody is told of each.
-        let slot = self.slots.get_mut(counter);
-        let Some(slot) = slot.filter(|slot| slot.known.is_none()) else {
-            return;
-        };
-        for percent in slot.crossed() {
-            self.crossings.push(Crossing {
-                counter: counter.clone(),
-                standing: slot.standing(),
-                percent,
-            });
-        }
-    }
-
     /// The caps that have just passed a share at which they are told.
     pub fn take_crossings(&mut self) -> Vec<Crossing> {
         std::mem::take(&mut self.crossings)
@@ -386,6 +374,17 @@ impl Balances {
         }
         self.count_users();
         self.tidy_at = (self.slots.len() * 2).max(TIDY_AT);
+    }
+}
+
+/// Notes the shares at which a cap is told that it has just passed.
+fn note_crossing(slot: &mut Slot, counter: &Arc<str>, crossings: &mut Vec<Crossing>) {
+    for percent in slot.crossed() {
+        crossings.push(Crossing {
+            counter: counter.clone(),
+            standing: slot.standing(),
+            percent,
+        });
     }
 }
 

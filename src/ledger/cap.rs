@@ -6,6 +6,7 @@
 use super::window::{Window, Zone};
 use crate::money::PicoUsd;
 use crate::pattern::like;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
@@ -128,7 +129,7 @@ pub struct Dims<'a> {
     /// Its key's team, or nothing.
     pub team: &'a str,
     /// Its key's row as text; `0` in open mode.
-    pub key: String,
+    pub key: Cow<'a, str>,
     /// Its session; those without one share the unnamed session.
     pub session: &'a str,
     /// Its end user, as the books name it; those without one share the unnamed user.
@@ -147,6 +148,12 @@ pub struct Dims<'a> {
 
 /// The tag of what shadowing costs, by which its own cap counts it. No request can bring it: caps count the tags of keys only.
 pub const SHADOWING: (&str, &str) = ("flyball.shadow", "yes");
+
+/// A key's row as text, as counters call it; `0` in open mode.
+#[must_use]
+pub fn row_text(key: Option<i64>) -> Cow<'static, str> {
+    key.map_or(Cow::Borrowed("0"), |row| Cow::Owned(row.to_string()))
+}
 
 impl Dims<'_> {
     /// It is flyball's own attempt, for no key, no session and no user.

@@ -4,7 +4,7 @@
 //! Pure: it reads no clock and no store.
 
 use super::balance::Spend;
-use super::cap::Dims;
+use super::cap::{self, Dims};
 use crate::arm::{Effort, Tier};
 use crate::chat::{ServiceTier, Usage};
 use crate::money::PicoUsd;
@@ -70,7 +70,7 @@ impl Opening {
         Dims {
             organisation: &self.organisation,
             team: &self.team,
-            key: self.key.unwrap_or(0).to_string(),
+            key: cap::row_text(self.key),
             session: &self.session,
             user: &self.user,
             user_name: &self.user_name,

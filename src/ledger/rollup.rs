@@ -88,7 +88,7 @@ impl Group<'_> {
         Dims {
             organisation: &self.organisation,
             team: &self.team,
-            key: self.key.to_string(),
+            key: self.key.to_string().into(),
             session: "",
             user: "",
             user_name: "",

@@ -26,16 +26,17 @@ pub(super) struct Match {
 }
 
 impl Balances {
-    pub(super) fn places(&self, dims: &Dims<'_>) -> impl Iterator<Item = usize> + use<> {
-        let own = self.by_key.get(&dims.key).cloned().unwrap_or_default();
-        let general = self.general.clone();
-        general.into_iter().chain(own)
+    pub(super) fn places(&self, dims: &Dims<'_>) -> impl Iterator<Item = usize> + use<'_> {
+        let own = self.by_key.get(&*dims.key);
+        let own = own.into_iter().flatten();
+        self.general.iter().chain(own).copied()
     }
 
     /// The counters of an attempt, each once, with the lowest limit that holds; their windows are rolled to `now`.
     pub(super) fn matches(&mut self, dims: &Dims<'_>, now: i64) -> Vec<Match> {
         let mut found: Vec<Match> = Vec::with_capacity(8);
-        for place in self.places(dims) {
+        let places: Vec<usize> = self.places(dims).collect();
+        for place in places {
             if !self.definitions[place].counter.scope.holds(dims) {
                 continue;
             }
@@ -115,7 +116,7 @@ impl Balances {
         }
         let known = definition
             .sessions
-            .get(&dims.key)
+            .get(&*dims.key)
             .filter(|(id, _)| *id == slot.id);
         known.is_some_and(|(_, count)| *count >= self.sessions_max)
     }
@@ -135,7 +136,7 @@ impl Balances {
         slot.session_counted = Some(slot.id);
         let seen = definition
             .sessions
-            .entry(dims.key.clone())
+            .entry(dims.key.to_string())
             .or_insert((slot.id, 0));
         if seen.0 != slot.id {
             *seen = (slot.id, 0);

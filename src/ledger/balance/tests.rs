@@ -17,7 +17,7 @@ fn ask(fixed: i128, per_token: i128, tokens: u64, tokens_min: u64) -> Requiremen
 
 fn key(id: &str) -> Dims<'static> {
     Dims {
-        key: id.into(),
+        key: id.to_owned().into(),
         ..Dims::default()
     }
 }

@@ -4,7 +4,7 @@ fn dims<'a>(key: &str, model: &'a str, tags: &'a [(String, String)]) -> Dims<'a>
     Dims {
         organisation: "acme",
         team: "red",
-        key: key.into(),
+        key: key.to_owned().into(),
         session: "s1",
         user: "",
         user_name: "",
