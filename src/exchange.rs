@@ -62,7 +62,7 @@ use crate::limits::Limits;
 use crate::money::PicoUsd;
 use crate::probe::evidence::{Evidence, Sign, Witness};
 use crate::provider::channel::Channel;
-use crate::relay::{self, AnswerBody, Reading, Relay, RelayTerms, Watch, bill_headers};
+use crate::relay::{self, AnswerBody, Reading, Relay, RelayTerms, Watch};
 use crate::response_cache::ResponseCache;
 use crate::route::{LearnedFromOutcomes, Policy, Probe};
 use crate::settle::jobs::Jobs;
@@ -1457,8 +1457,9 @@ impl<'a> Exchange<'a> {
                         }
                     }
                 };
-                head.headers
-                    .extend(bill.map(bill_headers).unwrap_or_default());
+                if let Some(bill) = bill {
+                    relay::tell_bill(&mut head.headers, bill);
+                }
                 let second = self.compares.load(Ordering::Relaxed);
                 let text = second.then(|| answer.text());
                 let worthless = second && answer.is_unread();

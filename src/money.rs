@@ -101,7 +101,9 @@ impl PicoUsd {
             *digit = b"0123456789"[usize::try_from(fraction % 10).unwrap_or(0)];
             fraction /= 10;
         }
-        let digits = std::str::from_utf8(&digits).unwrap_or_default();
+        let kept = digits.iter().rposition(|digit| *digit != b'0');
+        let digits = &digits[..kept.map_or(0, |last| last + 1)];
+        let digits = std::str::from_utf8(digits).unwrap_or_default();
         let mut text = String::with_capacity(DECIMALS + 8);
         if self.0 < 0 {
             text.push('-');
@@ -110,7 +112,6 @@ impl PicoUsd {
             Ok(0) => text.push('0'),
             _ => text.push_str(&whole.to_string()),
         }
-        let digits = digits.trim_end_matches('0');
         if !digits.is_empty() {
             text.push('.');
             text.push_str(digits);

@@ -312,6 +312,9 @@ impl Provider {
         stream: bool,
     ) -> Option<String> {
         let (_, path) = self.kind.speaks.iter().find(|(name, _)| *name == dialect)?;
+        if !path.contains('{') {
+            return Some([channel.base_url.as_str(), *path].concat());
+        }
         let call = match stream {
             true => "streamGenerateContent?alt=sse",
             false => "generateContent",

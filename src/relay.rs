@@ -682,10 +682,15 @@ const BASELINE: HeaderName = HeaderName::from_static("x-flyball-baseline-usd");
 #[must_use]
 pub fn bill_headers(bill: Bill) -> HeaderMap {
     let mut headers = HeaderMap::new();
+    tell_bill(&mut headers, bill);
+    headers
+}
+
+/// Says among these headers what an answer cost.
+pub fn tell_bill(headers: &mut HeaderMap, bill: Bill) {
     for (name, amount) in [(COST, bill.cost), (BASELINE, bill.baseline)] {
         let text = Bytes::from(amount.usd_text());
         let value = HeaderValue::from_maybe_shared(text).expect("digits are a header value");
         headers.insert(name, value);
     }
-    headers
 }

@@ -146,7 +146,7 @@ impl Dialect for OpenAiChat {
     }
 
     fn asks_logprobs(&self, request: &Object<'_>) -> bool {
-        self.ask_logprobs(request).is_empty()
+        request.some("logprobs") == Some("true")
     }
 
     fn strip_logprobs(&self, answer: &mut serde_json::Value) {

@@ -1,10 +1,13 @@
 //! Who may ask at all: the caller's credential, wherever it stands, and the page or host that a request comes from.
 
 use crate::error::{Error, Kind};
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Uri, Version};
 use std::net::{IpAddr, Ipv6Addr};
+
+/// From where in a page a request comes.
+const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The headers with the caller's credential: Gemini's clients may put it into the query.
 pub(super) fn with_credential(head: &Parts) -> std::borrow::Cow<'_, HeaderMap> {
@@ -89,7 +92,7 @@ pub(super) fn check_origin(head: &Parts, open: bool, loopback: bool) -> Result<(
             .is_some_and(|uri| uri.host().is_some_and(names_loopback)),
         // A picture or a link of a page tells no origin, but that it is of another site. What a request cost may be linked to.
         None => {
-            let site = head.headers.get("sec-fetch-site");
+            let site = head.headers.get(SITE);
             site.is_some_and(|site| site == "cross-site")
                 && !head.uri.path().starts_with("/flyball/")
         }
@@ -101,6 +104,11 @@ pub(super) fn check_origin(head: &Parts, open: bool, loopback: bool) -> Result<(
         ));
     }
     if open && loopback {
+        let plain = head.headers.get(header::HOST);
+        let plain = plain.filter(|_| head.uri.host().is_none());
+        if plain.is_some_and(is_plainly_loopback) {
+            return Ok(());
+        }
         let host = head.uri.host().map(str::to_owned).or_else(|| {
             let host = head.headers.get(header::HOST)?.to_str().ok()?;
             host.parse::<http::uri::Authority>()
@@ -115,6 +123,13 @@ pub(super) fn check_origin(head: &Parts, open: bool, loopback: bool) -> Result<(
         }
     }
     Ok(())
+}
+
+/// It is `localhost` or `127.0.0.1`, with a port or without one, as nearly every client says it here.
+fn is_plainly_loopback(host: &HeaderValue) -> bool {
+    let text = host.to_str().unwrap_or_default();
+    let (name, port) = text.split_once(':').unwrap_or((text, ""));
+    ["localhost", "127.0.0.1"].contains(&name) && is_port(port)
 }
 
 /// This name of a host, as it stands in an address, is this machine's own wherever it is asked.
@@ -135,6 +150,31 @@ mod tests {
             request = request.header(*name, *value);
         }
         request.body(()).expect("a request").into_parts().0
+    }
+
+    #[test]
+    fn a_host_that_is_plainly_this_machines_is_so_when_it_is_read_in_full() {
+        for text in [
+            "localhost",
+            "localhost:",
+            "localhost:8484",
+            "localhost:99999",
+            "localhost:8484:1",
+            "localhost.example",
+            "127.0.0.1",
+            "127.0.0.1:1",
+            "127.0.0.10",
+            "a@localhost",
+            ":8484",
+            "",
+        ] {
+            let plain = is_plainly_loopback(&HeaderValue::from_static(text));
+            let whole = text.parse::<http::uri::Authority>();
+            let own = whole.is_ok_and(|whole| names_loopback(whole.host()));
+            assert!(own || !plain, "{text}");
+        }
+        let usual = HeaderValue::from_static("127.0.0.1:8484");
+        assert!(is_plainly_loopback(&usual));
     }
 
     #[test]

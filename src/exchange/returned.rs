@@ -117,10 +117,18 @@ pub(super) fn dropped(headers: &mut HeaderMap, fields: &[String]) {
 /// As much of the list of dropped fields as one header holds.
 const DROPPED_BYTES_MAX: usize = 1_024;
 
+/// What an answer's head says under this name, which most heads do not have: its few names are compared, where a look-up would read this
+/// one anew as the name of a header.
+fn told<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h HeaderValue> {
+    let mut all = headers.iter();
+    all.find(|(own, _)| own.as_str() == name)
+        .map(|(_, value)| value)
+}
+
 /// The service tier that an answer's head names.
 pub(super) fn service_tier(headers: &HeaderMap) -> Option<ServiceTier> {
     let mut names = dialect::ALL.iter().filter_map(|d| d.envelope().tier);
-    let told = names.find_map(|name| headers.get(name))?;
+    let told = names.find_map(|name| told(headers, name))?;
     ServiceTier::read(told.to_str().ok()?)
 }
 
@@ -129,7 +137,14 @@ pub(super) fn headroom(
     headers: &HeaderMap,
     dialect: &dyn Dialect,
 ) -> impl Iterator<Item = (Allowance, f64)> {
-    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<u32>().ok();
+    let number = |name: &str| {
+        told(headers, name)?
+            .to_str()
+            .ok()?
+            .trim()
+            .parse::<u32>()
+            .ok()
+    };
     let ratio = move |told: &AllowanceHeaders| {
         let limit = number(told.limit).filter(|limit| *limit > 0)?;
         let left = number(told.remaining)?.min(limit);
@@ -149,7 +164,7 @@ pub(super) struct Tightest {
 
 /// The rate limit of which an answer's head says that the least is left; `None` where it says nothing.
 pub(super) fn tightest(headers: &HeaderMap, dialect: &dyn Dialect) -> Option<Tightest> {
-    let text = |name: &str| headers.get(name)?.to_str().ok();
+    let text = |name: &str| told(headers, name)?.to_str().ok();
     let number = |name: &str| text(name)?.trim().parse::<u64>().ok();
     let left = |told: &AllowanceHeaders| {
         let limit = number(told.limit).filter(|limit| *limit > 0)?;

@@ -18,6 +18,7 @@ const SESSION_BYTES_MAX: usize = 256;
 const DEADLINE_MAX: Duration = Duration::from_secs(24 * 3_600);
 
 const PROVIDER: HeaderName = HeaderName::from_static("x-flyball-provider");
+const PREFER: HeaderName = HeaderName::from_static("prefer");
 
 /// What `x-flyball-*` headers and the key ask for. A header may tighten what the key says, never loosen it.
 #[derive(Debug, Default)]
@@ -172,7 +173,7 @@ pub(super) fn read(head: &Parts, caller: &Caller) -> Result<Wishes, Error> {
 
 /// Whether the client prefers to come back for its answer. Words of others in the same header are not ours to read.
 fn comes_back(head: &Parts) -> bool {
-    let all = head.headers.get_all("prefer").iter();
+    let all = head.headers.get_all(PREFER).iter();
     let mut words = all
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split([',', ';']));
