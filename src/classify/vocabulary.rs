@@ -334,6 +334,13 @@ fn kind_at(text: &str, at: usize) -> Option<(Kind, usize)> {
     Some((kind, c.len_utf8()))
 }
 
+/// How many letters and digits of ASCII a text begins with.
+fn letters_in(bytes: &[u8]) -> usize {
+    let mut letters = bytes.iter();
+    let end = letters.position(|byte| KINDS[usize::from(*byte)] != Kind::Letter);
+    end.unwrap_or(bytes.len())
+}
+
 /// Where a word stands in a text, without marks around it.
 #[derive(Clone, Copy)]
 struct WordRange {
@@ -367,7 +374,16 @@ impl Iterator for WordRanges<'_> {
             }
         }
         let (from, mut to, mut marks, mut marked) = (at, at, false, false);
-        while let Some((kind, len)) = kind_at(self.text, at) {
+        loop {
+            let run = letters_in(&self.text.as_bytes()[at..]);
+            if run > 0 {
+                at += run;
+                to = at;
+                marked |= marks;
+            }
+            let Some((kind, len)) = kind_at(self.text, at) else {
+                break;
+            };
             match kind {
                 Kind::Letter => {
                     at += len;
