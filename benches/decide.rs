@@ -8,7 +8,7 @@ use flyball::config::{self, Needs, Overrides};
 use flyball::fleet::Arm;
 use flyball::fleet::senses::Carried;
 use flyball::process::policy_of;
-use flyball::route::standing::{Habit, Standing};
+use flyball::route::standing::{ConversationStanding, Habit};
 use flyball::route::{Asked, Policy, decide};
 use std::fmt::Write as _;
 use std::hint::black_box;
@@ -77,7 +77,7 @@ fn once(policy: &Policy, graded: &Graded) {
         header: &|_| None,
         key: None,
         shows: &|_| None,
-        standing: Standing {
+        standing: ConversationStanding {
             serving: None,
             before: Some(("m-1", flyball::arm::Effort::Low)),
             warm: &|arm| if arm.model.name == "m-1" { 9_000 } else { 0 },

@@ -57,7 +57,7 @@ use crate::server::listener::Terms;
 use crate::server::proxied::Trusted;
 use crate::telemetry::otlp::Settings as Export;
 use crate::tls::server::Identity;
-use names::Known;
+use names::KnownNames;
 use secrecy::SecretString;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -489,7 +489,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
     let (shadowing, cap_of_shadows) = shadow.unzip();
     let recovery = recovery(top);
     let hedging = hedge::hedging(top).map(Arc::new);
-    let known = fleet.map(|fleet| Known {
+    let known = fleet.map(|fleet| KnownNames {
         fleet,
         catalogue: &stock.catalogue,
         teams: &teams,
@@ -583,7 +583,7 @@ fn settings(reading: &Reading<'_>, page: &Page<'_>, top: &Table<'_>) -> Option<C
 fn doubt_patterns(
     reading: &Reading<'_>,
     top: &Table<'_>,
-    known: &Known<'_>,
+    known: &KnownNames<'_>,
     intercept: &[String],
     rules: &[Rule],
 ) {

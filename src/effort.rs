@@ -211,7 +211,7 @@ pub struct Written {
 
 /// A model that is told an effort.
 #[derive(Clone, Copy)]
-pub struct Told<'a> {
+pub struct ToldModel<'a> {
     /// The request.
     pub target: &'a Target<'a>,
     /// What the table says of the model.
@@ -227,10 +227,11 @@ pub trait Words: Send + Sync {
     fn asked(&self, fields: &Object<'_>) -> Option<Effort>;
 
     /// Writes an effort that the model takes; gives the one really asked for, and the budget that was written, if one was.
-    fn write(&self, pen: &mut Pen<'_>, to: &Told<'_>, wanted: Effort) -> (Effort, Option<u64>);
+    fn write(&self, pen: &mut Pen<'_>, to: &ToldModel<'_>, wanted: Effort)
+    -> (Effort, Option<u64>);
 
     /// Takes away what the model rejects at the effort that it has by itself.
-    fn fit(&self, _pen: &mut Pen<'_>, _to: &Told<'_>, _effort: Effort) {}
+    fn fit(&self, _pen: &mut Pen<'_>, _to: &ToldModel<'_>, _effort: Effort) {}
 
     /// The field that holds the token limit of a request to such a model.
     fn limit_field(&self, family: Family, accepts: &Accepts, asked: &Object<'_>) -> &'static str;
@@ -249,7 +250,7 @@ pub trait Words: Send + Sync {
 /// Writes the wanted effort, or the nearest that this model takes in this request.
 #[must_use]
 pub fn write_as(target: &Target<'_>, accepts: &Accepts, wanted: Effort) -> Written {
-    let told = Told {
+    let told = ToldModel {
         target,
         row: row(target.family, target.model),
         accepts,
@@ -267,7 +268,7 @@ pub fn fit(target: &Target<'_>, accepts: &Accepts) -> Written {
         true => clamp(accepts, Effort::Medium),
         false => Effort::None,
     };
-    let told = Told {
+    let told = ToldModel {
         target,
         row: row(target.family, target.model),
         accepts,

@@ -41,7 +41,7 @@ pub use reservation::{HeldRoom, Reservation};
 pub use settings::{Address, Settings};
 
 use crate::error::{Error, Kind};
-use balance::{Balances, Capped, Crossing, Grant, Requirement, Standing};
+use balance::{Balances, Capped, CounterStanding, Crossing, Grant, Requirement};
 use books::Owner;
 use cap::{Cap, Counter, Dims};
 use judged::{JudgedAnswer, MeasuredAsk};
@@ -263,7 +263,7 @@ impl Ledger {
 
     /// Every counter's standing now.
     #[must_use]
-    pub fn standings(&self) -> Vec<Standing> {
+    pub fn standings(&self) -> Vec<CounterStanding> {
         self.balances().standings(self.latest(now()))
     }
 

@@ -42,7 +42,7 @@ pub use recovery::{AfterFailure, Recovery};
 pub use reference::starter_tier;
 use secrecy::SecretString;
 pub use shadowing::{ShadowEnd, Shadowing};
-use standing::Standing;
+use standing::ConversationStanding;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -176,7 +176,7 @@ pub struct Asked<'a> {
     /// The key's name.
     pub key: Option<&'a str>,
     /// How its conversation stands.
-    pub standing: Standing<'a>,
+    pub standing: ConversationStanding<'a>,
     /// What an arm's evidence is worth; `None` where it shows none.
     pub shows: &'a dyn Fn(&Arm) -> Option<Shows>,
 }

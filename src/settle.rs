@@ -29,7 +29,7 @@ use crate::ledger::record::{Basis, Cause, Closing, Opening, Outcome, Shown};
 use crate::money::PicoUsd;
 use crate::provider::OnCancel;
 use crate::route::cost::{self, Stayed};
-use crate::telemetry::otlp::{Said, Trace, Traced};
+use crate::telemetry::otlp::{SaidToModel, Trace, Traced};
 use crate::telemetry::{AttemptClosed, ProbePart, Telemetry};
 use crate::tokens;
 use crate::upstream::load::UnderWay;
@@ -87,7 +87,7 @@ pub struct Job {
     /// The answer is streamed.
     pub stream: bool,
     /// What is said to the model, where traces are sent it.
-    pub said: Option<Box<Said>>,
+    pub said: Option<Box<SaidToModel>>,
 }
 
 /// A turn of a conversation.

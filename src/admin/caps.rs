@@ -4,7 +4,7 @@ use super::Admin;
 use super::answer::{json_answer, typed};
 use super::channels;
 use crate::exchange::State;
-use crate::ledger::balance::Standing;
+use crate::ledger::balance::CounterStanding;
 use crate::ledger::cap::{Dim, Measure, Pick};
 use crate::ledger::exhaustion::Pace;
 use crate::ledger::now;
@@ -29,7 +29,7 @@ pub(super) fn metrics(admin: &Admin) -> Response<AnswerBody> {
 }
 
 /// What a cap is called, if there is one.
-fn label(state: &State, standing: &Standing) -> Option<String> {
+fn label(state: &State, standing: &CounterStanding) -> Option<String> {
     let (callers, policy) = (state.callers.load(), state.policy.load());
     let counter = &standing.counter;
     let shown = |dim: Dim, value: &str| match dim {
@@ -43,7 +43,7 @@ fn label(state: &State, standing: &Standing) -> Option<String> {
 /// Brings the cap gauges up to date, each cap by its name.
 fn publish_caps(state: &State) {
     let (paces, now) = (state.paces.load(), now());
-    let figures = |standing: &Standing| {
+    let figures = |standing: &CounterStanding| {
         let counter = &standing.counter;
         let (cap, limit) = (label(state, standing)?, standing.limit?);
         // Of end users no figures are shown, as those that nobody needs are not in memory.
@@ -70,7 +70,7 @@ fn publish_caps(state: &State) {
 }
 
 /// It is the room of one end user.
-fn is_of_user(standing: &Standing) -> bool {
+fn is_of_user(standing: &CounterStanding) -> bool {
     *standing.counter.scope.pick(Dim::User) != Pick::Any
 }
 
@@ -78,8 +78,8 @@ fn is_of_user(standing: &Standing) -> bool {
 const USERS_SHOWN_MAX: usize = 100;
 
 /// Leaves of the end users those who have spent most.
-fn fewer_users(standings: &mut Vec<Standing>) {
-    let (mut users, others): (Vec<Standing>, Vec<Standing>) =
+fn fewer_users(standings: &mut Vec<CounterStanding>) {
+    let (mut users, others): (Vec<CounterStanding>, Vec<CounterStanding>) =
         std::mem::take(standings).into_iter().partition(is_of_user);
     users.retain(|s| s.limit.is_some());
     users.sort_by_key(|s| std::cmp::Reverse(s.posted));
@@ -97,7 +97,7 @@ pub(super) fn caps(admin: &Admin) -> Response<AnswerBody> {
     let used = standings
         .iter()
         .filter(|s| s.limit.is_some() || s.posted != 0 || s.reserved != 0);
-    let row = |s: &Standing| {
+    let row = |s: &CounterStanding| {
         let mut row = describe(s);
         row["name"] = json!(label(&admin.state, s));
         if let Some(name) = callers.key_of(&s.counter) {
@@ -114,7 +114,7 @@ pub(super) fn caps(admin: &Admin) -> Response<AnswerBody> {
 }
 
 /// One counter as the admin listener shows it; `…_usd` only where it counts dollars.
-fn describe(s: &Standing) -> serde_json::Value {
+fn describe(s: &CounterStanding) -> serde_json::Value {
     let (c, plain) = (&s.counter, |amount| s.counter.measure.plain(amount));
     let node = match (c.scope.class(), c.scope.pick(Dim::Key)) {
         ("global", _) => "global".to_owned(),

@@ -3,7 +3,7 @@
 use super::Admin;
 use super::answer::{json_answer, say};
 use super::outcomes::outcomes;
-use super::query::{Known, Query};
+use super::query::{Query, QueryNames};
 use crate::arm::Objective;
 use crate::fleet::Model;
 use crate::relay::AnswerBody;
@@ -20,7 +20,7 @@ const LIMIT_MAX: usize = 200;
 
 /// The last decisions, the latest first, each with the arms that were weighed; with `outcomes` also with what became of it.
 pub(super) async fn decisions(admin: &Admin, query: Option<&str>) -> Response<AnswerBody> {
-    let known = Known {
+    let known = QueryNames {
         once: &["limit", "outcomes"],
         often: &[],
     };

@@ -3,10 +3,10 @@
 use super::Admin;
 use super::answer::{json_answer, say, typed};
 use super::outcomes::{in_time, no_books};
-use super::query::{Known as Knows, Query};
+use super::query::{Query, QueryNames};
 use crate::caller::hash;
 use crate::config::draft::{self, Draft};
-use crate::config::names::Known;
+use crate::config::names::KnownNames;
 use crate::ledger::audit::shown;
 use crate::ledger::keyring::{self, KeyAct, KeyChange};
 use crate::ledger::store::Key;
@@ -56,7 +56,7 @@ pub(super) async fn keys(admin: &Admin, request: Request<Incoming>) -> Response<
     };
     let force = match Query::read(
         head.uri.query(),
-        &Knows {
+        &QueryNames {
             once: &["force"],
             often: &[],
         },
@@ -194,7 +194,7 @@ async fn done(
     }
     let doubts = {
         let policy = admin.state.policy.load();
-        Known::by(&policy, admin.found).doubts_about(&change)
+        KnownNames::by(&policy, admin.found).doubts_about(&change)
     };
     let certain: Vec<String> = doubts
         .iter()
@@ -255,7 +255,7 @@ fn with_secret(key: &Key, mut told: Value, secret: Option<String>) -> Value {
 
 /// Entries of the audit log, oldest first.
 pub(super) async fn audit(admin: &Admin, query: Option<&str>) -> Response<AnswerBody> {
-    let known = Knows {
+    let known = QueryNames {
         once: &["after", "limit"],
         often: &[],
     };

@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 const BYTES_MAX: usize = 4096;
 
 /// What a query may say.
-pub(super) struct Known<'k> {
+pub(super) struct QueryNames<'k> {
     /// Names that stand once at most.
     pub(super) once: &'k [&'k str],
     /// Names that may stand several times.
@@ -22,7 +22,7 @@ impl Query {
     ///
     /// # Errors
     /// A sentence that says what may stand there.
-    pub(super) fn read(query: Option<&str>, known: &Known<'_>) -> Result<Query, String> {
+    pub(super) fn read(query: Option<&str>, known: &QueryNames<'_>) -> Result<Query, String> {
         let query = query.unwrap_or_default();
         if query.len() > BYTES_MAX {
             return Err(format!("the query is longer than {BYTES_MAX} bytes"));
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_query_is_read_whole_or_told_what_is_wrong() {
-        let known = Known {
+        let known = QueryNames {
             once: &["by", "limit", "outcomes"],
             often: &["only"],
         };

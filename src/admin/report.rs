@@ -3,7 +3,7 @@
 use super::Admin;
 use super::answer::{json_answer, say};
 use super::outcomes::{in_time, no_books};
-use super::query::{Known, Query};
+use super::query::{Query, QueryNames};
 use crate::ledger::now_ms;
 use crate::ledger::report::{self, Dimension, ROWS_MAX};
 use crate::ledger::rollup::DAY_MS;
@@ -13,7 +13,7 @@ use http::{Response, StatusCode};
 use std::ops::Range;
 
 /// What a report may be asked for.
-const KNOWN: Known<'_> = Known {
+const KNOWN: QueryNames<'_> = QueryNames {
     once: &["by", "days", "from", "to", "zone", "limit"],
     often: &["only"],
 };
@@ -38,7 +38,7 @@ pub(super) async fn report(admin: &Admin, query: Option<&str>) -> Response<Answe
 
 /// What the month will have cost at its end.
 pub(super) async fn forecast(admin: &Admin, query: Option<&str>) -> Response<AnswerBody> {
-    let known = Known {
+    let known = QueryNames {
         once: &["zone"],
         often: &[],
     };

@@ -4,7 +4,7 @@ use super::Admin;
 use super::answer::{json_answer, say};
 use super::keys::who;
 use super::outcomes::{in_time, no_books};
-use super::query::{Known, Query};
+use super::query::{Query, QueryNames};
 use crate::ledger::report::{self, Dimension};
 use crate::ledger::stopped::StoppedSession;
 use crate::ledger::{now, now_ms};
@@ -50,7 +50,7 @@ pub(super) async fn sessions(admin: &Admin, request: Request<Incoming>) -> Respo
         let why = "a session's name has 1 to 256 bytes; the unnamed session cannot be stopped, but a key can be paused";
         return say(StatusCode::BAD_REQUEST, why);
     }
-    let known = Known {
+    let known = QueryNames {
         once: &["key"],
         often: &[],
     };
@@ -118,7 +118,7 @@ async fn done(
 
 /// The sessions of the last hours, the dearest first.
 async fn list(admin: &Admin, query: Option<&str>) -> Response<AnswerBody> {
-    let known = Known {
+    let known = QueryNames {
         once: &["hours", "limit"],
         often: &[],
     };

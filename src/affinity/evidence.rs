@@ -29,11 +29,11 @@ const SILENT_AFTER: u32 = 3;
 /// What is known of all arms.
 #[derive(Clone, Debug, Default)]
 pub struct Evidences {
-    known: Arc<RwLock<Known>>,
+    known: Arc<RwLock<EvidenceKnown>>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct EvidenceKnown {
     learned: BTreeMap<(String, Effort, Scale), Learned>,
     silent: BTreeMap<(String, Manner), Silence>,
     /// Models that have told probabilities in this manner.
@@ -87,7 +87,7 @@ impl Silence {
     }
 }
 
-impl Known {
+impl EvidenceKnown {
     /// Counts one more label of a key, if that leaves it a fair part of the arm's. In open mode all labels are the operator's own.
     fn counts_judge(&mut self, answer: &DeliveredAnswer) -> bool {
         let Some(key) = answer.key else {

@@ -132,7 +132,7 @@ fn chore_in(text: &str, system: bool) -> Option<(Matches, usize)> {
     if !WANTED.are_among(all) {
         return None;
     }
-    let mut place = Place {
+    let mut place = SentencePlace {
         system,
         first: true,
         sole: all.has(SOLE),
@@ -178,7 +178,7 @@ fn before_colon(text: &str) -> &str {
 }
 
 /// Where a sentence stands.
-struct Place {
+struct SentencePlace {
     /// In a system prompt.
     system: bool,
     /// It is the first one.
@@ -187,7 +187,7 @@ struct Place {
     sole: bool,
 }
 
-fn is_chore_sentence(matches: &Matches, sentence: Range<usize>, place: &Place) -> bool {
+fn is_chore_sentence(matches: &Matches, sentence: Range<usize>, place: &SentencePlace) -> bool {
     // What a title is wanted for may stand after a colon; the work in it is not wanted.
     let before = before_colon(&matches.text()[sentence.clone()]).len();
     let before = sentence.start..sentence.start + before;
@@ -220,7 +220,7 @@ fn is_chore_sentence(matches: &Matches, sentence: Range<usize>, place: &Place) -
 }
 
 /// A few words about a conversation, a change, or whatever a maker of such words is given.
-fn is_label(has: Lists, place: &Place) -> bool {
+fn is_label(has: Lists, place: &SentencePlace) -> bool {
     let made = place.system && has.has(MAKERS);
     let of_chat = has.has(CHATS)
         || (place.first && has.has(LENGTHS))

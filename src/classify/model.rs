@@ -488,7 +488,7 @@ impl Line {
 }
 
 /// What all heads of a grader say of a prompt.
-pub(super) struct Told {
+pub(super) struct HeadScores {
     /// The scores that order prompts.
     pub(super) raw: Raw,
     /// How much speaks for each task.
@@ -521,7 +521,7 @@ impl Grader {
     }
 
     /// What all heads say: the same as each by itself, at once.
-    pub(super) fn told(&self, features: &Features) -> Told {
+    pub(super) fn told(&self, features: &Features) -> HeadScores {
         let [
             gain_pair,
             gain_group,
@@ -543,7 +543,7 @@ impl Grader {
             *score += trees;
         }
         let everyday = everyday + scores.everyday.words.worth(told[EVERYDAY], told_grams);
-        Told {
+        HeadScores {
             raw: Raw {
                 gain_pair,
                 gain_group,

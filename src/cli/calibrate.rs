@@ -116,7 +116,7 @@ impl By {
 }
 
 /// Everything that is told.
-struct Told {
+struct Calibrated {
     demand: Demand,
     of: Of,
     by: By,
@@ -145,7 +145,7 @@ struct ArmFound {
     cost_usd: Option<f64>,
     /// It costs less than the strong arm, or nobody is held against it.
     cheaper: bool,
-    standing: crate::learn::calibrate::choose::Standing,
+    standing: crate::learn::calibrate::choose::ArmStanding,
 }
 
 impl Found {
@@ -169,7 +169,7 @@ impl Found {
 
 impl ArmFound {
     /// What was found of it, in a sentence's beginning.
-    fn claim(&self, told: &Told) -> String {
+    fn claim(&self, told: &Calibrated) -> String {
         let least = percent(self.standing.least);
         let sure = percent(told.demand.confidence);
         match told.of {
@@ -385,7 +385,7 @@ struct Calibration<'a> {
 }
 
 impl Calibration<'_> {
-    fn told(&self, all: &[Judged], judges: &[JudgedBy]) -> Result<Told, String> {
+    fn told(&self, all: &[Judged], judges: &[JudgedBy]) -> Result<Calibrated, String> {
         let groups = evidence::gather(all, judges);
         let strong = self.strong(&groups.values().collect::<Vec<_>>())?;
         let mut notes = Vec::new();
@@ -408,7 +408,7 @@ impl Calibration<'_> {
                 if unheard == 1 { "does" } else { "do" }
             ));
         }
-        Ok(Told {
+        Ok(Calibrated {
             demand: self.demand,
             of: self.args.of,
             by: self.args.by,
@@ -512,7 +512,7 @@ impl Calibration<'_> {
     }
 }
 
-impl Told {
+impl Calibrated {
     fn print(&self) {
         let against = match self.of {
             Of::Strong => format!("good: arm / {}", self.strong),

@@ -17,7 +17,7 @@ use crate::learn::chance::Chance;
 use crate::ledger::cap::Cap;
 use crate::ledger::store::Key;
 use crate::money::PicoUsd;
-use asking::{Asked, Row, Said};
+use asking::{Asked, QuestionOutcome, Row};
 use clap::Args;
 use grading::Grader;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -360,8 +360,8 @@ impl Comparison {
                 break;
             };
             match said.map_err(|e| e.to_string())?? {
-                Said::CapReached(why) => self.stopped = Some(why),
-                Said::Row(row) => {
+                QuestionOutcome::CapReached(why) => self.stopped = Some(why),
+                QuestionOutcome::Row(row) => {
                     write_row(out.as_deref_mut(), &row)?;
                     self.rows.insert((row.id.clone(), row.arm.clone()), *row);
                 }
@@ -637,10 +637,10 @@ async fn graded(
     question: &Question,
     arm: &str,
     grader: Option<Grader>,
-) -> Result<Said, String> {
+) -> Result<QuestionOutcome, String> {
     let mut row = match asked.ask(&question.id, arm, &question.messages).await {
-        Said::Row(row) => row,
-        stopped @ Said::CapReached(_) => return Ok(stopped),
+        QuestionOutcome::Row(row) => row,
+        stopped @ QuestionOutcome::CapReached(_) => return Ok(stopped),
     };
     if let (None, Some(grader)) = (&row.error, grader) {
         let (question, answer) = (question.clone(), row.answer.clone());
@@ -649,7 +649,7 @@ async fn graded(
             .await
             .map_err(|e| e.to_string())??;
     }
-    Ok(Said::Row(row))
+    Ok(QuestionOutcome::Row(row))
 }
 
 /// What a judge says of two answers, the first of which it knows as A; `None` where it says neither.
@@ -662,11 +662,11 @@ async fn prefers(
 ) -> Result<Option<Option<bool>>, String> {
     let messages = json!([{"role": "user", "content": judge::question(question, a, b)}]);
     match asked.ask("judge", judge, &messages).await {
-        Said::Row(row) => match row.error {
+        QuestionOutcome::Row(row) => match row.error {
             None => Ok(judge::preference(&row.answer)),
             Some(why) => Err(format!("the judge has failed: {why}")),
         },
-        Said::CapReached(why) => Err(format!("the judge could not be asked: {why}")),
+        QuestionOutcome::CapReached(why) => Err(format!("the judge could not be asked: {why}")),
     }
 }
 

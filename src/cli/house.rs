@@ -131,7 +131,7 @@ impl House {
 }
 
 /// What an app sends of its own accord before what its user says, and that.
-pub(super) struct Said<'a> {
+pub(super) struct AppCall<'a> {
     pub(super) system: Option<&'a str>,
     pub(super) prompt: &'a str,
 }
@@ -140,7 +140,7 @@ pub(super) struct Said<'a> {
 pub(super) fn said_by_a_user(
     dialect: &dyn Dialect,
     model: &str,
-    words: &Said<'_>,
+    words: &AppCall<'_>,
 ) -> Result<Bytes, String> {
     let mut said = Conversation::default();
     said.system.extend(words.system.map(str::to_owned));

@@ -1,6 +1,6 @@
 //! `flyball check`, `explain` and `classify`: what would happen, and why. Nothing is sent anywhere.
 
-use super::house::{Asking, House, Said, place, said_by_a_user};
+use super::house::{AppCall, Asking, House, place, said_by_a_user};
 use super::{Common, ServeArgs, joined};
 use crate::arm::Objective;
 use crate::classify::model::{Grader, embedded};
@@ -207,8 +207,8 @@ pub(super) fn explain(common: &Common, args: &ExplainArgs) -> Result<(), String>
 }
 
 /// A prompt alone.
-fn spoken(prompt: &str) -> Said<'_> {
-    Said {
+fn spoken(prompt: &str) -> AppCall<'_> {
+    AppCall {
         system: None,
         prompt,
     }

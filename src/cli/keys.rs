@@ -3,7 +3,7 @@
 use super::{Common, books_at, configured_at, reading, who};
 use crate::caller::hash;
 use crate::config::draft::{self, Draft};
-use crate::config::names::Known;
+use crate::config::names::KnownNames;
 use crate::config::{self, Needs};
 use crate::ledger::cap::Cap;
 use crate::ledger::keyring::{self, KeyAct, KeyChange};
@@ -331,7 +331,7 @@ fn in_days(days: u32) -> i64 {
 ///
 /// # Errors
 /// It names something that is certainly wrong; everything else is told and no hindrance.
-fn check_names(known: &Known<'_>, change: &KeyChange, force: bool) -> Result<(), String> {
+fn check_names(known: &KnownNames<'_>, change: &KeyChange, force: bool) -> Result<(), String> {
     let doubts = known.doubts_about(change);
     let certain: Vec<String> = doubts
         .iter()

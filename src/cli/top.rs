@@ -24,7 +24,7 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 use tokio::sync::watch;
-use told::{Heard, Told, Unheard};
+use told::{Heard, TopFigures, Unheard};
 use view::{Asks, Reach, View, Wish};
 
 #[derive(Args, Clone, Debug)]
@@ -151,7 +151,7 @@ fn ink() -> Ink {
 
 /// One frame as text.
 fn once(mut view: View, heard: &Heard, now: &ZonedDateTime) -> String {
-    let told = Told::read(heard, &ask::days(now), &view.by);
+    let told = TopFigures::read(heard, &ask::days(now), &view.by);
     view.take(told, as_of(now));
     let columns = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
     let width = columns.unwrap_or(COLUMNS).clamp(40, 400);
@@ -241,7 +241,7 @@ fn look(
                 // The answer to what was asked before; that to what is asked now follows.
                 Ok(News::Told(_, _, wish)) if wish != view.wish() => {}
                 Ok(News::Told(heard, at, wish)) => {
-                    let told = Told::read(&heard, &ask::days(&at), &wish.by);
+                    let told = TopFigures::read(&heard, &ask::days(&at), &wish.by);
                     view.take(told, as_of(&at));
                     now = at;
                 }

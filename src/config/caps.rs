@@ -1,6 +1,6 @@
 //! Caps in the configuration: `[[cap]]`, `[[team]]` and `[key_defaults]`.
 
-use super::names::{Doubt, Known, NamedKey, NamedTag};
+use super::names::{Doubt, KnownNames, NamedKey, NamedTag};
 use super::{Reading, secret};
 use crate::ledger::cap::{self, AtCap, Cap, Counter, Dim, Measure, NAME_MAX, Pick, SHARES, Scope};
 use crate::ledger::window::{Window, Zone};
@@ -49,7 +49,7 @@ pub(super) fn caps(
     reading: &Reading<'_>,
     top: &Table<'_>,
     zone: &Zone,
-    known: Option<&Known<'_>>,
+    known: Option<&KnownNames<'_>>,
 ) -> Vec<Cap> {
     let mut caps: Vec<Cap> = Vec::new();
     for table in top.tables("cap") {
@@ -94,7 +94,12 @@ pub(super) fn own_cap(
 }
 
 /// Complains of names that nobody has, and notes the keys and tags that only the ledger knows.
-fn check_names(reading: &Reading<'_>, table: &Table<'_>, scope: &Scope, known: Option<&Known<'_>>) {
+fn check_names(
+    reading: &Reading<'_>,
+    table: &Table<'_>,
+    scope: &Scope,
+    known: Option<&KnownNames<'_>>,
+) {
     for (dim, doubt) in known.into_iter().flat_map(|k| k.doubts(scope)) {
         match doubt.certain {
             true => table.complain(dim.name(), format_args!("cap: {}", doubt.text), doubt.help),
@@ -305,7 +310,7 @@ pub(super) fn of_each_key(
     reading: &Reading<'_>,
     top: &Table<'_>,
     zone: &Zone,
-    known: Option<&Known<'_>>,
+    known: Option<&KnownNames<'_>>,
 ) -> Vec<Cap> {
     let Some(table) = top.table("key_defaults") else {
         return Vec::new();

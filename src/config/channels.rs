@@ -1,6 +1,6 @@
 //! The channels of a provider: its credentials and its deployments, or the one address and the one key of a provider that has no lists of them.
 
-use super::names::Known;
+use super::names::KnownNames;
 use super::{Needs, Reading, secret};
 use crate::provider::Kind;
 use crate::provider::channel::{Balance, Channel};
@@ -154,7 +154,7 @@ pub(super) fn read(
 }
 
 /// Warns of what providers say of their channels to no effect.
-pub(super) fn doubt(reading: &Reading<'_>, top: &Table<'_>, known: &Known<'_>) {
+pub(super) fn doubt(reading: &Reading<'_>, top: &Table<'_>, known: &KnownNames<'_>) {
     for table in top.tables("provider") {
         let name = table.text("name").unwrap_or_default();
         let warn = |of: &Table<'_>, key: &str, text: String| {

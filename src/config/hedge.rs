@@ -1,7 +1,7 @@
 //! `[hedge]`: when a request that waits long for its answer is sent a second time.
 
 use super::Reading;
-use super::names::Known;
+use super::names::KnownNames;
 use crate::fleet::Model;
 use crate::pattern::like;
 use crate::provider::Provider;
@@ -60,7 +60,12 @@ pub(super) fn hedging(top: &Table<'_>) -> Option<Hedging> {
 }
 
 /// Warns of what `[hedge]` says to no effect, with the models and providers that there are.
-pub(super) fn doubt(reading: &Reading<'_>, top: &Table<'_>, known: &Known<'_>, total: Duration) {
+pub(super) fn doubt(
+    reading: &Reading<'_>,
+    top: &Table<'_>,
+    known: &KnownNames<'_>,
+    total: Duration,
+) {
     let Some(table) = top.table("hedge") else {
         return;
     };

@@ -2,7 +2,7 @@
 
 use super::Reading;
 use super::draft::{Draft, is_name};
-use super::names::Known;
+use super::names::KnownNames;
 use crate::ledger::keyring::{self, KeyChange};
 use crate::ledger::store::Key;
 use crate::ledger::window::Zone;
@@ -18,7 +18,7 @@ pub(super) fn keys(
     reading: &Reading<'_>,
     top: &Table<'_>,
     zone: &Zone,
-    known: Option<&Known<'_>>,
+    known: Option<&KnownNames<'_>>,
 ) -> Vec<Key> {
     let mut keys: Vec<Key> = Vec::new();
     for mut table in top.tables("key") {
@@ -49,7 +49,7 @@ fn key(
     reading: &Reading<'_>,
     table: &Table<'_>,
     zone: &Zone,
-    known: Option<&Known<'_>>,
+    known: Option<&KnownNames<'_>>,
 ) -> Option<Key> {
     let name = table.needed("name").unwrap_or_default();
     let hash = hash(table);

@@ -16,7 +16,7 @@ use crate::route::Policy;
 use std::collections::BTreeMap;
 
 /// What there is to be named.
-pub struct Known<'a> {
+pub struct KnownNames<'a> {
     /// The models and providers.
     pub(super) fleet: &'a Fleet,
     /// Models that the providers are known to have.
@@ -60,11 +60,11 @@ impl Doubt {
     }
 }
 
-impl<'a> Known<'a> {
+impl<'a> KnownNames<'a> {
     /// What there is by the policy in force. `found`: the providers were looked for and not written down.
     #[must_use]
-    pub fn by(policy: &'a Policy, found: bool) -> Known<'a> {
-        Known {
+    pub fn by(policy: &'a Policy, found: bool) -> KnownNames<'a> {
+        KnownNames {
             fleet: &policy.fleet,
             catalogue: &policy.catalogue,
             teams: &policy.teams,
@@ -254,8 +254,8 @@ pub struct NamedTag {
 impl Config {
     /// What there is to be named.
     #[must_use]
-    pub fn known(&self) -> Known<'_> {
-        Known {
+    pub fn known(&self) -> KnownNames<'_> {
+        KnownNames {
             fleet: &self.fleet,
             catalogue: &self.catalogue,
             teams: &self.teams,

@@ -41,19 +41,19 @@ const OWN_HEADERS: [&str; 5] = [
 
 /// Where a value stands: in the file, or in a variable of the environment.
 #[derive(Clone, Copy)]
-enum Place<'a> {
+enum ValuePlace<'a> {
     File(&'a Table<'a>, &'static str),
     Variable(&'static str),
 }
 
-impl Place<'_> {
+impl ValuePlace<'_> {
     /// Notes a mistake in it. What is written there is not repeated: a secret may be in it.
     fn complain(self, reading: &Reading<'_>, wrong: &str, help: &str) {
         match self {
-            Place::File(table, key) => {
+            ValuePlace::File(table, key) => {
                 table.complain(key, format_args!("{key}: {wrong}"), Some(help.to_owned()));
             }
-            Place::Variable(name) => {
+            ValuePlace::Variable(name) => {
                 reading.complain(Complaint::whole(name, wrong).help(help));
             }
         }
@@ -91,9 +91,9 @@ fn settings(
     let named = variable(reading, ENDPOINT);
     let written = table.and_then(|table| Some((table, table.text("endpoint")?)));
     let endpoint = match (written, &named, table) {
-        (Some((table, text)), ..) => endpoint(reading, Place::File(table, "endpoint"), text),
+        (Some((table, text)), ..) => endpoint(reading, ValuePlace::File(table, "endpoint"), text),
         (None, Some(text), _) if speaks_http(reading) => {
-            endpoint(reading, Place::Variable(ENDPOINT), text)
+            endpoint(reading, ValuePlace::Variable(ENDPOINT), text)
         }
         (None, _, Some(_)) => Some(USUAL.to_owned()),
         (None, _, None) => return None,
@@ -163,7 +163,7 @@ fn speaks_http(reading: &Reading<'_>) -> bool {
 }
 
 /// The collector's address, without the path of a signal.
-fn endpoint(reading: &Reading<'_>, place: Place<'_>, text: &str) -> Option<String> {
+fn endpoint(reading: &Reading<'_>, place: ValuePlace<'_>, text: &str) -> Option<String> {
     let complain = |wrong: &str, help: &str| {
         place.complain(reading, wrong, help);
         None
@@ -199,7 +199,7 @@ fn endpoint(reading: &Reading<'_>, place: Place<'_>, text: &str) -> Option<Strin
 fn headers(reading: &Reading<'_>, table: Option<&Table<'_>>) -> Vec<(HeaderName, SecretString)> {
     let mut headers: Vec<(HeaderName, SecretString)> = Vec::new();
     for (name, value) in pairs(reading, HEADERS) {
-        let place = Place::Variable(HEADERS);
+        let place = ValuePlace::Variable(HEADERS);
         let fits = value.bytes().all(fits_header);
         if !fits {
             place.complain(reading, "a value cannot be in a header", PAIRS_HELP);
@@ -213,7 +213,7 @@ fn headers(reading: &Reading<'_>, table: Option<&Table<'_>>) -> Vec<(HeaderName,
     };
     for (name, written) in table.pairs("headers") {
         let value = secret::referred(reading, table, "headers", &written, &fits_header);
-        let name = header_name(reading, Place::File(table, "headers"), &name);
+        let name = header_name(reading, ValuePlace::File(table, "headers"), &name);
         if let Some((name, value)) = name.zip(value) {
             headers.retain(|(other, _)| *other != name);
             headers.push((name, value));
@@ -227,7 +227,7 @@ fn fits_header(byte: u8) -> bool {
     byte == b' ' || byte.is_ascii_graphic()
 }
 
-fn header_name(reading: &Reading<'_>, place: Place<'_>, name: &str) -> Option<HeaderName> {
+fn header_name(reading: &Reading<'_>, place: ValuePlace<'_>, name: &str) -> Option<HeaderName> {
     let read = name.to_ascii_lowercase().parse::<HeaderName>().ok();
     let own = |name: &HeaderName| OWN_HEADERS.contains(&name.as_str());
     let wrong = match &read {
@@ -258,7 +258,7 @@ fn pairs(reading: &Reading<'_>, name: &'static str) -> Vec<(String, String)> {
             Some(pair) => pairs.push(pair),
             None => {
                 let wrong = "it is no list of pairs";
-                Place::Variable(name).complain(reading, wrong, PAIRS_HELP);
+                ValuePlace::Variable(name).complain(reading, wrong, PAIRS_HELP);
                 break;
             }
         }

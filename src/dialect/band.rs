@@ -63,7 +63,7 @@ pub struct Change {
 
 /// A request that says its effort within the conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Said {
+pub struct InBandRequest {
     /// The body that goes out.
     pub body: Bytes,
     /// A header that goes out with it, in the place of the client's own of this name: it holds what that one says.
@@ -119,7 +119,7 @@ impl InBand {
         began: Option<Effort>,
         changes: &[Change],
         headers: &HeaderMap,
-    ) -> Option<Said> {
+    ) -> Option<InBandRequest> {
         let fields = Object::read(body).ok()?;
         if self.band.refuses(&fields) || !changes.is_sorted_by_key(|change| change.at) {
             return None;
@@ -140,7 +140,7 @@ impl InBand {
         }
         let said = fields.edited(&pen.edits).map(Bytes::from);
         let beta = self.band.beta().filter(|_| woven.changes > 0);
-        Some(Said {
+        Some(InBandRequest {
             body: said.unwrap_or_else(|| body.clone()),
             header: beta.and_then(|(name, word)| Some((name, beside(name, word, headers)?))),
         })

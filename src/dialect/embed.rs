@@ -6,7 +6,7 @@ mod answer;
 mod said;
 
 pub use answer::{Vectors, meter, vectors};
-pub use said::{Said, write};
+pub use said::{EmbeddingAsk, write};
 
 use super::body::{self, found, wrong};
 use super::gemini::Gemini;
@@ -247,7 +247,7 @@ impl Request<'_> {
     ///
     /// # Errors
     /// A 400 that names the first field which no other shape can express, or that holds more texts than are translated.
-    pub fn said(&self) -> Result<Said, Error> {
+    pub fn said(&self) -> Result<EmbeddingAsk, Error> {
         said::read(self, said::TEXTS_MAX)
     }
 }

@@ -42,7 +42,7 @@ use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use pages::{CHUNK, Results, Told};
+use pages::{CHUNK, LinesTold, Results};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,9 +121,9 @@ pub(super) async fn serve(
 }
 
 /// The results of one batch, in the id of a file.
-fn of_results(id: &str) -> Option<(Told, &str)> {
+fn of_results(id: &str) -> Option<(LinesTold, &str)> {
     let rest = id.strip_prefix(FILE_PREFIX)?;
-    let kinds = [(Told::Answers, "out"), (Told::Errors, "err")];
+    let kinds = [(LinesTold::Answers, "out"), (LinesTold::Errors, "err")];
     kinds.into_iter().find_map(|(told, kind)| {
         let batch = rest.strip_prefix(kind)?;
         Some((told, batch))
@@ -223,7 +223,7 @@ impl Call<'_> {
     }
 
     /// The batch whose results are in a file of this id.
-    async fn results(&self, id: &str) -> Result<(Told, BatchRow), Error> {
+    async fn results(&self, id: &str) -> Result<(LinesTold, BatchRow), Error> {
         let (told, rest) = of_results(id).ok_or_else(|| no_file(id))?;
         let batch = format!("{}{rest}", self.words.id_prefix());
         let found = self.state.batches.own(self.key, &batch).await?;
@@ -241,7 +241,7 @@ impl Call<'_> {
         while let Some(page) = results.next().await? {
             bytes += i64::try_from(page.len()).unwrap_or(0);
         }
-        let kind = if told == Told::Answers {
+        let kind = if told == LinesTold::Answers {
             "output"
         } else {
             "error"
@@ -302,7 +302,7 @@ impl Call<'_> {
         Ok(here(answer))
     }
 
-    fn all_of(&self, batch: &BatchRow, told: Told) -> Results {
+    fn all_of(&self, batch: &BatchRow, told: LinesTold) -> Results {
         Results {
             desk: Arc::clone(&self.state.batches),
             words: self.words,
@@ -397,7 +397,7 @@ impl Call<'_> {
                         format!("Batch {id} has no available results."),
                     ));
                 }
-                let mut answer = Response::new(paged(self.all_of(&batch, Told::All)));
+                let mut answer = Response::new(paged(self.all_of(&batch, LinesTold::All)));
                 let kind = HeaderValue::from_static("application/x-jsonl");
                 answer.headers_mut().insert(CONTENT_TYPE, kind);
                 Ok(here(answer))

@@ -47,7 +47,7 @@ pub(super) struct Embeddings<'a> {
     call: Call,
     side: Side,
     /// What is embedded, where the provider is told it in another shape.
-    translated: Option<embed::Said>,
+    translated: Option<embed::EmbeddingAsk>,
     told: Wording,
 }
 

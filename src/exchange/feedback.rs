@@ -25,7 +25,7 @@ const FORM: &str = "Feedback is {\"request\": ID, …} with one of \"score\" (0 
 /// What a body says.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Said {
+struct FeedbackBody {
     request: Option<String>,
     score: Option<f64>,
     thumb: Option<Value>,
@@ -44,7 +44,7 @@ pub(super) async fn judge(
         let public = format!("Feedback is at most {BYTES_MAX} bytes long.");
         return Err(Error::new(Kind::TooLarge, public));
     }
-    let said: Said = serde_json::from_slice(body).map_err(|_| unfit(FORM))?;
+    let said: FeedbackBody = serde_json::from_slice(body).map_err(|_| unfit(FORM))?;
     let score_ppm = score(&said)?;
     let request = match (named, &said.request) {
         (Some(path), Some(body)) if path != body => {
@@ -103,7 +103,7 @@ fn unfit(public: &str) -> Error {
 }
 
 /// The score that one of the forms comes to, in millionths.
-fn score(said: &Said) -> Result<i64, Error> {
+fn score(said: &FeedbackBody) -> Result<i64, Error> {
     let whole = |good: bool| if good { SCORE_WHOLE } else { 0 };
     match (said.score, &said.thumb, said.good, &said.correction) {
         (Some(score), None, None, None) => match (0.0..=1.0).contains(&score) {

@@ -4,7 +4,7 @@
 use super::admission::Inbound;
 use super::reply;
 use crate::error::{Error, Kind};
-use crate::ledger::balance::Standing;
+use crate::ledger::balance::CounterStanding;
 use crate::ledger::cap::{Counter, Dim, Pick};
 use crate::ledger::report::{Dimension, Figures, Query, Report};
 use crate::ledger::window::{Window, Zone};
@@ -79,7 +79,7 @@ fn is_own(inbound: &Inbound<'_>, counter: &Counter) -> bool {
 }
 
 /// A cap; nothing of what is only counted.
-fn cap(inbound: &Inbound<'_>, s: &Standing) -> Option<Value> {
+fn cap(inbound: &Inbound<'_>, s: &CounterStanding) -> Option<Value> {
     let (limit, c) = (s.limit?, &s.counter);
     let plain = |amount: i128| c.measure.plain(amount);
     let left = (limit - s.posted - s.reserved).max(0);

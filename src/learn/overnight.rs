@@ -348,15 +348,15 @@ impl Example<'_> {
 }
 
 /// What an overlay, or none, says of each request: what is gained, and the chance that the weak arm fails.
-struct Said {
+struct OverlayScores {
     gain: Vec<f64>,
     difficulty: Vec<f64>,
 }
 
-fn said(grader: &Grader, held: &[Example<'_>], overlay: Option<&Overlay>) -> Said {
+fn said(grader: &Grader, held: &[Example<'_>], overlay: Option<&Overlay>) -> OverlayScores {
     let grades = held.iter().map(|e| grade_by(grader, e.features, overlay));
     let (gain, difficulty) = grades.map(|g| (g.gain, g.difficulty)).unzip();
-    Said { gain, difficulty }
+    OverlayScores { gain, difficulty }
 }
 
 fn compared(
@@ -376,7 +376,7 @@ fn compared(
             strong: e.strong,
         })
         .collect();
-    let error = |said: &Said| {
+    let error = |said: &OverlayScores| {
         let missed = said.difficulty.iter().zip(held);
         mean(missed.map(|(d, e)| (d - (1.0 - e.weak)).powi(2)))
     };

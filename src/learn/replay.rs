@@ -9,7 +9,7 @@ use crate::chat::{Part, Prompt, Role, Turn};
 use crate::classify::{grade, measure};
 use crate::fleet::ability::{Ability, ability};
 use crate::money::PicoUsd;
-use crate::probe::calibration::{Calibration, Curve, Promise, Scale, Signal, Standing};
+use crate::probe::calibration::{AnswerChances, Calibration, Curve, Promise, Scale, Signal};
 use crate::probe::value::{Demand, forecast};
 use crate::route::worth::Worth;
 use serde::{Deserialize, Serialize};
@@ -275,7 +275,7 @@ pub fn replay(
 }
 
 /// What the strong arm would add, as a part of its own chance.
-fn lead(stands: Standing) -> f64 {
+fn lead(stands: AnswerChances) -> f64 {
     stands.gain() / stands.better.max(1e-6)
 }
 

@@ -20,7 +20,8 @@ use users::Users;
 
 use terms::Held;
 pub use terms::{
-    Capped, Crossing, Denied, Full, Grant, Posting, Reason, Requirement, Spend, Standing, Want,
+    Capped, CounterStanding, Crossing, Denied, Full, Grant, Posting, Reason, Requirement, Spend,
+    Want,
 };
 pub use users::USERS_KEPT_MAX;
 
@@ -351,8 +352,8 @@ impl Balances {
     }
 
     /// Every counter, with windows rolled to `now`.
-    pub fn standings(&mut self, now: i64) -> Vec<Standing> {
-        let mut all: Vec<Standing> = Vec::with_capacity(self.slots.len());
+    pub fn standings(&mut self, now: i64) -> Vec<CounterStanding> {
+        let mut all: Vec<CounterStanding> = Vec::with_capacity(self.slots.len());
         for (name, slot) in &mut self.slots {
             self.returns.extend(slot.roll(name, now, self.epoch));
             all.push(slot.standing());

@@ -1,6 +1,6 @@
 //! When caps are used up, if spending goes on as it did. Pure: what was spent is read by others, from the books.
 
-use super::balance::Standing;
+use super::balance::CounterStanding;
 use super::rollup::Grain;
 use std::collections::HashMap;
 
@@ -55,7 +55,7 @@ impl Paces {
     /// When a cap is used up at each pace, in seconds since 1970; now where it is already, `None` where nothing was counted at that pace
     /// or nobody knows.
     #[must_use]
-    pub fn exhausted(&self, standing: &Standing, now: i64) -> [Option<i64>; 3] {
+    pub fn exhausted(&self, standing: &CounterStanding, now: i64) -> [Option<i64>; 3] {
         let Some(limit) = standing.limit else {
             return [None; 3];
         };
@@ -95,7 +95,7 @@ mod tests {
             counted: HashMap::from([(counter.to_string(), counted)]),
             over_ms: [3_600_000, 6 * 3_600_000, 72 * 3_600_000],
         };
-        let standing = |limit: Option<i128>, posted: i128| Standing {
+        let standing = |limit: Option<i128>, posted: i128| CounterStanding {
             counter: counter.clone(),
             id: 1,
             ends_at: None,

@@ -8,7 +8,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use std::borrow::Cow;
 
 /// What was read.
-pub(super) struct Said {
+pub(super) struct ReadText {
     /// The text, with its seams and what was packed behind it.
     pub(super) text: Vec<u8>,
     /// Something in it should be text and cannot be read.
@@ -18,7 +18,7 @@ pub(super) struct Said {
 }
 
 /// Reads a body of this content type.
-pub(super) fn of(body: &[u8], kind: Option<&str>) -> Said {
+pub(super) fn of(body: &[u8], kind: Option<&str>) -> ReadText {
     let mut reader = Reader {
         out: Vec::with_capacity(body.len() + 16),
         ..Reader::default()
@@ -31,7 +31,7 @@ pub(super) fn of(body: &[u8], kind: Option<&str>) -> Said {
     let mut text = reader.out;
     text.push(b'\n');
     text.extend_from_slice(&reader.behind);
-    Said {
+    ReadText {
         text,
         unread: reader.unread,
         work: reader.work,

@@ -189,14 +189,14 @@ const MISTAKES_DIFFER: f64 = 0.7;
 
 /// How likely an answer is right, and how likely a better arm's would be.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Standing {
+pub struct AnswerChances {
     /// The chance that the answer is right.
     pub chance: f64,
     /// The same of the better arm's answer.
     pub better: f64,
 }
 
-impl Standing {
+impl AnswerChances {
     /// What the better arm adds.
     #[must_use]
     pub fn gain(&self) -> f64 {
@@ -490,11 +490,11 @@ impl Curve {
 
     /// How an answer with this evidence stands; `None` where the evidence is no probability.
     #[must_use]
-    pub fn judged(&self, logprob: f64, promise: Promise) -> Option<Standing> {
+    pub fn judged(&self, logprob: f64, promise: Promise) -> Option<AnswerChances> {
         Some(self.standing(log_odds(logprob)?, promise))
     }
 
-    fn standing(&self, odds: f64, promise: Promise) -> Standing {
+    fn standing(&self, odds: f64, promise: Promise) -> AnswerChances {
         let (weak, strong) = (odds_of(promise.weak), odds_of(promise.strong));
         match self.promised {
             Some((own, better)) => {
@@ -510,11 +510,11 @@ impl Curve {
     }
 
     /// At log-odds, with a better arm that leads by so much.
-    fn at(&self, odds: f64, lead: f64) -> Standing {
+    fn at(&self, odds: f64, lead: f64) -> AnswerChances {
         let own = SHRINK * odds + self.shift;
         let better = chance_of(self.mean + lead + SHARED * (own - self.mean));
         let gain = (better - chance_of(own)).max(0.0) * self.factor(odds);
-        Standing {
+        AnswerChances {
             chance: (better - gain).clamp(0.0, 1.0),
             better,
         }
@@ -531,7 +531,7 @@ impl Curve {
 
     /// The share of answers to such a prompt that are expected to be gone on from, by a rule on how they stand.
     #[must_use]
-    pub fn share(&self, promise: Promise, goes_on: impl Fn(Standing) -> bool) -> f64 {
+    pub fn share(&self, promise: Promise, goes_on: impl Fn(AnswerChances) -> bool) -> f64 {
         let assumed = PRIOR / as_f64(BINS);
         let mut on = 0.0;
         let mut total = 0.0;

@@ -1,6 +1,6 @@
 //! Whether a probe pays, and whether an answer is gone on from.
 
-use super::calibration::{Curve, Promise, Standing};
+use super::calibration::{AnswerChances, Curve, Promise};
 use crate::arm::Objective;
 use crate::money::PicoUsd;
 
@@ -26,7 +26,7 @@ impl Demand {
 
     /// The answer is not good enough: the better arm adds more than may be given up.
     #[must_use]
-    pub fn goes_on(self, stands: Standing) -> bool {
+    pub fn goes_on(self, stands: AnswerChances) -> bool {
         stands.gain() > self.gives_up * stands.better
     }
 }

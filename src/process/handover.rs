@@ -26,11 +26,11 @@ const CLOSES_WITHIN: Duration = Duration::from_secs(60 * 60);
 
 /// The addresses of a process that begins.
 pub(super) struct Doors {
-    places: [(Option<Place>, &'static str); 2],
+    places: [(Option<Door>, &'static str); 2],
     terms: Terms,
 }
 
-enum Place {
+enum Door {
     Reserved(Reserved),
     Listening(Listener),
 }
@@ -38,7 +38,7 @@ enum Place {
 impl Doors {
     /// Keeps both addresses, of traffic and of administration.
     pub(super) fn new(traffic: Reserved, admin: Reserved, terms: Terms) -> Doors {
-        let place = |reserved| Some(Place::Reserved(reserved));
+        let place = |reserved| Some(Door::Reserved(reserved));
         Doors {
             places: [
                 (place(traffic), "--listen"),
@@ -51,10 +51,10 @@ impl Doors {
     /// Where they are.
     pub(super) fn addresses(&self) -> Result<[Address; 2], Error> {
         let [(traffic, _), (admin, _)] = &self.places;
-        let address = |place: &Option<Place>| {
+        let address = |place: &Option<Door>| {
             let address = match place {
-                Some(Place::Reserved(reserved)) => reserved.address(),
-                Some(Place::Listening(listener)) => listener.address(),
+                Some(Door::Reserved(reserved)) => reserved.address(),
+                Some(Door::Listening(listener)) => listener.address(),
                 None => Err(std::io::Error::other("it is gone")),
             };
             address.map_err(|e| Error::new(Kind::Internal, "no address").detail(e.to_string()))
@@ -66,9 +66,9 @@ impl Doors {
     pub(super) fn listen(&mut self, follows: bool) -> Result<(), Error> {
         for (place, flag) in &mut self.places {
             *place = match place.take() {
-                Some(Place::Reserved(reserved)) => Some(Place::Listening(
-                    reserved.listen(self.terms, follows, flag)?,
-                )),
+                Some(Door::Reserved(reserved)) => {
+                    Some(Door::Listening(reserved.listen(self.terms, follows, flag)?))
+                }
                 other => other,
             };
         }
@@ -79,7 +79,7 @@ impl Doors {
     pub(super) fn open(mut self) -> Result<[Listener; 2], Error> {
         self.listen(false)?;
         let [traffic, admin] = self.places.map(|(place, _)| match place {
-            Some(Place::Listening(listener)) => Ok(listener),
+            Some(Door::Listening(listener)) => Ok(listener),
             _ => Err(Error::new(Kind::Internal, "it does not listen")),
         });
         Ok([traffic?, admin?])

@@ -22,7 +22,7 @@ const AGAIN: Duration = Duration::from_secs(60);
 
 /// Goes on until the process stops.
 pub(super) async fn keep_learning(state: Arc<State>, mut stop: watch::Receiver<bool>) {
-    let mut known = Known::default();
+    let mut known = ShelfSeen::default();
     loop {
         let look = known.look(&state);
         tokio::select! {
@@ -38,7 +38,7 @@ pub(super) async fn keep_learning(state: Arc<State>, mut stop: watch::Receiver<b
 
 /// What is known of the shelf.
 #[derive(Default)]
-struct Known {
+struct ShelfSeen {
     in_force: Option<(InForce, Option<MadeAbilities>)>,
     /// The last night that was looked at.
     night: Option<i64>,
@@ -46,7 +46,7 @@ struct Known {
     again: Option<Instant>,
 }
 
-impl Known {
+impl ShelfSeen {
     async fn look(&mut self, state: &Arc<State>) {
         let policy = state.policy.load_full();
         let Some(learning) = &policy.learning else {

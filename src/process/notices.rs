@@ -2,7 +2,7 @@
 //! also across restarts, and those of one cap in their order.
 
 use crate::exchange::State;
-use crate::ledger::balance::{Crossing, Standing};
+use crate::ledger::balance::{CounterStanding, Crossing};
 use crate::ledger::now;
 use crate::route::{CapWebhook, HookFormat};
 use bytes::Bytes;
@@ -230,7 +230,7 @@ fn headers(secret: Option<&SecretString>, at: i64, body: &Bytes) -> HeaderMap {
 }
 
 /// The cap's name.
-fn called(standing: &Standing) -> &str {
+fn called(standing: &CounterStanding) -> &str {
     standing.cap.as_ref().map_or("", |cap| &cap.name)
 }
 

@@ -107,7 +107,7 @@ pub struct Request<'a> {
 
 /// How a channel stands at this moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct ChannelStanding {
     /// Requests under way on it.
     pub in_flight: u32,
     /// Its rate limit is nearly used up, as its last answer told.
@@ -119,7 +119,7 @@ pub struct Standing {
 #[must_use]
 pub fn ranked(
     channels: &[&Channel],
-    standings: &[Standing],
+    standings: &[ChannelStanding],
     balance: Balance,
     request: Request<'_>,
 ) -> Vec<usize> {
@@ -177,7 +177,12 @@ mod tests {
         }
     }
 
-    fn first(channels: &[Channel], standings: &[Standing], balance: Balance, n: u64) -> String {
+    fn first(
+        channels: &[Channel],
+        standings: &[ChannelStanding],
+        balance: Balance,
+        n: u64,
+    ) -> String {
         let all: Vec<&Channel> = channels.iter().collect();
         let id = n.to_string();
         let request = Request {
@@ -213,7 +218,7 @@ mod tests {
     fn the_least_loaded_channel_is_the_one_with_the_fewest_requests_for_its_weight() {
         let channels = [channel("a", 1), channel("b", 4)];
         let busy = |a, b| {
-            [a, b].map(|in_flight| Standing {
+            [a, b].map(|in_flight| ChannelStanding {
                 in_flight,
                 nearly_out: false,
             })
@@ -239,7 +244,7 @@ mod tests {
                 id: "",
             };
             let at_rest = ranked(&all, &[], Balance::Sticky, request);
-            let mut standings = [Standing::default(); 2];
+            let mut standings = [ChannelStanding::default(); 2];
             standings[at_rest[0]].nearly_out = true;
             let steered = ranked(&all, &standings, Balance::Sticky, request);
             assert_eq!(steered, [at_rest[1], at_rest[0]]);

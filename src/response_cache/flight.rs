@@ -89,7 +89,7 @@ struct State {
     whole: bool,
     trailers: Option<HeaderMap>,
     end: Option<Result<(), String>>,
-    listeners: HashMap<u64, Place>,
+    listeners: HashMap<u64, ListenerPlace>,
     next: u64,
     /// Nobody listens, and nobody may begin to.
     abandoned: bool,
@@ -98,7 +98,7 @@ struct State {
 
 /// Where a listener is.
 #[derive(Debug)]
-struct Place {
+struct ListenerPlace {
     /// The piece that it takes next.
     at: usize,
     waker: Option<Waker>,
@@ -169,7 +169,7 @@ impl Flight {
         }
         let id = state.next;
         state.next += 1;
-        let place = Place {
+        let place = ListenerPlace {
             at: 0,
             waker: None,
             leads,

@@ -8,7 +8,7 @@ use crate::fleet::ability::usual_reasoning_tokens;
 use crate::fleet::{Arm, Model};
 use crate::money::PicoUsd;
 use crate::price::Price;
-use crate::route::standing::{Habit, Standing};
+use crate::route::standing::{ConversationStanding, Habit};
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub struct Forecast<'a> {
     /// The client's token limit.
     pub limit: Option<u64>,
     /// How its conversation stands.
-    pub standing: Standing<'a>,
+    pub standing: ConversationStanding<'a>,
 }
 
 /// What an arm is expected to cost.

@@ -6,7 +6,7 @@ use super::{Asked, Policy, Wants};
 use crate::arm::Objective;
 use crate::fleet::Arm;
 use crate::money::PicoUsd;
-use crate::probe::calibration::{Curve, Promise, Scale, Standing};
+use crate::probe::calibration::{AnswerChances, Curve, Promise, Scale};
 use crate::probe::evidence::Evidence;
 use crate::probe::value::{Demand, forecast};
 use std::sync::Arc;
@@ -75,7 +75,7 @@ pub struct Probe {
 impl Probe {
     /// How an answer with this evidence stands; `None` where nothing is known but what the prompt promised.
     #[must_use]
-    pub fn judged(&self, evidence: Evidence) -> Option<Standing> {
+    pub fn judged(&self, evidence: Evidence) -> Option<AnswerChances> {
         let scale = evidence.sign.signal()?.scale();
         self.curves[place(scale)].judged(evidence.logprob?, self.promise)
     }

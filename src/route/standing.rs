@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// How a conversation stands.
 #[derive(Clone, Copy)]
-pub struct Standing<'a> {
+pub struct ConversationStanding<'a> {
     /// The arm that has served this user's turn so far, with the rule that chose it.
     pub serving: Option<(&'a str, Effort, &'a str)>,
     /// The arm that served the user's turn before this one.
@@ -27,11 +27,11 @@ pub struct Standing<'a> {
     pub late: &'a dyn Fn(&Arm) -> Option<Price>,
 }
 
-impl Standing<'static> {
+impl ConversationStanding<'static> {
     /// A request that stands alone, of which nothing is known.
     #[must_use]
-    pub fn alone() -> Standing<'static> {
-        Standing {
+    pub fn alone() -> ConversationStanding<'static> {
+        ConversationStanding {
             serving: None,
             before: None,
             warm: &|_| 0,

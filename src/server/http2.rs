@@ -44,11 +44,11 @@ const RESETS_WITHIN: Duration = Duration::from_secs(10);
 
 /// What is going on on one connection.
 struct Traffic {
-    standing: watch::Sender<Standing>,
+    standing: watch::Sender<StreamCounts>,
 }
 
 #[derive(Debug)]
-struct Standing {
+struct StreamCounts {
     open: usize,
     /// Since when the next two are counted.
     since: Instant,
@@ -59,7 +59,7 @@ struct Standing {
 
 impl Traffic {
     fn new() -> Traffic {
-        let standing = Standing {
+        let standing = StreamCounts {
             open: 0,
             since: Instant::now(),
             begun: 0,

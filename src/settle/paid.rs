@@ -5,10 +5,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Told by the settlements of one exchange, asked by whoever shares its answer.
 #[derive(Debug, Default)]
-pub struct Paid(Mutex<Known>);
+pub struct Paid(Mutex<PaidAnswer>);
 
 #[derive(Debug, Default)]
-struct Known {
+struct PaidAnswer {
     /// The attempt whose answer was delivered, once it has ended well.
     attempt: String,
     /// Its answer has ended at the token limit.
@@ -48,7 +48,7 @@ impl Paid {
         self.known().again.unwrap_or_default()
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, PaidAnswer> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -39,7 +39,7 @@ use prometheus::{
     Encoder, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
     TextEncoder,
 };
-use series::{Known, Sources, place};
+use series::{KnownSeries, Sources, place};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use who::Who;
 
@@ -70,7 +70,7 @@ const PHASES: [&str; 5] = ["total", "read", "decide", "reserve", "settle"];
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    known: RwLock<Known>,
+    known: RwLock<KnownSeries>,
     sources: Sources,
     who: Who,
     /// Held while caps are replaced, and while everything is written out, so that no reader sees half of them.
@@ -492,11 +492,11 @@ impl Metrics {
         self.reload_failed.set(i64::from(!ok));
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Known> {
+    fn read(&self) -> RwLockReadGuard<'_, KnownSeries> {
         self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Known> {
+    fn write(&self) -> RwLockWriteGuard<'_, KnownSeries> {
         self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 

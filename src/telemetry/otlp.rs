@@ -12,7 +12,7 @@ mod post;
 mod settings;
 mod spans;
 
-pub use content::Said;
+pub use content::SaidToModel;
 pub use context::Share;
 pub use settings::{Names, Settings};
 
@@ -28,7 +28,7 @@ use crate::provider::channel::Channel;
 use crate::unix;
 use crate::upstream::Upstream;
 use context::{TraceContext, span_of};
-use events::{Asked, AttemptEnded, DecidedHere, Event, ExchangeEnded, Told};
+use events::{Asked, AttemptEnded, DecidedHere, Event, ExchangeEnded, ExchangeNotes};
 use export::{Export, SpanTerms, Spans};
 use http::header::{HeaderMap, HeaderValue};
 use http::{Method, StatusCode, Uri};
@@ -99,7 +99,7 @@ struct ExchangeSpan {
     asked: Asked,
     arrived: Instant,
     began: SystemTime,
-    told: Mutex<Told>,
+    told: Mutex<ExchangeNotes>,
     /// It is told by another one.
     silent: bool,
 }
@@ -120,7 +120,7 @@ pub struct Traced<'a> {
     /// Why the answer ended.
     pub finish: Option<&'a Finish>,
     /// What was said to it, where that may be sent.
-    pub said: Option<&'a Said>,
+    pub said: Option<&'a SaidToModel>,
     /// What it answered.
     pub answer: &'a str,
 }
@@ -327,10 +327,10 @@ impl Trace {
 
     /// What is said to a model, where that may be sent; `None` where nobody has asked for it. Not for what is confidential.
     #[must_use]
-    pub fn said(&self, prompt: &Prompt<'_>) -> Option<Box<Said>> {
+    pub fn said(&self, prompt: &Prompt<'_>) -> Option<Box<SaidToModel>> {
         let exchange = self.0.as_ref()?;
         let sent = exchange.line.content && exchange.context.sampled;
-        sent.then(|| Box::new(Said::of(prompt)))
+        sent.then(|| Box::new(SaidToModel::of(prompt)))
     }
 
     /// Says in the head of a request to this provider which span it belongs to, where configuration says so of it. Any other provider gets
@@ -361,7 +361,7 @@ impl Trace {
 }
 
 impl ExchangeSpan {
-    fn told(&self) -> MutexGuard<'_, Told> {
+    fn told(&self) -> MutexGuard<'_, ExchangeNotes> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -388,7 +388,7 @@ impl Drop for ExchangeSpan {
     }
 }
 
-impl Told {
+impl ExchangeNotes {
     /// An attempt has ended. One whose answer nobody gets, or that comes after a good one, says nothing of how the exchange ends.
     fn attempt(&mut self, e: &AttemptClosed<'_>) {
         self.attempts += 1;

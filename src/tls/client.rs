@@ -36,7 +36,7 @@ impl Trust {
         let others =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
         let others = others.build().map_err(|e| e.to_string())?;
-        let verifier = Known { known, others };
+        let verifier = KnownCertificates { known, others };
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("ring supports TLS 1.2 and 1.3")
@@ -64,12 +64,12 @@ impl Trust {
 
 /// Takes a server that shows one of the known certificates itself, and of others those that are signed and named as they should be.
 #[derive(Debug)]
-struct Known {
+struct KnownCertificates {
     known: Vec<CertificateDer<'static>>,
     others: Arc<WebPkiServerVerifier>,
 }
 
-impl ServerCertVerifier for Known {
+impl ServerCertVerifier for KnownCertificates {
     fn verify_server_cert(
         &self,
         shown: &CertificateDer<'_>,

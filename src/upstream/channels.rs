@@ -3,7 +3,7 @@
 use super::health::{Ailment, Health, Target};
 use super::load::{Load, UnderWay};
 use crate::provider::Provider;
-use crate::provider::channel::{Channel, Request, Standing, ranked};
+use crate::provider::channel::{Channel, ChannelStanding, Request, ranked};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What is known of the channels of all providers.
@@ -163,9 +163,9 @@ impl Channels {
         if channels.len() == 1 {
             return channels;
         }
-        let standings: Vec<Standing> = channels
+        let standings: Vec<ChannelStanding> = channels
             .iter()
-            .map(|channel| Standing {
+            .map(|channel| ChannelStanding {
                 in_flight: self.load.in_flight(&to.provider.name, &channel.name),
                 nearly_out: self.load.is_nearly_out(to.on(channel)),
             })

@@ -46,12 +46,12 @@ type Cause = Box<dyn StdError + Send + Sync>;
 /// A connection.
 pub(super) struct Channel {
     sender: SendRequest<Bytes>,
-    standing: Arc<Standing>,
+    standing: Arc<ConnectionUse>,
 }
 
 /// What is known of a connection.
 #[derive(Debug)]
-struct Standing {
+struct ConnectionUse {
     /// Requests that are on their way.
     open: AtomicUsize,
     /// It has come to its end, or takes no new requests.
@@ -67,7 +67,7 @@ struct Standing {
 /// The place of one request on a connection.
 pub(super) struct Seat {
     sender: SendRequest<Bytes>,
-    standing: Arc<Standing>,
+    standing: Arc<ConnectionUse>,
     /// The server has refused the request, so that its end makes no room.
     refused: bool,
     /// The rest of the body, where the answer came first; nobody sends it for an answer that nobody reads.
@@ -106,7 +106,7 @@ pub(super) async fn begin(
         .max_header_list_size(HEAD_MAX)
         .handshake(TokioIo::new(socket))
         .await?;
-    let standing = Arc::new(Standing {
+    let standing = Arc::new(ConnectionUse {
         open: AtomicUsize::new(0),
         ended: AtomicBool::new(false),
         dead: AtomicBool::new(false),
@@ -120,7 +120,7 @@ pub(super) async fn begin(
 /// Sends and receives until the connection ends, or is found dead.
 async fn drive(
     mut connection: Connection<TokioIo<Socket>, Bytes>,
-    standing: Arc<Standing>,
+    standing: Arc<ConnectionUse>,
     probe: Duration,
 ) {
     let mut pings = connection
@@ -183,7 +183,7 @@ impl Channel {
     }
 }
 
-impl Standing {
+impl ConnectionUse {
     fn used(&self) -> std::sync::MutexGuard<'_, Instant> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -409,7 +409,7 @@ impl Stream {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let told = |standing: &Standing, error| Poll::Ready(Some(Err(standing.cause(error))));
+        let told = |standing: &ConnectionUse, error| Poll::Ready(Some(Err(standing.cause(error))));
         match ready!(self.body.poll_data(cx)) {
             Some(Ok(data)) => {
                 // Taken by the client, or as good as: it is asked for only when there is room.

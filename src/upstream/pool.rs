@@ -205,7 +205,7 @@ impl Pool {
         let mut anew = 0;
         loop {
             let (link, reused) = match self.seat_or_link(&server).await? {
-                Place::Seat(seat) => {
+                WayOut::Seat(seat) => {
                     let sent = seat
                         .send(request, (&server.scheme, &server.authority))
                         .await;
@@ -228,7 +228,7 @@ impl Pool {
                         }
                     }
                 }
-                Place::Link(link, reused) => (link, reused),
+                WayOut::Link(link, reused) => (link, reused),
             };
             match self.ask(&server, link, reused, request).await? {
                 Ok(answer) => return Ok(answer),
@@ -237,12 +237,12 @@ impl Pool {
         }
     }
 
-    async fn seat_or_link(&self, server: &Server) -> Result<Place, NoAnswer> {
+    async fn seat_or_link(&self, server: &Server) -> Result<WayOut, NoAnswer> {
         if let Some(seat) = self.kept.seat(server) {
-            return Ok(Place::Seat(seat));
+            return Ok(WayOut::Seat(seat));
         }
         if let Some(link) = self.kept.take(server) {
-            return Ok(Place::Link(link, true));
+            return Ok(WayOut::Link(link, true));
         }
         // Where it is known to speak HTTP/2 one connection is made at a time.
         let making = self.kept.making(server);
@@ -251,12 +251,12 @@ impl Pool {
             None => None,
         };
         if let (Some(_), Some(seat)) = (&making, self.kept.seat(server)) {
-            return Ok(Place::Seat(seat));
+            return Ok(WayOut::Seat(seat));
         }
         Ok(match self.connect(server).await? {
             Made::Link(link) => {
                 self.kept.forgets_http2(server);
-                Place::Link(link, false)
+                WayOut::Link(link, false)
             }
             Made::Channel(channel) => {
                 // Its first place is for whoever made it.
@@ -265,7 +265,7 @@ impl Pool {
                     reached: Reached::Nobody,
                 })?;
                 self.kept.keep_channel(server.clone(), channel);
-                Place::Seat(seat)
+                WayOut::Seat(seat)
             }
         })
     }
@@ -308,7 +308,7 @@ impl Pool {
 }
 
 /// Where a request goes out.
-enum Place {
+enum WayOut {
     /// On a connection that others use as well.
     Seat(Seat),
     /// On one of its own; whether that was used before.

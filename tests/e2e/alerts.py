@@ -236,15 +236,21 @@ class Scene:
         if status >= 300:
             raise Failed(f"the reload was answered with {status}: {text}")
 
-    def fires(self, alert, seconds=40, **labels):
-        """The message that it fires, with these labels."""
-        return self.message(alert, "firing", seconds, labels)
+    def fires(self, alert, seconds=40, meanwhile=lambda: None, **labels):
+        """The message that it fires, with these labels; meanwhile this is done once a second."""
+        return self.message(alert, "firing", seconds, labels, meanwhile)
 
     def clears(self, alert, seconds=60, **labels):
         return self.message(alert, "resolved", seconds, labels)
 
-    def message(self, alert, status, seconds, labels):
+    def message(self, alert, status, seconds, labels, meanwhile=lambda: None):
+        done = time.monotonic()
+
         def found():
+            nonlocal done
+            if time.monotonic() >= done + 1:
+                meanwhile()
+                done = time.monotonic()
             for name, state, has, said in list(Post.messages):
                 if (name, state) == (alert, status) and labels.items() <= has.items():
                     return has, said
@@ -333,7 +339,8 @@ def a_provider_is_down(s):
     s.say(f"the vendor is away: {len(failed)} requests are answered with {set(failed)}, with a fallback with {set(rescued)}")
     s.fires("FlyballErrorShare", model="vendor-7b")
     proved(set(rescued) == {200}, f"no other arm answers: {set(rescued)}")
-    s.fires("FlyballFallbackShare")
+    # A vendor that is down is tried anew every few seconds only: of a few requests a second each such try is a good part.
+    s.fires("FlyballFallbackShare", meanwhile=lambda: ask(s.url, s.keys["free"], chat("auto", "Anybody there?", max_tokens=16), {"x-first": "vendor"}))
     s.vendor = Vendor(port)
     until("the vendor's return", 30, lambda: ask(s.url, s.keys["free"], chat("vendor-7b", "Back?", max_tokens=16))[0] == 200)
     s.clears("FlyballErrorShare", model="vendor-7b")

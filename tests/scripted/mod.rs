@@ -128,9 +128,10 @@ impl Upstream {
         self.shared.by_model.lock().unwrap().push((named, steps));
     }
 
-    /// Answers what flyball asks of its own accord with these steps: no script is taken for it, and it is not remembered.
-    pub fn own_calls(&self, steps: Vec<Step>) {
-        *self.shared.own.lock().unwrap() = Some(steps);
+    /// What flyball asks of its own accord is told that nothing is known now: no script is taken for it, and it is not remembered.
+    pub fn tells_only_clients(&self) {
+        let busy = b"HTTP/1.1 503 X\r\ncontent-length: 0\r\n\r\n".to_vec();
+        *self.shared.own.lock().unwrap() = Some(vec![Step::Send(busy)]);
     }
 
     /// What a call of flyball's own is answered with, where that is told apart.

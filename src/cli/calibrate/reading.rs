@@ -10,7 +10,7 @@ use crate::learn::outcome::{self, Outcome};
 use crate::ledger::judged::{JudgedAnswer, JudgedBy};
 use crate::ledger::store::Store;
 use crate::route::cost::{Forecast, expected};
-use crate::route::standing::Standing;
+use crate::route::standing::ConversationStanding;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -93,7 +93,7 @@ fn forecast(arm: &Arm, outcome: &Outcome, difficulty: &Difficulty) -> Option<f64
         features: &outcome.features,
         difficulty,
         limit: None,
-        standing: Standing::alone(),
+        standing: ConversationStanding::alone(),
     };
     Some(super::traffic::usd(expected(arm, &job)?.now))
 }

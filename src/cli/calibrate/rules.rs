@@ -1,6 +1,6 @@
 //! What was found, as rules: a file to look at beside the one of before, and to put into `rules/`.
 
-use super::{Found, Told, arm_named};
+use super::{Calibrated, Found, arm_named};
 use crate::arm::Objective;
 use crate::fleet::Fleet;
 use std::fmt::Write as _;
@@ -8,7 +8,11 @@ use std::fs;
 use std::path::Path;
 
 /// Writes the file, and says what changed in it.
-pub(super) fn write(path: &Path, told: &Told, fleet: Option<&Fleet>) -> Result<String, String> {
+pub(super) fn write(
+    path: &Path,
+    told: &Calibrated,
+    fleet: Option<&Fleet>,
+) -> Result<String, String> {
     let text = text(told, fleet);
     let before = match fs::read_to_string(path) {
         Ok(before) => before,
@@ -27,7 +31,7 @@ pub(super) fn write(path: &Path, told: &Told, fleet: Option<&Fleet>) -> Result<S
     Ok(said)
 }
 
-fn text(told: &Told, fleet: Option<&Fleet>) -> String {
+fn text(told: &Calibrated, fleet: Option<&Fleet>) -> String {
     let mut text = String::from(
         "# Written by `flyball calibrate`; what a rule rests on is its why. Callers who ask for the best or the fastest answer are not bound.\n",
     );

@@ -45,7 +45,7 @@ pub(super) struct Row {
 }
 
 /// What became of a question.
-pub(super) enum Said {
+pub(super) enum QuestionOutcome {
     /// A row, with an answer or an error.
     Row(Box<Row>),
     /// The cap is used up: no more questions can be asked.
@@ -54,14 +54,14 @@ pub(super) enum Said {
 
 impl Asked {
     /// Asks one arm, `model` or `model@effort`.
-    pub(super) async fn ask(&self, id: &str, arm: &str, messages: &Value) -> Said {
+    pub(super) async fn ask(&self, id: &str, arm: &str, messages: &Value) -> QuestionOutcome {
         let row = Row {
             id: id.to_owned(),
             arm: arm.to_owned(),
             ..Row::default()
         };
         let failed = |why: String| {
-            Said::Row(Box::new(Row {
+            QuestionOutcome::Row(Box::new(Row {
                 error: Some(why),
                 ..row.clone()
             }))
@@ -88,7 +88,7 @@ impl Asked {
         if answer.status != 200 {
             let why = format!("HTTP {}: {}", answer.status, words(&answer.text));
             return match answer.status {
-                402 => Said::CapReached(words(&answer.text)),
+                402 => QuestionOutcome::CapReached(words(&answer.text)),
                 _ => failed(why),
             };
         }
@@ -100,7 +100,7 @@ impl Asked {
             Ok(used) => used,
             Err(why) => return failed(why),
         };
-        Said::Row(Box::new(Row {
+        QuestionOutcome::Row(Box::new(Row {
             error: said.error,
             answer: said.text,
             first_token_ms: answer.first.map(millis),
@@ -150,13 +150,13 @@ fn sum(attempts: &[Value]) -> Row {
 
 /// What a stream of Chat Completions has said.
 #[derive(Default)]
-struct Told {
+struct StreamText {
     text: String,
     error: Option<String>,
 }
 
-fn told(stream: &str) -> Told {
-    let mut told = Told::default();
+fn told(stream: &str) -> StreamText {
+    let mut told = StreamText::default();
     let events = stream.lines().filter_map(|l| l.strip_prefix("data:"));
     for event in events.filter_map(|e| serde_json::from_str::<Value>(e.trim()).ok()) {
         if let Some(text) = event["choices"][0]["delta"]["content"].as_str() {

@@ -33,7 +33,7 @@ const AT_ONCE: usize = 5_000;
 pub(super) struct Booking<'p> {
     pub(super) telemetry: &'p Telemetry,
     pub(super) history: History,
-    pub(super) told: Told,
+    pub(super) told: MonthTotals,
     pricing: &'p Pricing,
     store: Box<dyn Store>,
     balances: Balances,
@@ -52,7 +52,7 @@ pub(super) struct Booking<'p> {
 
 /// What the month came to.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Told {
+pub(super) struct MonthTotals {
     pub(super) requests: u64,
     pub(super) attempts: u64,
     pub(super) refused: u64,
@@ -113,7 +113,7 @@ impl<'p> Booking<'p> {
         let mut booking = Booking {
             telemetry: ground.telemetry,
             history: ground.history,
-            told: Told::default(),
+            told: MonthTotals::default(),
             pricing: ground.pricing,
             store: ground.store,
             balances,

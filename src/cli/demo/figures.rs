@@ -1,6 +1,6 @@
 //! The gauges of the month of `flyball demo --days`: what its caps and its books say at an instant of it.
 
-use crate::ledger::balance::{Balances, Posting, Standing};
+use crate::ledger::balance::{Balances, CounterStanding, Posting};
 use crate::ledger::cap::{Dim, Measure};
 use crate::ledger::exhaustion::{Pace, Paces};
 use crate::ledger::forecast::{self, SoFar};
@@ -73,7 +73,7 @@ impl Figures {
         telemetry.ledger(true, Duration::from_millis(lag));
     }
 
-    fn cap(&self, standing: &Standing, paces: &Paces, now: i64) -> Option<CapFigures> {
+    fn cap(&self, standing: &CounterStanding, paces: &Paces, now: i64) -> Option<CapFigures> {
         let (counter, limit) = (&standing.counter, standing.limit?);
         let shown = |dim: Dim, value: &str| match dim {
             Dim::Key => self.keys.get(value).map(|name| (*name).to_owned()),

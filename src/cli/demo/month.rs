@@ -1,7 +1,7 @@
 //! `flyball demo --days`: a month that was made up, as if flyball had served it: its books, its metrics' history, and a configuration to serve on.
 
 use super::apps::APPS;
-use super::booking::{Booking, Ground, Told, cost_of};
+use super::booking::{Booking, Ground, MonthTotals, cost_of};
 use super::calendar::Calendar;
 use super::folder::Folder;
 use super::openmetrics::History;
@@ -93,7 +93,7 @@ pub(super) fn run(asked: &MonthAsked<'_>) -> Result<(), String> {
 
 /// What was written.
 struct Summary {
-    told: Told,
+    told: MonthTotals,
     series: u64,
     samples: u64,
     keys: Vec<String>,
@@ -355,7 +355,7 @@ fn publish(telemetry: &Telemetry, config: &Config, keys: &[Key], caps: &[Cap]) {
 impl Summary {
     fn json(&self, asked: &MonthAsked<'_>, calendar: &Calendar) -> Value {
         let path = |name: &str| asked.out.join(name);
-        let Told {
+        let MonthTotals {
             requests,
             attempts,
             refused,

@@ -4,7 +4,7 @@
 mod names;
 mod shown;
 
-use super::super::house::{Asking, House, Said, place, said_by_a_user};
+use super::super::house::{AppCall, Asking, House, place, said_by_a_user};
 use super::super::{Common, reading};
 use super::{EvalArgs, lines_of, outcome};
 use crate::arm::Objective;
@@ -17,7 +17,7 @@ use crate::learn::policy::{self, Answer, Choice, Ends, Question, Report};
 use crate::money::{PICO_PER_USD, PicoUsd};
 use crate::route::cost::{self, Forecast};
 use crate::route::policy::{Rule, Target};
-use crate::route::standing::Standing;
+use crate::route::standing::ConversationStanding;
 use crate::route::{Decision, Policy};
 use clap::Args;
 use names::{Entrant, Names, fleet_of, place_of};
@@ -393,7 +393,7 @@ fn question(
     (row, from): (&Row, Basis),
 ) -> Result<Result<Question, String>, String> {
     let dialect = dialect::ALL[0];
-    let said = Said {
+    let said = AppCall {
         system: row.system.as_deref(),
         prompt: &row.prompt,
     };
@@ -474,7 +474,7 @@ impl Weighed<'_> {
             features: &self.completion.graded().features,
             difficulty: &self.completion.graded().difficulty,
             limit: None,
-            standing: Standing::alone(),
+            standing: ConversationStanding::alone(),
         };
         cost::expected(arm, &job).map(|expected| expected.now)
     }

@@ -148,7 +148,7 @@ impl Bill<'_> {
         };
         let cut = report::attempts(books.as_mut(), query, &mut |closed| loads.add(closed));
         let cut = cut.map_err(|e| e.detail)?;
-        let told = Told {
+        let told = LocalBill {
             model: self.model,
             machine: &machine,
             query,
@@ -228,7 +228,7 @@ fn milli(rate: f64) -> Option<u64> {
 }
 
 /// What is said.
-struct Told<'a> {
+struct LocalBill<'a> {
     model: &'a str,
     machine: &'a Machine,
     query: &'a Query,
@@ -253,7 +253,7 @@ fn seconds(ms: Option<i64>) -> String {
     )
 }
 
-impl Told<'_> {
+impl LocalBill<'_> {
     fn json(&self) -> String {
         let mut fields = self.figures.json();
         let speed = &self.machine.speed;

@@ -26,7 +26,7 @@ pub(super) struct Unheard {
 
 /// The same to be drawn.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Told {
+pub(super) struct TopFigures {
     pub(super) health: Health,
     pub(super) yesterday: Sums,
     pub(super) today: Sums,
@@ -354,17 +354,17 @@ impl Sums {
     }
 }
 
-impl Told {
+impl TopFigures {
     /// Before anything was heard.
-    pub(super) fn nothing() -> Told {
-        Told {
+    pub(super) fn nothing() -> TopFigures {
+        TopFigures {
             unknown: Part::EVERY.to_vec(),
-            ..Told::default()
+            ..TopFigures::default()
         }
     }
 
     /// Keeps what was told before of what could not be told now: a figure of a minute ago says more than none.
-    pub(super) fn or_before(mut self, before: Told) -> Told {
+    pub(super) fn or_before(mut self, before: TopFigures) -> TopFigures {
         let unknown = std::mem::take(&mut self.unknown).into_iter();
         let (still, kept): (Vec<Part>, Vec<Part>) =
             unknown.partition(|part| before.unknown.contains(part));
@@ -397,10 +397,10 @@ impl Told {
     }
 
     /// Reads what was heard; `today` and `yesterday` are days as reports name them, and `by` is what the report is split by.
-    pub(super) fn read(heard: &Heard, days: &Days, by: &str) -> Told {
-        let mut told = Told {
+    pub(super) fn read(heard: &Heard, days: &Days, by: &str) -> TopFigures {
+        let mut told = TopFigures {
             health: read(&heard.health),
-            ..Told::default()
+            ..TopFigures::default()
         };
         told.take(Part::Caps, &heard.caps, |told, caps| {
             told.caps = caps_of(caps)
@@ -429,7 +429,7 @@ impl Told {
         &mut self,
         part: Part,
         heard: &Result<Value, String>,
-        put: impl FnOnce(&mut Told, &Value),
+        put: impl FnOnce(&mut TopFigures, &Value),
     ) {
         match heard {
             Ok(value) => put(self, value),

@@ -1,6 +1,6 @@
 //! What somebody at a terminal looks at, and what their keys change of it. Draws nothing and asks nobody.
 
-use super::told::{CapLine, Decision, Told, Unheard, Who};
+use super::told::{CapLine, Decision, TopFigures, Unheard, Who};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 /// The pages, in the order of their tabs.
@@ -110,7 +110,7 @@ pub(super) struct View {
     /// What comes new waits.
     pub(super) held: bool,
     pub(super) reach: Reach,
-    pub(super) told: Told,
+    pub(super) told: TopFigures,
     /// When it was told; nothing where nothing was told yet.
     pub(super) as_of: Option<String>,
     /// Lines that a page has; the drawing says it.
@@ -125,7 +125,7 @@ impl View {
         View {
             by: BY[0].to_owned(),
             page: 10,
-            told: Told::nothing(),
+            told: TopFigures::nothing(),
             ..View::default()
         }
     }
@@ -139,7 +139,7 @@ impl View {
     }
 
     /// Takes what was told, unless it is to hold still.
-    pub(super) fn take(&mut self, told: Told, as_of: String) {
+    pub(super) fn take(&mut self, told: TopFigures, as_of: String) {
         self.reach = Reach::Well;
         if self.held {
             return;

@@ -2,7 +2,7 @@
 
 use crate::arm::Effort;
 use crate::effort::{
-    Accepts, BUDGET_MIN, Family, Pen, Row, Target, Thinking, Told, Words, inner, of_budget,
+    Accepts, BUDGET_MIN, Family, Pen, Row, Target, Thinking, ToldModel, Words, inner, of_budget,
     reasoning_allowance, spoken,
 };
 use crate::json::{self, Object};
@@ -15,11 +15,16 @@ impl Words for Messages {
         asked(fields)
     }
 
-    fn write(&self, pen: &mut Pen<'_>, to: &Told<'_>, wanted: Effort) -> (Effort, Option<u64>) {
+    fn write(
+        &self,
+        pen: &mut Pen<'_>,
+        to: &ToldModel<'_>,
+        wanted: Effort,
+    ) -> (Effort, Option<u64>) {
         write(pen, to.target, to.row, to.accepts, wanted)
     }
 
-    fn fit(&self, pen: &mut Pen<'_>, to: &Told<'_>, effort: Effort) {
+    fn fit(&self, pen: &mut Pen<'_>, to: &ToldModel<'_>, effort: Effort) {
         sampling(pen, to.target, to.row, effort);
     }
 

@@ -2,7 +2,8 @@
 
 use crate::arm::Effort;
 use crate::effort::{
-    Accepts, BUDGET_MIN, Family, Pen, Target, Told, Words, inner, of_budget, reasoning_allowance,
+    Accepts, BUDGET_MIN, Family, Pen, Target, ToldModel, Words, inner, of_budget,
+    reasoning_allowance,
 };
 use crate::json::{self, Edit, Object};
 
@@ -24,7 +25,12 @@ impl Words for CohereWords {
         }
     }
 
-    fn write(&self, pen: &mut Pen<'_>, to: &Told<'_>, wanted: Effort) -> (Effort, Option<u64>) {
+    fn write(
+        &self,
+        pen: &mut Pen<'_>,
+        to: &ToldModel<'_>,
+        wanted: Effort,
+    ) -> (Effort, Option<u64>) {
         if to.accepts.known && to.accepts.efforts.is_empty() {
             pen.reject("thinking");
             return (Effort::None, None);

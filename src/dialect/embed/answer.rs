@@ -1,6 +1,6 @@
 //! An answer with embeddings: what it used, and its vectors for a client of another shape.
 
-use super::{Call, Said, Shape};
+use super::{Call, EmbeddingAsk, Shape};
 use crate::chat::Usage;
 use crate::dialect::openai_chat::OpenAiChat;
 use crate::dialect::{Answer, Dialect, Finish, UsageRule};
@@ -140,7 +140,7 @@ fn unpacked(text: &str) -> Option<Vec<f32>> {
 impl Vectors {
     /// The answer for a client that made this call.
     #[must_use]
-    pub fn body(&self, call: Call, said: &Said, model: &str) -> String {
+    pub fn body(&self, call: Call, said: &EmbeddingAsk, model: &str) -> String {
         let model = self.model.as_deref().unwrap_or(model);
         let tokens = self.usage.map_or(0, |usage| usage.input_total());
         let first = self.all.first().map_or(&[][..], Vec::as_slice);
@@ -166,7 +166,7 @@ impl Vectors {
         }
     }
 
-    fn open_ai(&self, said: &Said, model: &str, tokens: u64) -> String {
+    fn open_ai(&self, said: &EmbeddingAsk, model: &str, tokens: u64) -> String {
         let data = self.all.iter().enumerate().map(|(index, floats)| ToOpenAi {
             object: "embedding",
             index,

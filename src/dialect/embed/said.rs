@@ -16,7 +16,7 @@ pub(super) const TEXTS_MAX: usize = 2048;
 
 /// What is to be embedded, and how.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Said {
+pub struct EmbeddingAsk {
     /// The texts, in order.
     pub texts: Vec<String>,
     /// How long the vectors are to be.
@@ -28,12 +28,12 @@ pub struct Said {
 }
 
 /// Reads a request of up to `most` texts.
-pub(super) fn read(request: &Request<'_>, most: usize) -> Result<Said, Error> {
+pub(super) fn read(request: &Request<'_>, most: usize) -> Result<EmbeddingAsk, Error> {
     match request.call {
         Call::OpenAi => open_ai(&request.fields, most),
         Call::Ollama | Call::OllamaOld => ollama(request, most),
         Call::Gemini => {
-            let mut said = Said::default();
+            let mut said = EmbeddingAsk::default();
             gemini(&request.fields, "", &mut said)?;
             Ok(said)
         }
@@ -73,7 +73,7 @@ fn only(fields: &Object<'_>, known: &[&str], harmless: &[&str]) -> Result<Vec<St
     Ok(lost)
 }
 
-fn open_ai(fields: &Object<'_>, most: usize) -> Result<Said, Error> {
+fn open_ai(fields: &Object<'_>, most: usize) -> Result<EmbeddingAsk, Error> {
     let known = ["model", "input", "dimensions", "encoding_format"];
     let lost = only(fields, &known, &["user"])?;
     let base64 = match fields.some("encoding_format") {
@@ -87,7 +87,7 @@ fn open_ai(fields: &Object<'_>, most: usize) -> Result<Said, Error> {
             ));
         }
     };
-    Ok(Said {
+    Ok(EmbeddingAsk {
         texts: texts(fields.some("input").unwrap_or_default(), most)?,
         dimensions: body::count(fields, "dimensions", 1..=DIMENSIONS_MAX)?,
         base64,
@@ -110,13 +110,13 @@ fn texts(raw: &str, most: usize) -> Result<Vec<String>, Error> {
     list.into_iter().map(one).collect()
 }
 
-fn ollama(request: &Request<'_>, most: usize) -> Result<Said, Error> {
+fn ollama(request: &Request<'_>, most: usize) -> Result<EmbeddingAsk, Error> {
     let fields = &request.fields;
     let field = request.call.field();
     let known = ["model", field, "dimensions"];
     // Its server cuts what is too long and others refuse it, which nobody can mistake for an answer.
     let lost = only(fields, &known, &["truncate", "keep_alive", "options"])?;
-    Ok(Said {
+    Ok(EmbeddingAsk {
         texts: texts(fields.some(field).unwrap_or_default(), most)?,
         dimensions: body::count(fields, "dimensions", 1..=DIMENSIONS_MAX)?,
         base64: false,
@@ -124,10 +124,10 @@ fn ollama(request: &Request<'_>, most: usize) -> Result<Said, Error> {
     })
 }
 
-fn gemini_batch(fields: &Object<'_>, most: usize) -> Result<Said, Error> {
-    let mut said = Said {
+fn gemini_batch(fields: &Object<'_>, most: usize) -> Result<EmbeddingAsk, Error> {
+    let mut said = EmbeddingAsk {
         lost: only(fields, &["requests", "model"], &[])?,
-        ..Said::default()
+        ..EmbeddingAsk::default()
     };
     let requests: Vec<&RawValue> = body::list(fields, "requests")?.unwrap_or_default();
     few("requests", requests.len(), most)?;
@@ -141,7 +141,7 @@ fn gemini_batch(fields: &Object<'_>, most: usize) -> Result<Said, Error> {
 }
 
 /// One text of Gemini's, whose parts make one vector together; all texts of a batch must want vectors of one length.
-fn gemini(fields: &Object<'_>, before: &str, said: &mut Said) -> Result<(), Error> {
+fn gemini(fields: &Object<'_>, before: &str, said: &mut EmbeddingAsk) -> Result<(), Error> {
     let known = [
         "model",
         "content",
@@ -192,7 +192,7 @@ fn word(part: &str) -> Option<Cow<'_, str>> {
 
 /// The request in this shape: the call and its body, written in one go.
 #[must_use]
-pub fn write(said: &Said, shape: Shape, model: &str) -> (Call, String) {
+pub fn write(said: &EmbeddingAsk, shape: Shape, model: &str) -> (Call, String) {
     let dimensions = said.dimensions;
     let (call, body) = match shape {
         Shape::OpenAi | Shape::Ollama => {
@@ -240,7 +240,7 @@ struct Batch<'a> {
 }
 
 struct Requests<'a> {
-    said: &'a Said,
+    said: &'a EmbeddingAsk,
     model: &'a str,
 }
 

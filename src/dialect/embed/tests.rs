@@ -7,7 +7,7 @@ fn place(call: Call) -> Place<'static> {
     Place { call, model }
 }
 
-fn said(call: Call, body: &str) -> Result<Said, Error> {
+fn said(call: Call, body: &str) -> Result<EmbeddingAsk, Error> {
     read(body.as_bytes(), &place(call)).and_then(|request| request.said())
 }
 
@@ -213,15 +213,15 @@ fn vectors_are_the_same_in_every_shape_packed_or_not() {
     let floats = json!({"data":[{"index":1,"embedding":[3.5]},{"index":0,"embedding":[0.1,-2.0]}],"model":"up","usage":{"prompt_tokens":5,"total_tokens":5}});
     let read = vectors(Call::OpenAi, floats.to_string().as_bytes()).expect("vectors");
     assert_eq!(read.all, [vec![0.1, -2.0], vec![3.5]]);
-    let packed = Said {
+    let packed = EmbeddingAsk {
         base64: true,
-        ..Said::default()
+        ..EmbeddingAsk::default()
     };
     for (call, said) in [
-        (Call::OpenAi, &Said::default()),
+        (Call::OpenAi, &EmbeddingAsk::default()),
         (Call::OpenAi, &packed),
-        (Call::Ollama, &Said::default()),
-        (Call::GeminiBatch, &Said::default()),
+        (Call::Ollama, &EmbeddingAsk::default()),
+        (Call::GeminiBatch, &EmbeddingAsk::default()),
     ] {
         let body = read.body(call, said, "m");
         let again = vectors(call, body.as_bytes()).expect(&body);

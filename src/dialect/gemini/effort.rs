@@ -2,7 +2,7 @@
 
 use crate::arm::Effort;
 use crate::effort::{
-    Accepts, Family, Pen, Row, Told, Words, inner, of_budget, reasoning_allowance, spoken,
+    Accepts, Family, Pen, Row, ToldModel, Words, inner, of_budget, reasoning_allowance, spoken,
 };
 use crate::json::Object;
 use serde_json::{Map, Value};
@@ -15,7 +15,12 @@ impl Words for GeminiWords {
         asked(fields)
     }
 
-    fn write(&self, pen: &mut Pen<'_>, to: &Told<'_>, wanted: Effort) -> (Effort, Option<u64>) {
+    fn write(
+        &self,
+        pen: &mut Pen<'_>,
+        to: &ToldModel<'_>,
+        wanted: Effort,
+    ) -> (Effort, Option<u64>) {
         (write(pen, to.row, to.accepts, wanted), None)
     }
 

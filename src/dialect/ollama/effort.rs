@@ -1,7 +1,7 @@
 //! Effort at Ollama's own endpoints: `think`, a switch or a level.
 
 use crate::arm::Effort;
-use crate::effort::{Accepts, Family, Pen, Row, Told, Words, spoken};
+use crate::effort::{Accepts, Family, Pen, Row, ToldModel, Words, spoken};
 use crate::json::Object;
 
 /// Ollama's word for effort.
@@ -12,7 +12,12 @@ impl Words for Think {
         asked(fields)
     }
 
-    fn write(&self, pen: &mut Pen<'_>, to: &Told<'_>, wanted: Effort) -> (Effort, Option<u64>) {
+    fn write(
+        &self,
+        pen: &mut Pen<'_>,
+        to: &ToldModel<'_>,
+        wanted: Effort,
+    ) -> (Effort, Option<u64>) {
         (write(pen, to.row, to.accepts, wanted), None)
     }
 

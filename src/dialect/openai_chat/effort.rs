@@ -1,7 +1,9 @@
 //! Effort on the OpenAI chat dialect, and the name of the token limit there.
 
 use crate::arm::Effort;
-use crate::effort::{Accepts, Family, Pen, Row, Target, Told, Words, inner, of_budget, spoken};
+use crate::effort::{
+    Accepts, Family, Pen, Row, Target, ToldModel, Words, inner, of_budget, spoken,
+};
 use crate::json::{Edit, Object};
 
 /// The words for effort of OpenAI and of those who followed it.
@@ -12,11 +14,16 @@ impl Words for Chat {
         asked(fields)
     }
 
-    fn write(&self, pen: &mut Pen<'_>, to: &Told<'_>, wanted: Effort) -> (Effort, Option<u64>) {
+    fn write(
+        &self,
+        pen: &mut Pen<'_>,
+        to: &ToldModel<'_>,
+        wanted: Effort,
+    ) -> (Effort, Option<u64>) {
         (write(pen, to.target, to.row, to.accepts, wanted), None)
     }
 
-    fn fit(&self, pen: &mut Pen<'_>, to: &Told<'_>, effort: Effort) {
+    fn fit(&self, pen: &mut Pen<'_>, to: &ToldModel<'_>, effort: Effort) {
         fit(pen, to.target, to.accepts, effort);
     }
 

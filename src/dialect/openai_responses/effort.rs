@@ -2,7 +2,7 @@
 
 use crate::arm::Effort;
 use crate::dialect::openai_chat;
-use crate::effort::{Accepts, Family, Pen, Row, Told, Words, inner, spoken};
+use crate::effort::{Accepts, Family, Pen, Row, ToldModel, Words, inner, spoken};
 use crate::json::Object;
 
 /// The words for effort of Responses.
@@ -13,14 +13,19 @@ impl Words for ResponsesWords {
         inner(fields, "reasoning")?.some("effort").and_then(spoken)
     }
 
-    fn write(&self, pen: &mut Pen<'_>, to: &Told<'_>, wanted: Effort) -> (Effort, Option<u64>) {
+    fn write(
+        &self,
+        pen: &mut Pen<'_>,
+        to: &ToldModel<'_>,
+        wanted: Effort,
+    ) -> (Effort, Option<u64>) {
         (
             write(pen, to.target.family, to.row, to.accepts, wanted),
             None,
         )
     }
 
-    fn fit(&self, pen: &mut Pen<'_>, to: &Told<'_>, effort: Effort) {
+    fn fit(&self, pen: &mut Pen<'_>, to: &ToldModel<'_>, effort: Effort) {
         if to.target.family == Family::OpenAi && effort != Effort::None {
             reject_sampling(pen);
         }

@@ -178,7 +178,7 @@ async fn vendors(state: &Arc<State>, row: &JobRow) {
         // Its client has fetched it, and it is booked.
         true => true,
         false => match told(state, row).await {
-            Told::Over(answer) => match booked(state, row, &answer).await {
+            JobLook::Over(answer) => match booked(state, row, &answer).await {
                 Booked::Done => true,
                 Booked::Later => false,
                 Booked::ByItsOwn => {
@@ -186,11 +186,11 @@ async fn vendors(state: &Arc<State>, row: &JobRow) {
                     false
                 }
             },
-            Told::Gone => {
+            JobLook::Gone => {
                 state.jobs.lost(&row.doc.provider, &row.id);
                 true
             }
-            Told::GoesOn => now() >= row.expires,
+            JobLook::GoesOn => now() >= row.expires,
         },
     };
     if over {
@@ -217,21 +217,21 @@ async fn give_back(state: &Arc<State>, row: &JobRow) {
 }
 
 /// What a vendor says of a job.
-enum Told {
+enum JobLook {
     GoesOn,
     Over(Box<Answer>),
     /// It knows no such job, and will not.
     Gone,
 }
 
-async fn told(state: &Arc<State>, row: &JobRow) -> Told {
+async fn told(state: &Arc<State>, row: &JobRow) -> JobLook {
     let policy = state.policy.load();
     let mut providers = policy.fleet.providers.iter();
     let provider = providers.find(|p| p.name == row.doc.provider).cloned();
     let dialect = dialect::named(&row.doc.dialect);
     let (Some(provider), Some(dialect)) = (provider, dialect) else {
         // Its provider may be named again by the next configuration.
-        return Told::GoesOn;
+        return JobLook::GoesOn;
     };
     let letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':' | '~');
     let is_segment = row.id.chars().all(letter) && !matches!(&*row.id, "" | "." | "..");
@@ -239,19 +239,19 @@ async fn told(state: &Arc<State>, row: &JobRow) -> Told {
     let channel = channel.unwrap_or(&provider.home);
     let url = provider.side(channel, Side::Answers(dialect.name()), "", "");
     let Some(url) = url.filter(|_| is_segment) else {
-        return Told::Gone;
+        return JobLook::Gone;
     };
     let url = format!("{url}/{}", row.id);
     match asked(state, (&*provider, channel), &url).await {
         Some((200, bytes)) => {
             let answer = dialect.answer(&bytes, provider.kind.usage);
             match answer.goes_on || answer.is_unread() {
-                true => Told::GoesOn,
-                false => Told::Over(Box::new(answer)),
+                true => JobLook::GoesOn,
+                false => JobLook::Over(Box::new(answer)),
             }
         }
-        Some((404, _)) => Told::Gone,
-        _ => Told::GoesOn,
+        Some((404, _)) => JobLook::Gone,
+        _ => JobLook::GoesOn,
     }
 }
 

@@ -72,7 +72,7 @@ impl Lines {
 
 /// Which of a batch's lines are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Told {
+pub(super) enum LinesTold {
     /// Those with an answer.
     Answers,
     /// Those without one.
@@ -86,7 +86,7 @@ pub(super) struct Results {
     pub(super) desk: Arc<Batches>,
     pub(super) words: &'static dyn ClientBatches,
     pub(super) batch: BatchRow,
-    pub(super) told: Told,
+    pub(super) told: LinesTold,
     pub(super) after: i64,
 }
 
@@ -113,9 +113,9 @@ impl Results {
                     LineState::Waiting | LineState::Sent => continue,
                 };
                 let wanted = match self.told {
-                    Told::All => true,
-                    Told::Answers => end == LineEnd::Done,
-                    Told::Errors => end != LineEnd::Done,
+                    LinesTold::All => true,
+                    LinesTold::Answers => end == LineEnd::Done,
+                    LinesTold::Errors => end != LineEnd::Done,
                 };
                 if wanted {
                     out.push_str(&self.words.result(&Ended {

@@ -30,7 +30,7 @@ use crate::provider::channel::Channel;
 use crate::relay::{AnswerBody, Passes, Reading};
 use crate::route::cost;
 use crate::settle::{self, InConversation, Job, Lesson};
-use crate::telemetry::otlp::Said;
+use crate::telemetry::otlp::SaidToModel;
 use crate::tokens;
 use crate::upstream::Begins;
 use bytes::Bytes;
@@ -423,7 +423,7 @@ impl<'a> CompletionOrder<'a> {
     }
 
     /// What is said to the model, where traces are sent it. They never are what is confidential.
-    fn said(&self) -> Option<Box<Said>> {
+    fn said(&self) -> Option<Box<SaidToModel>> {
         let completion = self.completion();
         let found = !completion.detected().is_empty();
         let private = self.routed.private || completion.admission.wishes.private || found;

@@ -8,13 +8,13 @@ use crate::arm::Effort;
 use crate::chat::Role;
 use crate::classify::stuck;
 use crate::dialect::Dialect;
-use crate::dialect::band::{Change, InBand, Said};
+use crate::dialect::band::{Change, InBand, InBandRequest};
 use crate::fleet::{Arm, Model};
 use crate::price::Price;
 use crate::provider::Provider;
 use crate::provider::channel::{self, Stickiness};
 use crate::route::cost::{self, Stayed};
-use crate::route::standing::{Habit, Standing};
+use crate::route::standing::{ConversationStanding, Habit};
 use crate::upstream::channels::Destination;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
@@ -53,13 +53,13 @@ impl Completion<'_> {
         (warm, habit): (Warm<'s>, Habits<'s>),
         keeps: &'s dyn Fn() -> bool,
         late: &'s dyn Fn(&Arm) -> Option<Price>,
-    ) -> Standing<'s> {
+    ) -> ConversationStanding<'s> {
         let prompt = &self.request.prompt;
         let serving = turn.and_then(|turn| turn.serving.as_ref());
         let before = turn.and_then(|turn| turn.before.as_ref());
         let answers = prompt.turns.iter().filter(|t| t.role == Role::Assistant);
         let answers = u64::try_from(answers.count()).unwrap_or(u64::MAX);
-        Standing {
+        ConversationStanding {
             serving: serving.map(|s| (s.model.as_str(), s.effort, s.rule.as_str())),
             before: before.map(|s| (s.model.as_str(), s.effort)),
             warm,
@@ -229,7 +229,7 @@ impl Routed<'_> {
         let said = if written.is_some() { said } else { begun() };
         *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
         match written {
-            Some(Said { body, header }) => InBandBody { body, header },
+            Some(InBandRequest { body, header }) => InBandBody { body, header },
             None => InBandBody { body, header: None },
         }
     }

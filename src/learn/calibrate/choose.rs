@@ -36,7 +36,7 @@ impl Demand {
 
 /// How an arm stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Standing {
+pub struct ArmStanding {
     /// The evidence that it is good enough, by itself.
     pub e_value: f64,
     /// It is good enough, with the confidence that was demanded.
@@ -53,7 +53,7 @@ pub struct Standing {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Choice {
     /// Each arm.
-    pub standings: Vec<Standing>,
+    pub standings: Vec<ArmStanding>,
     /// The first of those that pass and are cheaper than the reference.
     pub named: Option<usize>,
 }
@@ -72,7 +72,7 @@ pub fn choose(arms: &[Candidate], demand: Demand) -> Choice {
         let others = failing - usize::from(!passes[n]);
         let shared = demand.needed() * f64::from(u32::try_from(others + 1).unwrap_or(u32::MAX));
         let least = bound::least(&arm.pairs, shared);
-        Standing {
+        ArmStanding {
             e_value: evidence[n],
             passes: passes[n],
             least: if passes[n] {
@@ -84,7 +84,7 @@ pub fn choose(arms: &[Candidate], demand: Demand) -> Choice {
             more: (!passes[n]).then(|| bound::more(&arm.pairs, demand.target, shared)),
         }
     };
-    let standings: Vec<Standing> = arms.iter().enumerate().map(standing).collect();
+    let standings: Vec<ArmStanding> = arms.iter().enumerate().map(standing).collect();
     let named = (0..arms.len()).find(|n| arms[*n].cheaper && passes[*n]);
     Choice { standings, named }
 }

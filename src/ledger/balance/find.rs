@@ -1,7 +1,7 @@
 //! Which counters an attempt counts in, and under which limit.
 
 use super::Balances;
-use super::slot::{Known, Slot};
+use super::slot::{Slot, SpentKnown};
 use crate::ledger::cap::{AtCap, Cap, Counter, Dim, Dims, Pick};
 use foldhash::HashMap;
 use std::sync::Arc;
@@ -92,7 +92,7 @@ impl Balances {
                 let mut slot = Slot::new(counter, now);
                 if self.leasing {
                     // With its first lease the store says what is posted.
-                    slot.known = slot.known.map(|_| Known::All);
+                    slot.known = slot.known.map(|_| SpentKnown::All);
                 }
                 self.users.kept += usize::from(slot.known.is_some());
                 self.slots.insert(name.clone(), slot);

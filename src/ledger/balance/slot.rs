@@ -1,12 +1,12 @@
 //! One counter's standing in its current window.
 
-use super::terms::{Denied, Full, Held, Posting, Reason, Standing, Want};
+use super::terms::{CounterStanding, Denied, Full, Held, Posting, Reason, Want};
 use crate::ledger::cap::{AtCap, Cap, Counter, Dim, Pick};
 use std::sync::Arc;
 
 /// Whether what a user's counter has spent is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Known {
+pub(super) enum SpentKnown {
     /// No. What is spent meanwhile is in the books when they are asked.
     Not,
     /// No, and somebody waits for it.
@@ -37,17 +37,17 @@ pub(super) struct Slot {
     busy: i128,
     /// The cap that holds, if one does.
     pub(super) cap: Option<Arc<Cap>>,
-    told: Told,
+    told: ToldPercent,
     pub(super) session_counted: Option<i64>,
     /// Of an end user's counter, whether what it has spent is known here; nothing of others, which always are.
-    pub(super) known: Option<Known>,
+    pub(super) known: Option<SpentKnown>,
     /// In which round it was last needed.
     pub(super) needed_in: u64,
 }
 
 /// How much of a cap was told in one window.
 #[derive(Debug, Default)]
-struct Told {
+struct ToldPercent {
     /// Which window, and under which limit; another limit is told anew.
     of: Option<(i64, i128)>,
     percent: u8,
@@ -61,7 +61,7 @@ impl Slot {
             .ends_at(&counter.zone, id)
             .unwrap_or(i64::MAX);
         Slot {
-            known: tells(&counter).then_some(Known::Not),
+            known: tells(&counter).then_some(SpentKnown::Not),
             needed_in: 0,
             counter,
             id,
@@ -73,7 +73,7 @@ impl Slot {
             lease: 0,
             busy: 0,
             cap: None,
-            told: Told::default(),
+            told: ToldPercent::default(),
             session_counted: None,
         }
     }
@@ -113,7 +113,7 @@ impl Slot {
         if id > self.id {
             self.id = id;
             // Whatever is spent in a window that has just begun is spent here.
-            self.known = self.known.map(|_| Known::All);
+            self.known = self.known.map(|_| SpentKnown::All);
             let ends = self.counter.window.ends_at(&self.counter.zone, id);
             self.ends_at = ends.unwrap_or(i64::MAX);
             (self.posted, self.reserved, self.reserved_leased) = (0, 0, 0);
@@ -243,7 +243,7 @@ impl Slot {
         let new = |share: &&u8| **share > before && u64::from(**share) <= used;
         let passed: Vec<u8> = told_at.iter().filter(new).copied().collect();
         if let Some(last) = passed.last() {
-            self.told = Told {
+            self.told = ToldPercent {
                 of: Some((self.id, limit)),
                 percent: *last,
             };
@@ -255,8 +255,8 @@ impl Slot {
         self.reserved != 0 || self.lease != 0
     }
 
-    pub(super) fn standing(&self) -> Standing {
-        Standing {
+    pub(super) fn standing(&self) -> CounterStanding {
+        CounterStanding {
             counter: self.counter.clone(),
             id: self.id,
             ends_at: Some(self.ends_at).filter(|e| *e != i64::MAX),
@@ -272,19 +272,19 @@ impl Slot {
 impl Slot {
     /// So much is spent for good.
     pub(super) fn post(&mut self, amount: i128) {
-        if !matches!(self.known, Some(Known::Not | Known::Wanted)) {
+        if !matches!(self.known, Some(SpentKnown::Not | SpentKnown::Wanted)) {
             self.posted += amount;
         }
     }
 
     /// What was known is not known any more.
     pub(super) fn forget(&mut self) {
-        self.known = self.known.map(|_| Known::Not);
+        self.known = self.known.map(|_| SpentKnown::Not);
     }
 
     /// Somebody waits for what the store says of it.
     pub(super) fn is_awaited(&self) -> bool {
-        matches!(self.known, Some(Known::Wanted | Known::Asked))
+        matches!(self.known, Some(SpentKnown::Wanted | SpentKnown::Asked))
     }
 }
 

@@ -235,7 +235,7 @@ pub enum Denied {
 
 /// One counter's standing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct CounterStanding {
     /// What is counted.
     pub counter: Counter,
     /// Which window the figures are of.
@@ -260,7 +260,7 @@ pub struct Crossing {
     /// The counter's name.
     pub counter: Arc<str>,
     /// Its standing.
-    pub standing: Standing,
+    pub standing: CounterStanding,
     /// The share in percent that was passed.
     pub percent: u8,
 }

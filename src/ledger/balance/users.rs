@@ -5,7 +5,7 @@
 
 use super::Balances;
 use super::find::Match;
-use super::slot::{Known, Slot, tells};
+use super::slot::{Slot, SpentKnown, tells};
 use crate::ledger::record::Sum;
 use std::sync::Arc;
 
@@ -60,10 +60,10 @@ impl Balances {
                 continue;
             };
             match &mut slot.known {
-                None | Some(Known::All) => {}
-                Some(Known::Wanted | Known::Asked) => must = true,
-                Some(known @ Known::Not) => {
-                    *known = Known::Wanted;
+                None | Some(SpentKnown::All) => {}
+                Some(SpentKnown::Wanted | SpentKnown::Asked) => must = true,
+                Some(known @ SpentKnown::Not) => {
+                    *known = SpentKnown::Wanted;
                     self.users.wanted.push(found.counter.clone());
                     must = true;
                 }
@@ -77,8 +77,8 @@ impl Balances {
         let mut asked = Vec::with_capacity(self.users.wanted.len());
         for name in std::mem::take(&mut self.users.wanted) {
             let slot = self.slots.get_mut(&name);
-            if let Some(slot) = slot.filter(|slot| slot.known == Some(Known::Wanted)) {
-                (slot.known, slot.posted) = (Some(Known::Asked), 0);
+            if let Some(slot) = slot.filter(|slot| slot.known == Some(SpentKnown::Wanted)) {
+                (slot.known, slot.posted) = (Some(SpentKnown::Asked), 0);
                 asked.push((name, slot.id));
             }
         }
@@ -91,9 +91,9 @@ impl Balances {
         let sums: foldhash::HashMap<(&str, i64), i128> = sums.collect();
         for (name, id) in asked {
             let slot = self.slots.get_mut(name);
-            if let Some(slot) = slot.filter(|slot| slot.known == Some(Known::Asked)) {
+            if let Some(slot) = slot.filter(|slot| slot.known == Some(SpentKnown::Asked)) {
                 slot.posted += sums.get(&(&**name, *id)).copied().unwrap_or(0);
-                slot.known = Some(Known::All);
+                slot.known = Some(SpentKnown::All);
             }
         }
     }

@@ -58,21 +58,21 @@ async fn chat(models: &Arc<Shared>, more: &Value, messages: &[Value]) -> (u64, u
 
 /// What a marked cache reports.
 #[derive(Debug, PartialEq, Eq)]
-struct Told {
+struct CacheReport {
     fresh: u64,
     read: u64,
     written: u64,
     written_hour: u64,
 }
 
-impl Told {
+impl CacheReport {
     fn all(&self) -> u64 {
         self.fresh + self.read + self.written + self.written_hour
     }
 }
 
 /// The usage of a request in Anthropic's format.
-async fn messages(models: &Arc<Shared>, more: &Value) -> Told {
+async fn messages(models: &Arc<Shared>, more: &Value) -> CacheReport {
     let mut body = json!({"model": "sim-small", "max_tokens": 50});
     for (name, value) in more.as_object().expect("fields") {
         body[name] = value.clone();
@@ -81,9 +81,9 @@ async fn messages(models: &Arc<Shared>, more: &Value) -> Told {
     told(&got.json()["usage"])
 }
 
-fn told(usage: &Value) -> Told {
+fn told(usage: &Value) -> CacheReport {
     let count = |path: &str| usage.pointer(path).and_then(Value::as_u64).expect(path);
-    let told = Told {
+    let told = CacheReport {
         fresh: count("/input_tokens"),
         read: count("/cache_read_input_tokens"),
         written: count("/cache_creation/ephemeral_5m_input_tokens"),
@@ -258,7 +258,7 @@ async fn what_is_marked_is_written_and_then_read() {
     let models = models();
     for (mark, written, written_hour) in [(MARK, 1_306, 0), (HOUR_MARK, 0, 1_306)] {
         let asked = with_system(Some(mark));
-        let first = Told {
+        let first = CacheReport {
             fresh: 4,
             read: 0,
             written,
@@ -269,7 +269,7 @@ async fn what_is_marked_is_written_and_then_read() {
         asked["thinking"] = json!({"type": "adaptive"});
         asked["output_config"] = effort;
         assert_eq!(messages(&models, &asked).await, first, "{mark}");
-        let again = Told {
+        let again = CacheReport {
             fresh: 4,
             read: 1_306,
             written: 0,
@@ -290,7 +290,7 @@ async fn a_mark_that_moves_on_with_the_conversation_reads_what_the_turn_before_w
     turns.push(turn("assistant", text("answer", 100)));
     turns.push(turn("user", json!([block(&text("more", 100), Some(MARK))])));
     let second = messages(&models, &json!({"messages": turns})).await;
-    let expected = Told {
+    let expected = CacheReport {
         fresh: 0,
         read: 1_306,
         written: 266,
@@ -324,7 +324,7 @@ async fn an_hour_and_five_minutes_in_one_prompt_are_written_each_at_its_own() {
         "system": [block(&text("rule", 1_000), Some(HOUR_MARK))],
         "messages": [turn("user", json!([block(&text("ask", 1_000), Some(MARK)), block("And?", None)]))]
     });
-    let first = Told {
+    let first = CacheReport {
         fresh: 1,
         read: 0,
         written: 1_303,
@@ -332,7 +332,7 @@ async fn an_hour_and_five_minutes_in_one_prompt_are_written_each_at_its_own() {
     };
     assert_eq!(messages(&models, &asked).await, first);
     advance(Duration::from_secs(600)).await;
-    let later = Told {
+    let later = CacheReport {
         fresh: 1,
         read: 1_306,
         written: 1_303,

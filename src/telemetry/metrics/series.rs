@@ -194,7 +194,7 @@ struct TaskSeries {
 
 /// The series of what is known.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct KnownSeries {
     models: HashMap<String, ModelSeries>,
     rules: HashMap<String, Dollars>,
     providers: HashSet<String>,
@@ -203,19 +203,19 @@ pub(super) struct Known {
     pairs: usize,
 }
 
-impl Known {
+impl KnownSeries {
     /// The series of these names; anything else is counted as `other`. What was asked for before keeps its series.
     pub(super) fn again(
         &self,
         sources: &Sources,
         (models, rules, providers): (Vec<String>, Vec<String>, Vec<String>),
-    ) -> Known {
+    ) -> KnownSeries {
         let named = |name: String| {
             let series = ModelSeries::of(sources, &name);
             (name, series)
         };
         let other = [OTHER.to_owned()];
-        let mut known = Known {
+        let mut known = KnownSeries {
             models: models.into_iter().map(named).collect(),
             rules: rules
                 .into_iter()

@@ -9,17 +9,17 @@ const KEPT_MAX: usize = 16 * 1024;
 
 /// What was said to a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Said {
+pub struct SaidToModel {
     /// `gen_ai.system_instructions`, or nothing.
     pub(super) system: Option<String>,
     /// `gen_ai.input.messages`.
     pub(super) messages: String,
 }
 
-impl Said {
+impl SaidToModel {
     /// The last of a prompt, as far as it is kept: what the user wants stands at its end.
     #[must_use]
-    pub fn of(prompt: &Prompt<'_>) -> Said {
+    pub fn of(prompt: &Prompt<'_>) -> SaidToModel {
         let mut room = KEPT_MAX;
         let mut messages = Vec::new();
         for turn in prompt.turns.iter().rev() {
@@ -31,7 +31,7 @@ impl Said {
         }
         messages.reverse();
         let system: Vec<Value> = prompt.system.iter().map(|t| words(t, &mut room)).collect();
-        Said {
+        SaidToModel {
             system: (!system.is_empty()).then(|| Value::Array(system).to_string()),
             messages: Value::Array(messages).to_string(),
         }
@@ -108,7 +108,7 @@ mod tests {
             ],
             ..Prompt::default()
         };
-        let said = Said::of(&prompt);
+        let said = SaidToModel::of(&prompt);
         assert_eq!(
             said.system.as_deref(),
             Some(r#"[{"type":"text","content":"be brief"}]"#)
@@ -135,7 +135,7 @@ mod tests {
             ],
             ..Prompt::default()
         };
-        let said = Said::of(&prompt);
+        let said = SaidToModel::of(&prompt);
         assert!(
             said.messages.ends_with("the last\"}]}]"),
             "{}",

@@ -1,6 +1,6 @@
 //! What has ended, with all that a span or a measurement of it needs. Handed from the request path to the task that exports it.
 
-use super::content::Said;
+use super::content::SaidToModel;
 use super::context::TraceContext;
 use super::settings::Names;
 use crate::arm::{Effort, Tier};
@@ -33,7 +33,7 @@ pub(super) struct Asked {
 
 /// What became known of an exchange on its way.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(super) struct ExchangeNotes {
     pub(super) decided: Option<DecidedHere>,
     /// The status that the client was answered with; `None` where it has gone away before.
     pub(super) status: Option<u16>,
@@ -71,7 +71,7 @@ pub(super) struct DecidedHere {
 pub(super) struct ExchangeEnded {
     pub(super) context: TraceContext,
     pub(super) asked: Asked,
-    pub(super) told: Told,
+    pub(super) told: ExchangeNotes,
     pub(super) began: SystemTime,
     pub(super) ended: SystemTime,
     pub(super) took: Duration,
@@ -122,7 +122,7 @@ pub(super) struct AttemptEnded {
     pub(super) model: String,
     pub(super) finish: Option<String>,
     /// What was said to it, where that may be sent.
-    pub(super) said: Option<Box<Said>>,
+    pub(super) said: Option<Box<SaidToModel>>,
     pub(super) answer: String,
     pub(super) names: Names,
     /// Model and provider as labels: names that nobody knows are `other`.

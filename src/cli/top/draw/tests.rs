@@ -1,4 +1,4 @@
-use super::super::told::{Days, Heard, Told, Unheard};
+use super::super::told::{Days, Heard, TopFigures, Unheard};
 use super::*;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -53,13 +53,13 @@ fn heard() -> Heard {
     }
 }
 
-fn told(heard: &Heard) -> Told {
+fn told(heard: &Heard) -> TopFigures {
     let days = Days {
         today: "2026-11-30".into(),
         yesterday: "2026-11-29".into(),
         month: "2026-11-".into(),
     };
-    Told::read(heard, &days, "team")
+    TopFigures::read(heard, &days, "team")
 }
 
 fn view() -> View {
