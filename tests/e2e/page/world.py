@@ -301,7 +301,7 @@ class World:
         group = {"key": row["key"] or 0, "organisation": row["organisation"], "team": row["team"], "tags": json.loads(row["tags"])}
         group |= {name: row[name] for name in ("provider", "model", "effort", "tier", "task", "rule")}
         group |= {"simulated": bool(row["simulated"]), "service_tier": row["service_tier"] or "", "outcome": row["outcome"], "cause": row["cause"] or ""}
-        amounts = {name: row[name] or 0 for name in ("input", "cached", "output", "reasoning", "cost", "baseline", "cache_discount")}
+        amounts = {name: row[name] or 0 for name in ("input", "cached", "output", "reasoning", "cost", "baseline", "baseline_extra", "cache_discount")}
         amounts |= {"requests": 1, "attempts": 1, "cache_write": (row["cache_write"] or 0) + (row["cache_write_long"] or 0), "cap_tokens": row["tokens"] or 0}
         amounts |= {"provisional": row["cost"] if row["basis"] == "bound" else 0, "cap_requests": int(row["basis"] != "void")}
         return json.dumps(group, ensure_ascii=False, separators=(",", ":")), amounts
