@@ -153,10 +153,6 @@ impl Ledger {
 
     /// Takes leases from the store.
     async fn lease(self: &Arc<Ledger>, mut wants: Vec<Want>) -> Result<Leased, Refused> {
-        // Those who come while it does not answer, for whatever reason, do not each wait for that again.
-        if self.writer.lag() > LEASE_WAIT {
-            return Err(Refused::Store("the store does not answer".into()));
-        }
         let asked_in = wants.first().map_or(0, |want| want.epoch);
         for want in &mut wants {
             let slice = want.limit * i128::from(self.settings.slice_permille()) / 1_000;
