@@ -49,7 +49,7 @@ use crate::affinity::Affinity;
 use crate::caller::{Callers, SESSION_STOPPED};
 use crate::capability::Capabilities;
 use crate::counting;
-use crate::dialect::{Answer as Read, Dialect, Place, fault};
+use crate::dialect::{Answer as Read, Dialect, Place, embed, fault};
 use crate::error::{Error, Kind, Retry};
 use crate::fleet::Arm;
 use crate::ledger::balance::{Full, Requirement};
@@ -92,9 +92,11 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use hyper::body::{Body, Incoming};
 use passthrough::Passthrough;
 use probed::{Answered, Look, ProbeOutcome, Probed, Small, Verdict};
-use router::CallKind;
+use router::{CallKind, Collection};
 use status::Next;
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -207,8 +209,7 @@ pub async fn handle(
             return Err(error);
         }
         let inbound = inbound(state, &head, (dialect, &trace), &id, arrived)?;
-        // On the heap: whoever holds this future moves it several times before it is first asked for anything.
-        Box::pin(serve(state, inbound, call?, body, &seen)).await
+        serve(state, inbound, call?, body, &seen).await
     };
     let answered = answered.await;
     state.telemetry.found(seen.classes());
@@ -261,137 +262,216 @@ fn inbound<'a>(
     }))
 }
 
-/// Each kind of call makes its work, which then takes the one path.
-async fn serve(
+/// A request that is being served.
+type Serving<'a> = Pin<Box<dyn Future<Output = Reply> + Send + 'a>>;
+
+/// Each kind of call makes its work, which then takes the one path. On the heap, since whoever holds this future moves it several times before
+/// it is first asked for anything; each kind by itself, so that a completion takes no more room than it needs.
+fn serve<'a>(
+    state: &'a Arc<State>,
+    inbound: Inbound<'a>,
+    call: CallKind<'a>,
+    body: Incoming,
+    seen: &'a Seen,
+) -> Serving<'a> {
+    match call {
+        CallKind::Complete(place) => on_heap(|| complete(state, inbound, place, body, seen)),
+        CallKind::Count(place) => on_heap(|| count(state, inbound, place, body, seen)),
+        CallKind::Embed(place) => on_heap(|| embed(state, inbound, place, body, seen)),
+        CallKind::Legacy(model) => on_heap(|| legacy(state, inbound, model, body, seen)),
+        CallKind::Pass(name, rest) => on_heap(|| pass(state, inbound, (name, rest), body, seen)),
+        CallKind::Keep(place) => on_heap(|| keep(state, inbound, place, body, seen)),
+        CallKind::Look | CallKind::Describe | CallKind::Later(_) | CallKind::Judge(_) => {
+            on_heap(|| answer_here(state, inbound, call, body))
+        }
+    }
+}
+
+/// Makes a future where it stays. `Box::pin` would make it on the stack and copy all of its room, though hardly anything is in it yet.
+fn on_heap<'a, F: Future<Output = Reply> + Send + 'a>(make: impl FnOnce() -> F) -> Serving<'a> {
+    let room = Box::<F>::new_uninit();
+    let made: Box<F> = Box::write(room, make());
+    Box::into_pin(made)
+}
+
+/// An answer of a model.
+async fn complete(
     state: &Arc<State>,
     inbound: Inbound<'_>,
-    call: CallKind<'_>,
+    place: Place<'_>,
+    body: Incoming,
+    seen: &Seen,
+) -> Reply {
+    let body = body::read_body(inbound.head, body, &state.limits).await?;
+    let mut admission = Admission::new(inbound)?;
+    admission.names_user(&body)?;
+    let body = recalled(&admission, &body);
+    confidential::look(&mut admission, &body, seen).await?;
+    let begun = Box::pin(background::begin(state, &admission, &body, &place));
+    if let Some(answer) = begun.await? {
+        return Ok(answer);
+    }
+    Exchange::of(state, &admission)
+        .complete(&body, &place)
+        .await
+}
+
+/// How many tokens a prompt has.
+async fn count(
+    state: &Arc<State>,
+    inbound: Inbound<'_>,
+    place: Place<'_>,
+    body: Incoming,
+    seen: &Seen,
+) -> Reply {
+    let body = body::read_body(inbound.head, body, &state.limits).await?;
+    let mut admission = Admission::uncounted(inbound)?;
+    let body = recalled(&admission, &body);
+    confidential::look(&mut admission, &body, seen).await?;
+    let exchange = Exchange::of(state, &admission);
+    let count = CountCall::read(&admission, &body, &place)?;
+    exchange.count(&count).await
+}
+
+/// Embeddings.
+async fn embed(
+    state: &Arc<State>,
+    inbound: Inbound<'_>,
+    place: embed::Place<'_>,
+    body: Incoming,
+    seen: &Seen,
+) -> Reply {
+    let body = body::read_body(inbound.head, body, &state.limits).await?;
+    let mut admission = Admission::new(inbound)?;
+    admission.names_user(&body)?;
+    confidential::look(&mut admission, &body, seen).await?;
+    let exchange = Exchange::of(state, &admission);
+    let work = Embeddings::read(&admission, &body, &place)?;
+    exchange.run(&work).await
+}
+
+/// A completion from before there were chats.
+async fn legacy(
+    state: &Arc<State>,
+    inbound: Inbound<'_>,
+    model: Option<String>,
+    body: Incoming,
+    seen: &Seen,
+) -> Reply {
+    let body = body::read_body(inbound.head, body, &state.limits).await?;
+    let mut admission = Admission::new(inbound)?;
+    admission.names_user(&body)?;
+    confidential::look(&mut admission, &body, seen).await?;
+    let exchange = Exchange::of(state, &admission);
+    exchange.run(&legacy::call(&admission, body, model)?).await
+}
+
+/// Whatever it is, of a configured provider: its name and the path there.
+async fn pass(
+    state: &Arc<State>,
+    inbound: Inbound<'_>,
+    (name, rest): (&str, &str),
     body: Incoming,
     seen: &Seen,
 ) -> Reply {
     let head = inbound.head;
-    let whole = |body| body::read_body(head, body, &state.limits);
+    let provider = passthrough::provider(&inbound.policy, &inbound.caller, name)?;
+    passthrough::check_path(rest)?;
+    let body = body::read_body(inbound.head, body, &state.limits).await?;
+    let mut admission = Admission::new(inbound)?;
+    admission.names_user(&body)?;
+    let path = passthrough::with_query(rest.to_owned(), head.uri.query());
+    confidential::look_with_path(&mut admission, &body, &path, seen).await?;
+    let exchange = Exchange::of(state, &admission);
+    let work = Passthrough::to(&admission, provider, rest, body)?;
+    let (provider, path) = work.at();
+    let unheard = batches::passed::Unheard::of(provider, &head.method, path);
+    let reply = exchange.run(&work).await;
+    unheard.heard();
+    batches::passed::looked_at(state, provider, path);
+    let taken = reply.as_ref().is_ok_and(|told| told.status().is_success());
+    let made = work.made().or_else(|| work.adds().filter(|_| taken));
+    if let Some((whose, made)) = made {
+        batches::passed::note(state, whose, made).await;
+    }
+    reply
+}
+
+/// Files and batches.
+async fn keep(
+    state: &Arc<State>,
+    inbound: Inbound<'_>,
+    place: Collection<'_>,
+    body: Incoming,
+    seen: &Seen,
+) -> Reply {
+    let head = inbound.head;
+    let body = match Box::pin(batches::serve(state, &inbound, place, body)).await? {
+        Kept::Here(answer) => return Ok(*answer),
+        Kept::Elsewhere(body) => body,
+    };
+    let made_by = match background::kept(state, &inbound, place).await? {
+        background::Kept::Here(answer) => return Ok(answer),
+        background::Kept::At(provider) => Some(provider),
+        background::Kept::Unknown => None,
+    };
+    let mut admission = Admission::keeping(inbound)?;
+    admission.names_user_in_header(place.makes(&head.method))?;
+    let body = match admission.policy.privacy {
+        None => body,
+        Some(_) => {
+            let body = match body {
+                HandedIn::Coming(body) => body::read_body(head, body, &state.limits).await?,
+                HandedIn::Whole(body) => body,
+            };
+            let path = passthrough::with_query(place.rest.to_owned(), head.uri.query());
+            confidential::look_with_path(&mut admission, &body, &path, seen).await?;
+            HandedIn::Whole(body)
+        }
+    };
+    let exchange = Exchange::of(state, &admission);
+    let (body, reserved) = batches::passed_capped::reserve(state, &admission, place, body).await?;
+    let body = (body, reserved.is_some());
+    let keeping = Keeping::new(&admission, body, place, (&state.jobs, made_by));
+    let reply = match &keeping {
+        Ok(keeping) => {
+            let (provider, path) = keeping.at();
+            let unheard = batches::passed::Unheard::of(provider, &head.method, &path);
+            let reply = exchange.run(keeping).await;
+            unheard.heard();
+            reply
+        }
+        Err(error) => Err(error.clone()),
+    };
+    if let Ok(keeping) = &keeping {
+        let (provider, path) = keeping.at();
+        batches::passed::looked_at(state, provider, &path);
+    }
+    let made = keeping.ok().and_then(|keeping| keeping.made());
+    match (reserved, made) {
+        (Some(reserved), made) => reserved.ended(made).await,
+        (None, Some((whose, made))) => batches::passed::note(state, whose, made).await,
+        (None, None) => {}
+    }
+    reply
+}
+
+/// What needs no provider.
+async fn answer_here(
+    state: &Arc<State>,
+    inbound: Inbound<'_>,
+    call: CallKind<'_>,
+    body: Incoming,
+) -> Reply {
+    let whole = |body| body::read_body(inbound.head, body, &state.limits);
     match call {
-        CallKind::Look => lookup::get(&inbound, &state.ledger).await,
         CallKind::Judge(id) => {
             let books = (&state.ledger, state.affinity.measured());
             feedback::judge(&inbound, books, id, &whole(body).await?).await
         }
         CallKind::Later(later) => batches::later(state, &inbound, later).await,
         CallKind::Describe => models::named(&inbound, &whole(body).await?),
-        CallKind::Complete(place) => {
-            let body = whole(body).await?;
-            let mut admission = Admission::new(inbound)?;
-            admission.names_user(&body)?;
-            let body = recalled(&admission, &body);
-            confidential::look(&mut admission, &body, seen).await?;
-            let begun = Box::pin(background::begin(state, &admission, &body, &place));
-            if let Some(answer) = begun.await? {
-                return Ok(answer);
-            }
-            Exchange::of(state, &admission)
-                .complete(&body, &place)
-                .await
-        }
-        CallKind::Embed(place) => {
-            let body = whole(body).await?;
-            let mut admission = Admission::new(inbound)?;
-            admission.names_user(&body)?;
-            confidential::look(&mut admission, &body, seen).await?;
-            let exchange = Exchange::of(state, &admission);
-            let work = Embeddings::read(&admission, &body, &place)?;
-            exchange.run(&work).await
-        }
-        CallKind::Legacy(model) => {
-            let body = whole(body).await?;
-            let mut admission = Admission::new(inbound)?;
-            admission.names_user(&body)?;
-            confidential::look(&mut admission, &body, seen).await?;
-            let exchange = Exchange::of(state, &admission);
-            exchange.run(&legacy::call(&admission, body, model)?).await
-        }
-        CallKind::Pass(name, rest) => {
-            let provider = passthrough::provider(&inbound.policy, &inbound.caller, name)?;
-            passthrough::check_path(rest)?;
-            let body = whole(body).await?;
-            let mut admission = Admission::new(inbound)?;
-            admission.names_user(&body)?;
-            let path = passthrough::with_query(rest.to_owned(), head.uri.query());
-            confidential::look_with_path(&mut admission, &body, &path, seen).await?;
-            let exchange = Exchange::of(state, &admission);
-            let work = Passthrough::to(&admission, provider, rest, body)?;
-            let (provider, path) = work.at();
-            let unheard = batches::passed::Unheard::of(provider, &head.method, path);
-            let reply = exchange.run(&work).await;
-            unheard.heard();
-            batches::passed::looked_at(state, provider, path);
-            let taken = reply.as_ref().is_ok_and(|told| told.status().is_success());
-            let made = work.made().or_else(|| work.adds().filter(|_| taken));
-            if let Some((whose, made)) = made {
-                batches::passed::note(state, whose, made).await;
-            }
-            reply
-        }
-        CallKind::Keep(place) => {
-            let body = match Box::pin(batches::serve(state, &inbound, place, body)).await? {
-                Kept::Here(answer) => return Ok(*answer),
-                Kept::Elsewhere(body) => body,
-            };
-            let made_by = match background::kept(state, &inbound, place).await? {
-                background::Kept::Here(answer) => return Ok(answer),
-                background::Kept::At(provider) => Some(provider),
-                background::Kept::Unknown => None,
-            };
-            let mut admission = Admission::keeping(inbound)?;
-            admission.names_user_in_header(place.makes(&head.method))?;
-            let body = match admission.policy.privacy {
-                None => body,
-                Some(_) => {
-                    let body = match body {
-                        HandedIn::Coming(body) => whole(body).await?,
-                        HandedIn::Whole(body) => body,
-                    };
-                    let path = passthrough::with_query(place.rest.to_owned(), head.uri.query());
-                    confidential::look_with_path(&mut admission, &body, &path, seen).await?;
-                    HandedIn::Whole(body)
-                }
-            };
-            let exchange = Exchange::of(state, &admission);
-            let (body, reserved) =
-                batches::passed_capped::reserve(state, &admission, place, body).await?;
-            let body = (body, reserved.is_some());
-            let keeping = Keeping::new(&admission, body, place, (&state.jobs, made_by));
-            let reply = match &keeping {
-                Ok(keeping) => {
-                    let (provider, path) = keeping.at();
-                    let unheard = batches::passed::Unheard::of(provider, &head.method, &path);
-                    let reply = exchange.run(keeping).await;
-                    unheard.heard();
-                    reply
-                }
-                Err(error) => Err(error.clone()),
-            };
-            if let Ok(keeping) = &keeping {
-                let (provider, path) = keeping.at();
-                batches::passed::looked_at(state, provider, &path);
-            }
-            let made = keeping.ok().and_then(|keeping| keeping.made());
-            match (reserved, made) {
-                (Some(reserved), made) => reserved.ended(made).await,
-                (None, Some((whose, made))) => batches::passed::note(state, whose, made).await,
-                (None, None) => {}
-            }
-            reply
-        }
-        CallKind::Count(place) => {
-            let body = whole(body).await?;
-            let mut admission = Admission::uncounted(inbound)?;
-            let body = recalled(&admission, &body);
-            confidential::look(&mut admission, &body, seen).await?;
-            let exchange = Exchange::of(state, &admission);
-            let count = CountCall::read(&admission, &body, &place)?;
-            exchange.count(&count).await
-        }
+        _ => lookup::get(&inbound, &state.ledger).await,
     }
 }
 
@@ -603,7 +683,8 @@ impl<'a> Exchange<'a> {
                 return reply;
             }
         }
-        self.once_more(work, tried).await
+        // On the heap, since it is rare.
+        Box::pin(self.once_more(work, tried)).await
     }
 
     /// Nobody has answered: those are asked that were passed over as down, and then the one again that has left no bill.
