@@ -15,7 +15,7 @@ use std::ops::Range;
 const DEPTH_MAX: usize = 120;
 /// The name by which serde_json asks for a value as it is written.
 const RAW: &str = "$serde_json::private::RawValue";
-/// So much of a string is looked at byte by byte: most names are shorter, and a search by vectors has to be set up.
+/// So much of a string is looked at eight bytes at a time: most names are shorter, and a search by vectors has to be set up.
 const SHORT: usize = 16;
 
 /// Reads a whole text.
@@ -139,9 +139,7 @@ impl<'a> Reader<'a> {
             let from = self.at;
             let mut at = from;
             let short = bytes.len().min(from + SHORT);
-            while at < short && !ENDS[usize::from(bytes[at])] {
-                at += 1;
-            }
+            at += before_end(&bytes[from..short]);
             if at == short {
                 at += memchr::memchr2(b'"', b'\\', &bytes[at..])?;
                 if has_control(&bytes[short..at]) {
@@ -334,6 +332,28 @@ const ENDS: [bool; 256] = {
     ends[b'\\' as usize] = true;
     ends
 };
+
+/// How many bytes come before the first one of [`ENDS`].
+fn before_end(bytes: &[u8]) -> usize {
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (word, from) in words.iter().zip((0..).step_by(8)) {
+        let ends = ends_in(u64::from_le_bytes(*word));
+        if ends != 0 {
+            return from + ends.trailing_zeros() as usize / 8;
+        }
+    }
+    let in_rest = rest.iter().position(|byte| ENDS[usize::from(*byte)]);
+    bytes.len() - rest.len() + in_rest.unwrap_or(rest.len())
+}
+
+/// Sets the high bit of the lowest byte that is one of [`ENDS`]; of bytes above it nothing is sure.
+fn ends_in(word: u64) -> u64 {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    // A subtraction borrows from the bytes above only where a byte is below what is taken from it, which is where it ends already.
+    let below = |word: u64, than: u64| word.wrapping_sub(EACH * than) & !word;
+    let is = |byte: u8| below(word ^ (EACH * u64::from(byte)), 1);
+    (below(word, 0x20) | is(b'"') | is(b'\\')) & (EACH << 7)
+}
 
 /// Whether a control character is in it, which no string of JSON may hold. Without an early end in the inner loop it is done by vector
 /// instructions.

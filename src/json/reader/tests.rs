@@ -95,6 +95,26 @@ fn pairs(text: &str) -> Vec<(String, String)> {
 }
 
 #[test]
+fn the_end_of_a_string_is_found_wherever_it_stands() {
+    for byte in 0..=u8::MAX {
+        for before in [b'a', b'!', b' ', 0x7f, 0x80, 0xff, b'#', b'['] {
+            for length in 1..=17 {
+                for at in 0..length {
+                    let mut bytes = vec![before; length];
+                    bytes[at] = byte;
+                    // What comes after an end changes nothing.
+                    if let Some(next) = bytes.get_mut(at + 1) {
+                        *next = b'"';
+                    }
+                    let first = bytes.iter().position(|b| ENDS[usize::from(*b)]);
+                    assert_eq!(before_end(&bytes), first.unwrap_or(length), "{bytes:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn what_is_read_here_is_what_serde_json_reads() {
     for text in [
         "null",
