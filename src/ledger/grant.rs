@@ -101,6 +101,7 @@ impl Ledger {
         look: &impl Fn(bool) -> Result<Grant, Denied>,
     ) -> Result<Result<Grant, Denied>, Refused> {
         for _ in 0..LEASES_MAX {
+            self.check_doubt()?;
             // One at a time: what the one before has asked may be what the next one needs.
             let turn = tokio::time::timeout(LEASE_WAIT, self.recalling.clone().lock_owned()).await;
             let Ok(turn) = turn else {
@@ -151,8 +152,19 @@ impl Ledger {
         ))
     }
 
+    /// The store answers nobody as long as it asks whether a commit took place: who would wait for it is told at once.
+    fn check_doubt(&self) -> Result<(), Refused> {
+        match self.writer.in_doubt() {
+            true => Err(Refused::Store(
+                "the answer to a commit was lost, and the store has not said yet whether it took place".into(),
+            )),
+            false => Ok(()),
+        }
+    }
+
     /// Takes leases from the store.
     async fn lease(self: &Arc<Ledger>, mut wants: Vec<Want>) -> Result<Leased, Refused> {
+        self.check_doubt()?;
         let asked_in = wants.first().map_or(0, |want| want.epoch);
         for want in &mut wants {
             let slice = want.limit * i128::from(self.settings.slice_permille()) / 1_000;

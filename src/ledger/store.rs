@@ -4,6 +4,7 @@
 
 pub mod batches;
 mod columns;
+pub mod doubt;
 pub mod jobs;
 pub mod postgres;
 pub mod sqlite;
@@ -22,6 +23,7 @@ use super::record::{Attempt, Closing, Correction, Forfeit, Opening, Sum, TrueUp}
 use super::rollup::{Amounts, Grain, Group};
 use super::stopped::StoppedSession;
 use crate::error::Error;
+use doubt::Doubt;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -145,6 +147,10 @@ pub enum StoreAnswer {
 
 /// The books.
 pub trait Store: Send {
+    /// Tells whether a commit is in doubt at the moment; a store that is a file of this machine never is.
+    fn doubt(&self) -> Arc<Doubt> {
+        Arc::default()
+    }
     /// Takes the books over for this process at `now_ms`: charges what dead processes left open. Returns how many attempts.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use crate::client::post;
 use crate::flyball::Flyball;
 use crate::money::oracle::{Oracle, fleet};
 use crate::money::{body, rounds};
-use crate::until::{until_asked, within, worked};
+use crate::until::{found, until_asked, within, worked};
 use flyball::ledger::balance::Requirement;
 use flyball::ledger::cap::{Cap, Counter, Scope};
 use flyball::ledger::record::{Opening, Outcome};
@@ -280,6 +280,77 @@ async fn a_lease_that_is_given_back_before_it_is_used_refuses_nobody() {
     drop(ends);
     let ticked = worked("nothing ticks any more", move || ticking.join()).await;
     ticked.expect("no panic");
+    within("the ledger is written", ledger.drain()).await;
+}
+
+/// Runs SQL in the shared books, beside everybody; gives the first number, where it asks for one.
+async fn sql(url: &str, text: &'static str) -> i64 {
+    let url = url.to_owned();
+    let run = move || {
+        let mut client = postgres::Client::connect(&url, postgres::NoTls)?;
+        let rows = client.simple_query(text)?;
+        let first = rows.iter().find_map(|row| match row {
+            postgres::SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
+            _ => None,
+        });
+        Ok::<_, postgres::Error>(first.unwrap_or_default())
+    };
+    worked("the books do as they are told", run)
+        .await
+        .expect("SQL")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_nobody_knows_whether_a_commit_took_place_who_needs_a_lease_is_told_at_once() {
+    let Some(url) = own_database().await else {
+        return;
+    };
+    let config: postgres::Config = url.parse().expect("an address");
+    let wire = Wire::to(([127, 0, 0, 1], config.get_ports()[0]).into()).await;
+    let ledger = own_ledger(through(&url, &wire)).await;
+    // Each commit takes a while from now on, so that it can be cut in two.
+    sql(
+        &url,
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(3); RETURN NULL; END';
+         CREATE CONSTRAINT TRIGGER slow AFTER UPDATE ON fb_owner DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION slow()",
+    )
+    .await;
+    let asks = |n: usize| {
+        let opening = Opening {
+            attempt: format!("a{n}"),
+            key: Some(1),
+            at_ms: flyball::ledger::now_ms(),
+            ..Opening::default()
+        };
+        let ask = Requirement {
+            fixed: PicoUsd(1_000_000),
+            ..Requirement::default()
+        };
+        let ledger = ledger.clone();
+        async move { ledger.reserve(ask, opening, Duration::ZERO).await }
+    };
+    let first = tokio::spawn(asks(0));
+    until_asked("a commit takes a while", async || {
+        let commits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query = 'COMMIT' AND datname = current_database()";
+        sql(&url, commits).await > 0
+    })
+    .await;
+    wire.cut();
+    let why = within("the first one is refused", first).await;
+    assert!(why.expect("no panic").is_err());
+    let why = within("the second one is refused", asks(1)).await.err();
+    let why = format!("{why:?}");
+    assert!(why.contains("the answer to a commit was lost"), "{why}");
+    sql(&url, "DROP TRIGGER slow ON fb_owner").await;
+    wire.mend();
+    // Nobody starts it again.
+    let mut n = 2;
+    let held = found("the store answers again", async || {
+        n += 1;
+        asks(n).await.ok()
+    })
+    .await;
+    held.void(Outcome::NotSent);
     within("the ledger is written", ledger.drain()).await;
 }
 

@@ -13,6 +13,7 @@ mod stopped;
 mod tls;
 mod write;
 
+use super::doubt::Doubt;
 use super::sums::Groups;
 use super::{Frozen, Kept, Key, Store, StoreAnswer, StoreWork};
 use crate::error::{Error, Kind};
@@ -28,6 +29,7 @@ use postgres::error::SqlState;
 use secrecy::{ExposeSecret, SecretString};
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub(in crate::ledger) use batches::open as open_batches;
@@ -37,8 +39,11 @@ const SCHEMA_TRIES: u32 = 20;
 const SCHEMA_PAUSE: Duration = Duration::from_millis(100);
 /// How often a transaction is tried that others keep from its end.
 const TRIES: u32 = 20;
-/// How long it is asked whether a commit took place whose answer was lost. Longer, and the thread ends: nothing is admitted any more.
-const UNSURE_MAX: Duration = Duration::from_secs(120);
+/// How long it is still asked, once the process ends, whether a commit took place whose answer was lost. What is open then is charged at
+/// its bound by whoever sweeps this process.
+const UNSURE_MAX: Duration = Duration::from_secs(10);
+/// How long it waits in between.
+const UNSURE_LOOK: Duration = Duration::from_millis(100);
 /// The statements of one transaction may take so long.
 const STATEMENT_MAX_MS: u32 = 10_000;
 
@@ -56,6 +61,8 @@ pub struct Postgres {
     groups: Groups,
     /// The same the other way round, for reading.
     named: BTreeMap<i64, Group<'static>>,
+    /// Whether it is asked at the moment if a commit took place.
+    doubt: Arc<Doubt>,
 }
 
 /// A life of a process, as the store sees it.
@@ -88,6 +95,7 @@ impl Postgres {
             held: false,
             groups: Groups::default(),
             named: BTreeMap::new(),
+            doubt: Arc::default(),
         };
         for left in (0..SCHEMA_TRIES).rev() {
             let migrated = store.client().and_then(schema::migrate);
@@ -166,8 +174,10 @@ impl Postgres {
 
     /// Whether the commit with the next number took place; asked until somebody knows.
     fn took_place(&mut self, why: &postgres::Error) -> bool {
-        let began = Instant::now();
+        let doubt = Arc::clone(&self.doubt);
+        let _asking = doubt.begin();
         tracing::warn!(%why, "the answer to a commit was lost; asking whether it took place");
+        let mut left_at = None;
         loop {
             let (id, seq) = match &self.owner {
                 Some(owner) => (owner.id.clone(), owner.seq + 1),
@@ -180,10 +190,15 @@ impl Postgres {
             });
             match found {
                 Ok(found) => return found,
-                Err(_) if began.elapsed() < UNSURE_MAX => {
-                    std::thread::park_timeout(Duration::from_millis(100))
+                Err(_) if !doubt.is_leaving() => std::thread::park_timeout(UNSURE_LOOK),
+                Err(e) => {
+                    let left_at = *left_at.get_or_insert_with(Instant::now);
+                    assert!(
+                        left_at.elapsed() < UNSURE_MAX,
+                        "nobody can say whether a commit of the ledger took place: {e}"
+                    );
+                    std::thread::park_timeout(UNSURE_LOOK);
                 }
-                Err(e) => panic!("nobody can say whether a commit of the ledger took place: {e}"),
             }
         }
     }
@@ -220,6 +235,10 @@ fn text(e: &postgres::Error) -> String {
 }
 
 impl Store for Postgres {
+    fn doubt(&self) -> Arc<Doubt> {
+        Arc::clone(&self.doubt)
+    }
+
     fn begin(&mut self, _now_ms: i64) -> Result<usize, Error> {
         let owner = Owner {
             id: uuid::Uuid::now_v7().to_string(),
