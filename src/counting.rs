@@ -8,6 +8,7 @@ use crate::tokens;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -15,6 +16,9 @@ use tokio::sync::oneshot;
 const THREADS_MAX: usize = 4;
 /// Bytes that may wait to be counted for the books: a second or two of counting for one thread.
 const WAITING_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// An encoding that nobody has needed for so long is let go: it takes more memory than all else in a process with little to do.
+const ENCODING_KEPT: Duration = Duration::from_secs(60);
 
 /// How closely to count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,16 +138,27 @@ impl Pool {
     }
 
     fn work(&self) {
+        // What counts may have been read, and is let go after a while.
+        let mut reads = false;
         loop {
             let mut waiting = self.waiting();
             // A count that panics is lost to who waits for it, and its reservation closes itself loudly; the thread goes on.
             if let Some(count) = waiting.now.pop_front() {
                 drop(waiting);
                 let _ = catch_unwind(AssertUnwindSafe(count));
+                reads = true;
             } else if let Some((bytes, count)) = waiting.later.pop_front() {
                 drop(waiting);
                 let _ = catch_unwind(AssertUnwindSafe(|| count(Measure::Exact)));
                 self.waiting().bytes -= bytes;
+                reads = true;
+            } else if reads {
+                let woken = self.something.wait_timeout(waiting, ENCODING_KEPT);
+                let (waiting, time) = woken.unwrap_or_else(PoisonError::into_inner);
+                drop(waiting);
+                if time.timed_out() {
+                    reads = tokens::let_go(ENCODING_KEPT);
+                }
             } else {
                 let woken = self.something.wait(waiting);
                 drop(woken.unwrap_or_else(PoisonError::into_inner));
@@ -156,7 +171,6 @@ impl Pool {
 mod tests {
     use super::*;
     use std::sync::mpsc;
-    use std::time::Duration;
 
     const DEADLINE: Duration = Duration::from_secs(30);
 

@@ -517,6 +517,11 @@ impl Telemetry {
         self.metrics.channels.moved(provider);
     }
 
+    /// An arm of this model was not asked when it was its turn, for this reason.
+    pub fn passed_over(&self, model: &str, reason: &'static str) {
+        self.metrics.passed_over(model, reason);
+    }
+
     /// A cheap arm was to be asked first, and this became of it.
     pub fn probed(&self, model: &str, outcome: &'static str) {
         self.metrics.probed(model, outcome);

@@ -5,6 +5,8 @@
 //! in pieces, with panics caught.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tiktoken_rs::CoreBPE;
 
 /// Pieces that the encoder is given at a time, in bytes. A cut can only add tokens, never lose any.
@@ -53,10 +55,10 @@ pub fn least(text: &str) -> u64 {
 }
 
 /// The tokens of `text` in o200k_base (OpenAI's encoding since 2024; for other vendors an estimate).
-/// Blocks for about 50 ms a megabyte, the first time 0.3 s longer: call it off the I/O threads.
+/// Blocks for about 50 ms a megabyte, the first time and after a minute's rest 0.3 s longer: call it off the I/O threads.
 #[must_use]
 pub fn count(text: &str) -> u64 {
-    count_in(text, tiktoken_rs::o200k_base_singleton)
+    count_in(text, &O200K_BASE)
 }
 
 /// Beginnings of the names of OpenAI's models that are known to read o200k_base.
@@ -77,18 +79,78 @@ pub fn count_for(model: &str, text: &str) -> u64 {
 /// The tokens of `text` in cl100k_base, the encoding of OpenAI's embedders. As slow as [`count`].
 #[must_use]
 pub fn count_embedded(text: &str) -> u64 {
-    count_in(text, tiktoken_rs::cl100k_base_singleton)
+    count_in(text, &CL100K_BASE)
 }
 
-fn count_in(text: &str, encoding: fn() -> &'static CoreBPE) -> u64 {
-    pieces(text).map(|piece| count_piece(piece, encoding)).sum()
+static O200K_BASE: Encoding =
+    Encoding::new(|| tiktoken_rs::o200k_base().expect("it is built in, and a test reads it"));
+static CL100K_BASE: Encoding =
+    Encoding::new(|| tiktoken_rs::cl100k_base().expect("it is built in, and a test reads it"));
+
+/// An encoding that is read when it is needed, which takes 0.3 s, and let go when nobody has needed it for a while, since it takes 37 MB.
+struct Encoding {
+    read: fn() -> CoreBPE,
+    kept: Mutex<Option<Kept>>,
 }
 
-fn count_piece(piece: &str, encoding: fn() -> &'static CoreBPE) -> u64 {
+/// An encoding, and when it was needed last.
+struct Kept {
+    encoding: Arc<CoreBPE>,
+    needed: Instant,
+}
+
+/// Lets go of the encodings that nobody has needed for so long. Tells whether any is kept on.
+pub fn let_go(unneeded: Duration) -> bool {
+    let (o200k, cl100k) = (O200K_BASE.let_go(unneeded), CL100K_BASE.let_go(unneeded));
+    o200k || cl100k
+}
+
+impl Encoding {
+    const fn new(read: fn() -> CoreBPE) -> Encoding {
+        Encoding {
+            read,
+            kept: Mutex::new(None),
+        }
+    }
+
+    /// The encoding; others who need it meanwhile wait until it is read.
+    fn get(&self) -> Arc<CoreBPE> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let needed = Instant::now();
+        let kept = kept.get_or_insert_with(|| Kept {
+            encoding: Arc::new((self.read)()),
+            needed,
+        });
+        kept.needed = needed;
+        Arc::clone(&kept.encoding)
+    }
+
+    /// Lets go of it if nobody has needed it for so long. Tells whether it is kept on.
+    fn let_go(&self, unneeded: Duration) -> bool {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = kept.take_if(|kept| kept.needed.elapsed() >= unneeded);
+        let is_kept = kept.is_some();
+        // Others need not wait while it is taken apart.
+        drop(kept);
+        drop(gone);
+        is_kept
+    }
+}
+
+fn count_in(text: &str, encoding: &Encoding) -> u64 {
+    let mut pieces = pieces(text).peekable();
+    if pieces.peek().is_none() {
+        return 0;
+    }
+    let encoding = encoding.get();
+    pieces.map(|piece| count_piece(piece, &encoding)).sum()
+}
+
+fn count_piece(piece: &str, encoding: &CoreBPE) -> u64 {
     if longest_run(piece.as_bytes()) > RUN_MAX {
         return bound(piece.len());
     }
-    let counted = catch_unwind(AssertUnwindSafe(|| encoding().encode_ordinary(piece).len()));
+    let counted = catch_unwind(AssertUnwindSafe(|| encoding.encode_ordinary(piece).len()));
     counted.map_or_else(
         |_| bound(piece.len()),
         |n| u64::try_from(n).unwrap_or(u64::MAX),
@@ -130,6 +192,29 @@ mod tests {
         assert_eq!(count(""), 0);
         assert_eq!(count("Hello world"), 2);
         assert_eq!(count_embedded("Hello world"), 2);
+    }
+
+    #[test]
+    fn an_encoding_is_read_once_and_anew_after_nobody_has_needed_it_for_a_while() {
+        use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+        static READ: AtomicUsize = AtomicUsize::new(0);
+        static ENCODING: Encoding = Encoding::new(|| {
+            READ.fetch_add(1, Relaxed);
+            tiktoken_rs::r50k_base().expect("it is built in")
+        });
+        let long = Duration::from_secs(3_600);
+        assert!(!ENCODING.let_go(Duration::ZERO), "nothing is there yet");
+        assert_eq!(count_in("", &ENCODING), 0);
+        assert_eq!(READ.load(Relaxed), 0, "nothing needs it");
+        let counted = count_in("Hello world", &ENCODING);
+        assert_eq!(count_in("Hello world", &ENCODING), counted);
+        assert!(ENCODING.let_go(long), "it was needed a moment ago");
+        assert_eq!(READ.load(Relaxed), 1);
+        let used = ENCODING.get();
+        assert!(!ENCODING.let_go(Duration::ZERO));
+        assert_eq!(used.encode_ordinary("Hello world").len(), 2);
+        assert_eq!(count_in("Hello world", &ENCODING), counted);
+        assert_eq!(READ.load(Relaxed), 2);
     }
 
     #[test]

@@ -43,10 +43,12 @@ impl Exchange<'_> {
 
     /// Why an arm is not asked that no channel admits.
     pub(super) fn passed_over(&self, arm: &Arm) -> Bar {
-        match self.state.channels.is_nearly_out(to(arm)) {
-            true => Bar::NearlyOut,
-            false => Bar::Down,
-        }
+        let (bar, reason) = match self.state.channels.is_nearly_out(to(arm)) {
+            true => (Bar::NearlyOut, "rate_limit"),
+            false => (Bar::Down, "down"),
+        };
+        self.state.telemetry.passed_over(&arm.model.name, reason);
+        bar
     }
 
     /// The channel on which an arm is asked whatever is known of it. Where it is due to be tried anew, this is the request that tries it.

@@ -87,6 +87,7 @@ pub struct Metrics {
     pub(super) overruns: IntCounter,
     pub(super) dropped_fields: IntCounterVec,
     probes: IntCounterVec,
+    passed_over: IntCounterVec,
     shadows: IntCounterVec,
     guard_stops: IntCounterVec,
     hedges: IntCounterVec,
@@ -208,6 +209,11 @@ impl Metrics {
                 "flyball_probes_total",
                 "Requests on which a cheaper model was asked first, by what became of its answer.",
                 &["model", "outcome"],
+            ),
+            passed_over: m.counts(
+                "flyball_arms_passed_over_total",
+                "Arms of requests that were not asked when it was their turn, by why.",
+                &["model", "reason"],
             ),
             hedges: m.counts(
                 "flyball_hedges_total",
@@ -365,6 +371,7 @@ impl Metrics {
                 self.probes.with_label_values(&[model, outcome]);
             }
             self.shadows.with_label_values(&[model, "judged"]);
+            self.passed_over.with_label_values(&[model, "down"]);
         }
         for provider in &providers {
             self.known_provider(provider);
@@ -550,6 +557,12 @@ impl Metrics {
         let known = self.read();
         let model = known.model(model);
         self.probes.with_label_values(&[model, outcome]).inc();
+    }
+
+    pub(super) fn passed_over(&self, model: &str, reason: &str) {
+        let known = self.read();
+        let model = known.model(model);
+        self.passed_over.with_label_values(&[model, reason]).inc();
     }
 
     pub(super) fn shadowed(&self, model: &str, end: &str) {

@@ -128,6 +128,7 @@ fn everything(telemetry: &Telemetry) {
     telemetry.turn(Some(TurnChange::Model));
     telemetry.headroom(("openai", Some("team-a")), "tokens", 0.5);
     telemetry.hedged(HedgeEnd::Won.name());
+    telemetry.passed_over("anything", "rate_limit");
     telemetry.moved("openai");
     let (provider, channel) = ("openai".to_owned(), "team-a".to_owned());
     telemetry.channels(
@@ -308,6 +309,8 @@ fn every_label_has_values_from_a_closed_set_whatever_clients_send() {
                 "repeats",
                 "failures",
                 "session",
+                "down",
+                "rate_limit",
             ]),
         ),
         (
@@ -390,7 +393,7 @@ fn the_exposition_says_of_every_family_what_it_is() {
         }
     }
     let ours = kinds.keys().filter(|n| n.starts_with("flyball_")).count();
-    assert_eq!(ours, 78, "{kinds:?}");
+    assert_eq!(ours, 79, "{kinds:?}");
 }
 
 #[test]

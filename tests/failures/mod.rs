@@ -214,6 +214,10 @@ async fn who_fails_again_and_again_is_left_alone_until_it_is_well() {
     // How many seconds forty requests take is the machine's affair: one of them may have tried it again.
     assert!(down >= 20, "{down} of 40 did not ask");
     assert_eq!(big.count() + down, 40);
+    // An alert tells of it, although hardly anything fails any more.
+    let metrics = flyball.metrics().await;
+    let line = format!("flyball_arms_passed_over_total{{model=\"m-big\",reason=\"down\"}} {down}");
+    assert!(metrics.contains(&line), "{line}\n{metrics}");
     for _ in 0..10 {
         big.next(good(false));
     }
