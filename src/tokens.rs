@@ -90,11 +90,11 @@ static CL100K_BASE: Encoding =
 /// An encoding that is read when it is needed, which takes 0.3 s, and let go when nobody has needed it for a while, since it takes 37 MB.
 struct Encoding {
     read: fn() -> CoreBPE,
-    kept: Mutex<Option<Kept>>,
+    kept: Mutex<Option<ReadEncoding>>,
 }
 
-/// An encoding, and when it was needed last.
-struct Kept {
+/// An encoding that was read, and when it was needed last.
+struct ReadEncoding {
     encoding: Arc<CoreBPE>,
     needed: Instant,
 }
@@ -117,7 +117,7 @@ impl Encoding {
     fn get(&self) -> Arc<CoreBPE> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let needed = Instant::now();
-        let kept = kept.get_or_insert_with(|| Kept {
+        let kept = kept.get_or_insert_with(|| ReadEncoding {
             encoding: Arc::new((self.read)()),
             needed,
         });

@@ -179,6 +179,16 @@ async fn own_ledger(url: String) -> Arc<Ledger> {
     ledger
 }
 
+/// An attempt of the key whose cap that is.
+fn opening(n: impl std::fmt::Display) -> Opening {
+    Opening {
+        attempt: format!("a{n}"),
+        key: Some(1),
+        at_ms: flyball::ledger::now_ms(),
+        ..Opening::default()
+    }
+}
+
 /// Waits until the shared books have some replica for dead.
 async fn taken_for_dead(url: &str) {
     until_asked(
@@ -226,18 +236,12 @@ async fn a_replica_that_was_taken_for_dead_asks_again_and_refuses_nobody() {
         let sweep = move || books(&place, Duration::ZERO).begin(0).map(drop);
         let swept = worked("the books are swept", sweep).await;
         swept.expect("swept");
-        let opening = Opening {
-            attempt: format!("a{n}"),
-            key: Some(1),
-            at_ms: flyball::ledger::now_ms(),
-            ..Opening::default()
-        };
         // More than what is left of the lease of before, so that the store is asked.
         let ask = Requirement {
             fixed: PicoUsd(ask.fixed.0 + 20_000_000_000 * n),
             ..ask
         };
-        let held = ledger.reserve(ask, opening, Duration::ZERO);
+        let held = ledger.reserve(ask, opening(n), Duration::ZERO);
         let held = within("room, or none", held).await;
         held.unwrap_or_else(|why| panic!("{n}: {why:?}"))
             .void(Outcome::NotSent);
@@ -266,13 +270,7 @@ async fn a_lease_that_is_given_back_before_it_is_used_refuses_nobody() {
         })
     };
     for n in 0..3_000 {
-        let opening = Opening {
-            attempt: format!("a{n}"),
-            key: Some(1),
-            at_ms: flyball::ledger::now_ms(),
-            ..Opening::default()
-        };
-        let held = ledger.reserve(ask, opening, Duration::ZERO);
+        let held = ledger.reserve(ask, opening(n), Duration::ZERO);
         let held = within("room, or none", held).await;
         held.unwrap_or_else(|why| panic!("{n}: {why:?}"))
             .void(Outcome::NotSent);
@@ -316,18 +314,12 @@ async fn while_nobody_knows_whether_a_commit_took_place_who_needs_a_lease_is_tol
     )
     .await;
     let asks = |n: usize| {
-        let opening = Opening {
-            attempt: format!("a{n}"),
-            key: Some(1),
-            at_ms: flyball::ledger::now_ms(),
-            ..Opening::default()
-        };
         let ask = Requirement {
             fixed: PicoUsd(1_000_000),
             ..Requirement::default()
         };
         let ledger = ledger.clone();
-        async move { ledger.reserve(ask, opening, Duration::ZERO).await }
+        async move { ledger.reserve(ask, opening(n), Duration::ZERO).await }
     };
     let first = tokio::spawn(asks(0));
     until_asked("a commit takes a while", async || {
