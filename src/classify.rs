@@ -9,27 +9,30 @@ mod chore;
 mod context;
 mod grade;
 pub mod kept;
+mod known;
 mod letters;
 mod lexicon;
 pub mod model;
 pub mod overlay;
 mod plain;
 pub mod reaction;
+mod reading;
 pub mod runaway;
 mod scan;
 pub mod signals;
 pub mod stuck;
 mod vocabulary;
 
-pub use ask::Ask;
 pub use ask::{own_words, tokens_estimate};
 pub use grade::{decisive, grade, grade_by};
+pub use known::{CallersAsks, KnownAsks};
 pub use plain::Plain;
 pub use scan::{GRAM_BUCKETS, Grams};
 
 use crate::chat::Prompt;
-use ask::Pieces;
-use lexicon::Class;
+use ask::{Ask, Pieces};
+use reading::Reading;
+use std::sync::Arc;
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -133,7 +136,7 @@ impl Default for Difficulty {
 }
 
 /// What was measured of a prompt, and what that was judged to be.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Graded {
     /// What was measured.
     pub features: Features,
@@ -142,10 +145,9 @@ pub struct Graded {
 }
 
 /// What was measured of a prompt.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Features {
-    values: [f32; signals::COUNT],
-    grams: Grams,
+    reading: Arc<Reading>,
     /// Tokens of the whole conversation, by bytes / 4.
     pub prompt_tokens_estimate: u64,
     /// Turns of the conversation.
@@ -158,59 +160,53 @@ pub struct Features {
     pub plain: Option<Plain>,
     /// It leans on what was said before it.
     leans_back: bool,
-    /// It is short and yet speaks of work.
-    work: bool,
-    /// It says what might be otherwise.
-    supposes: bool,
     /// The ask before it, with which it may go on.
     follows: Option<Box<Features>>,
 }
 
 impl Features {
     fn of(ask: &Ask<'_>) -> Features {
-        let mut values = [0.0; signals::COUNT];
-        for (value, signal) in values.iter_mut().zip(signals::all()) {
-            *value = signal.measure(ask);
-        }
         Features {
-            values,
             prompt_tokens_estimate: ask.conversation_bytes / 4,
             turns: ask.turns,
             tool_turns: ask.tool_turns,
             inherited: ask.inherited,
-            grams: ask.scan.grams,
-            plain: ask.plain,
-            leans_back: false,
-            work: ask.is_work(),
-            supposes: ask.scan.near[Class::Conditional.index()] >= 1.0,
-            follows: None,
+            plain: ask.reading.plain,
+            ..Features::by(ask.reading.clone())
         }
     }
 
     /// With the asks before it, the latest first, as far as each may go on with the next.
-    fn following(mut self, ask: &Ask<'_>, before: &[Pieces<'_>]) -> Features {
+    fn following(
+        mut self,
+        ask: &Ask<'_>,
+        before: &[Pieces<'_>],
+        known: CallersAsks<'_>,
+    ) -> Features {
         if let Some((latest, earlier)) = before.split_first() {
-            let one = Ask::read(*latest);
-            let earlier = if one.may_follow() { earlier } else { &[] };
+            let one = Ask::read(*latest, known);
+            let earlier = if one.reading.may_follow { earlier } else { &[] };
             self.leans_back = ask.leans_back() || ask.shares_a_word(&one);
-            self.follows = Some(Box::new(Features::of(&one).following(&one, earlier)));
+            let one_before = Features::of(&one).following(&one, earlier, known);
+            self.follows = Some(Box::new(one_before));
         }
         self
     }
 
     /// What the books have kept of one ask.
     fn kept(values: [f32; signals::COUNT], grams: Grams) -> Features {
+        Features::by(Arc::new(Reading::kept(values, grams)))
+    }
+
+    fn by(reading: Arc<Reading>) -> Features {
         Features {
-            values,
-            grams,
+            reading,
             prompt_tokens_estimate: 0,
             turns: 1,
             tool_turns: 0,
             inherited: false,
             plain: None,
             leans_back: false,
-            work: false,
-            supposes: false,
             follows: None,
         }
     }
@@ -226,28 +222,34 @@ impl Features {
     /// Every signal's name and value.
     pub fn named(&self) -> impl Iterator<Item = (&'static str, f64)> {
         signals::all()
-            .zip(self.values)
+            .zip(self.reading.values)
             .map(|(s, v)| (s.name, f64::from(v)))
     }
 
     /// The values of all signals, in the order of [`signals::all`].
     #[must_use]
     pub fn values(&self) -> &[f32; signals::COUNT] {
-        &self.values
+        &self.reading.values
     }
 
     /// Words and word pairs of the ask.
     #[must_use]
     pub fn grams(&self) -> &Grams {
-        &self.grams
+        &self.reading.grams
     }
 }
 
 /// Measures the user's ask in its context.
 #[must_use]
 pub fn measure(prompt: &Prompt<'_>) -> Features {
-    let ask = Ask::find(prompt);
-    let mut features = Features::of(&ask).following(&ask, &ask.before);
+    measure_known(prompt, CallersAsks::default())
+}
+
+/// The same, where of what a caller has asked lately is known what was read.
+#[must_use]
+pub fn measure_known(prompt: &Prompt<'_>, known: CallersAsks<'_>) -> Features {
+    let ask = Ask::find(prompt, known);
+    let mut features = Features::of(&ask).following(&ask, &ask.before, known);
     if chore::is_chore(prompt) {
         features.plain = Some(Plain::Chore);
     }

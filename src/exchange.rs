@@ -48,6 +48,7 @@ pub use shadowed::Shadows;
 use crate::affinity::Affinity;
 use crate::caller::{Callers, SESSION_STOPPED};
 use crate::capability::Capabilities;
+use crate::classify::KnownAsks;
 use crate::counting;
 use crate::dialect::{Answer as Read, Dialect, Place, embed, fault};
 use crate::error::{Error, Kind, Retry};
@@ -117,6 +118,8 @@ pub struct State {
     pub callers: ArcSwap<Callers>,
     /// Which arm serves which turn.
     pub affinity: Affinity,
+    /// The asks that were read lately.
+    pub known_asks: KnownAsks,
     /// The answers that equal requests share, where there is such a cache; replaced, and so emptied, where its settings change.
     pub response_cache: ArcSwapOption<ResponseCache>,
     /// What decisions are made from; replaced as a whole on reload.
@@ -168,6 +171,7 @@ impl State {
             items: self.affinity.items(),
             warmth: self.affinity.warmth(),
             habits: self.affinity.habits(),
+            known_asks: &self.known_asks,
             channels: &self.channels,
             trace,
         }

@@ -15,6 +15,7 @@ mod notices;
 use crate::admin::{self, Admin, ConfigurationState};
 use crate::affinity::Affinity;
 use crate::arm::Effort;
+use crate::classify::KnownAsks;
 use crate::config::{self, Complaint, Config, Overrides};
 use crate::error::{Error, Kind};
 use crate::exchange::background::{self, Background};
@@ -185,6 +186,7 @@ pub async fn start_on(
         telemetry,
         callers: ArcSwap::default(),
         affinity: Affinity::default(),
+        known_asks: KnownAsks::default(),
         response_cache: ArcSwapOption::new(response_cache_of(&config)),
         paces: ArcSwap::default(),
         policy: ArcSwap::from_pointee(policy_of(&config)),

@@ -12,7 +12,7 @@ use flyball::affinity::{Affinity, Habits, Served, Use, UserTurn, Warmth};
 use flyball::arm::Effort;
 use flyball::caller::Caller;
 use flyball::chat::{ServiceTier, Usage};
-use flyball::classify::{Difficulty, Features};
+use flyball::classify::{Difficulty, Features, KnownAsks};
 use flyball::config::{self, Needs, Overrides};
 use flyball::dialect::{self, Place};
 use flyball::effort::Family;
@@ -282,6 +282,7 @@ fn decide<T>(
         .into_parts();
     let channels = Channels::default();
     let (limits, never) = (Limits::default(), (Warmth::default(), Habits::default()));
+    let known_asks = KnownAsks::default();
     let (warmth, habits) = match mind.remembers {
         true => (mind.affinity.warmth(), mind.affinity.habits()),
         false => (&never.0, &never.1),
@@ -299,6 +300,7 @@ fn decide<T>(
         items: mind.affinity.items(),
         warmth,
         habits,
+        known_asks: &known_asks,
         channels: &channels,
         trace: Trace::default(),
     })

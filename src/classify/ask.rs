@@ -1,11 +1,13 @@
 //! The user's ask in its context: what was really asked, without an app's boilerplate, read once and within bounds.
 
 use super::context::{self, BOILERPLATE_MAX};
+use super::known::CallersAsks;
 use super::letters::{trim_end, trim_start};
-use super::lexicon::Class;
 use super::plain::{self, Plain};
+use super::reading::Reading;
 use super::scan::{Pass, Scan, Scanner};
 use crate::chat::{Part, Prompt, Role, Turn};
+use std::sync::Arc;
 
 /// Bytes of an ask that are read in full; of a longer one its beginning, its end and what looks like an instruction between.
 const LOOK_MAX: usize = 6 * 1024;
@@ -21,31 +23,22 @@ const GAP: &[u8] = b"\n\n";
 const PIECES_MAX: usize = 24;
 /// Tags of another kind after which it is looked for no more.
 const TAGS_MAX: usize = 1_000;
-/// A reply of at most so many characters that asks for nothing by itself goes on with the ask before it.
-const REPLY_CHARS_MAX: u32 = 40;
-/// A follow-up question is no longer than this, and has no more lines.
-const FOLLOW_CHARS_MAX: u32 = 240;
-/// Lines of a follow-up question.
-const FOLLOW_LINES_MAX: u32 = 3;
 /// So many replies may follow each other; beyond that the conversation has lost its ask.
 const REPLIES_MAX: usize = 4;
-/// An ask and everything that was counted in one pass over it.
-#[derive(Clone, Debug, Default)]
-pub struct Ask<'a> {
-    /// What was counted.
-    pub scan: Scan,
-    /// Bytes of the ask itself, read or not.
-    pub bytes: usize,
+
+/// An ask in its conversation.
+#[derive(Clone, Debug)]
+pub(super) struct Ask<'a> {
+    /// What was read of it.
+    pub(super) reading: Arc<Reading>,
     /// Bytes of all words of the conversation.
-    pub conversation_bytes: u64,
+    pub(super) conversation_bytes: u64,
     /// The last turn was a short reply to an answer.
-    pub inherited: bool,
+    pub(super) inherited: bool,
     /// Tool results since the user spoke.
-    pub tool_turns: usize,
+    pub(super) tool_turns: usize,
     /// Turns of the conversation.
-    pub turns: usize,
-    /// What it is by its form alone.
-    pub plain: Option<Plain>,
+    pub(super) turns: usize,
     /// The asks before it, the latest first, where it may go on with them.
     pub(super) before: Vec<Pieces<'a>>,
     pieces: Pieces<'a>,
@@ -60,8 +53,7 @@ pub(super) struct Pieces<'a> {
 
 impl<'a> Ask<'a> {
     /// Finds the ask: the last user turn with words of its own, or, behind a short reply, the one before.
-    #[must_use]
-    pub fn find(prompt: &'a Prompt<'_>) -> Ask<'a> {
+    pub(super) fn find(prompt: &'a Prompt<'_>, known: CallersAsks<'_>) -> Ask<'a> {
         let mut asks = prompt
             .turns
             .iter()
@@ -69,14 +61,14 @@ impl<'a> Ask<'a> {
             .filter(|t| t.role == Role::User)
             .map(Pieces::of)
             .filter(|p| !p.blank());
-        let mut ask = Ask::read(asks.next().unwrap_or_default());
+        let mut ask = Ask::read(asks.next().unwrap_or_default(), known);
         // Thanks and farewells end what was asked before.
-        if ask.is_reply() && ask.plain != Some(Plain::Farewell) {
+        if ask.reading.is_reply && ask.reading.plain != Some(Plain::Farewell) {
             let before = asks
                 .by_ref()
                 .take(REPLIES_MAX)
-                .map(Ask::read)
-                .find(|a| !a.is_reply());
+                .map(|pieces| Ask::read(pieces, known))
+                .find(|a| !a.reading.is_reply);
             if let Some(before) = before {
                 ask = Ask {
                     inherited: true,
@@ -85,7 +77,7 @@ impl<'a> Ask<'a> {
             }
         }
         let answered = || prompt.turns.iter().any(|t| t.role == Role::Assistant);
-        if ask.may_follow() && answered() {
+        if ask.reading.may_follow && answered() {
             ask.before = asks.take(REPLIES_MAX).collect();
         }
         ask.turns = prompt.turns.len();
@@ -100,50 +92,25 @@ impl<'a> Ask<'a> {
         ask
     }
 
-    /// Counts what these pieces say.
-    pub(super) fn read(mut pieces: Pieces<'a>) -> Ask<'a> {
+    /// What these pieces say.
+    pub(super) fn read(mut pieces: Pieces<'a>, known: CallersAsks<'_>) -> Ask<'a> {
         if pieces.len == 1 {
             pieces.all[0] = unframed(pieces.all[0]);
         }
-        let bytes = pieces.bytes();
-        let mut ask = Ask {
-            bytes,
+        Ask {
+            reading: known.read(&pieces),
+            conversation_bytes: 0,
+            inherited: false,
+            tool_turns: 0,
+            turns: 0,
+            before: Vec::new(),
             pieces,
-            ..Ask::default()
-        };
-        let mut pass = Pass::default();
-        let mut scanner = Scanner::new(&mut ask.scan, &mut pass);
-        if bytes <= LOOK_MAX {
-            for piece in pieces.iter() {
-                scanner.feed(piece);
-            }
-        } else {
-            pieces.read_sampled(&mut scanner);
         }
-        scanner.close();
-        if let ([only], true) = (&ask.pieces.all[..ask.pieces.len], bytes <= LOOK_MAX) {
-            ask.plain = plain::of(only, ask.has_code());
-        }
-        ask
-    }
-
-    fn has_code(&self) -> bool {
-        let scan = &self.scan;
-        scan.fenced > 0 || scan.identifiers > 0 || scan.near[Class::Code.index()] >= 1.0
-    }
-
-    /// Whether it is so short that it may go on with the ask before it.
-    pub(super) fn may_follow(&self) -> bool {
-        let scan = &self.scan;
-        scan.chars <= FOLLOW_CHARS_MAX
-            && scan.fenced == 0
-            && scan.full_lines <= FOLLOW_LINES_MAX
-            && self.plain != Some(Plain::Farewell)
     }
 
     /// Whether it leans on what was said before it.
     pub(super) fn leans_back(&self) -> bool {
-        self.may_follow() && self.pieces.iter().any(plain::leans_back)
+        self.reading.may_follow && self.pieces.iter().any(plain::leans_back)
     }
 
     /// Whether it has a word of the ask before it.
@@ -155,23 +122,6 @@ impl<'a> Ask<'a> {
                 .iter()
                 .any(|other| plain::shares_a_word(text, other))
         })
-    }
-
-    /// Whether it is short and yet speaks of work.
-    pub(super) fn is_work(&self) -> bool {
-        self.scan.chars <= plain::SHORT && self.pieces.iter().any(plain::is_work)
-    }
-
-    /// A few words that ask for nothing by themselves: neither a question nor a word that names a task, nor code, nor sums.
-    fn is_reply(&self) -> bool {
-        let scan = &self.scan;
-        scan.chars <= REPLY_CHARS_MAX
-            && scan.questions == 0
-            && scan.fenced == 0
-            && scan.binary_operators < 2
-            && scan.near[..=Class::MultiStep.index()]
-                .iter()
-                .all(|cue| *cue < 1.0)
     }
 }
 
@@ -296,8 +246,18 @@ impl<'a> Pieces<'a> {
         self.all.into_iter().take(self.len)
     }
 
-    pub(super) fn bytes(&self) -> usize {
-        self.iter().map(str::len).sum()
+    /// Has them counted; of long ones a part. Tells the text where it is one and was read in full.
+    pub(super) fn read(&self, mut scanner: Scanner<'_>) -> Option<&'a str> {
+        let in_full = self.iter().map(str::len).sum::<usize>() <= LOOK_MAX;
+        if in_full {
+            for piece in self.iter() {
+                scanner.feed(piece);
+            }
+        } else {
+            self.read_sampled(&mut scanner);
+        }
+        scanner.close();
+        (in_full && self.len == 1).then_some(self.all[0])
     }
 
     /// The beginning, what looks like an instruction, and the end.

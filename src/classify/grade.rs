@@ -87,7 +87,8 @@ fn stands_alone(own: &Difficulty, features: &Features) -> bool {
     }
     let easy = is_plain(own.task) && own.difficulty < PLAIN_BELOW;
     // What a text is to become needs no more of the ask before it; what if something were otherwise does.
-    let over_text = matches!(own.task, Task::Summarise | Task::Translate) && !features.supposes;
+    let over_text =
+        matches!(own.task, Task::Summarise | Task::Translate) && !features.reading.supposes;
     easy && (over_text || !features.leans_back)
 }
 
@@ -111,9 +112,10 @@ const SMALL_TALK: f64 = 0.1;
 
 /// What the learned weights say of an ask.
 fn learned(grader: &Grader, features: &Features, overlay: Option<&Overlay>) -> Difficulty {
-    let told = grader.told(features);
+    let said = features.reading.said_by(grader);
+    let told = said.heads;
     let raw = told.raw;
-    let familiar = (1.0 - grader.strangeness(features) / STRANGE).clamp(0.0, 1.0);
+    let familiar = (1.0 - said.strangeness / STRANGE).clamp(0.0, 1.0);
     let (task, clear) = task_of(&told.tasks);
     let difficulty = grader
         .difficulty
@@ -134,7 +136,9 @@ fn learned(grader: &Grader, features: &Features, overlay: Option<&Overlay>) -> D
     };
     // A few words say little of what they ask; where one of them names work, they are not known to be plain.
     let task = match task {
-        plain if features.work && is_plain(plain) && difficulty < PLAIN_BELOW => Task::Unknown,
+        plain if features.reading.work && is_plain(plain) && difficulty < PLAIN_BELOW => {
+            Task::Unknown
+        }
         other => other,
     };
     let answer = f64::from(told.answer).exp();

@@ -6,7 +6,7 @@
 mod file;
 mod trees;
 
-use super::scan::GRAM_BUCKETS;
+use super::scan::{GRAM_BUCKETS, Grams};
 use super::{Features, Task};
 use std::sync::OnceLock;
 pub use trees::Trees;
@@ -488,6 +488,7 @@ impl Line {
 }
 
 /// What all heads of a grader say of a prompt.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct HeadScores {
     /// The scores that order prompts.
     pub(super) raw: Raw,
@@ -521,7 +522,7 @@ impl Grader {
     }
 
     /// What all heads say: the same as each by itself, at once.
-    pub(super) fn told(&self, features: &Features) -> HeadScores {
+    pub(super) fn told(&self, values: &[f32], grams: &Grams) -> HeadScores {
         let [
             gain_pair,
             gain_group,
@@ -530,9 +531,9 @@ impl Grader {
             answer,
             reasoning,
             trees @ ..,
-        ]: [f32; FORESTS] = self.trees.predict(features.values());
-        let ids = features.grams().ids();
-        let [said, hints] = features.grams().told();
+        ]: [f32; FORESTS] = self.trees.predict(values);
+        let ids = grams.ids();
+        let [said, hints] = grams.told();
         let words = self.task_words.sums(said);
         let all = added(words, self.task_words.sums(&ids[said.len()..]));
         let told = added(words, self.task_words.sums(hints));
@@ -566,9 +567,8 @@ impl Grader {
 
     /// The part of the signals that lie where they seldom lay in training: 0 is familiar, 0.2 is strange.
     #[must_use]
-    pub fn strangeness(&self, features: &Features) -> f64 {
-        let outside = features
-            .values()
+    pub fn strangeness(&self, values: &[f32]) -> f64 {
+        let outside = values
             .iter()
             .zip(&self.usual)
             .filter(|(v, (low, high))| *v < low || *v > high)

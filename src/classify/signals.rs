@@ -8,8 +8,8 @@ mod shape;
 mod size;
 mod words;
 
-use super::ask::Ask;
 use super::lexicon::Class;
+use super::scan::Scan;
 
 /// One measurement.
 #[derive(Clone, Copy)]
@@ -23,7 +23,7 @@ pub struct Signal {
 
 #[derive(Clone, Copy)]
 enum What {
-    Of(fn(&Ask<'_>) -> f32),
+    Of(fn(&Scan) -> f32),
     /// The weighed cues near either end.
     Near(Class),
     /// The words of a class among all words.
@@ -32,12 +32,11 @@ enum What {
 
 impl Signal {
     /// Measures.
-    #[must_use]
-    pub fn measure(&self, ask: &Ask<'_>) -> f32 {
+    pub(super) fn measure(&self, scan: &Scan) -> f32 {
         match self.what {
-            What::Of(measure) => measure(ask),
-            What::Near(class) => ask.scan.near[class.index()].min(99.0),
-            What::Share(class) => share(ask.scan.class[class.index()], ask.scan.words),
+            What::Of(measure) => measure(scan),
+            What::Near(class) => scan.near[class.index()].min(99.0),
+            What::Share(class) => share(scan.class[class.index()], scan.words),
         }
     }
 }
@@ -59,7 +58,7 @@ pub fn all() -> impl Iterator<Item = &'static Signal> {
     GROUPS.iter().flat_map(|group| group.iter())
 }
 
-const fn of(name: &'static str, help: &'static str, measure: fn(&Ask<'_>) -> f32) -> Signal {
+const fn of(name: &'static str, help: &'static str, measure: fn(&Scan) -> f32) -> Signal {
     Signal {
         name,
         help,

@@ -118,6 +118,58 @@ fn four_fifths_of_the_demo_prompts_grade_as_their_author_meant() {
     assert!(right * 5 >= all * 4, "{right} of {all}");
 }
 
+#[test]
+fn an_ask_that_is_known_is_graded_as_one_that_is_read_anew() {
+    let prompts: Vec<String> = include_str!("../data/demo_prompts.jsonl")
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"))
+        .map(|row| row["prompt"].as_str().expect("a prompt").to_owned())
+        .collect();
+    let known = KnownAsks::default();
+    // Each as it comes, again after a tool's result, with the next one as a follow-up, and with a reply behind it.
+    for (at, text) in prompts.iter().enumerate() {
+        let turn = |role, text: &str| Turn {
+            role,
+            parts: vec![Part::Text(text.to_owned().into())],
+        };
+        let next = &prompts[(at + 1) % prompts.len()];
+        let mut turns = vec![turn(Role::User, text)];
+        for more in [
+            None,
+            Some(turn(Role::Assistant, "Let me look.")),
+            Some(turn(Role::Tool, "3 files")),
+            Some(turn(Role::User, next)),
+            Some(turn(Role::User, "yes, do it")),
+            Some(turn(Role::User, "And why?")),
+        ] {
+            turns.extend(more);
+            let prompt = Prompt {
+                turns: turns.clone(),
+                ..Prompt::default()
+            };
+            let anew = measure(&prompt);
+            let mut first = None;
+            for _ in 0..2 {
+                let again = measure_known(&prompt, known.of("ann"));
+                assert_eq!(
+                    again.named().collect::<Vec<_>>(),
+                    anew.named().collect::<Vec<_>>()
+                );
+                assert_eq!(again.grams(), anew.grams());
+                assert_eq!(grade(&again, None), grade(&anew, None), "{text}");
+                assert!(
+                    decisive(&again).map(Features::values) == decisive(&anew).map(Features::values)
+                );
+                assert_eq!(again.inherited, anew.inherited);
+                let reading = first.get_or_insert_with(|| again.reading.clone());
+                assert!(Arc::ptr_eq(reading, &again.reading), "it was read again");
+            }
+            let other = measure_known(&prompt, known.of("bob"));
+            assert!(!first.is_some_and(|first| Arc::ptr_eq(&first, &other.reading)));
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn any_text_has_a_grade_within_bounds(text in "\\PC{0,400}", other in any::<String>()) {

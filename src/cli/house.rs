@@ -5,6 +5,7 @@ use crate::arm::Objective;
 use crate::caller::Caller;
 use crate::chat::Role;
 use crate::chat::conversation::{Conversation, Item, Message};
+use crate::classify::KnownAsks;
 use crate::config::Config;
 use crate::dialect::{Addressee, Dialect, Place};
 use crate::error::Error;
@@ -30,6 +31,7 @@ pub(super) struct House {
     items: Items,
     warmth: Warmth,
     habits: Habits,
+    known_asks: KnownAsks,
     channels: Channels,
     caps: EmptyBooks,
 }
@@ -81,6 +83,7 @@ impl House {
             items: Items::default(),
             warmth: Warmth::default(),
             habits: Habits::default(),
+            known_asks: KnownAsks::default(),
             channels: Channels::default(),
             caps: EmptyBooks(balances),
         }
@@ -119,6 +122,7 @@ impl House {
             items: &self.items,
             warmth: &self.warmth,
             habits: &self.habits,
+            known_asks: &self.known_asks,
             channels: &self.channels,
             trace: Trace::default(),
         })?;

@@ -5,6 +5,7 @@ use super::wishes::{self, Wishes};
 use crate::affinity::{self, Habits, Items, Makers, Warmth};
 use crate::arm::{Effort, Tier};
 use crate::caller::{Caller, EndUser, EndUsers};
+use crate::classify::KnownAsks;
 use crate::dialect::Dialect;
 use crate::error::{Error, Kind};
 use crate::fleet::{Arm, Model};
@@ -99,6 +100,8 @@ pub struct Inbound<'a> {
     pub warmth: &'a Warmth,
     /// What arms use.
     pub habits: &'a Habits,
+    /// The asks that were read lately.
+    pub known_asks: &'a KnownAsks,
     /// What is known of the channels of all providers.
     pub channels: &'a Channels,
     /// The exchange as traces see it.
@@ -121,6 +124,7 @@ pub struct Admission<'a> {
     pub(super) items: &'a Items,
     pub(super) warmth: &'a Warmth,
     pub(super) habits: &'a Habits,
+    pub(super) known_asks: &'a KnownAsks,
     pub(super) channels: &'a Channels,
     pub(super) trace: Trace,
     pub(super) wishes: Wishes,
@@ -222,6 +226,7 @@ impl<'a> Admission<'a> {
             items: inbound.items,
             warmth: inbound.warmth,
             habits: inbound.habits,
+            known_asks: inbound.known_asks,
             channels: inbound.channels,
             detected: Classes::default(),
             trace: inbound.trace,

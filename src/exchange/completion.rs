@@ -164,7 +164,11 @@ impl<'a> Completion<'a> {
     /// What was measured, and how hard it is. The first to ask has it measured and graded.
     pub fn graded(&self) -> &Graded {
         self.graded.get_or_init(|| {
-            let features = classify::measure(&self.request.prompt);
+            let Admission {
+                known_asks, caller, ..
+            } = self.admission;
+            let known = known_asks.of(caller.name());
+            let features = classify::measure_known(&self.request.prompt, known);
             let difficulty = classify::grade(&features, self.admission.policy.overlay.as_deref());
             Box::new(Graded {
                 features,

@@ -1,7 +1,7 @@
 //! Which characters there are: digits, operators, brackets, scripts.
 
 use super::{Signal, log, of, share};
-use crate::classify::ask::Ask;
+use crate::classify::scan::Scan;
 
 pub(super) static SIGNALS: &[Signal] = &[
     of("digit_share", "digits among characters", |a| {
@@ -15,10 +15,10 @@ pub(super) static SIGNALS: &[Signal] = &[
     }),
     of("space_share", "spaces among characters", |a| among(a, " ")),
     of("operator_share", "operators among characters", |a| {
-        among(a, "+*/=^<>%") + share(a.scan.symbols, a.scan.chars)
+        among(a, "+*/=^<>%") + share(a.symbols, a.chars)
     }),
     of("operators", "operators between operands", |a| {
-        log(a.scan.binary_operators)
+        log(a.binary_operators)
     }),
     of("plus", "plus signs", |a| times(a, '+')),
     of(
@@ -38,19 +38,19 @@ pub(super) static SIGNALS: &[Signal] = &[
     of(
         "symbols",
         "mathematical and logical symbols outside ASCII",
-        |a| log(a.scan.symbols),
+        |a| log(a.symbols),
     ),
     of(
         "quoted_share",
         "words in quotation marks among words",
-        |a| share(a.scan.quoted_words, a.scan.words),
+        |a| share(a.quoted_words, a.words),
     ),
     of(
         "signs_share",
         "pictures, boxes and other signs among characters",
-        |a| share(a.scan.signs, a.scan.chars),
+        |a| share(a.signs, a.chars),
     ),
-    of("latex", "commands with a backslash", |a| log(a.scan.latex)),
+    of("latex", "commands with a backslash", |a| log(a.latex)),
     of("parens", "round brackets among characters", |a| {
         among(a, "()")
     }),
@@ -60,10 +60,8 @@ pub(super) static SIGNALS: &[Signal] = &[
     of("braces", "curly brackets among characters", |a| {
         among(a, "{}")
     }),
-    of("depth", "deepest nesting of brackets", |a| {
-        a.scan.depth as f32
-    }),
-    of("nested", "brackets inside brackets", |a| log(a.scan.nested)),
+    of("depth", "deepest nesting of brackets", |a| a.depth as f32),
+    of("nested", "brackets inside brackets", |a| log(a.nested)),
     of("commas", "commas among characters", |a| among(a, ",")),
     of("stops", "full stops among characters", |a| among(a, ".")),
     of("colons", "colons among characters", |a| among(a, ":")),
@@ -82,56 +80,54 @@ pub(super) static SIGNALS: &[Signal] = &[
     of(
         "foreign_share",
         "letters outside ASCII among characters",
-        |a| share(a.scan.foreign, a.scan.chars),
+        |a| share(a.foreign, a.chars),
     ),
     of(
         "unspaced_share",
         "letters of scripts without spaces among characters",
-        |a| share(a.scan.unspaced, a.scan.chars),
+        |a| share(a.unspaced, a.chars),
     ),
     of(
         "other_script_share",
         "letters of other scripts among characters",
-        |a| share(a.scan.other_script, a.scan.chars),
+        |a| share(a.other_script, a.chars),
     ),
-    of("numbers", "numbers, as a logarithm", |a| {
-        log(a.scan.numbers)
-    }),
+    of("numbers", "numbers, as a logarithm", |a| log(a.numbers)),
     of("number_share", "numbers among words", |a| {
-        share(a.scan.numbers, a.scan.words)
+        share(a.numbers, a.words)
     }),
     of(
         "distinct_numbers",
         "different numbers, as a logarithm",
-        |a| log(a.scan.distinct_numbers),
+        |a| log(a.distinct_numbers),
     ),
     of("number_variety", "different numbers among numbers", |a| {
-        share(a.scan.distinct_numbers, a.scan.numbers)
+        share(a.distinct_numbers, a.numbers)
     }),
-    of("decimals", "numbers with a point", |a| log(a.scan.decimals)),
+    of("decimals", "numbers with a point", |a| log(a.decimals)),
     of("longest_number", "digits of the longest number", |a| {
-        a.scan.longest_number.min(40) as f32
+        a.longest_number.min(40) as f32
     }),
     of(
         "big_number_share",
         "numbers of three digits or more among numbers",
-        |a| share(a.scan.big_numbers, a.scan.numbers),
+        |a| share(a.big_numbers, a.numbers),
     ),
 ];
 
-fn among(ask: &Ask<'_>, marks: &str) -> f32 {
+fn among(scan: &Scan, marks: &str) -> f32 {
     let count = marks
         .bytes()
-        .map(|b| ask.scan.ascii[usize::from(b & 127)])
+        .map(|b| scan.ascii[usize::from(b & 127)])
         .sum();
-    share(count, ask.scan.chars)
+    share(count, scan.chars)
 }
 
-fn range(ask: &Ask<'_>, from: char, to: char) -> f32 {
-    let count = (from..=to).map(|c| ask.scan.ascii[c as usize & 127]).sum();
-    share(count, ask.scan.chars)
+fn range(scan: &Scan, from: char, to: char) -> f32 {
+    let count = (from..=to).map(|c| scan.ascii[c as usize & 127]).sum();
+    share(count, scan.chars)
 }
 
-fn times(ask: &Ask<'_>, mark: char) -> f32 {
-    log(ask.scan.ascii[mark as usize & 127])
+fn times(scan: &Scan, mark: char) -> f32 {
+    log(scan.ascii[mark as usize & 127])
 }

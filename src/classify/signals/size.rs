@@ -4,89 +4,89 @@ use super::{Signal, log, of, share};
 
 pub(super) static SIGNALS: &[Signal] = &[
     of("chars", "characters of the ask, as a logarithm", |a| {
-        log(a.scan.chars)
+        log(a.chars)
     }),
-    of("words", "words, as a logarithm", |a| log(a.scan.words)),
+    of("words", "words, as a logarithm", |a| log(a.words)),
     of("lines", "lines that are not empty, as a logarithm", |a| {
-        log(a.scan.full_lines)
+        log(a.full_lines)
     }),
-    of("gaps", "empty lines between text", |a| log(a.scan.gaps)),
+    of("gaps", "empty lines between text", |a| log(a.gaps)),
     of("sentences", "sentences, as a logarithm", |a| {
-        log(a.scan.sentences)
+        log(a.sentences)
     }),
     of(
         "longest_sentence",
         "characters of the longest sentence, as a logarithm",
-        |a| log(a.scan.longest_sentence),
+        |a| log(a.longest_sentence),
     ),
     of(
         "longest_sentence_words",
         "words of the longest sentence",
-        |a| log(a.scan.longest_sentence_words),
+        |a| log(a.longest_sentence_words),
     ),
     of("sentence_words", "words in a sentence, on average", |a| {
-        share(a.scan.words, a.scan.sentences)
+        share(a.words, a.sentences)
     }),
     of(
         "longest_line",
         "characters of the longest line, as a logarithm",
-        |a| log(a.scan.longest_line),
+        |a| log(a.longest_line),
     ),
     of("line_chars", "characters in a line, on average", |a| {
-        share(a.scan.chars, a.scan.full_lines)
+        share(a.chars, a.full_lines)
     }),
     of(
         "line_spread",
         "how unlike each other the lengths of lines are",
         |a| {
-            let lines = a.scan.full_lines.max(1) as f32;
-            let mean = a.scan.chars as f32 / lines;
-            (a.scan.line_squares / lines - mean * mean).max(0.0).sqrt() / mean.max(1.0)
+            let lines = a.full_lines.max(1) as f32;
+            let mean = a.chars as f32 / lines;
+            (a.line_squares / lines - mean * mean).max(0.0).sqrt() / mean.max(1.0)
         },
     ),
     of("word_chars", "characters in a word, on average", |a| {
-        share(a.scan.word_chars, a.scan.words)
+        share(a.word_chars, a.words)
     }),
     of("longest_word", "characters of the longest word", |a| {
-        log(a.scan.longest_word)
+        log(a.longest_word)
     }),
     of(
         "long_word_share",
         "words of seven letters or more, among words",
-        |a| share(a.scan.long_words, a.scan.words),
+        |a| share(a.long_words, a.words),
     ),
     of("single_share", "words of one character, among words", |a| {
-        share(a.scan.single_words, a.scan.words)
+        share(a.single_words, a.words)
     }),
     of("word_variety", "different words among words", |a| {
-        share(a.scan.distinct_words, a.scan.words)
+        share(a.distinct_words, a.words)
     }),
     of("distinct_words", "different words, as a logarithm", |a| {
-        log(a.scan.distinct_words)
+        log(a.distinct_words)
     }),
     of("line_variety", "different lines among lines", |a| {
-        share(a.scan.distinct_lines, a.scan.full_lines)
+        share(a.distinct_lines, a.full_lines)
     }),
     of(
         "pair_variety",
         "different pairs of characters among characters",
-        |a| share(a.scan.distinct_pairs, a.scan.chars.min(2_000)),
+        |a| share(a.distinct_pairs, a.chars.min(2_000)),
     ),
     of(
         "entropy",
         "bits in an ASCII character, by their frequencies",
-        |a| entropy(&a.scan.ascii),
+        |a| entropy(&a.ascii),
     ),
     of(
         "runs",
         "characters like the one before, among characters",
-        |a| share(a.scan.runs, a.scan.chars),
+        |a| share(a.runs, a.chars),
     ),
     of("question_chars", "characters of the last question", |a| {
-        log(a.scan.question_chars)
+        log(a.question_chars)
     }),
     of("questions", "question marks of any script", |a| {
-        (a.scan.questions as f32).min(20.0)
+        (a.questions as f32).min(20.0)
     }),
 ];
 

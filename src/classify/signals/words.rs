@@ -275,15 +275,15 @@ pub(super) static SIGNALS: &[Signal] = &[
         Class::Rule,
     ),
     of("first_question", "the first word is one of these", |a| {
-        f32::from(u8::from(a.scan.first[Class::SimpleQuestion.index()]))
+        f32::from(u8::from(a.first[Class::SimpleQuestion.index()]))
     }),
     of("first_explain", "the first word is one of these", |a| {
-        f32::from(u8::from(a.scan.first[Class::Explain.index()]))
+        f32::from(u8::from(a.first[Class::Explain.index()]))
     }),
     of("first_format", "the first word is one of these", |a| {
-        f32::from(u8::from(a.scan.first[Class::Format.index()]))
+        f32::from(u8::from(a.first[Class::Format.index()]))
     }),
     of("first_conditional", "the first word is one of these", |a| {
-        f32::from(u8::from(a.scan.first[Class::Conditional.index()]))
+        f32::from(u8::from(a.first[Class::Conditional.index()]))
     }),
 ];

@@ -1,0 +1,72 @@
+//! The asks that were read lately. An agent sends its user's ask again with every result of a tool, and a conversation the asks before
+//! it with every turn: what was read of them, and what the grader said, need not be found out anew.
+//!
+//! An ask is known by a seeded hash of its words and of who asks. Nobody can tell by the time that an answer takes whether somebody else
+//! has asked the same, and no text is kept.
+
+use super::ask::Pieces;
+use super::reading::Reading;
+use foldhash::fast;
+use foldhash::quality::RandomState;
+use moka::sync::Cache;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+
+/// Asks that are remembered, of 2 KB each.
+const ASKS_MAX: u64 = 1_000;
+
+/// What was read of the latest asks.
+#[derive(Debug)]
+pub struct KnownAsks {
+    asks: Cache<u64, Arc<Reading>, fast::RandomState>,
+    hasher: RandomState,
+}
+
+impl Default for KnownAsks {
+    fn default() -> KnownAsks {
+        KnownAsks {
+            asks: Cache::builder()
+                .max_capacity(ASKS_MAX)
+                .build_with_hasher(fast::RandomState::default()),
+            hasher: RandomState::default(),
+        }
+    }
+}
+
+impl KnownAsks {
+    /// Those of one caller.
+    #[must_use]
+    pub fn of<'k>(&'k self, caller: &'k str) -> CallersAsks<'k> {
+        CallersAsks {
+            known: Some(self),
+            caller,
+        }
+    }
+}
+
+/// The asks of one caller that are known.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CallersAsks<'k> {
+    known: Option<&'k KnownAsks>,
+    caller: &'k str,
+}
+
+impl CallersAsks<'_> {
+    /// What was read of an ask, which is read now where it is not known.
+    pub(super) fn read(self, pieces: &Pieces<'_>) -> Arc<Reading> {
+        let Some(known) = self.known else {
+            return Arc::new(Reading::of(pieces));
+        };
+        let mut hasher = known.hasher.build_hasher();
+        for text in std::iter::once(self.caller).chain(pieces.iter()) {
+            hasher.write(text.as_bytes());
+            hasher.write_usize(text.len());
+        }
+        let key = hasher.finish();
+        known.asks.get(&key).unwrap_or_else(|| {
+            let reading = Arc::new(Reading::of(pieces));
+            known.asks.insert(key, reading.clone());
+            reading
+        })
+    }
+}
