@@ -27,6 +27,12 @@ impl Default for Pairs {
 }
 
 impl Pairs {
+    /// Notes a pair by its mixed hash.
+    fn meet(&mut self, mixed: u64) {
+        let place = place(mixed);
+        self.met[place / 64] |= 1 << (place % 64);
+    }
+
     /// How many different ones there are.
     pub(super) fn distinct(&self) -> u32 {
         self.met.iter().map(|bits| bits.count_ones()).sum()
@@ -47,24 +53,39 @@ impl Scanner<'_> {
     }
 
     fn count_part<const PAIRED: bool>(&mut self, text: &str, hash: u64) -> u64 {
-        if text.is_ascii() && self.pass.pairs.before < 128 {
-            // Numbers below 2^28 are spread by the factor alone.
-            let spread = |pair: u64| pair.wrapping_mul(SPREAD);
-            let codes = text.bytes().map(|byte| u32::from(byte & 127));
-            return self.count_codes::<PAIRED>(
-                codes,
-                |pair| spread(pair) ^ spread(pair) >> 32,
-                hash,
-            );
+        match text.is_ascii() && self.pass.pairs.before < 128 {
+            true => self.count_ascii::<PAIRED>(text.as_bytes(), hash),
+            false => self.count_codes::<PAIRED>(text.chars().map(u32::from), hash),
         }
-        self.count_codes::<PAIRED>(text.chars().map(u32::from), mix, hash)
+    }
+
+    /// [`Scanner::count_codes`] where all are below 128, and so is the one before them.
+    fn count_ascii<const PAIRED: bool>(&mut self, text: &[u8], mut hash: u64) -> u64 {
+        let (Some(first), Some(last)) = (text.first(), text.last()) else {
+            return hash;
+        };
+        let (scan, pairs) = (&mut *self.scan, &mut self.pass.pairs);
+        let mut before = u64::from(pairs.before);
+        scan.runs += u32::from(u64::from(*first) == before && !is_space(*first)) + runs(text);
+        for byte in text {
+            scan.ascii[usize::from(byte & 127)] += 1;
+            let code = u64::from(*byte);
+            if PAIRED {
+                // Numbers below 2^28 are spread by the factor alone.
+                let spread = (before << 21 | code).wrapping_mul(SPREAD);
+                pairs.meet(spread ^ spread >> 32);
+            }
+            hash = hashed_code(hash, code);
+            before = code;
+        }
+        pairs.before = u32::from(*last);
+        hash
     }
 
     /// Counts characters by their numbers, and adds them to a hash.
     fn count_codes<const PAIRED: bool>(
         &mut self,
         codes: impl Iterator<Item = u32>,
-        mix: impl Fn(u64) -> u64,
         mut hash: u64,
     ) -> u64 {
         let (scan, pairs) = (&mut *self.scan, &mut self.pass.pairs);
@@ -78,13 +99,65 @@ impl Scanner<'_> {
                 scan.runs += u32::from(!space);
             }
             if PAIRED {
-                let place = place(mix(u64::from(before) << 21 | u64::from(code)));
-                pairs.met[place / 64] |= 1 << (place % 64);
+                pairs.meet(mix(u64::from(before) << 21 | u64::from(code)));
             }
             hash = hashed_code(hash, u64::from(code));
             before = code;
         }
         pairs.before = before;
         hash
+    }
+}
+
+/// Bytes whose matches are counted in one byte: the compiler then counts many at once.
+const COUNTED: usize = 128;
+
+/// How many characters of ASCII are like the one before and no white space.
+fn runs(text: &[u8]) -> u32 {
+    let [_, later @ ..] = text else { return 0 };
+    let of_chunk = |(later, earlier): (&[u8], &[u8])| {
+        let alike = later
+            .iter()
+            .zip(earlier)
+            .map(|(b, a)| u8::from(a == b) & u8::from(!is_space(*b)));
+        u32::from(alike.sum::<u8>())
+    };
+    later
+        .chunks(COUNTED)
+        .zip(text.chunks(COUNTED))
+        .map(of_chunk)
+        .sum()
+}
+
+/// [`char::is_whitespace`] of a character of ASCII.
+fn is_space(byte: u8) -> bool {
+    (byte == b' ') | (byte.wrapping_sub(b'\t') < 5)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::classify::scan::{Pass, Scan};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn ascii_is_counted_as_any_characters_are(
+            texts in proptest::collection::vec("[ -~\t\r\x0b\x0c\x1cab]{0,300}", 1..4),
+        ) {
+            let counted = |ascii: bool| {
+                let (mut scan, mut pass) = (Scan::default(), Pass::default());
+                let mut scanner = Scanner::new(&mut scan, &mut pass);
+                let hashes: Vec<u64> = texts
+                    .iter()
+                    .map(|text| match ascii {
+                        true => scanner.count_ascii::<true>(text.as_bytes(), 7),
+                        false => scanner.count_codes::<true>(text.chars().map(u32::from), 7),
+                    })
+                    .collect();
+                (hashes, scan.ascii, scan.runs, pass.pairs.met, pass.pairs.before)
+            };
+            prop_assert_eq!(counted(true), counted(false));
+        }
     }
 }
