@@ -2,9 +2,6 @@
 //! operator's log.
 //!
 //! Errors are values here; only `exchange` turns one into HTTP, in the caller's dialect.
-//!
-//! Whatever makes one is `#[cold]`: the compiler then lays what leads to an error apart from what a request that goes well runs through,
-//! which fills the processor's caches less.
 
 use std::fmt;
 use std::time::Duration;
@@ -73,7 +70,6 @@ pub struct Error {
 impl Error {
     /// An error whose retry follows from its kind.
     #[must_use]
-    #[cold]
     pub fn new(kind: Kind, public: impl Into<String>) -> Error {
         let retry = match kind {
             Kind::BadRequest
@@ -103,7 +99,6 @@ impl Error {
 
     /// A 400 that names the field at fault.
     #[must_use]
-    #[cold]
     pub fn bad_field(field: impl Into<String>, public: impl Into<String>) -> Error {
         Error {
             field: Some(field.into()),
@@ -113,7 +108,6 @@ impl Error {
 
     /// The same error with what the operator should read.
     #[must_use]
-    #[cold]
     pub fn detail(mut self, detail: impl Into<String>) -> Error {
         self.detail = detail.into();
         self
@@ -121,7 +115,6 @@ impl Error {
 
     /// The same error with one more sentence for the client.
     #[must_use]
-    #[cold]
     pub fn also(mut self, sentence: Option<&str>) -> Error {
         if let Some(sentence) = sentence {
             self.public.push(' ');
@@ -132,7 +125,6 @@ impl Error {
 
     /// The same error with who was asked, where a provider is at fault. Their names are no secret to a client: every answer bears them.
     #[must_use]
-    #[cold]
     pub fn asked(mut self, provider: &str, model: Option<&str>) -> Error {
         if matches!(self.kind, Kind::UpstreamFailed | Kind::UpstreamTimeout) {
             let model = model.map_or_else(String::new, |model| format!(", model \"{model}\""));
@@ -143,7 +135,6 @@ impl Error {
 
     /// The same error with a machine-readable code.
     #[must_use]
-    #[cold]
     pub fn code(mut self, code: &'static str) -> Error {
         self.code = Some(code);
         self
@@ -151,7 +142,6 @@ impl Error {
 
     /// The same error with another advice on retrying.
     #[must_use]
-    #[cold]
     pub fn retry(mut self, retry: Retry) -> Error {
         self.retry = retry;
         self

@@ -46,7 +46,7 @@ use books::Owner;
 use cap::{Cap, Counter, Dims};
 use judged::{JudgedAnswer, MeasuredAsk};
 use lookup::Lookup;
-use record::{Correction, Opening, TrueUp};
+use record::{Correction, Opening, Swept, TrueUp};
 use rollup::Grain;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -76,6 +76,8 @@ pub struct Ledger {
     /// What was learned before this process began, until somebody takes it.
     learned: Mutex<Vec<(String, String)>>,
     overruns: Mutex<HashMap<(String, String), Vec<i64>>>,
+    /// What was charged of processes that have died, until somebody is told.
+    swept: Mutex<Vec<Swept>>,
     /// The caps in force. Held by whoever changes them.
     setting: tokio::sync::Mutex<Vec<Cap>>,
     /// Held by whoever asks the store what users have spent.
@@ -128,9 +130,9 @@ impl Ledger {
     pub fn open_as(owner: Owner, settings: Settings) -> Result<Arc<Ledger>, Error> {
         let mut store = books::make(&settings)?;
         let swept = store.begin(now_ms())?;
-        if swept > 0 {
+        if !swept.is_empty() {
             tracing::warn!(
-                attempts = swept,
+                attempts = swept.len(),
                 "the last run left attempts open; they are charged at their bound"
             );
         }
@@ -160,6 +162,7 @@ impl Ledger {
             frozen: Mutex::default(),
             learned: Mutex::new(learned),
             overruns: Mutex::default(),
+            swept: Mutex::new(swept),
             setting: tokio::sync::Mutex::default(),
             recalling: Arc::default(),
             leasing: tokio::sync::Mutex::default(),
@@ -424,8 +427,9 @@ impl Ledger {
         Ok(outcome)
     }
 
-    /// What has to be done every second or so: gives back what leases do not need, deletes what is too old.
-    pub fn tick(&self) {
+    /// What has to be done every second or so: gives back what leases do not need, deletes what is too old. Tells what was charged of
+    /// processes that have died since it was told last.
+    pub fn tick(&self) -> Vec<Swept> {
         if self.settings.shared.is_some() {
             self.beat();
         }
@@ -452,6 +456,7 @@ impl Ledger {
         if !back.is_empty() {
             self.writer.send(StoreWork::Return(back));
         }
+        std::mem::take(&mut lock(&self.swept))
     }
 
     /// Shows the other replicas that this one lives, and hears what they look for. Waits for the store, so not on a busy thread.
@@ -461,12 +466,14 @@ impl Ledger {
             epoch,
             now_ms: theirs,
             wanted,
+            swept,
         })) = told.blocking_recv()
         else {
             return;
         };
         self.ahead_ms
             .store(theirs - now_ms(), std::sync::atomic::Ordering::Relaxed);
+        lock(&self.swept).extend(swept);
         let mut balances = self.balances();
         if epoch > balances.epoch() {
             tracing::warn!(

@@ -12,7 +12,7 @@ use crate::arm::{Effort, Tier};
 use crate::batch::LineState;
 use crate::dialect::batch::BatchState;
 use crate::error::{Error, Kind};
-use crate::ledger::record::{Cause, Closing, Compared, Opening};
+use crate::ledger::record::{Cause, Closing, Compared, Opening, Swept};
 use crate::money::PicoUsd;
 use crate::private::Classes;
 use crate::upstream::Upstream;
@@ -387,6 +387,21 @@ impl Telemetry {
         if let Some(otlp) = &self.otlp {
             otlp.attempt(e, self.metrics.labels(e.opening));
         }
+    }
+
+    /// An attempt was charged whose process had died, this one's predecessor or another replica.
+    pub fn swept(&self, swept: &Swept) {
+        let Swept { opening, closing } = swept;
+        tracing::info!(
+            request = opening.request,
+            attempt = opening.attempt,
+            provider = opening.provider,
+            model = opening.model,
+            cost_usd = %closing.cost.usd_text(),
+            outcome = closing.outcome.name(),
+            "attempt"
+        );
+        self.metrics.swept(swept);
     }
 
     /// A request was refused.

@@ -200,6 +200,24 @@ pub fn crashed(opening: &Opening) -> Closing {
     Closing::at_bound(opening, Outcome::Crash)
 }
 
+/// An attempt whose process died, with how it was closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Swept {
+    /// Where it was sent.
+    pub opening: Opening,
+    /// As [`crashed`] closes it.
+    pub closing: Closing,
+}
+
+impl From<Opening> for Swept {
+    fn from(opening: Opening) -> Swept {
+        Swept {
+            closing: crashed(&opening),
+            opening,
+        }
+    }
+}
+
 /// How a cost is known. A closed set: metric labels and the export rely on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Basis {

@@ -19,7 +19,7 @@ pub use super::keyring::Key;
 use super::keyring::KeyAct;
 use super::now_ms;
 use super::prune::Pass;
-use super::record::{Attempt, Closing, Correction, Forfeit, Opening, Sum, TrueUp};
+use super::record::{Attempt, Closing, Correction, Forfeit, Opening, Sum, Swept, TrueUp};
 use super::rollup::{Amounts, Grain, Group};
 use super::stopped::StoppedSession;
 use crate::error::Error;
@@ -142,6 +142,8 @@ pub enum StoreAnswer {
         now_ms: i64,
         /// Counters of which other processes look for a part.
         wanted: Vec<String>,
+        /// What it has charged of what dead processes left open.
+        swept: Vec<Swept>,
     },
 }
 
@@ -151,11 +153,11 @@ pub trait Store: Send {
     fn doubt(&self) -> Arc<Doubt> {
         Arc::default()
     }
-    /// Takes the books over for this process at `now_ms`: charges what dead processes left open. Returns how many attempts.
+    /// Takes the books over for this process at `now_ms`: charges what dead processes left open, and tells what that was.
     ///
     /// # Errors
     /// The store fails.
-    fn begin(&mut self, now_ms: i64) -> Result<usize, Error>;
+    fn begin(&mut self, now_ms: i64) -> Result<Vec<Swept>, Error>;
     /// What is read after this is of one moment, whatever others write meanwhile, until it is released. Only for reading.
     ///
     /// # Errors

@@ -269,7 +269,9 @@ impl Follower {
             let mut kept = KeptLast::now();
             while !ended.load(Ordering::Relaxed) {
                 std::thread::park_timeout(EVERY);
-                keys.state.ledger.tick();
+                for swept in keys.state.ledger.tick() {
+                    keys.state.telemetry.swept(&swept);
+                }
                 kept.keep(&keys.state);
                 keys.state.jobs.tidy(Instant::now());
                 notices.tell(&keys.state, &runtime);

@@ -25,7 +25,7 @@ use crate::arm::Tier;
 use crate::batch::LineState;
 use crate::dialect;
 use crate::dialect::batch::BatchState;
-use crate::ledger::record::{Basis, Cause, Compared, Opening};
+use crate::ledger::record::{Basis, Cause, Compared, Opening, Swept};
 use crate::money::{PICO_PER_USD, PicoUsd};
 use crate::private::Class;
 use crate::route::HedgeEnd;
@@ -41,6 +41,7 @@ use prometheus::{
 };
 use series::{KnownSeries, Sources, place};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 use who::Who;
 
 /// Why a request is refused that runs away or whose session was stopped.
@@ -434,6 +435,33 @@ impl Metrics {
 
     pub(super) fn attempt(&self, e: &AttemptClosed<'_>) {
         self.attempts_open.dec();
+        self.count(e);
+        self.time(e);
+    }
+
+    /// Counts an attempt that another process has begun.
+    pub(super) fn swept(&self, swept: &Swept) {
+        let Swept { opening, closing } = swept;
+        self.count(&AttemptClosed {
+            opening,
+            closing,
+            effort: opening.effort,
+            reasoning_cost: PicoUsd::ZERO,
+            graded: false,
+            probe: None,
+            capped: false,
+            stream: false,
+            status: 0,
+            ttft: None,
+            decode_tokens_per_second: None,
+            total: Duration::ZERO,
+            added: Duration::ZERO,
+            phases: &[],
+            traced: None,
+        });
+    }
+
+    fn count(&self, e: &AttemptClosed<'_>) {
         // Nearly always the series of the arm are there.
         let counted = self.read().count(&self.sources, e);
         if !counted {
@@ -468,7 +496,6 @@ impl Metrics {
             series.add(amount);
         }
         self.who.take(e.opening, e.closing);
-        self.time(e);
     }
 
     fn time(&self, e: &AttemptClosed<'_>) {
@@ -623,7 +650,7 @@ impl Metrics {
         self.caps.replace(figures);
     }
 
-    pub(super) fn ledger(&self, up: bool, lag: std::time::Duration) {
+    pub(super) fn ledger(&self, up: bool, lag: Duration) {
         self.ledger_up.set(i64::from(up));
         self.books.lag.set(lag.as_secs_f64());
     }

@@ -265,7 +265,7 @@ async fn a_lease_that_is_given_back_before_it_is_used_refuses_nobody() {
         let (ledger, idle) = (ledger.clone(), ends.0.clone());
         std::thread::spawn(move || {
             while !idle.load(Ordering::Relaxed) {
-                ledger.tick();
+                drop(ledger.tick());
             }
         })
     };
@@ -296,6 +296,40 @@ async fn sql(url: &str, text: &'static str) -> i64 {
     worked("the books do as they are told", run)
         .await
         .expect("SQL")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_dead_replica_left_open_is_told_once_by_the_one_that_charges_it() {
+    let Some(url) = own_database().await else {
+        return;
+    };
+    let dies = own_ledger(url.clone()).await;
+    let ask = Requirement {
+        fixed: PicoUsd(1_000_000),
+        ..Requirement::default()
+    };
+    let held = dies.reserve(ask, opening(0), Duration::ZERO);
+    let _open = within("room", held).await.expect("room");
+    until_asked("it is in the books", async || {
+        sql(
+            &url,
+            "SELECT count(*) FROM fb_attempt WHERE outcome IS NULL",
+        )
+        .await
+            == 1
+    })
+    .await;
+    let lives = own_ledger(url.clone()).await;
+    let of_the_first = "UPDATE fb_owner SET beat = now() - interval '1 hour' WHERE id = (SELECT min(id) FROM fb_owner)";
+    sql(&url, of_the_first).await;
+    let ticks = move || [lives.tick(), lives.tick()];
+    let [first, second] = worked("it beats", ticks).await;
+    let told: Vec<_> = first
+        .iter()
+        .map(|s| (&*s.opening.attempt, s.closing.outcome))
+        .collect();
+    assert_eq!(told, [("a0", Outcome::Crash)]);
+    assert!(second.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -21,7 +21,7 @@ use crate::ledger::audit::{Deed, Entry};
 use crate::ledger::cap::Counter;
 use crate::ledger::judged::{JudgedAnswer, MeasuredAsk};
 use crate::ledger::keyring::KeyAct;
-use crate::ledger::record::{Attempt, Correction, Forfeit, Sum, TrueUp};
+use crate::ledger::record::{Attempt, Correction, Forfeit, Sum, Swept, TrueUp};
 use crate::ledger::rollup::{Amounts, Grain, Group};
 use crate::ledger::stopped::StoppedSession;
 use postgres::Client;
@@ -239,7 +239,7 @@ impl Store for Postgres {
         Arc::clone(&self.doubt)
     }
 
-    fn begin(&mut self, _now_ms: i64) -> Result<usize, Error> {
+    fn begin(&mut self, _now_ms: i64) -> Result<Vec<Swept>, Error> {
         let owner = Owner {
             id: uuid::Uuid::now_v7().to_string(),
             epoch: 0,

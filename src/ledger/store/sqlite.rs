@@ -21,7 +21,7 @@ use crate::ledger::audit::{Deed, Entry};
 use crate::ledger::cap::Counter;
 use crate::ledger::judged::{JudgedAnswer, MeasuredAsk};
 use crate::ledger::keyring::KeyAct;
-use crate::ledger::record::{Attempt, Correction, Forfeit, Sum, TrueUp};
+use crate::ledger::record::{Attempt, Correction, Forfeit, Sum, Swept, TrueUp};
 use crate::ledger::rollup::{Amounts, Grain, Group};
 use crate::ledger::stopped::StoppedSession;
 use foldhash::{HashMap, HashMapExt};
@@ -105,7 +105,7 @@ pub fn open(data_dir: &Path) -> Result<Connection, Error> {
 }
 
 impl Store for Sqlite {
-    fn begin(&mut self, now_ms: i64) -> Result<usize, Error> {
+    fn begin(&mut self, now_ms: i64) -> Result<Vec<Swept>, Error> {
         let swept = write::sweep(&mut self.db, &mut self.groups, now_ms);
         self.tell(swept)
     }

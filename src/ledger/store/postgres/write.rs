@@ -8,7 +8,7 @@ use crate::ledger::balance::{Posting, Want};
 use crate::ledger::cap::{Counter, covered};
 use crate::ledger::judged::{JudgedAnswer, OUTCOMES_MAX};
 use crate::ledger::prune::{self, Pass};
-use crate::ledger::record::{Closed, Closing, Correction, Opening, Sum, TrueUp, crashed};
+use crate::ledger::record::{Closed, Closing, Correction, Opening, Sum, Swept, TrueUp};
 use crate::ledger::replay::{Replay, corrections, counts};
 use crate::ledger::rollup::{Amounts, Grain, Group};
 use bytes::BytesMut;
@@ -168,8 +168,8 @@ fn one<'w>(
             tx.execute(text, &[&f.provider, &f.model, &f.since, &f.why])?;
         }
         StoreWork::Beat => {
-            sweep(tx, life.id, life.dead_after, &mut changes.sums)?;
-            return beat(tx, life.epoch);
+            let swept = sweep(tx, life.id, life.dead_after, &mut changes.sums)?;
+            return beat(tx, life.epoch, swept);
         }
         StoreWork::Learn(entries) => {
             let text = "INSERT INTO fb_learned (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
@@ -436,7 +436,11 @@ fn lease(tx: &mut Transaction<'_>, life: &Life<'_>, want: &Want) -> Result<Given
 }
 
 /// The database's time, and what others look for.
-fn beat(tx: &mut Transaction<'_>, epoch: u32) -> Result<StoreAnswer, postgres::Error> {
+fn beat(
+    tx: &mut Transaction<'_>,
+    epoch: u32,
+    swept: Vec<Swept>,
+) -> Result<StoreAnswer, postgres::Error> {
     let now = tx.query_one(
         "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint",
         &[],
@@ -447,6 +451,7 @@ fn beat(tx: &mut Transaction<'_>, epoch: u32) -> Result<StoreAnswer, postgres::E
         epoch,
         now_ms: now.get(0),
         wanted: wanted.iter().map(|r| r.get(0)).collect(),
+        swept,
     })
 }
 
@@ -455,7 +460,7 @@ pub(super) fn sweep_alone(
     client: &mut Client,
     own: &str,
     dead_after: Duration,
-) -> Result<usize, postgres::Error> {
+) -> Result<Vec<Swept>, postgres::Error> {
     let mut tx = client.transaction()?;
     let mut sums = SumChanges::default();
     let swept = sweep(&mut tx, own, dead_after, &mut sums)?;
@@ -464,26 +469,26 @@ pub(super) fn sweep_alone(
     Ok(swept)
 }
 
-/// Charges what dead processes left: their open attempts at the bound, and whatever else of their leases. Returns how many attempts.
+/// Charges what dead processes left: their open attempts at the bound, and whatever else of their leases. Tells which attempts.
 fn sweep(
     tx: &mut Transaction<'_>,
     own: &str,
     dead_after: Duration,
     sums: &mut SumChanges<'_>,
-) -> Result<usize, postgres::Error> {
+) -> Result<Vec<Swept>, postgres::Error> {
     let text = format!(
         "SELECT id FROM fb_owner WHERE NOT gone AND id <> $1 AND beat < now() - interval '{} milliseconds' ORDER BY id FOR UPDATE SKIP LOCKED",
         dead_after.as_millis()
     );
     let dead: Vec<String> = tx.query(&text, &[&own])?.iter().map(|r| r.get(0)).collect();
-    let mut count = 0;
+    let mut swept = Vec::new();
     if !dead.is_empty() {
         let counters = read::defined(tx)?;
         for owner in dead {
-            count += bury(tx, &owner, &counters, sums)?;
+            swept.extend(bury(tx, &owner, &counters, sums)?);
         }
     }
-    Ok(count)
+    Ok(swept)
 }
 
 fn bury(
@@ -491,7 +496,7 @@ fn bury(
     owner: &str,
     counters: &[Counter],
     sums: &mut SumChanges<'_>,
-) -> Result<usize, postgres::Error> {
+) -> Result<Vec<Swept>, postgres::Error> {
     tx.execute("UPDATE fb_owner SET gone = TRUE WHERE id = $1", &[&owner])?;
     let mut open = Vec::new();
     read::walk(
@@ -499,18 +504,17 @@ fn bury(
         "a.outcome IS NULL AND a.owner = $1",
         &[&owner],
         &mut |a| {
-            open.push(a.opening);
+            open.push(Swept::from(a.opening));
             true
         },
     )?;
     let mut changes = Changes::new();
-    for opening in &open {
-        let closing = crashed(opening);
-        close(tx, &closing)?;
+    for Swept { opening, closing } in &open {
+        close(tx, closing)?;
         let mut own = SumChanges::default();
-        add_up(tx, &mut own, opening, &closing)?;
+        add_up(tx, &mut own, opening, closing)?;
         sums.append(own);
-        for (name, id, amount) in counts(counters, opening, &closing) {
+        for (name, id, amount) in counts(counters, opening, closing) {
             changes
                 .entry((name.as_str().into(), id))
                 .or_default()
@@ -532,7 +536,7 @@ fn bury(
         change.forfeit += rest;
     }
     apply(tx, owner, &mut changes)?;
-    Ok(open.len())
+    Ok(open)
 }
 
 /// As in the embedded store. What replicas have leased is theirs; the rest of a cap is less or more from now on.

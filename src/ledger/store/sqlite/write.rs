@@ -8,7 +8,7 @@ use crate::ledger::balance::{Posting, Want};
 use crate::ledger::cap::{Counter, covered};
 use crate::ledger::judged::{JudgedAnswer, OUTCOMES_MAX};
 use crate::ledger::prune::{self, Pass};
-use crate::ledger::record::{Closed, Closing, Correction, Opening, Sum, TrueUp, crashed};
+use crate::ledger::record::{Closed, Closing, Correction, Opening, Sum, Swept, TrueUp};
 use crate::ledger::replay::{Replay, corrections, counts};
 use crate::ledger::rollup::{Grain, Group};
 use foldhash::{HashMap, HashSet};
@@ -605,12 +605,12 @@ fn limit_pages(db: &Connection, full: bool) {
 }
 
 /// Charges what the last owner of the file left: its open attempts at their bound, their outcome being unknown, and whatever
-/// else of its leases it did not give back. Returns how many attempts.
+/// else of its leases it did not give back. Tells which attempts.
 pub(super) fn sweep(
     db: &mut Connection,
     groups: &mut Groups,
     now_ms: i64,
-) -> rusqlite::Result<usize> {
+) -> rusqlite::Result<Vec<Swept>> {
     let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     let counters = read::defined(&tx)?;
     let open = read::open_attempts(&tx)?;
@@ -618,8 +618,8 @@ pub(super) fn sweep(
     let mut changes = Changes::new();
     let mut sums = SumChanges::default();
     let mut rows = Rows::of(&tx)?;
-    let closings: Vec<Closing> = open.iter().map(crashed).collect();
-    for (opening, closing) in open.iter().zip(&closings) {
+    let swept: Vec<Swept> = open.into_iter().map(Swept::from).collect();
+    for Swept { opening, closing } in &swept {
         rows.close(closing)?;
         add_up(&tx, &mut sums, opening, closing)?;
         for (name, id, amount) in counts(&counters, opening, closing) {
@@ -643,8 +643,9 @@ pub(super) fn sweep(
     tx.execute("DELETE FROM lease", [])?;
     apply(&tx, &mut changes)?;
     apply_sums(&tx, groups, &mut sums)?;
+    drop(sums);
     tx.commit()?;
-    Ok(open.len())
+    Ok(swept)
 }
 
 /// Books what a bill says: a row beside the attempt's, and what it changes in the attempt's own windows.
