@@ -14,6 +14,7 @@ mod letters;
 mod lexicon;
 pub mod model;
 pub mod overlay;
+mod pieces;
 mod plain;
 pub mod reaction;
 mod reading;
@@ -23,14 +24,16 @@ pub mod signals;
 pub mod stuck;
 mod vocabulary;
 
-pub use ask::{own_words, tokens_estimate};
+pub use ask::tokens_estimate;
 pub use grade::{decisive, grade, grade_by};
 pub use known::{CallersAsks, KnownAsks};
+pub use pieces::own_words;
 pub use plain::Plain;
 pub use scan::{GRAM_BUCKETS, Grams};
 
 use crate::chat::Prompt;
-use ask::{Ask, Pieces};
+use ask::Ask;
+use pieces::Pieces;
 use reading::Reading;
 use std::sync::Arc;
 

@@ -234,11 +234,17 @@ where
                 Some(true) => self.serve_http2(socket).await,
                 Some(false) => self.serve_http1(socket).await,
             },
-            Some(greeter) => match self.begin(greeter.greet(socket)).await {
-                None => {}
-                Some(stream) if speaks_http2(&stream) => self.serve_http2(stream).await,
-                Some(stream) => self.serve_http1(stream).await,
-            },
+            // What TLS takes is apart: a connection without it has no room for it.
+            Some(greeter) => Box::pin(self.take_up_tls(greeter, socket)).await,
+        }
+    }
+
+    /// The same, where the client speaks TLS.
+    async fn take_up_tls(mut self, greeter: Arc<Greeter>, socket: Begun<Socket>) {
+        match self.begin(greeter.greet(socket)).await {
+            None => {}
+            Some(stream) if speaks_http2(&stream) => self.serve_http2(stream).await,
+            Some(stream) => self.serve_http1(stream).await,
         }
     }
 

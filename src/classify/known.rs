@@ -4,7 +4,7 @@
 //! An ask is known by a seeded hash of its words and of who asks. Nobody can tell by the time that an answer takes whether somebody else
 //! has asked the same, and no text is kept.
 
-use super::ask::Pieces;
+use super::pieces::Pieces;
 use super::reading::Reading;
 use foldhash::fast;
 use foldhash::quality::RandomState;

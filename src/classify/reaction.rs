@@ -1,7 +1,7 @@
 //! How a user takes the answer before: whether the next turn says that it was wrong, takes it back, or asks for the same again in other
 //! words. Pure. It errs on the side of hearing nothing: what it hears counts as a vote against the answer.
 
-use super::ask::own_words;
+use super::pieces::own_words;
 use super::stuck;
 use crate::chat::{Prompt, Role, Turn};
 use foldhash::fast::FixedState;

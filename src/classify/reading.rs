@@ -1,9 +1,9 @@
 //! What was read of one ask: all that a grade needs of the ask's own words, and nothing of the conversation around them. No word can be
 //! told from it.
 
-use super::ask::Pieces;
 use super::lexicon::Class;
 use super::model::{Grader, HeadScores, embedded};
+use super::pieces::Pieces;
 use super::plain::{self, Plain};
 use super::scan::{Grams, Pass, Scan, Scanner};
 use super::signals;

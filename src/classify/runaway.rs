@@ -1,7 +1,7 @@
 //! Signs that nobody is at the wheel any more: an agent that calls the same tool with the same arguments again and again, or whose tool
 //! fails in the same way again and again, without a word of its user in between. Pure.
 
-use super::ask::own_words;
+use super::pieces::own_words;
 use super::stuck::{print_of, tells_failure};
 use crate::chat::{Part, Prompt};
 use serde_json::Value;

@@ -1,6 +1,6 @@
 //! Signs that a conversation does not get on: a tool that fails in the same way again, or a user who says that it was wrong. Pure.
 
-use super::ask::own_words;
+use super::pieces::own_words;
 use crate::chat::{Part, Prompt, Role};
 use foldhash::fast::FixedState;
 use std::hash::{BuildHasher, Hasher};
