@@ -562,7 +562,8 @@ def trust():
     b.stat("Size", "Of the books.", "`ledger keep` in the configuration says how long rows are kept.", "bytes", (f"max({of('flyball_ledger_bytes')})", "size"))
     b.stat("Attempts kept", "Rows of the books.", "more than 10 million: shorten `ledger keep`; totals by day are kept for ever.", COUNT, (f"max({of('flyball_ledger_attempts')})", "rows"))
     b.stat("Provisional money", "This month's charges at the bound, where nobody knows what it really cost.", "`flyball ledger true-up` corrects it from the provider's bill.", USD, (f"max({of('flyball_provisional_usd')})", "provisional"), colour="green", at=[(1, "orange")], decimals=2)
-    b.stat("Charged above the count", f"Of that, what is more than was counted. {EXACT}", "see How costs are known: `bound` should be rare.", USD, (total("flyball_bound_excess_usd_total"), "excess"), decimals=4)
+    b.stat("Charged above the count", f"Of that, what is more than was counted, and what processes had left open that ended. {EXACT}", "see How costs are known: `bound` should be rare. What was left open: the log says when, `flyball report` by whom.", USD,
+           (total("flyball_bound_excess_usd_total"), "excess"), (total("flyball_crashed_usd_total"), "left open"), decimals=4)
     b.stat("Refused configurations", "Files that were wrong, and that were not, over the time shown.", "`flyball check` before the next change.", COUNT,
            *((total("flyball_config_reloads_total", result=result), result) for result in ("refused", "ok")), decimals=0)
     b.row("Prices and usage")

@@ -129,16 +129,10 @@ impl Ledger {
     /// The store cannot be used.
     pub fn open_as(owner: Owner, settings: Settings) -> Result<Arc<Ledger>, Error> {
         let mut store = books::make(&settings)?;
-        let swept = store.begin(now_ms())?;
-        if !swept.is_empty() {
-            tracing::warn!(
-                attempts = swept.len(),
-                "the last run left attempts open; they are charged at their bound"
-            );
-        }
+        let mut swept = store.begin(now_ms())?;
         // A clock of ours that is ahead would count in windows that have not begun, and never come back from them.
         let ahead_ms = match settings.shared {
-            Some(_) => ahead_of_us(store.as_mut())?,
+            Some(_) => ahead_of_us(store.as_mut(), &mut swept)?,
             None => 0,
         };
         let opened_at = now() + ahead_ms.div_euclid(1_000);
@@ -508,13 +502,20 @@ impl Ledger {
     }
 }
 
-/// How far the store's clock is ahead of ours, in milliseconds.
-fn ahead_of_us(store: &mut dyn store::Store) -> Result<i64, Error> {
+/// How far the store's clock is ahead of ours, in milliseconds. The question is a beat, which may sweep.
+fn ahead_of_us(store: &mut dyn store::Store, swept: &mut Vec<Swept>) -> Result<i64, Error> {
     let told = store
         .commit(&[&StoreWork::Beat])
         .map_err(|why| Error::new(Kind::Overloaded, "the ledger is not available").detail(why))?;
-    Ok(match told.first() {
-        Some(StoreAnswer::Beat { now_ms: theirs, .. }) => theirs - now_ms(),
+    Ok(match told.into_iter().next() {
+        Some(StoreAnswer::Beat {
+            now_ms: theirs,
+            swept: more,
+            ..
+        }) => {
+            swept.extend(more);
+            theirs - now_ms()
+        }
         _ => 0,
     })
 }

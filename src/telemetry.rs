@@ -389,19 +389,21 @@ impl Telemetry {
         }
     }
 
-    /// An attempt was charged whose process had died, this one's predecessor or another replica.
-    pub fn swept(&self, swept: &Swept) {
-        let Swept { opening, closing } = swept;
-        tracing::info!(
-            request = opening.request,
-            attempt = opening.attempt,
-            provider = opening.provider,
-            model = opening.model,
-            cost_usd = %closing.cost.usd_text(),
-            outcome = closing.outcome.name(),
-            "attempt"
-        );
-        self.metrics.swept(swept);
+    /// What processes have left open that are gone was charged at its bound. It is counted apart from what this process has seen end: the results of
+    /// batches, and bills, may still correct it in the books.
+    pub fn crashed(&self, swept: &[Swept]) {
+        let cost = swept
+            .iter()
+            .fold(PicoUsd::ZERO, |sum, s| sum + s.closing.cost);
+        if !swept.is_empty() {
+            tracing::warn!(
+                attempts = swept.len(),
+                cost_usd = %cost.usd_text(),
+                "a process left attempts open when it ended; they are charged at their bound"
+            );
+        }
+        let attempts = u64::try_from(swept.len()).unwrap_or(u64::MAX);
+        self.metrics.crashed(attempts, cost);
     }
 
     /// A request was refused.

@@ -1,15 +1,16 @@
 //! The asks that were read lately. An agent sends its user's ask again with every result of a tool, and a conversation the asks before
 //! it with every turn: what was read of them, and what the grader said, need not be found out anew.
 //!
-//! An ask is known by a seeded hash of its words and of who asks. Nobody can tell by the time that an answer takes whether somebody else
-//! has asked the same, and no text is kept.
+//! An ask is known by a seeded hash of what is read of it and of whose key asks. No other key can tell by the time that an answer takes
+//! whether the same was asked, and no text is kept.
 
 use super::pieces::Pieces;
 use super::reading::Reading;
 use foldhash::fast;
 use foldhash::quality::RandomState;
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
-use std::hash::{BuildHasher, Hasher};
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
 
 /// Asks that are remembered, of 2 KB each.
@@ -27,6 +28,8 @@ impl Default for KnownAsks {
         KnownAsks {
             asks: Cache::builder()
                 .max_capacity(ASKS_MAX)
+                // By how often they were asked, those of agents that have ended would keep new ones out.
+                .eviction_policy(EvictionPolicy::lru())
                 .build_with_hasher(fast::RandomState::default()),
             hasher: RandomState::default(),
         }
@@ -58,10 +61,8 @@ impl CallersAsks<'_> {
             return Arc::new(Reading::of(pieces));
         };
         let mut hasher = known.hasher.build_hasher();
-        for text in std::iter::once(self.caller).chain(pieces.iter()) {
-            hasher.write(text.as_bytes());
-            hasher.write_usize(text.len());
-        }
+        self.caller.hash(&mut hasher);
+        pieces.hash_what_is_read(&mut hasher);
         let key = hasher.finish();
         known.asks.get(&key).unwrap_or_else(|| {
             let reading = Arc::new(Reading::of(pieces));

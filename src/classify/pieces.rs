@@ -4,6 +4,7 @@ use super::context::{self, BOILERPLATE_MAX};
 use super::letters::{trim_end, trim_start};
 use super::scan::{Pass, Scan, Scanner};
 use crate::chat::{Part, Role, Turn};
+use std::hash::Hasher;
 
 /// Bytes of an ask that are read in full; of a longer one its beginning, its end and what looks like an instruction between.
 const LOOK_MAX: usize = 6 * 1024;
@@ -11,6 +12,12 @@ const LOOK_MAX: usize = 6 * 1024;
 const WINDOW: usize = LOOK_MAX / 2 - 512;
 /// Bytes on either side of the middle in which an instruction is looked for.
 const SEARCH_MAX: usize = 12 * 1024;
+/// No byte further from either end of a piece is ever read, but of asks that are read in full.
+const END_MAX: usize = WINDOW + SEARCH_MAX;
+const _: () = assert!(
+    2 * END_MAX > LOOK_MAX,
+    "what is read in full is hashed in full"
+);
 /// An instruction inside a document is a short paragraph.
 const INSTRUCTION_MAX: usize = 280;
 /// What stands between paragraphs.
@@ -71,6 +78,21 @@ impl<'a> Pieces<'a> {
     /// One after the other.
     pub(super) fn iter(&self) -> impl Iterator<Item = &'a str> {
         self.all.into_iter().take(self.len)
+    }
+
+    /// Hashes as much of them as is ever read, so that what is equal by that is read alike.
+    pub(super) fn hash_what_is_read(&self, hasher: &mut impl Hasher) {
+        for piece in self.iter() {
+            let bytes = piece.as_bytes();
+            hasher.write_usize(bytes.len());
+            match bytes.len() > 2 * END_MAX {
+                true => {
+                    hasher.write(&bytes[..END_MAX]);
+                    hasher.write(&bytes[bytes.len() - END_MAX..]);
+                }
+                false => hasher.write(bytes),
+            }
+        }
     }
 
     /// Has them counted; of long ones a part. Tells the text where it is one and was read in full.

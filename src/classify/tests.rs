@@ -170,6 +170,74 @@ fn an_ask_that_is_known_is_graded_as_one_that_is_read_anew() {
     }
 }
 
+#[test]
+fn the_latest_asks_are_known_however_often_earlier_ones_came() {
+    let known = KnownAsks::default();
+    let reading = |text: &str| {
+        let turn = Turn {
+            role: Role::User,
+            parts: vec![Part::Text(text.to_owned().into())],
+        };
+        let prompt = Prompt {
+            turns: vec![turn],
+            ..Prompt::default()
+        };
+        measure_known(&prompt, known.of("ann")).reading
+    };
+    for number in 0..1_100 {
+        for _ in 0..5 {
+            reading(&format!("Sort list {number}."));
+        }
+    }
+    let new = reading("Which of these lists is the longest?");
+    for number in 0..100 {
+        reading(&format!("Sort list {number} once more."));
+    }
+    assert!(Arc::ptr_eq(
+        &new,
+        &reading("Which of these lists is the longest?")
+    ));
+}
+
+#[test]
+fn long_asks_that_differ_where_they_are_read_are_read_anew() {
+    let known = KnownAsks::default();
+    let line = "The harvest was good, and the barn is full of hay and straw.\n";
+    let long = line.repeat(2_000);
+    let reading = |text: &str| {
+        let turn = Turn {
+            role: Role::User,
+            parts: vec![Part::Text(text.to_owned().into())],
+        };
+        let prompt = Prompt {
+            turns: vec![turn],
+            ..Prompt::default()
+        };
+        measure_known(&prompt, known.of("ann"))
+    };
+    let plain = reading(&long);
+    let asks = "\n\nTranslate this into French, please.\n\n";
+    // The window of either end, and what is looked through for an instruction beside it.
+    for at in [0, 2_000, 2_700, 14_000, 60_000] {
+        for at in [at, long.len() - at] {
+            let at = long[..at].rfind('\n').map_or(0, |end| end + 1);
+            let with = format!("{}{asks}{}", &long[..at], &long[at..]);
+            let again = reading(&with);
+            let turn = Turn {
+                role: Role::User,
+                parts: vec![Part::Text(with.clone().into())],
+            };
+            let anew = measure(&Prompt {
+                turns: vec![turn],
+                ..Prompt::default()
+            });
+            assert_eq!(again.values(), anew.values(), "{at}");
+            assert_eq!(again.grams(), anew.grams(), "{at}");
+        }
+    }
+    assert_eq!(reading(&long).values(), plain.values());
+}
+
 proptest! {
     #[test]
     fn any_text_has_a_grade_within_bounds(text in "\\PC{0,400}", other in any::<String>()) {

@@ -269,9 +269,7 @@ impl Follower {
             let mut kept = KeptLast::now();
             while !ended.load(Ordering::Relaxed) {
                 std::thread::park_timeout(EVERY);
-                for swept in keys.state.ledger.tick() {
-                    keys.state.telemetry.swept(&swept);
-                }
+                keys.state.telemetry.crashed(&keys.state.ledger.tick());
                 kept.keep(&keys.state);
                 keys.state.jobs.tidy(Instant::now());
                 notices.tell(&keys.state, &runtime);

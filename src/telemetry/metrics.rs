@@ -25,7 +25,7 @@ use crate::arm::Tier;
 use crate::batch::LineState;
 use crate::dialect;
 use crate::dialect::batch::BatchState;
-use crate::ledger::record::{Basis, Cause, Compared, Opening, Swept};
+use crate::ledger::record::{Basis, Cause, Compared, Opening};
 use crate::money::{PICO_PER_USD, PicoUsd};
 use crate::private::Class;
 use crate::route::HedgeEnd;
@@ -41,7 +41,6 @@ use prometheus::{
 };
 use series::{KnownSeries, Sources, place};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::Duration;
 use who::Who;
 
 /// Why a request is refused that runs away or whose session was stopped.
@@ -99,6 +98,8 @@ pub struct Metrics {
     batches: IntCounterVec,
     batch_lines: IntCounterVec,
     webhooks: IntCounterVec,
+    crashed: IntCounter,
+    crashed_usd: Dollars,
     excess: Dollars,
     compared: IntCounterVec,
     unpriced_tiers: IntCounterVec,
@@ -267,6 +268,17 @@ impl Metrics {
                 "Calls that were only passed on and whose answers told nothing of what they used.",
                 &["provider"],
             ),
+            crashed: m.count(
+                "flyball_crashed_attempts_total",
+                "Attempts that a process left open when it ended, and that were charged at their bound.",
+            ),
+            crashed_usd: m
+                .dollars(
+                    "flyball_crashed_usd_total",
+                    "Charged at the bound of attempts that a process left open when it ended, in US dollars.",
+                    &[],
+                )
+                .of(&[]),
             excess: m
                 .dollars(
                     "flyball_bound_excess_usd_total",
@@ -435,33 +447,6 @@ impl Metrics {
 
     pub(super) fn attempt(&self, e: &AttemptClosed<'_>) {
         self.attempts_open.dec();
-        self.count(e);
-        self.time(e);
-    }
-
-    /// Counts an attempt that another process has begun.
-    pub(super) fn swept(&self, swept: &Swept) {
-        let Swept { opening, closing } = swept;
-        self.count(&AttemptClosed {
-            opening,
-            closing,
-            effort: opening.effort,
-            reasoning_cost: PicoUsd::ZERO,
-            graded: false,
-            probe: None,
-            capped: false,
-            stream: false,
-            status: 0,
-            ttft: None,
-            decode_tokens_per_second: None,
-            total: Duration::ZERO,
-            added: Duration::ZERO,
-            phases: &[],
-            traced: None,
-        });
-    }
-
-    fn count(&self, e: &AttemptClosed<'_>) {
         // Nearly always the series of the arm are there.
         let counted = self.read().count(&self.sources, e);
         if !counted {
@@ -496,6 +481,7 @@ impl Metrics {
             series.add(amount);
         }
         self.who.take(e.opening, e.closing);
+        self.time(e);
     }
 
     fn time(&self, e: &AttemptClosed<'_>) {
@@ -641,6 +627,11 @@ impl Metrics {
         self.unpriced_tiers.with_label_values(&[provider]).inc();
     }
 
+    pub(super) fn crashed(&self, attempts: u64, cost: PicoUsd) {
+        self.crashed.inc_by(attempts);
+        self.crashed_usd.add(cost);
+    }
+
     pub(super) fn bound_excess(&self, excess: PicoUsd) {
         self.excess.add(excess);
     }
@@ -650,7 +641,7 @@ impl Metrics {
         self.caps.replace(figures);
     }
 
-    pub(super) fn ledger(&self, up: bool, lag: Duration) {
+    pub(super) fn ledger(&self, up: bool, lag: std::time::Duration) {
         self.ledger_up.set(i64::from(up));
         self.books.lag.set(lag.as_secs_f64());
     }
