@@ -14,7 +14,7 @@ const RULE_TESTS: [&str; 2] = [
 const COMPOSE: &str = "dashboards/compose.yaml";
 
 /// Metrics that no board shows, and why.
-const UNLISTED: [(&str, &str); 16] = [
+const UNLISTED: [(&str, &str); 17] = [
     (
         "flyball_arms_passed_over_total",
         "an alert tells of it, and the attempts that answer instead are on the boards",
@@ -51,6 +51,10 @@ const UNLISTED: [(&str, &str); 16] = [
     (
         "flyball_channel_up",
         "few have several channels, and `down` in `/admin/v1/health` tells which is left alone",
+    ),
+    (
+        "flyball_crashed_attempts_total",
+        "the Trust board shows what they were charged",
     ),
     (
         "flyball_guard_stops_total",
