@@ -17,6 +17,17 @@ fn said(turns: &[(Role, &str)]) -> Difficulty {
     grade(&features, None)
 }
 
+/// A conversation in which a user has said this and nothing else.
+fn one_turn(text: &str) -> Prompt<'static> {
+    Prompt {
+        turns: vec![Turn {
+            role: Role::User,
+            parts: vec![Part::Text(text.to_owned().into())],
+        }],
+        ..Prompt::default()
+    }
+}
+
 fn asked(text: &str) -> Difficulty {
     said(&[(Role::User, text)])
 }
@@ -173,17 +184,7 @@ fn an_ask_that_is_known_is_graded_as_one_that_is_read_anew() {
 #[test]
 fn the_latest_asks_are_known_however_often_earlier_ones_came() {
     let known = KnownAsks::default();
-    let reading = |text: &str| {
-        let turn = Turn {
-            role: Role::User,
-            parts: vec![Part::Text(text.to_owned().into())],
-        };
-        let prompt = Prompt {
-            turns: vec![turn],
-            ..Prompt::default()
-        };
-        measure_known(&prompt, known.of("ann")).reading
-    };
+    let reading = |text: &str| measure_known(&one_turn(text), known.of("ann")).reading;
     for number in 0..1_100 {
         for _ in 0..5 {
             reading(&format!("Sort list {number}."));
@@ -204,17 +205,7 @@ fn long_asks_that_differ_where_they_are_read_are_read_anew() {
     let known = KnownAsks::default();
     let line = "The harvest was good, and the barn is full of hay and straw.\n";
     let long = line.repeat(2_000);
-    let reading = |text: &str| {
-        let turn = Turn {
-            role: Role::User,
-            parts: vec![Part::Text(text.to_owned().into())],
-        };
-        let prompt = Prompt {
-            turns: vec![turn],
-            ..Prompt::default()
-        };
-        measure_known(&prompt, known.of("ann"))
-    };
+    let reading = |text: &str| measure_known(&one_turn(text), known.of("ann"));
     let plain = reading(&long);
     let asks = "\n\nTranslate this into French, please.\n\n";
     // The window of either end, and what is looked through for an instruction beside it.
@@ -223,14 +214,7 @@ fn long_asks_that_differ_where_they_are_read_are_read_anew() {
             let at = long[..at].rfind('\n').map_or(0, |end| end + 1);
             let with = format!("{}{asks}{}", &long[..at], &long[at..]);
             let again = reading(&with);
-            let turn = Turn {
-                role: Role::User,
-                parts: vec![Part::Text(with.clone().into())],
-            };
-            let anew = measure(&Prompt {
-                turns: vec![turn],
-                ..Prompt::default()
-            });
+            let anew = measure(&one_turn(&with));
             assert_eq!(again.values(), anew.values(), "{at}");
             assert_eq!(again.grams(), anew.grams(), "{at}");
         }
