@@ -71,3 +71,32 @@ impl CallersAsks<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::{Part, Role, Turn};
+
+    #[test]
+    fn the_latest_asks_are_known_however_often_earlier_ones_came() {
+        let known = KnownAsks::default();
+        let reading = |text: &str| {
+            let turn = Turn {
+                role: Role::User,
+                parts: vec![Part::Text(text.to_owned().into())],
+            };
+            let reading = known.of("ann").read(&Pieces::of(&turn));
+            known.asks.run_pending_tasks();
+            reading
+        };
+        // How often an ask comes would be counted only once the memory is half full.
+        for _ in 0..5 {
+            for number in 0..ASKS_MAX {
+                reading(&format!("Sort list {number}."));
+            }
+        }
+        let new = reading("Which of these lists is the longest?");
+        let again = reading("Which of these lists is the longest?");
+        assert!(Arc::ptr_eq(&new, &again), "it was read again");
+    }
+}

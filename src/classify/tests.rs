@@ -182,25 +182,6 @@ fn an_ask_that_is_known_is_graded_as_one_that_is_read_anew() {
 }
 
 #[test]
-fn the_latest_asks_are_known_however_often_earlier_ones_came() {
-    let known = KnownAsks::default();
-    let reading = |text: &str| measure_known(&one_turn(text), known.of("ann")).reading;
-    for number in 0..1_100 {
-        for _ in 0..5 {
-            reading(&format!("Sort list {number}."));
-        }
-    }
-    let new = reading("Which of these lists is the longest?");
-    for number in 0..100 {
-        reading(&format!("Sort list {number} once more."));
-    }
-    assert!(Arc::ptr_eq(
-        &new,
-        &reading("Which of these lists is the longest?")
-    ));
-}
-
-#[test]
 fn long_asks_that_differ_where_they_are_read_are_read_anew() {
     let known = KnownAsks::default();
     let line = "The harvest was good, and the barn is full of hay and straw.\n";
